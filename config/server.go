@@ -1,0 +1,120 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Off, given as a listener's address, turns that face off.
+const Off = "-"
+
+// A Server is a checked mirrorpool.json, with defaults filled in. Paths in it are absolute or
+// relative to the working folder, no longer to the file.
+type Server struct {
+	// Mirrors is where mirrors.json is: a path, or an https URL (http on loopback only).
+	Mirrors string
+	// MirrorsRefresh is how often an unchanged source is looked at again.
+	MirrorsRefresh time.Duration
+	// MirrorsKey is a minisign public key that must have signed mirrors.json, or empty.
+	MirrorsKey string
+	// MirrorsGuard is the share of the enabled weight, 0 to 1, that an update may take away without
+	// confirmation. 0 turns the guard off.
+	MirrorsGuard float64
+	// StateDir is the folder in which state survives a restart, or empty for none.
+	StateDir string
+
+	DNS       DNS
+	HTTP      HTTP
+	Selection Selection
+	Admin     Admin
+	GeoIP     GeoIP
+	Health    Health
+	Publish   []Publish
+	Log       Log
+}
+
+// DNS configures the authoritative server.
+type DNS struct {
+	Listen      []string // host:port; empty if the face is off
+	Zone        string   // lower case, absolute: ends in a dot
+	Names       []string // of the pool: "@", "*", or relative to the zone, lower case
+	Nameservers []string // lower case, absolute
+	Hostmaster  string   // mailbox as a domain name (RFC 1035 section 3.3.13), absolute
+	ZoneFile    string
+	TTL         time.Duration // whole seconds
+	TTLMin      time.Duration // whole seconds; the least TTL while a verdict is in doubt
+	MaxAnswers  int           // at least 1
+
+	UDPSize       int           // bytes, 512 to 4096
+	NSID          string        // empty: off
+	CookieSecret  string        // hexadecimal; empty: random
+	RateLimit     int           // answers per second and network; 0: off
+	StatusClients []netip.Prefix
+	Geo           bool
+	Notify        []string // host:port
+	AllowTransfer []string // networks or key names
+	TSIGKeys      []string // paths of BIND key files
+}
+
+// HTTP configures the redirector.
+type HTTP struct {
+	Listen         []string // host:port; empty if the face is off
+	BasePath       string   // begins and ends with a slash
+	TrustedProxies []netip.Prefix
+	Sticky         time.Duration
+	StickySecret   string // empty: random
+	TLS            *TLS
+}
+
+// TLS names a certificate and its key, in PEM files.
+type TLS struct{ Cert, Key string }
+
+// Selection bounds how much nearness decides.
+type Selection struct {
+	Geo           bool
+	Near          float64 // at least 1
+	MinCandidates int     // at least 1
+	MaxShare      float64 // above 0, at most 1
+}
+
+// Admin configures the administrator's listener.
+type Admin struct {
+	Listen    string // host:port; empty if off
+	TokenFile string
+}
+
+// GeoIP names MaxMind DB files. An empty path means none.
+type GeoIP struct{ City, ASN string }
+
+// Health configures the checks.
+type Health struct {
+	Enabled        bool
+	Interval       time.Duration
+	Timeout        time.Duration
+	Rise, Fall     int
+	StartupTimeout time.Duration
+	Path           string // relative to each url_prefix
+	ReferenceURL   string
+	MaxLag         time.Duration
+	MaxAge         time.Duration // 0: off
+	DNSURL         string        // with {zone} replaced by the zone, without its final dot
+	PanicThreshold float64       // 0 to 1
+	AllowPrivate   bool
+}
+
+// Publish is one target of dynamic updates (RFC 2136).
+type Publish struct {
+	Server     string // host:port
+	Zone       string // absolute
+	Names      []string
+	TTL        time.Duration
+	MaxAnswers int
+	TSIG       string // path of a BIND key file
+	Reconcile  string // "enforce" or "report"
+}
+
+// Log configures what is written to standard error.
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // json or console
+}
