@@ -20,9 +20,9 @@ type Mirror struct {
 	// URLPrefix identifies the mirror: an http or https URL, normalised to a lower-case scheme and
 	// host, no default port, and exactly one final slash. It has no user, query or fragment.
 	URLPrefix string
-	// URL is URLPrefix, parsed. It must not be changed.
+	// URL is URLPrefix, parsed, with the host in ASCII. It must not be changed.
 	URL *url.URL
-	// RsyncURL is an rsync:// URL, or empty.
+	// RsyncURL is an rsync:// URL of a module or a folder in one, normalised as URLPrefix is, or empty.
 	RsyncURL string
 	// Weight is the mirror's chance of being picked, relative to the other mirrors' weights, from 0
 	// to MaxWeight. 0 disables the mirror: it is probed and shown, but never served.
@@ -46,7 +46,8 @@ type MirrorDNS struct {
 	// Off keeps the mirror out of the DNS pool ("dns": false). It may still be redirected to.
 	Off bool
 	// Weight is the mirror's weight in the DNS pool: Mirror.Weight unless the file overrides it.
-	// It is 0 where Mirror.Weight is 0, because a disabled mirror is never served.
+	// It is 0 where Mirror.Weight is 0, because a disabled mirror is never served, and where Off is
+	// true. So only mirrors whose Weight is above 0 are in the DNS pool.
 	Weight uint32
 	// Addresses are the mirror's addresses. If there are none, the host of URLPrefix is resolved.
 	Addresses []netip.Addr

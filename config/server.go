@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Off, given as a listener's address, turns that face off.
+// Off is the listener's address that turns a face off.
 const Off = "-"
 
 // A Server is a checked mirrorpool.json, with defaults filled in. Paths in it are absolute or
@@ -36,7 +36,7 @@ type Server struct {
 // DNS configures the authoritative server.
 type DNS struct {
 	Listen      []string // host:port; empty if the face is off
-	Zone        string   // lower case, absolute: ends in a dot
+	Zone        string   // lower case, absolute: ends in a dot; may be empty if the face is off
 	Names       []string // of the pool: "@", "*", or relative to the zone, lower case
 	Nameservers []string // lower case, absolute
 	Hostmaster  string   // mailbox as a domain name (RFC 1035 section 3.3.13), absolute
@@ -45,21 +45,21 @@ type DNS struct {
 	TTLMin      time.Duration // whole seconds; the least TTL while a verdict is in doubt
 	MaxAnswers  int           // at least 1
 
-	UDPSize       int           // bytes, 512 to 4096
-	NSID          string        // empty: off
-	CookieSecret  string        // hexadecimal; empty: random
-	RateLimit     int           // answers per second and network; 0: off
+	UDPSize       int    // bytes, 512 to 4096
+	NSID          string // empty: off
+	CookieSecret  string // hexadecimal; empty: random
+	RateLimit     int    // answers per second and network; 0: off
 	StatusClients []netip.Prefix
 	Geo           bool
 	Notify        []string // host:port
-	AllowTransfer []string // networks or key names
+	AllowTransfer []string // networks, as netip.ParsePrefix reads them, or key names: lower case, absolute
 	TSIGKeys      []string // paths of BIND key files
 }
 
 // HTTP configures the redirector.
 type HTTP struct {
 	Listen         []string // host:port; empty if the face is off
-	BasePath       string   // begins and ends with a slash
+	BasePath       string   // begins and ends with a slash; nothing in it is percent-encoded
 	TrustedProxies []netip.Prefix
 	Sticky         time.Duration
 	StickySecret   string // empty: random
@@ -93,11 +93,11 @@ type Health struct {
 	Timeout        time.Duration
 	Rise, Fall     int
 	StartupTimeout time.Duration
-	Path           string // relative to each url_prefix
+	Path           string // relative to each url_prefix, without a slash before it
 	ReferenceURL   string
 	MaxLag         time.Duration
 	MaxAge         time.Duration // 0: off
-	DNSURL         string        // with {zone} replaced by the zone, without its final dot
+	DNSURL         string        // with {zone} replaced by the zone, without its final dot; empty if there is no zone
 	PanicThreshold float64       // 0 to 1
 	AllowPrivate   bool
 }
@@ -110,7 +110,7 @@ type Publish struct {
 	TTL        time.Duration
 	MaxAnswers int
 	TSIG       string // path of a BIND key file
-	Reconcile  string // "enforce" or "report"
+	Reconcile  string // "enforce" (undo foreign changes) or "report"
 }
 
 // Log configures what is written to standard error.

@@ -1,0 +1,86 @@
+// Command mirrorpool keeps a free-software project's download mirrors usable: it watches a list of mirrors,
+// and answers DNS and HTTP with those that are fit to serve.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, of all commands.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2 // bad usage or configuration
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run runs the command that args name, and returns the program's exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal kills at once
+
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var failed *failure
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &failed):
+		if failed.err != nil {
+			fmt.Fprintf(stderr, "mirrorpool: %v\n", failed.err)
+		}
+		return failed.code
+	default: // of cobra: an unknown command or flag
+		fmt.Fprintf(stderr, "mirrorpool: %v\nTry 'mirrorpool --help'.\n", err)
+		return exitUsage
+	}
+}
+
+// A failure is an error with the exit code that it leads to. A nil err has been reported already.
+type failure struct {
+	code int
+	err  error
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return fmt.Sprintf("exit status %d", f.code)
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// failed is err, leading to exit code 1; nil stays nil.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{exitFailure, err}
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "mirrorpool",
+		Short:         "Answer DNS and HTTP with the mirrors that are fit to serve",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newSchemaCommand(), newVersionCommand())
+	return root
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool/admin"
+)
+
+// A program is a running mirrorpool, built from this tree.
+type program struct {
+	cmd             *exec.Cmd
+	log             *logBuffer
+	exited          chan error
+	dns, web, admin string // where it listens
+}
+
+// logBuffer takes what the program writes.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+var buildProgram = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "mirrorpool-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "mirrorpool")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// startProgram runs mirrorpool with the given arguments and environment.
+func startProgram(t testing.TB, env []string, args ...string) *program {
+	t.Helper()
+	path, err := buildProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{log: &logBuffer{}, exited: make(chan error, 1)}
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.exited <- p.cmd.Wait() }()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		if t.Failed() {
+			t.Logf("the program's output:\n%s", p.log)
+		}
+	})
+	return p
+}
+
+// stop asks the program to end, and waits for it to do so cleanly.
+func (p *program) stop(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-p.exited:
+		if err != nil {
+			t.Errorf("after SIGTERM: %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("SIGTERM does not end the program")
+	}
+}
+
+// serverConfig is a mirrorpool.json for tests. Durations are short, ports are free ones.
+type serverConfig struct {
+	dir  string
+	json map[string]any
+}
+
+func newServerConfig(t testing.TB) (*serverConfig, *program) {
+	t.Helper()
+	where := &program{}
+	for _, addr := range []*string{&where.dns, &where.web, &where.admin} {
+		*addr = "127.0.0.1:" + freePort(t, "127.0.0.1")
+	}
+	return &serverConfig{dir: t.TempDir(), json: map[string]any{
+		"dns": map[string]any{
+			"listen": []string{where.dns}, "zone": "dl.example.org",
+			"nameservers": []string{"ns1.example.org", "ns2.example.org"},
+		},
+		"http":   map[string]any{"listen": []string{where.web}},
+		"admin":  map[string]any{"listen": where.admin},
+		"health": map[string]any{"interval": "200ms", "timeout": "1s"},
+	}}, where
+}
+
+// set changes a key of a section.
+func (c *serverConfig) set(section, key string, value any) {
+	c.json[section].(map[string]any)[key] = value
+}
+
+// write writes a value as JSON, or a string as it is, to a file beside the configuration. As an editor would,
+// it puts the new file in place of the old one at once.
+func (c *serverConfig) write(t testing.TB, name string, value any) {
+	t.Helper()
+	text, ok := value.(string)
+	if !ok {
+		data, err := json.MarshalIndent(value, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = string(data)
+	}
+	path := filepath.Join(c.dir, name)
+	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serve writes the configuration and the pool, and runs the program on them until it is ready.
+func (c *serverConfig) serve(t testing.TB, where *program, pool any, env ...string) *program {
+	t.Helper()
+	c.write(t, "mirrors.json", pool)
+	c.write(t, "mirrorpool.json", c.json)
+	p := startProgram(t, env, "serve", "--config", filepath.Join(c.dir, "mirrorpool.json"))
+	p.dns, p.web, p.admin = where.dns, where.web, where.admin
+	eventually(t, "the server is ready", func() bool {
+		resp, err := http.Get("http://" + p.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return p
+}
+
+// status asks for the server's status.
+func (p *program) status(t testing.TB) admin.Status {
+	t.Helper()
+	resp, err := http.Get("http://" + p.admin + "/api/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var status admin.Status
+	text, err := io.ReadAll(resp.Body)
+	if err == nil {
+		err = json.Unmarshal(text, &status)
+	}
+	if err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return status
+}
+
+// ask asks for addresses and returns them in the order of the answer.
+func (p *program) ask(t testing.TB, name string, qtype uint16) []string {
+	t.Helper()
+	req := new(dns.Msg)
+	req.SetQuestion(name, qtype)
+	resp, err := dns.Exchange(req, p.dns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Rcode != dns.RcodeSuccess {
+		t.Fatalf("%s %s: %s", name, dns.TypeToString[qtype], dns.RcodeToString[resp.Rcode])
+	}
+	var addrs []string
+	for _, rr := range resp.Answer {
+		switch rr := rr.(type) {
+		case *dns.A:
+			addrs = append(addrs, rr.A.String())
+		case *dns.AAAA:
+			addrs = append(addrs, rr.AAAA.String())
+		}
+	}
+	return addrs
+}
+
+// inDNS asks often enough for every mirror of a small pool to appear, and returns the addresses.
+func (p *program) inDNS(t testing.TB) map[string]bool {
+	t.Helper()
+	seen := map[string]bool{}
+	for range 60 {
+		for _, addr := range p.ask(t, "dl.example.org.", dns.TypeA) {
+			seen[addr] = true
+		}
+	}
+	return seen
+}
+
+// inRedirects does the same for redirects, and returns what stands before path in the locations.
+func (p *program) inRedirects(t testing.TB, path string) map[string]bool {
+	t.Helper()
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	seen := map[string]bool{}
+	for range 60 {
+		resp, err := client.Get("http://" + p.web + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		location := resp.Header.Get("Location")
+		prefix, ok := bytes.CutSuffix([]byte(location), []byte(path))
+		if resp.StatusCode != http.StatusFound || !ok {
+			t.Fatalf("%s: %d to %q", path, resp.StatusCode, location)
+		}
+		seen[string(prefix)] = true
+	}
+	return seen
+}

@@ -1,0 +1,15 @@
+// Package config reads what people write: mirrors.json, the pool, and mirrorpool.json, the server.
+//
+// It turns bytes into checked, typed values ([Pool], [Server]), or into errors that say where the
+// fault is, what it is, and what would be right ([Error]). All faults of a file are reported at once.
+// A file goes through four steps, one file of this package each:
+//
+//	position.go   bytes to a tree of values that know where they stand (JSON, strictly)
+//	schema.go     the tree against the JSON Schema that is also published to editors
+//	explain.go    the schema's complaints, in words for the person who must act
+//	pool_parse.go, server_parse.go   rules that a schema cannot say; the typed value
+//
+// config imports none of ours. It must not know whether a mirror is healthy, where it stands, who
+// asks for it, or what is served: it opens the file that it is told to, and no socket. It keeps no
+// state, starts no goroutine, and reads no clock.
+package config

@@ -1,0 +1,114 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// A Kind is one of the two kinds of file that this package reads.
+type Kind string
+
+// The kinds of file, under their usual names.
+const (
+	KindPool   Kind = "mirrors.json"
+	KindServer Kind = "mirrorpool.json"
+)
+
+// KindOf tells which kind of file data is: a pool if it is an object with the key "version" or with a
+// list at "mirrors", and else a server's configuration. Where data is not JSON, the error joins an
+// [*Error] that says where; file is the name to use in it.
+func KindOf(file string, data []byte) (Kind, error) {
+	d, faults := readDocument(file, data)
+	if d.root == nil {
+		return "", join(d.errorsOf(faults))
+	}
+	return d.kind(), nil
+}
+
+func (d *document) kind() Kind {
+	object, _ := d.root.value.(map[string]any)
+	if _, ok := object["version"]; ok {
+		return KindPool
+	}
+	if _, ok := object["mirrors"].([]any); ok {
+		return KindPool
+	}
+	return KindServer
+}
+
+// LoadPool reads and checks the pool file at path. See [ParsePool].
+func LoadPool(path string) (*Pool, []*Error, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ParsePool(path, data)
+}
+
+// LoadServer reads and checks the server's configuration at path. See [ParseServer].
+func LoadServer(path string) (*Server, []*Error, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ParseServer(path, data)
+}
+
+// CheckFile reads and checks a file of either kind.
+func CheckFile(path string) (Kind, []*Error, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return "", nil, err
+	}
+	kind, err := KindOf(path, data)
+	if err != nil {
+		return "", nil, err
+	}
+	var warnings []*Error
+	if kind == KindPool {
+		_, warnings, err = ParsePool(path, data)
+	} else {
+		_, warnings, err = ParseServer(path, data)
+	}
+	return kind, warnings, err
+}
+
+// readFile reads a regular file of at most MaxFileSize bytes.
+func readFile(path string) ([]byte, error) {
+	// Opening a pipe or a device can block or have effects, so the look comes before the open.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fileError(path, errors.New("not a regular file"))
+	}
+	if info.Size() > MaxFileSize {
+		return nil, fileError(path, fmt.Errorf("want a file of at most %d bytes, got %d", MaxFileSize, info.Size()))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	defer f.Close()
+	// One byte more than allowed, so that a file that grew is refused rather than cut.
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	if len(data) > MaxFileSize {
+		return nil, fileError(path, fmt.Errorf("want a file of at most %d bytes", MaxFileSize))
+	}
+	return data, nil
+}
+
+// fileError says why a file could not be read. The path is said by Error already.
+func fileError(path string, err error) error {
+	var perr *os.PathError
+	if errors.As(err, &perr) {
+		err = perr.Err
+	}
+	return &Error{File: path, Err: err}
+}

@@ -1,0 +1,133 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLoadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	big := filepath.Join(dir, "big.json")
+	if err := os.WriteFile(big, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(big, 1<<40); err != nil { // sparse: reading all of it would take hours
+		t.Skip(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.json"): "none.json: no such file or directory",
+		dir:                             ": not a regular file",
+		"/dev/zero":                     "/dev/zero: not a regular file",
+		big:                             "big.json: want a file of at most 4194304 bytes, got 1099511627776",
+	} {
+		_, _, err := LoadPool(path)
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("LoadPool(%s): %v, want %s", path, err, want)
+		}
+		_, _, err = LoadServer(path)
+		if list := Errors(err); len(list) != 1 || list[0].File != path {
+			t.Errorf("LoadServer(%s): %v, want an error of that file", path, err)
+		}
+		if _, _, err = CheckFile(path); err == nil {
+			t.Errorf("CheckFile(%s): no error", path)
+		}
+	}
+	if _, _, err := LoadPool(filepath.Join(dir, "none.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is not fs.ErrNotExist", err)
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"version": 7}`:                "mirrors.json <nil>",
+		`{"mirrors": []}`:               "mirrors.json <nil>",
+		`{"mirrors": "m.json"}`:         "mirrorpool.json <nil>",
+		`{}`:                            "mirrorpool.json <nil>",
+		`[]`:                            "mirrorpool.json <nil>",
+		`{"dns": 1, "dns": 1}`:          "mirrorpool.json <nil>",
+		"{\n \"mirrors\": [\n]\n} oops": " x.json:4:3: (document): not valid JSON: invalid character 'o' after top-level value",
+		``:                              " x.json:1:1: (document): the file is empty; want a JSON object",
+	} {
+		kind, err := KindOf("x.json", []byte(text))
+		if got := fmt.Sprint(kind, " ", err); got != want {
+			t.Errorf("KindOf(%q): got %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestCheckFile(t *testing.T) {
+	for path, want := range map[string]string{
+		"testdata/mirrors.json":                   "mirrors.json 0 0",
+		"testdata/tails.json":                     "mirrors.json 0 0",
+		"testdata/mirrorpool.json":                "mirrorpool.json 0 0",
+		"testdata/broken/pool-warnings.json":      "mirrors.json 10 0",
+		"testdata/broken/server-unknown-key.json": "mirrorpool.json 0 7",
+		"testdata/broken/pool-syntax-comma.json":  " 0 1",
+	} {
+		kind, warnings, err := CheckFile(path)
+		if got := fmt.Sprint(kind, " ", len(warnings), " ", len(Errors(err))); got != want {
+			t.Errorf("CheckFile(%s): got %s, want %s: %v", path, got, want, err)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	if list := Errors(nil); list != nil {
+		t.Errorf("Errors(nil) = %v", list)
+	}
+	a := &Error{File: "a.json", Line: 14, Column: 17, Pointer: "/mirrors/3/weight", Err: errors.New("want b, got c")}
+	if got, want := a.Error(), "a.json:14:17: /mirrors/3/weight: want b, got c"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	foreign := errors.New("foreign")
+	list := Errors(errors.Join(fmt.Errorf("wrapped: %w", a), errors.Join(a, foreign)))
+	if len(list) != 3 || list[0] != a || list[1] != a || list[2].Err != foreign {
+		t.Errorf("got %v", list)
+	}
+	if n := len(Errors(join(nil))); n != 0 || join(nil) != nil {
+		t.Errorf("no errors became %d", n)
+	}
+}
+
+// TestManyFaults: what is not shown is counted, and the checks stop in time.
+func TestManyFaults(t *testing.T) {
+	_, _, err := ParsePool("mirrors.json", []byte(`{"version": 1, "mirrors": [`+strings.Repeat("0,\n", maxReported+4)+`0]}`))
+	list := Errors(err)
+	last := list[len(list)-1].Error()
+	if _, _, err := ParsePool("mirrors.json", []byte(`{"mirrors": [`+strings.Repeat(`{"email": 7, "dns": {"addresses": [{}]}},`, 5000)+`0]}`)); len(Errors(err)) != maxReported+1 {
+		t.Errorf("%d errors", len(Errors(err)))
+	}
+	if len(list) != maxReported+1 || last != "mirrors.json:1000:1: (document): at least 5 more from here on are not shown" {
+		t.Errorf("%d errors, the last: %s", len(list), last)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"weight", "url_prefix", "dns", "name", "notes", "email"}
+	for word, want := range map[string]string{
+		"wieght": "weight", "Weight": "weight", "wight": "weight", "urlprefix": "url_prefix", "dn": "dns",
+		"nmae": "name", "": "", "bandwidth": "", "x": "", strings.Repeat("weight", 100): "",
+	} {
+		if got := nearest(word, known); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestHideUser(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://u:p@example.org/x":   "https://***@example.org/x",
+		"https://u:p/q@example.org/x": "https://***@example.org/x",
+		"https://example.org/x":       "https://example.org/x",
+		"ops@example.org":             "ops@example.org",
+	} {
+		if got := hideUser(in); got != want {
+			t.Errorf("hideUser(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package config
+
+import (
+	"bytes"
+	_ "embed" // the schemas are files, so that editors can be pointed at them
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// The schemas have three keywords of ours, which other validators pass over:
+//
+//	x-want    what would be right, in words that follow "want"
+//	x-hint    what helps to get there
+//	x-secret  true if the value must never be quoted
+var (
+	//go:embed schema/mirrors.schema.json
+	mirrorsSchema []byte
+	//go:embed schema/config.schema.json
+	serverSchema []byte
+)
+
+// MirrorsSchema is the JSON Schema of mirrors.json (draft 2020-12).
+func MirrorsSchema() []byte { return bytes.Clone(mirrorsSchema) }
+
+// ServerSchema is the JSON Schema of mirrorpool.json (draft 2020-12).
+func ServerSchema() []byte { return bytes.Clone(serverSchema) }
+
+var (
+	poolRules   = sync.OnceValue(func() *rules { return compileRules(mirrorsSchema) })
+	serverRules = sync.OnceValue(func() *rules { return compileRules(serverSchema) })
+)
+
+// rules are a schema twice: compiled, and as it is written, for its words.
+type rules struct {
+	compiled *jsonschema.Schema
+	text     map[string]any
+}
+
+// compileRules panics if the schema is broken, since it is part of the program.
+func compileRules(text []byte) *rules {
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		panic(fmt.Sprintf("config: embedded schema: %v", err))
+	}
+	r := &rules{text: v.(map[string]any)}
+	id := r.text["$id"].(string)
+	c := jsonschema.NewCompiler()
+	c.UseLoader(jsonschema.SchemeURLLoader{}) // a schema of ours refers to nothing outside
+	if err := c.AddResource(id, v); err != nil {
+		panic(fmt.Sprintf("config: embedded schema: %v", err))
+	}
+	if r.compiled, err = c.Compile(id); err != nil {
+		panic(fmt.Sprintf("config: embedded schema: %v", err))
+	}
+	return r
+}
+
+// part is the piece of the schema that a location such as "urn:x#/$defs/mirror" means, or nil.
+func (r *rules) part(location string) map[string]any {
+	_, fragment, _ := strings.Cut(location, "#")
+	if unescaped, err := url.PathUnescape(fragment); err == nil {
+		fragment = unescaped
+	}
+	part := r.text
+	for step := range strings.SplitSeq(strings.TrimPrefix(fragment, "/"), "/") {
+		if step == "" {
+			continue
+		}
+		part, _ = part[unescapePointer.Replace(step)].(map[string]any)
+	}
+	return part
+}
+
+// unescapePointer follows RFC 6901 section 4.
+var unescapePointer = strings.NewReplacer("~1", "/", "~0", "~")
+
+// property is what the schema says of a key of an object, with references followed, or nil.
+func (r *rules) property(object map[string]any, key string) map[string]any {
+	properties, _ := object["properties"].(map[string]any)
+	property, _ := properties[key].(map[string]any)
+	return r.follow(property)
+}
+
+// follow gives the piece that part refers to, or part itself.
+func (r *rules) follow(part map[string]any) map[string]any {
+	if ref, ok := part["$ref"].(string); ok {
+		return r.part(ref)
+	}
+	return part
+}

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+func TestSchemasAreValid(t *testing.T) {
+	for name, text := range map[string][]byte{"mirrors": MirrorsSchema(), "config": ServerSchema()} {
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		const draft = "https://json-schema.org/draft/2020-12/schema"
+		if got := v.(map[string]any)["$schema"]; got != draft {
+			t.Errorf("%s: $schema is %v, want %s", name, got, draft)
+		}
+		if err := jsonschema.NewCompiler().MustCompile(draft).Validate(v); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestSchemasHaveWords: a complaint about any value can say what would be right, and no keyword is used
+// whose complaints explain cannot put into words.
+func TestSchemasHaveWords(t *testing.T) {
+	known := map[string]bool{
+		"$schema": true, "$id": true, "$ref": true, "$defs": true, "title": true, "description": true, "default": true, "examples": true,
+		"x-want": true, "x-hint": true, "x-secret": true, "type": true, "const": true, "enum": true, "required": true, "properties": true,
+		"additionalProperties": true, "items": true, "minItems": true, "maxItems": true, "minLength": true, "maxLength": true,
+		"pattern": true, "minimum": true, "maximum": true, "exclusiveMinimum": true,
+	}
+	for _, r := range []*rules{poolRules(), serverRules()} {
+		var walk func(at string, part map[string]any)
+		walk = func(at string, part map[string]any) {
+			for keyword := range part {
+				if !known[keyword] {
+					t.Errorf("%s: no words for the keyword %s", at, keyword)
+				}
+			}
+			kind := part["type"]
+			bounded := (part["minimum"] != nil || part["exclusiveMinimum"] != nil) && part["maximum"] != nil
+			if text(part["x-want"]) == "" && (kind == "array" || (kind == "integer" || kind == "number") && !bounded || part["pattern"] != nil) {
+				t.Errorf("%s: no words for what is wanted", at)
+			}
+			for _, group := range []string{"properties", "$defs"} {
+				parts, _ := part[group].(map[string]any)
+				for key, p := range parts {
+					walk(at+"/"+key, p.(map[string]any))
+				}
+			}
+			if items, ok := part["items"].(map[string]any); ok {
+				walk(at+"/items", items)
+			}
+		}
+		walk(text(r.text["title"]), r.text)
+	}
+}
+
+// TestSchemaDefaults: the defaults that the schema tells editors are those of the program, which a
+// file shows that gives nothing but them.
+func TestSchemaDefaults(t *testing.T) {
+	r := serverRules()
+	given := map[string]any{}
+	for key := range r.text["properties"].(map[string]any) {
+		section := r.property(r.text, key)
+		properties, ok := section["properties"].(map[string]any)
+		if !ok {
+			raw := r.text["properties"].(map[string]any)[key].(map[string]any)
+			if value, ok := raw["default"]; ok {
+				given[key] = value
+			}
+			continue
+		}
+		object := map[string]any{}
+		for name, p := range properties {
+			if value, ok := p.(map[string]any)["default"]; ok {
+				object[name] = value
+			}
+		}
+		given[key] = object
+	}
+	dns := given["dns"].(map[string]any)
+	dns["zone"], dns["nameservers"] = "dl.example.org", []string{"ns1.example.org"}
+	data, err := json.Marshal(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromSchema, _, err := ParseServer("x.json", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromNothing, _, err := ParseServer("x.json", []byte(least))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%+v", fromSchema), fmt.Sprintf("%+v", fromNothing); got != want {
+		t.Errorf("defaults of the schema:\n%s\nof the program:\n%s", got, want)
+	}
+	if len(data) < 1000 {
+		t.Errorf("the schema has few defaults: %s", data)
+	}
+}

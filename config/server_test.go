@@ -1,0 +1,251 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestParseServerReference reads the example of the contract, which shows all defaults, and compares it
+// with a file that gives nothing but what must be given.
+func TestParseServerReference(t *testing.T) {
+	reference, warnings, err := LoadServer("testdata/mirrorpool.json")
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("warnings %v, error %v", warnings, err)
+	}
+	least, warnings, err := ParseServer("testdata/least.json", []byte(least))
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("warnings %v, error %v", warnings, err)
+	}
+	least.DNS.Nameservers = reference.DNS.Nameservers
+	least.DNS.Hostmaster = reference.DNS.Hostmaster
+	if diff := cmp.Diff(reference, least, comparers); diff != "" {
+		t.Errorf("-reference +least:\n%s", diff)
+	}
+}
+
+const least = `{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}}`
+
+// TestDefaults holds every default against the contract, written out once more.
+func TestDefaults(t *testing.T) {
+	got, _, err := ParseServer("/etc/mirrorpool/mirrorpool.json", []byte(least))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Server{
+		Mirrors:        "/etc/mirrorpool/mirrors.json",
+		MirrorsRefresh: 5 * time.Minute,
+		MirrorsKey:     "",
+		MirrorsGuard:   0.5,
+		StateDir:       "",
+		DNS: DNS{
+			Listen:        []string{"127.0.0.1:5300"},
+			Zone:          "dl.example.org.",
+			Names:         []string{"@"},
+			Nameservers:   []string{"ns1.example.org."},
+			Hostmaster:    "hostmaster.dl.example.org.",
+			TTL:           time.Minute,
+			TTLMin:        5 * time.Second,
+			MaxAnswers:    2,
+			UDPSize:       1232,
+			StatusClients: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		},
+		HTTP:      HTTP{Listen: []string{"127.0.0.1:8080"}, BasePath: "/", Sticky: 10 * time.Minute},
+		Selection: Selection{Geo: true, Near: 1.5, MinCandidates: 3, MaxShare: 0.5},
+		Admin:     Admin{Listen: "127.0.0.1:8053"},
+		Health: Health{
+			Enabled: true, Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3,
+			StartupTimeout: 5 * time.Second, Path: "project/trace", MaxLag: 3 * time.Hour, MaxAge: 0,
+			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AllowPrivate: false,
+		},
+		Log: Log{Level: "info", Format: "json"},
+	}
+	if diff := cmp.Diff(want, got, comparers); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestParseServerValues reads a file in which everything differs from the defaults.
+func TestParseServerValues(t *testing.T) {
+	got, warnings, err := LoadServer("testdata/everything.json")
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("warnings %v, error %v", warnings, err)
+	}
+	want := &Server{
+		Mirrors:        "https://mirrors.example.org/mirrors.json?x=1",
+		MirrorsRefresh: 90 * time.Second,
+		MirrorsKey:     "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
+		MirrorsGuard:   0,
+		StateDir:       "/var/lib/mirrorpool",
+		DNS: DNS{
+			Listen:        []string{":53", "[::1]:5353", "localhost:0"},
+			Zone:          "dl.example.org.",
+			Names:         []string{"@", "*", "www", "*.eu"},
+			Nameservers:   []string{"ns1.example.org.", "ns2.example.org."},
+			Hostmaster:    `first\.last.example.org.`,
+			ZoneFile:      "testdata/zones/dl.zone",
+			TTL:           3 * time.Second,
+			TTLMin:        3 * time.Second,
+			MaxAnswers:    4,
+			UDPSize:       4096,
+			NSID:          "ns1",
+			CookieSecret:  "e5e973e5a6b2a43f48e7dc849e37bfcf",
+			RateLimit:     100,
+			StatusClients: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")},
+			Geo:           true,
+			Notify:        []string{"192.0.2.53:53", "ns2.example.org:5353", "[2001:db8::53]:53"},
+			AllowTransfer: []string{"192.0.2.0/24", "2001:db8::53/128", "transfer-key."},
+			TSIGKeys:      []string{"testdata/keys/transfer.key", "/etc/bind/update.key"},
+		},
+		HTTP: HTTP{
+			Listen:         []string{"0.0.0.0:443"},
+			BasePath:       "/tails/",
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			Sticky:         0,
+			StickySecret:   "0123456789abcdef",
+			TLS:            &TLS{Cert: "testdata/cert.pem", Key: "/etc/key.pem"},
+		},
+		Selection: Selection{Geo: false, Near: 2, MinCandidates: 1, MaxShare: 1},
+		Admin:     Admin{Listen: "192.0.2.1:8053", TokenFile: "testdata/token"},
+		GeoIP:     GeoIP{City: "testdata/city.mmdb", ASN: "testdata/asn.mmdb"},
+		Health: Health{
+			Enabled: false, Interval: 200 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 1,
+			StartupTimeout: 0, Path: "trace", ReferenceURL: "https://origin.example.org/trace",
+			MaxLag: time.Hour, MaxAge: 48 * time.Hour, DNSURL: "http://dl.example.org:8081/tails/project/trace",
+			PanicThreshold: 1, AllowPrivate: true,
+		},
+		Publish: []Publish{
+			{Server: "192.0.2.53:53", Zone: "dl.example.org.", Names: []string{"@"}, TTL: 3 * time.Second, MaxAnswers: 4, Reconcile: "enforce"},
+			{
+				Server: "ns1.example.org:53", Zone: "example.org.", Names: []string{"dl", "dl2"}, TTL: 5 * time.Minute,
+				MaxAnswers: 8, TSIG: "testdata/update.key", Reconcile: "report",
+			},
+		},
+		Log: Log{Level: "debug", Format: "console"},
+	}
+	if diff := cmp.Diff(want, got, comparers); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestParseServerOff(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"all", `{"dns": {"listen": "-"}, "http": {"listen": ["-"]}, "admin": {"listen": "-"}}`, `[] "" "" [] ""`},
+		{"http only", `{"dns": {"listen": ["-"]}}`, `[] "" "" ["127.0.0.1:8080"] "127.0.0.1:8053"`},
+		{"dns off, with zone", `{"dns": {"listen": "-", "zone": "dl.example.org"}}`,
+			`[] "dl.example.org." "http://dl.example.org/tails/project/trace" ["127.0.0.1:8080"] "127.0.0.1:8053"`},
+		{"zone file instead of nameservers", `{"dns": {"zone": "DL.example.org.", "zone_file": "z"}}`,
+			`["127.0.0.1:5300"] "dl.example.org." "http://dl.example.org/tails/project/trace" ["127.0.0.1:8080"] "127.0.0.1:8053"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _, err := ParseServer("x.json", []byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := fmt.Sprintf("%q %q %q %q %q", s.DNS.Listen, s.DNS.Zone, s.Health.DNSURL, s.HTTP.Listen, s.Admin.Listen)
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestMirrorsSource: a plain http source is accepted from this machine only.
+func TestMirrorsSource(t *testing.T) {
+	for in, want := range map[string]string{
+		"pool/mirrors.json":                   "conf/pool/mirrors.json",
+		"../mirrors.json":                     "mirrors.json",
+		"/srv/mirrors.json":                   "/srv/mirrors.json",
+		"HTTPS://Example.org:443/m.json":      "https://example.org/m.json",
+		"http://localhost:8000/m.json":        "http://localhost:8000/m.json",
+		"http://127.8.9.1/m.json":             "http://127.8.9.1/m.json",
+		"http://[::1]:8000/m.json":            "http://[::1]:8000/m.json",
+		"http://localhost.example.org/":       "",
+		"http://127.0.0.1.example.org/":       "",
+		"http://192.0.2.1/m.json":             "",
+		"http://localhost@example.org/":       "",
+		"http://example.org\\@localhost/":     "",
+		"https://example.org/a b":             "",
+		"https://[2001:db8::1%25eth0]/m.json": "",
+	} {
+		text, err := json.Marshal(map[string]any{"mirrors": in, "dns": map[string]any{"listen": "-"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := ParseServer("conf/x.json", text)
+		if s == nil {
+			s = &Server{}
+		}
+		if s.Mirrors != want || (err != nil) != (want == "") {
+			t.Errorf("mirrors %q: got %q, error %v; want %q", in, s.Mirrors, err, want)
+		}
+	}
+}
+
+func TestParseMailbox(t *testing.T) {
+	for in, want := range map[string]string{
+		"hostmaster.example.org":         "hostmaster.example.org.",
+		"Hostmaster.Example.org.":        "hostmaster.example.org.",
+		"hostmaster@example.org":         "hostmaster.example.org.",
+		"first.last@example.org":         `first\.last.example.org.`,
+		`first\.last.example.org`:        `first\.last.example.org.`,
+		"mirrors+dns@example.org":        "mirrors+dns.example.org.",
+		"":                               "",
+		"org":                            "",
+		"a@b@example.org":                "",
+		`\.example.org`:                  "",
+		"a@" + strings.Repeat("a.", 130): "",
+	} {
+		got, err := parseMailbox(in)
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("parseMailbox(%q) = %q, %v, want %q", in, got, err, want)
+		}
+	}
+}
+
+// TestSecrets: whatever is wrong with a secret or beside it, no error shows it.
+func TestSecrets(t *testing.T) {
+	values := []string{`"hunter2"`, `["hunter2"]`, `{"hunter": "hunter2"}`, `"hunter2\u0000` + strings.Repeat("x", 300) + `"`, `"hunter2`}
+	for _, key := range []string{`"dns": {"cookie_secret": %s}`, `"http": {"sticky_secret": %s}`, `"http": {"sticky_secret": 1, "sticky_secret": %s}`} {
+		for _, value := range values {
+			_, _, err := ParseServer("x.json", fmt.Appendf(nil, "{"+key+"}", value))
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s: %s: got error %v", key, value, err)
+			}
+		}
+	}
+}
+
+// TestEverythingIsEverything: the file that TestParseServerValues reads has every key of the schema, so
+// that none is without a test.
+func TestEverythingIsEverything(t *testing.T) {
+	data, err := os.ReadFile("testdata/everything.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _ := readDocument("everything.json", data)
+	r := serverRules()
+	var walk func(n *node, part map[string]any)
+	walk = func(n *node, part map[string]any) {
+		part = r.follow(part)
+		properties, _ := part["properties"].(map[string]any)
+		for key, property := range properties {
+			m := n.member(key)
+			if m == nil {
+				t.Errorf("testdata/everything.json lacks %s/%s", n.pointer(), key)
+				continue
+			}
+			walk(m, property.(map[string]any))
+		}
+		if items, ok := part["items"].(map[string]any); ok && len(n.order) > 0 {
+			walk(n.order[len(n.order)-1], items)
+		}
+	}
+	walk(d.root, r.text)
+}

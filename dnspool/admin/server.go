@@ -1,0 +1,162 @@
+// Package admin is the administrator's face: what the server thinks of its pool, over HTTP.
+//
+// It shows and decides nothing. It is not meant for the public: without a token it answers clients on this
+// host only.
+package admin
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
+
+	"mirrorpool/config"
+)
+
+const (
+	maxConnections = 256
+	maxHeaderBytes = 16 << 10
+	requestTime    = 10 * time.Second
+	shutdownTime   = 3 * time.Second
+	minTokenLength = 16   // bytes
+	maxTokenBytes  = 4096 // of the token file
+)
+
+// A Backend is what the administrator looks at.
+type Backend struct {
+	// Status describes the pool as it is now. It is called once Ready returns nil or later.
+	Status func() Status
+	// Ready returns nil if the faces answer and the checks go on, or else what is wrong.
+	Ready func() error
+}
+
+// A Server is the administrator's face.
+type Server struct {
+	listener net.Listener
+	http     http.Server
+}
+
+// Listen opens the listener that c asks for, which must not be off. It answers from Run on.
+func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
+	token, err := readToken(c.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
+	}
+	return &Server{
+		listener: netutil.LimitListener(l, maxConnections),
+		http: http.Server{
+			Handler:     guard(newMux(b), token),
+			ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeaderBytes,
+			ErrorLog: zap.NewStdLog(zap.NewNop()), // its messages name client addresses
+		},
+	}, nil
+}
+
+// Addr returns the address that is listened at.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Run answers requests until ctx ends. It closes the listener.
+func (s *Server) Run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	err := s.http.Shutdown(limit)
+	if err != nil {
+		err = s.http.Close()
+	}
+	<-done
+	return err
+}
+
+func newMux(b Backend) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := b.Ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(append(text, '\n')) // the client's going away is its own affair
+}
+
+// readToken reads the secret that clients from other hosts have to show. An empty path means that there are
+// to be none.
+func readToken(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the administrator's token: %w", err)
+	}
+	defer f.Close()
+	buf := make([]byte, maxTokenBytes)
+	n, err := f.Read(buf)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the administrator's token from %s: %w", path, err)
+	}
+	token := bytes.TrimSpace(buf[:n])
+	if len(token) < minTokenLength {
+		return nil, fmt.Errorf("the administrator's token in %s is shorter than %d characters: put a long random one there", path, minTokenLength)
+	}
+	return token, nil
+}
+
+// guard lets requests pass that come from this host or carry the token. Whether the server lives and is
+// ready is no secret: a load balancer asks for it.
+func guard(next http.Handler, token []byte) http.Handler {
+	want := sha256.Sum256(token)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		hash := sha256.Sum256([]byte(given))
+		switch {
+		case r.URL.Path == "/healthz", r.URL.Path == "/readyz", fromLoopback(r),
+			len(token) > 0 && subtle.ConstantTimeCompare(hash[:], want[:]) == 1:
+			next.ServeHTTP(w, r)
+		default:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "the administrator's token is needed", http.StatusUnauthorized)
+		}
+	})
+}
+
+func fromLoopback(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback()
+}

@@ -1,0 +1,166 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
+	"golang.org/x/sync/errgroup"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+)
+
+const (
+	maxConnections  = 4096             // over TCP, per socket
+	firstQueryTime  = 3 * time.Second  // how long a new TCP connection may be silent
+	idleTime        = 15 * time.Second // how long it may be silent after a query
+	writeTime       = 3 * time.Second
+	shutdownTime    = 3 * time.Second
+	maxQuery        = 4096 // bytes over UDP; what is longer is cut, and so malformed
+	unlimited       = -1
+	maxTCPMessage   = dns.MaxMsgSize
+	sizeOfTransport = 0 // stands for UDP in respond's limit
+)
+
+// A Server is the DNS face.
+type Server struct {
+	log     *zap.Logger
+	config  config.DNS
+	sockets []*dns.Server
+	addrs   []net.Addr
+	zone    atomic.Pointer[zone]
+}
+
+// Listen opens the sockets that c asks for, UDP and TCP at each address, and as many of each as there are
+// CPUs. They answer from Run on. Until the first Publish, the answer is SERVFAIL.
+func Listen(ctx context.Context, c config.DNS, log *zap.Logger) (*Server, error) {
+	s := &Server{config: c, log: log}
+	for _, addr := range c.Listen {
+		if err := s.listen(ctx, addr); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("cannot answer DNS at %s: %w", addr, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) listen(ctx context.Context, addr string) error {
+	lc := net.ListenConfig{Control: reusePort}
+	for i := range max(1, runtime.GOMAXPROCS(0)) {
+		if i > 0 && !canReusePort {
+			break
+		}
+		l, err := lc.Listen(ctx, "tcp", addr)
+		if err != nil {
+			return err
+		}
+		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
+		l = netutil.LimitListener(l, maxConnections)
+		s.add(&dns.Server{Listener: l})
+		pc, err := lc.ListenPacket(ctx, "udp", addr)
+		if err != nil {
+			return err
+		}
+		s.add(&dns.Server{PacketConn: pc})
+		if i == 0 {
+			s.addrs = append(s.addrs, pc.LocalAddr())
+		}
+	}
+	return nil
+}
+
+func (s *Server) add(srv *dns.Server) {
+	srv.Handler = s
+	srv.MsgAcceptFunc = accept
+	srv.UDPSize = maxQuery
+	srv.MaxTCPQueries = unlimited
+	srv.ReadTimeout, srv.WriteTimeout = firstQueryTime, writeTime
+	srv.IdleTimeout = func() time.Duration { return idleTime }
+	s.sockets = append(s.sockets, srv)
+}
+
+// Addrs returns the addresses that are listened at, one for each in the configuration.
+func (s *Server) Addrs() []net.Addr { return s.addrs }
+
+// Publish makes the answers come from snapshot.
+func (s *Server) Publish(snapshot *dnspool.Snapshot) {
+	s.zone.Store(newZone(s.config, snapshot, randomStart()))
+}
+
+// Run answers queries until ctx ends, and then those that have come in. It closes the sockets.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, srv := range s.sockets {
+		g.Go(func() error { return serve(ctx, srv) })
+	}
+	return g.Wait()
+}
+
+// serve runs one socket until ctx ends.
+func serve(ctx context.Context, srv *dns.Server) error {
+	started, done := make(chan struct{}), make(chan error, 1)
+	srv.NotifyStartedFunc = func() { close(started) }
+	go func() { done <- srv.ActivateAndServe() }()
+	select {
+	case err := <-done:
+		return err
+	case <-started:
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	if err := srv.ShutdownContext(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// Close closes the sockets, where Run is not going to.
+func (s *Server) Close() {
+	for _, srv := range s.sockets {
+		if srv.Listener != nil {
+			srv.Listener.Close()
+		}
+		if srv.PacketConn != nil {
+			srv.PacketConn.Close()
+		}
+	}
+}
+
+// ServeDNS answers one query. It is called by miekg/dns.
+func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
+	limit := sizeOfTransport
+	if w.RemoteAddr().Network() == "tcp" {
+		limit = maxTCPMessage
+	}
+	resp := new(dns.Msg)
+	if z := s.zone.Load(); z != nil {
+		resp = z.respond(req, limit)
+	} else {
+		resp.SetRcode(req, dns.RcodeServerFailure)
+	}
+	if err := w.WriteMsg(resp); err != nil {
+		s.log.Debug("cannot send a response", zap.Error(hideAddresses(err)))
+	}
+}
+
+// hideAddresses returns the cause of a network error without the client's address.
+func hideAddresses(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}

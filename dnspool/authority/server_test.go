@@ -1,0 +1,155 @@
+package authority
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+)
+
+// startServer runs a server on a loopback port until the test ends, and returns it with its address.
+func startServer(t *testing.T, listen string) (*Server, string) {
+	t.Helper()
+	c := testConfig()
+	c.Listen = []string{listen}
+	s, err := Listen(t.Context(), c, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("Run does not end")
+		}
+	})
+	return s, s.Addrs()[0].String()
+}
+
+func TestServer(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	req := new(dns.Msg)
+	req.SetQuestion("dl.example.org.", dns.TypeA)
+	for _, network := range []string{"udp", "tcp"} {
+		client := dns.Client{Net: network}
+		resp, _, err := client.Exchange(req, addr)
+		if err != nil || resp.Rcode != dns.RcodeServerFailure {
+			t.Errorf("%s, before the first snapshot: %v, %v; want SERVFAIL", network, resp, err)
+		}
+	}
+	s.Publish(testSnapshot(t, 1, 2))
+	for _, network := range []string{"udp", "tcp"} {
+		client := dns.Client{Net: network}
+		resp, _, err := client.Exchange(req, addr)
+		if err != nil || len(resp.Answer) != 1 {
+			t.Errorf("%s: %v, %v; want an answer", network, resp, err)
+		}
+	}
+}
+
+// TestTCPAfterTruncation does what a resolver does with a truncated answer.
+func TestTCPAfterTruncation(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 100, 100))
+	req := new(dns.Msg)
+	req.SetQuestion("dl.example.org.", dns.TypeA)
+	client := dns.Client{}
+	resp, _, err := client.Exchange(req, addr)
+	if err != nil || !resp.Truncated {
+		t.Fatalf("%v, %v; want a truncated response", resp, err)
+	}
+	client.Net = "tcp"
+	if resp, _, err = client.Exchange(req, addr); err != nil || len(resp.Answer) != 100 {
+		t.Errorf("%v, %v; want 100 addresses", resp, err)
+	}
+}
+
+// TestBadPackets sends what is not a query, and then a query, to see who is still there.
+func TestBadPackets(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 1, 2))
+	query := func(change func(m *dns.Msg)) []byte {
+		m := new(dns.Msg)
+		m.SetQuestion("dl.example.org.", dns.TypeA)
+		change(m)
+		wire, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wire
+	}
+	good := query(func(*dns.Msg) {})
+	tests := map[string]struct {
+		packet []byte
+		rcode  int // -1: silence
+	}{
+		"empty":               {nil, -1},
+		"shorter than header": {good[:11], -1},
+		"a response":          {query(func(m *dns.Msg) { m.Response = true }), -1},
+		"cut in the question": {good[:20], dns.RcodeFormatError},
+		"no question":         {query(func(m *dns.Msg) { m.Question = nil }), dns.RcodeFormatError},
+		"two questions":       {query(func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), dns.RcodeFormatError},
+		"opcode STATUS":       {query(func(m *dns.Msg) { m.Opcode = dns.OpcodeStatus }), dns.RcodeNotImplemented},
+		"NOTIFY":              {query(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify }), dns.RcodeNotImplemented},
+		"UPDATE":              {query(func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), dns.RcodeNotImplemented},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("udp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			for _, packet := range [][]byte{test.packet, good} {
+				if _, err := conn.Write(packet); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := []int{test.rcode, dns.RcodeSuccess}
+			if test.rcode < 0 {
+				want = want[1:]
+			}
+			got := map[int]bool{} // packets are answered side by side, in any order
+			for range want {
+				buf := make([]byte, 1500)
+				n, err := conn.Read(buf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var m dns.Msg
+				if err := m.Unpack(buf[:n]); err != nil {
+					t.Fatal(err)
+				}
+				got[m.Rcode] = true
+			}
+			for _, rcode := range want {
+				if !got[rcode] {
+					t.Errorf("answers %v, want %s too", got, dns.RcodeToString[rcode])
+				}
+			}
+		})
+	}
+}
+
+func TestListenFailure(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.Listen = []string{"127.0.0.1:0", "192.0.2.1:0"} // the second address is not of this host
+	if _, err := Listen(t.Context(), c, zap.NewNop()); err == nil {
+		t.Error("no error at an address that is not ours")
+	}
+}

@@ -1,0 +1,199 @@
+// Package authority is the DNS face of the pool: an authoritative server for one zone, which answers A and
+// AAAA queries at the pool's names from the snapshot in force.
+//
+// It decides nothing about mirrors: who is eligible and in which order they are dealt is settled by package
+// dnspool. It neither recurses nor forwards, and logs no queries.
+package authority
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+)
+
+// TTLs of what the zone says of itself, and what secondaries are told (RFC 1912 section 2.2).
+const (
+	apexTTL = 3600
+	refresh = 3600
+	retry   = 600
+	expire  = 7 * 86400
+)
+
+// A zone is the whole answer to "what is at this name?": the configured names and one snapshot. Only its
+// dealing position ever changes.
+type zone struct {
+	origin   string // lower case, ends in a dot
+	ttl      uint32 // of the pool's addresses and of negative answers, seconds
+	maxSize  uint16 // of a UDP response, bytes
+	pool     map[string]bool
+	nodes    map[string]bool // all names that exist, empty non-terminals too
+	named    map[string][]netip.Addr
+	ns       []string
+	soa      dns.SOA
+	snapshot *dnspool.Snapshot
+	next     [2]atomic.Uint32 // the card to be dealt next, by family
+}
+
+// newZone joins a configuration and a snapshot. start is where the dealing begins.
+func newZone(c config.DNS, s *dnspool.Snapshot, start [2]uint32) *zone {
+	z := &zone{
+		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize),
+		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
+		ns: c.Nameservers, snapshot: s,
+	}
+	for _, name := range c.Names {
+		name = z.absolute(name)
+		z.pool[name] = true
+		z.addNode(name)
+	}
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		name := z.absolute(m.Name)
+		if m.Name == "" || z.pool[name] {
+			continue
+		}
+		z.named[name] = m.Addresses()
+		z.addNode(name)
+	}
+	mname := "."
+	if len(z.ns) > 0 {
+		mname = z.ns[0]
+	}
+	z.soa = dns.SOA{
+		Ns: mname, Mbox: c.Hostmaster, Serial: s.Serial,
+		Refresh: refresh, Retry: retry, Expire: expire, Minttl: z.ttl,
+	}
+	for f := range z.next {
+		z.next[f].Store(start[f])
+	}
+	return z
+}
+
+// randomStart returns where the dealing of a new snapshot begins: servers of one pool, and one server after
+// many changes, must not all begin with the same card.
+func randomStart() [2]uint32 { return [2]uint32{rand.Uint32(), rand.Uint32()} }
+
+// absolute returns the full name of a configured one.
+func (z *zone) absolute(name string) string {
+	switch {
+	case name == "@":
+		return z.origin
+	case strings.HasSuffix(name, "."):
+		return name
+	default:
+		return name + "." + z.origin
+	}
+}
+
+// addNode notes that name exists, and with it all names between it and the apex (RFC 4592 section 2.2.2).
+func (z *zone) addNode(name string) {
+	for ; name != z.origin && name != ""; name = parent(name) {
+		z.nodes[name] = true
+	}
+}
+
+// parent returns name without its first label, or "" for the root.
+func parent(name string) string {
+	next, end := dns.NextLabel(name, 0)
+	if end {
+		return ""
+	}
+	return name[next:]
+}
+
+// contains reports whether a name in lower case is in the zone.
+func (z *zone) contains(name string) bool { return dns.IsSubDomain(z.origin, name) }
+
+// find returns the name whose records answer for name, in lower case: itself if it exists, or else the
+// wildcard that covers it (RFC 4592 section 3.3.1). ok is false if there is neither.
+func (z *zone) find(name string) (source string, ok bool) {
+	if z.nodes[name] {
+		return name, true
+	}
+	for encloser := parent(name); encloser != ""; encloser = parent(encloser) {
+		if z.nodes[encloser] {
+			wildcard := "*." + encloser
+			return wildcard, z.nodes[wildcard]
+		}
+	}
+	return "", false
+}
+
+// records returns the records of a type at a name that exists, as they are for a query with the owner name
+// as the asker wrote it.
+func (z *zone) records(source, owner string, qtype uint16) []dns.RR {
+	switch {
+	case qtype == dns.TypeSOA && source == z.origin:
+		return []dns.RR{z.soaRecord(owner, apexTTL)}
+	case qtype == dns.TypeNS && source == z.origin:
+		rrs := make([]dns.RR, len(z.ns))
+		for i, name := range z.ns {
+			rrs[i] = &dns.NS{Hdr: header(owner, dns.TypeNS, apexTTL), Ns: name}
+		}
+		return rrs
+	case qtype != dns.TypeA && qtype != dns.TypeAAAA:
+		return nil
+	case z.pool[source]:
+		return z.deal(owner, familyOf(qtype))
+	default:
+		return z.addresses(owner, familyOf(qtype), z.named[source])
+	}
+}
+
+// deal returns the next card.
+func (z *zone) deal(owner string, family dnspool.Family) []dns.RR {
+	group := z.snapshot.DNS(family)
+	if group.Deck.Len() == 0 {
+		return nil
+	}
+	card := group.Deck.Card(z.next[family].Add(1))
+	rrs := make([]dns.RR, len(card))
+	for i, c := range card {
+		rrs[i] = z.address(owner, group.Addresses[c])
+	}
+	return rrs
+}
+
+// addresses returns records for those of addrs that are of the family.
+func (z *zone) addresses(owner string, family dnspool.Family, addrs []netip.Addr) []dns.RR {
+	var rrs []dns.RR
+	for _, addr := range addrs {
+		if dnspool.FamilyOf(addr) == family {
+			rrs = append(rrs, z.address(owner, addr))
+		}
+	}
+	return rrs
+}
+
+func (z *zone) address(owner string, addr netip.Addr) dns.RR {
+	if dnspool.FamilyOf(addr) == dnspool.IPv4 {
+		return &dns.A{Hdr: header(owner, dns.TypeA, z.ttl), A: addr.AsSlice()}
+	}
+	return &dns.AAAA{Hdr: header(owner, dns.TypeAAAA, z.ttl), AAAA: addr.AsSlice()}
+}
+
+// soaRecord returns the zone's SOA record. In negative answers its TTL says for how long they hold (RFC
+// 2308 section 3).
+func (z *zone) soaRecord(owner string, ttl uint32) dns.RR {
+	soa := z.soa
+	soa.Hdr = header(owner, dns.TypeSOA, ttl)
+	return &soa
+}
+
+func header(owner string, rrtype uint16, ttl uint32) dns.RR_Header {
+	return dns.RR_Header{Name: owner, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
+}
+
+func familyOf(qtype uint16) dnspool.Family {
+	if qtype == dns.TypeAAAA {
+		return dnspool.IPv6
+	}
+	return dnspool.IPv4
+}

@@ -1,0 +1,200 @@
+package dnspool
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mirrorpool/config"
+	"mirrorpool/health"
+)
+
+// An Input is what a snapshot is made of.
+type Input struct {
+	Pool     *config.Pool
+	Health   *health.Report
+	Policy   Policy
+	Previous *Snapshot // which this one replaces; nil for the first
+	Now      time.Time
+	Rand     *rand.Rand // shuffles the decks
+}
+
+// A Policy is what the operator says of selection.
+type Policy struct {
+	PanicThreshold float64 // see config.Health
+	MaxAnswers     int     // see config.DNS
+}
+
+// Build makes a snapshot. It is a pure function of its input.
+func Build(in Input) *Snapshot {
+	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors))}
+	for i, m := range in.Pool.Mirrors {
+		s.Mirrors[i] = Mirror{Mirror: m, MirrorReport: in.Health.Mirrors[m.URLPrefix]}
+	}
+	for _, family := range [...]Family{IPv4, IPv6} {
+		s.dns[family] = buildDNS(s.Mirrors, family, in)
+		s.http[family][0] = buildWeb(s.Mirrors, family, false, in.Policy)
+		s.http[family][1] = buildWeb(s.Mirrors, family, true, in.Policy)
+	}
+	s.Serial = nextSerial(in.Previous, s)
+	return s
+}
+
+func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
+	var all []candidate
+	for i := range mirrors {
+		m := &mirrors[i]
+		if !m.Enabled() || m.DNS.Off || m.DNS.Weight == 0 {
+			continue
+		}
+		if c, ok := m.best(family); ok {
+			all = append(all, c)
+		}
+	}
+	var g DNSGroup
+	var eligible []candidate
+	eligible, g.Tally = choose(all, in.Policy.PanicThreshold)
+	at := map[netip.Addr]int{}
+	for _, c := range eligible {
+		c.mirror.InDNS = true
+		for _, addr := range c.addresses {
+			i, known := at[addr] // two mirrors may share a host: each adds its weight
+			if !known {
+				i = len(g.Addresses)
+				at[addr] = i
+				g.Addresses, g.Weights = append(g.Addresses, addr), append(g.Weights, 0)
+			}
+			g.Weights[i] += c.weight / float64(len(c.addresses))
+		}
+	}
+	g.Deck = newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
+	return g
+}
+
+func buildWeb(mirrors []Mirror, family Family, secure bool, p Policy) webGroup {
+	var all []candidate
+	for i := range mirrors {
+		m := &mirrors[i]
+		if !m.Enabled() || secure && m.URL.Scheme != "https" {
+			continue
+		}
+		if state, ok := m.worst(health.HTTP, family); ok {
+			all = append(all, candidate{mirror: m, weight: float64(m.Weight), state: state})
+		}
+	}
+	var g webGroup
+	var eligible []candidate
+	eligible, g.Tally = choose(all, p.PanicThreshold)
+	sum := uint64(0)
+	for _, c := range eligible {
+		c.mirror.InWeb = true
+		sum += uint64(c.mirror.Weight)
+		g.mirrors, g.sums = append(g.mirrors, c.mirror), append(g.sums, sum)
+	}
+	return g
+}
+
+// A candidate is a mirror in a group, with the state in which it stands there.
+type candidate struct {
+	mirror    *Mirror
+	weight    float64
+	state     health.State
+	addresses []netip.Addr // in that state; not for redirects
+}
+
+// trust orders the states by how much is to be hoped for of a mirror in it.
+var trust = [...]health.State{health.Up, health.Unknown, health.Stale, health.Down}
+
+// best returns m as a candidate for DNS answers of a family, with its most trusted addresses. ok is false
+// if it has none of the family.
+func (m *Mirror) best(family Family) (c candidate, ok bool) {
+	c = candidate{mirror: m, weight: float64(m.DNS.Weight)}
+	best := len(trust)
+	for _, e := range m.Endpoints {
+		rank := slices.Index(trust[:], e.State)
+		if e.Role != health.DNS || FamilyOf(e.Address) != family || rank > best {
+			continue
+		}
+		if rank < best {
+			best, c.state, c.addresses = rank, e.State, nil
+		}
+		c.addresses = append(c.addresses, e.Address)
+	}
+	return c, len(c.addresses) > 0
+}
+
+// worst returns the least trusted state of m's addresses of a family. ok is false if it has none.
+func (m *Mirror) worst(role health.Role, family Family) (worst health.State, ok bool) {
+	rank := -1
+	for _, e := range m.Endpoints {
+		if e.Role == role && FamilyOf(e.Address) == family {
+			rank = max(rank, slices.Index(trust[:], e.State))
+		}
+	}
+	if rank < 0 {
+		return health.Unknown, false
+	}
+	return trust[rank], true
+}
+
+// choose returns those of all that are eligible. See the package's comment.
+func choose(all []candidate, panicThreshold float64) ([]candidate, Tally) {
+	var byTrust [len(trust)][]candidate
+	var weight [len(trust)]float64
+	var tally Tally
+	for _, c := range all {
+		rank := slices.Index(trust[:], c.state)
+		byTrust[rank] = append(byTrust[rank], c)
+		weight[rank] += c.weight
+		tally.Enabled += c.weight
+	}
+	tally.Up = weight[0]
+	tally.Panic = len(all) > 0 && (tally.Up == 0 || tally.Up < panicThreshold*tally.Enabled)
+	eligible, sum := byTrust[0], weight[0]
+	for rank := 1; rank < len(trust) && (sum == 0 || sum < panicThreshold*tally.Enabled); rank++ {
+		eligible = append(eligible, byTrust[rank]...)
+		sum += weight[rank]
+	}
+	return eligible, tally
+}
+
+// nextSerial is the serial of next, which replaces previous. It begins with the time, so that it grows
+// across restarts too, and then counts changes of what DNS tells.
+func nextSerial(previous, next *Snapshot) uint32 {
+	now := uint32(next.Built.Unix()) // as RFC 1982 has it: 2106 is not an end
+	switch {
+	case previous == nil:
+		return max(now, 1)
+	case sameRecords(previous, next):
+		return previous.Serial
+	case int32(now-previous.Serial) > 0:
+		return now
+	default:
+		return previous.Serial + 1
+	}
+}
+
+// sameRecords reports whether a and b hold the same DNS records.
+func sameRecords(a, b *Snapshot) bool {
+	for f := range a.dns {
+		if !slices.Equal(a.dns[f].Addresses, b.dns[f].Addresses) || !slices.Equal(a.dns[f].Weights, b.dns[f].Weights) ||
+			a.dns[f].Deck.size != b.dns[f].Deck.size {
+			return false
+		}
+	}
+	return slices.EqualFunc(a.named(), b.named(), func(x, y *Mirror) bool {
+		return x.Name == y.Name && slices.Equal(x.Addresses(), y.Addresses())
+	})
+}
+
+// named returns the mirrors with a name.
+func (s *Snapshot) named() []*Mirror {
+	var named []*Mirror
+	for i := range s.Mirrors {
+		if s.Mirrors[i].Name != "" {
+			named = append(named, &s.Mirrors[i])
+		}
+	}
+	return named
+}

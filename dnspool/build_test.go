@@ -1,0 +1,357 @@
+package dnspool
+
+import (
+	"fmt"
+
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mirrorpool/config"
+	"mirrorpool/health"
+)
+
+// world is a pool written as text, with one mirror on a line:
+//
+//	NAME WEIGHT [https] [dns=WEIGHT|dns=off] ADDRESS=DNS-STATE/HTTP-STATE...
+type world string
+
+func (w world) input(t testing.TB) Input {
+	t.Helper()
+	in := Input{
+		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
+		Policy: Policy{PanicThreshold: 0.5, MaxAnswers: 2},
+		Now:    time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)),
+	}
+	for line := range strings.Lines(string(w)) {
+		if fields := strings.Fields(line); len(fields) > 0 {
+			m, r := parseMirror(t, fields)
+			in.Pool.Mirrors = append(in.Pool.Mirrors, m)
+			in.Health.Mirrors[m.URLPrefix] = r
+		}
+	}
+	return in
+}
+
+func parseMirror(t testing.TB, fields []string) (config.Mirror, health.MirrorReport) {
+	t.Helper()
+	m := config.Mirror{Name: fields[0], Weight: uint32(number(t, fields[1]))}
+	m.DNS.Weight = m.Weight
+	scheme := "http"
+	var report health.MirrorReport
+	for _, field := range fields[2:] {
+		key, value, _ := strings.Cut(field, "=")
+		switch {
+		case key == "https":
+			scheme = key
+		case key == "dns" && value == "off":
+			m.DNS.Off = true
+		case key == "dns":
+			m.DNS.Weight = uint32(number(t, value))
+		default:
+			addr := netip.MustParseAddr(key)
+			dns, web, _ := strings.Cut(value, "/")
+			report.Endpoints = append(report.Endpoints,
+				health.Endpoint{Address: addr, Role: health.HTTP, Verdict: health.Verdict{State: state(t, web)}},
+				health.Endpoint{Address: addr, Role: health.DNS, Verdict: health.Verdict{State: state(t, dns)}})
+		}
+	}
+	m.URLPrefix = scheme + "://" + m.Name + ".example.org/"
+	m.URL, _ = url.Parse(m.URLPrefix)
+	return m, report
+}
+
+func number(t testing.TB, text string) (n int) {
+	t.Helper()
+	if _, err := fmt.Sscan(text, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func state(t testing.TB, name string) (s health.State) {
+	t.Helper()
+	if err := s.UnmarshalText([]byte(name)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestEligible(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		world
+		dns4, dns6       []string // addresses
+		web4, web6, safe []string // mirrors; safe: https over IPv4
+		panic            bool
+	}{
+		"all up": {world: `
+			a 1       192.0.2.1=up/up 2001:db8::1=up/up
+			b 2 https 192.0.2.2=up/up`,
+			dns4: []string{"192.0.2.1", "192.0.2.2"}, dns6: []string{"2001:db8::1"},
+			web4: []string{"a", "b"}, web6: []string{"a"}, safe: []string{"b"}},
+		"a disabled mirror is nowhere": {world: `
+			a 1 192.0.2.1=up/up
+			b 0 192.0.2.2=up/up`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a"}},
+		"roles are judged separately": {world: `
+			a 2 192.0.2.1=up/up
+			b 1 192.0.2.2=down/up`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a", "b"}},
+		"families are judged separately": {world: `
+			a 1 192.0.2.1=up/up 2001:db8::1=down/down
+			b 1 192.0.2.2=up/up 2001:db8::2=up/up`,
+			dns4: []string{"192.0.2.1", "192.0.2.2"}, dns6: []string{"2001:db8::2"},
+			web4: []string{"a", "b"}, web6: []string{"b"}},
+		"DNS lists the addresses that are up, a redirect needs all": {world: `
+			a 1 192.0.2.1=up/up 192.0.2.2=down/down
+			b 2 192.0.2.3=up/up`,
+			dns4: []string{"192.0.2.1", "192.0.2.3"}, web4: []string{"b"}},
+		"kept out of DNS": {world: `
+			a 1 dns=off 192.0.2.1=up/up
+			b 1 dns=0   192.0.2.2=up/up
+			c 1         192.0.2.3=up/up`,
+			dns4: []string{"192.0.2.3"}, web4: []string{"a", "b", "c"}},
+		"half is up: no panic": {world: `
+			a 1 192.0.2.1=up/up
+			b 1 192.0.2.2=down/down`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a"}},
+		"less than half is up: the best of the others join": {world: `
+			a 1 192.0.2.1=up/up
+			b 9 192.0.2.2=stale/unknown
+			c 1 192.0.2.3=down/stale
+			d 0 192.0.2.4=up/up`,
+			dns4: []string{"192.0.2.1", "192.0.2.2"}, web4: []string{"a", "b"}, panic: true},
+		"panic goes down to the last resort": {world: `
+			a 1 192.0.2.1=up/up
+			b 1 192.0.2.2=unknown/down
+			c 8 192.0.2.3=down/down
+			d 1 192.0.2.4=stale/down`,
+			dns4: []string{"192.0.2.1", "192.0.2.2", "192.0.2.4", "192.0.2.3"}, web4: []string{"a", "b", "c", "d"}, panic: true},
+		"nothing is up": {world: `
+			a 1 192.0.2.1=down/down
+			b 1 192.0.2.2=down/down`,
+			dns4: []string{"192.0.2.1", "192.0.2.2"}, web4: []string{"a", "b"}, panic: true},
+		"no address is known": {world: "a 1"},
+		"two mirrors at one address": {world: `
+			a 1 192.0.2.1=up/up
+			b 1 192.0.2.1=up/up`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a", "b"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := Build(test.input(t))
+			same := func(what string, got, want []string) {
+				t.Helper()
+				if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", what, diff)
+				}
+			}
+			same("DNS, IPv4", addressesOf(s.DNS(IPv4)), test.dns4)
+			same("DNS, IPv6", addressesOf(s.DNS(IPv6)), test.dns6)
+			same("HTTP, IPv4", namesOf(s.http[IPv4][0]), test.web4)
+			same("HTTP, IPv6", namesOf(s.http[IPv6][0]), test.web6)
+			same("HTTPS, IPv4", namesOf(s.http[IPv4][1]), test.safe)
+			if s.Panic() != test.panic {
+				t.Errorf("panic: got %v, want %v", s.Panic(), test.panic)
+			}
+		})
+	}
+}
+
+func addressesOf(g *DNSGroup) (addrs []string) {
+	for _, addr := range g.Addresses {
+		addrs = append(addrs, addr.String())
+	}
+	return addrs
+}
+
+func namesOf(g webGroup) (names []string) {
+	for _, m := range g.mirrors {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// TestRules asserts rules 1 and 2 of the design for random pools and verdicts.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(9, 10))
+	states := []string{"up", "unknown", "stale", "down"}
+	for range 2000 {
+		var text strings.Builder
+		for i := range r.IntN(8) {
+			fmt.Fprintf(&text, "m%d %d ", i, r.IntN(3))
+			if r.IntN(2) == 0 {
+				text.WriteString("https ")
+			}
+			for j := range r.IntN(3) {
+				at := []string{"192.0.2.", "2001:db8::"}[r.IntN(2)]
+				fmt.Fprintf(&text, "%s%d=%s/%s ", at, 10*i+j+1, states[r.IntN(4)], states[r.IntN(4)])
+			}
+			text.WriteByte('\n')
+		}
+		checkRules(t, world(text.String()))
+	}
+}
+
+func checkRules(t *testing.T, w world) {
+	t.Helper()
+	s := Build(w.input(t))
+	for _, family := range []Family{IPv4, IPv6} {
+		enabled, disabled := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+		for i := range s.Mirrors {
+			m := &s.Mirrors[i]
+			for _, addr := range m.Addresses() {
+				if FamilyOf(addr) == family && m.Enabled() {
+					enabled[addr] = true
+				} else if FamilyOf(addr) == family {
+					disabled[addr] = true
+				}
+			}
+		}
+		g := s.DNS(family)
+		for _, addr := range g.Addresses {
+			if disabled[addr] && !enabled[addr] {
+				t.Fatalf("rule 1: disabled address %v is eligible in\n%s", addr, w)
+			}
+		}
+		if len(enabled) > 0 && g.Deck.Len() == 0 {
+			t.Fatalf("rule 2: no answer in\n%s", w)
+		}
+	}
+	for _, family := range []Family{IPv4, IPv6} {
+		for _, secure := range []bool{false, true} {
+			m := s.PickWeb(rand.New(rand.NewPCG(1, 1)), family, secure)
+			if m != nil && (!m.Enabled() || secure && m.URL.Scheme != "https") {
+				t.Fatalf("redirect to %s, secure %v, in\n%s", m.URLPrefix, secure, w)
+			}
+		}
+	}
+}
+
+func TestPickWebFollowsWeights(t *testing.T) {
+	t.Parallel()
+	s := Build(world(`
+		a 10 192.0.2.1=up/up
+		b 20 192.0.2.2=up/up
+		c 30 192.0.2.3=up/up
+		d 40 192.0.2.4=up/down`).input(t))
+	const picks = 60_000
+	r := rand.New(rand.NewPCG(11, 12))
+	got := map[string]float64{}
+	for range picks {
+		got[s.PickWeb(r, IPv4, false).Name]++
+	}
+	// 13.8 is the 0.999 quantile of chi-squared with two degrees of freedom.
+	chi := 0.0
+	for name, want := range map[string]float64{"a": picks / 6, "b": picks / 3, "c": picks / 2} {
+		chi += (got[name] - want) * (got[name] - want) / want
+	}
+	if chi > 13.8 || got["d"] > 0 {
+		t.Errorf("picks %v do not follow the weights: chi-squared %.1f", got, chi)
+	}
+}
+
+func TestPickWebFallsBackToTheOtherFamily(t *testing.T) {
+	t.Parallel()
+	s := Build(world("a 1 192.0.2.1=up/up").input(t))
+	r := rand.New(rand.NewPCG(1, 2))
+	if m := s.PickWeb(r, IPv6, false); m == nil {
+		t.Error("a client over IPv6 got no mirror, want the IPv4 one")
+	}
+	if m := s.PickWeb(r, IPv4, true); m != nil {
+		t.Errorf("a secure request got %s", m.URLPrefix)
+	}
+}
+
+func TestPickWebDoesNotAllocate(t *testing.T) {
+	s := Build(largePool(1000).input(t))
+	r := rand.New(rand.NewPCG(1, 2))
+	if n := testing.AllocsPerRun(1000, func() { s.PickWeb(r, IPv6, false) }); n != 0 {
+		t.Errorf("a pick allocates %v times, want 0", n)
+	}
+	deck := s.DNS(IPv4).Deck
+	if n := testing.AllocsPerRun(1000, func() { deck.Card(r.Uint32()) }); n != 0 {
+		t.Errorf("a card allocates %v times, want 0", n)
+	}
+}
+
+func TestSerial(t *testing.T) {
+	t.Parallel()
+	base := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n")
+	first := Build(base.input(t))
+	if first.Serial != 1_800_000_000 {
+		t.Errorf("first serial %d, want the time", first.Serial)
+	}
+	tests := map[string]struct {
+		world
+		at   int64
+		want uint32
+	}{
+		"nothing changed":          {base, 1_800_000_100, 1_800_000_000},
+		"only HTTP changed":        {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/down\n", 1_800_000_100, 1_800_000_000},
+		"a verdict changed":        {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/up\n", 1_800_000_100, 1_800_000_100},
+		"twice in a second":        {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/up\n", 1_800_000_000, 1_800_000_001},
+		"the clock was set back":   {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/up\n", 1_700_000_000, 1_800_000_001},
+		"a weight changed":         {"a 2 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n", 1_800_000_100, 1_800_000_100},
+		"a named address appeared": {base + "c 0 192.0.2.3=up/up", 1_800_000_100, 1_800_000_100},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := test.input(t)
+			in.Previous, in.Now = first, time.Unix(test.at, 0)
+			if got := Build(in).Serial; got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// TestBuildIsPure builds twice from the same input.
+func TestBuildIsPure(t *testing.T) {
+	t.Parallel()
+	w := largePool(50)
+	a, b := Build(w.input(t)), Build(w.input(t))
+	if !slices.Equal(a.DNS(IPv4).Deck.places, b.DNS(IPv4).Deck.places) {
+		t.Error("the same input and seed give different decks")
+	}
+}
+
+func largePool(n int) world {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "m%d %d https 198.18.%d.%d=up/up 2001:db8::%x=up/up\n", i, 1+i%30, i/250, i%250+1, i+1)
+	}
+	return world(text.String())
+}
+
+func BenchmarkBuild(b *testing.B) {
+	for _, n := range []int{10, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			in := largePool(n).input(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				Build(in)
+			}
+		})
+	}
+}
+
+func BenchmarkPickWeb(b *testing.B) {
+	s := Build(largePool(1000).input(b))
+	r := rand.New(rand.NewPCG(1, 2))
+	b.ReportAllocs()
+	for b.Loop() {
+		s.PickWeb(r, IPv4, true)
+	}
+}

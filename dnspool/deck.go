@@ -1,0 +1,190 @@
+package dnspool
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+const (
+	maxCards  = 4096
+	maxPlaces = 1 << 18 // of all cards together; with very many answers there are fewer cards
+)
+
+// A Deck is a pile of cards. Each lists different candidates, and is one answer. Whoever deals them one
+// after the other and over again gives each candidate its share:
+//
+//   - of the first places: weight/total;
+//   - of the places: min(1, places*weight/total) of the cards hold it, where what the 1 cuts off
+//     goes to the others by weight.
+//
+// Over one pass of the deck these hold up to rounding to whole cards, with no luck involved; only the
+// order of the cards, and that of the candidates behind the first, is random.
+type Deck struct {
+	places []int32 // of all cards, one card after the other
+	size   int     // places on a card
+}
+
+// Len returns the number of cards: 0 if there are no candidates.
+func (d *Deck) Len() int {
+	if d.size == 0 {
+		return 0
+	}
+	return len(d.places) / d.size
+}
+
+// Card returns the candidates on card i, modulo the number of cards, as indices. There must be a card.
+func (d *Deck) Card(i uint32) []int32 {
+	first := int(i%uint32(d.Len())) * d.size
+	return d.places[first : first+d.size : first+d.size]
+}
+
+// newDeck returns a deck for candidates with the given weights, all above 0, with at most size places on
+// a card.
+func newDeck(weights []float64, size int, r *rand.Rand) Deck {
+	size = min(size, len(weights))
+	if size == 0 {
+		return Deck{}
+	}
+	fixed, others := split(weights, size)
+	r.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	cards := cardCount(size)
+	d := Deck{places: make([]int32, 0, cards*size), size: size}
+	slots := layOut(weights, others, cards*(size-len(fixed)))
+	for card := range cards {
+		d.places = append(d.places, fixed...)
+		for slot := card; slot < len(slots); slot += cards {
+			d.places = append(d.places, slots[slot])
+		}
+	}
+	if len(fixed) == 0 {
+		d.leadEvenly()
+	} else {
+		d.leadByCredit(weights)
+	}
+	d.shuffle(r)
+	return d
+}
+
+// split separates the candidates that are on every card from the others. It fixes the heaviest as long as
+// it would take more than one place on each card.
+func split(weights []float64, size int) (fixed, others []int32) {
+	others = make([]int32, len(weights))
+	total := 0.0
+	for i, weight := range weights {
+		others[i] = int32(i)
+		total += weight
+	}
+	if size == len(weights) {
+		return others, nil
+	}
+	slices.SortFunc(others, func(a, b int32) int { return cmp.Compare(weights[b], weights[a]) })
+	n := 0
+	for n < size && weights[others[n]]*float64(size-n) >= total {
+		total -= weights[others[n]]
+		n++
+	}
+	return others[:n:n], others[n:]
+}
+
+// cardCount is the number of cards with size places each. It has no divisor in common with size, for
+// leadEvenly's sake.
+func cardCount(size int) int {
+	cards := max(1, min(maxCards, maxPlaces/size))
+	for gcd(cards, size) != 1 {
+		cards--
+	}
+	return cards
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// layOut gives each candidate as many consecutive slots as its weight asks for, in all n (systematic
+// sampling). No candidate gets more slots than there are cards, so that slots which are a whole number of
+// decks apart, and make up one card, hold different candidates.
+func layOut(weights []float64, candidates []int32, n int) []int32 {
+	total := 0.0
+	for _, c := range candidates {
+		total += weights[c]
+	}
+	slots := make([]int32, 0, n)
+	sum := 0.0
+	for i, c := range candidates {
+		sum += weights[c]
+		end := int(math.Round(float64(n) * sum / total))
+		if i == len(candidates)-1 {
+			end = n // whatever the rounding errors of sum
+		}
+		for len(slots) < end {
+			slots = append(slots, c)
+		}
+	}
+	return slots
+}
+
+// leadEvenly makes every size-th slot of the lay-out lead its card: a candidate with n slots leads n/size
+// cards, rounded up or down.
+//
+// Slot s of the lay-out is place s/cards of card s%cards. As cards and size have no common divisor, the
+// slots 0, size, 2*size, ... meet each card exactly once.
+func (d *Deck) leadEvenly() {
+	cards := d.Len()
+	for slot := 0; slot < len(d.places); slot += d.size {
+		d.lead(slot%cards, slot/cards)
+	}
+}
+
+// leadByCredit shares the lead where some candidates are on every card. With each card that holds it a
+// candidate earns an equal part of the cards that it has to lead in all, and who leads pays 1. The lead goes
+// to whose credit would reach 1 soonest, so that nobody falls behind by a whole card (after Tijdeman's
+// "The chairman assignment problem", 1980).
+func (d *Deck) leadByCredit(weights []float64) {
+	total := 0.0
+	for _, weight := range weights {
+		total += weight
+	}
+	held := make([]int, len(weights)) // by how many cards
+	for _, c := range d.places {
+		held[c]++
+	}
+	credit := make([]float64, len(weights))
+	for card := range d.Len() {
+		places := d.Card(uint32(card))
+		best, soonest := 0, math.Inf(1)
+		for place, c := range places {
+			share := weights[c] / total * float64(d.Len()) / float64(held[c])
+			credit[c] += share
+			if due := (1 - credit[c]) / share; credit[c] > 0 && due < soonest {
+				best, soonest = place, due
+			}
+		}
+		credit[places[best]]--
+		d.lead(card, best)
+	}
+}
+
+// lead moves the candidate at the given place of a card to its first place.
+func (d *Deck) lead(card, place int) {
+	places := d.Card(uint32(card))
+	places[0], places[place] = places[place], places[0]
+}
+
+// shuffle puts the cards into a random order, and on each the candidates behind the first.
+func (d *Deck) shuffle(r *rand.Rand) {
+	r.Shuffle(d.Len(), func(i, j int) {
+		a, b := d.Card(uint32(i)), d.Card(uint32(j))
+		for k := range a {
+			a[k], b[k] = b[k], a[k]
+		}
+	})
+	for card := range d.Len() {
+		rest := d.Card(uint32(card))[1:]
+		r.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+	}
+}

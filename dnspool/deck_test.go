@@ -1,0 +1,152 @@
+package dnspool
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// count deals the deck once and returns how often each candidate led, and how often it was on a card.
+func count(t *testing.T, d Deck, candidates int) (first, all []int) {
+	t.Helper()
+	first, all = make([]int, candidates), make([]int, candidates)
+	for i := range d.Len() {
+		card := d.Card(uint32(i))
+		first[card[0]]++
+		for _, c := range card {
+			all[c]++
+		}
+		sorted := slices.Sorted(slices.Values(card))
+		if len(slices.Compact(sorted)) != len(card) {
+			t.Fatalf("card %d lists a candidate twice: %v", i, card)
+		}
+	}
+	return first, all
+}
+
+// exact returns in what share of the answers each candidate should be, as the package's comment says, by
+// another way than the deck's: it cuts off what exceeds 1 and spreads it until nothing does.
+func exact(weights []float64, size int) []float64 {
+	share := make([]float64, len(weights))
+	fixed := make([]bool, len(weights))
+	for {
+		rest, places := 0.0, float64(min(size, len(weights)))
+		for i, w := range weights {
+			if fixed[i] {
+				places--
+			} else {
+				rest += w
+			}
+		}
+		again := false
+		for i, w := range weights {
+			if fixed[i] {
+				share[i] = 1
+				continue
+			}
+			share[i] = places * w / rest
+			if share[i] >= 1-1e-12 {
+				fixed[i], again = true, true
+			}
+		}
+		if !again {
+			return share
+		}
+	}
+}
+
+func TestDeckShares(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		weights []float64
+		size    int
+	}{
+		"one mirror":               {[]float64{7}, 2},
+		"two equal, one place":     {[]float64{1, 1}, 1},
+		"two unequal, both listed": {[]float64{1, 3}, 2},
+		"six, as in the benchmark": {[]float64{10, 20, 30, 10, 10, 20}, 2},
+		"one over its cap":         {[]float64{80, 5, 5, 5, 5}, 2},
+		"two over their cap":       {[]float64{500, 300, 1, 2, 3}, 3},
+		"all listed":               {[]float64{5, 4, 3, 2, 1}, 5},
+		"more places than mirrors": {[]float64{5, 4, 3}, 10},
+		"the largest weight":       {[]float64{1, math.MaxInt32, math.MaxInt32}, 1},
+		"tiny beside huge":         {[]float64{1, 1, 1, math.MaxInt32}, 2},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			checkShares(t, newDeck(test.weights, test.size, rand.New(rand.NewPCG(1, 2))), test.weights, test.size)
+		})
+	}
+}
+
+func TestDeckSharesOfRandomPools(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 500 {
+		weights := make([]float64, 1+r.IntN(60))
+		for i := range weights {
+			weights[i] = math.Ceil(math.Exp(r.Float64() * 21)) // from 1 to about 2^30
+		}
+		size := 1 + r.IntN(min(len(weights), 12))
+		checkShares(t, newDeck(weights, size, r), weights, size)
+	}
+}
+
+func checkShares(t *testing.T, d Deck, weights []float64, size int) {
+	t.Helper()
+	first, all := count(t, d, len(weights))
+	total := 0.0
+	for _, w := range weights {
+		total += w
+	}
+	cards := float64(d.Len())
+	for i, share := range exact(weights, size) {
+		if want := cards * share; math.Abs(float64(all[i])-want) > 1.001 {
+			t.Errorf("weights %v, %d places: candidate %d is on %d of %v cards, want %.2f", weights, size, i, all[i], cards, want)
+		}
+		if want := cards * weights[i] / total; math.Abs(float64(first[i])-want) > 1.2 {
+			t.Errorf("weights %v, %d places: candidate %d leads %d of %v cards, want %.2f", weights, size, i, first[i], cards, want)
+		}
+	}
+}
+
+func TestDeckWithoutCandidates(t *testing.T) {
+	t.Parallel()
+	if d := newDeck(nil, 2, rand.New(rand.NewPCG(1, 2))); d.Len() != 0 {
+		t.Errorf("got %d cards, want none", d.Len())
+	}
+}
+
+func TestDeckIsBounded(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, size := range []int{1, 2, 64, 1000, 10_000} {
+		weights := make([]float64, 10_000)
+		for i := range weights {
+			weights[i] = float64(1 + r.IntN(100))
+		}
+		d := newDeck(weights, size, r)
+		if d.Len() == 0 || d.Len() > maxCards || len(d.places) > maxPlaces {
+			t.Errorf("%d places: got %d cards with %d places in all", size, d.Len(), len(d.places))
+		}
+		count(t, d, len(weights))
+	}
+}
+
+// TestDeckIsShuffled looks for what a deck in the order of its lay-out would have: the same leader on
+// neighbouring cards almost always.
+func TestDeckIsShuffled(t *testing.T) {
+	t.Parallel()
+	d := newDeck([]float64{1, 1, 1, 1}, 1, rand.New(rand.NewPCG(7, 8)))
+	same := 0
+	for i := range uint32(d.Len()) {
+		if d.Card(i)[0] == d.Card(i + 1)[0] {
+			same++
+		}
+	}
+	if same > d.Len()/3 {
+		t.Errorf("%d of %d cards have the leader of the one before; a quarter would be chance", same, d.Len())
+	}
+}

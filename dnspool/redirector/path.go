@@ -1,0 +1,67 @@
+package redirector
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+)
+
+// maxUnescape is how many layers of percent-encoding are looked through. A mirror's software may take off
+// more than one; nobody has a reason to send more than two.
+const maxUnescape = 4
+
+var (
+	errMalformed = errors.New("malformed path")
+	errForbidden = errors.New("forbidden path")
+)
+
+// cleanPath checks an escaped request path and returns it without basePath, which begins and ends with a
+// slash, and without leading slashes: byte for byte what follows a mirror's url_prefix.
+//
+// It returns errMalformed for what is not a path, and errForbidden for one that a mirror's server might
+// take for something outside url_prefix: "." and ".." segments, backslashes, empty segments in front, and
+// control characters, each also if it hides behind percent-encoding.
+func cleanPath(escaped, basePath string) (string, error) {
+	rest, ok := strings.CutPrefix(escaped, basePath)
+	switch {
+	case !strings.HasPrefix(escaped, "/"):
+		return "", errMalformed
+	case !ok:
+		return "", errForbidden
+	}
+	plain := "/" + rest
+	for range maxUnescape {
+		if err := checkPlain(plain); err != nil {
+			return "", err
+		}
+		next, err := url.PathUnescape(plain)
+		switch {
+		case err != nil && plain == "/"+rest:
+			return "", errMalformed
+		case err != nil, next == plain:
+			return rest, nil // a lone percent sign below a layer of encoding is just that
+		}
+		plain = next
+	}
+	return "", errForbidden
+}
+
+// checkPlain refuses a path, at one layer of its encoding, for cleanPath's reasons.
+func checkPlain(path string) error {
+	if strings.HasPrefix(path, "//") {
+		return errForbidden
+	}
+	for i := range len(path) {
+		if c := path[i]; c < ' ' || c == 0x7f || c == '\\' {
+			return errForbidden
+		}
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		// Some servers cut parameters off a segment, so that "..;x" is ".." to them.
+		name, _, _ := strings.Cut(segment, ";")
+		if name == "." || name == ".." {
+			return errForbidden
+		}
+	}
+	return nil
+}

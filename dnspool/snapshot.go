@@ -1,0 +1,141 @@
+package dnspool
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"mirrorpool/config"
+	"mirrorpool/health"
+)
+
+// A Family is an IP address family.
+type Family uint8
+
+// The families.
+const (
+	IPv4 Family = iota
+	IPv6
+)
+
+// FamilyOf returns addr's family. An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is an IPv4 address.
+func FamilyOf(addr netip.Addr) Family {
+	if addr.Is4() || addr.Is4In6() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// A Snapshot is all that an answer needs, frozen: nothing in it is written after Build has returned.
+type Snapshot struct {
+	Serial  uint32    // SOA serial (RFC 1035 section 3.3.13): grows when anything that DNS tells changes
+	Built   time.Time // when it was built
+	Mirrors []Mirror  // of the pool, in the order of the file, disabled ones too
+
+	dns  [2]DNSGroup    // by family
+	http [2][2]webGroup // by family, then 1 for https only
+}
+
+// A Mirror is a mirror of the pool with what is known of its health.
+type Mirror struct {
+	config.Mirror
+	health.MirrorReport
+
+	// InDNS and InWeb say whether the mirror is eligible for DNS answers and for redirects, of either
+	// family.
+	InDNS, InWeb bool
+}
+
+// A DNSGroup is who is eligible for DNS answers of one family.
+type DNSGroup struct {
+	Tally
+	Addresses []netip.Addr // eligible, each once
+	Weights   []float64    // of Addresses, one by one
+	Deck      Deck         // of indices in Addresses
+}
+
+// A webGroup is who is eligible for redirects.
+type webGroup struct {
+	Tally
+	mirrors []*Mirror // eligible
+	sums    []uint64  // of mirrors' weights, up to and including each
+}
+
+// A Tally is the weight behind a group.
+type Tally struct {
+	Up, Enabled float64 // weight of the mirrors that are up, and of all that are enabled
+	Panic       bool    // too little of it is up
+}
+
+// DNS returns who is eligible for DNS answers with addresses of family f.
+func (s *Snapshot) DNS(f Family) *DNSGroup { return &s.dns[f] }
+
+// Panic reports whether any group of candidates is in panic.
+func (s *Snapshot) Panic() bool {
+	for f := range s.dns {
+		if s.dns[f].Panic || s.http[f][0].Panic || s.http[f][1].Panic {
+			return true
+		}
+	}
+	return false
+}
+
+// PickWeb picks a mirror to redirect a client of family f to, or returns nil if there is none that is
+// enabled. A secure request gets an https mirror only. Where no mirror has an address of the client's
+// family, the other family's mirrors serve: the client may have both.
+func (s *Snapshot) PickWeb(r *rand.Rand, f Family, secure bool) *Mirror {
+	only := 0
+	if secure {
+		only = 1
+	}
+	for _, family := range [...]Family{f, 1 - f} {
+		if m := s.http[family][only].pick(r); m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// pick picks a mirror with a chance in proportion to its weight.
+func (g *webGroup) pick(r *rand.Rand) *Mirror {
+	if len(g.mirrors) == 0 {
+		return nil
+	}
+	n := r.Uint64N(g.sums[len(g.sums)-1])    // 0 <= n < total
+	i, _ := slices.BinarySearch(g.sums, n+1) // the first sum above n
+	return g.mirrors[i]
+}
+
+// Named returns the addresses of the mirror with the given name, whatever its health. ok is false if
+// there is no such mirror.
+func (s *Snapshot) Named(name string) (addrs []netip.Addr, ok bool) {
+	for i := range s.Mirrors {
+		if m := &s.Mirrors[i]; m.Name == name && name != "" {
+			return m.Addresses(), true
+		}
+	}
+	return nil, false
+}
+
+// Addresses returns the mirror's addresses of both families, sorted.
+func (m *Mirror) Addresses() []netip.Addr {
+	var addrs []netip.Addr
+	for _, e := range m.Endpoints { // sorted by address
+		if len(addrs) == 0 || addrs[len(addrs)-1] != e.Address {
+			addrs = append(addrs, e.Address)
+		}
+	}
+	return addrs
+}
+
+// Current holds the snapshot that is in force.
+type Current struct{ p atomic.Pointer[Snapshot] }
+
+// Load returns the snapshot in force, or nil before the first one. Load it once per query, so that no
+// answer mixes two.
+func (c *Current) Load() *Snapshot { return c.p.Load() }
+
+// Publish puts next in force.
+func (c *Current) Publish(next *Snapshot) { c.p.Store(next) }

@@ -1,0 +1,141 @@
+package health
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// maxReleases is how many changes of the reference are remembered. It takes an origin that changes with
+// every check to come near: then the oldest but one is forgotten, so that nobody's lag looks longer.
+const maxReleases = 512
+
+// A Release is a trace that the reference had.
+type Release struct {
+	Trace time.Time `json:"trace"`
+	Since time.Time `json:"since"` // when it became the reference, as we saw it
+}
+
+// A Freshness judges how old a mirror's content is, by the reference: the trace of the content that all
+// mirrors should carry. It has no clock.
+type Freshness struct {
+	MaxLag time.Duration // how long a mirror may be behind the reference
+	MaxAge time.Duration // how old a trace may be at all; 0: as old as it likes
+
+	// releases are those that a mirror can be behind, oldest first, both by trace and by time. The last
+	// one is the reference.
+	releases []Release
+}
+
+// Reference returns the present reference. It is zero while none is known.
+func (f *Freshness) Reference() Release {
+	if len(f.releases) == 0 {
+		return Release{}
+	}
+	return f.releases[len(f.releases)-1]
+}
+
+// Learn takes in what the reference is at now, and reports whether that is news.
+//
+// If found is true, it was there before we looked for the first time. When it became the reference is not
+// known then, so it is taken to be as old as it says.
+func (f *Freshness) Learn(trace, now time.Time, found bool) bool {
+	if trace.IsZero() || trace.Equal(f.Reference().Trace) {
+		return false
+	}
+	// If the origin goes back to older content, nobody is behind what was withdrawn.
+	f.releases = slices.DeleteFunc(f.releases, func(r Release) bool { return r.Trace.After(trace) })
+	if trace.Equal(f.Reference().Trace) {
+		return true
+	}
+	since := now
+	if found && trace.Before(now) {
+		since = trace
+	}
+	f.releases = append(f.releases, Release{trace, since})
+	// One release that is older than the limit is enough to condemn whoever is behind it.
+	for len(f.releases) > 1 && now.Sub(f.releases[1].Since) > f.MaxLag {
+		f.releases = f.releases[1:]
+	}
+	if len(f.releases) > maxReleases {
+		f.releases = slices.Delete(f.releases, 1, 2)
+	}
+	return true
+}
+
+// behind returns the first release that is newer than trace. ok is false if there is none.
+func (f *Freshness) behind(trace time.Time) (r Release, ok bool) {
+	i, _ := slices.BinarySearchFunc(f.releases, trace, func(r Release, t time.Time) int {
+		if r.Trace.After(t) {
+			return 1
+		}
+		return -1
+	})
+	if i == len(f.releases) {
+		return Release{}, false
+	}
+	return f.releases[i], true
+}
+
+// Judge returns o with freshness taken in, for the endpoint whose verdict so far is v.
+//
+// An endpoint that stays up may be behind the reference for MaxLag: it takes time to copy a release. One
+// that comes back from being down has to catch up first, with the reference as it was when it came back;
+// it is stale until then. (Not with the reference as it is at each check: where the origin changes
+// more often than the mirror copies it, that would never be.)
+func (f *Freshness) Judge(v *Verdict, o Observation) Observation {
+	if o.Result != Up || o.Trace.IsZero() {
+		return o
+	}
+	stale := func(format string, args ...any) Observation {
+		o.Result, o.Reason = Stale, stepFreshness+": "+fmt.Sprintf(format, args...)
+		return o
+	}
+	reference := f.Reference().Trace
+	owes := v.Owes
+	if owes.IsZero() && v.judged() == Down {
+		owes = reference
+	}
+	if owes.After(reference) {
+		owes = reference // it was withdrawn
+	}
+	if o.Trace.Before(owes) {
+		o.Owes = owes
+	}
+	lag := reference.Sub(o.Trace)
+	age := o.At.Sub(o.Trace)
+	since, behind := f.behind(o.Trace)
+	switch {
+	case f.MaxAge > 0 && age > f.MaxAge:
+		return stale("the trace is %v old, max_age is %v", age.Round(time.Second), f.MaxAge)
+	case behind && o.At.Sub(since.Since) > f.MaxLag:
+		return stale("%v behind the reference, more than max_lag (%v) after it changed at %s",
+			lag, f.MaxLag, since.Since.UTC().Format(time.RFC3339))
+	case !o.Owes.IsZero():
+		return stale("%v behind the reference, and has to catch up after an outage", lag)
+	}
+	return o
+}
+
+// newestShared returns the newest trace that at least two of the mirrors carry, each of which may carry several.
+// It is zero if there is none.
+func newestShared(mirrors [][]time.Time) time.Time {
+	carriers := map[int64]int{} // by second
+	newest := int64(0)
+	for _, traces := range mirrors {
+		for i, trace := range traces {
+			if slices.ContainsFunc(traces[:i], trace.Equal) {
+				continue // it counts once for a mirror
+			}
+			second := trace.Unix()
+			carriers[second]++
+			if carriers[second] >= 2 {
+				newest = max(newest, second)
+			}
+		}
+	}
+	if newest == 0 {
+		return time.Time{}
+	}
+	return time.Unix(newest, 0).UTC()
+}

@@ -1,0 +1,205 @@
+package health
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	maxTraceBytes  = 64       // an epoch second has 10 digits
+	maxHeaderBytes = 64 << 10 // of a response
+	maxRedirects   = 5
+	userAgent      = "mirrorpool-healthcheck (mirror pool monitor)"
+)
+
+// A Target is what one probe looks at.
+type Target struct {
+	Role    Role
+	URL     *url.URL   // of the trace file: http or https, or rsync in role Rsync
+	Address netip.Addr // the only address that is connected to
+	OwnHost string     // the mirror's own host name: besides URL's, redirects may lead to it
+}
+
+// A Prober looks at one target once. It returns by ctx's deadline, does not retry and changes nothing.
+type Prober interface {
+	Probe(ctx context.Context, t Target) Observation
+}
+
+// An HTTPProber fetches trace files over HTTP and HTTPS.
+type HTTPProber struct {
+	transport *http.Transport
+	now       func() time.Time
+}
+
+// NewHTTPProber returns a prober that trusts roots, or the system's certificates if roots is nil.
+func NewHTTPProber(roots *x509.CertPool, now func() time.Time) *HTTPProber {
+	return &HTTPProber{transport: newTransport(roots, dialPinned), now: now}
+}
+
+// newTransport returns a transport whose every request makes a connection of its own, because a probe has to
+// see what a new client would.
+func newTransport(roots *x509.CertPool, dial func(ctx context.Context, network, hostport string) (net.Conn, error)) *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives:      true,
+		DisableCompression:     true, // nothing that could expand without bound is asked for
+		MaxResponseHeaderBytes: maxHeaderBytes,
+	}
+}
+
+type pinned struct{} // the key of the context value that holds the address to connect to
+
+// dialPinned connects to the address under test, whatever host the URL names.
+func dialPinned(ctx context.Context, network, hostport string) (net.Conn, error) {
+	addr, ok := ctx.Value(pinned{}).(netip.Addr)
+	if !ok {
+		return nil, fmt.Errorf("no address is pinned for %q", hostport)
+	}
+	_, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return nil, err
+	}
+	return dialAddress(ctx, addr, port)
+}
+
+// dialAddress connects to one address.
+func dialAddress(ctx context.Context, addr netip.Addr, port string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), port))
+	if err != nil && unreachable(err) && !routed(addr) {
+		return nil, errNoRoute
+	}
+	return conn, err
+}
+
+// Probe fetches t's trace file and says what it saw. In role DNS it also asks for a part of the file,
+// because the pool's oldest clients resume downloads, which a server without ranges would corrupt.
+func (p *HTTPProber) Probe(ctx context.Context, t Target) Observation {
+	start := p.now()
+	o := Observation{Result: Up}
+	err := p.look(context.WithValue(ctx, pinned{}, t.Address), t, &o)
+	o.At = p.now()
+	o.Took = o.At.Sub(start)
+	o.Timings.Total = o.Took
+	if err != nil {
+		o.Result, o.Reason = judge(err)
+	}
+	return o
+}
+
+func (p *HTTPProber) look(ctx context.Context, t Target, o *Observation) error {
+	f := fetch{transport: p.transport, now: p.now, seen: o}
+	f.mayFollow = func(to *http.Request, via []*http.Request) error {
+		return checkRedirect(to.URL, via[len(via)-1].URL, len(via), t)
+	}
+	body, err := f.get(ctx, t.URL, "", http.StatusOK)
+	if err != nil {
+		return err
+	}
+	if o.Trace, err = readTrace(body, p.now()); err != nil {
+		return err
+	}
+	if t.Role != DNS {
+		return nil
+	}
+	rest, err := f.get(ctx, t.URL, "bytes=1-", http.StatusPartialContent)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(rest, body[1:]) {
+		return &stepError{stepBody, errors.New("the answer to a range request holds other bytes than the file")}
+	}
+	return nil
+}
+
+// A fetch reads one small file, perhaps several times.
+type fetch struct {
+	transport *http.Transport
+	mayFollow func(to *http.Request, via []*http.Request) error
+	now       func() time.Time
+	seen      *Observation // takes certificates and timings
+}
+
+// get reads the file, or the given range of it.
+func (f *fetch) get(ctx context.Context, u *url.URL, rng string, want int) ([]byte, error) {
+	progress := progress{now: f.now, step: stepRequest}
+	defer func() { f.seen.Timings.add(progress.end()) }()
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, progress.hooks()), http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, &stepError{stepRequest, err}
+	}
+	req.Header.Set("User-Agent", userAgent)
+	if rng != "" {
+		req.Header.Set("Range", rng)
+	}
+	client := http.Client{Transport: f.transport, CheckRedirect: f.mayFollow}
+	resp, err := client.Do(req)
+	if err != nil {
+		noteExpired(err, f.seen)
+		return nil, progress.blame(err)
+	}
+	defer resp.Body.Close()
+	noteCertificate(resp.TLS, f.seen)
+	if resp.StatusCode != want {
+		return nil, &stepError{stepStatus, statusProblem(resp.StatusCode, want, rng)}
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTraceBytes+1))
+	switch {
+	case err != nil:
+		return nil, &stepError{stepBody, err}
+	case len(body) > maxTraceBytes:
+		return nil, &stepError{stepBody, fmt.Errorf("more than %d bytes, want an epoch second", maxTraceBytes)}
+	}
+	return body, nil
+}
+
+func statusProblem(got, want int, rng string) error {
+	text := fmt.Sprintf("%d %s", got, http.StatusText(got))
+	if rng != "" && got == http.StatusOK {
+		return fmt.Errorf("%s to a range request, want 206: the server cannot resume downloads", strings.TrimSpace(text))
+	}
+	return fmt.Errorf("%s, want %d", strings.TrimSpace(text), want)
+}
+
+// checkRedirect says whether a probe may follow a redirect: only to the same host or the mirror's own,
+// never from https to http. All hops go to the pinned address, so none can lead into another network.
+func checkRedirect(to, from *url.URL, hops int, t Target) error {
+	if err := checkScheme(to, from, hops); err != nil {
+		return err
+	}
+	host := strings.ToLower(to.Hostname())
+	if host != strings.ToLower(t.URL.Hostname()) && host != t.OwnHost {
+		return refuseRedirect(to, "neither the same host nor the mirror's own")
+	}
+	return nil
+}
+
+// checkScheme says whether a redirect may be followed as far as its scheme and their number are concerned.
+func checkScheme(to, from *url.URL, hops int) error {
+	switch {
+	case hops > maxRedirects:
+		return refuseRedirect(to, fmt.Sprintf("more than %d redirects", maxRedirects))
+	case to.Scheme != "http" && to.Scheme != "https":
+		return refuseRedirect(to, "neither http nor https")
+	case from.Scheme == "https" && to.Scheme == "http":
+		return refuseRedirect(to, "from https to http")
+	}
+	return nil
+}
+
+func refuseRedirect(to *url.URL, why string) error {
+	return &stepError{stepRequest, fmt.Errorf("redirected to %s: %s", shorten(to.Redacted(), 200), why)}
+}

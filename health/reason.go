@@ -1,0 +1,132 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// The steps of a probe, in order. A reason begins with the step that failed.
+const (
+	stepResolve   = "resolve"
+	stepConnect   = "connect"
+	stepTLS       = "tls"
+	stepRequest   = "request"
+	stepStatus    = "status"
+	stepBody      = "body"
+	stepFreshness = "freshness"
+)
+
+// A stepError says at which step a probe failed.
+type stepError struct {
+	step string
+	err  error
+}
+
+func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
+func (e *stepError) Unwrap() error { return e.err }
+
+// judge turns the error of a probe into a state and a reason in words that an operator understands.
+// The state is Unknown where the fault is on our side.
+func judge(err error) (State, string) {
+	state := Down
+	if ours(err) {
+		state = Unknown
+	}
+	var known *stepError
+	if errors.As(err, &known) {
+		return state, known.step + ": " + describe(known.err)
+	}
+	return state, stepRequest + ": " + describe(err)
+}
+
+// errNoRoute is why an address cannot be reached from here, whoever is there.
+var errNoRoute = errors.New("this host has no route to the address")
+
+// ours reports whether err is this host's fault, so that it says nothing of the mirror.
+func ours(err error) bool {
+	return errors.Is(err, errNoRoute) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, context.Canceled)
+}
+
+// unreachable reports whether err may mean that this host has no route. It may also mean that a router
+// on the way has none, which is then the mirror's fault.
+func unreachable(err error) bool {
+	return errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) ||
+		errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+}
+
+// routed reports whether this host knows a way to addr. It asks the kernel alone: connecting a UDP socket
+// sends nothing.
+func routed(addr netip.Addr) bool {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// describe puts the cause of err into a few words, without addresses and URLs that the reader has already.
+func describe(err error) string {
+	var (
+		invalid x509.CertificateInvalidError
+		host    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		rec     tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Sprintf("certificate is not valid now, but from %s to %s",
+			invalid.Cert.NotBefore.UTC().Format("2006-01-02"), invalid.Cert.NotAfter.UTC().Format("2006-01-02"))
+	case errors.As(err, &host):
+		return fmt.Sprintf("certificate is not for %q", host.Host)
+	case errors.As(err, &unknown):
+		return "certificate is signed by an unknown authority"
+	case errors.As(err, &rec), errors.Is(err, http.ErrSchemeMismatch):
+		return "the server does not speak TLS"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return "timed out"
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "connection reset by the server"
+	case errors.Is(err, syscall.EHOSTUNREACH):
+		return "host unreachable"
+	case errors.Is(err, syscall.ENETUNREACH):
+		return "network unreachable"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "this host has too many open files"
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return "the server closed the connection"
+	}
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		err = op.Err
+	}
+	return shorten(err.Error(), 200)
+}
+
+// shorten cuts text to at most n bytes, for messages.
+func shorten(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "") + "..."
+}

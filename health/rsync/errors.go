@@ -1,0 +1,73 @@
+package rsync
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What can be wrong with a daemon, a module or a path. Errors of [Stat] wrap these.
+var (
+	// ErrTarget: the module or path cannot be asked for. Nothing was sent.
+	ErrTarget = errors.New("cannot ask for this over rsync")
+
+	// ErrProtocol: the other end does not speak rsync, speaks too old a version of
+	// it, breaks its rules, or says more than it needs to.
+	ErrProtocol = errors.New("not a usable rsync daemon")
+
+	// ErrUnknownModule: the daemon knows no such module, or hides it from us.
+	ErrUnknownModule = errors.New("the daemon has no such module")
+
+	// ErrAuthRequired: the module is not open to everyone.
+	ErrAuthRequired = errors.New("the module asks for a password")
+
+	// ErrRefused: the daemon said no for another reason, such as an address it
+	// denies or too many connections.
+	ErrRefused = errors.New("the daemon refused")
+
+	// ErrNoFile: the module is open, but has no regular file at the path.
+	ErrNoFile = errors.New("the daemon lists no such file")
+)
+
+// refusal makes an error of a line that begins with @ERROR.
+func refusal(line string) error {
+	kind := ErrRefused
+	// The protocol has no codes: these words (clientserver.c, start_daemon) are the
+	// only sign. If they change, the error becomes the broader one.
+	if strings.HasPrefix(line, "@ERROR: Unknown module") {
+		kind = ErrUnknownModule
+	}
+	return fmt.Errorf("%w: %s", kind, printable(line))
+}
+
+// noFile makes the error for a list that lacks the file asked for, with the daemon's
+// own words if it gave any: link_stat's complaint, or the directory it skipped.
+func (s *session) noFile() error {
+	if s.demux.said == "" {
+		return ErrNoFile
+	}
+	return fmt.Errorf("%w: %s", ErrNoFile, s.demux.said)
+}
+
+// maxQuote is how many characters of a daemon's words an error repeats.
+const maxQuote = 200
+
+// printable makes a stranger's text fit for a log line or a terminal.
+func printable(text string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range strings.TrimSpace(text) {
+		if n == maxQuote {
+			b.WriteString("...")
+			break
+		}
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			r = '?'
+		}
+		b.WriteRune(r)
+		n++
+	}
+	return b.String()
+}

@@ -1,0 +1,79 @@
+package health
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/http/httptrace"
+	"sync"
+	"time"
+)
+
+// progress follows a request, so that an error can be blamed on the step that it happened in, which a
+// time-out does not tell by itself; and to say how long each step took.
+type progress struct {
+	now func() time.Time
+
+	mu      sync.Mutex // the transport's goroutines outlive a request that was given up
+	step    string
+	started time.Time // of step
+	took    Timings
+}
+
+// enter begins a step. What the one before took is added up at took, unless that is nil.
+func (p *progress) enter(step string, took *time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	if took != nil {
+		*took += now.Sub(p.started)
+	}
+	p.step, p.started = step, now
+}
+
+func (p *progress) hooks() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn:              func(string) { p.enter(stepConnect, nil) },
+		ConnectDone:          func(_, _ string, err error) { p.connected(err) },
+		TLSHandshakeStart:    func() { p.enter(stepTLS, nil) },
+		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { p.shook(err) },
+		GotConn:              func(httptrace.GotConnInfo) { p.enter(stepRequest, nil) },
+		GotFirstResponseByte: func() { p.enter(stepRequest, &p.took.FirstByte) },
+	}
+}
+
+func (p *progress) connected(err error) {
+	if err == nil {
+		p.enter(stepConnect, &p.took.Connect)
+	}
+}
+
+// shook ends the TLS handshake. A failure is still its own, so the step is not left before GotConn.
+func (p *progress) shook(err error) {
+	if err == nil {
+		p.enter(stepTLS, &p.took.TLS)
+	}
+}
+
+// end returns what was measured.
+func (p *progress) end() Timings {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.took
+}
+
+// blame adds to err the step in which the request is, unless err names one.
+func (p *progress) blame(err error) error {
+	var known *stepError
+	if errors.As(err, &known) {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &stepError{p.step, err}
+}
+
+func (t *Timings) add(more Timings) {
+	t.Connect += more.Connect
+	t.TLS += more.TLS
+	t.FirstByte += more.FirstByte
+}
