@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	const token = "0123456789abcdef"
+	tests := map[string]struct {
+		peer, path, authorization string
+		token                     string
+		want                      int
+	}{
+		"this host":                     {peer: "127.0.0.1:1", path: "/api/v1/status", want: 200},
+		"this host over IPv6":           {peer: "[::1]:1", path: "/api/v1/status", want: 200},
+		"another host":                  {peer: "192.0.2.1:1", path: "/api/v1/status", want: 401},
+		"another host, empty token":     {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer ", want: 401},
+		"another host, with the token":  {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token, token: token, want: 200},
+		"another host, a wrong token":   {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token + "x", token: token, want: 401},
+		"another host, no token at all": {peer: "192.0.2.1:1", path: "/api/v1/status", token: token, want: 401},
+		"health is no secret":           {peer: "192.0.2.1:1", path: "/healthz", token: token, want: 200},
+		"readiness is no secret":        {peer: "192.0.2.1:1", path: "/readyz", token: token, want: 200},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []byte(test.token))
+			r := httptest.NewRequest("GET", test.path, nil)
+			r.RemoteAddr = test.peer
+			r.Header.Set("Authorization", test.authorization)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != test.want {
+				t.Errorf("%d, want %d", w.Code, test.want)
+			}
+		})
+	}
+}
+
+func TestReadToken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if token, err := readToken(write("good", "  0123456789abcdef\n")); err != nil || string(token) != "0123456789abcdef" {
+		t.Errorf("%q, %v; want the token without white space", token, err)
+	}
+	if token, err := readToken(""); err != nil || token != nil {
+		t.Errorf("%q, %v; want none", token, err)
+	}
+	for name, path := range map[string]string{
+		"empty": write("empty", ""), "short": write("short", "12345\n"), "missing": filepath.Join(dir, "missing"),
+	} {
+		_, err := readToken(path)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		} else if strings.Contains(err.Error(), "12345") {
+			t.Errorf("%s: the error tells the token: %v", name, err)
+		}
+	}
+}
+
+func TestReadyz(t *testing.T) {
+	t.Parallel()
+	for want, problem := range map[int]error{200: nil, 503: errors.New("checks are overdue")} {
+		w := httptest.NewRecorder()
+		newMux(Backend{Ready: func() error { return problem }}).ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+		if w.Code != want {
+			t.Errorf("%v: %d, want %d", problem, w.Code, want)
+		}
+	}
+}
