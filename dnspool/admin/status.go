@@ -35,7 +35,7 @@ type MirrorStatus struct {
 	Eligible  []string         `json:"eligible"` // what it may be picked for now: "dns", "http"
 	State     health.State     `json:"state"`    // of the best endpoint
 	Reason    string           `json:"reason"`   // why an endpoint is not up, or ""
-	Since     time.Time        `json:"since"`    // when the endpoint that decides State entered it
+	Since     *time.Time       `json:"since"`    // when the endpoint that decides State entered it; null if never checked
 	Endpoints []EndpointStatus `json:"endpoints"`
 }
 
@@ -93,7 +93,7 @@ func (m *MirrorStatus) summarise(r health.MirrorReport) {
 			m.Reason = cmp.Or(m.Reason, e.Role.String()+" at "+e.Address.String()+": "+e.Reason)
 		}
 		if i == 0 || rank(e.State) < rank(m.State) {
-			m.State, m.Since = e.State, e.Since
+			m.State, m.Since = e.State, timeOrNull(e.Since)
 		}
 	}
 }
