@@ -31,8 +31,9 @@ func TestGuard(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []byte(test.token))
+			h := guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []byte(test.token), "127.0.0.1:8053")
 			r := httptest.NewRequest("GET", test.path, nil)
+			r.Host = "127.0.0.1:8053"
 			r.RemoteAddr = test.peer
 			r.Header.Set("Authorization", test.authorization)
 			w := httptest.NewRecorder()

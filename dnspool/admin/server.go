@@ -39,6 +39,9 @@ type Backend struct {
 	Status func() Status
 	// Ready returns nil if the faces answer and the checks go on, or else what is wrong.
 	Ready func() error
+	// Reload reads what people have written again, and says what came of it; nil if there is nothing to
+	// read. confirm accepts an update of the pool that the guard holds back.
+	Reload func(ctx context.Context, confirm bool) ReloadAnswer
 }
 
 // A Server is the administrator's face.
@@ -61,7 +64,7 @@ func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
 	return &Server{
 		listener: netutil.LimitListener(l, maxConnections),
 		http: http.Server{
-			Handler:     guard(newMux(b), token),
+			Handler:     guard(newMux(b), token, c.Listen),
 			ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeaderBytes,
 			ErrorLog: zap.NewStdLog(zap.NewNop()), // its messages name client addresses
 		},
@@ -101,10 +104,15 @@ func newMux(b Backend) *http.ServeMux {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
+	if b.Reload != nil {
+		mux.HandleFunc("POST /api/v1/reload", reload(b))
+	}
 	return mux
 }
 
-func writeJSON(w http.ResponseWriter, v any) {
+func writeJSON(w http.ResponseWriter, v any) { writeJSONStatus(w, http.StatusOK, v) }
+
+func writeJSONStatus(w http.ResponseWriter, status int, v any) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -112,6 +120,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
 	w.Write(append(text, '\n')) // the client's going away is its own affair
 }
 
@@ -138,20 +147,25 @@ func readToken(path string) ([]byte, error) {
 	return token, nil
 }
 
-// guard lets requests pass that come from this host or carry the token. Whether the server lives and is
-// ready is no secret: a load balancer asks for it.
-func guard(next http.Handler, token []byte) http.Handler {
+// guard lets requests pass that come from this host or carry the token, and not from a page of another site
+// in a browser. Whether the server lives and is ready is no secret: a load balancer asks for it.
+func guard(next http.Handler, token []byte, listen string) http.Handler {
 	want := sha256.Sum256(token)
+	next = http.NewCrossOriginProtection().Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		hash := sha256.Sum256([]byte(given))
 		switch {
-		case r.URL.Path == "/healthz", r.URL.Path == "/readyz", fromLoopback(r),
+		case r.URL.Path == "/healthz", r.URL.Path == "/readyz",
 			len(token) > 0 && subtle.ConstantTimeCompare(hash[:], want[:]) == 1:
 			next.ServeHTTP(w, r)
-		default:
+		case !fromLoopback(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			http.Error(w, "the administrator's token is needed", http.StatusUnauthorized)
+		case !ownHost(r, listen):
+			http.Error(w, "ask under an IP address or localhost, or with the administrator's token", http.StatusForbidden)
+		default:
+			next.ServeHTTP(w, r)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
 )
@@ -21,9 +22,21 @@ type Status struct {
 
 // A PoolStatus says where the list of mirrors comes from, and how the last reload went.
 type PoolStatus struct {
-	Source string    `json:"source"`
-	Loaded time.Time `json:"loaded"` // when the list in force was read
-	Error  string    `json:"error"`  // why the last attempt to read it failed, or ""
+	Source     string      `json:"source"`
+	Loaded     time.Time   `json:"loaded"`      // when the list in force was accepted, before this start if Kept
+	AgeSeconds float64     `json:"age_seconds"` // since Loaded
+	Checked    *time.Time  `json:"checked"`     // when its source was last seen to hold it; null if never
+	Kept       bool        `json:"kept"`        // it is the one kept on disk, and its source was not seen to hold it
+	Error      string      `json:"error"`       // why the last attempt to read it failed, or ""
+	KeepError  string      `json:"keep_error"`  // why the list in force could not be kept on disk, or ""
+	Held       *HeldStatus `json:"held"`        // an update that waits for confirmation, or null
+}
+
+// A HeldStatus is an update of the pool that the guard holds back, until somebody confirms it.
+type HeldStatus struct {
+	Since time.Time `json:"since"`
+	config.Decision
+	Change config.Change `json:"change"`
 }
 
 // A MirrorStatus is what is known of one mirror.
@@ -112,6 +125,7 @@ func rank(s health.State) int {
 	}
 }
 
+// timeOrNull makes JSON's null of no time.
 func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

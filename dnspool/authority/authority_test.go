@@ -117,7 +117,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(test.name+dns.TypeToString[test.qtype], func(t *testing.T) {
 			req := new(dns.Msg)
 			req.SetQuestion(test.name, test.qtype)
-			resp := roundTrip(t, z.respond(req, sizeOfTransport))
+			resp := exchange(t, z, req, sizeOfTransport)
 			if resp.Rcode != test.rcode {
 				t.Errorf("rcode %s, want %s", dns.RcodeToString[resp.Rcode], dns.RcodeToString[test.rcode])
 			}
@@ -131,18 +131,18 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// roundTrip returns what a client reads from the wire.
-func roundTrip(tb testing.TB, m *dns.Msg) *dns.Msg {
+// exchange returns what a client reads from the wire.
+func exchange(tb testing.TB, z *zone, req *dns.Msg, limit int) *dns.Msg {
 	tb.Helper()
-	wire, err := m.Pack()
+	wire, err := z.respond(req, limit)
 	if err != nil {
-		tb.Fatalf("cannot pack %v: %v", m, err)
+		tb.Fatalf("no response to %v: %v", req, err)
 	}
-	got := new(dns.Msg)
-	if err := got.Unpack(wire); err != nil {
+	resp := new(dns.Msg)
+	if err := resp.Unpack(wire); err != nil {
 		tb.Fatal(err)
 	}
-	return got
+	return resp
 }
 
 func compare(t *testing.T, section string, got []dns.RR, want []string) {
@@ -162,14 +162,14 @@ func TestClassesAndHeader(t *testing.T) {
 	req := new(dns.Msg)
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	req.AuthenticatedData, req.CheckingDisabled, req.Zero, req.RecursionDesired = true, true, true, true
-	resp := roundTrip(t, z.respond(req, sizeOfTransport))
+	resp := exchange(t, z, req, sizeOfTransport)
 	if h := resp.MsgHdr; h.Id != req.Id || !h.Response || h.AuthenticatedData || h.CheckingDisabled || h.Zero ||
 		h.RecursionAvailable || !h.RecursionDesired || h.Truncated {
 		t.Errorf("header %+v", h)
 	}
 	for _, class := range []uint16{dns.ClassCHAOS, dns.ClassANY, dns.ClassNONE, 77} {
 		req.Question[0].Qclass = class
-		if resp := z.respond(req, sizeOfTransport); resp.Rcode != dns.RcodeRefused {
+		if resp := exchange(t, z, req, sizeOfTransport); resp.Rcode != dns.RcodeRefused {
 			t.Errorf("class %d: %s, want REFUSED", class, dns.RcodeToString[resp.Rcode])
 		}
 	}
@@ -217,7 +217,7 @@ func TestEDNS(t *testing.T) {
 			req.SetEdns0(test.size, test.do)
 			req.IsEdns0().SetVersion(test.version)
 			req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001, Data: []byte("x")}}
-			resp := roundTrip(t, z.respond(req, sizeOfTransport))
+			resp := exchange(t, z, req, sizeOfTransport)
 			opt := resp.IsEdns0()
 			if opt == nil {
 				t.Fatal("no OPT record in the response")
@@ -241,8 +241,8 @@ func TestTruncation(t *testing.T) {
 		if test.offer > 0 {
 			req.SetEdns0(uint16(test.offer), false)
 		}
-		resp := z.respond(req, sizeOfTransport)
-		wire, err := resp.Pack()
+		resp := exchange(t, z, req, sizeOfTransport)
+		wire, err := z.respond(req, sizeOfTransport)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +252,7 @@ func TestTruncation(t *testing.T) {
 		if (resp.IsEdns0() != nil) != (test.offer > 0) {
 			t.Errorf("offered %d: OPT record %v", test.offer, resp.IsEdns0())
 		}
-		if resp := z.respond(req, maxTCPMessage); resp.Truncated || len(resp.Answer) != 100 {
+		if resp := exchange(t, z, req, maxTCPMessage); resp.Truncated || len(resp.Answer) != 100 {
 			t.Errorf("over TCP: %d answers, truncated %v", len(resp.Answer), resp.Truncated)
 		}
 	}
@@ -267,7 +267,7 @@ func TestDealing(t *testing.T) {
 	cards := z.snapshot.DNS(dnspool.IPv4).Deck.Len()
 	first, all := map[string]int{}, map[string]int{}
 	for range cards {
-		for i, rr := range z.respond(req, sizeOfTransport).Answer {
+		for i, rr := range exchange(t, z, req, sizeOfTransport).Answer {
 			addr := rr.(*dns.A).A.String()
 			all[addr]++
 			if i == 0 {
@@ -304,9 +304,9 @@ func FuzzRespond(f *testing.F) {
 		if req.Unpack(in) != nil || req.Response || req.Opcode != dns.OpcodeQuery || len(req.Question) != 1 {
 			return // miekg/dns and accept let only the others through
 		}
-		out, err := z.respond(req, sizeOfTransport).Pack()
+		out, err := z.respond(req, sizeOfTransport)
 		if err != nil {
-			t.Fatalf("cannot pack the response to %v: %v", req, err)
+			t.Fatalf("no response to %v: %v", req, err)
 		}
 		var resp dns.Msg
 		if err := resp.Unpack(out); err != nil || !resp.Response || resp.Id != req.Id || len(resp.Question) != 1 ||
@@ -325,7 +325,7 @@ func BenchmarkRespond(b *testing.B) {
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := z.respond(req, sizeOfTransport).Pack(); err != nil {
+		if _, err := z.respond(req, sizeOfTransport); err != nil {
 			b.Fatal(err)
 		}
 	}

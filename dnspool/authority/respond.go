@@ -18,9 +18,25 @@ func accept(h dns.Header) dns.MsgAcceptAction {
 	return dns.MsgAccept
 }
 
-// respond returns the response to a query that accept has let pass. limit is how large the transport lets a
-// message be; over UDP that is 0, and what both sides offer decides.
-func (z *zone) respond(req *dns.Msg, limit int) *dns.Msg {
+// respond returns the response to a query that accept has let pass, in wire format. limit is how large the
+// transport lets a message be; over UDP that is 0, and what both sides offer decides.
+func (z *zone) respond(req *dns.Msg, limit int) ([]byte, error) {
+	asked := req.Question[0].Name
+	lower := *req
+	lower.Question = []dns.Question{req.Question[0]}
+	lower.Question[0].Name = dns.CanonicalName(asked)
+	wire, err := z.message(&lower, limit).Pack()
+	if err != nil {
+		return nil, err
+	}
+	// All records are compressed against the question's name, so that putting the asker's letter case back
+	// there gives it to all of them (RFC 4343 section 4.1). Some resolvers check it.
+	_, err = dns.PackDomainName(asked, wire, headerSize, nil, false)
+	return wire, err
+}
+
+// message is respond before packing, for a query in lower case.
+func (z *zone) message(req *dns.Msg, limit int) *dns.Msg {
 	resp := new(dns.Msg)
 	resp.SetReply(req)
 	resp.CheckingDisabled = false
@@ -35,7 +51,7 @@ func (z *zone) respond(req *dns.Msg, limit int) *dns.Msg {
 	}
 	z.answer(resp, req.Question[0])
 
-	if limit == 0 {
+	if limit == sizeOfTransport {
 		limit = dns.MinMsgSize
 		if opt != nil {
 			limit = max(limit, min(int(opt.UDPSize()), int(z.maxSize)))
@@ -48,13 +64,12 @@ func (z *zone) respond(req *dns.Msg, limit int) *dns.Msg {
 
 // answer fills the sections of resp, and its code.
 func (z *zone) answer(resp *dns.Msg, q dns.Question) {
-	name := dns.CanonicalName(q.Name)
-	if q.Qclass != dns.ClassINET || !z.contains(name) || isTransfer(q.Qtype) {
+	if q.Qclass != dns.ClassINET || !z.contains(q.Name) || isTransfer(q.Qtype) {
 		resp.Rcode = dns.RcodeRefused
 		return
 	}
 	resp.Authoritative = true
-	source, exists := z.find(name)
+	source, exists := z.find(q.Name)
 	switch {
 	case !exists:
 		resp.Rcode = dns.RcodeNameError
@@ -64,9 +79,7 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question) {
 		resp.Answer = z.records(source, q.Name, q.Qtype)
 	}
 	if len(resp.Answer) == 0 {
-		// The apex as the asker wrote it, at the end of the name.
-		apex := q.Name[len(q.Name)-len(z.origin):]
-		resp.Ns = []dns.RR{z.soaRecord(apex, z.ttl)}
+		resp.Ns = []dns.RR{z.soaRecord(z.ttl)}
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	writeTime       = 3 * time.Second
 	shutdownTime    = 3 * time.Second
 	maxQuery        = 4096 // bytes over UDP; what is longer is cut, and so malformed
+	maxResponse     = 4096 // bytes over UDP, as config allows
 	unlimited       = -1
 	maxTCPMessage   = dns.MaxMsgSize
 	sizeOfTransport = 0 // stands for UDP in respond's limit
@@ -69,10 +70,14 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		if err != nil {
 			return err
 		}
-		s.add(&dns.Server{PacketConn: pc})
 		if i == 0 {
 			s.addrs = append(s.addrs, pc.LocalAddr())
 		}
+		pc, err = newBatchConn(pc.(*net.UDPConn), &s.zone)
+		if err != nil {
+			return err
+		}
+		s.add(&dns.Server{PacketConn: pc})
 	}
 	return nil
 }
@@ -139,20 +144,26 @@ func (s *Server) Close() {
 	}
 }
 
-// ServeDNS answers one query. It is called by miekg/dns.
+// ServeDNS answers one query that was not answered from what is prepared. It is called by miekg/dns.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
-	limit := sizeOfTransport
-	if w.RemoteAddr().Network() == "tcp" {
-		limit = maxTCPMessage
+	wire, err := s.respond(req, w.RemoteAddr().Network() == "tcp")
+	if err == nil {
+		_, err = w.Write(wire)
 	}
-	resp := new(dns.Msg)
-	if z := s.zone.Load(); z != nil {
-		resp = z.respond(req, limit)
-	} else {
-		resp.SetRcode(req, dns.RcodeServerFailure)
+	if err != nil {
+		s.log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))
 	}
-	if err := w.WriteMsg(resp); err != nil {
-		s.log.Debug("cannot send a response", zap.Error(hideAddresses(err)))
+}
+
+func (s *Server) respond(req *dns.Msg, stream bool) ([]byte, error) {
+	z := s.zone.Load()
+	switch {
+	case z == nil:
+		return new(dns.Msg).SetRcode(req, dns.RcodeServerFailure).Pack()
+	case stream:
+		return z.respond(req, maxTCPMessage)
+	default:
+		return z.respond(req, sizeOfTransport)
 	}
 }
 

@@ -38,7 +38,8 @@ type zone struct {
 	ns       []string
 	soa      dns.SOA
 	snapshot *dnspool.Snapshot
-	next     [2]atomic.Uint32 // the card to be dealt next, by family
+	next     [2]atomic.Uint32 // the card that respond deals next, by family
+	prepared *prepared
 }
 
 // newZone joins a configuration and a snapshot. start is where the dealing begins.
@@ -73,6 +74,7 @@ func newZone(c config.DNS, s *dnspool.Snapshot, start [2]uint32) *zone {
 	for f := range z.next {
 		z.next[f].Store(start[f])
 	}
+	z.prepared = prepare(z)
 	return z
 }
 
@@ -126,12 +128,11 @@ func (z *zone) find(name string) (source string, ok bool) {
 	return "", false
 }
 
-// records returns the records of a type at a name that exists, as they are for a query with the owner name
-// as the asker wrote it.
+// records returns the records of a type at source, a name that exists, with the given owner.
 func (z *zone) records(source, owner string, qtype uint16) []dns.RR {
 	switch {
 	case qtype == dns.TypeSOA && source == z.origin:
-		return []dns.RR{z.soaRecord(owner, apexTTL)}
+		return []dns.RR{z.soaRecord(apexTTL)}
 	case qtype == dns.TypeNS && source == z.origin:
 		rrs := make([]dns.RR, len(z.ns))
 		for i, name := range z.ns {
@@ -181,9 +182,9 @@ func (z *zone) address(owner string, addr netip.Addr) dns.RR {
 
 // soaRecord returns the zone's SOA record. In negative answers its TTL says for how long they hold (RFC
 // 2308 section 3).
-func (z *zone) soaRecord(owner string, ttl uint32) dns.RR {
+func (z *zone) soaRecord(ttl uint32) dns.RR {
 	soa := z.soa
-	soa.Hdr = header(owner, dns.TypeSOA, ttl)
+	soa.Hdr = header(z.origin, dns.TypeSOA, ttl)
 	return &soa
 }
 

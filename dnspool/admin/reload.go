@@ -1,0 +1,100 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"mirrorpool/config"
+)
+
+const (
+	reloadTime     = 2 * time.Minute // a source may be slow to answer
+	maxRequestBody = 4 << 10
+)
+
+// A ReloadAnswer is the answer of /api/v1/reload.
+type ReloadAnswer struct {
+	OK       bool           `json:"ok"` // all that is new is in force, or waits for a restart; or nothing is new
+	Pool     PoolReload     `json:"pool"`
+	Settings SettingsReload `json:"settings"`
+}
+
+// A PoolReload is what came of the list of mirrors.
+type PoolReload struct {
+	Applied  bool             `json:"applied"`  // another pool is in force now
+	Error    string           `json:"error"`    // why not, although the source has another list or none; or ""
+	Held     *config.Decision `json:"held"`     // why the update waits for confirmation, or null
+	Change   *config.Change   `json:"change"`   // what the list changes, or null if nothing
+	Warnings []string         `json:"warnings"` // of the new list
+}
+
+// A SettingsReload is what came of the server's configuration.
+type SettingsReload struct {
+	Applied []string `json:"applied"` // keys that are in force now
+	Restart []string `json:"restart"` // keys that differ from what is in force, and need a restart
+	Error   string   `json:"error"`   // why the old configuration stays, or ""
+}
+
+// reload handles POST /api/v1/reload. To confirm, say so in the query or in a JSON object.
+func reload(b Backend) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		confirm, err := confirms(w, r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		// Whoever asks may hang up: the reload goes on, so that none is left half done.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), reloadTime)
+		defer cancel()
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(reloadTime + requestTime))
+		answer := b.Reload(ctx, confirm)
+		status := http.StatusOK
+		if !answer.OK {
+			status = http.StatusConflict
+		}
+		writeJSONStatus(w, status, answer)
+	}
+}
+
+// confirms reads whether a request confirms what the guard holds back.
+func confirms(w http.ResponseWriter, r *http.Request) (bool, error) {
+	var body struct {
+		Confirm bool `json:"confirm"`
+	}
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&body); err != nil && !errors.Is(err, io.EOF) {
+		return false, errors.New(`want no body, or {"confirm": true}`)
+	}
+	switch r.URL.Query().Get("confirm") {
+	case "", "false", "0":
+		return body.Confirm, nil
+	case "true", "1":
+		return true, nil
+	}
+	return false, errors.New("want confirm=true or confirm=false")
+}
+
+// ownHost lets requests pass that name this host as an address, as localhost, or as listen does.
+//
+// Any page in a browser on this host can ask it for anything under a name of the page's own, which its DNS
+// server points here (DNS rebinding). To the browser that is the page's own site; the name gives it away.
+func ownHost(r *http.Request, listen string) bool {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if own, _, err := net.SplitHostPort(listen); err == nil && own != "" && host == strings.ToLower(own) {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || host == "localhost"
+}

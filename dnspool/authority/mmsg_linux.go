@@ -1,0 +1,130 @@
+package authority
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A mmsgs is a batch of UDP messages with what the kernel's recvmmsg(2) and sendmmsg(2) need. It does what
+// ReadBatch and WriteBatch of golang.org/x/net do, for one kind of use: nothing is allocated for a message, an
+// answer goes back by the very structures that its query came with, and what cannot block is called without
+// the scheduler's knowing (see call).
+type mmsgs struct {
+	headers []mmsghdr
+	vectors []unix.Iovec
+	peers   []unix.RawSockaddrInet6 // large enough for IPv4, too
+	control []byte                  // of all messages, controlSize for each
+}
+
+// A mmsghdr is the kernel's struct mmsghdr.
+type mmsghdr struct {
+	unix.Msghdr
+	size uint32
+	_    [unsafe.Sizeof(uintptr(0)) - 4]byte
+}
+
+// controlSize is enough for one of IP_PKTINFO and IPV6_PKTINFO.
+var controlSize = unix.CmsgSpace(unix.SizeofInet6Pktinfo)
+
+func newMmsgs(n int, withControl bool) *mmsgs {
+	m := &mmsgs{headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n), peers: make([]unix.RawSockaddrInet6, n)}
+	if withControl {
+		m.control = make([]byte, n*controlSize)
+	}
+	return m
+}
+
+// receive makes message i take what comes into buf.
+func (m *mmsgs) receive(i int, buf []byte) {
+	h := &m.headers[i]
+	*h = mmsghdr{}
+	m.point(i, buf)
+	h.Name = (*byte)(unsafe.Pointer(&m.peers[i]))
+	h.Namelen = unix.SizeofSockaddrInet6
+	if m.control != nil {
+		h.Control = &m.control[i*controlSize]
+		h.SetControllen(controlSize)
+	}
+}
+
+// reply makes message i an answer to message j of received.
+func (m *mmsgs) reply(i int, received *mmsgs, j int, answer []byte) {
+	m.headers[i] = received.headers[j]
+	m.point(i, answer)
+}
+
+func (m *mmsgs) point(i int, buf []byte) {
+	m.vectors[i].Base = unsafe.SliceData(buf)
+	m.vectors[i].SetLen(len(buf))
+	m.headers[i].Iov = &m.vectors[i]
+	m.headers[i].SetIovlen(1)
+}
+
+// size is how long message i is.
+func (m *mmsgs) size(i int) int { return int(m.headers[i].size) }
+
+// peer returns where message i came from.
+func (m *mmsgs) peer(i int) netip.AddrPort {
+	sa := &m.peers[i]
+	port := (*[2]byte)(unsafe.Pointer(&sa.Port))
+	if sa.Family == unix.AF_INET {
+		sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(sa4.Addr), binary.BigEndian.Uint16(port[:]))
+	}
+	addr := netip.AddrFrom16(sa.Addr)
+	if sa.Scope_id != 0 {
+		addr = addr.WithZone(zoneName(sa.Scope_id))
+	}
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(port[:]))
+}
+
+// controlOf returns the control message that came with message i.
+func (m *mmsgs) controlOf(i int) []byte {
+	if m.control == nil {
+		return nil
+	}
+	return m.control[i*controlSize:][:m.headers[i].Controllen]
+}
+
+// read receives messages, at least one, and returns how many. The socket has to be a blocking one.
+func (m *mmsgs) read(fd int) (int, error) {
+	n, errno := m.call(unix.SYS_RECVMMSG, fd, 0, len(m.headers))
+	for errno == unix.EAGAIN || errno == unix.EINTR {
+		n, errno = m.wait(unix.SYS_RECVMMSG, fd, 0, len(m.headers))
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	return n, nil
+}
+
+// write sends the first n messages. One that cannot be sent is given up: its client will ask again.
+func (m *mmsgs) write(fd, n int) {
+	for sent := 0; sent < n; {
+		done, errno := m.call(unix.SYS_SENDMMSG, fd, sent, n-sent)
+		for errno == unix.EAGAIN || errno == unix.EINTR {
+			done, errno = m.wait(unix.SYS_SENDMMSG, fd, sent, n-sent)
+		}
+		if errno != 0 {
+			done = 1
+		}
+		sent += done
+	}
+}
+
+// call makes a system call that does not block. The scheduler is not told: it would take the processor away
+// in the middle of a large batch, which costs more than the batch, and then look for work to give it.
+func (m *mmsgs) call(number uintptr, fd, first, n int) (int, syscall.Errno) {
+	r, _, errno := syscall.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[first])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	return int(r), errno
+}
+
+// wait makes the same system call, and waits until one message at least has been moved.
+func (m *mmsgs) wait(number uintptr, fd, first, n int) (int, syscall.Errno) {
+	r, _, errno := syscall.Syscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[first])), uintptr(n), unix.MSG_WAITFORONE, 0, 0)
+	return int(r), errno
+}

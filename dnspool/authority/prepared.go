@@ -1,0 +1,263 @@
+package authority
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool"
+)
+
+// ownerPointer is a compressed name: the one at the message's offset 12, which is the question's.
+const ownerPointer = 0xc000 | headerSize
+
+var addressTypes = [...]uint16{dns.TypeA, dns.TypeAAAA}
+
+// Prepared answers are what a zone says, in wire format, for the queries that make up nearly all: a query
+// costs a look-up and a copy. What they hold is what respond gives for the same query, byte for byte; most
+// of them are made by it.
+type prepared struct {
+	origin string // in wire format, lower case
+	nodes  map[string]*node
+}
+
+// A node is what is prepared for a name, and for the names below it that do not exist.
+type node struct {
+	slow     bool                // leave it to respond
+	types    map[uint16]*answers // of the types that exist
+	noData   *answers            // for the other types
+	noName   *answers            // for names below
+	wildcard *node               // answers for names below, if there is one
+}
+
+// Answers are what follows the question in the responses to it: any of several cards, of the same length.
+type answers struct {
+	cards        []byte
+	size         int // of a card, bytes
+	count        uint32
+	rcode        byte
+	answerRRs    uint16
+	authorityRRs uint16
+	family       dnspool.Family // whose position in the deck counts
+	// Pointers are where the cards have compression pointers that are right for a question name of
+	// nameSize bytes. For a longer name they have to grow by as much.
+	pointers []int
+	nameSize int
+}
+
+// prepare makes prepared answers for all that is in z.
+func prepare(z *zone) *prepared {
+	p := &prepared{origin: wireName(z.origin), nodes: map[string]*node{}}
+	decks := map[uint16]*answers{} // which all of the pool's names share
+	for _, qtype := range addressTypes {
+		if group := z.snapshot.DNS(familyOf(qtype)); group.Deck.Len() > 0 {
+			decks[qtype] = z.prepareDeck(group, qtype)
+		}
+	}
+	for name := range z.nodes {
+		p.nodes[wireName(name)] = z.prepareNode(name, decks)
+	}
+	for name := range z.nodes {
+		if n := p.nodes[wireName("*."+name)]; n != nil {
+			p.nodes[wireName(name)].wildcard = n
+		}
+	}
+	// Where these are asked for, miekg/dns compresses more than was prepared.
+	for _, name := range append([]string{z.soa.Mbox, z.soa.Ns}, z.ns...) {
+		for ; z.contains(dns.CanonicalName(name)) && !z.nodes[name]; name = parent(name) {
+			p.nodes[wireName(name)] = &node{slow: true}
+		}
+	}
+	return p
+}
+
+// wireName returns a valid name in wire format.
+func wireName(name string) string {
+	buf := make([]byte, maxNameSize)
+	n, err := dns.PackDomainName(dns.CanonicalName(name), buf, 0, nil, false)
+	if err != nil {
+		return "" // the name of no query: config and the zone's parser let none pass
+	}
+	return string(buf[:n])
+}
+
+func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
+	n := &node{types: map[uint16]*answers{}}
+	n.noName = z.prepareFixed(anyLabel+name, dns.TypeNULL)
+	n.noData = z.prepareFixed(name, dns.TypeNULL)
+	if encloser, ok := strings.CutPrefix(name, "*."); ok {
+		n.noData = z.prepareFixed(anyLabel+encloser, dns.TypeNULL)
+	}
+	if name == z.origin {
+		n.types[dns.TypeSOA] = z.prepareFixed(name, dns.TypeSOA)
+		n.types[dns.TypeNS] = z.prepareFixed(name, dns.TypeNS)
+	}
+	for _, qtype := range addressTypes {
+		switch {
+		case z.pool[name] && decks[qtype] != nil:
+			n.types[qtype] = decks[qtype]
+		case len(z.named[name]) > 0:
+			n.types[qtype] = z.prepareFixed(name, qtype)
+		}
+	}
+	return n
+}
+
+// anyLabel stands for any label that is not a name's of the zone. No host name has a NUL in it.
+const anyLabel = `\000.`
+
+// prepareDeck writes down all cards of a deck.
+func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *answers {
+	places := len(group.Deck.Card(0))
+	a := &answers{count: uint32(group.Deck.Len()), answerRRs: uint16(places), family: familyOf(qtype)}
+	records := make([][]byte, len(group.Addresses))
+	for i, addr := range group.Addresses {
+		records[i] = z.addressRecord(addr, qtype)
+	}
+	a.size = places * len(records[0])
+	a.cards = make([]byte, 0, group.Deck.Len()*a.size)
+	for i := range a.count {
+		for _, c := range group.Deck.Card(i) {
+			a.cards = append(a.cards, records[c]...)
+		}
+	}
+	return a
+}
+
+// addressRecord returns an address record whose owner is the question's name.
+func (z *zone) addressRecord(addr netip.Addr, qtype uint16) []byte {
+	data := addr.AsSlice()
+	rr := binary.BigEndian.AppendUint16(nil, ownerPointer)
+	rr = binary.BigEndian.AppendUint16(rr, qtype)
+	rr = binary.BigEndian.AppendUint16(rr, dns.ClassINET)
+	rr = binary.BigEndian.AppendUint32(rr, z.ttl)
+	rr = binary.BigEndian.AppendUint16(rr, uint16(len(data)))
+	return append(rr, data...)
+}
+
+// prepareFixed writes down the one response to a query. It returns nil, which leaves it to respond, if
+// there is none that is whole.
+func (z *zone) prepareFixed(name string, qtype uint16) *answers {
+	req := new(dns.Msg)
+	req.SetQuestion(name, qtype)
+	wire, err := z.respond(req, maxTCPMessage)
+	if err != nil || wire[2]&0x02 != 0 {
+		return nil
+	}
+	nameSize := len(wireName(name))
+	a := &answers{
+		cards: wire[headerSize+nameSize+4:], count: 1, nameSize: nameSize,
+		rcode:        wire[3] & 0x0f,
+		answerRRs:    binary.BigEndian.Uint16(wire[6:]),
+		authorityRRs: binary.BigEndian.Uint16(wire[8:]),
+	}
+	a.size = len(a.cards)
+	a.pointers = findPointers(wire, headerSize+nameSize+4, int(a.answerRRs+a.authorityRRs))
+	return a
+}
+
+// findPointers returns where the names in count records, which begin at off, have a compression pointer to
+// anything but the whole of the question's name; as offsets from off.
+func findPointers(wire []byte, off, count int) []int {
+	var found []int
+	name := func(i int) int {
+		for wire[i] != 0 {
+			if wire[i] >= 0xc0 {
+				if binary.BigEndian.Uint16(wire[i:]) != ownerPointer {
+					found = append(found, i-off)
+				}
+				return i + 2
+			}
+			i += 1 + int(wire[i])
+		}
+		return i + 1
+	}
+	i := off
+	for range count {
+		i = name(i)
+		rrtype := binary.BigEndian.Uint16(wire[i:])
+		data := i + 10
+		i = data + int(binary.BigEndian.Uint16(wire[i+8:]))
+		switch rrtype {
+		case dns.TypeNS:
+			name(data)
+		case dns.TypeSOA:
+			name(name(data))
+		}
+	}
+	return found
+}
+
+// find returns the answers to a query, or nil if respond has to say.
+func (p *prepared) find(q *query) *answers {
+	name := q.name
+	if len(name) < len(p.origin) || string(name[len(name)-len(p.origin):]) != p.origin {
+		return nil
+	}
+	if n := p.nodes[string(name)]; n != nil {
+		return n.of(q.qtype)
+	}
+	for len(name) > len(p.origin) {
+		name = name[1+name[0]:]
+		n := p.nodes[string(name)]
+		switch {
+		case n == nil:
+			continue
+		case n.wildcard != nil:
+			return n.wildcard.of(q.qtype)
+		case n.slow || isMeta(q.qtype):
+			return nil
+		default:
+			return n.noName
+		}
+	}
+	return nil
+}
+
+// of returns the answers to a query for a type at n.
+func (n *node) of(qtype uint16) *answers {
+	if n.slow || isMeta(qtype) {
+		return nil
+	}
+	if a, exists := n.types[qtype]; exists {
+		return a
+	}
+	return n.noData
+}
+
+// isMeta reports whether a type is one of those with rules of their own (RFC 6895 section 3.1).
+func isMeta(qtype uint16) bool {
+	return qtype == 0 || qtype == dns.TypeOPT || 128 <= qtype && qtype <= 255
+}
+
+// appendTo appends the response to a query that is at the front of msg. card says which to give.
+func (a *answers) appendTo(dst, msg []byte, q *query, card uint32, udpSize uint16) []byte {
+	start := len(dst)
+	dst = append(dst, msg[:q.end]...) // the question as it is: some resolvers check its letter case
+	header := dst[start:]
+	header[2] = 0x84 | msg[2]&0x01 // QR, AA, and RD as in the query
+	header[3] = a.rcode
+	binary.BigEndian.PutUint16(header[6:], a.answerRRs)
+	binary.BigEndian.PutUint16(header[8:], a.authorityRRs)
+	binary.BigEndian.PutUint16(header[10:], 0)
+
+	first := int(card%a.count) * a.size
+	records := len(dst)
+	dst = append(dst, a.cards[first:first+a.size]...)
+	if longer := len(q.name) - a.nameSize; longer != 0 {
+		for _, at := range a.pointers {
+			pointer := dst[records+at:]
+			binary.BigEndian.PutUint16(pointer, binary.BigEndian.Uint16(pointer)+uint16(longer))
+		}
+	}
+	if q.edns {
+		dst[start+11] = 1
+		dst = append(dst, 0, 0, byte(dns.TypeOPT), byte(udpSize>>8), byte(udpSize), 0, 0, 0, 0, 0, 0)
+		if q.do {
+			dst[len(dst)-4] = 0x80
+		}
+	}
+	return dst
+}
