@@ -64,8 +64,7 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 			return err
 		}
 		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
-		l = netutil.LimitListener(l, maxConnections)
-		s.add(&dns.Server{Listener: l})
+		s.add(&dns.Server{Listener: streamListener{netutil.LimitListener(l, maxConnections), &s.zone}})
 		pc, err := lc.ListenPacket(ctx, "udp", addr)
 		if err != nil {
 			return err

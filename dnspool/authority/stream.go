@@ -1,0 +1,142 @@
+package authority
+
+import (
+	"encoding/binary"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	minStreamBuffer = 512 // bytes; all that an idle connection holds
+	maxStreamBuffer = 64 << 10
+	prefixSize      = 2 // of the length before each message (RFC 1035 section 4.2.2)
+)
+
+// A streamListener accepts TCP connections for miekg/dns to serve, which answer plain queries themselves.
+type streamListener struct {
+	net.Listener
+	zone *atomic.Pointer[zone]
+}
+
+// Accept waits for the next connection.
+func (l streamListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &streamConn{Conn: conn, dealer: newDealer(l.zone)}, nil
+}
+
+// A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,
+// and lets miekg/dns, which reads from it, see only the other messages. All are answered in order.
+type streamConn struct {
+	net.Conn
+	dealer *dealer
+	in     []byte // bytes from the client; in[start:] have not been looked at
+	start  int
+	out    []byte // responses that have not been sent
+	pass   int    // as many of the next bytes are for miekg/dns
+	ending atomic.Bool
+}
+
+// Read reads from the next message that is not a plain query.
+func (c *streamConn) Read(p []byte) (int, error) {
+	for c.pass == 0 {
+		answered := c.answer()
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+		if c.pass > 0 {
+			break
+		}
+		if answered {
+			c.waitForNext()
+		}
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+	if c.start == len(c.in) { // the rest of a long message
+		n, err := c.Conn.Read(p[:min(len(p), c.pass)])
+		c.pass -= n
+		return n, err
+	}
+	n := copy(p, c.in[c.start:min(len(c.in), c.start+c.pass)])
+	c.start += n
+	c.pass -= n
+	return n, nil
+}
+
+// answer answers the messages at the front of the input, until one is incomplete or for miekg/dns. It reports
+// whether it answered any.
+func (c *streamConn) answer() (any bool) {
+	for {
+		rest := c.in[c.start:]
+		if len(rest) < prefixSize {
+			return any
+		}
+		size := prefixSize + int(binary.BigEndian.Uint16(rest))
+		if size > maxStreamBuffer {
+			c.pass = size
+			return any
+		}
+		if len(rest) < size || len(c.out) >= maxStreamBuffer {
+			return any
+		}
+		at := len(c.out)
+		response, ok := c.dealer.answer(append(c.out, 0, 0), rest[prefixSize:size], true)
+		if !ok {
+			c.pass = size
+			return any
+		}
+		binary.BigEndian.PutUint16(response[at:], uint16(len(response)-at-prefixSize))
+		c.out = response
+		c.start += size
+		any = true
+	}
+}
+
+// flush sends the responses.
+func (c *streamConn) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return err
+	}
+	_, err := c.Conn.Write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+// fill reads more. A message that does not fit makes the buffer grow.
+func (c *streamConn) fill() error {
+	kept := copy(c.in, c.in[c.start:])
+	c.in, c.start = c.in[:kept], 0
+	if kept == cap(c.in) {
+		c.in = append(make([]byte, 0, min(max(minStreamBuffer, 8*cap(c.in)), maxStreamBuffer)), c.in...)
+	}
+	n, err := c.Conn.Read(c.in[kept:cap(c.in)])
+	c.in = c.in[:kept+n]
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// SetReadDeadline is called by miekg/dns before each message; and with a time in the past to shut down.
+func (c *streamConn) SetReadDeadline(t time.Time) error {
+	if !t.After(time.Now()) {
+		c.ending.Store(true)
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// waitForNext gives the client new time for its next message, unless the server is being shut down.
+func (c *streamConn) waitForNext() {
+	c.Conn.SetReadDeadline(time.Now().Add(idleTime)) // if it fails, so will the read
+	if c.ending.Load() {
+		c.Conn.SetReadDeadline(time.Now())
+	}
+}

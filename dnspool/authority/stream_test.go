@@ -1,0 +1,187 @@
+package authority
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// frame puts its length before a message.
+func frame(msg []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)
+}
+
+// readFrame reads one response.
+func readFrame(t *testing.T, r io.Reader) *dns.Msg {
+	t.Helper()
+	var prefix [2]byte
+	if _, err := io.ReadFull(r, prefix[:]); err != nil {
+		t.Fatal(err)
+	}
+	wire := make([]byte, binary.BigEndian.Uint16(prefix[:]))
+	if _, err := io.ReadFull(r, wire); err != nil {
+		t.Fatal(err)
+	}
+	m := new(dns.Msg)
+	if err := m.Unpack(wire); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func dialTCP(t *testing.T, addr string) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return conn.(*net.TCPConn)
+}
+
+// mixedQueries are n queries, some of which only miekg/dns answers, with their numbers as ids.
+func mixedQueries(t *testing.T, n int) (queries [][]byte) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(1, 2))
+	for id := range n {
+		qtype := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeMX, dns.TypeANY, dns.TypeAXFR}[r.IntN(5)]
+		q := truthQuery(t, r, truthNames[r.IntN(len(truthNames))], qtype, -1+r.IntN(2)*1233)
+		binary.BigEndian.PutUint16(q, uint16(id))
+		queries = append(queries, q)
+	}
+	return queries
+}
+
+// TestPipelining sends many queries in one segment, in others cut at odd places, and byte by byte.
+func TestPipelining(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 6, 2))
+	const n = 300
+	var stream []byte
+	for _, q := range mixedQueries(t, n) {
+		stream = append(stream, frame(q)...)
+	}
+	for name, pieces := range map[string]int{"at once": len(stream), "in pieces of 1000": 1000, "in pieces of 7": 7, "byte by byte": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := dialTCP(t, addr)
+			sent := make(chan error, 1)
+			go func() {
+				for rest := stream; len(rest) > 0; {
+					size := min(pieces, len(rest))
+					if _, err := conn.Write(rest[:size]); err != nil {
+						sent <- err
+						return
+					}
+					rest = rest[size:]
+				}
+				sent <- conn.CloseWrite() // RFC 7766 section 6.2.4: what was asked before is answered
+			}()
+			for id := range n {
+				if m := readFrame(t, conn); int(m.Id) != id || !m.Response {
+					t.Fatalf("response %d has the id %d", id, m.Id)
+				}
+			}
+			if err := <-sent; err != nil {
+				t.Error(err)
+			}
+			if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("%d bytes more, %v; want the end", n, err)
+			}
+		})
+	}
+}
+
+// TestLongMessage sends the longest message there is, between two queries.
+func TestLongMessage(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 1, 2))
+	conn := dialTCP(t, addr)
+	plain := truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
+	long := make([]byte, dns.MaxMsgSize)
+	copy(long, plain[:headerSize])
+	go conn.Write(append(append(frame(plain), frame(long)...), frame(plain)...))
+	for i, answers := range []int{1, 0, 1} {
+		if m := readFrame(t, conn); len(m.Answer) != answers {
+			t.Errorf("response %d has %d answers, want %d", i, len(m.Answer), answers)
+		}
+	}
+}
+
+// TestShutdownEndsConnections has a client that does not go away.
+func TestShutdownEndsConnections(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0") // its cleanup fails if Run does not end
+	s.Publish(testSnapshot(t, 1, 2))
+	conn := dialTCP(t, addr)
+	plain := truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
+	for range 3 {
+		if _, err := conn.Write(frame(plain)); err != nil {
+			t.Fatal(err)
+		}
+		readFrame(t, conn)
+	}
+}
+
+// scriptedConn is a connection on which a reader's bytes come in.
+type scriptedConn struct {
+	net.Conn
+	r   io.Reader
+	out []byte
+}
+
+func (c *scriptedConn) Read(p []byte) (int, error)       { return c.r.Read(p) }
+func (c *scriptedConn) Write(p []byte) (int, error)      { c.out = append(c.out, p...); return len(p), nil }
+func (c *scriptedConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *scriptedConn) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzStream asserts that each message is either answered or passed on, in order and whole, however the
+// stream is cut.
+func FuzzStream(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 2))
+	plain := frame(truthQuery(f, r, "dl.example.org.", dns.TypeA, -1))
+	f.Add(append(plain, plain...))
+	f.Add(append(append([]byte{0, 0}, plain...), 0, 5, 1, 2))
+	f.Add([]byte{0xff, 0xff, 1, 2, 3})
+	zone := newTruth(f, 6, 2).dealer.zone
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		var results [2]string
+		for i, reader := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
+			under := &scriptedConn{r: reader(&sliceReader{stream})}
+			c := &streamConn{Conn: under, dealer: newDealer(zone)}
+			c.dealer.next = [2]uint32{}
+			passed, err := io.ReadAll(c)
+			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Fatal(err)
+			}
+			if len(c.in) > maxStreamBuffer {
+				t.Fatalf("buffer of %d bytes", len(c.in))
+			}
+			results[i] = string(passed) + "|" + string(under.out)
+		}
+		if results[0] != results[1] {
+			t.Fatalf("at once: %x\nbyte by byte: %x", results[0], results[1])
+		}
+	})
+}
+
+type sliceReader struct{ rest []byte }
+
+func (r *sliceReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
