@@ -30,8 +30,11 @@ type batchConn struct {
 	ready     int      // of out, as many have not been sent
 }
 
-// newBatchConn puts a batchConn on conn. It answers from what zone holds.
-func newBatchConn(conn *net.UDPConn, zone *atomic.Pointer[zone]) (net.PacketConn, error) {
+// canBatch says whether UDP queries are answered in batches.
+const canBatch = true
+
+// newBatchConn puts a batchConn on conn. It answers from what zone holds, and counts in t.
+func newBatchConn(conn *net.UDPConn, zone *atomic.Pointer[zone], t *tally) (net.PacketConn, error) {
 	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -40,7 +43,7 @@ func newBatchConn(conn *net.UDPConn, zone *atomic.Pointer[zone]) (net.PacketConn
 	if err := conn.SetReadBuffer(receiveBuffer); err != nil {
 		return nil, err
 	}
-	c := &batchConn{UDPConn: conn, dealer: newDealer(zone)}
+	c := &batchConn{UDPConn: conn, dealer: newDealer(zone, t)}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
 		c.fd = int(fd)

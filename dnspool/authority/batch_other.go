@@ -7,7 +7,10 @@ import (
 	"sync/atomic"
 )
 
+// canBatch says whether UDP queries are answered in batches.
+const canBatch = false
+
 // newBatchConn returns conn as it is: miekg/dns reads and answers one message at a time.
-func newBatchConn(conn *net.UDPConn, _ *atomic.Pointer[zone]) (net.PacketConn, error) {
+func newBatchConn(conn *net.UDPConn, _ *atomic.Pointer[zone], _ *tally) (net.PacketConn, error) {
 	return conn, nil
 }

@@ -8,13 +8,14 @@ import (
 // A dealer answers queries from prepared answers, for one socket or connection. Each deals for itself, so
 // that none waits for another.
 type dealer struct {
-	zone *atomic.Pointer[zone]
-	next [2]uint32 // the card to be dealt next, by family
-	name [maxNameSize]byte
+	zone  *atomic.Pointer[zone]
+	tally *tally
+	next  [2]uint32 // the card to be dealt next, by family
+	name  [maxNameSize]byte
 }
 
-func newDealer(z *atomic.Pointer[zone]) *dealer {
-	return &dealer{zone: z, next: [2]uint32{rand.Uint32(), rand.Uint32()}}
+func newDealer(z *atomic.Pointer[zone], t *tally) *dealer {
+	return &dealer{zone: z, tally: t, next: [2]uint32{rand.Uint32(), rand.Uint32()}}
 }
 
 // answer appends the response to msg to dst. ok is false, and dst as it was, for what it leaves to
@@ -44,6 +45,7 @@ func (d *dealer) answer(dst, msg []byte, stream bool) (response []byte, ok bool)
 	if size > limit {
 		return dst, false
 	}
+	d.tally.count(q.qtype, int(a.rcode))
 	return a.appendTo(dst, msg, &q, d.deal(a), z.maxSize), true
 }
 

@@ -2,11 +2,15 @@ package authority
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -24,7 +28,7 @@ func newTruth(tb testing.TB, n, maxAnswers int) *truth {
 	c.Hostmaster = "hostmaster.mail.dl.example.org."
 	var p atomic.Pointer[zone]
 	p.Store(newZone(c, testSnapshot(tb, n, maxAnswers), [2]uint32{}))
-	return &truth{p.Load(), newDealer(&p)}
+	return &truth{p.Load(), newDealer(&p, new(tally))}
 }
 
 // check asserts that the two paths give the same response to msg, where the fast one gives any, and returns
@@ -250,10 +254,55 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
+// BenchmarkReloadUnderFire compares, on one CPU, answering while nothing changes with answering while the pool
+// changes a hundred times a second: the ratio of the two is what that takes away.
+func BenchmarkReloadUnderFire(b *testing.B) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for name, rate := range map[string]int{"quiet": 0, "100 changes a second": 100} {
+		b.Run(name, func(b *testing.B) { benchmarkReload(b, rate) })
+	}
+}
+
 func BenchmarkPublish(b *testing.B) {
 	s, c := testSnapshot(b, 200, 2), testConfig()
 	b.ReportAllocs()
 	for b.Loop() {
 		newZone(c, s, [2]uint32{})
 	}
+}
+
+func benchmarkReload(b *testing.B, rate int) {
+	c := testConfig()
+	var current atomic.Pointer[zone]
+	changes := 0
+	publish := func(n int) {
+		current.Store(newZone(c, testSnapshot(b, 10+n%2, 2), [2]uint32{}))
+		changes++
+	}
+	publish(0)
+	ctx, cancel := context.WithCancel(b.Context())
+	var publisher sync.WaitGroup
+	if rate > 0 {
+		publisher.Go(func() {
+			tick := time.NewTicker(time.Second / time.Duration(rate))
+			defer tick.Stop()
+			for n := 0; ; n++ {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+					publish(n)
+				}
+			}
+		})
+	}
+	d := newDealer(&current, new(tally))
+	msg := truthQuery(b, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
+	buf := make([]byte, 0, 1232)
+	for b.Loop() {
+		buf, _ = d.answer(buf[:0], msg, false)
+	}
+	cancel()
+	publisher.Wait()
+	b.ReportMetric(float64(changes)/b.Elapsed().Seconds(), "changes/s")
 }

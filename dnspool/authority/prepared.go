@@ -26,7 +26,8 @@ type prepared struct {
 // A node is what is prepared for a name, and for the names below it that do not exist.
 type node struct {
 	slow     bool                // leave it to respond
-	types    map[uint16]*answers // of the types that exist
+	a, aaaa  *answers            // of the types that nearly all ask for
+	types    map[uint16]*answers // of the other types that exist
 	noData   *answers            // for the other types
 	noName   *answers            // for names below
 	wildcard *node               // answers for names below, if there is one
@@ -94,14 +95,17 @@ func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
 		n.types[dns.TypeSOA] = z.prepareFixed(name, dns.TypeSOA)
 		n.types[dns.TypeNS] = z.prepareFixed(name, dns.TypeNS)
 	}
-	for _, qtype := range addressTypes {
+	address := func(qtype uint16) *answers {
 		switch {
 		case z.pool[name] && decks[qtype] != nil:
-			n.types[qtype] = decks[qtype]
+			return decks[qtype]
 		case len(z.named[name]) > 0:
-			n.types[qtype] = z.prepareFixed(name, qtype)
+			return z.prepareFixed(name, qtype)
+		default:
+			return n.noData
 		}
 	}
+	n.a, n.aaaa = address(dns.TypeA), address(dns.TypeAAAA)
 	return n
 }
 
@@ -218,8 +222,13 @@ func (p *prepared) find(q *query) *answers {
 
 // of returns the answers to a query for a type at n.
 func (n *node) of(qtype uint16) *answers {
-	if n.slow || isMeta(qtype) {
+	switch {
+	case n.slow || isMeta(qtype):
 		return nil
+	case qtype == dns.TypeA:
+		return n.a
+	case qtype == dns.TypeAAAA:
+		return n.aaaa
 	}
 	if a, exists := n.types[qtype]; exists {
 		return a

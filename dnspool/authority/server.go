@@ -38,12 +38,15 @@ type Server struct {
 	sockets []*dns.Server
 	addrs   []net.Addr
 	zone    atomic.Pointer[zone]
+	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
 // Listen opens the sockets that c asks for, UDP and TCP at each address, and as many of each as there are
 // CPUs. They answer from Run on. Until the first Publish, the answer is SERVFAIL.
 func Listen(ctx context.Context, c config.DNS, log *zap.Logger) (*Server, error) {
 	s := &Server{config: c, log: log}
+	s.newTally("udp", "slow")
+	s.newTally("tcp", "slow")
 	for _, addr := range c.Listen {
 		if err := s.listen(ctx, addr); err != nil {
 			s.Close()
@@ -64,7 +67,7 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 			return err
 		}
 		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
-		s.add(&dns.Server{Listener: streamListener{netutil.LimitListener(l, maxConnections), &s.zone}})
+		s.add(&dns.Server{Listener: streamListener{netutil.LimitListener(l, maxConnections), &s.zone, s.newTally("tcp", "fast")}})
 		pc, err := lc.ListenPacket(ctx, "udp", addr)
 		if err != nil {
 			return err
@@ -72,13 +75,20 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		if i == 0 {
 			s.addrs = append(s.addrs, pc.LocalAddr())
 		}
-		pc, err = newBatchConn(pc.(*net.UDPConn), &s.zone)
+		pc, err = newBatchConn(pc.(*net.UDPConn), &s.zone, s.newTally("udp", "fast"))
 		if err != nil {
 			return err
 		}
 		s.add(&dns.Server{PacketConn: pc})
 	}
 	return nil
+}
+
+// newTally returns a tally that Collect will look at.
+func (s *Server) newTally(transport, path string) *tally {
+	t := &tally{transport: transport, path: path}
+	s.tallies = append(s.tallies, t)
+	return t
 }
 
 func (s *Server) add(srv *dns.Server) {
@@ -145,8 +155,13 @@ func (s *Server) Close() {
 
 // ServeDNS answers one query that was not answered from what is prepared. It is called by miekg/dns.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
-	wire, err := s.respond(req, w.RemoteAddr().Network() == "tcp")
+	limit, tally := sizeOfTransport, s.tallies[0]
+	if w.RemoteAddr().Network() == "tcp" {
+		limit, tally = maxTCPMessage, s.tallies[1]
+	}
+	wire, err := s.respond(req, limit)
 	if err == nil {
+		tally.count(req.Question[0].Qtype, rcodeOf(wire))
 		_, err = w.Write(wire)
 	}
 	if err != nil {
@@ -154,16 +169,21 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	}
 }
 
-func (s *Server) respond(req *dns.Msg, stream bool) ([]byte, error) {
-	z := s.zone.Load()
-	switch {
-	case z == nil:
-		return new(dns.Msg).SetRcode(req, dns.RcodeServerFailure).Pack()
-	case stream:
-		return z.respond(req, maxTCPMessage)
-	default:
-		return z.respond(req, sizeOfTransport)
+func (s *Server) respond(req *dns.Msg, limit int) ([]byte, error) {
+	if z := s.zone.Load(); z != nil {
+		return z.respond(req, limit)
 	}
+	return new(dns.Msg).SetRcode(req, dns.RcodeServerFailure).Pack()
+}
+
+// rcodeOf returns the code of a response of ours. Its upper bits are in the OPT record, which is last and
+// without options (RFC 6891 section 6.1.3).
+func rcodeOf(wire []byte) int {
+	rcode := int(wire[3] & 0x0f)
+	if wire[11] > 0 {
+		rcode |= int(wire[len(wire)-6]) << 4
+	}
+	return rcode
 }
 
 // hideAddresses returns the cause of a network error without the client's address.

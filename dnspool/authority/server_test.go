@@ -3,11 +3,14 @@ package authority
 import (
 	"context"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
+
+	"mirrorpool/dnspool"
 )
 
 // startServer runs a server on a loopback port until the test ends, and returns it with its address.
@@ -152,4 +155,83 @@ func TestListenFailure(t *testing.T) {
 	if _, err := Listen(t.Context(), c, zap.NewNop()); err == nil {
 		t.Error("no error at an address that is not ours")
 	}
+}
+
+// TestWildcardListener asks at several of this host's addresses. A client that is connected to one takes answers
+// from no other.
+func TestWildcardListener(t *testing.T) {
+	t.Parallel()
+	tests := map[string][]string{
+		"0.0.0.0:0": {"127.0.0.1", "127.0.0.77"},
+		"[::]:0":    {"127.0.0.1", "127.0.0.77", "::1"},
+	}
+	for listen, hosts := range tests {
+		t.Run(listen, func(t *testing.T) {
+			t.Parallel()
+			s, addr := startServer(t, listen)
+			s.Publish(testSnapshot(t, 1, 2))
+			_, port, _ := net.SplitHostPort(addr)
+			for _, host := range hosts {
+				for _, qtype := range []uint16{dns.TypeA, dns.TypeANY} { // by the fast path, and by miekg/dns
+					req := new(dns.Msg)
+					req.SetQuestion("dl.example.org.", qtype)
+					resp, _, err := new(dns.Client).Exchange(req, net.JoinHostPort(host, port))
+					if err != nil || len(resp.Answer) != 1 {
+						t.Errorf("%s %s: %v, %v; want an answer", host, dns.TypeToString[qtype], resp, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestPublishUnderLoad changes the snapshot all the time while clients ask, and loses no query.
+func TestPublishUnderLoad(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	snapshots := []*dnspool.Snapshot{testSnapshot(t, 6, 2), testSnapshot(t, 3, 1)}
+	s.Publish(snapshots[0])
+	ctx, cancel := context.WithCancel(t.Context())
+	var publisher, clients sync.WaitGroup
+	changes := 0
+	publisher.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				changes++
+				s.Publish(snapshots[changes%2])
+			}
+		}
+	})
+	for i, network := range []string{"udp", "udp", "tcp"} {
+		clients.Go(func() {
+			conn, err := dns.Dial(network, addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			for n := range 3000 {
+				req := new(dns.Msg)
+				req.SetQuestion("dl.example.org.", []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeANY}[(n+i)%3])
+				conn.SetDeadline(time.Now().Add(10 * time.Second))
+				if err := conn.WriteMsg(req); err != nil {
+					t.Errorf("%s, query %d: %v", network, n, err)
+					return
+				}
+				if resp, err := conn.ReadMsg(); err != nil || resp.Id != req.Id || len(resp.Answer) == 0 {
+					t.Errorf("%s, query %d: %v, %v", network, n, resp, err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+	cancel()
+	publisher.Wait()
+	t.Logf("%d changes", changes)
 }

@@ -16,7 +16,8 @@ const (
 // A streamListener accepts TCP connections for miekg/dns to serve, which answer plain queries themselves.
 type streamListener struct {
 	net.Listener
-	zone *atomic.Pointer[zone]
+	zone  *atomic.Pointer[zone]
+	tally *tally
 }
 
 // Accept waits for the next connection.
@@ -25,7 +26,7 @@ func (l streamListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &streamConn{Conn: conn, dealer: newDealer(l.zone)}, nil
+	return &streamConn{Conn: conn, dealer: newDealer(l.zone, l.tally)}, nil
 }
 
 // A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,

@@ -158,7 +158,7 @@ func FuzzStream(f *testing.F) {
 		var results [2]string
 		for i, reader := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
 			under := &scriptedConn{r: reader(&sliceReader{stream})}
-			c := &streamConn{Conn: under, dealer: newDealer(zone)}
+			c := &streamConn{Conn: under, dealer: newDealer(zone, new(tally))}
 			c.dealer.next = [2]uint32{}
 			passed, err := io.ReadAll(c)
 			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -1,0 +1,86 @@
+package authority
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The query types that are counted one by one. All others are counted as "other", so that nobody who asks can
+// make the number of metrics grow.
+var countedTypes = [...]uint16{
+	dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeANY, dns.TypeTXT, dns.TypeMX, dns.TypeCNAME,
+	dns.TypeDS, dns.TypeDNSKEY, dns.TypeHTTPS, dns.TypeAXFR, dns.TypeIXFR,
+}
+
+// countedRcodes are the codes that fit into a message without EDNS; those beyond are counted as the last.
+const countedRcodes = 16 + 1
+
+// A tally counts the responses of one socket. Each socket has its own, so that none waits for another's cache
+// line.
+type tally struct {
+	transport, path string // "udp" or "tcp", "fast" or "slow"
+	counts          [len(countedTypes) + 1][countedRcodes]atomic.Uint64
+}
+
+// count counts one response.
+func (t *tally) count(qtype uint16, rcode int) {
+	t.counts[typeIndex(qtype)][min(rcode, countedRcodes-1)].Add(1)
+}
+
+// typeIndex is where a type is counted.
+func typeIndex(qtype uint16) int {
+	for i, counted := range countedTypes {
+		if counted == qtype {
+			return i
+		}
+	}
+	return len(countedTypes)
+}
+
+var queriesDesc = prometheus.NewDesc("mirrorpool_dns_queries_total",
+	"DNS queries answered, by the type asked for, the response's code, transport and path: fast from prepared answers, slow through miekg/dns.",
+	[]string{"type", "rcode", "transport", "path"}, nil)
+
+// Describe and Collect make a Server a prometheus.Collector of how many queries it has answered.
+
+// Describe sends the description of the metric.
+func (s *Server) Describe(ch chan<- *prometheus.Desc) { ch <- queriesDesc }
+
+// Collect sums up what the sockets have counted.
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	type key struct {
+		qtype, rcode    int
+		transport, path string
+	}
+	sums := map[key]uint64{}
+	for _, t := range s.tallies {
+		for qtype := range t.counts {
+			for rcode := range t.counts[qtype] {
+				if n := t.counts[qtype][rcode].Load(); n > 0 {
+					sums[key{qtype, rcode, t.transport, t.path}] += n
+				}
+			}
+		}
+	}
+	for k, n := range sums {
+		qtype := "other"
+		if k.qtype < len(countedTypes) {
+			qtype = dns.TypeToString[countedTypes[k.qtype]]
+		}
+		ch <- prometheus.MustNewConstMetric(queriesDesc, prometheus.CounterValue, float64(n), qtype, rcodeName(k.rcode), k.transport, k.path)
+	}
+}
+
+func rcodeName(rcode int) string {
+	switch name, ok := dns.RcodeToString[rcode]; {
+	case rcode == countedRcodes-1:
+		return "EXTENDED" // BADVERS and those above
+	case ok:
+		return name
+	default:
+		return strconv.Itoa(rcode)
+	}
+}

@@ -1,0 +1,52 @@
+package authority
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 1, 2))
+	ask := func(network, name string, qtype uint16, edns uint8) {
+		req := new(dns.Msg)
+		req.SetQuestion(name, qtype)
+		req.SetEdns0(1232, false)
+		req.IsEdns0().SetVersion(edns)
+		if _, _, err := (&dns.Client{Net: network}).Exchange(req, addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		ask("udp", "dl.example.org.", dns.TypeA, 0)
+	}
+	ask("tcp", "dl.example.org.", dns.TypeAAAA, 0)
+	ask("udp", "nothing.dl.example.org.", 65280, 0)
+	ask("udp", "dl.example.org.", dns.TypeANY, 0)
+	ask("tcp", "other.example.", dns.TypeA, 0)
+	ask("udp", "dl.example.org.", dns.TypeA, 7)
+	fast := "fast"
+	if !canBatch {
+		fast = "slow"
+	}
+	want := strings.ReplaceAll(`
+		# HELP mirrorpool_dns_queries_total DNS queries answered, by the type asked for, the response's code, transport and path: fast from prepared answers, slow through miekg/dns.
+		# TYPE mirrorpool_dns_queries_total counter
+		mirrorpool_dns_queries_total{path="fast",rcode="NOERROR",transport="tcp",type="AAAA"} 1
+		mirrorpool_dns_queries_total{path="FAST",rcode="NOERROR",transport="udp",type="A"} 3
+		mirrorpool_dns_queries_total{path="FAST",rcode="NXDOMAIN",transport="udp",type="other"} 1
+		mirrorpool_dns_queries_total{path="slow",rcode="EXTENDED",transport="udp",type="A"} 1
+		mirrorpool_dns_queries_total{path="slow",rcode="NOERROR",transport="udp",type="ANY"} 1
+		mirrorpool_dns_queries_total{path="slow",rcode="REFUSED",transport="tcp",type="A"} 1
+	`, "FAST", fast)
+	if err := testutil.CollectAndCompare(s, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.CollectAndLint(s); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+}
