@@ -37,8 +37,8 @@ func (f *Freshness) Reference() Release {
 
 // Learn takes in what the reference is at now, and reports whether that is news.
 //
-// If found is true, it was there before we looked for the first time. When it became the reference is not
-// known then, so it is taken to be as old as it says.
+// If found is true, or nothing was known before, it was there before we looked. When it became the reference is
+// not known then, so it is taken to be as old as it says.
 func (f *Freshness) Learn(trace, now time.Time, found bool) bool {
 	if trace.IsZero() || trace.Equal(f.Reference().Trace) {
 		return false
@@ -49,8 +49,11 @@ func (f *Freshness) Learn(trace, now time.Time, found bool) bool {
 		return true
 	}
 	since := now
-	if found && trace.Before(now) {
+	if (found || len(f.releases) == 0) && trace.Before(now) {
 		since = trace
+	}
+	if last := f.Reference().Since; since.Before(last) {
+		since = last
 	}
 	f.releases = append(f.releases, Release{trace, since})
 	// One release that is older than the limit is enough to condemn whoever is behind it.

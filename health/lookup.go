@@ -11,40 +11,48 @@ import (
 	"go.uber.org/zap"
 )
 
-// lookUp finds the addresses of m's host. The returned function, called under the lock, takes them in.
-func (c *Checker) lookUp(ctx context.Context, m *mirror) func(time.Time) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	v4, v6 := c.resolver.Lookup(ctx, strings.ToLower(m.trace.Hostname()))
-	return func(now time.Time) time.Duration {
-		before, problem := m.addresses(c.settings.AllowPrivate), m.problem
-		m.v4, m.v6 = learn(m.v4, v4), learn(m.v6, v6)
-		m.problem = m.lookupProblem(c.settings.AllowPrivate)
-		after := m.addresses(c.settings.AllowPrivate)
-		if !slices.Equal(before, after) {
-			c.setAddresses(m, after, now)
-			notify(c.changed)
-		}
-		if m.problem != problem {
-			c.log.Warn("look-up of a mirror's addresses changed",
-				zap.String("mirror", m.URLPrefix), zap.String("problem", m.problem), zap.Stringers("addresses", after))
-		}
-		return min(v4.TTL, v6.TTL)
-	}
+// lookupTimeout bounds one look-up of a host.
+const lookupTimeout = 10 * time.Second
+
+// A lookup knows the addresses of a host, and finds them out again and again unless they are given.
+type lookup struct {
+	host    string
+	v4, v6  Answer        // as last found out
+	known   bool          // it was found out once, or given
+	problem string        // why addresses are missing or may be out of date
+	took    time.Duration // by the latest look-up
+	task    *task         // nil if the addresses are given
 }
 
-// learn returns what is known after a look-up: if it failed, the addresses that were known before.
-func learn(old, found Answer) Answer {
-	if found.Err != nil {
-		found.Addresses, found.Local = old.Addresses, old.Local
+// give replaces what is known by addrs, which are trusted like the configuration that they come from.
+func (l *lookup) give(addrs []netip.Addr) {
+	l.v4, l.v6 = Answer{Local: true}, Answer{Local: true}
+	for _, addr := range addrs {
+		if addr = addr.Unmap(); addr.Is4() {
+			l.v4.Addresses = append(l.v4.Addresses, addr)
+		} else {
+			l.v6.Addresses = append(l.v6.Addresses, addr)
+		}
 	}
-	return found
+	l.known, l.problem, l.took = true, "", 0
 }
 
-// addresses returns the addresses that were found and may be probed.
-func (m *mirror) addresses(allowPrivate bool) []netip.Addr {
+// learn takes in what a look-up found: where it failed, the addresses that were known before remain.
+func (l *lookup) learn(v4, v6 Answer, allowPrivate bool) {
+	keep := func(old, found Answer) Answer {
+		if found.Err != nil {
+			found.Addresses, found.Local = old.Addresses, old.Local
+		}
+		return found
+	}
+	l.v4, l.v6, l.known = keep(l.v4, v4), keep(l.v6, v6), true
+	l.problem = l.findProblem(allowPrivate)
+}
+
+// addresses returns the addresses that were found and may be probed, IPv4 first.
+func (l *lookup) addresses(allowPrivate bool) []netip.Addr {
 	var addrs []netip.Addr
-	for _, answer := range [...]Answer{m.v4, m.v6} {
+	for _, answer := range [...]Answer{l.v4, l.v6} {
 		for _, addr := range answer.Addresses {
 			if allowPrivate || answer.Local || checkPublic(addr) == nil {
 				addrs = append(addrs, addr)
@@ -54,22 +62,101 @@ func (m *mirror) addresses(allowPrivate bool) []netip.Addr {
 	return addrs
 }
 
-// lookupProblem says what is wrong with the addresses that were found, or "".
-func (m *mirror) lookupProblem(allowPrivate bool) string {
-	for _, answer := range [...]Answer{m.v4, m.v6} {
-		if answer.Err != nil {
-			return fmt.Sprintf("%s: %v; keeping %d known addresses", stepResolve, answer.Err, len(m.v4.Addresses)+len(m.v6.Addresses))
+// findProblem says what is wrong with the addresses that were found, or "".
+func (l *lookup) findProblem(allowPrivate bool) string {
+	known := len(l.v4.Addresses) + len(l.v6.Addresses)
+	for _, answer := range [...]Answer{l.v4, l.v6} {
+		switch {
+		case answer.Err != nil && known == 0:
+			return fmt.Sprintf("%s: %v; no address is known", stepResolve, answer.Err)
+		case answer.Err != nil:
+			return fmt.Sprintf("%s: %v; keeping %d known addresses", stepResolve, answer.Err, known)
 		}
 	}
-	if len(m.v4.Addresses)+len(m.v6.Addresses) == 0 {
-		return fmt.Sprintf("%s: %q has no address", stepResolve, m.trace.Hostname())
+	if known == 0 {
+		return fmt.Sprintf("%s: %q has no address", stepResolve, l.host)
 	}
-	for _, answer := range [...]Answer{m.v4, m.v6} {
+	for _, answer := range [...]Answer{l.v4, l.v6} {
 		for _, addr := range answer.Addresses {
 			if err := checkPublic(addr); err != nil && !allowPrivate && !answer.Local {
-				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it", stepResolve, addr, m.trace.Hostname(), err)
+				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it", stepResolve, addr, l.host, err)
 			}
 		}
 	}
 	return ""
+}
+
+// literal returns the address that host is, if it is one.
+func literal(host string) (addr netip.Addr, ok bool) {
+	addr, err := netip.ParseAddr(host)
+	return addr.Unmap(), err == nil
+}
+
+// startLookup sees to it that l's host is looked up, and that what it finds reaches m.
+func (c *Checker) startLookup(l *lookup, m *mirror, now time.Time) {
+	if l.task != nil {
+		return
+	}
+	l.task = c.add(&task{due: now, work: func(ctx context.Context) func(time.Time) time.Duration {
+		return c.lookUp(ctx, l, m)
+	}})
+}
+
+// lookUp finds the addresses of l's host. The returned function, called under the lock, takes them in.
+func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Time) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	start := c.now()
+	v4, v6 := c.resolver.Lookup(ctx, l.host)
+	took := c.now().Sub(start)
+	return func(now time.Time) time.Duration {
+		before, problem := l.addresses(c.settings.AllowPrivate), l.problem
+		l.learn(v4, v6, c.settings.AllowPrivate)
+		l.took = took
+		after := l.addresses(c.settings.AllowPrivate)
+		c.setAddresses(m, now)
+		if !slices.Equal(before, after) {
+			notify(c.changed)
+		}
+		if l.problem != problem {
+			level := zap.WarnLevel
+			if l.problem == "" {
+				level = zap.InfoLevel
+			}
+			c.log.Log(level, "look-up of a mirror's addresses changed", zap.String("mirror", m.URLPrefix),
+				zap.String("host", l.host), zap.String("problem", l.problem), zap.Stringers("addresses", after))
+		}
+		return min(v4.TTL, v6.TTL)
+	}
+}
+
+// findAddresses takes the addresses of m that are given, or sees to it that its host is looked up; and the same
+// for its rsync daemon.
+func (c *Checker) findAddresses(m *mirror, now time.Time) {
+	given := m.DNS.Addresses
+	if addr, ok := literal(m.URL.Hostname()); ok && len(given) == 0 {
+		given = []netip.Addr{addr}
+	}
+	if len(given) > 0 {
+		c.drop(m.web.task)
+		m.web.task = nil
+		m.web.give(given)
+	} else {
+		// Addresses that were given until now serve until the look-up has ended.
+		c.startLookup(m.web, m, now)
+	}
+
+	host := strings.ToLower(m.rsyncURL.Host)
+	if m.rsyncHost != nil && m.rsyncHost.host != host {
+		c.drop(m.rsyncHost.task)
+		m.rsyncHost = nil
+	}
+	if host != "" && host != m.web.host && m.rsyncHost == nil {
+		m.rsyncHost = &lookup{host: host}
+		if addr, ok := literal(host); ok {
+			m.rsyncHost.give([]netip.Addr{addr})
+		} else {
+			c.startLookup(m.rsyncHost, m, now)
+		}
+	}
 }

@@ -43,11 +43,16 @@ func judge(err error) (State, string) {
 	if ours(err) {
 		state = Unknown
 	}
+	step := stepRequest
 	var known *stepError
 	if errors.As(err, &known) {
-		return state, known.step + ": " + describe(known.err)
+		step, err = known.step, known.err
 	}
-	return state, stepRequest + ": " + describe(err)
+	text := describe(err)
+	for _, prefix := range [...]string{"net/http: ", "http: ", step + ": "} { // whose words they are
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return state, step + ": " + text
 }
 
 // errNoRoute is why an address cannot be reached from here, whoever is there.
@@ -84,6 +89,7 @@ func describe(err error) string {
 		host    x509.HostnameError
 		unknown x509.UnknownAuthorityError
 		rec     tls.RecordHeaderError
+		first   *spokeFirst
 	)
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
@@ -111,10 +117,14 @@ func describe(err error) string {
 		return "this host has too many open files"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "the server closed the connection"
+	case errors.As(err, &first):
+		return first.Error()
 	}
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
-		err = wrapped.Err
+		// The transport says in what kind of connection something went wrong; what did is innermost.
+		for err = wrapped.Err; errors.Unwrap(err) != nil; err = errors.Unwrap(err) {
+		}
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {

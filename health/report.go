@@ -1,7 +1,9 @@
 package health
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -9,19 +11,117 @@ import (
 type Report struct {
 	At      time.Time
 	Mirrors map[string]MirrorReport // by url_prefix
+	// Policy is by which the verdicts were made. See [Verdict.Settles].
+	Policy Policy
+	// Reference is what the mirrors should carry.
+	Reference Reference
+	// Suspect says what is wrong on our side, such as "local network", if most mirrors began to fail
+	// together; empty otherwise. No mirror becomes stale then.
+	Suspect string
 }
 
 // A MirrorReport is what is known of one mirror.
 type MirrorReport struct {
-	// Endpoints holds each address in each of its roles: by address, IPv4 first, then by role.
+	// Endpoints holds each address in each of the roles HTTP and DNS: by address, IPv4 first, then by role.
 	Endpoints []Endpoint
+	// Rsync is the verdict on the mirror's rsync daemon, at the one address where it is asked; nil if the
+	// mirror has none. The address is invalid if none is known. Whatever the family, a mirror whose
+	// daemon is down is not fit for redirects.
+	Rsync *Endpoint
 	// Problem says why addresses are missing or may be out of date; empty if all is well.
 	Problem string
+	// Resolve is how long the latest look-up of the addresses took; 0 if they are given.
+	Resolve time.Duration
 }
+
+// RsyncDown reports whether the mirror has an rsync daemon that is down.
+func (r *MirrorReport) RsyncDown() bool { return r.Rsync != nil && r.Rsync.State == Down }
 
 // An Endpoint is a mirror at one address, in one role.
 type Endpoint struct {
 	Address netip.Addr
 	Role    Role
 	Verdict
+	// Warning is about something that is not a failure yet: a certificate that ends soon.
+	Warning string
+}
+
+// Report returns what is known now. Verdicts that were not renewed for too long are unknown in it.
+func (c *Checker) Report() *Report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	report := &Report{
+		At: now, Mirrors: make(map[string]MirrorReport, len(c.mirrors)), Policy: c.policy, Suspect: c.suspect,
+		Reference: Reference{Release: c.fresh.Reference(), Problem: c.referenceProblem},
+	}
+	for prefix, m := range c.mirrors {
+		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took, Endpoints: make([]Endpoint, 0, len(m.checks))}
+		for _, k := range m.checks {
+			r.Endpoints = append(r.Endpoints, c.endpoint(k, now))
+		}
+		slices.SortFunc(r.Endpoints, func(a, b Endpoint) int {
+			return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Role, b.Role))
+		})
+		if m.rsync != nil {
+			e := c.endpoint(m.rsync, now)
+			r.Rsync = &e
+		}
+		report.Mirrors[prefix] = r
+		report.Reference.count(m)
+	}
+	return report
+}
+
+// problem says what is wrong with m's addresses.
+func (m *mirror) problem() string {
+	switch {
+	case m.rsyncHost == nil || m.rsyncHost.problem == "":
+		return m.web.problem
+	case m.web.problem == "":
+		return "rsync: " + m.rsyncHost.problem
+	default:
+		return m.web.problem + "; rsync: " + m.rsyncHost.problem
+	}
+}
+
+func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
+	e := Endpoint{Address: k.address, Role: k.role, Verdict: c.verdict(k, now)}
+	e.Warning = e.CertWarning(now)
+	return e
+}
+
+func (c *Checker) verdict(k *check, now time.Time) Verdict {
+	v := k.verdict
+	switch {
+	case !c.settings.Enabled:
+		return Verdict{State: Up, Reason: "checks are off"}
+	case v.Restored:
+		return v.At(now, restoredIntervals*c.policy.Interval)
+	default:
+		return v.At(now, verdictIntervals*max(c.policy.Interval, v.Wait(c.policy))+c.settings.Timeout)
+	}
+}
+
+// count adds m to those who carry r, or do not.
+func (r *Reference) count(m *mirror) {
+	if !m.Enabled() {
+		return
+	}
+	r.Enabled++
+	r.EnabledWeight += uint64(m.Weight)
+	carried := false
+	for _, k := range m.checks {
+		switch {
+		case k.role != HTTP || k.verdict.Trace.IsZero():
+		case r.Trace.IsZero() || k.verdict.Trace.Before(r.Trace):
+			return
+		default:
+			carried = true
+		}
+	}
+	if carried {
+		r.Mirrors++
+		r.Weight += uint64(m.Weight)
+	}
 }

@@ -1,15 +1,12 @@
 package health
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -19,7 +16,8 @@ const (
 	// Addresses are resolved again when their TTL has run out, within these bounds.
 	minTTL = 30 * time.Second
 	maxTTL = time.Hour
-	// What could not be resolved is tried again after retryTTL.
+	// What could not be resolved, or is said not to exist without saying for how long, is tried again
+	// after retryTTL.
 	retryTTL = minTTL
 
 	maxAddresses = 64 // of a host and family; further ones are ignored
@@ -45,6 +43,7 @@ type Resolver interface {
 type SystemResolver struct {
 	ResolvConf string // such as /etc/resolv.conf
 	Hosts      string // such as /etc/hosts
+	Port       string // of the name servers; empty: 53
 }
 
 // NewSystemResolver returns a resolver that uses the usual files.
@@ -66,58 +65,13 @@ func (r *SystemResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer
 		err = fmt.Errorf("cannot find out whom to ask for %q: %w", host, err)
 		return Answer{Err: err, TTL: retryTTL}, Answer{Err: err, TTL: retryTTL}
 	}
+	if r.Port != "" {
+		conf.Port = r.Port
+	}
 	done := make(chan Answer, 1)
 	go func() { done <- ask(ctx, conf, host, dns.TypeAAAA) }()
 	v4 = ask(ctx, conf, host, dns.TypeA)
 	return v4, <-done
-}
-
-// local looks into the hosts file. "localhost" is known without one (RFC 6761 section 6.3).
-func (r *SystemResolver) local(host string) (v4, v6 Answer, found bool) {
-	v4, v6 = Answer{TTL: minTTL, Local: true}, Answer{TTL: minTTL, Local: true}
-	for _, addr := range readHosts(r.Hosts, host) {
-		if addr.Is4() {
-			v4.Addresses = append(v4.Addresses, addr)
-		} else {
-			v6.Addresses = append(v6.Addresses, addr)
-		}
-	}
-	if len(v4.Addresses)+len(v6.Addresses) == 0 {
-		if host != "localhost" && !strings.HasSuffix(host, ".localhost") {
-			return v4, v6, false
-		}
-		v4.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
-		v6.Addresses = []netip.Addr{netip.IPv6Loopback()}
-	}
-	v4.Addresses, v6.Addresses = tidy(v4.Addresses), tidy(v6.Addresses)
-	return v4, v6, true
-}
-
-// readHosts returns the addresses that a file in the format of hosts(5) gives host. A file that cannot be
-// read gives none.
-func readHosts(path, host string) []netip.Addr {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	var addrs []netip.Addr
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		addr, err := netip.ParseAddr(fields[0])
-		if err != nil || addr.Zone() != "" {
-			continue
-		}
-		if slices.ContainsFunc(fields[1:], func(name string) bool { return strings.EqualFold(name, host) }) {
-			addrs = append(addrs, addr.Unmap())
-		}
-	}
-	return addrs
 }
 
 // ask asks the configured servers in turn until one answers for host.
@@ -156,62 +110,59 @@ func askServer(ctx context.Context, server, host string, qtype uint16) (Answer, 
 	case resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError:
 		return Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], dns.RcodeToString[resp.Rcode])
 	}
-	return readAnswer(resp), nil
+	return readAnswer(resp, qtype), nil
 }
 
 // readAnswer takes the addresses out of a response. The name server has followed CNAME records already, so
 // that the owners of the address records do not matter.
-func readAnswer(resp *dns.Msg) Answer {
+//
+// An IPv4-mapped address in an AAAA record is none: the kernel would connect to it over IPv4, so that it would
+// speak for a family that it is not of.
+func readAnswer(resp *dns.Msg, qtype uint16) Answer {
 	answer := Answer{TTL: maxTTL}
 	for _, rr := range resp.Answer {
-		answer.TTL = min(answer.TTL, time.Duration(rr.Header().Ttl)*time.Second)
-		var ip net.IP
+		answer.TTL = min(answer.TTL, seconds(rr.Header().Ttl))
+		if rr.Header().Rrtype != qtype || len(answer.Addresses) >= maxAddresses {
+			continue
+		}
 		switch rr := rr.(type) {
 		case *dns.A:
-			ip = rr.A
+			if addr, ok := netip.AddrFromSlice(rr.A); ok {
+				answer.Addresses = append(answer.Addresses, addr.Unmap())
+			}
 		case *dns.AAAA:
-			ip = rr.AAAA
+			if addr, ok := netip.AddrFromSlice(rr.AAAA); ok && addr.Is6() && !addr.Is4In6() {
+				answer.Addresses = append(answer.Addresses, addr)
+			}
 		}
-		if addr, ok := netip.AddrFromSlice(ip); ok && len(answer.Addresses) < maxAddresses {
-			answer.Addresses = append(answer.Addresses, addr.Unmap())
-		}
+	}
+	if len(answer.Addresses) == 0 {
+		answer.TTL = min(answer.TTL, negativeTTL(resp))
 	}
 	answer.TTL = max(answer.TTL, minTTL)
-	if len(answer.Addresses) == 0 {
-		answer.TTL = retryTTL
-	}
 	answer.Addresses = tidy(answer.Addresses)
 	return answer
+}
+
+// negativeTTL is for how long it holds that there are no addresses (RFC 2308 section 5).
+func negativeTTL(resp *dns.Msg) time.Duration {
+	for _, rr := range resp.Ns {
+		if soa, ok := rr.(*dns.SOA); ok {
+			return seconds(min(soa.Hdr.Ttl, soa.Minttl))
+		}
+	}
+	return retryTTL
+}
+
+// seconds reads a TTL. One with the highest bit set is 0 (RFC 2181 section 8).
+func seconds(ttl uint32) time.Duration {
+	if ttl > math.MaxInt32 {
+		return 0
+	}
+	return time.Duration(ttl) * time.Second
 }
 
 func tidy(addrs []netip.Addr) []netip.Addr {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs)
-}
-
-// errPrivate is why an address learnt through DNS is not probed.
-var errPrivate = errors.New("is not a public address")
-
-// checkPublic refuses addresses that are not on the public Internet. Whoever runs a mirror's DNS could
-// otherwise point our probes at the inside of our own network.
-func checkPublic(addr netip.Addr) error {
-	if !addr.IsGlobalUnicast() || addr.IsPrivate() || slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-		return errPrivate
-	}
-	return nil
-}
-
-// special are blocks that are not globally reachable (RFC 6890), beyond those that netip knows, and
-// those that embed IPv4 addresses, which may be private ones.
-var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"),
-	netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("fec0::/10"),
 }

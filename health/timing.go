@@ -16,6 +16,7 @@ type progress struct {
 	mu      sync.Mutex // the transport's goroutines outlive a request that was given up
 	step    string
 	started time.Time // of step
+	asked   bool      // the request was sent
 	took    Timings
 }
 
@@ -37,6 +38,7 @@ func (p *progress) hooks() *httptrace.ClientTrace {
 		TLSHandshakeStart:    func() { p.enter(stepTLS, nil) },
 		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { p.shook(err) },
 		GotConn:              func(httptrace.GotConnInfo) { p.enter(stepRequest, nil) },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { p.sent() },
 		GotFirstResponseByte: func() { p.enter(stepRequest, &p.took.FirstByte) },
 	}
 }
@@ -54,6 +56,12 @@ func (p *progress) shook(err error) {
 	}
 }
 
+func (p *progress) sent() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = true
+}
+
 // end returns what was measured.
 func (p *progress) end() Timings {
 	p.mu.Lock()
@@ -69,8 +77,18 @@ func (p *progress) blame(err error) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.step == stepRequest && !p.asked {
+		err = &spokeFirst{err}
+	}
 	return &stepError{p.step, err}
 }
+
+// A spokeFirst is an error from before the request was sent: the server hung up, or
+// spoke before it was asked. net/http tells neither in an error that could be recognised.
+type spokeFirst struct{ err error }
+
+func (e *spokeFirst) Error() string { return "the server hung up or spoke before it was asked" }
+func (e *spokeFirst) Unwrap() error { return e.err }
 
 func (t *Timings) add(more Timings) {
 	t.Connect += more.Connect

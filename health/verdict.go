@@ -37,28 +37,28 @@ type Verdict struct {
 	Reason  string        `json:"reason"` // why State is not Up; or, of one that is up, why it is in doubt
 	Since   time.Time     `json:"since"`  // when State was entered
 	Checked time.Time     `json:"checked"`
-	Latency time.Duration `json:"latency"` // of the last probe
-	Usual   time.Duration `json:"usual"`   // the longest latency of late, of probes that got an answer
+	Latency time.Duration `json:"latency"`        // of the last probe
+	Usual   time.Duration `json:"usual,omitzero"` // the longest latency of late, of probes that got an answer
 
-	Trace       time.Time `json:"trace"`        // as last read; see Observation
-	CertExpires time.Time `json:"cert_expires"` // as last seen; see Observation
-	Timings     Timings   `json:"timings"`      // of the last probe
+	Trace       time.Time `json:"trace,omitzero"`        // as last read; see Observation
+	CertExpires time.Time `json:"cert_expires,omitzero"` // as last seen; see Observation
+	Timings     Timings   `json:"timings,omitzero"`      // of the last probe
 
 	// Restored is true while the verdict is one from before a restart.
 	Restored bool `json:"-"`
 
 	// Count consecutive observations speak for Pending, another state than State. Where State is Up they
 	// all speak against it, the last one for Pending.
-	Pending State `json:"pending"`
-	Count   int   `json:"count"`
+	Pending State `json:"pending,omitzero"`
+	Count   int   `json:"count,omitzero"`
 	// From is, while State is Unknown, what it was before; Unknown if nothing ever was.
-	From State `json:"from"`
+	From State `json:"from,omitzero"`
 	// Owes is what Observation.Owes was.
-	Owes time.Time `json:"owes"`
+	Owes time.Time `json:"owes,omitzero"`
 
-	Changes [flapChanges]time.Time `json:"changes"` // the latest times at which Up was entered or left, in a ring
-	Change  int                    `json:"change"`  // index of the oldest of them
-	Calm    time.Time              `json:"calm"`    // when the present run of passes began; zero if there is none
+	Changes [flapChanges]time.Time `json:"changes,omitzero"` // the latest times at which Up was entered or left, in a ring
+	Change  int                    `json:"change,omitzero"`  // index of the oldest of them
+	Calm    time.Time              `json:"calm,omitzero"`    // when the present run of passes began; zero if there is none
 }
 
 // Next is the whole rule of health: the verdict after o, under p. It has no clock, lock or log.

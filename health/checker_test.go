@@ -1,0 +1,437 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestFirstSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.set("192.0.2.2", slowly(4*time.Second))
+		b.set("192.0.2.3/dns", fails("status: 404 Not Found, want 200"))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2 c.example.net=192.0.2.3"))
+		defer b.start()()
+		synctest.Wait()
+		select {
+		case <-b.Swept():
+			t.Fatal("swept while one is being checked for the first time")
+		default:
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up {
+			t.Errorf("a quick one: %v", v.State)
+		}
+		if v := b.verdictAt("192.0.2.2", HTTP); v.State != Unknown {
+			t.Errorf("a slow one, before it has answered: %v", v.State)
+		}
+		wait(4 * time.Second)
+		<-b.Swept()
+		<-b.Changed()
+		if v := b.verdictAt("192.0.2.2", DNS); v.State != Up || v.Latency != 4*time.Second || !v.Checked.Equal(time.Now()) {
+			t.Errorf("a slow one, after it has answered: %+v", v)
+		}
+		if v := b.verdictAt("192.0.2.3", DNS); v.State != Down || v.Reason != "status: 404 Not Found, want 200" {
+			t.Errorf("without the pool's virtual host, in role dns: %v, %q", v.State, v.Reason)
+		}
+		if v := b.verdictAt("192.0.2.3", HTTP); v.State != Up {
+			t.Errorf("without the pool's virtual host, in role http: %v", v.State)
+		}
+		if b.peak < 2 {
+			t.Errorf("%d probes at once, want the slow one's 2 roles", b.peak)
+		}
+	})
+}
+
+func TestSweepOfNothing(t *testing.T) {
+	b := newBed(t, nil)
+	b.SetPool(pool(t, ""))
+	<-b.Swept()
+}
+
+func TestRemovedMirror(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		cancelled := make(chan time.Time, 2)
+		b.set("192.0.2.1", func(ctx context.Context, _ Target) Observation {
+			<-ctx.Done()
+			cancelled <- time.Now()
+			return Observation{Result: Down, Reason: "request: cancelled"}
+		})
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2"))
+		defer b.start()()
+		wait(time.Second)
+		before := time.Now()
+		since := b.verdictAt("192.0.2.2", HTTP).Since
+
+		b.SetPool(pool(t, "b.example.net=192.0.2.2 c.example.net=192.0.2.3"))
+		synctest.Wait()
+		for range 2 {
+			if at := <-cancelled; !at.Equal(before) {
+				t.Errorf("cancelled %v after the mirror was removed", at.Sub(before))
+			}
+		}
+		if v := b.verdictAt("192.0.2.3", HTTP); v.State != Up || !v.Checked.Equal(before) {
+			t.Errorf("a new mirror: %v, checked %v later", v.State, v.Checked.Sub(before))
+		}
+		if v := b.verdictAt("192.0.2.2", HTTP); !v.Since.Equal(since) || v.State != Up {
+			t.Errorf("one that stayed: %v since %v, want up since %v", v.State, v.Since, since)
+		}
+		if len(b.Report().Mirrors) != 2 {
+			t.Errorf("%d mirrors in the report", len(b.Report().Mirrors))
+		}
+		wait(time.Hour)
+		if n := b.count("192.0.2.1", HTTP); n != 1 {
+			t.Errorf("a removed mirror was probed %d times more", n-1)
+		}
+	})
+}
+
+func TestChangedMirrorIsCheckedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(pool(t, "-a.example.net=192.0.2.1 b.example.net=192.0.2.2"))
+		defer b.start()()
+		wait(time.Second)
+		if n := b.count("192.0.2.1", HTTP); n != 1 {
+			t.Fatalf("a disabled mirror was probed %d times, want 1", n)
+		}
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2"))
+		synctest.Wait()
+		if n, other := b.count("192.0.2.1", HTTP), b.count("192.0.2.2", HTTP); n != 2 || other != 1 {
+			t.Errorf("probed %d times after it changed, and the other one %d times, want 2 and 1", n, other)
+		}
+	})
+}
+
+func TestGivenAndFoundAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.knows("a.example.net", "192.0.2.1 2001:db8::1")
+		b.SetPool(pool(t, "a.example.net=192.0.2.1,192.0.2.9"))
+		defer b.start()()
+		wait(time.Second)
+		since := b.verdictAt("192.0.2.1", HTTP).Since
+		b.SetPool(pool(t, "a.example.net")) // to be looked up from now on
+		if v := b.verdictAt("192.0.2.9", HTTP); v.State != Up {
+			t.Errorf("a given address, before the look-up: %v", v.State)
+		}
+		wait(time.Second)
+		if got, want := b.addressesOf("a.example.net"), addrs("192.0.2.1 2001:db8::1"); !slices.Equal(got, want) {
+			t.Fatalf("after the look-up: %v, want %v", got, want)
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up || !v.Since.Equal(since) {
+			t.Errorf("an address that is both: %v since %v, want up since %v", v.State, v.Since, since)
+		}
+		b.SetPool(pool(t, "a.example.net=10.0.0.1")) // explicit ones may be private
+		if got, want := b.addressesOf("a.example.net"), addrs("10.0.0.1"); !slices.Equal(got, want) {
+			t.Errorf("given again: %v, want %v", got, want)
+		}
+	})
+}
+
+// addressesOf returns the addresses of a host's mirror in the report.
+func (b *bed) addressesOf(host string) []netip.Addr {
+	var list []netip.Addr
+	for _, e := range b.Report().Mirrors["http://"+host+"/tails/"].Endpoints {
+		list = append(list, e.Address)
+	}
+	return slices.Compact(list)
+}
+
+func TestLookedUpAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.knows("a.example.net", "192.0.2.1 192.0.2.2")
+		b.SetPool(pool(t, "a.example.net"))
+		defer b.start()()
+		<-b.Swept()
+		check := func(when, addresses, problem string) {
+			t.Helper()
+			wait(2 * time.Minute)
+			r := b.Report().Mirrors["http://a.example.net/tails/"]
+			if got := b.addressesOf("a.example.net"); !slices.Equal(got, addrs(addresses)) || r.Problem != problem {
+				t.Errorf("%s: %v, %q, want %s, %q", when, got, r.Problem, addresses, problem)
+			}
+		}
+		check("found", "192.0.2.1 192.0.2.2", "")
+		b.knows("a.example.net", "192.0.2.2 2001:db8::2")
+		check("one address replaced", "192.0.2.2 2001:db8::2", "")
+		b.forgets("a.example.net")
+		check("name servers fail", "192.0.2.2 2001:db8::2",
+			"resolve: asking 192.0.2.53:53 for a.example.net A: SERVFAIL; keeping 2 known addresses")
+		b.knows("a.example.net", "192.0.2.2 10.0.0.1")
+		check("private address", "192.0.2.2",
+			`resolve: 10.0.0.1, which DNS gives for "a.example.net", is not a public address: set health.allow_private to probe it`)
+		b.knows("a.example.net", "")
+		check("no address", "", `resolve: "a.example.net" has no address`)
+		if b.count("10.0.0.1", HTTP) > 0 {
+			t.Error("probed a private address")
+		}
+	})
+}
+
+func TestAllowPrivate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.AllowPrivate = true })
+		b.knows("a.example.net", "10.0.0.1")
+		b.SetPool(pool(t, "a.example.net"))
+		defer b.start()()
+		<-b.Swept()
+		if v := b.verdictAt("10.0.0.1", HTTP); v.State != Up {
+			t.Errorf("a private address that may be probed: %v", v.State)
+		}
+	})
+}
+
+func TestOneCheckPerAddressAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.set("192.0.2.1", slowly(50*time.Millisecond))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.1 c.example.net=192.0.2.1"))
+		defer b.start()()
+		<-b.Swept()
+		wait(10 * time.Minute)
+		for p, most := range b.most {
+			if most > 1 {
+				t.Errorf("%v in role %v was probed %d times at once", p.address, p.role, most)
+			}
+		}
+		if n := b.count("192.0.2.1", HTTP); n < 3*20 {
+			t.Errorf("three mirrors at one address were probed %d times in 10 minutes", n)
+		}
+	})
+}
+
+// many returns n mirrors with an address each, from 198.51.0.0 on.
+func many(n int) (text string) {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "m%d.example.net=198.51.%d.%d ", i, i/256, i%256)
+	}
+	return b.String()
+}
+
+func TestBoundedInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		for i := range 600 {
+			b.set(fmt.Sprintf("198.51.%d.%d", i/256, i%256), hangs)
+		}
+		b.SetPool(pool(t, many(600)))
+		defer b.start()()
+		<-b.Swept()
+		if b.peak != maxInFlight {
+			t.Errorf("%d probes at once, want %d", b.peak, maxInFlight)
+		}
+	})
+}
+
+func TestChecksDoNotBunch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.CheckDNS = false })
+		b.SetPool(pool(t, many(1000)))
+		defer b.start()()
+		<-b.Swept()
+		wait(10 * time.Minute)
+		begin := time.Now()
+		wait(5 * time.Minute)
+		perSecond := map[int]int{}
+		total := 0
+		for _, starts := range b.starts {
+			for _, at := range starts {
+				if since := at.Sub(begin); since > 0 {
+					perSecond[int(since/time.Second)]++
+					total++
+				}
+			}
+		}
+		mean := total / 300
+		if mean < 1000/30 || mean > 1000/26 {
+			t.Errorf("%d probes a second, want 1000 in 27 to 30 seconds", mean)
+		}
+		for second, n := range perSecond {
+			if n > 3*mean {
+				t.Errorf("%d probes in second %d, %d on average", n, second, mean)
+			}
+		}
+	})
+}
+
+func TestHungMirrorDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.Interval, o.Settings.Timeout = time.Second, time.Second })
+		for i := range 100 {
+			b.set(fmt.Sprintf("198.51.0.%d", i), hangs)
+		}
+		b.SetPool(pool(t, many(200)))
+		defer b.start()()
+		<-b.Swept()
+		wait(time.Minute)
+		for i := 100; i < 200; i++ {
+			starts := b.starts[place{netip.MustParseAddr(fmt.Sprintf("198.51.0.%d", i)), HTTP}]
+			for j := 1; j < len(starts); j++ {
+				if gap := starts[j].Sub(starts[j-1]); gap > 1100*time.Millisecond {
+					t.Fatalf("mirror %d was not checked for %v, because others hang", i, gap)
+				}
+			}
+		}
+	})
+}
+
+func TestStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		stop := b.start()
+		<-b.Swept()
+		wait(time.Hour)
+		if b.Stalled() {
+			t.Error("stalled while it runs")
+		}
+		stop()
+		wait(69 * time.Second)
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up {
+			t.Errorf("verdict before three intervals and a timeout are over: %v", v.State)
+		}
+		if b.Stalled() {
+			t.Error("stalled before three intervals and a timeout are over")
+		}
+		wait(62 * time.Second)
+		if !b.Stalled() {
+			t.Error("not stalled after nothing ran for long")
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Unknown || !strings.HasPrefix(v.Reason, "last checked 2m") {
+			t.Errorf("verdict of a stalled checker: %v, %q", v.State, v.Reason)
+		}
+	})
+}
+
+func TestHealthOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) {
+			o.Settings.Enabled, o.Settings.ReferenceURL = false, "http://origin.example.org/trace"
+		})
+		b.knows("b.example.net", "192.0.2.2")
+		p := pool(t, "a.example.net=192.0.2.1 b.example.net")
+		p.Mirrors[0].RsyncURL = "rsync://a.example.net/tails/"
+		b.SetPool(p)
+		defer b.start()()
+		<-b.Swept()
+		wait(time.Hour)
+		if len(b.starts) > 0 || b.Stalled() {
+			t.Errorf("probed %d places, stalled %v", len(b.starts), b.Stalled())
+		}
+		for _, addr := range []string{"192.0.2.1", "192.0.2.2"} {
+			if v := b.verdictAt(addr, DNS); v.State != Up || v.Reason != "checks are off" {
+				t.Errorf("%s: %v, %q", addr, v.State, v.Reason)
+			}
+		}
+	})
+}
+
+func TestRunWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		ended := 0
+		b.set("192.0.2.1", func(ctx context.Context, _ Target) Observation {
+			<-ctx.Done()
+			time.Sleep(3 * time.Second) // it takes a while to clean up
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			ended++
+			return Observation{Result: Unknown, Reason: "request: cancelled"}
+		})
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		stop := b.start()
+		wait(time.Second)
+		stop()
+		if ended != 2 {
+			t.Errorf("Run returned when %d of 2 probes had ended", ended)
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Unknown || !v.Checked.IsZero() {
+			t.Errorf("a cancelled probe made the verdict %+v", v)
+		}
+	})
+}
+
+func TestChecksOfTheDownBecomeRarer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.set("192.0.2.1", fails("connect: connection refused"))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		defer b.start()()
+		wait(3 * time.Hour)
+		before := b.count("192.0.2.1", HTTP)
+		wait(time.Hour)
+		if n := b.count("192.0.2.1", HTTP) - before; n < 12 || n > 14 {
+			t.Errorf("probed %d times in an hour, want one in 4.5 to 5 minutes", n)
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Down {
+			t.Errorf("between rare checks: %v, want down", v.State)
+		}
+	})
+}
+
+func TestStateChangesAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		defer b.start()()
+		<-b.Swept()
+		b.set("192.0.2.1/http", fails("connect: connection refused"))
+		wait(time.Minute)
+		last := b.logs.FilterMessage("endpoint changed state").All()
+		fields := last[len(last)-1].ContextMap()
+		if len(last) != 3 || fields["to"] != "down" || fields["role"] != "http" || fields["reason"] != "connect: connection refused" {
+			t.Errorf("%d changes logged, the last one %v", len(last), fields)
+		}
+	})
+}
+
+func TestCertificateWarningsAreRare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.CheckDNS = false })
+		b.set("192.0.2.1", func(context.Context, Target) Observation {
+			return Observation{Result: Up, Trace: traceTime, CertExpires: time.Now().Add(5*24*time.Hour + time.Minute)}
+		})
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		defer b.start()()
+		<-b.Swept()
+		wait(47 * time.Hour)
+		if n := b.logs.FilterMessage("certificate ends soon").Len(); n != 2 {
+			t.Errorf("warned %d times in 47 hours, want 2", n)
+		}
+		e := b.Report().Mirrors["http://a.example.net/tails/"].Endpoints[0]
+		if !strings.HasSuffix(e.Warning, "in 5 days") || e.State != Up {
+			t.Errorf("in the report: %v, %q", e.State, e.Warning)
+		}
+	})
+}
+
+func TestFamiliesAreJudgedApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1,2001:db8::1 b.example.net=2001:db8::2"))
+		defer b.start()()
+		<-b.Swept()
+		b.set("2001:db8::1", hangs)
+		b.set("2001:db8::2", func(context.Context, Target) Observation {
+			return Observation{Reason: "connect: " + errNoRoute.Error()}
+		})
+		wait(2 * time.Minute)
+		for addr, want := range map[string]State{"192.0.2.1": Up, "2001:db8::1": Down, "2001:db8::2": Unknown} {
+			if v := b.verdictAt(addr, DNS); v.State != want {
+				t.Errorf("%s: %v, %q, want %v", addr, v.State, v.Reason, want)
+			}
+		}
+		if v := b.verdictAt("2001:db8::2", HTTP); v.Reason != "connect: this host has no route to the address" {
+			t.Errorf("without a route: %q", v.Reason)
+		}
+	})
+}

@@ -1,0 +1,293 @@
+package health
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mirrorpool/config"
+)
+
+// hours returns the time h hours after epoch.
+func hours(h float64) time.Time { return epoch.Add(time.Duration(h * float64(time.Hour))) }
+
+func TestFreshness(t *testing.T) {
+	type release struct{ at, trace float64 }
+	up, down, stale := Verdict{State: Up}, Verdict{State: Down}, Verdict{State: Stale}
+	for _, test := range []struct {
+		name      string
+		releases  []release // in hours; the first one was found
+		v         Verdict
+		at, trace float64
+		want      string
+	}{
+		{"no reference", nil, up, 100, 0, ""},
+		{"carries it", []release{{0, -9}}, up, 1, -9, ""},
+		{"is ahead of it", []release{{0, -9}}, up, 1, 0, ""},
+		{"old, because nothing was released", []release{{0, -9000}}, up, 1, -9000, ""},
+		{"behind since before we looked", []release{{0, -9}}, up, 0, -10,
+			"freshness: 1h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at 2026-03-01T03:00:00Z"},
+		{"behind a release of late", []release{{0, -9}, {5, 4}}, up, 8, -9, ""},
+		{"behind it for too long", []release{{0, -9}, {5, 4}}, up, 8.01, -9,
+			"freshness: 13h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at 2026-03-01T17:00:00Z"},
+		{"the clock runs from the first release missed", []release{{0, -9}, {5, 5}, {7, 7}, {8, 8}}, up, 8.5, -9,
+			"freshness: 17h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at 2026-03-01T17:00:00Z"},
+		{"and not from one that is carried", []release{{0, -9}, {5, 5}, {7, 7}, {8, 8}}, up, 9.5, 5, ""},
+		{"a release was withdrawn", []release{{0, -9}, {5, 5}, {6, -9}}, up, 20, -9, ""},
+		{"and made again", []release{{0, -9}, {5, 5}, {6, -9}, {18, 5}}, up, 20, -9, ""},
+		{"back from down, caught up", []release{{0, -9}, {5, 5}}, down, 6, 5, ""},
+		{"back from down, not caught up", []release{{0, -9}, {5, 5}}, down, 6, -9,
+			"freshness: 14h0m0s behind the reference, and has to catch up after an outage"},
+		{"back from down behind an outage of ours", []release{{0, -9}, {5, 5}}, Verdict{From: Down}, 6, -9,
+			"freshness: 14h0m0s behind the reference, and has to catch up after an outage"},
+		{"stale, owes an older release than the present one", []release{{0, -9}, {5, 5}, {7, 7}},
+			Verdict{State: Stale, Owes: hours(5)}, 7.5, 5, ""},
+		{"stale, owes one still", []release{{0, -9}, {5, 5}, {7, 7}}, Verdict{State: Stale, Owes: hours(5)}, 7.5, -9,
+			"freshness: 16h0m0s behind the reference, and has to catch up after an outage"},
+		{"owes what was withdrawn", []release{{0, -9}, {5, 5}, {7, -9}}, Verdict{State: Stale, Owes: hours(5)}, 7.5, -9, ""},
+		{"stale for its lag", []release{{0, -9}, {5, 5}, {7, 7}}, stale, 7.5, 5, ""},
+	} {
+		f := Freshness{MaxLag: 3 * time.Hour}
+		for i, r := range test.releases {
+			f.Learn(hours(r.trace), hours(r.at), i == 0)
+		}
+		o := f.Judge(&test.v, Observation{At: hours(test.at), Result: Up, Trace: hours(test.trace)})
+		if o.Reason != test.want || (o.Result == Up) != (test.want == "") || (o.Result == Stale) != (test.want != "") {
+			t.Errorf("%s: %v, %q, want %q", test.name, o.Result, o.Reason, test.want)
+		}
+	}
+}
+
+func TestFreshnessMaxAge(t *testing.T) {
+	f := Freshness{MaxLag: time.Hour, MaxAge: 2 * time.Hour}
+	for at, want := range map[float64]string{2: "", 2.01: "freshness: the trace is 2h0m36s old, max_age is 2h0m0s"} {
+		if o := f.Judge(new(Verdict), Observation{At: hours(at), Result: Up, Trace: epoch}); o.Reason != want {
+			t.Errorf("after %v hours: %v, %q, want %q", at, o.Result, o.Reason, want)
+		}
+	}
+	down := Observation{Result: Down, Reason: "connect: timed out", Trace: epoch}
+	if o := f.Judge(new(Verdict), down); o != down {
+		t.Errorf("a failure became %+v", o)
+	}
+}
+
+func TestFreshnessIsBounded(t *testing.T) {
+	f := Freshness{MaxLag: 1000 * time.Hour}
+	for i := range 3 * maxReleases {
+		f.Learn(hours(float64(i)), hours(float64(i)), false)
+	}
+	if n := len(f.releases); n > maxReleases {
+		t.Errorf("%d releases remembered", n)
+	}
+	if since, _ := f.behind(hours(-1)); !since.Since.Equal(hours(2*maxReleases-1)) && !since.Since.Equal(epoch) {
+		t.Errorf("one that is behind everything is so since %v", since.Since)
+	}
+	f = Freshness{MaxLag: 3 * time.Hour}
+	for i := range 100 {
+		f.Learn(hours(float64(i)), hours(float64(i)), false)
+	}
+	if n := len(f.releases); n != 5 { // 4 within max_lag, and one to condemn who is behind
+		t.Errorf("%d releases remembered, want 5", n)
+	}
+}
+
+func TestNewestShared(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		traces [][]float64
+		want   float64 // 0: none
+	}{
+		{"nobody", nil, 0},
+		{"one alone", [][]float64{{5}}, 0},
+		{"one at two addresses", [][]float64{{5, 5}}, 0},
+		{"two", [][]float64{{5}, {5}}, 5},
+		{"the first with a release", [][]float64{{6}, {5}, {5}, {5}}, 5},
+		{"the second with a release", [][]float64{{6}, {6}, {5}, {5}}, 6},
+		{"no agreement", [][]float64{{6}, {5}, {4}}, 0},
+		{"one half through", [][]float64{{6, 5}, {6}, {5}}, 6},
+	} {
+		var traces [][]time.Time
+		for _, list := range test.traces {
+			var of []time.Time
+			for _, h := range list {
+				of = append(of, hours(h))
+			}
+			traces = append(traces, of)
+		}
+		want := hours(test.want)
+		if test.want == 0 {
+			want = time.Time{}
+		}
+		if got := newestShared(traces); !got.Equal(want) {
+			t.Errorf("%s: %v, want %v", test.name, got, want)
+		}
+	}
+}
+
+// The bubble's clock starts in 2000, so the traces here are of that time.
+func ago(d time.Duration) time.Time { return time.Now().Add(-d).Truncate(time.Second) }
+
+func TestReferenceByVote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, released := ago(100*time.Hour), ago(50*time.Hour)
+		b := newBed(t, nil)
+		b.set("192.0.2.1", carries(old))
+		for _, addr := range []string{"192.0.2.2", "192.0.2.3"} {
+			b.set(addr, carries(released))
+		}
+		b.set("192.0.2.4", carries(ago(0))) // disabled
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2 c.example.net=192.0.2.3 -d.example.net=192.0.2.4"))
+		defer b.start()()
+		<-b.Swept()
+		// Whichever came first, the first sweep tells the truth.
+		want := "freshness: 50h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at 1999-12-29T22:00:00Z"
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Stale || v.Reason != want {
+			t.Errorf("the old one: %v, %q, want stale, %q", v.State, v.Reason, want)
+		}
+		r := b.Report().Reference
+		if !r.Trace.Equal(released) || r.Mirrors != 2 || r.Enabled != 3 || r.Weight != 20 || r.EnabledWeight != 30 || r.Problem != "" {
+			t.Errorf("the reference: %+v", r)
+		}
+		// It catches up.
+		b.set("192.0.2.1", carries(released))
+		wait(time.Minute)
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up {
+			t.Errorf("after it caught up: %v, %q", v.State, v.Reason)
+		}
+	})
+}
+
+func TestReferenceURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := ago(100 * time.Hour)
+		b := newBed(t, func(o *Options) { o.Settings.ReferenceURL = "https://origin.example.org/trace" })
+		b.set("origin.example.org", carries(first))
+		b.set("192.0.2.1", carries(first))
+		b.set("192.0.2.2", carries(first))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2"))
+		defer b.start()()
+		<-b.Swept()
+		wait(time.Minute)
+
+		second := ago(time.Hour) // it was published an hour before we could see it
+		released := time.Now()
+		b.set("origin.example.org", carries(second))
+		b.set("192.0.2.2", carries(second))
+		wait(2 * time.Hour)
+		r := b.Report()
+		if !r.Reference.Trace.Equal(second) || r.Reference.Since.Sub(released) > 31*time.Second || r.Reference.Mirrors != 1 || r.Reference.Enabled != 2 {
+			t.Errorf("two hours after a release: %+v", r.Reference)
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up {
+			t.Errorf("two hours after a release, one that has not got it: %v, %q", v.State, v.Reason)
+		}
+
+		b.set("origin.example.org", nil) // it cannot be reached any more
+		wait(62 * time.Minute)
+		r = b.Report()
+		if want := "reference_url cannot be read: connect: connection refused; keeping the last one known"; !r.Reference.Trace.Equal(second) || r.Reference.Problem != want {
+			t.Errorf("an unreachable reference: %+v", r.Reference)
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Stale {
+			t.Errorf("three hours after a release: %v", v.State)
+		}
+	})
+}
+
+func TestUnknownReference(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.ReferenceURL = "https://origin.example.org/trace" })
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		defer b.start()()
+		<-b.Swept()
+		want := "reference_url cannot be read: connect: connection refused; no reference is known"
+		if r := b.Report().Reference; r.Problem != want || !r.Trace.IsZero() || r.Mirrors != 0 {
+			t.Errorf("%+v, want %q", r, want)
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up {
+			t.Errorf("without a reference: %v, %q", v.State, v.Reason)
+		}
+	})
+}
+
+func TestBackFromAnOutageHasToCatchUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := ago(100 * time.Hour)
+		b := newBed(t, func(o *Options) { o.Settings.ReferenceURL = "https://origin.example.org/trace" })
+		b.set("origin.example.org", carries(first))
+		b.set("192.0.2.1", carries(first))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		defer b.start()()
+		<-b.Swept()
+		b.set("192.0.2.1", fails("connect: connection refused"))
+		wait(5 * time.Minute)
+		second := ago(0)
+		b.set("origin.example.org", carries(second))
+		wait(time.Minute)
+		b.set("192.0.2.1", carries(first)) // back, minutes after a release that it missed
+		wait(10 * time.Minute)
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Stale || !strings.HasSuffix(v.Reason, "has to catch up after an outage") {
+			t.Errorf("back without the release: %v, %q", v.State, v.Reason)
+		}
+		b.set("origin.example.org", carries(ago(0))) // a third one; but it is the second that is owed
+		wait(time.Minute)
+		b.set("192.0.2.1", carries(second))
+		wait(time.Minute)
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up {
+			t.Errorf("back with the release: %v, %q", v.State, v.Reason)
+		}
+	})
+}
+
+func TestHTTPReference(t *testing.T) {
+	ca := newAuthority(t)
+	good := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), ca.issue(t, "127.0.0.7", time.Now().Add(time.Hour)))
+	elsewhere := serve(t, "127.0.0.8", redirect("http://localhost:"+portOf(serve(t, "127.0.0.1", http.HandlerFunc(serveTrace)).Listener)+"/"))
+	parked := serve(t, "127.0.0.7", text("parked"))
+	loop := serve(t, "127.0.0.7", redirect("/x"))
+	hung := serveRaw(t, "127.0.0.7", linger)
+	r := NewHTTPReference(ca.roots(), time.Now)
+	for _, test := range []struct{ name, url, want string }{
+		{"another host, which the operator vouches for", elsewhere.URL, ""},
+		{"wrong certificate", good.URL, `tls: certificate is not for "127.0.0.7"`},
+		{"parked", parked.URL, `body: "parked", want an epoch second`},
+		{"loop", loop.URL, "request: redirected to " + loop.URL + "/x: more than 5 redirects"},
+		{"hung", "http://" + hung.Addr().String(), "request: timed out"},
+		{"nobody", "http://127.0.0.9:9", "connect: connection refused"},
+	} {
+		u, err := url.Parse(test.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		trace, err := r.ReadReference(ctx, u)
+		cancel()
+		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want || err == nil && !trace.Equal(traceTime) {
+			t.Errorf("%s: %v, %v, want %q", test.name, trace, err, test.want)
+		}
+	}
+}
+
+func TestReferenceCountsWeights(t *testing.T) {
+	r := Reference{Release: Release{Trace: epoch}}
+	add := func(weight uint32, traces ...time.Time) {
+		m := &mirror{Mirror: config.Mirror{Weight: weight}, checks: map[place]*check{}}
+		for i, trace := range traces {
+			p := place{addrs("192.0.2.1 192.0.2.2")[i], HTTP}
+			m.checks[p] = &check{place: p, verdict: Verdict{Trace: trace}}
+		}
+		r.count(m)
+	}
+	add(1, epoch)
+	add(2, epoch, epoch.Add(-time.Hour)) // half through
+	add(4, epoch.Add(time.Hour))         // ahead
+	add(8)                               // unknown
+	add(0, epoch)                        // disabled
+	if r.Mirrors != 2 || r.Weight != 5 || r.Enabled != 4 || r.EnabledWeight != 15 {
+		t.Errorf("%+v", r)
+	}
+}

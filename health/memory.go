@@ -1,0 +1,266 @@
+package health
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// stateHeader begins a file of saved verdicts. The number is the version of the format; the checksum of
+	// all that follows the line is for a file that was cut or edited, not against an attacker.
+	stateHeader = "mirrorpool-verdicts 1 sha256:%x\n"
+	maxState    = 256 << 20 // bytes
+
+	// restoredIntervals is how many intervals old a restored verdict may be.
+	restoredIntervals = 10
+)
+
+// A savedState is what outlives a restart.
+type savedState struct {
+	Saved    time.Time              `json:"saved"`
+	Releases []Release              `json:"releases"`
+	Mirrors  map[string]savedMirror `json:"mirrors"` // by url_prefix
+}
+
+type savedMirror struct {
+	V4       []netip.Addr   `json:"v4,omitempty"` // found by look-ups, private ones too
+	V6       []netip.Addr   `json:"v6,omitempty"`
+	Verdicts []savedVerdict `json:"verdicts"`
+}
+
+type savedVerdict struct {
+	Address netip.Addr `json:"address"`
+	Role    Role       `json:"role"`
+	Verdict
+}
+
+// A memory is what was restored for mirrors that are not there yet. The zero memory is empty.
+type memory struct {
+	mirrors map[string]savedMirror
+}
+
+// recall returns the verdict that a check was left with.
+func (m memory) recall(prefix string, p place) Verdict {
+	for _, saved := range m.mirrors[prefix].Verdicts {
+		if saved.Role == p.role && (p.role == Rsync || saved.Address == p.address) {
+			return saved.Verdict
+		}
+	}
+	return Verdict{}
+}
+
+// recallAddresses tells l what it knew, so that there are endpoints before the first look-up has ended.
+func (m memory) recallAddresses(prefix string, l *lookup) {
+	saved := m.mirrors[prefix]
+	if len(saved.V4)+len(saved.V6) > 0 {
+		l.v4, l.v6, l.known = Answer{Addresses: saved.V4}, Answer{Addresses: saved.V6}, true
+	}
+}
+
+// Save writes all verdicts to w.
+func (c *Checker) Save(w io.Writer) error {
+	body, err := json.Marshal(c.savedState())
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, stateHeader, sha256.Sum256(body)); err != nil {
+		return err
+	}
+	_, err = w.Write(body)
+	return err
+}
+
+func (c *Checker) savedState() *savedState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &savedState{Saved: c.now(), Releases: slices.Clone(c.fresh.releases), Mirrors: make(map[string]savedMirror, len(c.mirrors))}
+	for prefix, m := range c.mirrors {
+		saved := savedMirror{Verdicts: make([]savedVerdict, 0, len(m.checks)+1)}
+		if m.web.task != nil {
+			saved.V4, saved.V6 = m.web.v4.Addresses, m.web.v6.Addresses // never changed in place
+		}
+		for k := range m.all {
+			if !k.verdict.Checked.IsZero() {
+				saved.Verdicts = append(saved.Verdicts, savedVerdict{k.address, k.role, k.verdict})
+			}
+		}
+		s.Mirrors[prefix] = saved
+	}
+	return s
+}
+
+// Restore reads what Save wrote. Call it before the first SetPool: mirrors that come later get the verdicts
+// that they had, unless these are more than 10 intervals old. If the error is not nil, nothing has changed.
+func (c *Checker) Restore(r io.Reader) error {
+	state, err := readState(r)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	for _, m := range state.Mirrors {
+		for i := range m.Verdicts {
+			m.Verdicts[i].Verdict = m.Verdicts[i].revive(now, restoredIntervals*c.policy.Interval)
+		}
+	}
+	c.memory = memory{state.Mirrors}
+	c.fresh.releases = slices.DeleteFunc(state.Releases, func(r Release) bool { return r.Since.After(now) })
+	return nil
+}
+
+// revive is v after a restart: of old verdicts, and of those from a clock that was wrong, nothing remains.
+func (v Verdict) revive(now time.Time, maxAge time.Duration) Verdict {
+	if age := now.Sub(v.Checked); age > maxAge || age < -time.Minute || v.State == Unknown {
+		return Verdict{}
+	}
+	v.Restored = true
+	v.Pending, v.Count = Unknown, 0
+	if v.State == Up {
+		v.Reason = ""
+	}
+	return v
+}
+
+// readState reads and checks a file of saved verdicts.
+func readState(r io.Reader) (*savedState, error) {
+	in := bufio.NewReader(io.LimitReader(r, maxState+1))
+	header, err := in.ReadSlice('\n')
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+		return nil, err
+	}
+	header = bytes.Clone(header)
+	body, err := io.ReadAll(in)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(body) > maxState:
+		return nil, fmt.Errorf("more than %d bytes", maxState)
+	case !bytes.HasPrefix(header, []byte("mirrorpool-verdicts ")):
+		return nil, errors.New("not a file of saved verdicts")
+	case !bytes.HasPrefix(header, []byte("mirrorpool-verdicts 1 ")):
+		return nil, errors.New("saved by another version of mirrorpool")
+	case string(header) != fmt.Sprintf(stateHeader, sha256.Sum256(body)):
+		return nil, errors.New("checksum does not match")
+	}
+	var state savedState
+	if err := json.Unmarshal(body, &state); err != nil {
+		return nil, err
+	}
+	for prefix, m := range state.Mirrors {
+		for _, v := range m.Verdicts {
+			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 {
+				return nil, fmt.Errorf("verdict on %s at %v in role %v makes no sense", prefix, v.Address, v.Role)
+			}
+		}
+	}
+	ordered := func(a, b Release) int { return min(a.Trace.Compare(b.Trace), a.Since.Compare(b.Since)) }
+	if !slices.IsSortedFunc(state.Releases, ordered) {
+		return nil, errors.New("releases are out of order")
+	}
+	return &state, nil
+}
+
+// Warm reports whether half of the enabled mirrors or more have a verdict, be it restored or new, so that
+// nobody has to wait for the first sweep.
+func (c *Checker) Warm() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	enabled, known := 0, 0
+	for _, m := range c.mirrors {
+		if !m.Enabled() {
+			continue
+		}
+		enabled++
+		for _, k := range m.checks {
+			if v := c.verdict(k, now); v.State != Unknown {
+				known++
+				break
+			}
+		}
+	}
+	return known > 0 && 2*known >= enabled
+}
+
+// LoadState restores what SaveState wrote to path. That there is no such file is no error. A file that cannot be
+// used is set aside, as path with ".bad" appended. The checker works without it, so the error has been logged and
+// needs no more attention.
+func (c *Checker) LoadState(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		c.log.Warn("saved verdicts cannot be read", zap.String("file", path), zap.Error(err))
+		return err
+	}
+	defer f.Close()
+	if err = c.Restore(f); err == nil {
+		return nil
+	}
+	aside := path + ".bad"
+	c.log.Warn("saved verdicts cannot be used", zap.String("file", path), zap.String("set_aside_as", aside), zap.Error(err))
+	if err := os.Rename(path, aside); err != nil {
+		c.log.Warn("cannot set the file aside", zap.String("file", path), zap.Error(err))
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// SaveState writes all verdicts to a file at path, which is there completely or as it was before. The checker
+// works without it, so the error has been logged, once until it changes, and needs no more attention.
+func (c *Checker) SaveState(path string) error {
+	err := writeFile(path, c.Save)
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if problem != c.saveProblem && err != nil {
+		c.log.Warn("verdicts cannot be saved", zap.String("file", path), zap.Error(err))
+	}
+	c.saveProblem = problem
+	return err
+}
+
+// writeFile replaces the file at path by what write writes, or leaves it as it is.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	temp := path + ".tmp"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temp)
+		}
+	}()
+	out := bufio.NewWriter(f)
+	err = errors.Join(f.Chmod(0o600), write(out), out.Flush(), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	// The new name has to reach the disk too, or a crash could bring the old file back.
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,125 @@
+package health
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const nginxConf = `
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log %[1]s/error.log;
+events {}
+http {
+  access_log off;
+  client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
+  uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+  gzip on; gzip_types *; gzip_min_length 1;
+  server { listen 127.0.0.7:%[2]s default_server; return 404; }
+  server { listen 127.0.0.7:%[2]s; server_name dl.example.org; root %[1]s/tree; }
+  server { listen 127.0.0.8:%[2]s; server_name dl.example.org; root %[1]s/tree; max_ranges 0; }
+  server { listen 127.0.0.9:%[2]s; return 301 https://mirror.example.net:%[3]s$request_uri; }
+  server {
+    listen 127.0.0.7:%[3]s ssl; listen 127.0.0.9:%[3]s ssl;
+    server_name mirror.example.net; root %[1]s/tree;
+    ssl_certificate %[1]s/cert.pem; ssl_certificate_key %[1]s/key.pem;
+  }
+}
+`
+
+// startNginx runs nginx until the test ends, with a certificate of ca, and returns its ports.
+func startNginx(t testing.TB, ca *authority) (plain, secure string) {
+	t.Helper()
+	bin := needs(t, "nginx", "nginx")
+	dir := t.TempDir()
+	plain, secure = freePort(t), freePort(t)
+	cert := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"cert.pem":                 pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
+		"key.pem":                  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+		"tree/project/trace":       []byte(trace),
+		"nginx.conf":               fmt.Appendf(nil, nginxConf, dir, plain, secure),
+		"tree/elsewhere/something": nil,
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(bin, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(dir, "error.log"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if log, err := os.ReadFile(filepath.Join(dir, "error.log")); err == nil && t.Failed() {
+			t.Logf("nginx says: %s", log)
+		}
+	})
+	awaitPort(t, "127.0.0.7:"+plain)
+	return plain, secure
+}
+
+// freePort returns a port that nobody listened on a moment ago.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l := listen(t, "0.0.0.0")
+	defer l.Close()
+	return portOf(l)
+}
+
+// awaitPort waits until somebody accepts connections at addr. A refusal comes at once, so this only yields.
+func awaitPort(t testing.TB, addr string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			conn.Close()
+			return
+		}
+	}
+	t.Fatalf("nobody listens at %s", addr)
+}
+
+func TestProbeNginx(t *testing.T) {
+	ca := newAuthority(t)
+	plain, secure := startNginx(t, ca)
+	p := NewHTTPProber(ca.roots(), time.Now)
+	for _, test := range []struct {
+		name   string
+		target Target
+		want   string
+	}{
+		{"the pool's virtual host", target(t, DNS, "http", poolHost, plain, "127.0.0.7"), ""},
+		{"another virtual host", target(t, DNS, "http", "dl.example.com", plain, "127.0.0.7"), "status: 404 Not Found, want 200"},
+		{"no ranges", target(t, DNS, "http", poolHost, plain, "127.0.0.8"),
+			"status: 200 OK to a range request, want 206: the server cannot resume downloads"},
+		{"redirect to https", target(t, DNS, "http", poolHost, plain, "127.0.0.9"), ""},
+		{"https", target(t, HTTP, "https", mirrorHost, secure, "127.0.0.7"), ""},
+		{"https by another name", target(t, HTTP, "https", poolHost, secure, "127.0.0.7"), `tls: certificate is not for "dl.example.org"`},
+		{"https on the plain port", target(t, HTTP, "https", mirrorHost, plain, "127.0.0.7"), "tls: the server does not speak TLS"},
+		{"plain text on the https port", target(t, HTTP, "http", mirrorHost, secure, "127.0.0.7"), "status: 400 Bad Request, want 200"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := p.Probe(within(t, 5*time.Second), test.target)
+			if o.Reason != test.want || (o.Result == Up) != (test.want == "") {
+				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,453 @@
+package health
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func serveTrace(w http.ResponseWriter, r *http.Request) {
+	http.ServeContent(w, r, "trace", time.Time{}, strings.NewReader(trace))
+}
+
+// text serves a body with status 200, whatever is asked.
+func text(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }
+}
+
+// redirect serves the trace file to the host at, and sends everyone else to location.
+func redirect(location string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/elsewhere" {
+			serveTrace(w, r)
+			return
+		}
+		w.Header().Set("Location", strings.ReplaceAll(location, "PORT", r.Host[strings.LastIndex(r.Host, ":")+1:]))
+		w.WriteHeader(http.StatusFound)
+	}
+}
+
+func TestProbeAsksTheAddressForTheHost(t *testing.T) {
+	ca := newAuthority(t)
+	seen := &tracer{}
+	s := serve(t, "127.0.0.7", seen, ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour)))
+	p := NewHTTPProber(ca.roots(), time.Now)
+	o := p.Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+	if o.Result != Up || o.Reason != "" || !o.Trace.Equal(traceTime) {
+		t.Fatalf("saw %+v, want up with trace %v", o, traceTime)
+	}
+	if want := []string{net.JoinHostPort(mirrorHost, portOf(s.Listener))}; !slices.Equal(seen.hosts, want) {
+		t.Errorf("asked for hosts %q, want %q", seen.hosts, want)
+	}
+	if want := []string{mirrorHost}; !slices.Equal(seen.names, want) {
+		t.Errorf("asked for names %q, want %q", seen.names, want)
+	}
+	if days := time.Until(o.CertExpires); days < 19*time.Hour || days > 21*time.Hour {
+		t.Errorf("certificate expires at %v", o.CertExpires)
+	}
+	if ts := o.Timings; ts.Connect <= 0 || ts.TLS <= 0 || ts.FirstByte <= 0 || ts.Total < ts.Connect+ts.TLS+ts.FirstByte || ts.Total != o.Took {
+		t.Errorf("timings %+v of %v", ts, o.Took)
+	}
+	// Nobody is at the same port of another address, whatever the name.
+	o = p.Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.8"))
+	if o.Result != Down || o.Reason != "connect: connection refused" {
+		t.Errorf("at the other address: %v, %q", o.Result, o.Reason)
+	}
+}
+
+func TestProbeRoleDNSNeedsRanges(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		handler http.Handler
+		want    string
+	}{
+		{"works", http.HandlerFunc(serveTrace), ""},
+		{"no ranges", text(trace), "status: 200 OK to a range request, want 206: the server cannot resume downloads"},
+		{"wrong bytes", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "" {
+				w.WriteHeader(http.StatusPartialContent)
+			}
+			fmt.Fprint(w, trace)
+		}), "body: the answer to a range request holds other bytes than the file"},
+		{"ranges break it", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "" {
+				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			}
+			fmt.Fprint(w, trace)
+		}), "status: 416 Requested Range Not Satisfiable, want 206"},
+		{"wrong virtual host", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasPrefix(r.Host, mirrorHost+":") {
+				http.NotFound(w, r)
+				return
+			}
+			fmt.Fprint(w, trace)
+		}), "status: 404 Not Found, want 200"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := serve(t, "127.0.0.7", test.handler)
+			p := NewHTTPProber(nil, time.Now)
+			o := p.Probe(within(t, 5*time.Second), target(t, DNS, "http", poolHost, portOf(s.Listener), "127.0.0.7"))
+			if o.Reason != test.want || (o.Result == Up) != (test.want == "") {
+				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
+			}
+			o = p.Probe(within(t, 5*time.Second), target(t, HTTP, "http", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+			if o.Result != Up {
+				t.Errorf("in role http: %v, %q, want up", o.Result, o.Reason)
+			}
+		})
+	}
+}
+
+func TestProbeReasons(t *testing.T) {
+	now := func() time.Time { return epoch }
+	ahead := func(d time.Duration) http.HandlerFunc {
+		return text(strconv.FormatInt(epoch.Add(d).Unix(), 10))
+	}
+	for _, test := range []struct {
+		name    string
+		handler http.Handler
+		want    string
+	}{
+		{"not found", http.NotFoundHandler(), "status: 404 Not Found, want 200"},
+		{"error", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }),
+			"status: 500 Internal Server Error, want 200"},
+		{"a status that nobody knows", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(799) }),
+			"status: 799, want 200"},
+		{"redirect without a location", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) }),
+			"status: 302 Found, want 200"},
+		{"parked", text("<html><title>Buy this domain</title></html>"),
+			`body: "<html><title>Buy this domain</title></ht...", want an epoch second`},
+		{"large parked page", text(strings.Repeat("<p>for sale</p>", 1000)), "body: more than 64 bytes, want an epoch second"},
+		{"empty", text(""), `body: "", want an epoch second`},
+		{"a date", text("Sun Mar  1 12:00:00 UTC 2026"), `body: "Sun Mar  1 12:00:00 UTC 2026", want an epoch second`},
+		{"negative", text("-5"), `body: "-5", want an epoch second`},
+		{"a terminal's commands", text("\x1b[2J"), `body: "\x1b[2J", want an epoch second`},
+		{"a little ahead", ahead(4 * time.Minute), ""},
+		{"far ahead", ahead(time.Hour), "freshness: the trace file is 1h0m0s ahead of our clock"},
+		{"far too far ahead", text("99999999999999999"), `body: "99999999999999999", want an epoch second`},
+		{"gzip that was not asked for", gzipped(t), `body: more than 64 bytes, want an epoch second`},
+		{"half a body", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "11")
+			fmt.Fprint(w, trace[:5])
+		}), "body: the server closed the connection"},
+
+		{"redirect on the same host", redirect("/elsewhere"), ""},
+		{"redirect to the mirror's own host", redirect("http://" + mirrorHost + ":PORT/elsewhere"), ""},
+		{"redirect to another host", redirect("http://other.example.com/elsewhere"),
+			"request: redirected to http://other.example.com/elsewhere: neither the same host nor the mirror's own"},
+		{"redirect inside", redirect("http://127.0.0.1/elsewhere"),
+			"request: redirected to http://127.0.0.1/elsewhere: neither the same host nor the mirror's own"},
+		{"redirect with a password", redirect("http://me:secret@other.example.com/"),
+			"request: redirected to http://me:xxxxx@other.example.com/: neither the same host nor the mirror's own"},
+		{"redirect to itself", redirect("/project/trace"),
+			"request: redirected to http://dl.example.org:PORT/project/trace: more than 5 redirects"},
+		{"redirect to a script", redirect("javascript:alert(1)"), "request: redirected to javascript:alert(1): neither http nor https"},
+		{"redirect to a file", redirect("file:///etc/passwd"), "request: redirected to file:///etc/passwd: neither http nor https"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := serve(t, "127.0.0.7", test.handler)
+			o := NewHTTPProber(nil, now).Probe(within(t, 5*time.Second), target(t, HTTP, "http", poolHost, portOf(s.Listener), "127.0.0.7"))
+			want := strings.ReplaceAll(test.want, "PORT", portOf(s.Listener))
+			if o.Reason != want || (o.Result == Up) != (want == "") {
+				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, want)
+			}
+		})
+	}
+}
+
+// gzipped serves what would expand to 10 MB.
+func gzipped(t testing.TB) http.HandlerFunc {
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	if _, err := w.Write(make([]byte, 10<<20)); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") != "" {
+			t.Errorf("asked for encoding %q", r.Header.Get("Accept-Encoding"))
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Write(buf.Bytes())
+	}
+}
+
+func TestProbeCertificates(t *testing.T) {
+	ca, foreign := newAuthority(t), newAuthority(t)
+	tomorrow, lastWeek := time.Now().Add(24*time.Hour-time.Minute), time.Now().Add(-7*24*time.Hour)
+	for _, test := range []struct {
+		name string
+		cert tls.Certificate
+		want string
+	}{
+		{"good", ca.issue(t, mirrorHost, tomorrow), ""},
+		{"expired", ca.issue(t, mirrorHost, lastWeek), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
+			lastWeek.Add(-24*time.Hour).UTC().Format(time.DateOnly), lastWeek.UTC().Format(time.DateOnly))},
+		{"not yet valid", ca.issue(t, mirrorHost, tomorrow.Add(72*time.Hour)), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
+			tomorrow.Add(48*time.Hour).UTC().Format(time.DateOnly), tomorrow.Add(72*time.Hour).UTC().Format(time.DateOnly))},
+		{"another's", ca.issue(t, "other.example.com", tomorrow), `tls: certificate is not for "mirror.example.net"`},
+		{"foreign", foreign.issue(t, mirrorHost, tomorrow), "tls: certificate is signed by an unknown authority"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), test.cert)
+			o := NewHTTPProber(ca.roots(), time.Now).Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+			if o.Reason != test.want || (o.Result == Up) != (test.want == "") {
+				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
+			}
+			if test.name == "expired" && !o.CertExpires.Equal(lastWeek.UTC().Truncate(time.Second)) {
+				t.Errorf("expired at %v, want %v", o.CertExpires, lastWeek)
+			}
+		})
+	}
+}
+
+func TestProbeRedirectSchemes(t *testing.T) {
+	ca := newAuthority(t)
+	plain := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace))
+	cert := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
+	safe := serve(t, "127.0.0.7", redirect("http://"+mirrorHost+":"+portOf(plain.Listener)+"/"), cert)
+	up := serve(t, "127.0.0.7", redirect("https://"+mirrorHost+":"+portOf(safe.Listener)+"/elsewhere"))
+	p := NewHTTPProber(ca.roots(), time.Now)
+	o := p.Probe(within(t, 5*time.Second), target(t, HTTP, "http", mirrorHost, portOf(up.Listener), "127.0.0.7"))
+	if o.Result != Up || o.CertExpires.IsZero() {
+		t.Errorf("http to https: %v, %q, certificate until %v, want up", o.Result, o.Reason, o.CertExpires)
+	}
+	o = p.Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(safe.Listener), "127.0.0.7"))
+	want := "request: redirected to http://mirror.example.net:" + portOf(plain.Listener) + "/: from https to http"
+	if o.Result != Down || o.Reason != want {
+		t.Errorf("https to http: %v, %q, want %q", o.Result, o.Reason, want)
+	}
+}
+
+// TestProbeRedirectsStayAtTheAddress sends probes on to a host whose name leads elsewhere, were it resolved.
+func TestProbeRedirectsStayAtTheAddress(t *testing.T) {
+	inside := &tracer{}
+	s := serve(t, "127.0.0.1", inside)
+	port := portOf(s.Listener)
+	l, err := net.Listen("tcp", "127.0.0.7:"+port)
+	if err != nil {
+		t.Skipf("port %s is taken at the other address: %v", port, err)
+	}
+	mirror := http.Server{Handler: redirect("http://localhost:PORT/elsewhere")}
+	done := make(chan struct{})
+	go func() { defer close(done); mirror.Serve(l) }()
+	t.Cleanup(func() { mirror.Close(); <-done })
+	tgt := target(t, HTTP, "http", "localhost", port, "127.0.0.7")
+	if o := NewHTTPProber(nil, time.Now).Probe(within(t, 5*time.Second), tgt); o.Result != Up || len(inside.hosts) > 0 {
+		t.Errorf("saw %v, %q, and asked at 127.0.0.1 for %q, want up from 127.0.0.7 alone", o.Result, o.Reason, inside.hosts)
+	}
+}
+
+// TestProbeHostileServers meets servers that break the protocol or stall. Each gets a second.
+func TestProbeHostileServers(t *testing.T) {
+	answer := func(conn net.Conn, text string) bool {
+		_, err := conn.Write([]byte(text))
+		return err == nil
+	}
+	for _, test := range []struct {
+		name, scheme string
+		handler      func(conn net.Conn)
+		want         string
+	}{
+		{"hang at accept", "http", linger, "request: timed out"},
+		{"hang at the handshake", "https", linger, "tls: timed out"},
+		{"hang within the handshake", "https", func(conn net.Conn) {
+			answer(conn, "\x16\x03\x03\x00\x7a\x02\x00\x00")
+			linger(conn)
+		}, "tls: timed out"},
+		{"hang within the header", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 200 OK\r\nContent-")
+			linger(conn)
+		}, "request: timed out"},
+		{"hang before the body", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n")
+			linger(conn)
+		}, "body: timed out"},
+		{"one byte a moment", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+			for answer(conn, "1") {
+				time.Sleep(50 * time.Millisecond) // what is tested is that this is too slow
+			}
+		}, "body: timed out"},
+		{"plain text on the TLS port", "https", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+			linger(conn)
+		}, "tls: the server does not speak TLS"},
+		{"another protocol on the TLS port", "https", func(conn net.Conn) {
+			answer(conn, "220 mail.example.net ESMTP\r\n")
+			linger(conn)
+		}, "tls: the server does not speak TLS"},
+		{"garbage within TLS", "https", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "\x16\x03\x03\x00\x08garbage!")
+			linger(conn)
+		}, "tls: handshake message of length 6386274 bytes exceeds maximum of 65536 bytes"},
+		{"a TLS record that is too large", "https", func(conn net.Conn) {
+			answer(conn, "\x16\x03\x03\xff\xff"+strings.Repeat("x", 70000))
+			linger(conn)
+		}, "tls: the server does not speak TLS"},
+		{"a huge TLS handshake message", "https", func(conn net.Conn) {
+			record := "\x16\x03\x03\x40\x00\x02\xff\xff\xff" + strings.Repeat("x", 0x4000-4)
+			for answer(conn, record) {
+				record = "\x16\x03\x03\x40\x00" + strings.Repeat("x", 0x4000)
+			}
+		}, "tls: handshake message of length 16777215 bytes exceeds maximum of 65536 bytes"},
+		{"closes at once", "http", func(conn net.Conn) {
+			conn.(*net.TCPConn).CloseWrite()
+			linger(conn)
+		}, "request: the server closed the connection|request: the server hung up or spoke before it was asked"},
+		{"closes after the request", "http", func(conn net.Conn) { readRequest(conn) }, "request: the server closed the connection"},
+		{"resets", "http", func(conn net.Conn) {
+			readRequest(conn)
+			conn.(*net.TCPConn).SetLinger(0)
+		}, "request: connection reset by the server"},
+		{"closes within the handshake", "https", func(conn net.Conn) { readRequest(conn) }, "tls: the server closed the connection"},
+		{"not HTTP", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "SSH-2.0-OpenSSH_9.9\r\n")
+			linger(conn)
+		}, `request: malformed HTTP response "SSH-2.0-OpenSSH_9.9"`},
+		{"ten gigabytes", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n")
+			for part := strings.Repeat("1", 1<<16); answer(conn, part); {
+			}
+		}, "body: more than 64 bytes, want an epoch second"},
+		{"a million headers", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 200 OK\r\n")
+			for range 1000000 {
+				if !answer(conn, "A: b\r\n") {
+					return
+				}
+			}
+		}, "request: server response headers exceeded 65536 bytes; aborted"},
+		{"a huge header", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 200 OK\r\nA: ")
+			for part := strings.Repeat("a", 1<<16); answer(conn, part); {
+			}
+		}, "request: server response headers exceeded 65536 bytes; aborted"},
+		{"endless informational responses", "http", func(conn net.Conn) {
+			readRequest(conn)
+			for answer(conn, "HTTP/1.1 103 Early Hints\r\n\r\n") {
+			}
+		}, "request: server response headers exceeded 65536 bytes; aborted"},
+		{"a trailer without end", "http", func(conn net.Conn) {
+			readRequest(conn)
+			answer(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n"+trace+"\r\n0\r\n")
+			for answer(conn, "A: b\r\n") {
+			}
+		}, "body: suspiciously long trailer after chunked body"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			l := serveRaw(t, "127.0.0.7", test.handler)
+			start := time.Now()
+			o := NewHTTPProber(nil, time.Now).Probe(within(t, time.Second), target(t, HTTP, test.scheme, mirrorHost, portOf(l), "127.0.0.7"))
+			if o.Result != Down || !slices.Contains(strings.Split(test.want, "|"), o.Reason) {
+				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
+			}
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("took %v of 1s", took)
+			}
+		})
+	}
+}
+
+func TestJudge(t *testing.T) {
+	dial := func(err error) error { return &stepError{stepConnect, &net.OpError{Op: "dial", Err: err}} }
+	for _, test := range []struct {
+		err   error
+		state State
+		want  string
+	}{
+		{dial(syscall.ECONNREFUSED), Down, "connect: connection refused"},
+		{dial(context.DeadlineExceeded), Down, "connect: timed out"},
+		{dial(syscall.EHOSTUNREACH), Down, "connect: host unreachable"},
+		{dial(syscall.ENETUNREACH), Down, "connect: network unreachable"},
+		{&stepError{stepConnect, errNoRoute}, Unknown, "connect: this host has no route to the address"},
+		{dial(syscall.EMFILE), Unknown, "connect: this host has too many open files"},
+		{&stepError{stepRequest, &spokeFirst{errors.New("odd")}}, Down, "request: the server hung up or spoke before it was asked"},
+		{&stepError{stepRequest, &spokeFirst{io.EOF}}, Down, "request: the server closed the connection"},
+		{dial(errors.New("something new")), Down, "connect: something new"},
+		{errors.New(strings.Repeat("x", 300)), Down, "request: " + strings.Repeat("x", 200) + "..."},
+	} {
+		if state, reason := judge(test.err); state != test.state || reason != test.want {
+			t.Errorf("%v: %v, %q, want %v, %q", test.err, state, reason, test.state, test.want)
+		}
+	}
+}
+
+func TestRouted(t *testing.T) {
+	if !routed(netip.MustParseAddr("127.0.0.9")) {
+		t.Error("no route to the loopback network")
+	}
+	// 240.0.0.0/4 is reserved: the kernel knows no way there, unless somebody configured one.
+	nowhere := netip.MustParseAddr("255.255.255.255")
+	if routed(nowhere) {
+		t.Skip("this host has a route everywhere")
+	}
+	_, err := dialAddress(within(t, time.Second), nowhere, "80")
+	if state, _ := judge(&stepError{stepConnect, err}); state != Unknown {
+		t.Errorf("dialling where there is no route: %v, want unknown", err)
+	}
+}
+
+func FuzzParseTrace(f *testing.F) {
+	for _, seed := range []string{trace, "", "0", " 12 ", "1e9", "+1", "９"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		when, err := ParseTrace(body)
+		if err != nil {
+			return
+		}
+		again, err := ParseTrace([]byte(strconv.FormatInt(when.Unix(), 10)))
+		if err != nil || !again.Equal(when) || when.Unix() <= 0 {
+			t.Errorf("%q is %v, which reads back as %v, %v", body, when, again, err)
+		}
+	})
+}
+
+func TestCertWarning(t *testing.T) {
+	day := 24 * time.Hour
+	for _, test := range []struct {
+		left time.Duration
+		days int
+		want string
+	}{
+		{15 * day, 15, ""},
+		{14 * day, 14, ""},
+		{14*day - time.Second, 13, "certificate expires on 2026-03-15, in 13 days"},
+		{time.Hour, 0, "certificate expires on 2026-03-01, in 0 days"},
+		{-time.Hour, -1, "certificate expired on 2026-03-01"},
+	} {
+		v := Verdict{CertExpires: epoch.Add(test.left)}
+		days, ok := v.CertDays(epoch)
+		if got := v.CertWarning(epoch); got != test.want || days != test.days || !ok {
+			t.Errorf("%v left: %d days, %q, want %d, %q", test.left, days, got, test.days, test.want)
+		}
+	}
+	v := Verdict{}
+	if days, ok := v.CertDays(epoch); ok || v.CertWarning(epoch) != "" {
+		t.Errorf("without a certificate: %d days, warning %q", days, v.CertWarning(epoch))
+	}
+}

@@ -1,0 +1,191 @@
+package health
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The hosts of these tests. No resolver knows them: only a pinned address leads anywhere.
+const (
+	mirrorHost = "mirror.example.net"
+	poolHost   = "dl.example.org"
+)
+
+// trace is a trace file, and what it says.
+var (
+	traceTime = time.Unix(1772366400, 0).UTC()
+	trace     = strconv.FormatInt(traceTime.Unix(), 10) + "\n"
+)
+
+// An authority issues certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{}
+	a.cert, a.key = a.sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1000 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	})
+	return a
+}
+
+// sign issues what template says; the authority's own certificate signs itself.
+func (a *authority) sign(t testing.TB, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+// issue returns a certificate for host, valid from a day before its end until its end.
+func (a *authority) issue(t testing.TB, host string, end time.Time) tls.Certificate {
+	t.Helper()
+	cert, key := a.sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{host}, NotBefore: end.Add(-24 * time.Hour), NotAfter: end,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+}
+
+func (a *authority) roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// listen opens a port of its own at addr.
+func listen(t testing.TB, addr string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func portOf(l net.Listener) string { return strconv.Itoa(l.Addr().(*net.TCPAddr).Port) }
+
+// serve runs handler at addr until the test ends, over TLS if certs has any.
+func serve(t testing.TB, addr string, handler http.Handler, certs ...tls.Certificate) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(handler)
+	s.Listener.Close()
+	s.Listener = listen(t, addr)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if len(certs) > 0 {
+		s.TLS = &tls.Config{Certificates: certs}
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// serveRaw runs handler with each connection at addr until the test ends. handler returns when the connection is
+// closed, at the latest when the test ends.
+func serveRaw(t testing.TB, addr string, handler func(conn net.Conn)) net.Listener {
+	t.Helper()
+	l := listen(t, addr)
+	var running sync.WaitGroup
+	ctx, stop := context.WithCancel(context.Background())
+	running.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer conn.Close()
+				defer context.AfterFunc(ctx, func() { conn.Close() })()
+				handler(conn)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		stop()
+		running.Wait()
+	})
+	return l
+}
+
+// readRequest reads a request from conn, and reports whether there was one.
+func readRequest(conn net.Conn) bool {
+	buf := make([]byte, 4096)
+	n, err := conn.Read(buf)
+	return err == nil && n > 0
+}
+
+// linger waits until the other end of conn closes it.
+func linger(conn net.Conn) { io.Copy(io.Discard, conn) }
+
+// tracer serves a trace file, with ranges, and remembers who was asked for.
+type tracer struct {
+	mu    sync.Mutex
+	hosts []string
+	names []string // by SNI
+}
+
+func (h *tracer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	h.hosts = append(h.hosts, r.Host)
+	if r.TLS != nil {
+		h.names = append(h.names, r.TLS.ServerName)
+	}
+	h.mu.Unlock()
+	serveTrace(w, r)
+}
+
+// target is what a probe in the given role looks at: scheme://host:port/project/trace at addr.
+func target(t testing.TB, role Role, scheme, host, port, addr string) Target {
+	t.Helper()
+	u, err := url.Parse(scheme + "://" + net.JoinHostPort(host, port) + "/project/trace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Target{Role: role, URL: u, Address: netip.MustParseAddr(addr), OwnHost: mirrorHost}
+}
+
+// within returns a context that ends after d or with the test.
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
