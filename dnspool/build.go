@@ -34,8 +34,9 @@ func Build(in Input) *Snapshot {
 	}
 	for _, family := range [...]Family{IPv4, IPv6} {
 		s.dns[family] = buildDNS(s.Mirrors, family, in)
-		s.http[family][0] = buildWeb(s.Mirrors, family, false, in.Policy)
-		s.http[family][1] = buildWeb(s.Mirrors, family, true, in.Policy)
+		for only := range s.http[family] {
+			s.http[family][only] = buildWeb(s.Mirrors, family, only == 1, in)
+		}
 	}
 	s.Serial = nextSerial(in.Previous, s)
 	return s
@@ -54,7 +55,8 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 	}
 	var g DNSGroup
 	var eligible []candidate
-	eligible, g.Tally = choose(all, in.Policy.PanicThreshold)
+	eligible, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
+	g.Settles = settles(eligible, family, in.Health.Policy)
 	at := map[netip.Addr]int{}
 	for _, c := range eligible {
 		c.mirror.InDNS = true
@@ -68,11 +70,36 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 			g.Weights[i] += c.weight / float64(len(c.addresses))
 		}
 	}
-	g.Deck = newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
+	if p := in.Previous; p != nil && p.dns[family].sameCandidates(&g) && p.dns[family].Deck.size == min(in.Policy.MaxAnswers, len(g.Weights)) {
+		g.Deck = p.dns[family].Deck // which takes most of the time
+	} else {
+		g.Deck = newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
+	}
 	return g
 }
 
-func buildWeb(mirrors []Mirror, family Family, secure bool, p Policy) webGroup {
+// sameCandidates reports whether g and other list the same addresses with the same weights.
+func (g *DNSGroup) sameCandidates(other *DNSGroup) bool {
+	return slices.Equal(g.Addresses, other.Addresses) && slices.Equal(g.Weights, other.Weights)
+}
+
+// settles is how soon one of the eligible addresses may turn out to be unfit, or 0 if none is in doubt.
+func settles(eligible []candidate, family Family, p health.Policy) (soonest time.Duration) {
+	for _, c := range eligible {
+		for i := range c.mirror.Endpoints {
+			e := &c.mirror.Endpoints[i]
+			if e.Role != health.DNS || FamilyOf(e.Address) != family || !e.InDoubt() {
+				continue
+			}
+			if s := e.Settles(p); soonest == 0 || s < soonest {
+				soonest = s
+			}
+		}
+	}
+	return soonest
+}
+
+func buildWeb(mirrors []Mirror, family Family, secure bool, in Input) webGroup {
 	var all []candidate
 	for i := range mirrors {
 		m := &mirrors[i]
@@ -80,12 +107,19 @@ func buildWeb(mirrors []Mirror, family Family, secure bool, p Policy) webGroup {
 			continue
 		}
 		if state, ok := m.worst(health.HTTP, family); ok {
+			if m.RsyncDown() {
+				state = health.Down
+			}
 			all = append(all, candidate{mirror: m, weight: float64(m.Weight), state: state})
 		}
 	}
 	var g webGroup
 	var eligible []candidate
-	eligible, g.Tally = choose(all, p.PanicThreshold)
+	only := 0
+	if secure {
+		only = 1
+	}
+	eligible, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)
 	sum := uint64(0)
 	for _, c := range eligible {
 		c.mirror.InWeb = true
@@ -138,8 +172,17 @@ func (m *Mirror) worst(role health.Role, family Family) (worst health.State, ok 
 	return trust[rank], true
 }
 
-// choose returns those of all that are eligible. See the package's comment.
-func choose(all []candidate, panicThreshold float64) ([]candidate, Tally) {
+// calmMargin is by how much of the enabled weight the threshold has to be passed for panic to end, in a group of
+// calmSize mirrors or more. In a smaller one a single mirror is more than that, so that its own rise and fall
+// keep panic from coming and going.
+const (
+	calmMargin = 0.05
+	calmSize   = 20
+)
+
+// choose returns those of all that are eligible. panicked says whether the group was in panic before. See the
+// package's comment.
+func choose(all []candidate, panicThreshold float64, panicked bool) ([]candidate, Tally) {
 	var byTrust [len(trust)][]candidate
 	var weight [len(trust)]float64
 	var tally Tally
@@ -150,9 +193,13 @@ func choose(all []candidate, panicThreshold float64) ([]candidate, Tally) {
 		tally.Enabled += c.weight
 	}
 	tally.Up = weight[0]
-	tally.Panic = len(all) > 0 && (tally.Up == 0 || tally.Up < panicThreshold*tally.Enabled)
+	if panicked && len(all) >= calmSize {
+		panicThreshold = min(1, panicThreshold+calmMargin)
+	}
+	enough := func(w float64) bool { return w > 0 && w >= panicThreshold*tally.Enabled }
+	tally.Panic = len(all) > 0 && !enough(tally.Up)
 	eligible, sum := byTrust[0], weight[0]
-	for rank := 1; rank < len(trust) && (sum == 0 || sum < panicThreshold*tally.Enabled); rank++ {
+	for rank := 1; rank < len(trust) && !enough(sum); rank++ {
 		eligible = append(eligible, byTrust[rank]...)
 		sum += weight[rank]
 	}
@@ -178,8 +225,7 @@ func nextSerial(previous, next *Snapshot) uint32 {
 // sameRecords reports whether a and b hold the same DNS records.
 func sameRecords(a, b *Snapshot) bool {
 	for f := range a.dns {
-		if !slices.Equal(a.dns[f].Addresses, b.dns[f].Addresses) || !slices.Equal(a.dns[f].Weights, b.dns[f].Weights) ||
-			a.dns[f].Deck.size != b.dns[f].Deck.size {
+		if !a.dns[f].sameCandidates(&b.dns[f]) || a.dns[f].Deck.size != b.dns[f].Deck.size {
 			return false
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 // world is a pool written as text, with one mirror on a line:
 //
-//	NAME WEIGHT [https] [dns=WEIGHT|dns=off] ADDRESS=DNS-STATE/HTTP-STATE...
+//	NAME WEIGHT [https] [dns=WEIGHT|dns=off] [rsync=STATE] ADDRESS=DNS-STATE/HTTP-STATE...
 type world string
 
 func (w world) input(t testing.TB) Input {
@@ -53,6 +53,8 @@ func parseMirror(t testing.TB, fields []string) (config.Mirror, health.MirrorRep
 			scheme = key
 		case key == "dns" && value == "off":
 			m.DNS.Off = true
+		case key == "rsync":
+			report.Rsync = &health.Endpoint{Role: health.Rsync, Verdict: health.Verdict{State: state(t, value)}}
 		case key == "dns":
 			m.DNS.Weight = uint32(number(t, value))
 		default:
@@ -119,6 +121,12 @@ func TestEligible(t *testing.T) {
 			b 1 dns=0   192.0.2.2=up/up
 			c 1         192.0.2.3=up/up`,
 			dns4: []string{"192.0.2.3"}, web4: []string{"a", "b", "c"}},
+		"without rsync no redirects": {world: `
+			a 1 rsync=down    192.0.2.1=up/up 2001:db8::1=up/up
+			b 1 rsync=up      192.0.2.2=up/up
+			c 1 rsync=unknown 192.0.2.3=up/up 2001:db8::3=up/up`,
+			dns4: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, dns6: []string{"2001:db8::1", "2001:db8::3"},
+			web4: []string{"b", "c"}, web6: []string{"c"}},
 		"half is up: no panic": {world: `
 			a 1 192.0.2.1=up/up
 			b 1 192.0.2.2=down/down`,
@@ -164,6 +172,47 @@ func TestEligible(t *testing.T) {
 				t.Errorf("panic: got %v, want %v", s.Panic(), test.panic)
 			}
 		})
+	}
+}
+
+// TestPanicIsLeftSlowly has 20 mirrors with a threshold of a half.
+func TestPanicIsLeftSlowly(t *testing.T) {
+	t.Parallel()
+	var previous *Snapshot
+	for _, step := range []struct {
+		up    int
+		panic bool
+	}{{20, false}, {10, false}, {9, true}, {10, true}, {11, false}, {10, false}} {
+		var text strings.Builder
+		for i := range 20 {
+			s := "down"
+			if i < step.up {
+				s = "up"
+			}
+			fmt.Fprintf(&text, "m%d 1 192.0.2.%d=%s/%s\n", i, i+1, s, s)
+		}
+		in := world(text.String()).input(t)
+		in.Previous = previous
+		previous = Build(in)
+		if previous.Panic() != step.panic {
+			t.Errorf("with %d of 20 up: panic %v, want %v", step.up, previous.Panic(), step.panic)
+		}
+	}
+}
+
+// TestSettles has one address in doubt.
+func TestSettles(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=up/up 2001:db8::1=up/up\nb 1 192.0.2.2=up/up").input(t)
+	in.Health.Policy = health.Policy{Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3}
+	e := &in.Health.Mirrors["http://b.example.org/"].Endpoints[1] // in role DNS
+	e.Verdict = e.Next(health.Observation{At: in.Now, Result: health.Down}, in.Health.Policy)
+	s := Build(in)
+	if got := s.DNS(IPv4).Settles; got <= 0 || got > 10*time.Second {
+		t.Errorf("IPv4 settles within %v, want a few seconds", got)
+	}
+	if got := s.DNS(IPv6).Settles; got != 0 {
+		t.Errorf("IPv6 settles within %v, want no doubt", got)
 	}
 }
 
@@ -314,6 +363,24 @@ func TestSerial(t *testing.T) {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// TestDeckIsKept asserts that a change elsewhere leaves the order of the answers alone.
+func TestDeckIsKept(t *testing.T) {
+	t.Parallel()
+	first := Build(world("a 1 192.0.2.1=up/up\nb 2 192.0.2.2=up/up").input(t))
+	for text, kept := range map[world]bool{
+		"a 1 192.0.2.1=up/down\nb 2 192.0.2.2=up/up":                    true,
+		"a 1 192.0.2.1=up/up\nb 2 192.0.2.2=up/up 2001:db8::1=up/up":    true,
+		"a 1 192.0.2.1=up/up\nb 3 192.0.2.2=up/up":                      false,
+		"a 1 192.0.2.1=up/up\nb 2 192.0.2.2=up/up\nc 1 192.0.2.3=up/up": false,
+	} {
+		in := text.input(t)
+		in.Previous, in.Rand = first, rand.New(rand.NewPCG(3, 4))
+		if got := slices.Equal(Build(in).DNS(IPv4).Deck.places, first.DNS(IPv4).Deck.places); got != kept {
+			t.Errorf("deck kept: %v, want %v, in\n%s", got, kept, text)
+		}
 	}
 }
 

@@ -9,12 +9,14 @@
 // Candidates are judged in groups: one for each role and address family, and for redirects one more of
 // the mirrors that speak https. A group holds the enabled mirrors with an address of its family. In role
 // DNS a mirror stands as its best address does, and only such addresses are listed; in role HTTP it stands
-// as its worst one does, because the client chooses which of them it connects to.
+// as its worst one does, because the client chooses which of them it connects to; and no better than its rsync
+// daemon, if it has one.
 //
 // Those that are up are eligible. If they have less than the panic threshold of the group's weight, or
 // none is up, the group is in panic: it no longer trusts its checks, and the best of the others join,
 // first all that are unknown, then stale, then down, until the eligible weight reaches the threshold. So
-// a group with any enabled mirror has an eligible one, and a disabled mirror is in none.
+// a group with any enabled mirror has an eligible one, and a disabled mirror is in none. A large group leaves
+// panic a little above the threshold, so as not to come back at once.
 //
 // # Weights
 //

@@ -54,6 +54,9 @@ type DNSGroup struct {
 	Addresses []netip.Addr // eligible, each once
 	Weights   []float64    // of Addresses, one by one
 	Deck      Deck         // of indices in Addresses
+
+	// Settles is how soon one of Addresses may leave, because its latest check failed; 0 if all is well.
+	Settles time.Duration
 }
 
 // A webGroup is who is eligible for redirects.

@@ -258,6 +258,18 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
+func TestPoolTTL(t *testing.T) {
+	t.Parallel()
+	c := config.DNS{TTL: 60 * time.Second, TTLMin: 5 * time.Second}
+	for settles, want := range map[time.Duration]uint32{
+		0: 60, time.Millisecond: 5, 4 * time.Second: 5, 9600 * time.Millisecond: 10, 59 * time.Second: 59, time.Hour: 60,
+	} {
+		if got := poolTTL(c, settles); got != want {
+			t.Errorf("in doubt for %v: TTL %d, want %d", settles, got, want)
+		}
+	}
+}
+
 // TestDealing asserts that one pass over the deck gives each mirror its share of first places and of all.
 func TestDealing(t *testing.T) {
 	t.Parallel()

@@ -118,7 +118,7 @@ func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *answers {
 	a := &answers{count: uint32(group.Deck.Len()), answerRRs: uint16(places), family: familyOf(qtype)}
 	records := make([][]byte, len(group.Addresses))
 	for i, addr := range group.Addresses {
-		records[i] = z.addressRecord(addr, qtype)
+		records[i] = addressRecord(addr, qtype, z.poolTTL[familyOf(qtype)])
 	}
 	a.size = places * len(records[0])
 	a.cards = make([]byte, 0, group.Deck.Len()*a.size)
@@ -131,12 +131,12 @@ func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *answers {
 }
 
 // addressRecord returns an address record whose owner is the question's name.
-func (z *zone) addressRecord(addr netip.Addr, qtype uint16) []byte {
+func addressRecord(addr netip.Addr, qtype uint16, ttl uint32) []byte {
 	data := addr.AsSlice()
 	rr := binary.BigEndian.AppendUint16(nil, ownerPointer)
 	rr = binary.BigEndian.AppendUint16(rr, qtype)
 	rr = binary.BigEndian.AppendUint16(rr, dns.ClassINET)
-	rr = binary.BigEndian.AppendUint32(rr, z.ttl)
+	rr = binary.BigEndian.AppendUint32(rr, ttl)
 	rr = binary.BigEndian.AppendUint16(rr, uint16(len(data)))
 	return append(rr, data...)
 }

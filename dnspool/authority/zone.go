@@ -29,9 +29,10 @@ const (
 // A zone is the whole answer to "what is at this name?": the configured names and one snapshot. Only its
 // dealing position ever changes.
 type zone struct {
-	origin   string // lower case, ends in a dot
-	ttl      uint32 // of the pool's addresses and of negative answers, seconds
-	maxSize  uint16 // of a UDP response, bytes
+	origin   string    // lower case, ends in a dot
+	ttl      uint32    // of named mirrors' addresses and of negative answers, seconds
+	poolTTL  [2]uint32 // of the pool's addresses, by family
+	maxSize  uint16    // of a UDP response, bytes
 	pool     map[string]bool
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
@@ -48,6 +49,9 @@ func newZone(c config.DNS, s *dnspool.Snapshot, start [2]uint32) *zone {
 		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize),
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
 		ns: c.Nameservers, snapshot: s,
+	}
+	for f := range z.poolTTL {
+		z.poolTTL[f] = poolTTL(c, s.DNS(dnspool.Family(f)).Settles)
 	}
 	for _, name := range c.Names {
 		name = z.absolute(name)
@@ -76,6 +80,16 @@ func newZone(c config.DNS, s *dnspool.Snapshot, start [2]uint32) *zone {
 	}
 	z.prepared = prepare(z)
 	return z
+}
+
+// poolTTL is the TTL of the pool's addresses, in seconds. While one of them is in doubt it is no longer than the
+// time in which that is settled.
+func poolTTL(c config.DNS, settles time.Duration) uint32 {
+	ttl := c.TTL
+	if settles > 0 {
+		ttl = min(ttl, max(c.TTLMin, settles.Round(time.Second)))
+	}
+	return uint32(ttl / time.Second)
 }
 
 // randomStart returns where the dealing of a new snapshot begins: servers of one pool, and one server after
@@ -157,7 +171,7 @@ func (z *zone) deal(owner string, family dnspool.Family) []dns.RR {
 	card := group.Deck.Card(z.next[family].Add(1))
 	rrs := make([]dns.RR, len(card))
 	for i, c := range card {
-		rrs[i] = z.address(owner, group.Addresses[c])
+		rrs[i] = address(owner, group.Addresses[c], z.poolTTL[family])
 	}
 	return rrs
 }
@@ -167,17 +181,17 @@ func (z *zone) addresses(owner string, family dnspool.Family, addrs []netip.Addr
 	var rrs []dns.RR
 	for _, addr := range addrs {
 		if dnspool.FamilyOf(addr) == family {
-			rrs = append(rrs, z.address(owner, addr))
+			rrs = append(rrs, address(owner, addr, z.ttl))
 		}
 	}
 	return rrs
 }
 
-func (z *zone) address(owner string, addr netip.Addr) dns.RR {
+func address(owner string, addr netip.Addr, ttl uint32) dns.RR {
 	if dnspool.FamilyOf(addr) == dnspool.IPv4 {
-		return &dns.A{Hdr: header(owner, dns.TypeA, z.ttl), A: addr.AsSlice()}
+		return &dns.A{Hdr: header(owner, dns.TypeA, ttl), A: addr.AsSlice()}
 	}
-	return &dns.AAAA{Hdr: header(owner, dns.TypeAAAA, z.ttl), AAAA: addr.AsSlice()}
+	return &dns.AAAA{Hdr: header(owner, dns.TypeAAAA, ttl), AAAA: addr.AsSlice()}
 }
 
 // soaRecord returns the zone's SOA record. In negative answers its TTL says for how long they hold (RFC

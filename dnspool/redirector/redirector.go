@@ -36,6 +36,7 @@ type Handler struct {
 	current *dnspool.Current
 	config  config.HTTP
 	source  rand.Source
+	legacy  legacyCache
 }
 
 // NewHandler returns a handler that picks from the snapshot in force in current, with randomness from
@@ -50,10 +51,16 @@ func NewHandler(c config.HTTP, current *dnspool.Current, source rand.Source) *Ha
 //   - 400 and 404 to paths that are malformed, or forbidden: see cleanPath;
 //   - 405 to other methods than GET and HEAD;
 //   - 503 if no mirror is enabled that could serve the client.
+//
+// /mirrors.json is no file of the mirrors: it is the list of them, see legacyList.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		fail(w, http.StatusMethodNotAllowed)
+		return
+	}
+	if r.URL.Path == legacyPath {
+		h.serveLegacyList(w, r)
 		return
 	}
 	path, err := cleanPath(r.URL.EscapedPath(), h.config.BasePath)

@@ -1,0 +1,98 @@
+package redirector
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"mirrorpool/dnspool"
+)
+
+// legacyPath is where the list stands, whatever the base path is.
+const legacyPath = "/mirrors.json"
+
+// A legacyList is the pool in the format that Tails Upgrader <= 5.8 and Tails' JavaScript dispatcher read. They
+// pick from it by weight, so that whoever is not eligible for redirects now has weight 0 in it.
+type legacyList struct {
+	snapshot *dnspool.Snapshot // of which it tells
+	text     []byte
+	etag     string
+	modified time.Time // when a snapshot first had this text
+}
+
+// newLegacyList renders the list of a snapshot, which comes after that of previous. previous may be nil.
+func newLegacyList(s *dnspool.Snapshot, previous *legacyList) (*legacyList, error) {
+	type entry struct {
+		URLPrefix string `json:"url_prefix"`
+		Weight    uint32 `json:"weight"`
+	}
+	list := struct {
+		Version int     `json:"version"`
+		Mirrors []entry `json:"mirrors"`
+	}{1, make([]entry, len(s.Mirrors))}
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		list.Mirrors[i].URLPrefix = m.URLPrefix
+		if m.InWeb {
+			list.Mirrors[i].Weight = m.Weight
+		}
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(list); err != nil {
+		return nil, err
+	}
+	if previous != nil && bytes.Equal(text.Bytes(), previous.text) {
+		next := *previous
+		next.snapshot = s
+		return &next, nil
+	}
+	sum := sha256.Sum256(text.Bytes())
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return &legacyList{snapshot: s, text: text.Bytes(), etag: etag, modified: s.Built}, nil
+}
+
+// A legacyCache holds the latest list that somebody asked for.
+type legacyCache struct{ latest atomic.Pointer[legacyList] }
+
+// of returns the list of a snapshot, which is rendered for the first who asks. Two at once may both do so, with
+// the same result.
+func (c *legacyCache) of(s *dnspool.Snapshot) (*legacyList, error) {
+	latest := c.latest.Load()
+	if latest != nil && latest.snapshot == s {
+		return latest, nil
+	}
+	next, err := newLegacyList(s, latest)
+	if err == nil {
+		c.latest.CompareAndSwap(latest, next)
+	}
+	return next, err
+}
+
+// serveLegacyList answers GET and HEAD with the list.
+func (h *Handler) serveLegacyList(w http.ResponseWriter, r *http.Request) {
+	snapshot := h.current.Load()
+	if snapshot == nil {
+		w.Header().Set("Retry-After", retryAfter)
+		fail(w, http.StatusServiceUnavailable)
+		return
+	}
+	list, err := h.legacy.of(snapshot)
+	if err != nil {
+		fail(w, http.StatusInternalServerError)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "public, max-age=60")
+	header.Set("Access-Control-Allow-Origin", "*") // the dispatcher's page is on another site
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("ETag", list.etag)
+	http.ServeContent(w, r, "", list.modified, bytes.NewReader(list.text))
+}
