@@ -3,6 +3,8 @@ package authority
 import (
 	"math/rand/v2"
 	"sync/atomic"
+
+	"github.com/miekg/dns"
 )
 
 // A dealer answers queries from prepared answers, for one socket or connection. Each deals for itself, so
@@ -19,11 +21,15 @@ func newDealer(z *atomic.Pointer[zone], t *tally) *dealer {
 }
 
 // answer appends the response to msg to dst. ok is false, and dst as it was, for what it leaves to
-// miekg/dns: all that is not plain, does not fit or is not prepared. stream says that the transport has no
-// limit of its own.
+// miekg/dns: all that is not plain, does not fit or is not prepared. What is not well formed does not get that
+// far. stream says that the transport has no limit of its own.
 func (d *dealer) answer(dst, msg []byte, stream bool) (response []byte, ok bool) {
 	q, plain := parse(msg, &d.name)
-	if !plain {
+	switch {
+	case !plain && !wellFormed(msg):
+		d.tally.count(dns.TypeNone, dns.RcodeFormatError)
+		return appendFormErr(dst, msg), true
+	case !plain:
 		return dst, false
 	}
 	z := d.zone.Load()
