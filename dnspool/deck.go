@@ -48,23 +48,37 @@ func newDeck(weights []float64, size int, r *rand.Rand) Deck {
 		return Deck{}
 	}
 	fixed, others := split(weights, size)
-	r.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
-	cards := cardCount(size)
-	d := Deck{places: make([]int32, 0, cards*size), size: size}
-	slots := layOut(weights, others, cards*(size-len(fixed)))
+	d := Deck{places: make([]int32, 0, cardCount(size)*size), size: size}
+	for range maxTries {
+		r.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+		d.fill(weights, fixed, others)
+		if len(fixed) == 0 {
+			d.leadEvenly()
+			break
+		}
+		if d.leadByCredit(weights) {
+			break
+		}
+	}
+	d.shuffle(r)
+	return d
+}
+
+// maxTries is how often another lay-out is tried where one gives somebody more than a card too many, or too few,
+// to lead. A second try is rare: the first one failed once in thousands of random pools.
+const maxTries = 8
+
+// fill gives each candidate its places. Those in fixed are on every card.
+func (d *Deck) fill(weights []float64, fixed, others []int32) {
+	cards := cap(d.places) / d.size
+	slots := layOut(weights, others, cards*(d.size-len(fixed)))
+	d.places = d.places[:0]
 	for card := range cards {
 		d.places = append(d.places, fixed...)
 		for slot := card; slot < len(slots); slot += cards {
 			d.places = append(d.places, slots[slot])
 		}
 	}
-	if len(fixed) == 0 {
-		d.leadEvenly()
-	} else {
-		d.leadByCredit(weights)
-	}
-	d.shuffle(r)
-	return d
 }
 
 // split separates the candidates that are on every card from the others. It fixes the heaviest as long as
@@ -143,8 +157,9 @@ func (d *Deck) leadEvenly() {
 // leadByCredit shares the lead where some candidates are on every card. With each card that holds it a
 // candidate earns an equal part of the cards that it has to lead in all, and who leads pays 1. The lead goes
 // to whose credit would reach 1 soonest, so that nobody falls behind by a whole card (after Tijdeman's
-// "The chairman assignment problem", 1980).
-func (d *Deck) leadByCredit(weights []float64) {
+// "The chairman assignment problem", 1980). As who is on a card changes, that may go wrong in the end: it
+// reports whether everybody's lead is right up to one card.
+func (d *Deck) leadByCredit(weights []float64) (even bool) {
 	total := 0.0
 	for _, weight := range weights {
 		total += weight
@@ -167,6 +182,7 @@ func (d *Deck) leadByCredit(weights []float64) {
 		credit[places[best]]--
 		d.lead(card, best)
 	}
+	return !slices.ContainsFunc(credit, func(left float64) bool { return math.Abs(left) > 1 })
 }
 
 // lead moves the candidate at the given place of a card to its first place.

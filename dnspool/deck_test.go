@@ -94,6 +94,8 @@ func TestDeckSharesOfRandomPools(t *testing.T) {
 	}
 }
 
+const rounding = 1e-6 // of the sums that exact makes in another order than the deck
+
 func checkShares(t *testing.T, d Deck, weights []float64, size int) {
 	t.Helper()
 	first, all := count(t, d, len(weights))
@@ -103,10 +105,10 @@ func checkShares(t *testing.T, d Deck, weights []float64, size int) {
 	}
 	cards := float64(d.Len())
 	for i, share := range exact(weights, size) {
-		if want := cards * share; math.Abs(float64(all[i])-want) > 1.001 {
+		if want := cards * share; math.Abs(float64(all[i])-want) > 1+rounding {
 			t.Errorf("weights %v, %d places: candidate %d is on %d of %v cards, want %.2f", weights, size, i, all[i], cards, want)
 		}
-		if want := cards * weights[i] / total; math.Abs(float64(first[i])-want) > 1.2 {
+		if want := cards * weights[i] / total; math.Abs(float64(first[i])-want) > 1+rounding {
 			t.Errorf("weights %v, %d places: candidate %d leads %d of %v cards, want %.2f", weights, size, i, first[i], cards, want)
 		}
 	}

@@ -20,6 +20,14 @@ const (
 	IPv6
 )
 
+// String returns "ipv4" or "ipv6".
+func (f Family) String() string {
+	if f == IPv6 {
+		return "ipv6"
+	}
+	return "ipv4"
+}
+
 // FamilyOf returns addr's family. An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is an IPv4 address.
 func FamilyOf(addr netip.Addr) Family {
 	if addr.Is4() || addr.Is4In6() {
@@ -77,12 +85,33 @@ func (s *Snapshot) DNS(f Family) *DNSGroup { return &s.dns[f] }
 
 // Panic reports whether any group of candidates is in panic.
 func (s *Snapshot) Panic() bool {
+	return slices.ContainsFunc(s.Groups(), func(g Group) bool { return g.Panic })
+}
+
+// A Group is a group of candidates, and the weight behind it.
+type Group struct {
+	Role   health.Role
+	Family Family
+	Secure bool // only the mirrors that speak https
+	Tally
+}
+
+// Groups returns the groups in which there is an enabled mirror.
+func (s *Snapshot) Groups() []Group {
+	var groups []Group
 	for f := range s.dns {
-		if s.dns[f].Panic || s.http[f][0].Panic || s.http[f][1].Panic {
-			return true
+		family := Family(f)
+		for _, g := range []Group{
+			{health.DNS, family, false, s.dns[f].Tally},
+			{health.HTTP, family, false, s.http[f][0].Tally},
+			{health.HTTP, family, true, s.http[f][1].Tally},
+		} {
+			if g.Enabled > 0 {
+				groups = append(groups, g)
+			}
 		}
 	}
-	return false
+	return groups
 }
 
 // PickWeb picks a mirror to redirect a client of family f to, or returns nil if there is none that is

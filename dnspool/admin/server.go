@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/net/netutil"
 
@@ -42,6 +43,8 @@ type Backend struct {
 	// Reload reads what people have written again, and says what came of it; nil if there is nothing to
 	// read. confirm accepts an update of the pool that the guard holds back.
 	Reload func(ctx context.Context, confirm bool) ReloadAnswer
+	// Collect sends what the faces have counted; nil if they count nothing.
+	Collect func(ch chan<- prometheus.Metric)
 }
 
 // A Server is the administrator's face.
@@ -104,6 +107,7 @@ func newMux(b Backend) *http.ServeMux {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
+	mux.Handle("GET /metrics", metricsHandler(b))
 	if b.Reload != nil {
 		mux.HandleFunc("POST /api/v1/reload", reload(b))
 	}

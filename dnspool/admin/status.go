@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"mirrorpool/config"
@@ -12,12 +13,37 @@ import (
 
 // A Status is what the server thinks of its pool: the answer of /api/v1/status.
 type Status struct {
-	Zone    string         `json:"zone"` // without the final dot; empty if the DNS face is off
-	Serial  uint32         `json:"serial"`
-	Panic   bool           `json:"panic"`
-	Ready   bool           `json:"ready"`
-	Pool    PoolStatus     `json:"pool"`
-	Mirrors []MirrorStatus `json:"mirrors"`
+	Zone      string          `json:"zone"` // without the final dot; empty if the DNS face is off
+	Serial    uint32          `json:"serial"`
+	Panic     bool            `json:"panic"` // any group is in panic
+	Ready     bool            `json:"ready"`
+	Suspect   string          `json:"suspect"` // what is wrong on our side, such as "local network", or ""
+	Reference ReferenceStatus `json:"reference"`
+	Groups    []GroupStatus   `json:"groups"`
+	Pool      PoolStatus      `json:"pool"`
+	Mirrors   []MirrorStatus  `json:"mirrors"`
+}
+
+// A ReferenceStatus is the content that all mirrors should carry, and how many do.
+type ReferenceStatus struct {
+	Trace   *time.Time `json:"trace"`   // null while it is not known
+	Since   *time.Time `json:"since"`   // when it became the reference
+	Problem string     `json:"problem"` // why it may be out of date, or ""
+	// Of the enabled mirrors, and their weight, so many carry it.
+	Mirrors       int    `json:"mirrors"`
+	Enabled       int    `json:"enabled"`
+	Weight        uint64 `json:"weight"`
+	EnabledWeight uint64 `json:"enabled_weight"`
+}
+
+// A GroupStatus is a group of mirrors from which one face picks for one address family.
+type GroupStatus struct {
+	Role          health.Role `json:"role"`
+	Family        string      `json:"family"` // "ipv4" or "ipv6"
+	Secure        bool        `json:"secure"` // only the https mirrors, for requests over https
+	UpWeight      float64     `json:"up_weight"`
+	EnabledWeight float64     `json:"enabled_weight"`
+	Panic         bool        `json:"panic"`
 }
 
 // A PoolStatus says where the list of mirrors comes from, and how the last reload went.
@@ -52,7 +78,8 @@ type MirrorStatus struct {
 	Endpoints []EndpointStatus `json:"endpoints"`
 }
 
-// An EndpointStatus is the verdict on one endpoint in one role.
+// An EndpointStatus is the verdict on one endpoint in one role. That of role "rsync" is on the mirror's rsync
+// daemon, which is asked at one address.
 type EndpointStatus struct {
 	Address     netip.Addr   `json:"address"`
 	Role        health.Role  `json:"role"`
@@ -63,10 +90,31 @@ type EndpointStatus struct {
 	LatencyMS   float64      `json:"latency_ms"`
 	Trace       *time.Time   `json:"trace"`        // the mirror's trace file, null if it was never read
 	CertExpires *time.Time   `json:"cert_expires"` // null without TLS
+	Warning     string       `json:"warning"`      // of what is not a failure yet: a certificate that ends soon
 }
 
-// MirrorsOf describes the mirrors of a snapshot with the verdicts of a report, which may be newer.
-func MirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
+// Describe returns the status of what a snapshot serves, with the verdicts of a report, which may be newer.
+func Describe(s *dnspool.Snapshot, report *health.Report) Status {
+	r := report.Reference
+	status := Status{
+		Serial: s.Serial, Panic: s.Panic(), Suspect: report.Suspect,
+		Reference: ReferenceStatus{
+			Trace: timeOrNull(r.Trace), Since: timeOrNull(r.Since), Problem: r.Problem,
+			Mirrors: r.Mirrors, Enabled: r.Enabled, Weight: r.Weight, EnabledWeight: r.EnabledWeight,
+		},
+		Groups:  []GroupStatus{},
+		Mirrors: mirrorsOf(s, report),
+	}
+	for _, g := range s.Groups() {
+		status.Groups = append(status.Groups, GroupStatus{
+			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled, Panic: g.Panic,
+		})
+	}
+	return status
+}
+
+// mirrorsOf describes the mirrors of a snapshot with the verdicts of a report, which may be newer.
+func mirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
 	mirrors := make([]MirrorStatus, len(s.Mirrors))
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
@@ -95,19 +143,28 @@ func eligible(m *dnspool.Mirror) []string {
 // summarise fills in what r knows.
 func (m *MirrorStatus) summarise(r health.MirrorReport) {
 	m.Reason = r.Problem
-	for i, e := range r.Endpoints {
-		m.Endpoints = append(m.Endpoints, EndpointStatus{
-			Address: e.Address, Role: e.Role, State: e.State, Reason: e.Reason,
-			Since: timeOrNull(e.Since), Checked: timeOrNull(e.Checked),
-			LatencyMS: float64(e.Latency.Microseconds()) / 1000,
-			Trace:     timeOrNull(e.Trace), CertExpires: timeOrNull(e.CertExpires),
-		})
+	endpoints := r.Endpoints
+	if r.Rsync != nil {
+		endpoints = append(slices.Clip(endpoints), *r.Rsync)
+	}
+	for i := range endpoints {
+		e := &endpoints[i]
+		m.Endpoints = append(m.Endpoints, describeEndpoint(e))
 		if e.State != health.Up && e.Reason != "" {
 			m.Reason = cmp.Or(m.Reason, e.Role.String()+" at "+e.Address.String()+": "+e.Reason)
 		}
-		if i == 0 || rank(e.State) < rank(m.State) {
+		if e.Role != health.Rsync && (i == 0 || rank(e.State) < rank(m.State)) {
 			m.State, m.Since = e.State, timeOrNull(e.Since)
 		}
+	}
+}
+
+func describeEndpoint(e *health.Endpoint) EndpointStatus {
+	return EndpointStatus{
+		Address: e.Address, Role: e.Role, State: e.State, Reason: e.Reason,
+		Since: timeOrNull(e.Since), Checked: timeOrNull(e.Checked),
+		LatencyMS: float64(e.Latency.Microseconds()) / 1000,
+		Trace:     timeOrNull(e.Trace), CertExpires: timeOrNull(e.CertExpires), Warning: e.Warning,
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"mirrorpool/health"
 )
 
-func TestMirrorsOf(t *testing.T) {
+func TestDescribe(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	u, _ := url.Parse("http://m1.example.org/")
@@ -29,18 +29,26 @@ func TestMirrorsOf(t *testing.T) {
 				State: health.Up, Since: since, Checked: since.Add(time.Minute), Latency: 1500 * time.Microsecond}},
 			{Address: netip.MustParseAddr("192.0.2.1"), Role: health.DNS, Verdict: health.Verdict{
 				State: health.Down, Reason: "status: 404 Not Found, want 200", Since: since, Checked: since}},
-		}},
+		}, Rsync: &health.Endpoint{Role: health.Rsync, Verdict: health.Verdict{State: health.Up}}},
 		"http://m2.example.org/": {Problem: `resolve: "m2.example.org" has no address`},
 	}}
 	snapshot := dnspool.Build(dnspool.Input{Pool: pool, Health: report, Policy: dnspool.Policy{MaxAnswers: 2}, Rand: rand.New(rand.NewPCG(1, 2))})
-	got, err := json.MarshalIndent(MirrorsOf(snapshot, report), "", " ")
+	report.Suspect = "local network"
+	report.Reference.Trace, report.Reference.Mirrors, report.Reference.Enabled = since, 1, 2
+	got, err := json.MarshalIndent(Describe(snapshot, report), "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var fields []map[string]any
-	if err := json.Unmarshal(got, &fields); err != nil {
+	var status map[string]any
+	if err := json.Unmarshal(got, &status); err != nil {
 		t.Fatal(err)
 	}
+	var fields []map[string]any
+	for _, m := range status["mirrors"].([]any) {
+		fields = append(fields, m.(map[string]any))
+	}
+	group := status["groups"].([]any)[0].(map[string]any)
+	rsync := fields[0]["endpoints"].([]any)[2].(map[string]any)
 	// The keys and forms that the contract names.
 	first := fields[0]
 	endpoint := first["endpoints"].([]any)[0].(map[string]any)
@@ -48,6 +56,11 @@ func TestMirrorsOf(t *testing.T) {
 		what      string
 		got, want any
 	}{
+		{"suspect", status["suspect"], "local network"},
+		{"reference", status["reference"].(map[string]any)["trace"], "2026-11-22T10:00:00Z"},
+		{"group", group["role"].(string) + " " + group["family"].(string), "dns ipv4"},
+		{"group's panic", group["panic"], true},
+		{"rsync", rsync["role"].(string) + " " + rsync["state"].(string), "rsync up"},
 		{"url_prefix", first["url_prefix"], "http://m1.example.org/"},
 		{"name", first["name"], "m1"},
 		{"weight", first["weight"], 10.0},
