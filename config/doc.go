@@ -9,6 +9,11 @@
 //	explain.go    the schema's complaints, in words for the person who must act
 //	pool_parse.go, server_parse.go   rules that a schema cannot say; the typed value
 //
+// What is allowed, but seldom meant, is a warning (doubt.go). For what becomes of a file that changes there
+// are pure functions: [Compare] tells two pools apart, [Guard] says whether one may replace the other
+// unasked, and [Update] what of a new server configuration can come into force without a restart.
+// Package source, below this one, fetches pools and watches them.
+//
 // config imports none of ours. It must not know whether a mirror is healthy, where it stands, who
 // asks for it, or what is served: it opens the file that it is told to, and no socket. It keeps no
 // state, starts no goroutine, and reads no clock.

@@ -40,7 +40,7 @@ func (d *document) kind() Kind {
 
 // LoadPool reads and checks the pool file at path. See [ParsePool].
 func LoadPool(path string) (*Pool, []*Error, error) {
-	data, err := readFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,7 +49,7 @@ func LoadPool(path string) (*Pool, []*Error, error) {
 
 // LoadServer reads and checks the server's configuration at path. See [ParseServer].
 func LoadServer(path string) (*Server, []*Error, error) {
-	data, err := readFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +58,7 @@ func LoadServer(path string) (*Server, []*Error, error) {
 
 // CheckFile reads and checks a file of either kind.
 func CheckFile(path string) (Kind, []*Error, error) {
-	data, err := readFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return "", nil, err
 	}
@@ -75,8 +75,9 @@ func CheckFile(path string) (Kind, []*Error, error) {
 	return kind, warnings, err
 }
 
-// readFile reads a regular file of at most MaxFileSize bytes.
-func readFile(path string) ([]byte, error) {
+// ReadFile reads a regular file of at most MaxFileSize bytes. The error is an [*Error]; it is fs.ErrNotExist
+// where there is none.
+func ReadFile(path string) ([]byte, error) {
 	// Opening a pipe or a device can block or have effects, so the look comes before the open.
 	info, err := os.Stat(path)
 	if err != nil {

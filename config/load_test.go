@@ -62,8 +62,8 @@ func TestKindOf(t *testing.T) {
 
 func TestCheckFile(t *testing.T) {
 	for path, want := range map[string]string{
-		"testdata/mirrors.json":                   "mirrors.json 0 0",
-		"testdata/tails.json":                     "mirrors.json 0 0",
+		"testdata/mirrors.json":                   "mirrors.json 3 0",
+		"testdata/tails.json":                     "mirrors.json 3 0",
 		"testdata/mirrorpool.json":                "mirrorpool.json 0 0",
 		"testdata/broken/pool-warnings.json":      "mirrors.json 10 0",
 		"testdata/broken/server-unknown-key.json": "mirrorpool.json 0 7",

@@ -77,3 +77,23 @@ func (p Places) Empty() bool {
 
 // Enabled reports whether the mirror may be served at all.
 func (m *Mirror) Enabled() bool { return m.Weight > 0 }
+
+// EnabledWeight is the weight of all mirrors together.
+func (p *Pool) EnabledWeight() uint64 {
+	var sum uint64
+	for i := range p.Mirrors {
+		sum += uint64(p.Mirrors[i].Weight)
+	}
+	return sum
+}
+
+// EnabledMirrors is the number of mirrors with a weight above 0.
+func (p *Pool) EnabledMirrors() int {
+	n := 0
+	for i := range p.Mirrors {
+		if p.Mirrors[i].Enabled() {
+			n++
+		}
+	}
+	return n
+}

@@ -17,6 +17,12 @@ const MaxMirrors = 100_000
 // error joins one [*Error] per fault ([Errors] takes it apart). Warnings come in both cases. A pool
 // without an enabled mirror is a warning here: the caller knows whether there was a better one before.
 func ParsePool(file string, data []byte) (*Pool, []*Error, error) {
+	return ParsePoolIn(file, data, DNS{})
+}
+
+// ParsePoolIn is ParsePool for a pool that is served as dns has it: the names of its mirrors must not
+// collide with what else the zone holds. See [Pool.Collisions].
+func ParsePoolIn(file string, data []byte, dns DNS) (*Pool, []*Error, error) {
 	d, faults := readDocument(file, data)
 	if d.root == nil {
 		return nil, nil, join(d.errorsOf(faults))
@@ -29,7 +35,7 @@ func ParsePool(file string, data []byte) (*Pool, []*Error, error) {
 	} else {
 		c.unknownKeys(d.root, c.rules.text)
 		if c.checkMirrors() {
-			pool = c.pool(object{c, d.root})
+			pool = c.pool(object{c, d.root}, dns)
 		}
 	}
 	warnings := d.errorsOf(c.warnings)
@@ -41,8 +47,9 @@ func ParsePool(file string, data []byte) (*Pool, []*Error, error) {
 
 // checkMirrors files what the schema says against the document, and reports whether it saw all of it.
 //
-// A long list goes in batches, and no further than there are faults to report: the validator takes
-// close to a kilobyte for each fault, and a hostile list can have 500,000.
+// Of a long list it sees only what is not plain, and the first one, in batches, and no further than there
+// are faults to report: the validator takes close to a kilobyte for each fault, and a hostile list can have
+// 500,000.
 func (c *checker) checkMirrors() (all bool) {
 	const batch = 1000
 	list := c.root.member("mirrors")
@@ -50,12 +57,19 @@ func (c *checker) checkMirrors() (all bool) {
 		c.checkSchema(c.root)
 		return true
 	}
-	for from := 0; from < len(list.order); from += batch {
+	var suspects []*node
+	var values []any
+	for i, n := range list.order {
+		if i == 0 || !plainMirror(n) {
+			suspects, values = append(suspects, n), append(values, n.value)
+		}
+	}
+	for from := 0; from < len(suspects); from += batch {
 		if len(c.faults) > maxReported {
 			return false
 		}
-		to := min(from+batch, len(list.order))
-		some := &node{name: list.name, off: list.off, order: list.order[from:to], value: list.value.([]any)[from:to]}
+		to := min(from+batch, len(suspects))
+		some := &node{name: list.name, off: list.off, order: suspects[from:to], value: values[from:to]}
 		root := &node{value: map[string]any{list.name: some.value}, order: []*node{some}}
 		if from == 0 { // once is enough for the rest of the document
 			for _, m := range c.root.order {
@@ -71,19 +85,18 @@ func (c *checker) checkMirrors() (all bool) {
 }
 
 // pool applies the rules of the whole list.
-func (c *checker) pool(root object) *Pool {
+func (c *checker) pool(root object, dns DNS) *Pool {
 	if root.node.isObject() && root.node.member("version") == nil {
 		c.warn(root.node, `the key "version" is missing; taken as 1`)
 	}
 	pool := &Pool{}
 	prefixes := make(map[string]*node)
 	names := make(map[string]*node)
-	enabled := false
-	for _, n := range root.items("mirrors") {
+	items := root.items("mirrors")
+	for _, n := range items {
 		o := object{c, n}
 		m := c.mirror(o)
 		pool.Mirrors = append(pool.Mirrors, m)
-		enabled = enabled || m.Enabled()
 		if m.URL != nil {
 			c.unique(prefixes, m.URLPrefix, o.get("url_prefix"))
 		}
@@ -91,8 +104,11 @@ func (c *checker) pool(root object) *Pool {
 			c.unique(names, m.Name, o.get("name"))
 		}
 	}
-	if len(c.faults) == 0 && !enabled {
-		c.warn(root.get("mirrors"), "no mirror has a weight above 0, so that nobody would be served")
+	for _, collision := range pool.Collisions(dns) {
+		c.fail(items[collision.Mirror].member("name"), "%v", collision)
+	}
+	if len(c.faults) == 0 {
+		c.doubt(root, pool)
 	}
 	return pool
 }

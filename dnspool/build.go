@@ -18,6 +18,9 @@ type Input struct {
 	Previous *Snapshot // which this one replaces; nil for the first
 	Now      time.Time
 	Rand     *rand.Rand // shuffles the decks
+
+	// ZoneChanged says that DNS tells something new that is not in the snapshot, such as another TTL.
+	ZoneChanged bool
 }
 
 // A Policy is what the operator says of selection.
@@ -38,7 +41,7 @@ func Build(in Input) *Snapshot {
 			s.http[family][only] = buildWeb(s.Mirrors, family, only == 1, in)
 		}
 	}
-	s.Serial = nextSerial(in.Previous, s)
+	s.Serial = nextSerial(in.Previous, s, in.ZoneChanged)
 	return s
 }
 
@@ -208,12 +211,12 @@ func choose(all []candidate, panicThreshold float64, panicked bool) ([]candidate
 
 // nextSerial is the serial of next, which replaces previous. It begins with the time, so that it grows
 // across restarts too, and then counts changes of what DNS tells.
-func nextSerial(previous, next *Snapshot) uint32 {
+func nextSerial(previous, next *Snapshot, changed bool) uint32 {
 	now := uint32(next.Built.Unix()) // as RFC 1982 has it: 2106 is not an end
 	switch {
 	case previous == nil:
 		return max(now, 1)
-	case sameRecords(previous, next):
+	case !changed && sameRecords(previous, next):
 		return previous.Serial
 	case int32(now-previous.Serial) > 0:
 		return now

@@ -346,6 +346,7 @@ func TestSerial(t *testing.T) {
 		at   int64
 		want uint32
 	}{
+		"the zone changed":         {base, 1_800_000_100, 1_800_000_100},
 		"nothing changed":          {base, 1_800_000_100, 1_800_000_000},
 		"only HTTP changed":        {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/down\n", 1_800_000_100, 1_800_000_000},
 		"a verdict changed":        {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/up\n", 1_800_000_100, 1_800_000_100},
@@ -359,6 +360,7 @@ func TestSerial(t *testing.T) {
 			t.Parallel()
 			in := test.input(t)
 			in.Previous, in.Now = first, time.Unix(test.at, 0)
+			in.ZoneChanged = name == "the zone changed"
 			if got := Build(in).Serial; got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}

@@ -64,15 +64,24 @@ func demo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c, pool, err := configureDemo(o, mirrors)
+	c, text, err := configureDemo(o, mirrors)
 	if err != nil {
 		return err
 	}
-	log, err := newLogger(c.Log, stderr)
+	log, level, err := newLogger(c.Log, stderr)
 	if err != nil {
 		return err
 	}
-	s, err := newServer(c, pool, log)
+	var inForce atomic.Pointer[config.Server]
+	inForce.Store(c)
+	list, err := newList(&inForce, text, log)
+	if err != nil {
+		return err
+	}
+	if err := list.Start(ctx); err != nil {
+		return err
+	}
+	s, err := newServer(&inForce, "", list, log, level)
 	if err != nil {
 		return err
 	}
@@ -90,8 +99,8 @@ func demo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) error {
 	return g.Wait()
 }
 
-// configureDemo returns the configuration, and a pool of the mirrors.
-func configureDemo(o demoOptions, mirrors []*demoMirror) (*config.Server, *config.Pool, error) {
+// configureDemo returns the configuration, and the list of the mirrors.
+func configureDemo(o demoOptions, mirrors []*demoMirror) (*config.Server, []byte, error) {
 	text := string(demoConfig)
 	for from, to := range map[string]string{
 		"127.0.0.1:5300": o.dns, "127.0.0.1:8080": o.http, "127.0.0.1:8053": o.admin,
@@ -103,6 +112,7 @@ func configureDemo(o demoOptions, mirrors []*demoMirror) (*config.Server, *confi
 	if err != nil {
 		return nil, nil, err
 	}
+	c.Mirrors = "the demo's own list"
 	type entry struct {
 		URLPrefix string `json:"url_prefix"`
 		Weight    int    `json:"weight"`
@@ -116,17 +126,13 @@ func configureDemo(o demoOptions, mirrors []*demoMirror) (*config.Server, *confi
 		list.Mirrors = append(list.Mirrors, entry{fmt.Sprintf("http://%s/tails/", m.addr()), demoWeights[i], fmt.Sprintf("m%d", i+1)})
 	}
 	data, err := json.Marshal(list)
-	if err != nil {
-		return nil, nil, err
-	}
-	pool, _, err := config.ParsePool("demo mirrors", data)
-	return c, pool, err
+	return c, data, err
 }
 
 // printHints says what to try.
 func printHints(w io.Writer, s *server, mirrors int) {
 	dns, web := s.dns.Addrs()[0].(*net.UDPAddr), s.web.Addrs()[0]
-	zone := strings.TrimSuffix(s.config.DNS.Zone, ".")
+	zone := strings.TrimSuffix(s.config.Load().DNS.Zone, ".")
 	fmt.Fprintf(w, `mirrorpool answers for %d mirrors; the last one works for %v and then fails for %v. Try:
 
   dig @%s -p %d %s A +noall +answer

@@ -336,6 +336,7 @@ func TestStartupTimeout(t *testing.T) {
 	c, where := newServerConfig(t)
 	c.set("health", "timeout", "30s")
 	c.set("health", "startup_timeout", "300ms")
+	c.set("health", "dns_url", "http://"+l.Addr().String()+"/") // the same for role dns
 	p := c.serve(t, where, fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://%s/", "weight": 1}]}`, l.Addr()))
 	if got := p.inDNS(t); !got["127.0.1.9"] {
 		t.Errorf("answers %v, want the mirror that was not checked yet: rule 2", got)
@@ -344,4 +345,48 @@ func TestStartupTimeout(t *testing.T) {
 		t.Errorf("status %+v, want panic and an unknown mirror", status)
 	}
 	p.stop(t)
+}
+
+// TestRestart starts the server again, with mirrors that have gone silent meanwhile: it answers at once from the
+// verdicts that it remembers.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+
+	m := &testMirror{root: newTree(t, time.Now().Add(-time.Hour))}
+	c, where := newServerConfig(t)
+	state := t.TempDir()
+	c.json["state_dir"] = state
+	c.set("health", "interval", "1s")
+	m.address = "127.0.1.21"
+	port := freePort(t, m.address, "127.0.1.22")
+	m.start(t, port)
+	c.set("health", "dns_url", "http://{zone}:"+port+"/tails/project/trace")
+	c.set("health", "startup_timeout", "60s")
+	pool := fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.21:%[1]s/tails/", "weight": 1}, {"url_prefix": "http://127.0.1.22:%[1]s/tails/", "weight": 1}]}`, port)
+	p := c.serve(t, where, pool)
+	since := p.status(t).Mirrors[0].Since
+	if got, want := p.inDNS(t), map[string]bool{"127.0.1.21": true}; !maps.Equal(got, want) {
+		t.Fatalf("answers %v, want %v", got, want)
+	}
+	p.stop(t)
+
+	m.stop()
+	silent, err := net.Listen("tcp", net.JoinHostPort(m.address, port)) // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	c.set("health", "timeout", "30s")
+	p = c.serve(t, where, pool)
+	if got, want := p.inDNS(t), map[string]bool{"127.0.1.21": true}; !maps.Equal(got, want) {
+		t.Errorf("answers %v after the restart, want %v", got, want)
+	}
+	if got := p.status(t).Mirrors[0].Since; got == nil || !got.Equal(*since) {
+		t.Errorf("up since %v, want %v, from before the restart", got, since)
+	}
+	p.stop(t)
+	files, err := os.ReadDir(state)
+	if err != nil || len(files) != 2 {
+		t.Errorf("%v, %v in the state folder; want the verdicts and the kept list", files, err)
+	}
 }

@@ -10,11 +10,11 @@ import (
 	"mirrorpool/config"
 )
 
-// newLogger returns a logger that writes to w what c asks for.
-func newLogger(c config.Log, w io.Writer) (*zap.Logger, error) {
-	level, err := zapcore.ParseLevel(c.Level)
+// newLogger returns a logger that writes to w what c asks for, and its level, which can be changed.
+func newLogger(c config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel, error) {
+	level, err := zap.ParseAtomicLevel(c.Level)
 	if err != nil {
-		return nil, fmt.Errorf("log level %q: %w", c.Level, err)
+		return nil, level, fmt.Errorf("log level %q: %w", c.Level, err)
 	}
 	var encoder zapcore.Encoder
 	if c.Format == "console" {
@@ -26,5 +26,5 @@ func newLogger(c config.Log, w io.Writer) (*zap.Logger, error) {
 		settings.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 		encoder = zapcore.NewJSONEncoder(settings)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), nil
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), level, nil
 }

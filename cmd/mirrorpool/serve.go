@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -11,13 +14,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/source"
 )
 
 func newServeCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
-		Short: "Run the server until SIGINT or SIGTERM; SIGHUP reloads the list of mirrors",
+		Short: "Run the server until SIGINT or SIGTERM; SIGHUP reloads",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return serve(cmd.Context(), cmd, file)
@@ -29,41 +33,65 @@ func newServeCommand() *cobra.Command {
 }
 
 func serve(ctx context.Context, cmd *cobra.Command, file string) error {
+	tuneRuntime()
+	hangup := make(chan os.Signal, 1) // from now on: a SIGHUP while the list is fetched must not end the program
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	c, warnings, err := config.LoadServer(file)
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	log, err := newLogger(c.Log, cmd.ErrOrStderr())
+	if err := checkSupport(c); err != nil {
+		return &failure{exitUsage, fmt.Errorf("%s: %w", file, err)}
+	}
+	log, level, err := newLogger(c.Log, cmd.ErrOrStderr())
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
 	defer log.Sync()
+	// net/http has a few things to say that a hostile mirror can make it say.
+	defer zap.RedirectStdLog(log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)))()
 	logWarnings(log, warnings)
-	pool, err := loadPool(c.Mirrors, log)
+	var inForce atomic.Pointer[config.Server]
+	inForce.Store(c)
+	list, err := newList(&inForce, nil, log)
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	s, err := newServer(c, pool, log)
+	switch err := list.Start(ctx); {
+	case ctx.Err() != nil:
+		return nil // somebody has stopped us
+	case err != nil:
+		return &failure{startCode(err), err}
+	}
+	s, err := newServer(&inForce, file, list, log, level)
 	if err != nil {
 		return failed(err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.run(ctx) })
-	g.Go(func() error { return reloadOnHangup(ctx, s) })
+	g.Go(func() error { return reloadOnHangup(ctx, hangup, s) })
 	return failed(g.Wait())
 }
 
+// startCode is the exit code where no list of mirrors can be had. To start again may help where its source
+// does not answer, but not where the list is bad.
+func startCode(err error) int {
+	var refused *source.RefusedError
+	if errors.As(err, &refused) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
 // reloadOnHangup reloads on each SIGHUP until ctx ends.
-func reloadOnHangup(ctx context.Context, s *server) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func reloadOnHangup(ctx context.Context, hangup <-chan os.Signal, s *server) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
-			s.reload()
+			s.reload(ctx, false)
 		}
 	}
 }

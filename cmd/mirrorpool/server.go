@@ -3,17 +3,19 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"reflect"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
@@ -24,31 +26,38 @@ import (
 // gatherTime is how long changes are gathered before they make a new snapshot.
 const gatherTime = 20 * time.Millisecond
 
+// saveInterval is how often the verdicts are saved.
+const saveInterval = time.Minute
+
 // errNotReady is why the faces do not answer yet.
 var errNotReady = errors.New("starting: the mirrors are being checked for the first time")
 
 // A server is the whole program: the checks, the faces and what joins them.
 type server struct {
-	config  *config.Server
-	log     *zap.Logger
-	checker *health.Checker
-	admin   *admin.Server // nil if off
-	current dnspool.Current
-	opened  chan struct{} // closed when the faces answer
+	file     string                         // the configuration's, to read it again; empty: none
+	config   *atomic.Pointer[config.Server] // in force; shared with list
+	log      *zap.Logger
+	logLevel zap.AtomicLevel
+	list     *source.List
+	checker  *health.Checker
+	admin    *admin.Server // nil if off
+	current  dnspool.Current
+	opened   chan struct{} // closed when the faces answer
 
-	mu     sync.Mutex // guards all below
-	pool   *config.Pool
-	status admin.PoolStatus
-	dns    *authority.Server // nil if off, or before the faces are open
-	web    *redirector.Server
+	reloading sync.Mutex // held during a reload: one at a time
+
+	mu          sync.Mutex // guards all below
+	pool        *config.Pool
+	zoneChanged bool              // by other than the pool, since the latest snapshot
+	dns         *authority.Server // nil if off, or before the faces are open
+	web         *redirector.Server
 }
 
-// newServer prepares a server for pool. The administrator's listener is open once it returns.
-func newServer(c *config.Server, pool *config.Pool, log *zap.Logger) (*server, error) {
-	s := &server{
-		config: c, log: log, opened: make(chan struct{}), pool: pool,
-		status: admin.PoolStatus{Source: c.Mirrors, Loaded: time.Now()},
-	}
+// newServer prepares a server for the pool that list has in force. The administrator's listener is open once
+// it returns. file is where the configuration was read from, empty if from nowhere.
+func newServer(inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
+	c := inForce.Load()
+	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool()}
 	var err error
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
@@ -59,8 +68,8 @@ func newServer(c *config.Server, pool *config.Pool, log *zap.Logger) (*server, e
 		return nil, err
 	}
 	if c.Admin.Listen != "" {
-		s.admin, err = admin.Listen(context.Background(), c.Admin, admin.Backend{Status: s.describe, Ready: s.ready})
-		if err != nil {
+		backend := admin.Backend{Status: s.describe, Ready: s.ready, Reload: s.reload, Collect: s.collect}
+		if s.admin, err = admin.Listen(context.Background(), c.Admin, backend); err != nil {
 			return nil, err
 		}
 	}
@@ -72,6 +81,9 @@ func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint
 
 // run runs the server until ctx ends.
 func (s *server) run(ctx context.Context) error {
+	if file := s.stateFile(); file != "" {
+		s.checker.LoadState(file) // it has logged what is wrong; without it all starts from nothing
+	}
 	s.checker.SetPool(s.pool)
 	g, ctx := errgroup.WithContext(ctx)
 	if s.admin != nil {
@@ -79,7 +91,8 @@ func (s *server) run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.checker.Run(ctx) })
 	g.Go(func() error { return s.follow(ctx) })
-	g.Go(func() error { return s.poll(ctx) })
+	g.Go(func() error { return s.remember(ctx) })
+	g.Go(func() error { return s.list.Run(ctx, s.look) })
 	g.Go(func() error { return s.face(ctx) })
 	err := g.Wait()
 	s.log.Info("stopped", zap.Error(err))
@@ -88,12 +101,14 @@ func (s *server) run(ctx context.Context) error {
 
 // face opens the faces as soon as there is something to say, and runs them until ctx ends.
 func (s *server) face(ctx context.Context) error {
-	timeout := time.NewTimer(s.config.Health.StartupTimeout)
+	c := s.config.Load()
+	timeout := time.NewTimer(c.Health.StartupTimeout)
 	defer timeout.Stop()
 	select {
+	case <-s.warm():
 	case <-s.checker.Swept():
 	case <-timeout.C:
-		s.log.Warn("answering before all mirrors were checked", zap.Duration("startup_timeout", s.config.Health.StartupTimeout))
+		s.log.Warn("answering before all mirrors were checked", zap.Duration("startup_timeout", c.Health.StartupTimeout))
 	case <-ctx.Done():
 		return nil
 	}
@@ -103,21 +118,59 @@ func (s *server) face(ctx context.Context) error {
 	}
 	close(s.opened)
 	s.log.Info("answering", zap.Stringers("dns", s.dns.Addrs()), zap.Stringers("http", s.web.Addrs()),
-		zap.String("zone", s.config.DNS.Zone), zap.Uint32("serial", s.current.Load().Serial))
+		zap.String("zone", c.DNS.Zone), zap.Uint32("serial", s.current.Load().Serial))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.dns.Run(ctx) })
 	g.Go(func() error { return s.web.Run(ctx) })
 	return g.Wait()
 }
 
+// warm returns a channel that is closed if the verdicts from before the start are good enough to begin with, and
+// one that nothing comes from if they are not.
+func (s *server) warm() <-chan struct{} {
+	ch := make(chan struct{})
+	if s.checker.Warm() {
+		close(ch)
+	}
+	return ch
+}
+
+// stateFile is where the verdicts are kept, or "".
+func (s *server) stateFile() string {
+	if dir := s.config.Load().StateDir; dir != "" {
+		return filepath.Join(dir, "verdicts")
+	}
+	return ""
+}
+
+// remember saves the verdicts from time to time until ctx ends, and then once more.
+func (s *server) remember(ctx context.Context) error {
+	file := s.stateFile()
+	if file == "" {
+		return nil
+	}
+	ticker := time.NewTicker(saveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.checker.SaveState(file) // it logs what goes wrong
+		case <-ctx.Done():
+			s.checker.SaveState(file)
+			return nil
+		}
+	}
+}
+
 // open opens the faces' sockets. A face that is off has none.
 func (s *server) open(ctx context.Context) error {
-	dns, err := authority.Listen(ctx, s.config.DNS, s.log)
+	c := s.config.Load()
+	dns, err := authority.Listen(ctx, c.DNS, s.log)
 	if err != nil {
 		return err
 	}
-	handler := redirector.NewHandler(s.config.HTTP, &s.current, globalSource{})
-	web, err := redirector.Listen(ctx, s.config.HTTP, handler)
+	handler := redirector.NewHandler(c.HTTP, &s.current, globalSource{})
+	web, err := redirector.Listen(ctx, c.HTTP, handler)
 	if err != nil {
 		dns.Close()
 		return err
@@ -125,6 +178,7 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dns, s.web = dns, web
+	s.dns.SetConfig(s.config.Load().DNS) // it may have been reloaded just now
 	s.dns.Publish(s.current.Load())
 	return nil
 }
@@ -158,11 +212,14 @@ func (s *server) follow(ctx context.Context) error {
 func (s *server) rebuild() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c := s.config.Load()
 	previous := s.current.Load()
 	next := dnspool.Build(dnspool.Input{
 		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: time.Now(), Rand: newRand(),
-		Policy: dnspool.Policy{PanicThreshold: s.config.Health.PanicThreshold, MaxAnswers: s.config.DNS.MaxAnswers},
+		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers},
+		ZoneChanged: s.zoneChanged,
 	})
+	s.zoneChanged = false
 	s.current.Publish(next)
 	if s.dns == nil {
 		return // the faces are not open yet
@@ -171,55 +228,6 @@ func (s *server) rebuild() {
 	if previous.Panic() != next.Panic() {
 		s.log.Warn("panic mode changed", zap.Bool("panic", next.Panic()))
 	}
-}
-
-// poll looks at the list of mirrors again at each refresh interval, until ctx ends.
-func (s *server) poll(ctx context.Context) error {
-	ticker := time.NewTicker(s.config.MirrorsRefresh)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			s.reload()
-		}
-	}
-}
-
-// reload reads the list of mirrors again. If that fails, the old one stays in force.
-func (s *server) reload() {
-	pool, err := loadPool(s.config.Mirrors, s.log)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		s.status.Error = err.Error()
-		s.log.Error("cannot reload the list of mirrors; the old one stays in force", zap.Error(err))
-		return
-	}
-	s.status.Error, s.status.Loaded = "", time.Now()
-	if reflect.DeepEqual(pool, s.pool) {
-		s.log.Debug("list of mirrors is unchanged", zap.String("source", s.config.Mirrors))
-		return
-	}
-	s.pool = pool
-	s.checker.SetPool(pool) // which reports a change, and so leads to a new snapshot
-	s.log.Info("list of mirrors has changed", zap.String("source", s.config.Mirrors), zap.Int("mirrors", len(pool.Mirrors)))
-}
-
-// loadPool reads the list of mirrors from source. A list that would serve nobody is refused.
-func loadPool(source string, log *zap.Logger) (*config.Pool, error) {
-	pool, warnings, err := config.LoadPool(source)
-	if err != nil {
-		return nil, err
-	}
-	logWarnings(log, warnings)
-	for i := range pool.Mirrors {
-		if pool.Mirrors[i].Enabled() {
-			return pool, nil
-		}
-	}
-	return nil, fmt.Errorf("%s: no mirror is enabled: give at least one a weight above 0", source)
 }
 
 // ready returns nil if the faces answer and the checks go on.
@@ -237,14 +245,22 @@ func (s *server) ready() error {
 
 // describe is what /api/v1/status tells.
 func (s *server) describe() admin.Status {
-	report := s.checker.Report()
-	status := admin.Status{Zone: strings.TrimSuffix(s.config.DNS.Zone, "."), Ready: s.ready() == nil, Mirrors: []admin.MirrorStatus{}}
-	s.mu.Lock()
-	status.Pool = s.status
-	s.mu.Unlock()
+	status := admin.Status{Groups: []admin.GroupStatus{}, Mirrors: []admin.MirrorStatus{}}
 	if snapshot := s.current.Load(); snapshot != nil {
-		status.Serial, status.Panic = snapshot.Serial, snapshot.Panic()
-		status.Mirrors = admin.MirrorsOf(snapshot, report)
+		status = admin.Describe(snapshot, s.checker.Report())
 	}
+	status.Zone = strings.TrimSuffix(s.config.Load().DNS.Zone, ".")
+	status.Ready = s.ready() == nil
+	status.Pool = poolStatus(s.list.Status(), time.Now())
 	return status
+}
+
+// collect sends what the faces have counted.
+func (s *server) collect(ch chan<- prometheus.Metric) {
+	s.mu.Lock()
+	dns := s.dns
+	s.mu.Unlock()
+	if dns != nil {
+		dns.Collect(ch)
+	}
 }

@@ -58,7 +58,7 @@ func Listen(ctx context.Context, c config.DNS, log *zap.Logger) (*Server, error)
 
 func (s *Server) listen(ctx context.Context, addr string) error {
 	lc := net.ListenConfig{Control: reusePort}
-	for i := range max(1, runtime.GOMAXPROCS(0)) {
+	for i := range runtime.NumCPU() {
 		if i > 0 && !canReusePort {
 			break
 		}

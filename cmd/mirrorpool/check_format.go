@@ -1,0 +1,143 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// A checkFormat is how check says what it has found.
+type checkFormat string
+
+const (
+	formatText   checkFormat = "text"
+	formatJSON   checkFormat = "json"
+	formatGitHub checkFormat = "github"
+	formatGitLab checkFormat = "gitlab"
+)
+
+// String, Set and Type make it a flag.
+func (f *checkFormat) String() string { return string(*f) }
+
+// Set takes one of the formats.
+func (f *checkFormat) Set(s string) error {
+	if known := []checkFormat{formatText, formatJSON, formatGitHub, formatGitLab}; !slices.Contains(known, checkFormat(s)) {
+		return fmt.Errorf("want one of %v", known)
+	}
+	*f = checkFormat(s)
+	return nil
+}
+
+// Type says what to write after the flag.
+func (f *checkFormat) Type() string { return "FORMAT" }
+
+// write writes the report. What programs read goes to stdout.
+func (r *checkReport) write(format checkFormat, stdout, stderr io.Writer) error {
+	switch format {
+	case formatJSON:
+		return r.writeJSON(stdout)
+	case formatGitHub:
+		return r.writeGitHub(stdout)
+	case formatGitLab:
+		return r.writeGitLab(stdout)
+	default:
+		return r.writeText(stdout, stderr)
+	}
+}
+
+func (r *checkReport) writeText(stdout, stderr io.Writer) error {
+	red, yellow, plain := "", "", ""
+	if colours(stderr) {
+		red, yellow, plain = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+	}
+	for _, f := range r.findings {
+		var err error
+		if f.isError {
+			_, err = fmt.Fprintf(stderr, "%s%v%s\n", red, f.Error, plain)
+		} else {
+			_, err = fmt.Fprintf(stderr, "%swarning:%s %v\n", yellow, plain, f.Error)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, f := range r.files {
+		if f.valid {
+			if _, err := fmt.Fprintf(stdout, "%s: valid %s\n", f.name, f.kind); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *checkReport) writeJSON(w io.Writer) error {
+	type entry struct {
+		File     string `json:"file"`
+		Line     int    `json:"line"` // 0: the file could not be read
+		Column   int    `json:"column"`
+		Pointer  string `json:"pointer"` // RFC 6901
+		Severity string `json:"severity"`
+		Message  string `json:"message"`
+	}
+	list := []entry{}
+	for _, f := range r.findings {
+		list = append(list, entry{f.File, f.Line, f.Column, f.Pointer, f.severity(), f.Err.Error()})
+	}
+	return writeIndented(w, list)
+}
+
+// writeGitHub writes annotations, which GitHub shows in the lines that a change is about:
+// https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
+func (r *checkReport) writeGitHub(w io.Writer) error {
+	text := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	for _, f := range r.findings {
+		_, err := fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d::%s\n",
+			f.severity(), property.Replace(f.File), max(1, f.Line), max(1, f.Column), text.Replace(f.message()))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeGitLab writes a code quality report: https://docs.gitlab.com/ci/testing/code_quality/
+func (r *checkReport) writeGitLab(w io.Writer) error {
+	type lines struct {
+		Begin int `json:"begin"`
+	}
+	type location struct {
+		Path  string `json:"path"`
+		Lines lines  `json:"lines"`
+	}
+	type entry struct {
+		Description string   `json:"description"`
+		CheckName   string   `json:"check_name"`
+		Fingerprint string   `json:"fingerprint"`
+		Severity    string   `json:"severity"`
+		Location    location `json:"location"`
+	}
+	list := []entry{}
+	for _, f := range r.findings {
+		severity := "minor"
+		if f.isError {
+			severity = "major"
+		}
+		// GitLab compares fingerprints to tell new problems from old ones, so no line number is in it.
+		sum := sha256.Sum256([]byte(f.File + "\x00" + f.message()))
+		list = append(list, entry{f.message(), "mirrorpool", hex.EncodeToString(sum[:]), severity, location{f.File, lines{max(1, f.Line)}}})
+	}
+	return writeIndented(w, list)
+}
+
+func writeIndented(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mirrorpool/config"
+	"mirrorpool/health"
+)
+
+const (
+	// onceOnly is an interval in which no sweep can last so long that a check becomes due again.
+	onceOnly     = 24 * time.Hour
+	progressTime = 100 * time.Millisecond // between two lines that tell how far the sweep has come
+)
+
+func newProbeCommand() *cobra.Command {
+	var flags probeFlags
+	cmd := &cobra.Command{
+		Use:   "probe {--config FILE [MIRROR...] | --url-prefix URL}",
+		Short: "Probe mirrors once, now, and print what came of it",
+		Long: `Probe mirrors once, now, as the server does, and print each endpoint with its state, timings and, where
+it is not up, the reason.
+
+  mirrorpool probe --config FILE             all mirrors of the pool
+  mirrorpool probe --config FILE MIRROR...   some, each given by its url_prefix, name or host
+  mirrorpool probe --url-prefix URL          one that is in no pool yet
+
+It reads no verdicts and keeps none, and a running server does not notice. Without health.reference_url the
+reference is what at least two mirrors share, so that those which were not asked for are looked at too.
+
+A mirror is up in a role if it is up at one address at least, and stale or down at none: where this host
+cannot tell, because it has no route to an address, nobody is to blame. Disabled mirrors are shown and do not
+count. In a pool of one mirror no reference is known, so --url-prefix cannot tell whether its content is
+fresh; it shows how old that is.
+
+The exit code is 0 if all enabled mirrors are up in all their roles, 1 if not or if it is interrupted, and 2 if
+the usage, the configuration or the list of mirrors is bad.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.check(cmd, args); err != nil {
+				return err
+			}
+			return probe(cmd.Context(), &flags, args, cmd)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.config, "config", "", "the server's configuration, a `FILE` such as mirrorpool.json")
+	f.BoolVar(&flags.json, "json", false, "print one JSON document")
+	f.StringVar(&flags.one.URLPrefix, "url-prefix", "", "probe the mirror at this `URL`, without a configuration")
+	f.StringSliceVar(&flags.one.IPs, "ip", nil, "at this `ADDRESS`, whatever DNS says; may be repeated")
+	f.StringVar(&flags.one.DNSURL, "dns-url", "", "also judge role dns: the `URL` of the trace file at the pool's own name")
+	f.StringVar(&flags.one.RsyncURL, "rsync-url", "", "also ask the rsync daemon at this `URL`")
+	f.StringVar(&flags.one.Path, "path", "project/trace", "where the trace file is below --url-prefix and --rsync-url")
+	f.DurationVar(&flags.one.Timeout, "timeout", 10*time.Second, "of each probe")
+	f.BoolVar(&flags.one.AllowPrivate, "allow-private", false, "probe private addresses that DNS gives; those of --ip always are")
+	return cmd
+}
+
+// probeFlags are the flags of probe.
+type probeFlags struct {
+	config string
+	json   bool
+	one    oneMirror
+}
+
+// check says what is wrong with the flags and arguments taken together.
+func (f *probeFlags) check(cmd *cobra.Command, args []string) error {
+	one := cmd.Flags().Changed("url-prefix")
+	switch {
+	case one && f.config != "":
+		return errors.New("want either --config or --url-prefix, got both")
+	case !one && f.config == "":
+		return errors.New("want --config FILE, or --url-prefix URL to probe a mirror that is in no pool yet")
+	case one && len(args) > 0:
+		return fmt.Errorf("--url-prefix probes one mirror, and takes no further ones, got %q", args)
+	}
+	for _, name := range []string{"ip", "dns-url", "rsync-url", "path", "timeout", "allow-private"} {
+		if !one && cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s goes with --url-prefix; with --config, it is the files that say", name)
+		}
+	}
+	return nil
+}
+
+// probe looks at what the flags and arguments say, and prints what it has seen.
+func probe(ctx context.Context, flags *probeFlags, args []string, cmd *cobra.Command) error {
+	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	plan, err := newPlan(ctx, flags, args)
+	if ctx.Err() != nil {
+		return failed(errInterrupted)
+	}
+	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	for _, w := range plan.warnings {
+		fmt.Fprintf(stderr, "warning: %s\n", w)
+	}
+	progress := &progress{w: stderr, on: isTerminal(stderr)}
+	report, err := sweep(ctx, plan, progress.show)
+	progress.clear()
+	if err != nil {
+		return failed(err)
+	}
+	result := newProbeResult(plan, report)
+	if flags.json {
+		err = writeIndented(stdout, result)
+	} else {
+		err = result.writeText(stdout, colours(stdout))
+	}
+	if err != nil {
+		return failed(err)
+	}
+	if !result.OK {
+		return &failure{code: exitFailure}
+	}
+	return nil
+}
+
+// newPlan finds out what to probe.
+func newPlan(ctx context.Context, flags *probeFlags, args []string) (*probePlan, error) {
+	if flags.config == "" {
+		return flags.one.plan()
+	}
+	c, _, err := config.LoadServer(flags.config)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := readPool(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return planPool(c.Health, pool, args)
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// sweep checks each endpoint of the plan once. It calls show with what is known from time to time.
+func sweep(ctx context.Context, plan *probePlan, show func(*health.Report)) (*health.Report, error) {
+	settings := plan.settings
+	settings.Interval = onceOnly
+	settings.Enabled = true // somebody asks for it
+	checker, err := health.NewChecker(health.Options{
+		Settings: settings, CheckDNS: settings.DNSURL != "",
+		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
+		Log: zap.NewNop(), // all that it says is in the report
+		Now: time.Now, Rand: newRand(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	checker.SetPool(plan.probed)
+	ctx, cancel := context.WithCancel(ctx)
+	var running errgroup.Group
+	running.Go(func() error { return checker.Run(ctx) })
+	report, err := awaitSweep(ctx, checker, show)
+	cancel()
+	if runErr := running.Wait(); err == nil {
+		err = runErr
+	}
+	return report, err
+}
+
+func awaitSweep(ctx context.Context, checker *health.Checker, show func(*health.Report)) (*health.Report, error) {
+	tick := time.NewTicker(progressTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, errInterrupted
+		case <-checker.Swept():
+			return checker.Report(), nil
+		case <-tick.C:
+			show(checker.Report())
+		}
+	}
+}

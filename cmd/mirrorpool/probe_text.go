@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"mirrorpool/health"
+)
+
+// writeText writes the result for people: a table with the endpoints of each mirror below its url_prefix, and
+// what it comes to.
+func (r *probeResult) writeText(w io.Writer, colour bool) error {
+	var text bytes.Buffer
+	lines := alignRows(r.Mirrors)
+	fmt.Fprintln(&text, lines[0])
+	lines = lines[1:]
+	for i := range r.Mirrors {
+		m := &r.Mirrors[i]
+		fmt.Fprintln(&text, m.title())
+		for _, row := range m.rows() {
+			line := lines[0]
+			lines = lines[1:]
+			if row.note != "" {
+				line += "\n      " + printable(row.note)
+			}
+			fmt.Fprintln(&text, paint(line, row.State, colour))
+		}
+	}
+	fmt.Fprintln(&text)
+	for _, line := range r.summary() {
+		fmt.Fprintln(&text, line)
+	}
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+// A probeRow is a line of the table, with what is to be said below it.
+type probeRow struct {
+	probedEndpoint
+	role string
+	note string
+}
+
+// rows are the mirror's lines of the table. A mirror without addresses has one too, to tell why.
+func (m *probedMirror) rows() []probeRow {
+	var rows []probeRow
+	if !m.hasAddresses() {
+		rows = append(rows, probeRow{role: "-", note: cmp.Or(m.Problem, "no address is known")})
+	}
+	for _, e := range m.Endpoints {
+		note := e.Reason
+		if note == "" && e.Lag != nil && *e.Lag > 0 {
+			note = fmt.Sprintf("%s behind the reference, which is within max_lag", shortAge(*e.Lag))
+		}
+		rows = append(rows, probeRow{e, e.Role.String(), note})
+	}
+	return rows
+}
+
+// title is the line above a mirror's endpoints.
+func (m *probedMirror) title() string {
+	title := m.URLPrefix
+	if m.Name != "" {
+		title += "  " + m.Name
+	}
+	if m.Weight == 0 {
+		return title + "  disabled"
+	}
+	return fmt.Sprintf("%s  weight %d", title, m.Weight)
+}
+
+// alignRows returns the table's lines: the one with the titles of the columns, and one for each row.
+func alignRows(mirrors []probedMirror) []string {
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	const numbers = "%7s %7s %6s %6s %6s %5s %6s" // tabwriter aligns all columns to the same side
+	fmt.Fprintf(table, "  ADDRESS\tROLE\tSTATE\t"+numbers+"\n", "RESOLVE", "CONNECT", "TLS", "FIRST", "TOTAL", "CERT", "TRACE")
+	for i := range mirrors {
+		for _, row := range mirrors[i].rows() {
+			address := "-"
+			if row.Address != nil {
+				address = row.Address.String()
+			}
+			fmt.Fprintf(table, "  %s\t%s\t%s\t"+numbers+"\n", address, row.role, row.State,
+				shortMS(row.ResolveMS), shortMS(row.ConnectMS), shortMS(row.TLSMS), shortMS(row.FirstByteMS), shortMS(row.TotalMS),
+				shortDays(row.CertDays), shortTrace(row.TraceAge))
+		}
+	}
+	table.Flush()
+	return strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
+}
+
+// shortMS is a time for the table: "-" where there is none.
+func shortMS(ms float64) string {
+	switch {
+	case ms == 0:
+		return "-"
+	case ms < 99.95:
+		return strconv.FormatFloat(ms, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(math.Round(ms), 'f', 0, 64)
+	}
+}
+
+func shortDays(days *int) string {
+	if days == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%dd", *days)
+}
+
+func shortTrace(age *int64) string {
+	if age == nil {
+		return "-"
+	}
+	return shortAge(*age)
+}
+
+// shortAge writes seconds in the two largest units that matter.
+func shortAge(seconds int64) string {
+	if seconds < 0 {
+		return "-" + shortAge(-seconds)
+	}
+	d := time.Duration(seconds) * time.Second
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", seconds)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", seconds/60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", seconds/3600, seconds/60%60)
+	default:
+		return fmt.Sprintf("%dd", seconds/86400)
+	}
+}
+
+// paint colours a line by a state that is not up, if colours are wanted.
+func paint(line string, state health.State, colour bool) string {
+	switch {
+	case !colour || state == health.Up:
+		return line
+	case state == health.Down:
+		return "\x1b[31m" + line + "\x1b[0m"
+	default:
+		return "\x1b[33m" + line + "\x1b[0m"
+	}
+}
+
+// summary is what stands below the table.
+func (r *probeResult) summary() []string {
+	lines := []string{
+		"Times are in ms; FIRST: until the first byte; CERT: what the certificate has left; TRACE: how old it is.",
+		r.Reference.summary(r.At),
+	}
+	if r.Reference.Trace != nil {
+		lines = append(lines, r.Reference.carriers())
+	}
+	for _, w := range append([]string{r.Reference.Problem}, r.Warnings...) {
+		if w != "" {
+			lines = append(lines, "Warning: "+printable(w))
+		}
+	}
+	if r.Suspect != "" {
+		lines = append(lines, "Suspect: "+r.Suspect)
+	}
+	return append(lines, fmt.Sprintf("Up in all their roles: %d of %s.", r.Up, count(r.Enabled, "enabled mirror")))
+}
+
+// summary tells the reference, at a time.
+func (r *probedReference) summary(now time.Time) string {
+	switch {
+	case r.Trace == nil && r.Source == fromURL:
+		return "Reference: not known, so that nobody is judged by it."
+	case r.Trace == nil:
+		return "Reference: not known, so that nobody is judged by it: it takes two mirrors that share a trace."
+	}
+	origin := "shared by mirrors"
+	if r.Source == fromURL {
+		origin = "from " + fromURL
+	}
+	return fmt.Sprintf("Reference: %s, %s old, %s.", r.Trace.Format(time.RFC3339), shortAge(int64(now.Sub(*r.Trace)/time.Second)), origin)
+}
+
+// carriers tells who carries the reference.
+func (r *probedReference) carriers() string {
+	return fmt.Sprintf("Carried by %d of %s, %d of %d by weight (%.0f %%).",
+		r.Mirrors, count(r.Enabled, "enabled mirror"), r.Weight, r.EnabledWeight, 100*float64(r.Weight)/float64(max(1, r.EnabledWeight)))
+}
+
+// printable is text without what a terminal would obey: a mirror has a say in what is wrong with it.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
+// count is a number of things: "1 mirror", "2 mirrors".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// A progress tells somebody who waits how far a sweep has come, in a line that is written over again and again.
+type progress struct {
+	w     io.Writer
+	on    bool
+	shown bool
+}
+
+func (p *progress) show(r *health.Report) {
+	if !p.on {
+		return
+	}
+	done, total := sweepProgress(r)
+	fmt.Fprintf(p.w, "\r%d of %d checked\x1b[K", done, total)
+	p.shown = true
+}
+
+// clear removes the line.
+func (p *progress) clear() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// sweepProgress counts the endpoints that are known so far, and those of them that were checked. A mirror whose
+// addresses are not known yet has one for now.
+func sweepProgress(r *health.Report) (done, total int) {
+	add := func(e *health.Endpoint) {
+		total++
+		if !e.Checked.IsZero() {
+			done++
+		}
+	}
+	for _, m := range r.Mirrors {
+		for i := range m.Endpoints {
+			add(&m.Endpoints[i])
+		}
+		if m.Rsync != nil {
+			add(m.Rsync)
+		}
+		if len(m.Endpoints) == 0 {
+			total++
+			if m.Problem != "" { // which tells why there are none
+				done++
+			}
+		}
+	}
+	return done, total
+}
+
+// isTerminal reports whether somebody may be watching what is written to f.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

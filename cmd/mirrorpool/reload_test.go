@@ -1,0 +1,430 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool/admin"
+)
+
+// A webList is a list of mirrors on a web server of this machine, which nobody looks at but when told to.
+type webList struct {
+	*httptest.Server
+	text atomic.Pointer[string]
+}
+
+func newWebList(t testing.TB, c *serverConfig) *webList {
+	t.Helper()
+	l := &webList{}
+	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, *l.text.Load()) }))
+	t.Cleanup(l.Close)
+	c.json["mirrors"] = l.URL + "/mirrors.json"
+	c.json["mirrors_refresh"] = "1h"
+	return l
+}
+
+// set publishes a list of mirrors "number weight more", at addresses of their own.
+func (l *webList) set(t testing.TB, mirrors ...string) {
+	text := mirrorsText(t, mirrors...)
+	l.text.Store(&text)
+}
+
+func mirrorsText(t testing.TB, mirrors ...string) string {
+	t.Helper()
+	var list []string
+	for _, m := range mirrors {
+		var number, weight int
+		if _, err := fmt.Sscan(m, &number, &weight); err != nil {
+			t.Fatal(err)
+		}
+		_, more, _ := strings.Cut(m, ",")
+		if more != "" {
+			more = ", " + more
+		}
+		addr := netip.AddrFrom4([4]byte{127, 0, 3, byte(number)})
+		list = append(list, fmt.Sprintf(`{"url_prefix": "https://m%d.example.org/", "rsync_url": "rsync://m%d.example.org/x/", "weight": %d, "dns": {"addresses": [%q]}%s}`,
+			number, number, weight, addr, more))
+	}
+	return `{"version": 1, "mirrors": [` + strings.Join(list, ",\n") + "]}"
+}
+
+// command runs mirrorpool in this process.
+func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code = run(t.Context(), args, &out, &errOut)
+	return code, out.String(), errOut.String()
+}
+
+// wantReload runs mirrorpool reload, and wants an exit code and these lines, warnings aside.
+func (p *program) wantReload(t testing.TB, code int, lines string, flags ...string) {
+	t.Helper()
+	gotCode, stdout, stderr := command(t, append([]string{"reload", "--admin", p.admin}, flags...)...)
+	var got []string
+	for line := range strings.Lines(stderr + stdout) {
+		if !strings.HasPrefix(line, "warning: ") {
+			got = append(got, strings.TrimSpace(line))
+		}
+	}
+	if diff := cmp.Diff(strings.Split(lines, "\n"), got); diff != "" || gotCode != code {
+		t.Fatalf("reload %v: exit code %d, want %d (-want +got):\n%s", flags, gotCode, code, diff)
+	}
+}
+
+// TestReload is the path of a list of mirrors from its web site to who asks, and what an administrator sees.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	c, where := newServerConfig(t)
+	c.set("health", "enabled", false)
+	list := newWebList(t, c)
+	list.set(t, "1 10", "2 10", "3 10")
+	p := c.serve(t, where, "")
+	source := c.json["mirrors"].(string)
+	p.wantReload(t, 0, "pool: nothing new")
+
+	list.set(t, "1 10", `2 0`, "3 20", `4 10, "name": "m4"`)
+	p.wantReload(t, 0, `pool: changed:
+added     https://m4.example.org/
+weight    https://m2.example.org/ 10 -> 0 (disabled)
+weight    https://m3.example.org/ 10 -> 20`)
+	eventually(t, "the new pool is served", func() bool {
+		got := p.inDNS(t)
+		return len(got) == 3 && got["127.0.3.4"] && !got["127.0.3.2"]
+	})
+
+	t.Run("guard", func(t *testing.T) { testGuardHolds(t, p, list, source) })
+	t.Run("settings", func(t *testing.T) { testSettingsReload(t, p, c) })
+	t.Run("api", func(t *testing.T) { testReloadAPI(t, p, list) })
+	t.Run("mirrors.json", func(t *testing.T) { testLegacyList(t, p, list) })
+
+	list.Close()
+	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != 1 || !strings.Contains(stderr, source+": ") || !strings.Contains(stderr, "connection refused") {
+		t.Errorf("with the web site away: %d, %s", code, stderr)
+	}
+	p.stop(t)
+	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != 1 || !strings.Contains(stderr, "is it running") {
+		t.Errorf("with the server away: %d, %s", code, stderr)
+	}
+}
+
+func testGuardHolds(t *testing.T, p *program, list *webList, source string) {
+	list.set(t, "1 10")
+	numbers := "it removes or disables 2 of 3 enabled mirrors, 75 % of the weight, and mirrors_guard allows 50 %"
+	change := `pool: unchanged; held back:
+removed   https://m2.example.org/
+removed   https://m3.example.org/
+removed   https://m4.example.org/`
+	p.wantReload(t, 1, "mirrorpool: "+source+": held back: "+numbers+"; if it is meant, confirm it: mirrorpool reload --confirm\n"+change)
+	status := p.status(t).Pool
+	if status.Held == nil || status.Held.Lost != 2 || status.Held.Share != 0.75 || len(status.Held.Change.Removed) != 3 || !strings.Contains(status.Error, numbers) {
+		t.Errorf("status %+v", status)
+	}
+	if got := p.inDNS(t); len(got) != 3 {
+		t.Errorf("answers %v, want the pool before", got)
+	}
+	if !strings.Contains(p.log.String(), "held back; if it is meant: mirrorpool reload --confirm") {
+		t.Error("the log does not tell")
+	}
+	resp, err := http.Get("http://" + p.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); !bytes.Contains(text, []byte("\nmirrorpool_pool_held 1\n")) {
+		t.Error("the metrics do not tell")
+	}
+	p.wantReload(t, 0, "pool: changed:\n"+strings.TrimPrefix(change, "pool: unchanged; held back:\n"), "--confirm")
+	eventually(t, "the confirmed pool is served", func() bool { return len(p.inDNS(t)) == 1 })
+	if status := p.status(t).Pool; status.Held != nil || status.Error != "" {
+		t.Errorf("status %+v", status)
+	}
+	// Nobody means a pool without mirrors.
+	list.set(t, "1 0")
+	p.wantReload(t, 1, "mirrorpool: "+source+": no mirror is enabled: give at least one a weight above 0\npool: unchanged", "--confirm")
+	list.set(t, "1 10", "2 10", "3 10", `4 10, "name": "m4"`)
+	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m3.example.org/\nadded     https://m4.example.org/")
+}
+
+// testSettingsReload edits mirrorpool.json while the server runs.
+func testSettingsReload(t *testing.T, p *program, c *serverConfig) {
+	file := filepath.Join(c.dir, "mirrorpool.json")
+	before := p.log.String()
+	c.set("dns", "ttl", "7s")
+	c.set("dns", "names", []string{"@", "www"})
+	c.set("dns", "max_answers", 3)
+	c.set("dns", "nsid", "x")
+	c.set("http", "listen", []string{"127.0.0.1:1"})
+	c.json["log"] = map[string]any{"level": "debug"}
+	c.write(t, "mirrorpool.json", c.json)
+	p.wantReload(t, 0, `configuration: dns.names, dns.ttl, dns.max_answers, log.level changed
+configuration: dns.nsid, http changed, which needs a restart
+pool: nothing new`)
+	if got := p.ask(t, "www.dl.example.org.", dns.TypeA); len(got) != 3 {
+		t.Errorf("www: %v, want 3 addresses", got)
+	}
+	req := new(dns.Msg)
+	req.SetQuestion("dl.example.org.", dns.TypeA)
+	resp, err := dns.Exchange(req, p.dns)
+	if err != nil || len(resp.Answer) == 0 || resp.Answer[0].Header().Ttl != 7 {
+		t.Errorf("%v, %v; want a TTL of 7", resp, err)
+	}
+	// What is wrong changes nothing, and the list is looked at all the same.
+	for text, want := range map[string]string{
+		`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "tll": "1s"}}`: `mirrorpool: ` + file + `:1:72: /dns/tll: unknown key "tll"; did you mean "ttl"?`,
+		strings.ReplaceAll(string(mustJSON(t, c.json)), `"www"`, `"m4"`):                       `mirrorpool: ` + c.json["mirrors"].(string) + `: the mirror https://m4.example.org/ in force: "m4" is the name of the pool (dns.names) already; want another one`,
+	} {
+		c.write(t, "mirrorpool.json", text)
+		p.wantReload(t, 1, want+"\npool: nothing new")
+		if got := p.ask(t, "www.dl.example.org.", dns.TypeA); len(got) != 3 {
+			t.Errorf("www: %v, want 3 addresses", got)
+		}
+	}
+	c.set("http", "listen", []string{p.web})
+	delete(c.json["dns"].(map[string]any), "nsid")
+	c.write(t, "mirrorpool.json", c.json)
+	p.wantReload(t, 0, "pool: nothing new")
+	if strings.Contains(before, "list of mirrors is unchanged") {
+		t.Error("debug messages at level info")
+	}
+}
+
+func mustJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func testReloadAPI(t *testing.T, p *program, list *webList) {
+	post := func(method, body string, header ...string) (int, admin.ReloadAnswer) {
+		t.Helper()
+		req, err := http.NewRequest(method, "http://"+p.admin+"/api/v1/reload", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+			if header[i] == "Host" {
+				req.Host = header[i+1]
+			}
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var answer admin.ReloadAnswer
+		if text, _ := io.ReadAll(resp.Body); resp.Header.Get("Content-Type") == "application/json" {
+			if err := json.Unmarshal(text, &answer); err != nil {
+				t.Fatalf("%v in %s", err, text)
+			}
+		}
+		return resp.StatusCode, answer
+	}
+	if code, answer := post("POST", ""); code != 200 || !answer.OK || answer.Pool.Applied || answer.Pool.Change != nil {
+		t.Errorf("nothing new: %d %+v", code, answer)
+	}
+	list.set(t, "1 10")
+	if code, answer := post("POST", ""); code != 409 || answer.OK || answer.Pool.Held == nil || answer.Pool.Held.Lost != 3 {
+		t.Errorf("held back: %d %+v", code, answer)
+	}
+	for name, header := range map[string][]string{
+		"another site's page": {"Origin", "https://evil.example"}, "a rebound name": {"Host", "evil.example"},
+	} {
+		if code, _ := post("POST", `{"confirm": true}`, header...); code != 403 {
+			t.Errorf("%s: %d, want 403", name, code)
+		}
+	}
+	if code, _ := post("GET", ""); code != 405 {
+		t.Errorf("GET: %d", code)
+	}
+	if code, answer := post("POST", `{"confirm": true}`); code != 200 || !answer.Pool.Applied || len(answer.Pool.Change.Removed) != 3 {
+		t.Errorf("confirmed: %d %+v", code, answer)
+	}
+}
+
+func testLegacyList(t *testing.T, p *program, list *webList) {
+	list.set(t, `1 10, "email": "ops@example.org", "notes": "n"`, "2 0", "5 7")
+	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m5.example.org/\nchanged   https://m1.example.org/ email, notes")
+	want := `{"version":1,"mirrors":[{"url_prefix":"https://m1.example.org/","weight":10},{"url_prefix":"https://m2.example.org/","weight":0},{"url_prefix":"https://m5.example.org/","weight":7}]}`
+	var got bytes.Buffer
+	eventually(t, "/mirrors.json follows the pool", func() bool {
+		resp, err := http.Get("http://" + p.web + "/mirrors.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		got.Reset()
+		return json.Compact(&got, text) == nil && got.String() == want
+	})
+}
+
+// TestKeptAtStart: without its web site a server starts with the list that it kept, or says why it cannot.
+func TestKeptAtStart(t *testing.T) {
+	t.Parallel()
+	c, where := newServerConfig(t)
+	c.set("health", "enabled", false)
+	c.json["state_dir"] = "state"
+	list := newWebList(t, c)
+	list.set(t, "1 10", "2 10")
+	p := c.serve(t, where, "")
+	p.stop(t)
+	list.Close()
+	p = c.serve(t, where, "")
+	if got := p.inDNS(t); len(got) != 2 {
+		t.Errorf("answers %v", got)
+	}
+	if s := p.status(t).Pool; !s.Kept || s.AgeSeconds <= 0 || s.Checked != nil || !strings.Contains(s.Error, "connection refused") {
+		t.Errorf("status %+v", s)
+	}
+	if !strings.Contains(p.log.String(), "serving the kept list of mirrors") {
+		t.Error("the log does not tell")
+	}
+	p.stop(t)
+	if err := os.RemoveAll(filepath.Join(c.dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := command(t, "serve", "--config", filepath.Join(c.dir, "mirrorpool.json"))
+	if code != exitFailure || !strings.Contains(stderr, "mirrors.json: ") || !strings.Contains(stderr, "connection refused") {
+		t.Errorf("with nothing kept: exit code %d, want 1: %s", code, stderr)
+	}
+}
+
+// TestStartCodes holds the exit codes of a start that fails: 2 if somebody has to edit a file, and 1 if the same
+// start may succeed later.
+func TestStartCodes(t *testing.T) {
+	t.Parallel()
+	const good = `{"version": 1, "mirrors": [{"url_prefix": "https://m1.example.org/", "weight": 1, "name": "www"}]}`
+	for name, tt := range map[string]struct {
+		config, pool string
+		code         int
+		want         string
+	}{
+		"the configuration is bad":  {`{`, good, exitUsage, "mirrorpool.json:1:1: (document): not valid JSON"},
+		"the list is bad":           {`{ZONE}`, `{"mirrors": []}`, exitUsage, "mirrors.json:1:13: /mirrors: "},
+		"the list has no mirror":    {`{ZONE}`, strings.Replace(good, `"weight": 1`, `"weight": 0`, 1), exitUsage, "no mirror is enabled"},
+		"the list is not there":     {`{"mirrors": "none.json", ZONE}`, good, exitFailure, "none.json: no such file"},
+		"the web site is away":      {`{"mirrors": "http://127.0.0.1:1/mirrors.json", ZONE}`, good, exitFailure, "connection refused"},
+		"the list has no signature": {`{"mirrors_key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3", ZONE}`, good, exitUsage, "the list has to come with a signature"},
+		"a name is the pool's":      {`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "names": ["www"]}}`, good, exitUsage, `mirrors.json:1:91: /mirrors/0/name: "www" is the name of the pool`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &serverConfig{dir: t.TempDir()}
+			c.write(t, "mirrors.json", tt.pool)
+			c.write(t, "mirrorpool.json", strings.Replace(tt.config, "ZONE", `"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}`, 1))
+			code, _, stderr := command(t, "serve", "--config", filepath.Join(c.dir, "mirrorpool.json"))
+			if code != tt.code || !strings.Contains(stderr, tt.want) {
+				t.Errorf("exit code %d, want %d with %q:\n%s", code, tt.code, tt.want, stderr)
+			}
+		})
+	}
+}
+
+// TestReloadUnderLoad reloads all the time, by all ways, while clients ask both faces. None may go unanswered.
+func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
+	c, where := newServerConfig(t)
+	c.set("health", "enabled", false)
+	c.json["mirrors_refresh"] = "100ms"
+	lists := []string{
+		mirrorsText(t, "1 10", "2 10", "3 10"), mirrorsText(t, "1 10", "2 20", "4 10"), mirrorsText(t, "1 5", "2 5", "3 5", "5 1"),
+	}
+	p := c.serve(t, where, lists[0])
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	var running sync.WaitGroup
+	var queries, requests atomic.Int64
+	for range 2 {
+		running.Go(func() { queries.Add(queryUntil(ctx, t, p.dns)) })
+		running.Go(func() { requests.Add(requestUntil(ctx, t, p.web)) })
+	}
+	reloads := 0
+	for ; ctx.Err() == nil; reloads++ {
+		c.write(t, "mirrors.json", lists[reloads%len(lists)])
+		if reloads%4 == 0 {
+			p.cmd.Process.Signal(syscall.SIGHUP)
+		}
+		resp, err := http.Post("http://"+p.admin+"/api/v1/reload", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("reload %d: %s", reloads, resp.Status)
+		}
+	}
+	running.Wait()
+	t.Logf("%d reloads, %d queries, %d requests", reloads, queries.Load(), requests.Load())
+	if reloads < 10 || queries.Load() < 100 || requests.Load() < 100 {
+		t.Errorf("%d reloads, %d queries, %d requests: too few to tell", reloads, queries.Load(), requests.Load())
+	}
+	p.stop(t)
+}
+
+// queryUntil asks for addresses over UDP until ctx ends, and wants an answer each time.
+func queryUntil(ctx context.Context, t testing.TB, server string) (n int64) {
+	conn, err := dns.DialTimeout("udp", server, time.Second)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer conn.Close()
+	for ; ctx.Err() == nil; n++ {
+		req := new(dns.Msg)
+		req.SetQuestion("dl.example.org.", dns.TypeA)
+		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		err := conn.WriteMsg(req)
+		var resp *dns.Msg
+		if err == nil {
+			resp, err = conn.ReadMsg()
+		}
+		if err != nil || resp.Rcode != dns.RcodeSuccess || len(resp.Answer) == 0 || resp.Id != req.Id {
+			t.Errorf("query %d: %v, %v", n, err, resp)
+			return n
+		}
+	}
+	return n
+}
+
+// requestUntil asks for files until ctx ends, and wants a redirect each time.
+func requestUntil(ctx context.Context, t testing.TB, server string) (n int64) {
+	client := http.Client{
+		Transport: &http.Transport{}, Timeout: 5 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	defer client.CloseIdleConnections()
+	for ; ctx.Err() == nil; n++ {
+		resp, err := client.Get("http://" + server + "/x")
+		if err != nil {
+			t.Errorf("request %d: %v", n, err)
+			return n
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusFound {
+			t.Errorf("request %d: %s", n, resp.Status)
+			return n
+		}
+	}
+	return n
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"mirrorpool/config"
+)
+
+// checkSupport refuses a configuration that asks for what this version does not do: whoever relies on it would
+// be let down in silence. It goes as the capabilities come.
+func checkSupport(c *config.Server) error {
+	var keys []string
+	for key, given := range map[string]bool{
+		"dns.zone_file":      c.DNS.ZoneFile != "",
+		"dns.nsid":           c.DNS.NSID != "",
+		"dns.cookie_secret":  c.DNS.CookieSecret != "",
+		"dns.rate_limit":     c.DNS.RateLimit != 0,
+		"dns.geo":            c.DNS.Geo,
+		"dns.notify":         len(c.DNS.Notify) > 0,
+		"dns.allow_transfer": len(c.DNS.AllowTransfer) > 0,
+		"dns.tsig_keys":      len(c.DNS.TSIGKeys) > 0,
+		"publish":            len(c.Publish) > 0,
+		"http.tls":           c.HTTP.TLS != nil,
+		"http.sticky_secret": c.HTTP.StickySecret != "",
+		"geoip.city":         c.GeoIP.City != "",
+		"geoip.asn":          c.GeoIP.ASN != "",
+	} {
+		if given {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	slices.Sort(keys)
+	return fmt.Errorf("this version does not support %s yet: take it out of the configuration", strings.Join(keys, ", "))
+}

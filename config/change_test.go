@@ -1,0 +1,104 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// testPool makes a pool of entries "host weight members".
+func testPool(t testing.TB, entries ...string) *Pool {
+	t.Helper()
+	var list []string
+	for _, e := range entries {
+		host, rest, _ := strings.Cut(e, " ")
+		weight, more, _ := strings.Cut(rest, " ")
+		list = append(list, fmt.Sprintf(`{"url_prefix": "https://%s.example.net/", "weight": %s%s}`, host, weight, more))
+	}
+	pool, _, err := ParsePool("m", []byte(`{"version": 1, "mirrors": [`+strings.Join(list, ",")+`]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+func TestCompare(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		old, next []string
+		want      string
+	}{
+		{"nothing", []string{"a 1", "b 2"}, []string{"a 1", "b 2"}, ""},
+		{"added and removed", []string{"a 1", "b 2"}, []string{"b 2", "c 3"},
+			"added     https://c.example.net/\nremoved   https://a.example.net/"},
+		{"weights", []string{"a 1", "b 2", "c 0"}, []string{"a 0", "b 3", "c 4"},
+			"weight    https://a.example.net/ 1 -> 0 (disabled)\nweight    https://b.example.net/ 2 -> 3\nweight    https://c.example.net/ 0 -> 4 (enabled)"},
+		{"addresses", []string{"a 1"}, []string{`a 1 , "dns": {"addresses": ["192.0.2.1", "2001:db8::1"]}`},
+			"addresses https://a.example.net/ (looked up) -> 192.0.2.1, 2001:db8::1"},
+		{"other", []string{`a 1 , "name": "x", "notes": "n"`}, []string{`a 1 , "name": "y", "dns": false, "location": {"country": "DE"}, "exclude": {"asns": [1]}`},
+			"changed   https://a.example.net/ notes, name, dns, location, exclude"},
+		{"weight with its own in DNS", []string{`a 9 , "dns": {"weight": 5}`}, []string{`a 0 , "dns": {"weight": 5}`},
+			"weight    https://a.example.net/ 9 -> 0 (disabled)"},
+		{"weight in DNS", []string{`a 9 , "dns": {"weight": 5}`}, []string{`a 9 , "dns": {"weight": 6}`},
+			"changed   https://a.example.net/ dns.weight"},
+		{"order", []string{"a 1", "b 2", "c 1"}, []string{"c 1", "a 1", "b 2"}, "order     of the mirrors"},
+		{"taken out of the middle", []string{"a 1", "b 2", "c 1"}, []string{"a 1", "c 1"}, "removed   https://b.example.net/"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			old, next := testPool(t, tt.old...), testPool(t, tt.next...)
+			c := Compare(old, next)
+			if diff := cmp.Diff(tt.want, strings.Join(c.Lines(), "\n")); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if c.Empty() != (tt.want == "") {
+				t.Errorf("Empty: %v", c.Empty())
+			}
+			if back := Compare(next, old); len(back.Added) != len(c.Removed) || len(back.Weights) != len(c.Weights) {
+				t.Errorf("not the reverse: %+v", back)
+			}
+		})
+	}
+}
+
+func TestGuard(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		old, next []string
+		limit     float64
+		want      Ruling
+		lost      int
+		share     float64
+	}{
+		{"nothing leaves", []string{"a 1", "b 1"}, []string{"a 1", "b 1", "c 1"}, 0.5, GuardPass, 0, 0},
+		{"exactly half", []string{"a 1", "b 1"}, []string{"a 1"}, 0.5, GuardPass, 1, 0.5},
+		{"more than half", []string{"a 2", "b 1"}, []string{"b 1"}, 0.5, GuardHold, 1, 2.0 / 3},
+		{"disabled counts as removed", []string{"a 2", "b 1"}, []string{"a 0", "b 1"}, 0.5, GuardHold, 1, 2.0 / 3},
+		{"weight and not number", []string{"a 1", "b 1", "c 1", "d 7"}, []string{"d 7"}, 0.5, GuardPass, 3, 0.3},
+		{"less weight still serves", []string{"a 100", "b 1"}, []string{"a 1", "b 1"}, 0.5, GuardPass, 0, 0},
+		{"who is disabled cannot leave", []string{"a 0", "b 1"}, []string{"b 1"}, 0.1, GuardPass, 0, 0},
+		{"replaced", []string{"a 1", "b 1"}, []string{"c 1", "d 1"}, 0.5, GuardHold, 2, 1},
+		{"off", []string{"a 1", "b 1"}, []string{"c 1"}, 0, GuardPass, 2, 1},
+		{"nobody left", []string{"a 1", "b 1"}, []string{"a 0"}, 0.5, GuardRefuse, 2, 1},
+		{"nobody left, guard off", []string{"a 1", "b 1"}, []string{"a 0"}, 0, GuardRefuse, 2, 1},
+		{"huge weights", []string{"a 2147483647", "b 2147483647", "c 2147483647"}, []string{"b 1"}, 0.5, GuardHold, 2, 2.0 / 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := Guard(testPool(t, tt.old...), testPool(t, tt.next...), tt.limit)
+			if d.Ruling != tt.want || d.Lost != tt.lost || d.Share != tt.share || d.Limit != tt.limit {
+				t.Errorf("got %+v", d)
+			}
+		})
+	}
+	if d := Guard(nil, testPool(t, "a 1"), 0.5); d.Ruling != GuardPass {
+		t.Errorf("the first pool: %+v", d)
+	}
+	if d := Guard(nil, testPool(t, "a 0"), 0.5); d.Ruling != GuardRefuse {
+		t.Errorf("a first pool without enabled mirrors: %+v", d)
+	}
+	want := "it removes or disables 2 of 3 enabled mirrors, 75 % of the weight, and mirrors_guard allows 50 %"
+	if got := Guard(testPool(t, "a 1", "b 2", "c 1"), testPool(t, "a 1"), 0.5).String(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDoubt holds the words of each warning about what is allowed, but suspicious.
+func TestDoubt(t *testing.T) {
+	const good = `{"url_prefix": "https://good.example.net/", "weight": 10, "rsync_url": "rsync://good.example.net/x/"}`
+	for _, tt := range []struct {
+		name, mirrors string
+		want          []string
+	}{
+		{"nothing", good + "," + strings.ReplaceAll(good, "good", "fine"), nil},
+		{"a heavy one", good + `, {"url_prefix": "https://a.example.net/", "weight": 41, "rsync_url": "rsync://a.example.net/x/"}`, []string{
+			`/mirrors/1/weight: this mirror alone has 80 % of the pool's weight; want at most 80 %, so that the others can carry on without it`}},
+		{"just not heavy", good + `, {"url_prefix": "https://a.example.net/", "weight": 40, "rsync_url": "rsync://a.example.net/x/"}`, nil},
+		{"http only", good + `, {"url_prefix": "http://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/"}`, []string{
+			`/mirrors/1/url_prefix: http only; want an https URL, since who asks over https is never sent here`}},
+		{"no rsync_url", good + `, {"url_prefix": "https://a.example.net/", "weight": 10}`, []string{
+			`/mirrors/1: the key "rsync_url" is missing; want a URL like rsync://host/module/, as other mirrors of the list have`}},
+		{"no rsync_url at all", `{"url_prefix": "https://a.example.net/", "weight": 10}, {"url_prefix": "https://b.example.net/", "weight": 10}`, []string{
+			`/mirrors: no mirror has the key "rsync_url"; without it nobody can check what they carry`}},
+		{"e-mail", good + `, {"url_prefix": "https://a.example.net/", "weight": 0, "email": "ops at example.net"}`, []string{
+			`/mirrors/1/email: not an e-mail address: "ops at example.net"; want one such as "ops@example.net", so that somebody can be told when the mirror fails`,
+			`/mirrors/0/weight: this mirror alone has 100 % of the pool's weight; want at most 80 %, so that the others can carry on without it`}},
+		{"e-mail with a name", good + "," + strings.Replace(good, "good.example.net/\", \"weight", `a.example.net/", "email": "Ops <ops@example.net>", "weight`, 1), nil},
+		{"addresses", good + `, {"url_prefix": "https://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/", "dns": {"addresses": ["10.0.0.1", "9.9.9.9"]}}`, []string{
+			`/mirrors/1/dns/addresses/0: 10.0.0.1 is not a public address; clients elsewhere cannot reach it`}},
+		{"a literal", good + `, {"url_prefix": "https://[fd00::1]/", "weight": 10, "rsync_url": "rsync://a.example.net/x/"}`, []string{
+			`/mirrors/1/url_prefix: fd00::1 is not a public address; clients elsewhere cannot reach it`}},
+		{"no IPv6", `{"url_prefix": "https://9.9.9.9/", "weight": 1, "rsync_url": "rsync://a.example.net/x/"}, {"url_prefix": "https://b.example.net/", "weight": 1, "rsync_url": "rsync://a.example.net/x/", "dns": {"addresses": ["9.9.9.10"]}}`, []string{
+			`/mirrors: no mirror has an IPv6 address; want one at least, or clients without IPv4 cannot be served`}},
+		{"no rules for the disabled", good + "," + strings.ReplaceAll(good, "good", "fine") + `, {"url_prefix": "http://10.0.0.1/", "weight": 0}`, nil},
+		{"nobody enabled", `{"url_prefix": "http://10.0.0.1/", "weight": 0}`, []string{
+			`/mirrors: no mirror has a weight above 0, so that nobody would be served`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			pool, warnings, err := ParsePool("m", []byte(`{"version": 1, "mirrors": [`+tt.mirrors+`]}`))
+			if err != nil || pool == nil {
+				t.Fatal(err)
+			}
+			got := map[string]bool{}
+			for _, w := range warnings {
+				got[w.Pointer+": "+w.Err.Error()] = true
+			}
+			want := map[string]bool{}
+			for _, w := range tt.want {
+				want[w] = true
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestIsPublic(t *testing.T) {
+	for _, s := range []string{"9.9.9.9", "198.17.0.1", "2620:fe::fe", "64:ff9b::1"} {
+		if !isPublic(netip.MustParseAddr(s)) {
+			t.Errorf("%s is public", s)
+		}
+	}
+	for _, s := range []string{"10.1.1.1", "127.0.0.1", "169.254.1.1", "100.64.1.1", "192.0.2.1", "255.255.255.255", "::1", "fe80::1", "fd00::1", "2001:db8::1", "ff02::1"} {
+		if isPublic(netip.MustParseAddr(s)) {
+			t.Errorf("%s is not public", s)
+		}
+	}
+}
+
+// TestCollisions: what a zone holds already is no mirror's name, and the file's author is told where.
+func TestCollisions(t *testing.T) {
+	dns := DNS{Zone: "dl.example.org.", Names: []string{"@", "*", "www", "a.b"}, Nameservers: []string{"ns1.dl.example.org.", "ns2.example.org."}}
+	pool := func(name string) []byte {
+		return fmt.Appendf(nil, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1},
+ {"url_prefix": "https://b.example.net/", "weight": 1, "name": %q}]}`, name)
+	}
+	for name, want := range map[string]string{
+		"WWW": `m:2:64: /mirrors/1/name: "www" is the name of the pool (dns.names) already; want another one`,
+		"ns1": `m:2:64: /mirrors/1/name: "ns1" is the name of a nameserver (dns.nameservers) already; want another one`,
+		"ns2": "", "a": "", "b": "", "m1": "",
+	} {
+		_, _, err := ParsePoolIn("m", pool(name), dns)
+		if got := fmt.Sprint(err); got != want && (want != "" || err != nil) {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+		if _, _, err := ParsePool("m", pool(name)); err != nil {
+			t.Errorf("without a zone, %s: %v", name, err)
+		}
+	}
+}

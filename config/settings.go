@@ -1,0 +1,78 @@
+package config
+
+import "reflect"
+
+// A setting is a key of mirrorpool.json, and where its value is.
+type setting struct {
+	key   string
+	field func(*Server) any // a pointer to the value
+	live  bool              // it can change while the server runs
+}
+
+// settings lists all keys, sections that change as a whole under their own name. A test compares it with the
+// schema. What is not live decides how something was opened: a socket, a file, a schedule.
+var settings = []setting{
+	{"mirrors", func(s *Server) any { return &s.Mirrors }, false},
+	{"mirrors_refresh", func(s *Server) any { return &s.MirrorsRefresh }, true},
+	{"mirrors_key", func(s *Server) any { return &s.MirrorsKey }, false},
+	{"mirrors_guard", func(s *Server) any { return &s.MirrorsGuard }, true},
+	{"state_dir", func(s *Server) any { return &s.StateDir }, false},
+	{"dns.listen", func(s *Server) any { return &s.DNS.Listen }, false},
+	{"dns.zone", func(s *Server) any { return &s.DNS.Zone }, false},
+	{"dns.names", func(s *Server) any { return &s.DNS.Names }, true},
+	{"dns.nameservers", func(s *Server) any { return &s.DNS.Nameservers }, true},
+	{"dns.hostmaster", func(s *Server) any { return &s.DNS.Hostmaster }, true},
+	{"dns.zone_file", func(s *Server) any { return &s.DNS.ZoneFile }, false},
+	{"dns.ttl", func(s *Server) any { return &s.DNS.TTL }, true},
+	{"dns.ttl_min", func(s *Server) any { return &s.DNS.TTLMin }, true},
+	{"dns.max_answers", func(s *Server) any { return &s.DNS.MaxAnswers }, true},
+	{"dns.udp_size", func(s *Server) any { return &s.DNS.UDPSize }, false},
+	{"dns.nsid", func(s *Server) any { return &s.DNS.NSID }, false},
+	{"dns.cookie_secret", func(s *Server) any { return &s.DNS.CookieSecret }, false},
+	{"dns.rate_limit", func(s *Server) any { return &s.DNS.RateLimit }, false},
+	{"dns.status_clients", func(s *Server) any { return &s.DNS.StatusClients }, false},
+	{"dns.geo", func(s *Server) any { return &s.DNS.Geo }, false},
+	{"dns.notify", func(s *Server) any { return &s.DNS.Notify }, false},
+	{"dns.allow_transfer", func(s *Server) any { return &s.DNS.AllowTransfer }, false},
+	{"dns.tsig_keys", func(s *Server) any { return &s.DNS.TSIGKeys }, false},
+	{"http", func(s *Server) any { return &s.HTTP }, false},
+	{"selection", func(s *Server) any { return &s.Selection }, false},
+	{"admin", func(s *Server) any { return &s.Admin }, false},
+	{"geoip", func(s *Server) any { return &s.GeoIP }, false},
+	{"health.enabled", func(s *Server) any { return &s.Health.Enabled }, false},
+	{"health.interval", func(s *Server) any { return &s.Health.Interval }, false},
+	{"health.timeout", func(s *Server) any { return &s.Health.Timeout }, false},
+	{"health.rise", func(s *Server) any { return &s.Health.Rise }, false},
+	{"health.fall", func(s *Server) any { return &s.Health.Fall }, false},
+	{"health.startup_timeout", func(s *Server) any { return &s.Health.StartupTimeout }, false},
+	{"health.path", func(s *Server) any { return &s.Health.Path }, false},
+	{"health.reference_url", func(s *Server) any { return &s.Health.ReferenceURL }, false},
+	{"health.max_lag", func(s *Server) any { return &s.Health.MaxLag }, false},
+	{"health.max_age", func(s *Server) any { return &s.Health.MaxAge }, false},
+	{"health.dns_url", func(s *Server) any { return &s.Health.DNSURL }, false},
+	{"health.panic_threshold", func(s *Server) any { return &s.Health.PanicThreshold }, true},
+	{"health.allow_private", func(s *Server) any { return &s.Health.AllowPrivate }, false},
+	{"publish", func(s *Server) any { return &s.Publish }, false},
+	{"log.level", func(s *Server) any { return &s.Log.Level }, true},
+	{"log.format", func(s *Server) any { return &s.Log.Format }, false},
+}
+
+// Update returns the configuration that a running server can go on with when old is in force and next is
+// what the file says now: old, with what can change without a restart taken from next. applied and restart
+// name the keys that differ, of either sort. No argument is changed.
+func Update(old, next *Server) (now *Server, applied, restart []string) {
+	merged := *old
+	now = &merged
+	for _, s := range settings {
+		to, from := reflect.ValueOf(s.field(now)).Elem(), reflect.ValueOf(s.field(next)).Elem()
+		switch {
+		case reflect.DeepEqual(to.Interface(), from.Interface()):
+		case s.live:
+			to.Set(from)
+			applied = append(applied, s.key)
+		default:
+			restart = append(restart, s.key)
+		}
+	}
+	return now, applied, restart
+}

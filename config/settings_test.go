@@ -1,0 +1,66 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSettings holds the table of settings to the schema: no key may be forgotten by a reload.
+func TestSettings(t *testing.T) {
+	var listed []string
+	for _, s := range settings {
+		listed = append(listed, s.key)
+	}
+	top := serverRules().text["properties"].(map[string]any)
+	for _, section := range slices.Sorted(maps.Keys(top)) {
+		part := serverRules().follow(top[section].(map[string]any))
+		properties, _ := part["properties"].(map[string]any)
+		if section == "$schema" || slices.Contains(listed, section) {
+			continue
+		}
+		if len(properties) == 0 {
+			t.Errorf("%q is missing", section)
+		}
+		for key := range properties {
+			if !slices.Contains(listed, section+"."+key) {
+				t.Errorf("%q is missing", section+"."+key)
+			}
+		}
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	parse := func(text string) *Server {
+		s, _, err := ParseServer("x.json", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	old := parse(`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}}`)
+	next := parse(`{"mirrors": "https://example.org/mirrors.json", "mirrors_refresh": "1m", "mirrors_guard": 0.2, "log": {"level": "debug", "format": "console"},
+ "dns": {"zone": "dl.example.org", "nameservers": ["ns2.example.org"], "names": ["www"], "ttl": "30s", "max_answers": 3, "listen": ["127.0.0.1:53"], "cookie_secret": "00112233445566778899aabbccddeeff"},
+ "http": {"sticky": "1m"}, "health": {"rise": 3, "panic_threshold": 0.1}}`)
+	before := *old
+	now, applied, restart := Update(old, next)
+	if diff := cmp.Diff(strings.Fields("mirrors_refresh mirrors_guard dns.names dns.nameservers dns.ttl dns.max_answers health.panic_threshold log.level"), applied); diff != "" {
+		t.Errorf("applied (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(strings.Fields("mirrors dns.listen dns.cookie_secret http health.rise log.format"), restart); diff != "" {
+		t.Errorf("needs a restart (-want +got):\n%s", diff)
+	}
+	if now.DNS.TTL != 30*time.Second || now.DNS.Listen[0] != "127.0.0.1:5300" || now.MirrorsGuard != 0.2 || now.Health.Rise != 2 {
+		t.Errorf("got %+v", now)
+	}
+	if diff := cmp.Diff(before, *old, comparers); diff != "" {
+		t.Errorf("the old one has changed: %s", diff)
+	}
+	if again, applied, restart := Update(now, now); len(applied)+len(restart) > 0 || again.DNS.TTL != now.DNS.TTL {
+		t.Errorf("from a configuration to itself: %v %v", applied, restart)
+	}
+}

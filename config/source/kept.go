@@ -1,0 +1,155 @@
+package source
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	keptName   = "mirrors.kept"
+	badSuffix  = ".bad" // of a kept file that is set aside
+	keptMagic  = "mirrorpool-kept-1"
+	maxKept    = maxListSize + 4*maxSignatureSize + 16<<10
+	magicBytes = len(keptMagic) + 1 + 2*sha256.Size + 1
+)
+
+// A kept is a list that was accepted, with where and when.
+//
+// Its file is made to be read by people too: a line with a checksum of all that follows, a line of JSON, and
+// then the list as its source had it.
+type kept struct {
+	Source    string    `json:"source"`
+	Accepted  time.Time `json:"accepted"`
+	Signature []byte    `json:"signature,omitempty"`
+	list      []byte
+}
+
+// document gives what was kept in the form in which it was fetched.
+func (k *kept) document(signed bool) *document {
+	d := &document{list: &part{data: k.list}}
+	if signed {
+		d.signature = &part{data: k.Signature}
+	}
+	return d
+}
+
+// encodeKept gives the contents of a kept file.
+func encodeKept(k *kept) ([]byte, error) {
+	header, err := json.Marshal(k)
+	if err != nil {
+		return nil, err
+	}
+	return seal(append(append(header, '\n'), k.list...)), nil
+}
+
+// seal puts the first line before body.
+func seal(body []byte) []byte {
+	sum := sha256.Sum256(body)
+	return append([]byte(keptMagic+" "+hex.EncodeToString(sum[:])+"\n"), body...)
+}
+
+// decodeKept reads the contents of a kept file. Whatever is not exactly what was written is an error.
+func decodeKept(data []byte) (*kept, error) {
+	if len(data) < magicBytes || !bytes.HasPrefix(data, []byte(keptMagic+" ")) {
+		return nil, fmt.Errorf("it does not begin with %q and a checksum", keptMagic)
+	}
+	body := data[magicBytes:]
+	if !bytes.Equal(data, seal(body)) {
+		return nil, errors.New("its checksum does not match")
+	}
+	header, list, ok := bytes.Cut(body, []byte("\n"))
+	if !ok {
+		return nil, errors.New("it has no list")
+	}
+	k := &kept{}
+	decoder := json.NewDecoder(bytes.NewReader(header))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(k); err != nil {
+		return nil, fmt.Errorf("its header is not valid: %v", err)
+	}
+	k.list = list
+	return k, nil
+}
+
+// loadKept reads the kept list from dir. It returns nil if there is none.
+func loadKept(dir string) (*kept, error) {
+	f, err := os.Open(filepath.Join(dir, keptName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxKept+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxKept {
+		return nil, errors.New("it is too large")
+	}
+	return decodeKept(data)
+}
+
+// setAside takes a kept file that is of no use out of the way, and leaves it there to be looked at.
+func setAside(dir string) (string, error) {
+	path := filepath.Join(dir, keptName)
+	return path + badSuffix, os.Rename(path, path+badSuffix)
+}
+
+// saveKept writes k to dir. Whenever the machine stops, either the new file is there, or the old one.
+func saveKept(dir string, k *kept) (err error) {
+	data, err := encodeKept(k)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// Nobody else may read it: the list has e-mail addresses. What a crash has left there goes first, since
+	// it keeps the mode that it has.
+	temporary := filepath.Join(dir, keptName+".new")
+	os.Remove(temporary)
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), filepath.Join(dir, keptName)); err != nil {
+		return err
+	}
+	return syncFolder(dir)
+}
+
+// syncFolder makes a rename in dir last.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

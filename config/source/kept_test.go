@@ -1,0 +1,225 @@
+package source
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
+	kept := filepath.Join(state, keptName)
+	put(t, path, poolText("a 1", "b 1"))
+	o := Options{Source: path, StateDir: state}
+	r := newRig(t, o).start(t)
+	accepted := r.now
+	info, err := os.Stat(kept)
+	if err != nil || info.Mode() != 0o600 {
+		t.Fatalf("%v, %v; want a file of mode 0600", info, err)
+	}
+	put(t, path, "half")
+	r.Reload(t.Context(), false) // what is refused is not kept
+
+	// The source is bad, then gone: the kept list serves, and says how old it is.
+	for _, text := range []string{"half", ""} {
+		if put(t, path, text); text == "" {
+			os.Remove(path)
+		}
+		r = newRig(t, o)
+		r.now = accepted.Add(time.Hour)
+		r.start(t).expect(t, "a 1", "b 1")
+		s := r.Status()
+		if !s.Kept || !s.Loaded.Equal(accepted) || !s.Checked.IsZero() || s.Error == "" {
+			t.Errorf("status %+v", s)
+		}
+		lines := r.log.FilterMessage("serving the kept list of mirrors").All()
+		if len(lines) != 1 || lines[0].ContextMap()["age"] != time.Hour {
+			t.Errorf("log %+v", lines)
+		}
+	}
+	// The source is back with the same list: it is no longer just the kept one.
+	put(t, path, poolText("a 1", "b 1"))
+	if result := r.Reload(t.Context(), false); result.Applied || r.Status().Kept || !r.Status().Loaded.Equal(accepted) {
+		t.Errorf("%+v, status %+v", result, r.Status())
+	}
+	// An update that the guard would have held back is held back by a restart too.
+	put(t, path, poolText("z 1"))
+	r = newRig(t, o).start(t)
+	r.expect(t, "a 1", "b 1")
+	if s := r.Status(); s.Held == nil || !s.Kept {
+		t.Errorf("status %+v", s)
+	}
+	if result := r.Reload(t.Context(), true); !result.Applied {
+		t.Errorf("%+v", result)
+	}
+	os.Remove(path)
+	newRig(t, o).start(t).expect(t, "z 1")
+}
+
+// TestKeptOfNoUse: what was kept counts only if it is whole, and of the same source.
+func TestKeptOfNoUse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
+	kept := filepath.Join(state, keptName)
+	put(t, path, poolText("a 1", "b 1"))
+	o := Options{Source: path, StateDir: state}
+	newRig(t, o).start(t)
+	os.Remove(path)
+	newRig(t, o).start(t).expect(t, "a 1", "b 1")
+	other := o
+	other.Source = filepath.Join(dir, "other.json")
+	r := newRig(t, other)
+	if err := r.Start(t.Context()); err == nil || errors.As(err, new(*RefusedError)) || r.logged("from another source") != 1 {
+		t.Errorf("%v", err)
+	}
+	// A bit of it is wrong: it is set aside, to be looked at.
+	data, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-5] ^= 1
+	if err := os.WriteFile(kept, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = newRig(t, o)
+	if err := r.Start(t.Context()); err == nil || r.logged("set aside") != 1 {
+		t.Errorf("with a corrupt file: %v", err)
+	}
+	if _, err := os.Stat(kept + badSuffix); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKeptSigned: with a key, what was kept has to be signed too, with this key.
+func TestKeptSigned(t *testing.T) {
+	t.Parallel()
+	team, other := newSigner(t), newSigner(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mirrors.json")
+	text := poolText("a 1", "b 1")
+	put(t, path, text)
+	put(t, path+signatureSuffix, team.sign(t, text))
+	o := Options{Source: path, StateDir: filepath.Join(dir, "state"), Key: team.public}
+	newRig(t, o).start(t)
+	os.Remove(path)
+	newRig(t, o).start(t).expect(t, "a 1", "b 1")
+	o.Key = other.public
+	r := newRig(t, o)
+	if err := r.Start(t.Context()); err == nil || r.logged("not signed with mirrors_key") != 1 {
+		t.Errorf("with another key: %v", err)
+	}
+	o.Key = ""
+	newRig(t, o).start(t).expect(t, "a 1", "b 1")
+}
+
+// TestKeepFails: a disk that is full or read-only is told, and stops nothing.
+func TestKeepFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
+	put(t, path, poolText("a 1", "b 1"))
+	put(t, state, "a file, where a folder is wanted")
+	r := newRig(t, Options{Source: path, StateDir: state}).start(t)
+	if s := r.Status(); s.KeepError == "" || s.Error != "" || r.logged("cannot keep the list") != 1 {
+		t.Errorf("status %+v", s)
+	}
+	os.Remove(state)
+	if r.Reload(t.Context(), false); r.Status().KeepError != "" {
+		t.Errorf("not tried again: %+v", r.Status())
+	}
+	if k, err := loadKept(state); err != nil || k == nil || k.Source != path {
+		t.Errorf("%+v, %v", k, err)
+	}
+}
+
+// TestKeptCrash: what a crash leaves behind is in nobody's way.
+func TestKeptCrash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, keptName+".new"), []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := &kept{Source: "x", Accepted: time.Unix(1, 0).UTC(), Signature: []byte{1}, list: []byte("{}\n\n")}
+	if err := saveKept(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadKept(dir)
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(kept{}), cmpopts.EquateEmpty()); diff != "" || err != nil {
+		t.Errorf("%v, -want +got:\n%s", err, diff)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 1 {
+		t.Errorf("%v, %v; want one file", files, err)
+	}
+}
+
+func TestDecodeKept(t *testing.T) {
+	t.Parallel()
+	good, err := encodeKept(&kept{Source: "x", Accepted: time.Unix(1, 0).UTC(), list: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 0x20
+		if _, err := decodeKept(bad); err == nil {
+			t.Errorf("byte %d is wrong, and nobody sees it", i)
+		}
+		if _, err := decodeKept(good[:i]); err == nil {
+			t.Errorf("cut after %d bytes, and nobody sees it", i)
+		}
+	}
+	if _, err := decodeKept(append(good, ' ')); err == nil || !strings.Contains(err.Error(), "checksum") {
+		t.Errorf("longer: %v", err)
+	}
+}
+
+func FuzzDecodeKept(f *testing.F) {
+	for _, k := range []*kept{{}, {Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 5).UTC(), Signature: []byte("s"), list: []byte(poolText("a 1"))}} {
+		data, err := encodeKept(k)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, k.list)
+	}
+	f.Add([]byte(keptMagic+" "), []byte("{}\n"))
+	f.Fuzz(func(t *testing.T, data, list []byte) {
+		// What is read at all can be written and read again.
+		if k, err := decodeKept(data); err == nil {
+			checkKept(t, k)
+		}
+		checkKept(t, &kept{Source: "x", Signature: data, list: list})
+		// And beyond the checksum, which no fuzzer guesses.
+		if sealed, err := encodeKept(&kept{list: list}); err == nil {
+			body := append(bytes.Clone(data), '\n')
+			if k, err := decodeKept(seal(append(body, sealed[magicBytes:]...))); err == nil {
+				checkKept(t, k)
+			}
+		}
+	})
+}
+
+func checkKept(t *testing.T, k *kept) {
+	t.Helper()
+	data, err := encodeKept(k)
+	if err != nil {
+		return // a time that JSON cannot say
+	}
+	again, err := decodeKept(data)
+	if err != nil {
+		t.Fatalf("%+v: %v", k, err)
+	}
+	if diff := cmp.Diff(k, again, cmp.AllowUnexported(kept{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("-want +got:\n%s", diff)
+	}
+}

@@ -1,0 +1,364 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+)
+
+const (
+	startTime = 5 * time.Second // for the source to answer at start, where a kept list can serve
+	lookTime  = time.Minute     // for one look, with the pauses in it
+)
+
+// Options are what a List works with.
+type Options struct {
+	Source   string // a path, or an https URL
+	Key      string // minisign public key that must have signed the list, or empty
+	StateDir string // where accepted lists are kept, or empty
+	Text     []byte // the list itself, if not nil; Source is only its name then
+
+	// Settings is asked at each look, since what it returns can change while the server runs. It must not
+	// call the List.
+	Settings func() Settings
+
+	Transport http.RoundTripper // nil: one of its own
+	Log       *zap.Logger
+	Now       func() time.Time
+	Rand      *rand.Rand // for Run only
+}
+
+// Settings are how a list is looked at and judged.
+type Settings struct {
+	Refresh time.Duration // between looks
+	Guard   float64       // see [config.Guard]
+	DNS     config.DNS    // whose names are not for mirrors
+}
+
+// A List is the pool in force, and how it came to be.
+type List struct {
+	o      Options
+	origin string // the source, whatever the working folder is
+	reader reader
+	key    *publicKey // nil: none
+
+	looking sync.Mutex // held during a look, one at a time; guards these:
+	fetched *document  // at the latest look that succeeded
+	inForce *document
+	held    *document // nil: none
+
+	// mu guards these. Only a look writes them, so that whoever holds looking may read them without.
+	mu     sync.Mutex
+	pool   *config.Pool
+	status Status
+}
+
+// A Status is where the pool in force comes from, and how the latest look went.
+type Status struct {
+	Source    string
+	Loaded    time.Time // when the list in force was accepted, by an earlier run of the program if Kept
+	Checked   time.Time // when its source was last seen to hold it; zero if never by this run
+	Kept      bool      // it is the one on disk, and its source has not been seen to hold it
+	Error     string    // why the latest look came to nothing, or ""
+	KeepError string    // why the list in force could not be kept on disk, or ""
+	Held      *Held     // an update that waits for confirmation, or nil
+}
+
+// A Held is an update that the guard holds back.
+type Held struct {
+	Since time.Time
+	config.Decision
+	Change config.Change
+}
+
+// A Result is what came of a look.
+type Result struct {
+	Applied  bool            // the pool in force is another one now
+	Change   config.Change   // between the pool before and the one that was read
+	Warnings []*config.Error // of the list, if it is new
+	Held     *config.Decision
+	Err      error // why the pool in force stays, although its source has another list or none
+}
+
+// New returns a list without a pool.
+func New(o Options) (*List, error) {
+	l := &List{o: o, origin: o.Source, status: Status{Source: o.Source}}
+	var err error
+	if o.Key != "" {
+		if l.key, err = newPublicKey(o.Key, o.Source); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case o.Text != nil:
+		l.reader = text(o.Text)
+	case isWeb(o.Source):
+		l.reader, err = newWeb(o.Source, o.Transport)
+	default:
+		l.reader = file{o.Source}
+		l.origin, err = filepath.Abs(o.Source)
+	}
+	return l, err
+}
+
+// Pool returns the pool in force. It is nil before Start.
+func (l *List) Pool() *config.Pool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pool
+}
+
+// Status returns what there is to say of the pool in force.
+func (l *List) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+// Start puts the first pool in force: what the source has, or else what was kept. If there is neither, the
+// error says why; it is a [*RefusedError] if the source has a list that cannot be used.
+//
+// The guard compares with what was kept: to restart the server must not be a way around it.
+func (l *List) Start(ctx context.Context) error {
+	if l.useKept() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, startTime)
+		defer cancel()
+	}
+	r := l.Reload(ctx, false)
+	if l.Pool() == nil {
+		return r.Err
+	}
+	if s := l.Status(); s.Kept {
+		l.o.Log.Warn("serving the kept list of mirrors", zap.String("source", s.Source),
+			zap.Time("accepted", s.Loaded), zap.Duration("age", l.o.Now().Sub(s.Loaded).Round(time.Second)), zap.Error(r.Err))
+	}
+	return nil
+}
+
+// useKept puts the kept list in force, if there is one that can be used.
+func (l *List) useKept() bool {
+	if l.o.StateDir == "" {
+		return false
+	}
+	k, err := loadKept(l.o.StateDir)
+	switch {
+	case err != nil:
+		to, renameErr := setAside(l.o.StateDir)
+		l.o.Log.Warn("the kept list of mirrors is of no use; set aside", zap.String("to", to), zap.NamedError("why", err), zap.Error(renameErr))
+		return false
+	case k == nil:
+		return false
+	case k.Source != l.origin:
+		l.o.Log.Warn("the kept list of mirrors is from another source; not used", zap.String("kept", k.Source), zap.String("source", l.origin))
+		return false
+	}
+	d := k.document(l.key != nil)
+	if l.key != nil {
+		if err := l.key.verify(d); err != nil {
+			l.o.Log.Warn("the kept list of mirrors is not signed with mirrors_key; not used", zap.Error(err))
+			return false
+		}
+	}
+	pool, _, err := config.ParsePoolIn(l.o.Source, k.list, l.o.Settings().DNS)
+	if err == nil && pool.EnabledMirrors() == 0 {
+		err = errors.New("no mirror is enabled")
+	}
+	if err != nil {
+		l.o.Log.Warn("the kept list of mirrors is not valid; not used", zap.Error(summary(err)))
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pool, l.inForce = pool, d
+	l.status.Loaded, l.status.Kept = k.Accepted, true
+	return true
+}
+
+// Reload looks at the source now. What it finds comes into force unless it is bad, or the guard holds it back;
+// confirm makes the guard give way. Whatever fails, the pool in force stays.
+//
+// Who confirms has seen one update: if the source has changed since it was held back, and the guard objects
+// to the new one too, that is held back in turn.
+func (l *List) Reload(ctx context.Context, confirm bool) Result {
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	d, err := fetch(ctx, l.reader, l.key, l.fetched)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return Result{Err: ctx.Err()} // nobody waits for it, which is no fault of the source
+	}
+	if err != nil {
+		return l.fail(err)
+	}
+	l.fetched = d
+	return l.consider(d, confirm)
+}
+
+// consider decides what becomes of a list that was read.
+func (l *List) consider(d *document, confirm bool) Result {
+	if d.same(l.inForce) {
+		l.accept(d, l.pool)
+		return Result{Change: config.Compare(l.pool, l.pool)}
+	}
+	settings := l.o.Settings()
+	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, settings.DNS)
+	if err != nil {
+		return l.fail(&RefusedError{err})
+	}
+	before := l.pool
+	if before == nil {
+		before = &config.Pool{}
+	}
+	r := Result{Change: config.Compare(before, pool), Warnings: warnings}
+	decision := config.Guard(l.pool, pool, settings.Guard)
+	switch {
+	case decision.Ruling == config.GuardRefuse:
+		return l.fail(refuse("%s: %v", l.o.Source, decision))
+	case decision.Ruling == config.GuardHold && !(confirm && (l.held == nil || l.held.same(d))):
+		return l.hold(d, r, decision, confirm)
+	}
+	r.Applied = l.pool == nil || !r.Change.Empty()
+	if r.Applied {
+		l.logApplied(pool, r)
+	} else {
+		pool = l.pool // so that what was made of it stays
+	}
+	l.accept(d, pool)
+	return r
+}
+
+// accept puts pool, which d holds, in force.
+func (l *List) accept(d *document, pool *config.Pool) {
+	if l.status.Error != "" {
+		l.o.Log.Info("the list of mirrors can be read again", zap.String("source", l.o.Source))
+	}
+	now := l.o.Now()
+	isNew := !d.same(l.inForce)
+	l.inForce, l.held = d, nil
+	status := l.status
+	if isNew {
+		status.Loaded = now
+	}
+	status.Checked, status.Kept, status.Error, status.Held = now, false, "", nil
+	if isNew || status.KeepError != "" {
+		status.KeepError = l.keep(d, status.Loaded)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pool, l.status = pool, status
+}
+
+// keep writes d to disk, if there is a place for it, and returns why that failed, or "".
+func (l *List) keep(d *document, accepted time.Time) string {
+	if l.o.StateDir == "" {
+		return ""
+	}
+	k := &kept{Source: l.origin, Accepted: accepted, list: d.list.data}
+	if d.signature != nil {
+		k.Signature = d.signature.data
+	}
+	if err := saveKept(l.o.StateDir, k); err != nil {
+		l.o.Log.Error("cannot keep the list of mirrors: without it a start needs the source; see to state_dir", zap.Error(err))
+		return err.Error()
+	}
+	return ""
+}
+
+// hold keeps the update that d holds back.
+func (l *List) hold(d *document, r Result, decision config.Decision, confirm bool) Result {
+	again := l.held.same(d)
+	text := fmt.Sprintf("%s: held back: %v; if it is meant, confirm it: mirrorpool reload --confirm", l.o.Source, decision)
+	if confirm {
+		text = fmt.Sprintf("%s: changed since it was held back, and held back again: %v; if it is meant, confirm it once more", l.o.Source, decision)
+	}
+	r.Held, r.Err = &decision, errors.New(text)
+	l.held = d
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Error = text
+	if !again {
+		l.status.Held = &Held{Since: l.o.Now(), Decision: decision, Change: r.Change}
+		l.o.Log.Error("update of the list of mirrors is held back; if it is meant: mirrorpool reload --confirm",
+			append(changeFields(&r.Change), zap.String("source", l.o.Source), zap.Stringer("why", decision))...)
+	}
+	return r
+}
+
+// fail notes why the pool in force stays. What is wrong is logged once, and not at each look.
+func (l *List) fail(err error) Result {
+	short := summary(err)
+	var refused *RefusedError
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if errors.As(err, &refused) {
+		l.held, l.status.Held = nil, nil // the source says something else by now
+	}
+	if l.pool != nil && l.status.Error != short.Error() { // without a pool the caller tells, and ends
+		l.o.Log.Error("cannot use the list of mirrors; the pool in force stays", zap.String("source", l.o.Source), zap.NamedError("why", short))
+	}
+	l.status.Error = short.Error()
+	return Result{Err: err}
+}
+
+// Run looks at the source when it may have changed and at the refresh interval, until ctx ends. look has to
+// call [List.Reload], and to put what comes of it to use.
+func (l *List) Run(ctx context.Context, look func(context.Context) Result) error {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changed := make(chan struct{}, 1)
+	if w, ok := l.reader.(watcher); ok {
+		watching.Go(func() {
+			err := w.watch(ctx, func() {
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			})
+			if err != nil {
+				l.o.Log.Warn("changes of the list of mirrors are noticed at the refresh interval only", zap.Error(err))
+			}
+		})
+	}
+	failures := 0
+	if l.Status().Error != "" {
+		failures = 1
+	}
+	timer := time.NewTimer(nextLook(l.o.Settings().Refresh, failures, l.o.Rand))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-timer.C:
+		}
+		failures++
+		if r := look(ctx); r.Err == nil || r.Held != nil {
+			failures = 0
+		}
+		timer.Reset(nextLook(l.o.Settings().Refresh, failures, l.o.Rand))
+	}
+}
+
+// text is a source in memory.
+type text []byte
+
+func (t text) read(_ context.Context, _ string, _ int, last *part) (*part, error) {
+	if last != nil {
+		return last, nil
+	}
+	return &part{data: t}, nil
+}

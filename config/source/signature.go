@@ -1,0 +1,50 @@
+package source
+
+import (
+	"fmt"
+
+	"github.com/jedisct1/go-minisign"
+)
+
+// missingSignature is what to do where there is a list, and no signature.
+const missingSignature = "mirrors_key is given, so that the list has to come with a signature: minisign -S -m mirrors.json, and publish both"
+
+// A publicKey tells whether a list was signed by who owns the secret one.
+type publicKey struct {
+	key  minisign.PublicKey
+	name string // of the source, for errors
+}
+
+// newPublicKey reads a minisign public key: the last line of its .pub file.
+func newPublicKey(text, source string) (*publicKey, error) {
+	key, err := minisign.NewPublicKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("mirrors_key: not a minisign public key, the last line of its .pub file: %q", text)
+	}
+	return &publicKey{key, source}, nil
+}
+
+// verify returns nil if the document is signed, or what is wrong and what to do.
+func (k *publicKey) verify(d *document) error {
+	signature, err := minisign.DecodeSignature(string(d.signature.data))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s%s: not a minisign signature: sign the list with minisign -S -m %s", k.name, signatureSuffix, k.name)
+	case signature.KeyId != k.key.KeyId:
+		return fmt.Errorf("%s%s: made with the key %X, but mirrors_key is %X: sign the list with the right key, or give the new one in mirrors_key",
+			k.name, signatureSuffix, reversed(signature.KeyId), reversed(k.key.KeyId))
+	}
+	if _, err := k.key.Verify(d.list.data, signature); err != nil {
+		return fmt.Errorf("%s: its signature %s%s is of other contents: sign the list again, and publish both", k.name, k.name, signatureSuffix)
+	}
+	return nil
+}
+
+// reversed gives a key's id as minisign prints it, which takes it for a little-endian number.
+func reversed(id [8]byte) []byte {
+	b := make([]byte, 0, len(id))
+	for i := len(id) - 1; i >= 0; i-- {
+		b = append(b, id[i])
+	}
+	return b
+}

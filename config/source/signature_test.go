@@ -1,0 +1,154 @@
+package source
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A signer signs with the real minisign.
+type signer struct {
+	minisign, secret string
+	public           string // as in mirrors_key
+}
+
+func newSigner(t testing.TB) *signer {
+	t.Helper()
+	s := &signer{minisign: needPeer(t, "minisign", "minisign")}
+	dir := t.TempDir()
+	s.secret = filepath.Join(dir, "secret.key")
+	s.run(t, "-G", "-W", "-p", filepath.Join(dir, "public.key"), "-s", s.secret)
+	text, err := os.ReadFile(filepath.Join(dir, "public.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	s.public = lines[len(lines)-1]
+	return s
+}
+
+func (s *signer) run(t testing.TB, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(s.minisign, args...).CombinedOutput(); err != nil {
+		t.Fatalf("minisign %v: %v\n%s", args, err, out)
+	}
+}
+
+// sign returns the signature of a text, made with more flags for minisign.
+func (s *signer) sign(t testing.TB, text string, flags ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, append([]string{"-S", "-s", s.secret, "-m", path}, flags...)...)
+	signature, err := os.ReadFile(path + signatureSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(signature)
+}
+
+func TestSignedFile(t *testing.T) {
+	t.Parallel()
+	team, other := newSigner(t), newSigner(t)
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
+	put(t, path, old)
+	put(t, path+signatureSuffix, team.sign(t, old))
+	r := newRig(t, Options{Source: path, Key: team.public}).start(t)
+	for name, signature := range map[string]string{
+		"is of other contents":                         team.sign(t, old),
+		"but mirrors_key is":                           other.sign(t, next),
+		"not a minisign signature: sign the list":      "hello\n",
+		"mirrors.json.minisig: want a file of at most": strings.Repeat("x", maxSignatureSize+1),
+		// The key's number of the right one, with the signature of another.
+		"its signature": forge(t, team.sign(t, next), other.sign(t, next)),
+	} {
+		put(t, path, next)
+		put(t, path+signatureSuffix, signature)
+		result := r.Reload(t.Context(), true)
+		var refused *RefusedError
+		if !errors.As(result.Err, &refused) || !strings.Contains(result.Err.Error(), name) {
+			t.Errorf("%v, want %q", result.Err, name)
+		}
+		r.expect(t, "a 1", "b 1")
+	}
+	if err := os.Remove(path + signatureSuffix); err != nil {
+		t.Fatal(err)
+	}
+	if result := r.Reload(t.Context(), false); !strings.Contains(result.Err.Error(), "the list has to come with a signature") {
+		t.Errorf("without a signature: %v", result.Err)
+	}
+	for _, flags := range [][]string{{"-l"}, {"-H"}, {"-t", "a comment"}} { // both kinds that minisign makes
+		put(t, path, next)
+		put(t, path+signatureSuffix, team.sign(t, next, flags...))
+		if result := r.Reload(t.Context(), false); result.Err != nil {
+			t.Errorf("minisign %v: %v", flags, result.Err)
+		}
+	}
+	r.expect(t, "a 1", "b 1", "c 1")
+}
+
+// forge puts the key number of one signature into another.
+func forge(t testing.TB, numbered, signed string) string {
+	t.Helper()
+	a, b := strings.Split(numbered, "\n"), strings.Split(signed, "\n")
+	// Base64: 10 bytes of algorithm and number are 13 characters and a part of the next. 12 of them leave the
+	// last byte to the other key, so that one more is needed; whatever that does to the signature is fine.
+	b[1] = a[1][:14] + b[1][14:]
+	return strings.Join(b, "\n")
+}
+
+// TestSignedHalfUpdated: the list is there before its signature, as with any upload. That is no error.
+func TestSignedHalfUpdated(t *testing.T) {
+	t.Parallel()
+	team := newSigner(t)
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
+	put(t, path, old)
+	put(t, path+signatureSuffix, team.sign(t, old))
+	r := newRig(t, Options{Source: path, Key: team.public}).start(t)
+	signature := team.sign(t, next)
+	put(t, path, next)
+	time.AfterFunc(250*time.Millisecond, func() { put(t, path+signatureSuffix, signature) })
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Fatalf("%+v", result)
+	}
+	r.expect(t, "a 1", "b 1", "c 1")
+}
+
+func TestSignedWeb(t *testing.T) {
+	t.Parallel()
+	team := newSigner(t)
+	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
+	s := newSite(t, old)
+	o := Options{Source: s.list(), Transport: s.transport(), Key: team.public}
+	if err := newRig(t, o).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "404 Not Found: mirrors_key is given") {
+		t.Fatalf("without a signature: %v", err)
+	}
+	s.set("/mirrors.json.minisig", team.sign(t, old))
+	r := newRig(t, o).start(t)
+	r.expect(t, "a 1", "b 1")
+	full := s.full.Load()
+	if result := r.Reload(t.Context(), false); result.Err != nil || s.full.Load() != full {
+		t.Errorf("%+v; sent again", result)
+	}
+	s.set("/mirrors.json", poolText("evil 1", "a 0", "b 0", "a2 0")) // who holds the web site, and not the key
+	if result := r.Reload(t.Context(), true); result.Applied || !strings.Contains(result.Err.Error(), "is of other contents") {
+		t.Errorf("%+v", result)
+	}
+	r.expect(t, "a 1", "b 1")
+	s.set("/mirrors.json", next)
+	s.set("/mirrors.json.minisig", team.sign(t, next)+"\n")
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Errorf("%+v", result)
+	}
+	if _, err := New(Options{Source: s.list(), Key: "RWQ"}); err == nil || !strings.Contains(err.Error(), "mirrors_key: not a minisign public key") {
+		t.Errorf("a bad key: %v", err)
+	}
+}

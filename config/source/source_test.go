@@ -1,0 +1,440 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/config"
+)
+
+// poolText is a list of mirrors "host weight".
+func poolText(entries ...string) string {
+	var list []string
+	for _, e := range entries {
+		host, weight, _ := strings.Cut(e, " ")
+		list = append(list, fmt.Sprintf(`{"url_prefix": "https://%s.example.net/", "weight": %s}`, host, weight))
+	}
+	return `{"version": 1, "mirrors": [` + strings.Join(list, ",\n") + "]}\n"
+}
+
+// hosts gives what a pool was made of by poolText.
+func hosts(pool *config.Pool) string {
+	var list []string
+	for _, m := range pool.Mirrors {
+		list = append(list, fmt.Sprintf("%s %d", strings.TrimSuffix(m.URL.Hostname(), ".example.net"), m.Weight))
+	}
+	return strings.Join(list, ", ")
+}
+
+// put writes a file as Git and editors do: beside the old one, and then in its place.
+func put(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A rig is a list with what it needs, and a log to look into.
+type rig struct {
+	*List
+	log *observer.ObservedLogs
+	now time.Time
+}
+
+func newRig(t testing.TB, o Options) *rig {
+	t.Helper()
+	core, logs := observer.New(zap.DebugLevel)
+	r := &rig{log: logs, now: time.Unix(1_800_000_000, 0).UTC()}
+	o.Log, o.Rand = zap.New(core), rand.New(rand.NewPCG(1, 2))
+	o.Now = func() time.Time { return r.now }
+	if o.Settings == nil {
+		o.Settings = func() Settings { return Settings{Refresh: time.Hour, Guard: 0.5} }
+	}
+	var err error
+	if r.List, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *rig) start(t testing.TB) *rig {
+	t.Helper()
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// expect wants a pool in force.
+func (r *rig) expect(t testing.TB, want ...string) {
+	t.Helper()
+	if got := hosts(r.Pool()); got != strings.Join(want, ", ") {
+		t.Fatalf("in force: %s; want %v; status %+v", got, want, r.Status())
+	}
+}
+
+// run runs the list until the test ends. The channel tells of each look.
+func (r *rig) run(t testing.TB) <-chan Result {
+	t.Helper()
+	results := make(chan Result, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := r.Run(ctx, func(ctx context.Context) Result {
+			result := r.Reload(ctx, false)
+			results <- result
+			return result
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return results
+}
+
+// await waits for a look that ok likes.
+func await(t testing.TB, results <-chan Result, ok func(Result) bool) Result {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		select {
+		case r := <-results:
+			if ok(r) {
+				return r
+			}
+		case <-limit:
+			t.Fatal("the look that is waited for does not come")
+		}
+	}
+}
+
+func applied(r Result) bool { return r.Applied }
+func failed(r Result) bool  { return r.Err != nil }
+
+func (r *rig) logged(message string) int { return r.log.FilterMessageSnippet(message).Len() }
+
+func TestFileWatch(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, path, text string){
+		"renamed into place": func(t *testing.T, path, text string) { put(t, path, text) },
+		"written in place": func(t *testing.T, path, text string) {
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"removed and made again": func(t *testing.T, path, text string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			put(t, path, text)
+		},
+		"the folder is replaced": func(t *testing.T, path, text string) {
+			folder := filepath.Dir(path)
+			if err := os.Rename(folder, folder+".old"); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			put(t, path, text)
+		},
+		"the folder is a link that is turned": func(t *testing.T, path, text string) {
+			folder := filepath.Dir(path)
+			if err := os.Mkdir(folder+".next", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(folder+".next", "mirrors.json"), text)
+			if err := os.Rename(folder, folder+".old"); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(folder+".next", folder); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "etc", "mirrors.json")
+			if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			put(t, path, poolText("a 1", "b 1"))
+			r := newRig(t, Options{Source: path}).start(t)
+			results := r.run(t)
+			change(t, path, poolText("a 1", "b 1", "c 1"))
+			await(t, results, applied)
+			r.expect(t, "a 1", "b 1", "c 1")
+			put(t, path, poolText("a 1", "b 2")) // and the watch goes on
+			await(t, results, applied)
+			r.expect(t, "a 1", "b 2")
+		})
+	}
+}
+
+// TestFileBehindLinks turns a link as Kubernetes does for its ConfigMaps: mirrors.json -> ..data/mirrors.json,
+// and ..data -> a folder of its own for each version.
+func TestFileBehindLinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	version := func(name, text string) {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		put(t, filepath.Join(dir, name, "mirrors.json"), text)
+		if err := os.Symlink(name, filepath.Join(dir, "..tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	version("..1", poolText("a 1", "b 1"))
+	if err := os.Symlink(filepath.Join("..data", "mirrors.json"), filepath.Join(dir, "mirrors.json")); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, Options{Source: filepath.Join(dir, "mirrors.json")}).start(t)
+	results := r.run(t)
+	version("..2", poolText("a 1", "b 2"))
+	await(t, results, applied)
+	r.expect(t, "a 1", "b 2")
+}
+
+// TestGitPull has the list in a clone of the mirror team's repository.
+func TestGitPull(t *testing.T) {
+	t.Parallel()
+	git := needPeer(t, "git", "git")
+	dir := t.TempDir()
+	run := func(folder string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(git, args...)
+		cmd.Dir = filepath.Join(dir, folder)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
+			"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	commit := func(text string) {
+		put(t, filepath.Join(dir, "team", "mirrors.json"), text)
+		run("team", "add", ".")
+		run("team", "commit", "-q", "-m", "change")
+	}
+	run(".", "init", "-q", "-b", "main", "team")
+	commit(poolText("a 1", "b 1"))
+	run(".", "clone", "-q", "team", "server")
+	r := newRig(t, Options{Source: filepath.Join(dir, "server", "mirrors.json")}).start(t)
+	results := r.run(t)
+	commit(poolText("a 1", "b 0", "c 5"))
+	run("server", "pull", "-q", "--ff-only")
+	change := await(t, results, applied).Change
+	r.expect(t, "a 1", "b 0", "c 5")
+	if len(change.Added) != 1 || len(change.Weights) != 1 || change.Weights[0].To != 0 {
+		t.Errorf("change %+v", change)
+	}
+}
+
+// TestHalfWritten writes a list slowly, in two halves. The half is refused, and the whole is taken.
+func TestHalfWritten(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	put(t, path, poolText("a 1", "b 1"))
+	r := newRig(t, Options{Source: path}).start(t)
+	results := r.run(t)
+	text := poolText("a 1", "b 1", "c 1")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.WriteString(f, text[:len(text)/2]); err != nil {
+		t.Fatal(err)
+	}
+	// It may be seen empty, before.
+	await(t, results, func(r Result) bool { return failed(r) && strings.Contains(r.Err.Error(), "mirrors.json:2:") })
+	if !strings.Contains(r.Status().Error, "mirrors.json:2:") {
+		t.Errorf("the status does not say where: %s", r.Status().Error)
+	}
+	r.expect(t, "a 1", "b 1")
+	if _, err := io.WriteString(f, text[len(text)/2:]); err != nil {
+		t.Fatal(err)
+	}
+	await(t, results, applied)
+	r.expect(t, "a 1", "b 1", "c 1")
+	if status := r.Status(); status.Error != "" {
+		t.Errorf("the error stays: %s", status.Error)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	put(t, path, poolText("a 1", "b 1"))
+	r := newRig(t, Options{Source: path}).start(t)
+	for text, want := range map[string]string{
+		"":                          "the file is empty",
+		poolText("a 1", "b -1"):     ":2:",
+		poolText("a 0", "b 0"):      "mirrors.json: no mirror is enabled",
+		poolText("a 1")[:20]:        ":1:",
+		strings.Repeat(" ", 5e6):    "want a file of at most 4194304 bytes",
+		poolText("a 1", "a 1"):      "is given already",
+		"\xef\xbb\xbf\xff\xfe{\x00": ":1:",
+	} {
+		put(t, path, text)
+		for _, confirm := range []bool{false, true} {
+			result := r.Reload(t.Context(), confirm)
+			var refused *RefusedError
+			if !errors.As(result.Err, &refused) || !strings.Contains(result.Err.Error(), want) || result.Held != nil || result.Applied {
+				t.Errorf("%.40q: %+v, want %q", text, result, want)
+			}
+		}
+		r.expect(t, "a 1", "b 1")
+	}
+	errors := r.logged("cannot use the list")
+	if r.Reload(t.Context(), false); r.logged("cannot use the list") != errors {
+		t.Error("the same error is logged at each look")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if result := r.Reload(t.Context(), false); !strings.Contains(fmt.Sprint(result.Err), "no such file") {
+		t.Errorf("without a file: %v", result.Err)
+	}
+	put(t, path, poolText("a 1", "b 1"))
+	if result := r.Reload(t.Context(), false); result.Err != nil || result.Applied || r.Status().Error != "" {
+		t.Errorf("the old list again: %+v, status %+v", result, r.Status())
+	}
+}
+
+// TestSameWords: white space is no change, and the pool in force stays the same value.
+func TestSameWords(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	put(t, path, poolText("a 1", "b 1"))
+	r := newRig(t, Options{Source: path}).start(t)
+	pool := r.Pool()
+	put(t, path, "  "+poolText("a 1", "b 1"))
+	if result := r.Reload(t.Context(), false); result.Applied || result.Err != nil || !result.Change.Empty() || r.Pool() != pool {
+		t.Errorf("%+v", result)
+	}
+}
+
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	guard := 0.5
+	put(t, path, poolText("a 1", "b 1", "c 1"))
+	r := newRig(t, Options{Source: path, Settings: func() Settings { return Settings{Refresh: time.Hour, Guard: guard} }}).start(t)
+	held := func(confirm bool, want string) {
+		t.Helper()
+		result := r.Reload(t.Context(), confirm)
+		status := r.Status()
+		if result.Applied || result.Held == nil || !strings.Contains(result.Err.Error(), want) || status.Held == nil || status.Error != result.Err.Error() {
+			t.Fatalf("%+v; status %+v; want it held back: %s", result, status, want)
+		}
+		r.expect(t, "a 1", "b 1", "c 1")
+	}
+	put(t, path, poolText("a 1"))
+	held(false, "it removes or disables 2 of 3 enabled mirrors, 67 % of the weight, and mirrors_guard allows 50 %; if it is meant, confirm it: mirrorpool reload --confirm")
+	since := r.Status().Held.Since
+	r.now = r.now.Add(time.Minute)
+	held(false, "held back")
+	if s := r.Status().Held; !s.Since.Equal(since) || s.Lost != 2 || len(s.Change.Removed) != 2 {
+		t.Errorf("held %+v", s)
+	}
+	if n := r.logged("held back"); n != 1 {
+		t.Errorf("%d lines in the log, want 1", n)
+	}
+	// Who confirms has seen the update above, not this one.
+	put(t, path, poolText("a 0", "b 0", "c 1"))
+	held(true, "changed since it was held back")
+	// The source thinks better of it.
+	put(t, path, poolText("a 1", "b 1", "c 2"))
+	if result := r.Reload(t.Context(), false); !result.Applied || r.Status().Held != nil || r.Status().Error != "" {
+		t.Fatalf("%+v", result)
+	}
+	put(t, path, poolText("a 1", "b 1", "c 1"))
+	r.Reload(t.Context(), false)
+	put(t, path, poolText("d 1"))
+	held(false, "100 %")
+	put(t, path, poolText("a 1", "b 1", "c 1"))
+	if result := r.Reload(t.Context(), true); result.Applied || result.Err != nil || r.Status().Held != nil {
+		t.Fatalf("%+v", result)
+	}
+	put(t, path, poolText("a 1"))
+	held(false, "67 %")
+	if result := r.Reload(t.Context(), true); !result.Applied || len(result.Change.Removed) != 2 || r.Status().Held != nil {
+		t.Fatalf("confirmed: %+v", result)
+	}
+	r.expect(t, "a 1")
+	guard = 0 // off
+	put(t, path, poolText("z 1"))
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Fatalf("%+v", result)
+	}
+	// Confirmed at once, before anybody has looked.
+	guard = 0.5
+	put(t, path, poolText("y 1"))
+	if result := r.Reload(t.Context(), true); !result.Applied {
+		t.Fatalf("%+v", result)
+	}
+}
+
+func TestNextLook(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, tt := range []struct {
+		refresh     time.Duration
+		failures    int
+		least, most time.Duration
+	}{
+		{5 * time.Minute, 0, 270 * time.Second, 330 * time.Second},
+		{5 * time.Minute, 1, 500 * time.Millisecond, time.Second},
+		{5 * time.Minute, 2, time.Second, 2 * time.Second},
+		{5 * time.Minute, 5, 8 * time.Second, 16 * time.Second},
+		{5 * time.Minute, 10, 150 * time.Second, 300 * time.Second},
+		{5 * time.Minute, 1000, 150 * time.Second, 300 * time.Second},
+		{50 * time.Millisecond, 3, 25 * time.Millisecond, 50 * time.Millisecond},
+	} {
+		seen := map[time.Duration]bool{}
+		for range 200 {
+			d := nextLook(tt.refresh, tt.failures, r)
+			if seen[d] = true; d < tt.least || d > tt.most {
+				t.Errorf("%v after %d failures: %v", tt.refresh, tt.failures, d)
+			}
+		}
+		if len(seen) < 100 {
+			t.Errorf("%v after %d failures: not spread", tt.refresh, tt.failures)
+		}
+	}
+}
+
+// needPeer returns the path of a program that a test needs. Without it the test is skipped, or fails where all
+// peers have to be there.
+func needPeer(t testing.TB, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
+		t.Fatalf("%s is not installed, and MIRRORPOOL_TEST_PEERS=all: apt-get install %s", program, debianPackage)
+	}
+	t.Skipf("%s is not installed: apt-get install %s", program, debianPackage)
+	return ""
+}
