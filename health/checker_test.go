@@ -404,7 +404,7 @@ func TestCertificateWarningsAreRare(t *testing.T) {
 		defer b.start()()
 		<-b.Swept()
 		wait(47 * time.Hour)
-		if n := b.logs.FilterMessage("certificate ends soon").Len(); n != 2 {
+		if n := b.logs.FilterMessage("certificate has to be renewed").Len(); n != 2 {
 			t.Errorf("warned %d times in 47 hours, want 2", n)
 		}
 		e := b.Report().Mirrors["http://a.example.net/tails/"].Endpoints[0]

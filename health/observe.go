@@ -118,7 +118,7 @@ func (c *Checker) warnOfCertificate(k *check, now time.Time) {
 		return
 	}
 	k.warned = now
-	c.log.Warn("certificate ends soon", zap.String("mirror", k.mirror.URLPrefix), zap.Stringer("endpoint", k.address),
+	c.log.Warn("certificate has to be renewed", zap.String("mirror", k.mirror.URLPrefix), zap.Stringer("endpoint", k.address),
 		zap.Stringer("role", k.role), zap.String("warning", warning))
 }
 

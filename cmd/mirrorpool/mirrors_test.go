@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -255,10 +256,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// handedOut are the ports that freePort has returned. Servers that share an address also share the queries to it,
+// so that two tests with the same port would disturb each other without a sign.
+var handedOut sync.Map
+
 // freePort returns a port that is free at all the addresses.
 func freePort(t testing.TB, addresses ...string) string {
 	t.Helper()
-	for range 20 {
+	for range 50 {
 		port, free := "0", true
 		for _, address := range addresses {
 			l, err := net.Listen("tcp", net.JoinHostPort(address, port))
@@ -269,7 +274,7 @@ func freePort(t testing.TB, addresses ...string) string {
 			defer l.Close()
 			_, port, _ = net.SplitHostPort(l.Addr().String())
 		}
-		if free {
+		if _, taken := handedOut.LoadOrStore(port, true); free && !taken {
 			return port
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool"
 )
 
 // A served is a server in this process, whose list of mirrors is a file.
@@ -182,6 +183,29 @@ func BenchmarkReload(b *testing.B) {
 				b.ReportMetric(float64((cpuTime()-start).Milliseconds())/float64(i), "cpu-ms/op")
 			})
 		}
+	}
+}
+
+// BenchmarkLoadBuildSwap is the part of a reload that comes before the new answers, without what the checks and
+// the state on disk have to do with it: load, validate, Build, and the swap in both faces.
+func BenchmarkLoadBuildSwap(b *testing.B) {
+	tuneRuntime()
+	editions := [][]byte{manyMirrors(10_000, 0, false), manyMirrors(10_000, 1, false)}
+	s := serveHere(b, editions[0])
+	report := s.checker.Report()
+	for i := 0; b.Loop(); i++ {
+		pool, _, err := config.ParsePool("mirrors.json", editions[i%2])
+		if err != nil {
+			b.Fatal(err)
+		}
+		snapshot := dnspool.Build(dnspool.Input{
+			Pool: pool, Health: report, Previous: s.current.Load(), Now: time.Now(), Rand: newRand(),
+			Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2},
+		})
+		s.mu.Lock()
+		s.current.Publish(snapshot)
+		s.dns.Publish(snapshot)
+		s.mu.Unlock()
 	}
 }
 

@@ -93,7 +93,7 @@ func (m *mmsgs) controlOf(i int) []byte {
 // read receives messages, at least one, and returns how many. The socket has to be a blocking one.
 func (m *mmsgs) read(fd int) (int, error) {
 	n, errno := m.call(unix.SYS_RECVMMSG, fd, 0, len(m.headers))
-	for errno == unix.EAGAIN || errno == unix.EINTR {
+	for errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ENOBUFS || errno == unix.ENOMEM {
 		n, errno = m.wait(unix.SYS_RECVMMSG, fd, 0, len(m.headers))
 	}
 	if errno != 0 {
