@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -117,16 +116,6 @@ func checkPool(name string, text []byte, zones []config.DNS) (warnings []*config
 		}
 	}
 	return warnings, err
-}
-
-// colours reports whether f is a terminal whose user likes colours (https://no-color.org).
-func colours(f any) bool {
-	file, ok := f.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // severity is how CI systems call it.

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"mirrorpool/health"
 )
@@ -196,16 +194,6 @@ func (r *probedReference) carriers() string {
 		r.Mirrors, count(r.Enabled, "enabled mirror"), r.Weight, r.EnabledWeight, 100*float64(r.Weight)/float64(max(1, r.EnabledWeight)))
 }
 
-// printable is text without what a terminal would obey: a mirror has a say in what is wrong with it.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
-}
-
 // count is a number of things: "1 mirror", "2 mirrors".
 func count(n int, thing string) string {
 	if n == 1 {
@@ -261,14 +249,4 @@ func sweepProgress(r *health.Report) (done, total int) {
 		}
 	}
 	return done, total
-}
-
-// isTerminal reports whether somebody may be watching what is written to f.
-func isTerminal(f any) bool {
-	file, ok := f.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

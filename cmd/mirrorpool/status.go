@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mirrorpool/dnspool/admin"
+)
+
+func newStatusCommand() *cobra.Command {
+	var client adminClient
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Print what a running server thinks of every mirror",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var text json.RawMessage
+			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/status", nil, &text); err != nil {
+				return failed(err)
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				_, err := fmt.Fprintf(out, "%s\n", text)
+				return failed(err)
+			}
+			var status admin.Status
+			if err := json.Unmarshal(text, &status); err != nil {
+				return failed(fmt.Errorf("%s answers with something else than a status: %v", client.address, err))
+			}
+			return failed(writeStatus(out, &status, time.Now(), colours(out)))
+		},
+	}
+	client.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer as it is")
+	return cmd
+}
+
+// writeStatus writes a status for people, as it is seen at a time.
+func writeStatus(w io.Writer, s *admin.Status, now time.Time, colour bool) error {
+	var text bytes.Buffer
+	for _, line := range statusHeader(s, now) {
+		fmt.Fprintln(&text, printable(line))
+	}
+	rows := alignStatus(s, now)
+	fmt.Fprintf(&text, "\n%s\n", rows[0])
+	rows = rows[1:]
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		fmt.Fprintln(&text, printable(statusTitle(m)))
+		for _, e := range m.Endpoints {
+			line := rows[0]
+			rows = rows[1:]
+			if note := cmp.Or(e.Reason, e.Warning); note != "" {
+				line += "\n      " + printable(note)
+			}
+			fmt.Fprintln(&text, paint(line, e.State, colour))
+		}
+		if len(m.Endpoints) == 0 {
+			fmt.Fprintf(&text, "      %s\n", printable(cmp.Or(m.Reason, "no address is known")))
+		}
+	}
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+// statusHeader is what is to be known of the pool as a whole.
+func statusHeader(s *admin.Status, now time.Time) []string {
+	eligible, enabled := 0, 0
+	for _, m := range s.Mirrors {
+		if m.Weight > 0 {
+			enabled++
+		}
+		if len(m.Eligible) > 0 {
+			eligible++
+		}
+	}
+	lines := []string{
+		fmt.Sprintf("Zone %s, serial %d: %d of %s eligible.", cmp.Or(s.Zone, "-"), s.Serial, eligible, count(enabled, "enabled mirror")),
+		fmt.Sprintf("Pool from %s, accepted %s ago.", s.Pool.Source, ago(s.Pool.Loaded, now)),
+	}
+	if !s.Ready {
+		lines = append(lines, "Warning: the server does not answer yet, or its checks are overdue.")
+	}
+	for _, g := range s.Groups {
+		if g.Panic {
+			lines = append(lines, fmt.Sprintf("Warning: panic in role %s, %s: only %g of %g by weight is up.", g.Role, g.Family, g.UpWeight, g.EnabledWeight))
+		}
+	}
+	if s.Suspect != "" {
+		lines = append(lines, "Warning: suspect is the "+s.Suspect+", because most mirrors began to fail together.")
+	}
+	if s.Pool.Held != nil {
+		lines = append(lines, "Warning: an update of the pool is held back; see it with 'mirrorpool reload'.")
+	}
+	if s.Pool.Error != "" {
+		lines = append(lines, "Warning: "+s.Pool.Error)
+	}
+	if s.Reference.Trace != nil {
+		lines = append(lines, fmt.Sprintf("The reference is %s old, and carried by %d of %s.",
+			ago(*s.Reference.Trace, now), s.Reference.Mirrors, count(s.Reference.Enabled, "enabled mirror")))
+	}
+	return lines
+}
+
+func statusTitle(m *admin.MirrorStatus) string {
+	title := m.URLPrefix
+	if m.Name != "" {
+		title += "  " + m.Name
+	}
+	if m.Weight == 0 {
+		return title + "  disabled"
+	}
+	serves := strings.Join(m.Eligible, " and ")
+	return fmt.Sprintf("%s  weight %d, serves %s", title, m.Weight, cmp.Or(serves, "nobody"))
+}
+
+// alignStatus returns the titles of the columns, and a line for each endpoint.
+func alignStatus(s *admin.Status, now time.Time) []string {
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "  ADDRESS\tROLE\tSTATE\tSINCE\tCHECKED\tLATENCY\tTRACE")
+	for _, m := range s.Mirrors {
+		for _, e := range m.Endpoints {
+			address := "-"
+			if e.Address.IsValid() {
+				address = e.Address.String()
+			}
+			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", address, e.Role, e.State,
+				agoOrDash(e.Since, now), agoOrDash(e.Checked, now), shortMS(e.LatencyMS)+" ms", agoOrDash(e.Trace, now))
+		}
+	}
+	table.Flush()
+	return strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
+}
+
+func ago(t, now time.Time) string { return shortAge(int64(now.Sub(t) / time.Second)) }
+
+func agoOrDash(t *time.Time, now time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return ago(*t, now)
+}
