@@ -390,3 +390,41 @@ func TestRestart(t *testing.T) {
 		t.Errorf("%v, %v in the state folder; want the verdicts and the kept list", files, err)
 	}
 }
+
+// TestZoneFile serves records of a zone file beside the pool, and reloads it.
+func TestZoneFile(t *testing.T) {
+	t.Parallel()
+	const apex = "@ 3600 SOA ns1 hostmaster.example.org. 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n"
+	c, where := newServerConfig(t)
+	c.set("health", "enabled", false)
+	c.json["dns"] = map[string]any{"listen": []string{where.dns}, "zone": "dl.example.org", "zone_file": "zone"}
+	c.write(t, "zone", apex+"static A 192.0.2.1\n")
+	p := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.7/tails/", "weight": 1}]}`)
+	for name, want := range map[string]string{"dl.example.org.": "127.0.1.7", "static.dl.example.org.": "192.0.2.1", "ns1.dl.example.org.": "192.0.2.53"} {
+		if got := p.ask(t, name, dns.TypeA); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: %v, want %s", name, got, want)
+		}
+	}
+	serial := p.status(t).Serial
+	c.write(t, "zone", apex+"static A 192.0.2.2\n")
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new record is served", func() bool {
+		return slices.Equal(p.ask(t, "static.dl.example.org.", dns.TypeA), []string{"192.0.2.2"})
+	})
+	if now := p.status(t).Serial; int32(now-serial) <= 0 {
+		t.Errorf("serial %d after %d", now, serial)
+	}
+	c.write(t, "zone", apex+"dl.example.org. A 192.0.2.3\n")
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bad zone file is reported", func() bool {
+		return strings.Contains(p.log.String(), "zone:4: dl.example.org. A: is the pool's")
+	})
+	if got := p.ask(t, "static.dl.example.org.", dns.TypeA); !slices.Equal(got, []string{"192.0.2.2"}) {
+		t.Errorf("after a bad zone file: %v, want the old record", got)
+	}
+	p.stop(t)
+}

@@ -13,6 +13,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/authority"
 )
 
 // newList returns the list of mirrors that the configuration asks for, judged by the one that is in force at
@@ -70,6 +71,10 @@ func (s *server) reloadSettings() admin.SettingsReload {
 	if err == nil {
 		err = collision(s.list.Pool(), next)
 	}
+	var static *authority.Static
+	if err == nil {
+		static, err = loadStatic(next)
+	}
 	if err != nil {
 		s.log.Error("cannot use the configuration; the old one stays in force", zap.Error(err))
 		answer.Error = err.Error()
@@ -79,27 +84,39 @@ func (s *server) reloadSettings() admin.SettingsReload {
 	if len(applied)+len(restart) > 0 { // else they are in the log already
 		logWarnings(s.log, warnings)
 	}
+	if next.DNS.ZoneFile == s.config.Load().DNS.ZoneFile && !static.Same(s.static) {
+		applied = append(applied, "dns.zone_file")
+	}
 	answer.Applied, answer.Restart = append(answer.Applied, applied...), append(answer.Restart, restart...)
 	if len(restart) > 0 {
 		s.log.Warn("the configuration has changes that need a restart", zap.Strings("keys", restart))
 	}
 	if len(applied) > 0 {
-		s.apply(now)
+		s.apply(now, static)
 		s.log.Info("configuration has changed", zap.Strings("keys", applied))
 	}
 	return answer
 }
 
+// loadStatic reads the zone file, if the configuration names one.
+func loadStatic(c *config.Server) (*authority.Static, error) {
+	if c.DNS.ZoneFile == "" {
+		return nil, nil
+	}
+	return authority.LoadStatic(c.DNS.ZoneFile, c.DNS.Zone, authority.PoolNames(c.DNS))
+}
+
 // apply puts a configuration in force, which differs from the one before in what can change while the server
 // runs.
-func (s *server) apply(c *config.Server) {
+func (s *server) apply(c *config.Server, static *authority.Static) {
 	if level, err := zapcore.ParseLevel(c.Log.Level); err == nil {
 		s.logLevel.SetLevel(level)
 	}
 	s.mu.Lock()
 	s.config.Store(c)
+	s.static = static
 	if s.dns != nil {
-		s.dns.SetConfig(c.DNS)
+		s.dns.SetConfig(c.DNS, static)
 	}
 	s.zoneChanged = true
 	s.mu.Unlock()

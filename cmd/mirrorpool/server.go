@@ -48,6 +48,7 @@ type server struct {
 
 	mu          sync.Mutex // guards all below
 	pool        *config.Pool
+	static      *authority.Static // of the zone file; nil without one
 	zoneChanged bool              // by other than the pool, since the latest snapshot
 	dns         *authority.Server // nil if off, or before the faces are open
 	web         *redirector.Server
@@ -57,8 +58,11 @@ type server struct {
 // it returns. file is where the configuration was read from, empty if from nowhere.
 func newServer(inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
 	c := inForce.Load()
-	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool()}
-	var err error
+	static, err := loadStatic(c)
+	if err != nil {
+		return nil, &failure{exitUsage, err}
+	}
+	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static}
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
@@ -164,8 +168,10 @@ func (s *server) remember(ctx context.Context) error {
 
 // open opens the faces' sockets. A face that is off has none.
 func (s *server) open(ctx context.Context) error {
-	c := s.config.Load()
-	dns, err := authority.Listen(ctx, c.DNS, s.log)
+	s.mu.Lock()
+	c, static := s.config.Load(), s.static
+	s.mu.Unlock()
+	dns, err := authority.Listen(ctx, c.DNS, static, s.log)
 	if err != nil {
 		return err
 	}
@@ -178,7 +184,7 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dns, s.web = dns, web
-	s.dns.SetConfig(s.config.Load().DNS) // it may have been reloaded just now
+	s.dns.SetConfig(s.config.Load().DNS, s.static) // it may have been reloaded just now
 	s.dns.Publish(s.current.Load())
 	return nil
 }

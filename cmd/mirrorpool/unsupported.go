@@ -13,7 +13,6 @@ import (
 func checkSupport(c *config.Server) error {
 	var keys []string
 	for key, given := range map[string]bool{
-		"dns.zone_file":      c.DNS.ZoneFile != "",
 		"dns.nsid":           c.DNS.NSID != "",
 		"dns.cookie_secret":  c.DNS.CookieSecret != "",
 		"dns.rate_limit":     c.DNS.RateLimit != 0,

@@ -63,7 +63,7 @@ func testSnapshot(tb testing.TB, n, maxAnswers int) *dnspool.Snapshot {
 }
 
 func testZone(tb testing.TB, n, maxAnswers int) *zone {
-	return newZone(testConfig(), testSnapshot(tb, n, maxAnswers), [2]uint32{})
+	return newZone(testConfig(), nil, testSnapshot(tb, n, maxAnswers), [2]uint32{})
 }
 
 const soa = "dl.example.org. %d IN SOA ns1.example.org. hostmaster.example.org. 1800000000 3600 600 604800 60"

@@ -27,7 +27,7 @@ func newTruth(tb testing.TB, n, maxAnswers int) *truth {
 	c.Nameservers = []string{"ns1.example.org.", "ns2.dl.example.org."} // one in the zone, which does not exist
 	c.Hostmaster = "hostmaster.mail.dl.example.org."
 	var p atomic.Pointer[zone]
-	p.Store(newZone(c, testSnapshot(tb, n, maxAnswers), [2]uint32{}))
+	p.Store(newZone(c, nil, testSnapshot(tb, n, maxAnswers), [2]uint32{}))
 	return &truth{p.Load(), newDealer(&p, new(tally))}
 }
 
@@ -266,7 +266,7 @@ func BenchmarkPublish(b *testing.B) {
 	s, c := testSnapshot(b, 200, 2), testConfig()
 	b.ReportAllocs()
 	for b.Loop() {
-		newZone(c, s, [2]uint32{})
+		newZone(c, nil, s, [2]uint32{})
 	}
 }
 
@@ -275,7 +275,7 @@ func benchmarkReload(b *testing.B, rate int) {
 	var current atomic.Pointer[zone]
 	changes := 0
 	publish := func(n int) {
-		current.Store(newZone(c, testSnapshot(b, 10+n%2, 2), [2]uint32{}))
+		current.Store(newZone(c, nil, testSnapshot(b, 10+n%2, 2), [2]uint32{}))
 		changes++
 	}
 	publish(0)

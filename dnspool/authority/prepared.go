@@ -21,6 +21,7 @@ var addressTypes = [...]uint16{dns.TypeA, dns.TypeAAAA}
 type prepared struct {
 	origin string // in wire format, lower case
 	nodes  map[string]*node
+	static map[string]bool // names of a zone file, in wire format: they and what is below them are for respond
 }
 
 // A node is what is prepared for a name, and for the names below it that do not exist.
@@ -50,7 +51,7 @@ type answers struct {
 
 // prepare makes prepared answers for all that is in z.
 func prepare(z *zone) *prepared {
-	p := &prepared{origin: wireName(z.origin), nodes: map[string]*node{}}
+	p := &prepared{origin: wireName(z.origin), nodes: map[string]*node{}, static: z.static.wire}
 	decks := map[uint16]*answers{} // which all of the pool's names share
 	for _, qtype := range addressTypes {
 		if group := z.snapshot.DNS(familyOf(qtype)); group.Deck.Len() > 0 {
@@ -66,8 +67,12 @@ func prepare(z *zone) *prepared {
 		}
 	}
 	// Where these are asked for, miekg/dns compresses more than was prepared.
-	for _, name := range append([]string{z.soa.Mbox, z.soa.Ns}, z.ns...) {
-		for ; z.contains(dns.CanonicalName(name)) && !z.nodes[name]; name = parent(name) {
+	names := []string{z.static.soa.Mbox, z.static.soa.Ns}
+	for _, rr := range z.static.sets[z.origin][dns.TypeNS] {
+		names = append(names, rr.(*dns.NS).Ns)
+	}
+	for _, name := range names {
+		for name = dns.CanonicalName(name); z.contains(name) && !z.nodes[name]; name = parent(name) {
 			p.nodes[wireName(name)] = &node{slow: true}
 		}
 	}
@@ -86,13 +91,23 @@ func wireName(name string) string {
 
 func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
 	n := &node{types: map[uint16]*answers{}}
+	if z.static.sets[name] != nil && name != z.origin || z.static.cut(name) != "" {
+		n.slow = true // it has more than the pool's addresses
+		return n
+	}
 	n.noName = z.prepareFixed(anyLabel+name, dns.TypeNULL)
+	if z.static.nodes["*."+name] {
+		n.noName = nil // there is
+	}
 	n.noData = z.prepareFixed(name, dns.TypeNULL)
 	if encloser, ok := strings.CutPrefix(name, "*."); ok {
 		n.noData = z.prepareFixed(anyLabel+encloser, dns.TypeNULL)
 	}
 	if name == z.origin {
 		n.types[dns.TypeSOA] = z.prepareFixed(name, dns.TypeSOA)
+		for qtype := range z.static.sets[name] {
+			n.types[qtype] = nil
+		}
 		n.types[dns.TypeNS] = z.prepareFixed(name, dns.TypeNS)
 	}
 	address := func(qtype uint16) *answers {
@@ -204,6 +219,9 @@ func (p *prepared) find(q *query) *answers {
 		return n.of(q.qtype)
 	}
 	for len(name) > len(p.origin) {
+		if p.static[string(name)] {
+			return nil
+		}
 		name = name[1+name[0]:]
 		n := p.nodes[string(name)]
 		switch {

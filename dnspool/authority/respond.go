@@ -1,6 +1,8 @@
 package authority
 
 import (
+	"slices"
+
 	"github.com/miekg/dns"
 )
 
@@ -62,25 +64,64 @@ func (z *zone) message(req *dns.Msg, limit int) *dns.Msg {
 	return resp
 }
 
-// answer fills the sections of resp, and its code.
+// maxChain is how many CNAME records are followed.
+const maxChain = 8
+
+// answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says.
 func (z *zone) answer(resp *dns.Msg, q dns.Question) {
 	if q.Qclass != dns.ClassINET || !z.contains(q.Name) || isTransfer(q.Qtype) {
 		resp.Rcode = dns.RcodeRefused
 		return
 	}
 	resp.Authoritative = true
-	source, exists := z.find(q.Name)
-	switch {
-	case !exists:
-		resp.Rcode = dns.RcodeNameError
-	case q.Qtype == dns.TypeANY:
-		resp.Answer = []dns.RR{minimalAny(q.Name)}
-	default:
-		resp.Answer = z.records(source, q.Name, q.Qtype)
+	name := q.Name
+	for range maxChain {
+		// A DS record is on the parent's side of a delegation (RFC 4035 section 3.1.4.1).
+		if cut := z.static.cut(name); cut != "" && !(cut == name && q.Qtype == dns.TypeDS) {
+			z.refer(resp, cut)
+			return
+		}
+		source, exists := z.find(name)
+		var rrs []dns.RR
+		switch {
+		case !exists:
+			resp.Rcode = dns.RcodeNameError
+		case q.Qtype == dns.TypeANY:
+			rrs = []dns.RR{minimalAny(name)}
+		default:
+			rrs = z.records(source, name, q.Qtype)
+		}
+		if len(rrs) > 0 {
+			resp.Answer = append(resp.Answer, rrs...)
+			return
+		}
+		alias := z.static.records(source, name, dns.TypeCNAME)
+		if len(alias) == 0 {
+			resp.Ns = []dns.RR{z.soa(z.negativeTTL())}
+			return
+		}
+		resp.Answer = append(resp.Answer, alias...)
+		name = dns.CanonicalName(alias[0].(*dns.CNAME).Target)
+		if !z.contains(name) || owns(resp.Answer, name) {
+			return // whoever asks has to ask on elsewhere, or has seen it all
+		}
 	}
-	if len(resp.Answer) == 0 {
-		resp.Ns = []dns.RR{z.soaRecord(z.ttl)}
+}
+
+// owns reports whether name is the owner of any of rrs.
+func owns(rrs []dns.RR, name string) bool {
+	return slices.ContainsFunc(rrs, func(rr dns.RR) bool { return rr.Header().Name == name })
+}
+
+// refer tells who knows more (RFC 1034 section 4.2.1). With a CNAME before it, the answer is still our own.
+func (z *zone) refer(resp *dns.Msg, cut string) {
+	resp.Authoritative = len(resp.Answer) > 0
+	resp.Ns = z.static.sets[cut][dns.TypeNS]
+	var glue []dns.RR
+	for _, rr := range resp.Ns {
+		glue = append(glue, z.static.addresses(dns.CanonicalName(rr.(*dns.NS).Ns))...)
 	}
+	resp.Extra = append(glue, resp.Extra...) // the OPT record stays last
 }
 
 func isTransfer(qtype uint16) bool { return qtype == dns.TypeAXFR || qtype == dns.TypeIXFR }

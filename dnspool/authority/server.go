@@ -35,6 +35,7 @@ const (
 type Server struct {
 	log     *zap.Logger
 	config  config.DNS
+	static  *Static // of the zone file; nil without one
 	sockets []*dns.Server
 	addrs   []net.Addr
 	zone    atomic.Pointer[zone]
@@ -43,8 +44,10 @@ type Server struct {
 
 // Listen opens the sockets that c asks for, UDP and TCP at each address, and as many of each as there are
 // CPUs. They answer from Run on. Until the first Publish, the answer is SERVFAIL.
-func Listen(ctx context.Context, c config.DNS, log *zap.Logger) (*Server, error) {
-	s := &Server{config: c, log: log}
+//
+// static is what the zone file holds; nil without one.
+func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) (*Server, error) {
+	s := &Server{config: c, static: static, log: log}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range c.Listen {
@@ -106,7 +109,7 @@ func (s *Server) Addrs() []net.Addr { return s.addrs }
 
 // Publish makes the answers come from snapshot.
 func (s *Server) Publish(snapshot *dnspool.Snapshot) {
-	s.zone.Store(newZone(s.config, snapshot, randomStart()))
+	s.zone.Store(newZone(s.config, s.static, snapshot, randomStart()))
 }
 
 // Run answers queries until ctx ends, and then those that have come in. It closes the sockets.

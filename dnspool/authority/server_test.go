@@ -18,7 +18,7 @@ func startServer(t *testing.T, listen string) (*Server, string) {
 	t.Helper()
 	c := testConfig()
 	c.Listen = []string{listen}
-	s, err := Listen(t.Context(), c, zap.NewNop())
+	s, err := Listen(t.Context(), c, nil, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestListenFailure(t *testing.T) {
 	t.Parallel()
 	c := testConfig()
 	c.Listen = []string{"127.0.0.1:0", "192.0.2.1:0"} // the second address is not of this host
-	if _, err := Listen(t.Context(), c, zap.NewNop()); err == nil {
+	if _, err := Listen(t.Context(), c, nil, zap.NewNop()); err == nil {
 		t.Error("no error at an address that is not ours")
 	}
 }

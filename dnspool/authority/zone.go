@@ -30,56 +30,76 @@ const (
 // dealing position ever changes.
 type zone struct {
 	origin   string    // lower case, ends in a dot
-	ttl      uint32    // of named mirrors' addresses and of negative answers, seconds
+	ttl      uint32    // of named mirrors' addresses, seconds
 	poolTTL  [2]uint32 // of the pool's addresses, by family
 	maxSize  uint16    // of a UDP response, bytes
 	pool     map[string]bool
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
-	ns       []string
-	soa      dns.SOA
+	static   *Static // never nil
 	snapshot *dnspool.Snapshot
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
 	prepared *prepared
 }
 
-// newZone joins a configuration and a snapshot. start is where the dealing begins.
-func newZone(c config.DNS, s *dnspool.Snapshot, start [2]uint32) *zone {
+// newZone joins a configuration, the records of a zone file and a snapshot. Without a zone file, static is nil.
+// start is where the dealing begins.
+func newZone(c config.DNS, static *Static, s *dnspool.Snapshot, start [2]uint32) *zone {
+	if static == nil {
+		static = apexOf(c)
+	}
 	z := &zone{
 		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize),
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
-		ns: c.Nameservers, snapshot: s,
+		static: static, snapshot: s,
 	}
 	for f := range z.poolTTL {
 		z.poolTTL[f] = poolTTL(c, s.DNS(dnspool.Family(f)).Settles)
 	}
-	for _, name := range c.Names {
-		name = z.absolute(name)
+	for _, name := range PoolNames(c) {
 		z.pool[name] = true
 		z.addNode(name)
 	}
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
-		name := z.absolute(m.Name)
-		if m.Name == "" || z.pool[name] {
+		name := absolute(m.Name, z.origin)
+		if m.Name == "" || z.pool[name] || static.sets[name] != nil {
 			continue
 		}
 		z.named[name] = m.Addresses()
 		z.addNode(name)
-	}
-	mname := "."
-	if len(z.ns) > 0 {
-		mname = z.ns[0]
-	}
-	z.soa = dns.SOA{
-		Ns: mname, Mbox: c.Hostmaster, Serial: s.Serial,
-		Refresh: refresh, Retry: retry, Expire: expire, Minttl: z.ttl,
 	}
 	for f := range z.next {
 		z.next[f].Store(start[f])
 	}
 	z.prepared = prepare(z)
 	return z
+}
+
+// apexOf returns the records that a zone without a zone file has: what the configuration says of its apex.
+func apexOf(c config.DNS) *Static {
+	ttl := uint32(c.TTL / time.Second)
+	mname := "."
+	if len(c.Nameservers) > 0 {
+		mname = c.Nameservers[0]
+	}
+	s := &Static{origin: c.Zone, sets: map[string]map[uint16][]dns.RR{c.Zone: {}}, nodes: map[string]bool{c.Zone: true}, soa: &dns.SOA{
+		Hdr: header(c.Zone, dns.TypeSOA, apexTTL), Ns: mname, Mbox: c.Hostmaster,
+		Refresh: refresh, Retry: retry, Expire: expire, Minttl: ttl,
+	}}
+	for _, name := range c.Nameservers {
+		s.sets[c.Zone][dns.TypeNS] = append(s.sets[c.Zone][dns.TypeNS], &dns.NS{Hdr: header(c.Zone, dns.TypeNS, apexTTL), Ns: name})
+	}
+	return s
+}
+
+// PoolNames returns the pool's names, in full.
+func PoolNames(c config.DNS) []string {
+	names := make([]string, len(c.Names))
+	for i, name := range c.Names {
+		names[i] = absolute(name, c.Zone)
+	}
+	return names
 }
 
 // poolTTL is the TTL of the pool's addresses, in seconds. While one of them is in doubt it is no longer than the
@@ -97,14 +117,14 @@ func poolTTL(c config.DNS, settles time.Duration) uint32 {
 func randomStart() [2]uint32 { return [2]uint32{rand.Uint32(), rand.Uint32()} }
 
 // absolute returns the full name of a configured one.
-func (z *zone) absolute(name string) string {
+func absolute(name, origin string) string {
 	switch {
 	case name == "@":
-		return z.origin
+		return origin
 	case strings.HasSuffix(name, "."):
 		return name
 	default:
-		return name + "." + z.origin
+		return name + "." + origin
 	}
 }
 
@@ -127,16 +147,19 @@ func parent(name string) string {
 // contains reports whether a name in lower case is in the zone.
 func (z *zone) contains(name string) bool { return dns.IsSubDomain(z.origin, name) }
 
+// exists reports whether there is a node at name.
+func (z *zone) exists(name string) bool { return z.nodes[name] || z.static.nodes[name] }
+
 // find returns the name whose records answer for name, in lower case: itself if it exists, or else the
 // wildcard that covers it (RFC 4592 section 3.3.1). ok is false if there is neither.
 func (z *zone) find(name string) (source string, ok bool) {
-	if z.nodes[name] {
+	if z.exists(name) {
 		return name, true
 	}
 	for encloser := parent(name); encloser != ""; encloser = parent(encloser) {
-		if z.nodes[encloser] {
+		if z.exists(encloser) {
 			wildcard := "*." + encloser
-			return wildcard, z.nodes[wildcard]
+			return wildcard, z.exists(wildcard)
 		}
 	}
 	return "", false
@@ -144,21 +167,16 @@ func (z *zone) find(name string) (source string, ok bool) {
 
 // records returns the records of a type at source, a name that exists, with the given owner.
 func (z *zone) records(source, owner string, qtype uint16) []dns.RR {
+	address := qtype == dns.TypeA || qtype == dns.TypeAAAA
 	switch {
 	case qtype == dns.TypeSOA && source == z.origin:
-		return []dns.RR{z.soaRecord(apexTTL)}
-	case qtype == dns.TypeNS && source == z.origin:
-		rrs := make([]dns.RR, len(z.ns))
-		for i, name := range z.ns {
-			rrs[i] = &dns.NS{Hdr: header(owner, dns.TypeNS, apexTTL), Ns: name}
-		}
-		return rrs
-	case qtype != dns.TypeA && qtype != dns.TypeAAAA:
-		return nil
-	case z.pool[source]:
+		return []dns.RR{z.soa(z.static.soa.Hdr.Ttl)}
+	case address && z.pool[source]:
 		return z.deal(owner, familyOf(qtype))
-	default:
+	case address && z.named[source] != nil:
 		return z.addresses(owner, familyOf(qtype), z.named[source])
+	default:
+		return z.static.records(source, owner, qtype)
 	}
 }
 
@@ -194,11 +212,14 @@ func address(owner string, addr netip.Addr, ttl uint32) dns.RR {
 	return &dns.AAAA{Hdr: header(owner, dns.TypeAAAA, ttl), AAAA: addr.AsSlice()}
 }
 
-// soaRecord returns the zone's SOA record. In negative answers its TTL says for how long they hold (RFC
-// 2308 section 3).
-func (z *zone) soaRecord(ttl uint32) dns.RR {
-	soa := z.soa
+// negativeTTL is for how long it holds that something does not exist (RFC 2308 section 3).
+func (z *zone) negativeTTL() uint32 { return min(z.static.soa.Hdr.Ttl, z.static.soa.Minttl) }
+
+// soa returns the zone's SOA record, with the serial of the snapshot.
+func (z *zone) soa(ttl uint32) dns.RR {
+	soa := *z.static.soa
 	soa.Hdr = header(z.origin, dns.TypeSOA, ttl)
+	soa.Serial = z.snapshot.Serial
 	return &soa
 }
 

@@ -1,0 +1,238 @@
+package authority
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	maxZoneBytes   = 32 << 20
+	maxZoneRecords = 500_000
+)
+
+// Static is what a zone file holds (RFC 1035 section 5): the records of the zone besides the pool's. It is not
+// changed once loaded.
+type Static struct {
+	origin string
+	soa    *dns.SOA
+	sets   map[string]map[uint16][]dns.RR // by owner in lower case, then by type
+	nodes  map[string]bool                // all names that exist, empty non-terminals too
+	wire   map[string]bool                // nodes in wire format, less the apex
+	cuts   map[string]bool                // names that are delegated
+	sum    [sha256.Size]byte              // of the file
+}
+
+// Same reports whether s and other are of the same text. Either may be nil.
+func (s *Static) Same(other *Static) bool {
+	return s == other || s != nil && other != nil && s.sum == other.sum
+}
+
+// LoadStatic reads the zone file at path for the zone origin, in which the names in pool are the pool's.
+//
+// A record may be out of place for the reasons that RFC 1034 and 2181 give, or because the pool has that name;
+// the error then begins with the file and the line, and the Static is nil.
+func LoadStatic(path, origin string, pool []string) (*Static, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the zone file: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxZoneBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the zone file: %w", err)
+	}
+	if len(text) > maxZoneBytes {
+		return nil, fmt.Errorf("%s: want a zone file of at most %d bytes", path, maxZoneBytes)
+	}
+	return parseStatic(path, text, origin, pool)
+}
+
+// A lineCounter knows the line of what was last read from it.
+type lineCounter struct {
+	*bufio.Reader
+	ends int // of lines, that were read
+	last byte
+}
+
+// ReadByte reads the next byte.
+func (c *lineCounter) ReadByte() (byte, error) {
+	b, err := c.Reader.ReadByte()
+	if err == nil {
+		c.last = b
+		if b == '\n' {
+			c.ends++
+		}
+	}
+	return b, err
+}
+
+// line is the line that the last byte is on, from 1.
+func (c *lineCounter) line() int {
+	if c.last == '\n' {
+		return c.ends
+	}
+	return c.ends + 1
+}
+
+func parseStatic(path string, text []byte, origin string, pool []string) (*Static, error) {
+	s := &Static{origin: origin, sets: map[string]map[uint16][]dns.RR{}, nodes: map[string]bool{origin: true},
+		wire: map[string]bool{}, cuts: map[string]bool{}, sum: sha256.Sum256(text)}
+	lines := &lineCounter{Reader: bufio.NewReader(bytes.NewReader(text))}
+	parser := dns.NewZoneParser(lines, origin, "")
+	parser.SetDefaultTTL(apexTTL)
+	records := 0
+	scratch := make([]byte, dns.MaxMsgSize)
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
+		if records++; records > maxZoneRecords {
+			return nil, fmt.Errorf("%s:%d: want at most %d records", path, lines.line(), maxZoneRecords)
+		}
+		err := checkPacks(rr, scratch)
+		if err == nil {
+			err = s.add(rr, pool)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %s %s: %w", path, lines.line(), rr.Header().Name, dns.TypeToString[rr.Header().Rrtype], err)
+		}
+	}
+	if err := parser.Err(); err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", path, lines.line(), err)
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// checkPacks makes sure that a record can be sent. The parser lets some pass that lack their data.
+func checkPacks(rr dns.RR, scratch []byte) error {
+	end, err := dns.PackRR(rr, scratch, 0, nil, false)
+	if err != nil {
+		return err
+	}
+	if _, owner, err := dns.UnpackDomainName(scratch[:end], 0); err != nil || end == owner+10 {
+		return errors.New("has no data")
+	}
+	return nil
+}
+
+// notServed are types that need more than to be looked up, which this server does not do.
+var notServed = []uint16{dns.TypeDNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeDNSKEY}
+
+// add takes in one record.
+func (s *Static) add(rr dns.RR, pool []string) error {
+	h := rr.Header()
+	h.Name = dns.CanonicalName(h.Name)
+	name, rrtype := h.Name, h.Rrtype
+	isPool := slices.Contains(pool, name)
+	switch {
+	case !dns.IsSubDomain(s.origin, name):
+		return fmt.Errorf("is outside of the zone %s", s.origin)
+	case h.Class != dns.ClassINET:
+		return fmt.Errorf("want class IN, got %s", dns.ClassToString[h.Class])
+	case slices.Contains(notServed, rrtype):
+		return errors.New("is of a type that is not served")
+	case rrtype == dns.TypeSOA && name != s.origin:
+		return fmt.Errorf("want the SOA record at %s", s.origin)
+	case rrtype == dns.TypeSOA && s.soa != nil:
+		return errors.New("is a second SOA record")
+	case isPool && (rrtype == dns.TypeA || rrtype == dns.TypeAAAA || rrtype == dns.TypeCNAME):
+		return errors.New("is the pool's: its addresses come from the mirrors")
+	}
+	if rrtype == dns.TypeSOA {
+		s.soa = rr.(*dns.SOA)
+		return nil
+	}
+	set := s.sets[name]
+	if set == nil {
+		set = map[uint16][]dns.RR{}
+		s.sets[name] = set
+	}
+	if !slices.ContainsFunc(set[rrtype], func(old dns.RR) bool { return dns.IsDuplicate(old, rr) }) {
+		set[rrtype] = append(set[rrtype], rr)
+	}
+	if len(set[dns.TypeCNAME]) > 0 && (len(set) > 1 || len(set[dns.TypeCNAME]) > 1) {
+		return errors.New("stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)")
+	}
+	for _, old := range set[rrtype] { // RFC 2181 section 5.2
+		h.Ttl = min(h.Ttl, old.Header().Ttl)
+	}
+	for _, old := range set[rrtype] {
+		old.Header().Ttl = h.Ttl
+	}
+	if rrtype == dns.TypeNS && name != s.origin {
+		s.cuts[name] = true
+	}
+	for ; !s.nodes[name]; name = parent(name) {
+		s.nodes[name] = true
+		s.wire[wireName(name)] = true
+	}
+	return nil
+}
+
+// check says what is wrong with the zone as a whole.
+func (s *Static) check() error {
+	if s.soa == nil {
+		return fmt.Errorf("want an SOA record at %s", s.origin)
+	}
+	if len(s.sets[s.origin][dns.TypeNS]) == 0 {
+		return fmt.Errorf("want NS records at %s", s.origin)
+	}
+	for name, set := range s.sets {
+		cut := s.cut(name)
+		for rrtype, rrs := range set {
+			if cut != "" && !(name == cut && (rrtype == dns.TypeNS || rrtype == dns.TypeDS)) && rrtype != dns.TypeA && rrtype != dns.TypeAAAA {
+				return fmt.Errorf("%s %s: is below the delegation of %s; only addresses may be, as glue", name, dns.TypeToString[rrtype], cut)
+			}
+			if rrtype != dns.TypeNS {
+				continue
+			}
+			for _, rr := range rrs {
+				target := dns.CanonicalName(rr.(*dns.NS).Ns)
+				if dns.IsSubDomain(s.origin, target) && len(s.addresses(target)) == 0 {
+					return fmt.Errorf("%s NS %s: want A or AAAA records at %s, which is in the zone", name, target, target)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// cut returns the delegation that name is at or below, the one nearest to the apex, or "".
+func (s *Static) cut(name string) (cut string) {
+	if len(s.cuts) == 0 {
+		return ""
+	}
+	for ; name != s.origin && name != ""; name = parent(name) {
+		if s.cuts[name] {
+			cut = name
+		}
+	}
+	return cut
+}
+
+// records returns the records of a type at source, with the given owner.
+func (s *Static) records(source, owner string, rrtype uint16) []dns.RR {
+	rrs := s.sets[source][rrtype]
+	if source == owner {
+		return rrs
+	}
+	synthesised := make([]dns.RR, len(rrs)) // from a wildcard
+	for i, rr := range rrs {
+		synthesised[i] = dns.Copy(rr)
+		synthesised[i].Header().Name = owner
+	}
+	return synthesised
+}
+
+// addresses returns the address records at name.
+func (s *Static) addresses(name string) []dns.RR {
+	return slices.Concat(s.sets[name][dns.TypeA], s.sets[name][dns.TypeAAAA])
+}
