@@ -13,7 +13,6 @@ import (
 func checkSupport(c *config.Server) error {
 	var keys []string
 	for key, given := range map[string]bool{
-		"dns.nsid":           c.DNS.NSID != "",
 		"dns.cookie_secret":  c.DNS.CookieSecret != "",
 		"dns.rate_limit":     c.DNS.RateLimit != 0,
 		"dns.geo":            c.DNS.Geo,

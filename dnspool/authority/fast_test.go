@@ -147,6 +147,12 @@ func TestPlainQueriesAreFast(t *testing.T) {
 	tr := newTruth(t, 6, 2)
 	for _, name := range []string{"dl.example.org.", "www.dl.example.org.", "m1.dl.example.org.", "de.eu.dl.example.org.", "nothing.dl.example.org.", "a.nothing.dl.example.org."} {
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeMX} {
+			withCookie := truthQuery(t, r, name, qtype, 1232)
+			withCookie[len(withCookie)-1] = 12
+			withCookie = append(withCookie, 0, byte(dns.EDNS0COOKIE), 0, 8, 1, 2, 3, 4, 5, 6, 7, 8)
+			if !tr.check(t, withCookie, 7, false) {
+				t.Errorf("%s %s with a cookie, as BIND sends it: not answered on the fast path", name, dns.TypeToString[qtype])
+			}
 			for _, size := range []int{-1, 512, 1232, 4096} {
 				if !tr.check(t, truthQuery(t, r, name, qtype, size), 7, false) {
 					t.Errorf("%s %s, size %d: not answered on the fast path", name, dns.TypeToString[qtype], size)
@@ -166,7 +172,7 @@ func TestFastPathPassesOn(t *testing.T) {
 		msg[at] = b
 		return msg
 	}
-	option := append(change(end+10, 4), 0, 10, 0, 0)
+	option := append(change(end+10, 4), 0, byte(dns.EDNS0NSID), 0, 0)
 	tests := map[string][]byte{
 		"empty":               nil,
 		"a header only":       plain[:headerSize-1],

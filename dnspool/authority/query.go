@@ -12,6 +12,7 @@ const (
 	maxNameSize  = 255 // of a name in wire format
 	maxLabelSize = 63
 	optSize      = 11 // an OPT record without options (RFC 6891 section 6.1.2)
+	optionHead   = 4  // an option without data
 )
 
 // A query is what has to be known of a message to answer it from prepared answers.
@@ -24,9 +25,9 @@ type query struct {
 	size  int  // of a UDP response, at most, as the asker says; 512 without EDNS
 }
 
-// parse reads a plain query: one question of class IN without compression, no records but a bare OPT of
-// version 0, no flags but RD, AD and CD, and nothing behind it. Of all else it says that it is not plain,
-// which leaves the verdict on it to miekg/dns. The query's name is written to buf.
+// parse reads a plain query: one question of class IN without compression, no records but an OPT of version 0,
+// whose options are none that are answered, no flags but RD, AD and CD, and nothing behind it. Of all else it
+// says that it is not plain, which leaves the verdict on it to miekg/dns. The query's name is written to buf.
 func parse(msg []byte, buf *[maxNameSize]byte) (q query, plain bool) {
 	const question1, noAnswer, noAuthority = 1, 0, 0
 	if len(msg) < headerSize ||
@@ -83,12 +84,32 @@ func lowerName(from []byte, buf *[maxNameSize]byte) int {
 
 // parseOPT reads an OPT record that is the rest of a message.
 func (q *query) parseOPT(rest []byte) (plain bool) {
-	if len(rest) != optSize || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != dns.TypeOPT ||
-		rest[5] != 0 || rest[6] != 0 || binary.BigEndian.Uint16(rest[9:]) != 0 { // extended rcode, version, no options
+	if len(rest) < optSize || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != dns.TypeOPT ||
+		rest[5] != 0 || rest[6] != 0 { // extended rcode, version
 		return false
 	}
 	q.edns = true
 	q.size = max(dns.MinMsgSize, int(binary.BigEndian.Uint16(rest[3:])))
 	q.do = rest[7]&0x80 != 0
+	options := rest[optSize:]
+	if len(options) != int(binary.BigEndian.Uint16(rest[9:])) {
+		return false
+	}
+	for len(options) > 0 {
+		if len(options) < optionHead || !ignored(binary.BigEndian.Uint16(options)) {
+			return false
+		}
+		size := optionHead + int(binary.BigEndian.Uint16(options[2:]))
+		if size > len(options) {
+			return false
+		}
+		options = options[size:]
+	}
 	return true
+}
+
+// ignored reports whether an option makes no difference: it is not answered, and miekg/dns has no idea of it that it
+// could refuse.
+func ignored(option uint16) bool {
+	return option == dns.EDNS0COOKIE || option >= dns.EDNS0LOCALSTART
 }

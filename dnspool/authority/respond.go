@@ -23,18 +23,24 @@ func accept(h dns.Header) dns.MsgAcceptAction {
 // respond returns the response to a query that accept has let pass, in wire format. limit is how large the
 // transport lets a message be; over UDP that is 0, and what both sides offer decides.
 func (z *zone) respond(req *dns.Msg, limit int) ([]byte, error) {
+	wire, _, err := z.respondWithCode(req, limit)
+	return wire, err
+}
+
+// respondWithCode is respond, and tells the response's code besides.
+func (z *zone) respondWithCode(req *dns.Msg, limit int) (wire []byte, rcode int, err error) {
 	asked := req.Question[0].Name
 	lower := *req
 	lower.Question = []dns.Question{req.Question[0]}
 	lower.Question[0].Name = dns.CanonicalName(asked)
-	wire, err := z.message(&lower, limit).Pack()
-	if err != nil {
-		return nil, err
+	resp := z.message(&lower, limit)
+	if wire, err = resp.Pack(); err != nil {
+		return nil, 0, err
 	}
 	// All records are compressed against the question's name, so that putting the asker's letter case back
 	// there gives it to all of them (RFC 4343 section 4.1). Some resolvers check it.
 	_, err = dns.PackDomainName(asked, wire, headerSize, nil, false)
-	return wire, err
+	return wire, resp.Rcode, err
 }
 
 // message is respond before packing, for a query in lower case.
@@ -52,6 +58,9 @@ func (z *zone) message(req *dns.Msg, limit int) *dns.Msg {
 		return resp
 	}
 	z.answer(resp, req.Question[0])
+	if opt != nil {
+		z.answerOptions(resp, opt, limit != sizeOfTransport)
+	}
 
 	if limit == sizeOfTransport {
 		limit = dns.MinMsgSize

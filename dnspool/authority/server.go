@@ -162,9 +162,9 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	if w.RemoteAddr().Network() == "tcp" {
 		limit, tally = maxTCPMessage, s.tallies[1]
 	}
-	wire, err := s.respond(req, limit)
+	wire, rcode, err := s.respond(req, limit)
 	if err == nil {
-		tally.count(req.Question[0].Qtype, rcodeOf(wire))
+		tally.count(req.Question[0].Qtype, rcode)
 		_, err = w.Write(wire)
 	}
 	if err != nil {
@@ -172,21 +172,12 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	}
 }
 
-func (s *Server) respond(req *dns.Msg, limit int) ([]byte, error) {
+func (s *Server) respond(req *dns.Msg, limit int) (wire []byte, rcode int, err error) {
 	if z := s.zone.Load(); z != nil {
-		return z.respond(req, limit)
+		return z.respondWithCode(req, limit)
 	}
-	return new(dns.Msg).SetRcode(req, dns.RcodeServerFailure).Pack()
-}
-
-// rcodeOf returns the code of a response of ours. Its upper bits are in the OPT record, which is last and
-// without options (RFC 6891 section 6.1.3).
-func rcodeOf(wire []byte) int {
-	rcode := int(wire[3] & 0x0f)
-	if wire[11] > 0 {
-		rcode |= int(wire[len(wire)-6]) << 4
-	}
-	return rcode
+	wire, err = new(dns.Msg).SetRcode(req, dns.RcodeServerFailure).Pack()
+	return wire, dns.RcodeServerFailure, err
 }
 
 // hideAddresses returns the cause of a network error without the client's address.

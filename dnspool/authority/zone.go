@@ -33,6 +33,7 @@ type zone struct {
 	ttl      uint32    // of named mirrors' addresses, seconds
 	poolTTL  [2]uint32 // of the pool's addresses, by family
 	maxSize  uint16    // of a UDP response, bytes
+	nsid     string    // tells this server from others (RFC 5001); empty: off
 	pool     map[string]bool
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
@@ -49,7 +50,7 @@ func newZone(c config.DNS, static *Static, s *dnspool.Snapshot, start [2]uint32)
 		static = apexOf(c)
 	}
 	z := &zone{
-		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize),
+		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize), nsid: c.NSID,
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
 		static: static, snapshot: s,
 	}
