@@ -97,6 +97,14 @@ func TestGuard(t *testing.T) {
 	if d := Guard(nil, testPool(t, "a 0"), 0.5); d.Ruling != GuardRefuse {
 		t.Errorf("a first pool without enabled mirrors: %+v", d)
 	}
+	noDNS := testPool(t, "a 1", "b 1")
+	for i := range noDNS.Mirrors {
+		noDNS.Mirrors[i].DNS = MirrorDNS{Off: true}
+	}
+	inDNS := "it takes out of DNS 2 of 2 enabled mirrors, 100 % of the weight, and mirrors_guard allows 50 %"
+	if d := Guard(testPool(t, "a 1", "b 1"), noDNS, 0.5); d.Ruling != GuardHold || d.String() != inDNS {
+		t.Errorf("all mirrors leave DNS: %v, want %s", d, inDNS)
+	}
 	want := "it removes or disables 2 of 3 enabled mirrors, 75 % of the weight, and mirrors_guard allows 50 %"
 	if got := Guard(testPool(t, "a 1", "b 2", "c 1"), testPool(t, "a 1"), 0.5).String(); got != want {
 		t.Errorf("got %s, want %s", got, want)

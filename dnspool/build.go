@@ -73,8 +73,8 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 			g.Weights[i] += c.weight / float64(len(c.addresses))
 		}
 	}
-	if p := in.Previous; p != nil && p.dns[family].sameCandidates(&g) && p.dns[family].Deck.size == min(in.Policy.MaxAnswers, len(g.Weights)) {
-		g.Deck = p.dns[family].Deck // which takes most of the time
+	if p := in.Previous; p != nil && p.dns[family].sameCandidates(&g) && p.dns[family].Deck.serves(g.Weights, in.Policy.MaxAnswers) {
+		g.Deck = p.dns[family].Deck // a new one takes most of the time
 	} else {
 		g.Deck = newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
 	}

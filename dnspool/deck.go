@@ -20,7 +20,8 @@ const (
 //     goes to the others by weight.
 //
 // Over one pass of the deck these hold up to rounding to whole cards, with no luck involved; only the
-// order of the cards, and that of the candidates behind the first, is random.
+// order of the cards, and that of the candidates behind the first, is random. Whose share is less than one card may be
+// on none; chance decides anew with each deck.
 type Deck struct {
 	places []int32 // of all cards, one card after the other
 	size   int     // places on a card
@@ -38,6 +39,21 @@ func (d *Deck) Len() int {
 func (d *Deck) Card(i uint32) []int32 {
 	first := int(i%uint32(d.Len())) * d.size
 	return d.places[first : first+d.size : first+d.size]
+}
+
+// serves reports whether d, which was made for these weights, may go on to serve: it has as many places as are wanted,
+// and somebody of each weight on a card. Where there are more candidates than places in all, or one weighs very little,
+// some are on no card; so that each gets its turn, such a deck is not for long.
+func (d *Deck) serves(weights []float64, size int) bool {
+	if d.size != min(size, len(weights)) {
+		return false
+	}
+	total, least := 0.0, math.Inf(1)
+	for _, weight := range weights {
+		total += weight
+		least = min(least, weight)
+	}
+	return least*float64(len(d.places)) >= total
 }
 
 // newDeck returns a deck for candidates with the given weights, all above 0, with at most size places on

@@ -140,17 +140,6 @@ func (g *webGroup) pick(r *rand.Rand) *Mirror {
 	return g.mirrors[i]
 }
 
-// Named returns the addresses of the mirror with the given name, whatever its health. ok is false if
-// there is no such mirror.
-func (s *Snapshot) Named(name string) (addrs []netip.Addr, ok bool) {
-	for i := range s.Mirrors {
-		if m := &s.Mirrors[i]; m.Name == name && name != "" {
-			return m.Addresses(), true
-		}
-	}
-	return nil, false
-}
-
 // Addresses returns the mirror's addresses of both families, sorted.
 func (m *Mirror) Addresses() []netip.Addr {
 	var addrs []netip.Addr

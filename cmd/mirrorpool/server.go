@@ -85,6 +85,7 @@ func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint
 
 // run runs the server until ctx ends.
 func (s *server) run(ctx context.Context) error {
+	warnOfUnheeded(s.pool, s.log)
 	if file := s.stateFile(); file != "" {
 		s.checker.LoadState(file) // it has logged what is wrong; without it all starts from nothing
 	}
@@ -194,21 +195,25 @@ type globalSource struct{}
 
 func (globalSource) Uint64() uint64 { return rand.Uint64() }
 
-// follow makes a new snapshot whenever something has changed, until ctx ends.
+// follow makes a new snapshot whenever something has changed, until ctx ends; and else at each interval of the checks,
+// because verdicts that nobody renews become old.
 func (s *server) follow(ctx context.Context) error {
 	gather := time.NewTimer(0)
 	defer gather.Stop()
+	again := time.NewTicker(s.config.Load().Health.Interval)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again.C:
 		case <-s.checker.Changed():
-		}
-		gather.Reset(gatherTime)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-gather.C:
+			gather.Reset(gatherTime)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-gather.C:
+			}
 		}
 		s.rebuild()
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"mirrorpool/config"
 )
 
@@ -34,4 +36,17 @@ func checkSupport(c *config.Server) error {
 	}
 	slices.Sort(keys)
 	return fmt.Errorf("this version does not support %s yet: take it out of the configuration", strings.Join(keys, ", "))
+}
+
+// warnOfUnheeded says what a list of mirrors asks for that this version does not do.
+func warnOfUnheeded(pool *config.Pool, log *zap.Logger) {
+	n := 0
+	for i := range pool.Mirrors {
+		if m := &pool.Mirrors[i]; !m.ServeOnly.Empty() || !m.Exclude.Empty() {
+			n++
+		}
+	}
+	if n > 0 {
+		log.Warn("this version does not heed serve_only and exclude: all clients may be sent to these mirrors", zap.Int("mirrors", n))
+	}
 }

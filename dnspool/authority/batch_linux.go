@@ -4,7 +4,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"strconv"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,41 +19,49 @@ const (
 
 // A batchConn is a UDP socket for miekg/dns to serve on. It takes many messages out of the kernel at a time and
 // answers the plain queries among them itself, as many at a time. The others it passes up, one by one.
+//
+// It waits in the kernel and not for the runtime's poller, which would be woken for each message, too.
 type batchConn struct {
-	*net.UDPConn
-	fd     int // of UDPConn, which stays open while ReadFrom runs
+	local  *net.UDPAddr
 	dealer *dealer
+
+	open sync.RWMutex // held for reading during system calls, so that Close does not pull fd away from under them
+	fd   int          // -1 once closed
 
 	in, out   *mmsgs
 	queries   [][]byte // buffers of in
 	responses [][]byte // buffers of out
 	next, n   int      // of in, those from next to n have not been looked at
 	ready     int      // of out, as many have not been sent
+	passed    int      // messages that were passed up since the others had their turn
 }
 
 // canBatch says whether UDP queries are answered in batches.
 const canBatch = true
 
-// newBatchConn puts a batchConn on conn. It answers from what zone holds, and counts in t.
+// newBatchConn returns a batchConn in the place of conn, which it closes. It answers from what zone holds, and counts
+// in t.
 func newBatchConn(conn *net.UDPConn, zone *atomic.Pointer[zone], t *tally) (net.PacketConn, error) {
-	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
+	defer conn.Close()
 	if err := conn.SetReadBuffer(receiveBuffer); err != nil {
 		return nil, err
 	}
-	c := &batchConn{UDPConn: conn, dealer: newDealer(zone, t)}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		c.fd = int(fd)
-		failed = prepareSocket(c.fd, local)
-	})
-	if err := errors.Join(err, failed); err != nil {
+	local := conn.LocalAddr().(*net.UDPAddr)
+	file, err := conn.File() // another descriptor of the socket, which the poller does not know
+	if err != nil {
 		return nil, err
 	}
-	c.in, c.out = newMmsgs(batchSize, local.IsUnspecified()), newMmsgs(batchSize, false)
+	defer file.Close()
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareSocket(fd, local.AddrPort().Addr()); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	c := &batchConn{local: local, fd: fd, dealer: newDealer(zone, t)}
+	c.in, c.out = newMmsgs(batchSize, local.IP.IsUnspecified()), newMmsgs(batchSize, false)
 	for range batchSize {
 		c.queries = append(c.queries, make([]byte, maxQuery))
 		c.responses = append(c.responses, make([]byte, 0, maxResponse))
@@ -60,8 +69,8 @@ func newBatchConn(conn *net.UDPConn, zone *atomic.Pointer[zone], t *tally) (net.
 	return c, nil
 }
 
-// prepareSocket makes reads wait in the kernel, which is cheaper than to wait for the runtime's poller; and
-// makes a socket at the wildcard address tell which address was asked, so that the answer can come from it.
+// prepareSocket makes system calls wait, and makes a socket at the wildcard address tell which address was asked, so
+// that the answer can come from it.
 func prepareSocket(fd int, local netip.Addr) error {
 	if err := unix.SetNonblock(fd, false); err != nil {
 		return err
@@ -78,17 +87,20 @@ func prepareSocket(fd int, local netip.Addr) error {
 
 // A batchAddr is where a message came from, and to which of our addresses.
 type batchAddr struct {
-	peer    netip.AddrPort
-	control []byte // makes the kernel send from the address that was asked
+	peer    unix.RawSockaddrInet6 // or a RawSockaddrInet4, at its front
+	control []byte                // makes the kernel send from the address that was asked
 }
 
 // Network and String are for net.Addr.
 
-func (batchAddr) Network() string  { return "udp" }
-func (a batchAddr) String() string { return a.peer.String() }
+func (*batchAddr) Network() string { return "udp" }
+
+func (a *batchAddr) String() string { return peerOf(&a.peer).String() }
 
 // ReadFrom returns the next message that is not a plain query.
 func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	c.open.RLock()
+	defer c.open.RUnlock()
 	for {
 		for c.next < c.n {
 			i := c.next
@@ -101,11 +113,12 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 				c.ready++
 				continue
 			}
-			addr := batchAddr{c.in.peer(i), append([]byte(nil), c.in.controlOf(i)...)}
-			return copy(p, msg), addr, nil
+			return c.passUp(p, msg, i)
 		}
-		c.out.write(c.fd, c.ready)
-		c.ready = 0
+		if c.fd < 0 {
+			return 0, nil, net.ErrClosed
+		}
+		c.flush()
 		for i, buf := range c.queries {
 			c.in.receive(i, buf)
 		}
@@ -117,27 +130,85 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	}
 }
 
+// passUp returns message i from ReadFrom.
+func (c *batchConn) passUp(p, msg []byte, i int) (int, net.Addr, error) {
+	if len(msg) < headerSize {
+		c.flush() // it may be the sign that the socket is shut, and ReadFrom not be called again
+	}
+	// miekg/dns starts a goroutine for each. They have to get their turn before there are too many.
+	if c.passed++; c.passed%batchSize == 0 {
+		runtime.Gosched()
+	}
+	return copy(p, msg), &batchAddr{c.in.peers[i], append([]byte(nil), c.in.controlOf(i)...)}, nil
+}
+
+// flush sends the answers that are ready.
+func (c *batchConn) flush() {
+	if c.fd >= 0 {
+		c.out.write(c.fd, c.ready)
+	}
+	c.ready = 0
+}
+
 // WriteTo sends an answer to where a message from ReadFrom came from.
 func (c *batchConn) WriteTo(p []byte, addr net.Addr) (int, error) {
-	a, ok := addr.(batchAddr)
+	a, ok := addr.(*batchAddr)
 	if !ok {
 		return 0, errors.New("not an address from ReadFrom")
 	}
-	n, _, err := c.WriteMsgUDPAddrPort(p, a.control, a.peer)
-	return n, err
+	c.open.RLock()
+	defer c.open.RUnlock()
+	if c.fd < 0 {
+		return 0, net.ErrClosed
+	}
+	return sendTo(c.fd, p, a)
 }
 
-// SetReadDeadline with a time in the past ends reading, as miekg/dns does to shut a server down. Other times are
-// ignored: a socket has no reason to give up waiting for the next query.
+// LocalAddr returns the address that the socket is bound to.
+func (c *batchConn) LocalAddr() net.Addr { return c.local }
+
+// SetReadDeadline with the time in the past that miekg/dns uses to shut a server down ends reading: ReadFrom answers
+// the plain queries that have come in, and returns an empty message. Other times are ignored: a socket has no reason to
+// give up waiting for the next query.
 func (c *batchConn) SetReadDeadline(t time.Time) error {
-	if t.After(time.Now()) {
+	if t.Unix() > 1 {
 		return nil
 	}
-	// It says that the socket is not connected, and wakes the reader all the same.
+	c.open.RLock()
+	defer c.open.RUnlock()
+	return c.shut()
+}
+
+// SetDeadline and SetWriteDeadline are for net.PacketConn. Nobody uses them here.
+
+func (c *batchConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (c *batchConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+// shut makes the kernel wake the reader, and let nobody wait again.
+func (c *batchConn) shut() error {
+	if c.fd < 0 {
+		return nil
+	}
+	// It says that the socket is not connected, and does it all the same.
 	if err := unix.Shutdown(c.fd, unix.SHUT_RD); err != nil && !errors.Is(err, unix.ENOTCONN) {
 		return err
 	}
 	return nil
+}
+
+// Close closes the socket, once nobody uses it.
+func (c *batchConn) Close() error {
+	if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	c.open.Lock()
+	defer c.open.Unlock()
+	if c.fd < 0 {
+		return nil
+	}
+	err := unix.Close(c.fd)
+	c.fd = -1
+	return err
 }
 
 // answerFrom turns a control message that tells to which address a message came into one that makes the
@@ -154,12 +225,4 @@ func answerFrom(control []byte) {
 			clear(control[data+16 : data+20]) // ipi6_ifindex
 		}
 	}
-}
-
-// zoneName returns the name of a network interface, or its number.
-func zoneName(index uint32) string {
-	if i, err := net.InterfaceByIndex(int(index)); err == nil {
-		return i.Name
-	}
-	return strconv.FormatUint(uint64(index), 10)
 }

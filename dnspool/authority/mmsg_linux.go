@@ -67,17 +67,12 @@ func (m *mmsgs) point(i int, buf []byte) {
 // size is how long message i is.
 func (m *mmsgs) size(i int) int { return int(m.headers[i].size) }
 
-// peer returns where message i came from.
-func (m *mmsgs) peer(i int) netip.AddrPort {
-	sa := &m.peers[i]
+// peerOf returns the address in sa, for people.
+func peerOf(sa *unix.RawSockaddrInet6) netip.AddrPort {
 	port := (*[2]byte)(unsafe.Pointer(&sa.Port))
-	if sa.Family == unix.AF_INET {
-		sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
-		return netip.AddrPortFrom(netip.AddrFrom4(sa4.Addr), binary.BigEndian.Uint16(port[:]))
-	}
 	addr := netip.AddrFrom16(sa.Addr)
-	if sa.Scope_id != 0 {
-		addr = addr.WithZone(zoneName(sa.Scope_id))
+	if sa.Family == unix.AF_INET {
+		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
 	}
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(port[:]))
 }
@@ -125,6 +120,34 @@ func (m *mmsgs) call(number uintptr, fd, first, n int) (int, syscall.Errno) {
 
 // wait makes the same system call, and waits until one message at least has been moved.
 func (m *mmsgs) wait(number uintptr, fd, first, n int) (int, syscall.Errno) {
-	r, _, errno := syscall.Syscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[first])), uintptr(n), unix.MSG_WAITFORONE, 0, 0)
+	flags := uintptr(0)
+	if number == unix.SYS_RECVMMSG {
+		flags = unix.MSG_WAITFORONE // for no more than one
+	}
+	r, _, errno := syscall.Syscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[first])), uintptr(n), flags, 0, 0)
 	return int(r), errno
+}
+
+// sendTo sends one message.
+func sendTo(fd int, msg []byte, to *batchAddr) (int, error) {
+	m := newMmsgs(1, false)
+	m.point(0, msg)
+	h := &m.headers[0]
+	h.Name, h.Namelen = (*byte)(unsafe.Pointer(&to.peer)), unix.SizeofSockaddrInet6
+	if to.peer.Family == unix.AF_INET {
+		h.Namelen = unix.SizeofSockaddrInet4
+	}
+	if len(to.control) > 0 {
+		h.Control = &to.control[0]
+		h.SetControllen(len(to.control))
+	}
+	for {
+		switch _, errno := m.wait(unix.SYS_SENDMMSG, fd, 0, 1); errno {
+		case 0:
+			return len(msg), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
 }

@@ -61,7 +61,7 @@ func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) 
 
 func (s *Server) listen(ctx context.Context, addr string) error {
 	lc := net.ListenConfig{Control: reusePort}
-	for i := range runtime.NumCPU() {
+	for i := range min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) {
 		if i > 0 && !canReusePort {
 			break
 		}
@@ -99,7 +99,7 @@ func (s *Server) add(srv *dns.Server) {
 	srv.MsgAcceptFunc = accept
 	srv.UDPSize = maxQuery
 	srv.MaxTCPQueries = unlimited
-	srv.ReadTimeout, srv.WriteTimeout = firstQueryTime, writeTime
+	srv.ReadTimeout = firstQueryTime
 	srv.IdleTimeout = func() time.Duration { return idleTime }
 	s.sockets = append(s.sockets, srv)
 }
@@ -112,7 +112,7 @@ func (s *Server) Publish(snapshot *dnspool.Snapshot) {
 	s.zone.Store(newZone(s.config, s.static, snapshot, randomStart()))
 }
 
-// Run answers queries until ctx ends, and then those that have come in. It closes the sockets.
+// Run answers queries until ctx ends, and then the plain ones that have come in. It closes the sockets.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, srv := range s.sockets {

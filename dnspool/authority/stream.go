@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	minStreamBuffer = 512 // bytes; all that an idle connection holds
-	maxStreamBuffer = 64 << 10
-	prefixSize      = 2 // of the length before each message (RFC 1035 section 4.2.2)
+	minStreamBuffer = 512      // bytes; all that an idle connection holds
+	maxStreamBuffer = 16 << 10 // bytes that are read, or kept to be sent, at a time
+	prefixSize      = 2        // of the length before each message (RFC 1035 section 4.2.2)
 )
 
 // A streamListener accepts TCP connections for miekg/dns to serve, which answer plain queries themselves.
@@ -50,6 +50,9 @@ func (c *streamConn) Read(p []byte) (int, error) {
 		}
 		if c.pass > 0 {
 			break
+		}
+		if c.whole() {
+			continue // there was no more room for answers
 		}
 		if answered {
 			c.waitForNext()
@@ -103,12 +106,26 @@ func (c *streamConn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
-		return err
-	}
-	_, err := c.Conn.Write(c.out)
+	_, err := c.Write(c.out)
 	c.out = c.out[:0]
+	if cap(c.out) > 2*maxStreamBuffer { // after very long answers
+		c.out = nil
+	}
 	return err
+}
+
+// Write sends p, a response of miekg/dns too. A client that does not read has writeTime for it.
+func (c *streamConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// whole reports whether the next message is there, and not too long to be looked at here.
+func (c *streamConn) whole() bool {
+	rest := c.in[c.start:]
+	return len(rest) >= prefixSize && len(rest) >= prefixSize+int(binary.BigEndian.Uint16(rest))
 }
 
 // fill reads more. A message that does not fit makes the buffer grow.

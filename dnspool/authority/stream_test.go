@@ -1,13 +1,16 @@
 package authority
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -184,4 +187,50 @@ func (r *sliceReader) Read(p []byte) (int, error) {
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
 	return n, nil
+}
+
+// TestWriteDeadlines has a client that is silent for longer than a write may take, and one that does not read.
+func TestWriteDeadlines(t *testing.T) {
+	zone := newTruth(t, 6, 2).dealer.zone
+	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		defer client.Close()
+		c := &streamConn{Conn: server, dealer: newDealer(zone, new(tally))}
+		defer c.Close()
+		go c.Read(make([]byte, 1)) // which answers
+		if _, err := client.Write(plain); err != nil {
+			t.Fatal(err)
+		}
+		readFrame(t, client)
+		time.Sleep(2 * writeTime) // in the bubble
+
+		go io.ReadFull(client, make([]byte, 5))
+		if _, err := c.Write([]byte("later")); err != nil {
+			t.Errorf("what miekg/dns answers later is not sent: %v", err)
+		}
+		start := time.Now()
+		if _, err := c.Write([]byte("unread")); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != writeTime {
+			t.Errorf("to a client that does not read: %v after %v, want a time-out after %v", err, time.Since(start), writeTime)
+		}
+	})
+}
+
+// TestManyLongAnswers asks for much more than is kept to be sent at a time, in one go, and waits.
+func TestManyLongAnswers(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 200, 200))
+	conn := dialTCP(t, addr)
+	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
+	const n = 500
+	go conn.Write(append(frame(make([]byte, 600)), bytes.Repeat(plain, n)...)) // the first makes the buffer grow
+	if m := readFrame(t, conn); m.Rcode != dns.RcodeFormatError {
+		t.Errorf("to a message without a question: %v, want FORMERR", m)
+	}
+	for i := range n {
+		if m := readFrame(t, conn); len(m.Answer) != 200 {
+			t.Fatalf("response %d has %d answers", i, len(m.Answer))
+		}
+	}
 }

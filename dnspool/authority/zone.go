@@ -67,7 +67,10 @@ func newZone(c config.DNS, static *Static, s *dnspool.Snapshot, start [2]uint32)
 		if m.Name == "" || z.pool[name] || static.sets[name] != nil {
 			continue
 		}
-		z.named[name] = m.Addresses()
+		z.named[name] = []netip.Addr{} // a disabled mirror is in no answer, not even by its name
+		if m.Enabled() {
+			z.named[name] = m.Addresses()
+		}
 		z.addNode(name)
 	}
 	for f := range z.next {

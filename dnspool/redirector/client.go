@@ -26,10 +26,13 @@ func clientOf(r *http.Request, trusted []netip.Prefix) client {
 	if !contains(trusted, c.addr) {
 		return c
 	}
-	c.secure = c.secure || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, proto := range list(r, "X-Forwarded-Proto") {
+		// Behind several proxies, the last part of the way may be plain. What the client sees is not.
+		c.secure = c.secure || strings.EqualFold(proto, "https")
+	}
+	hops := list(r, "X-Forwarded-For")
 	for _, hop := range slices.Backward(hops) {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
+		addr, err := netip.ParseAddr(hop)
 		if err != nil {
 			break
 		}
@@ -40,6 +43,15 @@ func clientOf(r *http.Request, trusted []netip.Prefix) client {
 		}
 	}
 	return c
+}
+
+// list returns the elements of a header that is a list (RFC 9110 section 5.6.1).
+func list(r *http.Request, header string) []string {
+	elements := strings.Split(strings.Join(r.Header.Values(header), ","), ",")
+	for i := range elements {
+		elements[i] = strings.TrimSpace(elements[i])
+	}
+	return elements
 }
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {

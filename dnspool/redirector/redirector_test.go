@@ -160,6 +160,7 @@ func TestNoDowngrade(t *testing.T) {
 		"http":                           {config.HTTP{}, "http://dl.example.org/x", "", true},
 		"https":                          {config.HTTP{}, "https://dl.example.org/x", "", false},
 		"https before a trusted proxy":   {trusted, "http://dl.example.org/x", "https", false},
+		"https before several proxies":   {trusted, "http://dl.example.org/x", "https, http", false},
 		"https before an untrusted peer": {config.HTTP{}, "http://dl.example.org/x", "https", true},
 	}
 	for name, test := range tests {
