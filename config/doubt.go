@@ -18,6 +18,9 @@ func (c *checker) doubt(root object, pool *Pool) {
 		c.warn(list, "no mirror has a weight above 0, so that nobody would be served")
 		return
 	}
+	if !slices.ContainsFunc(pool.Mirrors, func(m Mirror) bool { return m.DNS.Weight > 0 }) {
+		c.warn(list, "no mirror is in the DNS pool, so that the pool's name has no address")
+	}
 	rsync := slices.ContainsFunc(pool.Mirrors, func(m Mirror) bool { return m.RsyncURL != "" })
 	if !rsync {
 		c.warn(list, `no mirror has the key "rsync_url"; without it nobody can check what they carry`)

@@ -206,6 +206,8 @@ func (c *checker) zone(root, o object, d *DNS) {
 		name, err := parseName(n.value.(string))
 		if err != nil {
 			c.failValue(n, `a DNS name such as "ns1.example.org"`, err)
+		} else if strings.HasSuffix("."+name, "."+d.Zone) && text(o.value("zone_file")) == "" {
+			c.warn(n, "%s is in the zone, where it has no address; want a zone_file that gives it one, or nobody finds it", name)
 		}
 		d.Nameservers = append(d.Nameservers, name)
 	}

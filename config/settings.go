@@ -63,6 +63,11 @@ var settings = []setting{
 func Update(old, next *Server) (now *Server, applied, restart []string) {
 	merged := *old
 	now = &merged
+	if old.DNS.Zone != next.DNS.Zone { // what follows from the zone waits with it
+		waiting := *next
+		waiting.DNS.Hostmaster, waiting.DNS.Nameservers = old.DNS.Hostmaster, old.DNS.Nameservers
+		next = &waiting
+	}
 	for _, s := range settings {
 		to, from := reflect.ValueOf(s.field(now)).Elem(), reflect.ValueOf(s.field(next)).Elem()
 		switch {

@@ -148,13 +148,14 @@ var trust = [...]health.State{health.Up, health.Unknown, health.Stale, health.Do
 func (m *Mirror) best(family Family) (c candidate, ok bool) {
 	c = candidate{mirror: m, weight: float64(m.DNS.Weight)}
 	best := len(trust)
-	for _, e := range m.Endpoints {
-		rank := slices.Index(trust[:], e.State)
+	for i := range m.Endpoints {
+		e := &m.Endpoints[i]
+		rank := slices.Index(trust[:], e.Standing())
 		if e.Role != health.DNS || FamilyOf(e.Address) != family || rank > best {
 			continue
 		}
 		if rank < best {
-			best, c.state, c.addresses = rank, e.State, nil
+			best, c.state, c.addresses = rank, trust[rank], nil
 		}
 		c.addresses = append(c.addresses, e.Address)
 	}
@@ -164,9 +165,10 @@ func (m *Mirror) best(family Family) (c candidate, ok bool) {
 // worst returns the least trusted state of m's addresses of a family. ok is false if it has none.
 func (m *Mirror) worst(role health.Role, family Family) (worst health.State, ok bool) {
 	rank := -1
-	for _, e := range m.Endpoints {
+	for i := range m.Endpoints {
+		e := &m.Endpoints[i]
 		if e.Role == role && FamilyOf(e.Address) == family {
-			rank = max(rank, slices.Index(trust[:], e.State))
+			rank = max(rank, slices.Index(trust[:], e.Standing()))
 		}
 	}
 	if rank < 0 {

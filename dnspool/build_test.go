@@ -175,6 +175,24 @@ func TestEligible(t *testing.T) {
 	}
 }
 
+// TestOwnFault has a server that cannot judge any more: who was unfit before stays the last resort.
+func TestOwnFault(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=unknown/unknown\nb 9 192.0.2.2=unknown/unknown").input(t)
+	a, b := in.Health.Mirrors["http://a.example.org/"].Endpoints, in.Health.Mirrors["http://b.example.org/"].Endpoints
+	for i := range a {
+		a[i].From, b[i].From = health.Up, health.Down
+	}
+	in.Policy.PanicThreshold = 0
+	s := Build(in)
+	if got := addressesOf(s.DNS(IPv4)); !slices.Equal(got, []string{"192.0.2.1"}) {
+		t.Errorf("DNS: %v, want the one that was up", got)
+	}
+	if got := namesOf(s.http[IPv4][0]); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("HTTP: %v, want the one that was up", got)
+	}
+}
+
 // TestPanicIsLeftSlowly has 20 mirrors with a threshold of a half.
 func TestPanicIsLeftSlowly(t *testing.T) {
 	t.Parallel()

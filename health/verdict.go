@@ -136,6 +136,15 @@ func (v *Verdict) judged() State {
 	return v.State
 }
 
+// Standing is the state to go by where a choice has to be made: an endpoint that was unfit, and cannot be judged now for
+// a reason of ours, has not become better by that.
+func (v *Verdict) Standing() State {
+	if judged := v.judged(); judged == Down || judged == Stale {
+		return judged
+	}
+	return v.State
+}
+
 // threshold is how many consecutive observations it takes to go from one state to another.
 func (p *Policy) threshold(from, to State) int {
 	if to == Up || from == Down && to == Stale {

@@ -92,7 +92,10 @@ func checkFiles(names []string, strict bool) *checkReport {
 		switch {
 		case err != nil:
 		case kinds[i] == config.KindServer:
-			_, warnings, err = config.ParseServer(name, texts[i])
+			var server *config.Server
+			if server, warnings, err = config.ParseServer(name, texts[i]); err == nil {
+				err = checkSupport(name, server)
+			}
 		default:
 			warnings, err = checkPool(name, texts[i], zones)
 		}

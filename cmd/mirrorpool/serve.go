@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -41,8 +40,8 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	if err := checkSupport(c); err != nil {
-		return &failure{exitUsage, fmt.Errorf("%s: %w", file, err)}
+	if err := checkSupport(file, c); err != nil {
+		return &failure{exitUsage, err}
 	}
 	log, level, err := newLogger(c.Log, cmd.ErrOrStderr())
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 // checkSupport refuses a configuration that asks for what this version does not do: whoever relies on it would
 // be let down in silence. It goes as the capabilities come.
-func checkSupport(c *config.Server) error {
+func checkSupport(file string, c *config.Server) error {
 	var keys []string
 	for key, given := range map[string]bool{
 		"dns.cookie_secret":  c.DNS.CookieSecret != "",
@@ -35,7 +35,7 @@ func checkSupport(c *config.Server) error {
 		return nil
 	}
 	slices.Sort(keys)
-	return fmt.Errorf("this version does not support %s yet: take it out of the configuration", strings.Join(keys, ", "))
+	return &config.Error{File: file, Err: fmt.Errorf("this version does not support %s yet: take it out of the configuration", strings.Join(keys, ", "))}
 }
 
 // warnOfUnheeded says what a list of mirrors asks for that this version does not do.

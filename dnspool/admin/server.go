@@ -60,7 +60,7 @@ func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
 		return nil, err
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", c.Listen)
+	l, err := lc.Listen(ctx, config.ListenNetwork("tcp", c.Listen), c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}

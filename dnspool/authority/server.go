@@ -59,19 +59,20 @@ func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) 
 	return s, nil
 }
 
-func (s *Server) listen(ctx context.Context, addr string) error {
+func (s *Server) listen(ctx context.Context, listen string) error {
+	addr := listen
 	lc := net.ListenConfig{Control: reusePort}
 	for i := range min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) {
 		if i > 0 && !canReusePort {
 			break
 		}
-		l, err := lc.Listen(ctx, "tcp", addr)
+		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", listen), addr)
 		if err != nil {
 			return err
 		}
 		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
 		s.add(&dns.Server{Listener: streamListener{netutil.LimitListener(l, maxConnections), &s.zone, s.newTally("tcp", "fast")}})
-		pc, err := lc.ListenPacket(ctx, "udp", addr)
+		pc, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", listen), addr)
 		if err != nil {
 			return err
 		}

@@ -163,7 +163,8 @@ func TestWildcardListener(t *testing.T) {
 	t.Parallel()
 	tests := map[string][]string{
 		"0.0.0.0:0": {"127.0.0.1", "127.0.0.77"},
-		"[::]:0":    {"127.0.0.1", "127.0.0.77", "::1"},
+		":0":        {"127.0.0.1", "127.0.0.77", "::1"},
+		"[::]:0":    {"::1"},
 	}
 	for listen, hosts := range tests {
 		t.Run(listen, func(t *testing.T) {

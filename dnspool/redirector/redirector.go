@@ -118,7 +118,7 @@ func Listen(ctx context.Context, c config.HTTP, handler http.Handler) (*Server, 
 	}}
 	var lc net.ListenConfig
 	for _, addr := range c.Listen {
-		l, err := lc.Listen(ctx, "tcp", addr)
+		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
 		if err != nil {
 			s.Close()
 			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestHouse holds the rules of the house: what lies at the top, that each package says what it is for, and that imports
+// point one way: config <- health <- dnspool <- its faces <- cmd, and no face imports another.
+func TestHouse(t *testing.T) {
+	t.Parallel()
+	const top = "../.."
+	entries, err := os.ReadDir(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(strings.Fields("cmd dnspool health config testdata go.mod go.sum Dockerfile README.md"), e.Name()) {
+			t.Errorf("%s does not belong at the top", e.Name())
+		}
+	}
+	list := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`, "./...")
+	list.Dir = top
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		parts := strings.Split(strings.TrimSpace(line), "|")
+		if len(parts) != 3 || parts[1] == "" {
+			t.Errorf("%s has no package comment", parts[0])
+			continue
+		}
+		for _, imported := range strings.Fields(parts[2]) {
+			if strings.HasPrefix(imported, "mirrorpool/") && !mayImport(parts[0], imported) {
+				t.Errorf("%s must not import %s", parts[0], imported)
+			}
+		}
+	}
+}
+
+// mayImport reports whether an import points the right way. A package may import those of the floors below its own, and
+// parts of itself.
+func mayImport(from, to string) bool {
+	floor := func(path string) int {
+		switch parts := strings.Split(path, "/"); {
+		case parts[1] == "config":
+			return 0
+		case parts[1] == "health":
+			return 1
+		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo":
+			return 2
+		case parts[1] == "dnspool":
+			return 3
+		default:
+			return 4
+		}
+	}
+	return floor(to) < floor(from) || strings.HasPrefix(to, from+"/") || strings.HasPrefix(from, to+"/")
+}
