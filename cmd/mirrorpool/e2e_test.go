@@ -1,13 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -427,4 +431,90 @@ func TestZoneFile(t *testing.T) {
 		t.Errorf("after a bad zone file: %v, want the old record", got)
 	}
 	p.stop(t)
+}
+
+// TestLeavesAfterFall counts how many failed checks it takes until a mirror is in no answer.
+func TestLeavesAfterFall(t *testing.T) {
+	t.Parallel()
+	const fall = 3 // the default
+	var failing atomic.Bool
+	var failed sync.Map // how many failed answers, by the host that was asked for
+	l, err := net.Listen("tcp", "127.0.1.31:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if failing.Load() {
+			n, _ := failed.LoadOrStore(strings.Split(r.Host, ":")[0], new(atomic.Int32))
+			n.(*atomic.Int32).Add(1)
+			http.NotFound(w, r)
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("1700000000\n"))
+	})}
+	go mirror.Serve(l)
+	t.Cleanup(func() { mirror.Close() })
+	other, err := net.Listen("tcp", net.JoinHostPort("127.0.1.32", fmt.Sprint(l.Addr().(*net.TCPAddr).Port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("1700000000\n"))
+	})}
+	go good.Serve(other)
+	t.Cleanup(func() { good.Close() })
+
+	c, where := newServerConfig(t)
+	c.set("health", "interval", "1s")
+	c.set("health", "dns_url", fmt.Sprintf("http://{zone}:%d/trace", l.Addr().(*net.TCPAddr).Port))
+	p := c.serve(t, where, fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://%s/", "weight": 1}, {"url_prefix": "http://%s/", "weight": 1}]}`, l.Addr(), other.Addr()))
+	failing.Store(true)
+	count := func(host string) int32 {
+		n, ok := failed.Load(host)
+		if !ok {
+			return 0
+		}
+		return n.(*atomic.Int32).Load()
+	}
+	eventually(t, "the mirror leaves the answers", func() bool { return !p.inDNS(t)["127.0.1.31"] })
+	// One more check may have begun before we looked.
+	if n := count("dl.example.org"); n < fall || n > fall+1 {
+		t.Errorf("it left DNS after %d failed checks, want %d", n, fall)
+	}
+	eventually(t, "the mirror leaves the redirects", func() bool { return !p.inRedirects(t, "/x")["http://"+l.Addr().String()] })
+	if n := count("127.0.1.31"); n < fall || n > fall+2 {
+		t.Errorf("it left the redirects after %d failed checks, want %d", n, fall)
+	}
+	p.stop(t)
+}
+
+// TestSecondSignalKills has a client that keeps the server from ending at once.
+func TestSecondSignalKills(t *testing.T) {
+	t.Parallel()
+	c, where := newServerConfig(t)
+	c.set("health", "enabled", false)
+	p := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.7/tails/", "weight": 1}]}`)
+	conn, err := net.Dial("tcp", p.web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\n")); err != nil { // and no more of it
+		t.Fatal(err)
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	again := time.NewTicker(50 * time.Millisecond) // the first one may still be on its way
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+			p.cmd.Process.Signal(syscall.SIGTERM)
+		case err := <-p.exited:
+			var ended *exec.ExitError
+			if !errors.As(err, &ended) || !ended.Sys().(syscall.WaitStatus).Signaled() {
+				t.Errorf("after a second signal: %v, want an end by the signal", err)
+			}
+			return
+		}
+	}
 }
