@@ -128,6 +128,10 @@ func TestSpeedAgainstServers(t *testing.T) {
 			}
 		}},
 		{"redirect loop", 2500 * time.Millisecond, redirect("/")},
+		{"redirect elsewhere", 2500 * time.Millisecond, redirect("https://elsewhere.example/")},
+		{"redirect to http", 2500 * time.Millisecond, redirect("http://" + mirrorHost + "/")},
+		{"trace in the future", 2500 * time.Millisecond, text("4000000000")},
+		{"500", 2500 * time.Millisecond, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

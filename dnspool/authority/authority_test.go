@@ -298,6 +298,40 @@ func TestDealing(t *testing.T) {
 	}
 }
 
+// TestFirstPlacesFollowWeights asks 10,000 times and tests the first places with chi-squared, alpha 0.001, from a fixed
+// seed. TestDemoFollowsWeights does the same from outside.
+func TestFirstPlacesFollowWeights(t *testing.T) {
+	t.Parallel()
+	weights := []uint32{30, 20, 10, 5, 1}
+	in := dnspool.Input{
+		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
+		Policy: dnspool.Policy{MaxAnswers: 2}, Rand: rand.New(rand.NewPCG(13, 14)),
+	}
+	for i, weight := range weights {
+		m := config.Mirror{URLPrefix: fmt.Sprintf("http://m%d.example.org/", i), Weight: weight, DNS: config.MirrorDNS{Weight: weight}}
+		m.URL, _ = url.Parse(m.URLPrefix)
+		in.Pool.Mirrors = append(in.Pool.Mirrors, m)
+		in.Health.Mirrors[m.URLPrefix] = health.MirrorReport{Endpoints: []health.Endpoint{{
+			Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Role: health.DNS, Verdict: health.Verdict{State: health.Up}}}}
+	}
+	z := newZone(testConfig(), nil, dnspool.Build(in), [2]uint32{7, 7})
+	const queries = 10_000
+	first := make([]float64, len(weights))
+	req := new(dns.Msg)
+	req.SetQuestion("dl.example.org.", dns.TypeA)
+	for range queries {
+		first[exchange(t, z, req, sizeOfTransport).Answer[0].(*dns.A).A[3]]++
+	}
+	chi := 0.0
+	for i, weight := range weights {
+		want := queries * float64(weight) / 66
+		chi += (first[i] - want) * (first[i] - want) / want
+	}
+	if chi > 18.47 { // the 0.999 quantile with four degrees of freedom
+		t.Errorf("first places %v do not follow the weights %v: chi-squared %.1f", first, weights, chi)
+	}
+}
+
 func FuzzRespond(f *testing.F) {
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeANY, dns.TypeAXFR, 65432} {
 		for _, name := range []string{"dl.example.org.", "m1.dl.example.org.", "x.eu.DL.example.org.", "nothing.dl.example.org.", "."} {
