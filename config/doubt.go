@@ -92,29 +92,14 @@ func noIPv6(pool *Pool) bool {
 	return true
 }
 
-// notPublic holds the networks that IANA's special-purpose registries (RFC 6890) mark as not globally
-// reachable, without those that netip knows.
-var notPublic = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),       // RFC 791
-	netip.MustParsePrefix("100.64.0.0/10"),   // RFC 6598, between a carrier and its customers
-	netip.MustParsePrefix("192.0.0.0/24"),    // RFC 6890
-	netip.MustParsePrefix("192.0.2.0/24"),    // RFC 5737, for documentation
-	netip.MustParsePrefix("198.18.0.0/15"),   // RFC 2544, for benchmarks
+// documentation are the networks that stand in examples, so that whoever lists one has forgotten to put in their own.
+var documentation = []netip.Prefix{
+	netip.MustParsePrefix("192.0.2.0/24"),    // RFC 5737
 	netip.MustParsePrefix("198.51.100.0/24"), // RFC 5737
 	netip.MustParsePrefix("203.0.113.0/24"),  // RFC 5737
-	netip.MustParsePrefix("240.0.0.0/4"),     // RFC 1112
-	netip.MustParsePrefix("100::/64"),        // RFC 6666
-	netip.MustParsePrefix("2001:2::/48"),     // RFC 5180, for benchmarks
-	netip.MustParsePrefix("2001:db8::/32"),   // RFC 3849, for documentation
-	netip.MustParsePrefix("3fff::/20"),       // RFC 9637, for documentation
-	netip.MustParsePrefix("5f00::/16"),       // RFC 9602
-	netip.MustParsePrefix("fec0::/10"),       // RFC 3879
+	netip.MustParsePrefix("2001:db8::/32"),   // RFC 3849
+	netip.MustParsePrefix("3fff::/20"),       // RFC 9637
 }
 
 // isPublic reports whether clients anywhere may reach addr.
-func isPublic(addr netip.Addr) bool {
-	if !addr.IsGlobalUnicast() || addr.IsPrivate() {
-		return false
-	}
-	return !slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(addr) })
-}
+func isPublic(addr netip.Addr) bool { return IsPublic(addr) && !within(documentation, addr) }
