@@ -14,7 +14,7 @@ import (
 )
 
 // startServer runs a server on a loopback port until the test ends, and returns it with its address.
-func startServer(t *testing.T, listen string) (*Server, string) {
+func startServer(t testing.TB, listen string) (*Server, string) {
 	t.Helper()
 	c := testConfig()
 	c.Listen = []string{listen}
