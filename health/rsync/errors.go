@@ -3,6 +3,7 @@ package rsync
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -51,8 +52,11 @@ func (s *session) noFile() error {
 	return fmt.Errorf("%w: %s", ErrNoFile, s.demux.said)
 }
 
-// maxQuote is how many characters of a daemon's words an error repeats.
+// maxQuote is how many characters of a daemon's words, or of a name, an error repeats.
 const maxQuote = 200
+
+// quote puts a name that may be anything into an error.
+func quote(name string) string { return strconv.Quote(printable(name)) }
 
 // printable makes a stranger's text fit for a log line or a terminal.
 func printable(text string) string {

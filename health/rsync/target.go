@@ -81,9 +81,9 @@ func checkModule(name string) error {
 	case strings.ContainsAny(name[:1], "-#"):
 		// "#" begins a command; "-" would become an option, since the daemon
 		// looks for options among the paths too.
-		return fmt.Errorf("%w: module %q begins with %q", ErrTarget, name, name[:1])
+		return fmt.Errorf("%w: module %s begins with %q", ErrTarget, quote(name), name[:1])
 	case strings.Contains(name, "/"):
-		return fmt.Errorf("%w: module %q contains a slash", ErrTarget, name)
+		return fmt.Errorf("%w: module %s contains a slash", ErrTarget, quote(name))
 	}
 	return checkLine("module", name)
 }
@@ -99,16 +99,16 @@ func checkTarget(module, filePath string) (string, error) {
 	}
 	for elem := range strings.SplitSeq(filePath, "/") {
 		if elem == ".." {
-			return "", fmt.Errorf("%w: path %q climbs with \"..\"", ErrTarget, filePath)
+			return "", fmt.Errorf("%w: path %s climbs with \"..\"", ErrTarget, quote(filePath))
 		}
 	}
 	clean := strings.TrimPrefix(path.Clean("/"+filePath), "/")
 	switch {
 	case clean == "" || strings.HasSuffix(filePath, "/"):
-		return "", fmt.Errorf("%w: path %q is a directory, want a file", ErrTarget, filePath)
+		return "", fmt.Errorf("%w: path %s is a directory, want a file", ErrTarget, quote(filePath))
 	case strings.Contains(clean, " "+module+"/"):
 		// The daemon takes this for two paths (util.c, glob_expand_module).
-		return "", fmt.Errorf("%w: path %q repeats the module after a space", ErrTarget, filePath)
+		return "", fmt.Errorf("%w: path %s repeats the module after a space", ErrTarget, quote(filePath))
 	case len(module)+len(clean) > maxTarget:
 		return "", fmt.Errorf("%w: module and path exceed %d bytes", ErrTarget, maxTarget)
 	}
@@ -120,7 +120,7 @@ func checkTarget(module, filePath string) (string, error) {
 func checkLine(what, s string) error {
 	for _, r := range s {
 		if r < ' ' || r == 0x7f || strings.ContainsRune(`*?[\`, r) {
-			return fmt.Errorf("%w: %s %q contains %q", ErrTarget, what, s, r)
+			return fmt.Errorf("%w: %s %s contains %q", ErrTarget, what, quote(s), r)
 		}
 	}
 	return nil

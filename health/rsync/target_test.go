@@ -98,6 +98,8 @@ func TestTarget(t *testing.T) {
 		{"tails", "trace\x00", `contains '\x00'`},
 		{"tails", "a tails/trace", "repeats the module"},
 		{"tails", strings.Repeat("x", 1000), "exceed 1000 bytes"},
+		{"tails", strings.Repeat("\u202e", 4000) + "*", `contains '*'`},
+		{strings.Repeat("\U0010ffff", 4000) + "*", "trace", `contains '*'`},
 	}
 	for _, tt := range tests {
 		conn := newScript(nil, 0)
@@ -105,6 +107,7 @@ func TestTarget(t *testing.T) {
 		if !errors.Is(err, ErrTarget) || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%q, %q: got %v, want %q", tt.module, tt.path, err, tt.says)
 		}
+		checkText(t, err)
 		if conn.told.Len() > 0 {
 			t.Errorf("%q, %q: said %q", tt.module, tt.path, conn.told.String())
 		}
