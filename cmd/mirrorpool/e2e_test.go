@@ -502,6 +502,7 @@ func TestSecondSignalKills(t *testing.T) {
 	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\n")); err != nil { // and no more of it
 		t.Fatal(err)
 	}
+	p.inRedirects(t, "/x") // connections are accepted in turn, so that ours is one of the server's by now
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	again := time.NewTicker(50 * time.Millisecond) // the first one may still be on its way
 	defer again.Stop()
