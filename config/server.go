@@ -63,10 +63,11 @@ type DNS struct {
 	TTLMin      time.Duration // whole seconds; the least TTL while a verdict is in doubt
 	MaxAnswers  int           // at least 1
 
-	UDPSize       int    // bytes, 512 to 4096
-	NSID          string // empty: off
-	CookieSecret  string // hexadecimal; empty: random
-	RateLimit     int    // answers per second and network; 0: off
+	UDPSize       int      // bytes, 512 to 4096
+	NSID          string   // empty: off
+	Version       string   // the answer to version.bind; empty: off
+	CookieSecrets []string // hexadecimal, 16 bytes each; the first makes cookies; none: random
+	RateLimit     int      // answers over UDP per second and client network; 0: off
 	StatusClients []netip.Prefix
 	Geo           bool
 	Notify        []string // host:port

@@ -160,7 +160,11 @@ func (c *checker) dns(root object, d *DNS) {
 	o.int("max_answers", &d.MaxAnswers)
 	o.int("udp_size", &d.UDPSize)
 	o.string("nsid", &d.NSID)
-	o.string("cookie_secret", &d.CookieSecret)
+	o.string("version", &d.Version)
+	var secrets string
+	if o.string("cookie_secret", &secrets); secrets != "" {
+		d.CookieSecrets = strings.Split(secrets, ",")
+	}
 	o.int("rate_limit", &d.RateLimit)
 	o.networks("status_clients", &d.StatusClients)
 	o.bool("geo", &d.Geo)

@@ -169,12 +169,12 @@ func testSettingsReload(t *testing.T, p *program, c *serverConfig) {
 	c.set("dns", "ttl", "7s")
 	c.set("dns", "names", []string{"@", "www"})
 	c.set("dns", "max_answers", 3)
-	c.set("dns", "nsid", "x")
+	c.set("dns", "udp_size", 1400)
 	c.set("http", "listen", []string{"127.0.0.1:1"})
 	c.json["log"] = map[string]any{"level": "debug"}
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, `configuration: dns.names, dns.ttl, dns.max_answers, log.level changed
-configuration: dns.nsid, http changed, which needs a restart
+configuration: dns.udp_size, http changed, which needs a restart
 pool: nothing new`)
 	if got := p.ask(t, "www.dl.example.org.", dns.TypeA); len(got) != 3 {
 		t.Errorf("www: %v, want 3 addresses", got)
@@ -197,7 +197,7 @@ pool: nothing new`)
 		}
 	}
 	c.set("http", "listen", []string{p.web})
-	delete(c.json["dns"].(map[string]any), "nsid")
+	delete(c.json["dns"].(map[string]any), "udp_size")
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, "pool: nothing new")
 	if strings.Contains(before, "list of mirrors is unchanged") {

@@ -15,8 +15,6 @@ import (
 func checkSupport(file string, c *config.Server) error {
 	var keys []string
 	for key, given := range map[string]bool{
-		"dns.cookie_secret":  c.DNS.CookieSecret != "",
-		"dns.rate_limit":     c.DNS.RateLimit != 0,
 		"dns.geo":            c.DNS.Geo,
 		"dns.notify":         len(c.DNS.Notify) > 0,
 		"dns.allow_transfer": len(c.DNS.AllowTransfer) > 0,

@@ -52,7 +52,7 @@ func testSnapshot(tb testing.TB, n, maxAnswers int) *dnspool.Snapshot {
 		if i == 1 {
 			name = "m1"
 		}
-		addrs := []string{fmt.Sprintf("192.0.2.%d", i)}
+		addrs := []string{fmt.Sprintf("192.0.%d.%d", 2+i/256, i%256)}
 		if i%2 == 1 {
 			addrs = append(addrs, fmt.Sprintf("2001:db8::%d", i))
 		}
@@ -117,7 +117,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(test.name+dns.TypeToString[test.qtype], func(t *testing.T) {
 			req := new(dns.Msg)
 			req.SetQuestion(test.name, test.qtype)
-			resp := exchange(t, z, req, sizeOfTransport)
+			resp := exchange(t, z, req, overUDP)
 			if resp.Rcode != test.rcode {
 				t.Errorf("rcode %s, want %s", dns.RcodeToString[resp.Rcode], dns.RcodeToString[test.rcode])
 			}
@@ -131,10 +131,17 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// Two askers, at the same address and time.
+var (
+	testNow = time.Unix(1_800_000_000, 0)
+	overUDP = asker{addr: netip.MustParseAddr("198.51.100.7"), port: 5353, now: testNow}
+	overTCP = asker{addr: netip.MustParseAddr("198.51.100.7"), port: 5353, now: testNow, stream: true}
+)
+
 // exchange returns what a client reads from the wire.
-func exchange(tb testing.TB, z *zone, req *dns.Msg, limit int) *dns.Msg {
+func exchange(tb testing.TB, z *zone, req *dns.Msg, from asker) *dns.Msg {
 	tb.Helper()
-	wire, err := z.respond(req, limit)
+	wire, err := z.respond(req, from)
 	if err != nil {
 		tb.Fatalf("no response to %v: %v", req, err)
 	}
@@ -162,14 +169,14 @@ func TestClassesAndHeader(t *testing.T) {
 	req := new(dns.Msg)
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	req.AuthenticatedData, req.CheckingDisabled, req.Zero, req.RecursionDesired = true, true, true, true
-	resp := exchange(t, z, req, sizeOfTransport)
+	resp := exchange(t, z, req, overUDP)
 	if h := resp.MsgHdr; h.Id != req.Id || !h.Response || h.AuthenticatedData || h.CheckingDisabled || h.Zero ||
 		h.RecursionAvailable || !h.RecursionDesired || h.Truncated {
 		t.Errorf("header %+v", h)
 	}
 	for _, class := range []uint16{dns.ClassCHAOS, dns.ClassANY, dns.ClassNONE, 77} {
 		req.Question[0].Qclass = class
-		if resp := exchange(t, z, req, sizeOfTransport); resp.Rcode != dns.RcodeRefused {
+		if resp := exchange(t, z, req, overUDP); resp.Rcode != dns.RcodeRefused {
 			t.Errorf("class %d: %s, want REFUSED", class, dns.RcodeToString[resp.Rcode])
 		}
 	}
@@ -217,7 +224,7 @@ func TestEDNS(t *testing.T) {
 			req.SetEdns0(test.size, test.do)
 			req.IsEdns0().SetVersion(test.version)
 			req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001, Data: []byte("x")}}
-			resp := exchange(t, z, req, sizeOfTransport)
+			resp := exchange(t, z, req, overUDP)
 			opt := resp.IsEdns0()
 			if opt == nil {
 				t.Fatal("no OPT record in the response")
@@ -241,8 +248,8 @@ func TestTruncation(t *testing.T) {
 		if test.offer > 0 {
 			req.SetEdns0(uint16(test.offer), false)
 		}
-		resp := exchange(t, z, req, sizeOfTransport)
-		wire, err := z.respond(req, sizeOfTransport)
+		resp := exchange(t, z, req, overUDP)
+		wire, err := z.respond(req, overUDP)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +259,7 @@ func TestTruncation(t *testing.T) {
 		if (resp.IsEdns0() != nil) != (test.offer > 0) {
 			t.Errorf("offered %d: OPT record %v", test.offer, resp.IsEdns0())
 		}
-		if resp := exchange(t, z, req, maxTCPMessage); resp.Truncated || len(resp.Answer) != 100 {
+		if resp := exchange(t, z, req, overTCP); resp.Truncated || len(resp.Answer) != 100 {
 			t.Errorf("over TCP: %d answers, truncated %v", len(resp.Answer), resp.Truncated)
 		}
 	}
@@ -279,7 +286,7 @@ func TestDealing(t *testing.T) {
 	cards := z.snapshot.DNS(dnspool.IPv4).Deck.Len()
 	first, all := map[string]int{}, map[string]int{}
 	for range cards {
-		for i, rr := range exchange(t, z, req, sizeOfTransport).Answer {
+		for i, rr := range exchange(t, z, req, overUDP).Answer {
 			addr := rr.(*dns.A).A.String()
 			all[addr]++
 			if i == 0 {
@@ -320,7 +327,7 @@ func TestFirstPlacesFollowWeights(t *testing.T) {
 	req := new(dns.Msg)
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	for range queries {
-		first[exchange(t, z, req, sizeOfTransport).Answer[0].(*dns.A).A[3]]++
+		first[exchange(t, z, req, overUDP).Answer[0].(*dns.A).A[3]]++
 	}
 	chi := 0.0
 	for i, weight := range weights {
@@ -350,7 +357,7 @@ func FuzzRespond(f *testing.F) {
 		if req.Unpack(in) != nil || req.Response || req.Opcode != dns.OpcodeQuery || len(req.Question) != 1 {
 			return // miekg/dns and accept let only the others through
 		}
-		out, err := z.respond(req, sizeOfTransport)
+		out, err := z.respond(req, overUDP)
 		if err != nil {
 			t.Fatalf("no response to %v: %v", req, err)
 		}
@@ -371,7 +378,7 @@ func BenchmarkRespond(b *testing.B) {
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := z.respond(req, sizeOfTransport); err != nil {
+		if _, err := z.respond(req, overUDP); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -29,11 +29,12 @@ type batchConn struct {
 	fd   int          // -1 once closed
 
 	in, out   *mmsgs
-	queries   [][]byte // buffers of in
-	responses [][]byte // buffers of out
-	next, n   int      // of in, those from next to n have not been looked at
-	ready     int      // of out, as many have not been sent
-	passed    int      // messages that were passed up since the others had their turn
+	queries   [][]byte  // buffers of in
+	responses [][]byte  // buffers of out
+	next, n   int       // of in, those from next to n have not been looked at
+	now       time.Time // when they came
+	ready     int       // of out, as many have not been sent
+	passed    int       // messages that were passed up since the others had their turn
 }
 
 // canBatch says whether UDP queries are answered in batches.
@@ -89,6 +90,7 @@ func prepareSocket(fd int, local netip.Addr) error {
 type batchAddr struct {
 	peer    unix.RawSockaddrInet6 // or a RawSockaddrInet4, at its front
 	control []byte                // makes the kernel send from the address that was asked
+	size    int                   // of the message, bytes
 }
 
 // Network and String are for net.Addr.
@@ -96,6 +98,12 @@ type batchAddr struct {
 func (*batchAddr) Network() string { return "udp" }
 
 func (a *batchAddr) String() string { return peerOf(&a.peer).String() }
+
+// asker is for askerOf.
+func (a *batchAddr) asker(now time.Time) asker {
+	peer := peerOf(&a.peer)
+	return asker{addr: peer.Addr(), port: peer.Port(), size: a.size, now: now}
+}
 
 // ReadFrom returns the next message that is not a plain query.
 func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
@@ -107,10 +115,13 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			c.next++
 			answerFrom(c.in.controlOf(i))
 			msg := c.queries[i][:c.in.size(i)]
-			response, ok := c.dealer.answer(c.responses[c.ready][:0], msg, false)
+			peer := peerOf(&c.in.peers[i])
+			response, ok := c.dealer.answer(c.responses[c.ready][:0], msg, asker{addr: peer.Addr(), port: peer.Port(), now: c.now})
 			if ok {
-				c.out.reply(c.ready, c.in, i, response)
-				c.ready++
+				if len(response) > 0 {
+					c.out.reply(c.ready, c.in, i, response)
+					c.ready++
+				}
 				continue
 			}
 			return c.passUp(p, msg, i)
@@ -126,7 +137,7 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		if err != nil {
 			return 0, nil, err
 		}
-		c.next, c.n = 0, n
+		c.next, c.n, c.now = 0, n, time.Now()
 	}
 }
 
@@ -139,7 +150,7 @@ func (c *batchConn) passUp(p, msg []byte, i int) (int, net.Addr, error) {
 	if c.passed++; c.passed%batchSize == 0 {
 		runtime.Gosched()
 	}
-	return copy(p, msg), &batchAddr{c.in.peers[i], append([]byte(nil), c.in.controlOf(i)...)}, nil
+	return copy(p, msg), &batchAddr{c.in.peers[i], append([]byte(nil), c.in.controlOf(i)...), len(msg)}, nil
 }
 
 // flush sends the answers that are ready.

@@ -41,19 +41,26 @@ var peers = []peer{
 	}},
 }
 
-// start runs the peer until the test ends, and returns its address.
-func (p peer) start(t *testing.T) string {
+// lookFor returns the path of a program of a Debian package, or skips the test.
+func lookFor(t *testing.T, program, debianPackage string) string {
 	t.Helper()
-	program, err := exec.LookPath(p.program)
+	path, err := exec.LookPath(program)
 	if err != nil {
-		program, err = exec.LookPath(filepath.Join("/usr/sbin", p.program))
+		path, err = exec.LookPath(filepath.Join("/usr/sbin", program))
 	}
 	if err != nil {
 		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			t.Fatalf("%s is not installed, and MIRRORPOOL_TEST_PEERS=all: apt-get install %s", p.program, p.debianPackage)
+			t.Fatalf("%s is not installed, and MIRRORPOOL_TEST_PEERS=all: apt-get install %s", program, debianPackage)
 		}
-		t.Skipf("%s is not installed: apt-get install %s", p.program, p.debianPackage)
+		t.Skipf("%s is not installed: apt-get install %s", program, debianPackage)
 	}
+	return path
+}
+
+// start runs the peer until the test ends, and returns its address.
+func (p peer) start(t *testing.T) string {
+	t.Helper()
+	program := lookFor(t, p.program, p.debianPackage)
 	dir := t.TempDir()
 	zone, err := filepath.Abs(staticFile)
 	if err != nil {
@@ -66,8 +73,16 @@ func (p peer) start(t *testing.T) string {
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	runPeer(t, program, append(args, file)...)
+	awaitZone(t, addr, staticZone)
+	return addr
+}
+
+// runPeer runs a server until the test ends, and shows what it said if the test has failed.
+func runPeer(t *testing.T, program string, args ...string) {
+	t.Helper()
 	var log strings.Builder
-	cmd := exec.Command(program, append(args, file)...)
+	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -79,15 +94,20 @@ func (p peer) start(t *testing.T) string {
 			t.Log(log.String())
 		}
 	})
+}
+
+// awaitZone waits until the server at addr knows the SOA record of a zone.
+func awaitZone(t *testing.T, addr, zone string) {
+	t.Helper()
 	req := new(dns.Msg)
-	req.SetQuestion(staticZone, dns.TypeSOA)
+	req.SetQuestion(zone, dns.TypeSOA)
 	client := dns.Client{Net: "tcp", Timeout: 100 * time.Millisecond}
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		if resp, _, err := client.Exchange(req, addr); err == nil && len(resp.Answer) == 1 {
-			return addr
+			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not answer", p.name)
+			t.Fatalf("the server at %s does not answer for %s", addr, zone)
 		}
 	}
 }
@@ -138,28 +158,14 @@ func staticQueries(tb testing.TB) (queries []dns.Question) {
 // what view leaves out and explained knows.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
-	c := testConfig()
-	c.Names, c.Listen = []string{"pool"}, []string{"127.0.0.1:0"}
-	static, err := LoadStatic(staticFile, staticZone, PoolNames(c))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Listen(t.Context(), c, static, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Publish(testSnapshot(t, 1, 2))
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	ours := startStatic(t)
 	for _, p := range peers {
 		t.Run(p.name, func(t *testing.T) {
 			theirs := p.start(t)
 			different := 0
 			for _, q := range staticQueries(t) {
 				for _, network := range []string{"udp", "tcp"} {
-					got, want := view(t, s.Addrs()[0].String(), network, q), view(t, theirs, network, q)
+					got, want := view(t, ours, network, q), view(t, theirs, network, q)
 					if got == want || explained(p.name, q) {
 						continue
 					}
@@ -175,6 +181,27 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
+// startStatic runs mirrorpool with the zone file that the peers have, and returns its address.
+func startStatic(t *testing.T) string {
+	t.Helper()
+	c := testConfig()
+	c.Names, c.Listen = []string{"pool"}, []string{"127.0.0.1:0"}
+	static, err := LoadStatic(staticFile, staticZone, PoolNames(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Listen(t.Context(), c, static, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Publish(testSnapshot(t, 1, 2))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return s.Addrs()[0].String()
+}
+
 // view asks and puts the response into words: code, flags, and each section as a set. What is left out is the serial,
 // which each server counts for itself, and additional records that nobody needs.
 func view(t *testing.T, addr, network string, q dns.Question) string {
@@ -187,7 +214,11 @@ func view(t *testing.T, addr, network string, q dns.Question) string {
 	if err != nil {
 		t.Fatalf("%v of %s over %s: %v", q, addr, network, err)
 	}
-	text := fmt.Sprintf("%s aa=%v tc=%v", dns.RcodeToString[resp.Rcode], resp.Authoritative, resp.Truncated)
+	return fmt.Sprintf("%s aa=%v tc=%v", dns.RcodeToString[resp.Rcode], resp.Authoritative, resp.Truncated) + sectionsOf(resp)
+}
+
+// sectionsOf puts the sections of a response into words, each as a set.
+func sectionsOf(resp *dns.Msg) (text string) {
 	var glue []dns.RR // that a referral has to have: RFC 9471 section 3
 	for _, rr := range resp.Extra {
 		if len(resp.Ns) > 0 && !resp.Authoritative && dns.IsSubDomain(resp.Ns[0].Header().Name, rr.Header().Name) {

@@ -40,7 +40,12 @@ func (tr *truth) check(t testing.TB, msg []byte, card uint32, stream bool) (fast
 		tr.zone.next[f].Store(card)
 	}
 	prefix := []byte("in front")
-	got, fast := tr.dealer.answer(prefix, msg, stream)
+	from := overUDP
+	if stream {
+		from = overTCP
+	}
+	from.size = len(msg)
+	got, fast := tr.dealer.answer(prefix, msg, from)
 	if !bytes.HasPrefix(got, prefix) || !fast && len(got) != len(prefix) {
 		t.Fatalf("the buffer is spoilt: %q", got)
 	}
@@ -48,8 +53,8 @@ func (tr *truth) check(t testing.TB, msg []byte, card uint32, stream bool) (fast
 		return false
 	}
 	got = got[len(prefix):]
-	if !wellFormed(msg) {
-		if len(got) != headerSize || got[3] != dns.RcodeFormatError {
+	if _, f := vet(msg); f != noFault {
+		if len(got) < headerSize || got[3] != dns.RcodeFormatError {
 			t.Fatalf("%x is answered with %x, want FORMERR", msg, got)
 		}
 		return true
@@ -62,11 +67,7 @@ func (tr *truth) check(t testing.TB, msg []byte, card uint32, stream bool) (fast
 	if accept(header) != dns.MsgAccept {
 		t.Fatalf("accept does not let %x pass", msg)
 	}
-	limit := sizeOfTransport
-	if stream {
-		limit = maxTCPMessage
-	}
-	want, err := tr.zone.respond(req, limit)
+	want, err := tr.zone.respond(req, from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,11 +193,11 @@ func TestFastPathPassesOn(t *testing.T) {
 		"a byte too many":     append(bytes.Clone(plain), 0),
 	}
 	d := newTruth(t, 6, 2).dealer
-	if _, ok := d.answer(nil, plain, false); !ok {
+	if _, ok := d.answer(nil, plain, overUDP); !ok {
 		t.Fatal("the plain query is not answered")
 	}
 	for name, msg := range tests {
-		if _, ok := d.answer(nil, msg, false); ok {
+		if _, ok := d.answer(nil, msg, overUDP); ok {
 			t.Errorf("%s: answered", name)
 		}
 	}
@@ -209,7 +210,7 @@ func TestFastPathDoesNotAllocate(t *testing.T) {
 	buf := make([]byte, 0, 1232)
 	for _, name := range []string{"dl.example.org.", "de.eu.dl.example.org.", "a.nothing.dl.example.org."} {
 		msg := truthQuery(t, r, name, dns.TypeA, 1232)
-		if n := testing.AllocsPerRun(1000, func() { buf, _ = d.answer(buf[:0], msg, false) }); n != 0 {
+		if n := testing.AllocsPerRun(1000, func() { buf, _ = d.answer(buf[:0], msg, overUDP) }); n != 0 {
 			t.Errorf("%s: %v allocations, want 0", name, n)
 		}
 	}
@@ -244,7 +245,7 @@ func BenchmarkFastPath(b *testing.B) {
 			buf := make([]byte, 0, 1232)
 			b.ReportAllocs()
 			for b.Loop() {
-				buf, _ = d.answer(buf[:0], msg, false)
+				buf, _ = d.answer(buf[:0], msg, overUDP)
 			}
 		})
 	}
@@ -305,7 +306,7 @@ func benchmarkReload(b *testing.B, rate int) {
 	msg := truthQuery(b, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
 	buf := make([]byte, 0, 1232)
 	for b.Loop() {
-		buf, _ = d.answer(buf[:0], msg, false)
+		buf, _ = d.answer(buf[:0], msg, overUDP)
 	}
 	cancel()
 	publisher.Wait()

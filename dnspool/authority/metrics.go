@@ -23,6 +23,7 @@ const countedRcodes = 16 + 1
 type tally struct {
 	transport, path string // "udp" or "tcp", "fast" or "slow"
 	counts          [len(countedTypes) + 1][countedRcodes]atomic.Uint64
+	limited         [limitedKinds]atomic.Uint64 // queries over the rate limit, by what became of them
 }
 
 // count counts one response.
@@ -46,8 +47,13 @@ var queriesDesc = prometheus.NewDesc("mirrorpool_dns_queries_total",
 
 // Describe and Collect make a Server a prometheus.Collector of how many queries it has answered.
 
-// Describe sends the description of the metric.
-func (s *Server) Describe(ch chan<- *prometheus.Desc) { ch <- queriesDesc }
+var limitedDesc = prometheus.NewDesc("mirrorpool_dns_rate_limited_total",
+	"Queries over dns.rate_limit, by what became of them.", []string{"action"}, nil)
+
+var limitedNames = [limitedKinds]string{dropped: "dropped", truncated: "truncated", badCookie: "badcookie"}
+
+// Describe sends the descriptions of the metrics.
+func (s *Server) Describe(ch chan<- *prometheus.Desc) { ch <- queriesDesc; ch <- limitedDesc }
 
 // Collect sums up what the sockets have counted.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
@@ -56,7 +62,11 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		transport, path string
 	}
 	sums := map[key]uint64{}
+	var limited [limitedKinds]uint64
 	for _, t := range s.tallies {
+		for what := range limited {
+			limited[what] += t.limited[what].Load()
+		}
 		for qtype := range t.counts {
 			for rcode := range t.counts[qtype] {
 				if n := t.counts[qtype][rcode].Load(); n > 0 {
@@ -64,6 +74,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 				}
 			}
 		}
+	}
+	for what, n := range limited {
+		ch <- prometheus.MustNewConstMetric(limitedDesc, prometheus.CounterValue, float64(n), limitedNames[what])
 	}
 	for k, n := range sums {
 		qtype := "other"

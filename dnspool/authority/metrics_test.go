@@ -42,6 +42,11 @@ func TestMetrics(t *testing.T) {
 		mirrorpool_dns_queries_total{path="slow",rcode="EXTENDED",transport="udp",type="A"} 1
 		mirrorpool_dns_queries_total{path="slow",rcode="NOERROR",transport="udp",type="ANY"} 1
 		mirrorpool_dns_queries_total{path="slow",rcode="REFUSED",transport="tcp",type="A"} 1
+		# HELP mirrorpool_dns_rate_limited_total Queries over dns.rate_limit, by what became of them.
+		# TYPE mirrorpool_dns_rate_limited_total counter
+		mirrorpool_dns_rate_limited_total{action="badcookie"} 0
+		mirrorpool_dns_rate_limited_total{action="dropped"} 0
+		mirrorpool_dns_rate_limited_total{action="truncated"} 0
 	`, "FAST", fast)
 	if err := testutil.CollectAndCompare(s, strings.NewReader(want)); err != nil {
 		t.Error(err)

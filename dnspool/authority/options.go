@@ -8,9 +8,11 @@ import (
 )
 
 // answerOptions adds to resp, which has an OPT record, what the options in a request ask for. Unknown ones are
-// ignored, and none is echoed (RFC 6891 section 6.1.2).
-func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, stream bool) {
+// ignored, and none is echoed (RFC 6891 section 6.1.2). trusted says that a cookie shows that the client's address is its
+// own.
+func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, from asker) (trusted bool) {
 	opt := resp.IsEdns0()
+	given := false
 	for _, option := range asked.Option {
 		switch o := option.(type) {
 		case *dns.EDNS0_NSID:
@@ -21,8 +23,17 @@ func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, stream bool) {
 			// The answer is the same for all: RFC 7871 section 7.2.1.
 			opt.Option = append(opt.Option, &dns.EDNS0_SUBNET{
 				Code: dns.EDNS0SUBNET, Family: o.Family, SourceNetmask: o.SourceNetmask, SourceScope: 0, Address: o.Address})
+		case *dns.EDNS0_COOKIE:
+			cookie, err := hex.DecodeString(o.Cookie)
+			if given || err != nil || !cookieShaped(cookie) {
+				continue // RFC 7873 section 5.2: only the first counts
+			}
+			given = true
+			_, trusted = z.cookies.valid(cookie, from.addr, from.now)
+			opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{
+				Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString(z.cookies.appendTo(nil, cookie, from.addr, from.now))})
 		case *dns.EDNS0_TCP_KEEPALIVE:
-			if stream { // RFC 7828 section 3.3.2; in units of 100 ms
+			if from.stream { // RFC 7828 section 3.3.2; in units of 100 ms
 				opt.Option = append(opt.Option, &dns.EDNS0_TCP_KEEPALIVE{
 					Code: dns.EDNS0TCPKEEPALIVE, Timeout: uint16(idleTime / (100 * time.Millisecond))})
 			}
@@ -35,4 +46,5 @@ func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, stream bool) {
 		}
 		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: code})
 	}
+	return trusted
 }

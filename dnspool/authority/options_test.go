@@ -25,18 +25,18 @@ func TestOptions(t *testing.T) {
 		name  string
 		qtype uint16
 		asked []dns.EDNS0
-		limit int
+		from  asker
 		want  []string
 	}{
-		"NSID":                      {"dl.example.org.", dns.TypeA, []dns.EDNS0{nsid}, sizeOfTransport, []string{"6f6e65"}}, // "one"
-		"ECS":                       {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("192.0.2.0/24", 0)}, sizeOfTransport, []string{"192.0.2.0/24/0"}},
-		"ECS with a scope":          {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("2001:db8::/56", 48)}, sizeOfTransport, []string{"[2001:db8::]/56/0"}},
-		"keepalive over TCP":        {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, maxTCPMessage, []string{"use tcp keep-alive, timeout 15000ms"}},
-		"keepalive over UDP":        {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, sizeOfTransport, nil},
-		"unknown, cookie, padding":  {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001}, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0102030405060708"}, &dns.EDNS0_PADDING{Padding: []byte("x")}}, sizeOfTransport, nil},
-		"refused: another zone":     {"example.net.", dns.TypeA, nil, sizeOfTransport, []string{"20 (Not Authoritative): ()"}},
-		"refused: a transfer":       {"dl.example.org.", dns.TypeAXFR, nil, maxTCPMessage, []string{"18 (Prohibited): ()"}},
-		"refused, and asked for ID": {"example.net.", dns.TypeA, []dns.EDNS0{nsid}, sizeOfTransport, []string{"6f6e65", "20 (Not Authoritative): ()"}},
+		"NSID":                      {"dl.example.org.", dns.TypeA, []dns.EDNS0{nsid}, overUDP, []string{"6f6e65"}}, // "one"
+		"ECS":                       {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("192.0.2.0/24", 0)}, overUDP, []string{"192.0.2.0/24/0"}},
+		"ECS over IPv6":             {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("2001:db8::/56", 0)}, overUDP, []string{"[2001:db8::]/56/0"}},
+		"keepalive over TCP":        {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, overTCP, []string{"use tcp keep-alive, timeout 15000ms"}},
+		"keepalive over UDP":        {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, overUDP, nil},
+		"unknown, padding":          {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001}, &dns.EDNS0_PADDING{Padding: []byte("x")}}, overUDP, nil},
+		"refused: another zone":     {"example.net.", dns.TypeA, nil, overUDP, []string{"20 (Not Authoritative): ()"}},
+		"refused: a transfer":       {"dl.example.org.", dns.TypeAXFR, nil, overTCP, []string{"18 (Prohibited): ()"}},
+		"refused, and asked for ID": {"example.net.", dns.TypeA, []dns.EDNS0{nsid}, overUDP, []string{"6f6e65", "20 (Not Authoritative): ()"}},
 	}
 	c := testConfig()
 	c.NSID = "one"
@@ -48,7 +48,7 @@ func TestOptions(t *testing.T) {
 			req.SetEdns0(1232, false)
 			req.IsEdns0().Option = test.asked
 			var got []string
-			for _, o := range exchange(t, z, req, test.limit).IsEdns0().Option {
+			for _, o := range exchange(t, z, req, test.from).IsEdns0().Option {
 				got = append(got, strings.TrimSpace(o.String()))
 			}
 			if fmt.Sprint(got) != fmt.Sprint(test.want) {
@@ -58,7 +58,7 @@ func TestOptions(t *testing.T) {
 	}
 	req := new(dns.Msg)
 	req.SetQuestion("example.net.", dns.TypeA)
-	if resp := exchange(t, z, req, sizeOfTransport); resp.IsEdns0() != nil {
+	if resp := exchange(t, z, req, overUDP); resp.IsEdns0() != nil {
 		t.Error("an OPT record to a query without one")
 	}
 }

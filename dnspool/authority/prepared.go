@@ -66,6 +66,11 @@ func prepare(z *zone) *prepared {
 			p.nodes[wireName(name)].wildcard = n
 		}
 	}
+	for _, label := range []string{statusLabel, mirrorsLabel} { // the answer depends on who asks
+		if name := wireName(label + z.origin); p.nodes[name] == nil {
+			p.nodes[name] = &node{slow: true}
+		}
+	}
 	// Where these are asked for, miekg/dns compresses more than was prepared.
 	names := []string{z.static.soa.Mbox, z.static.soa.Ns}
 	for _, rr := range z.static.sets[z.origin][dns.TypeNS] {
@@ -161,7 +166,7 @@ func addressRecord(addr netip.Addr, qtype uint16, ttl uint32) []byte {
 func (z *zone) prepareFixed(name string, qtype uint16) *answers {
 	req := new(dns.Msg)
 	req.SetQuestion(name, qtype)
-	wire, err := z.respond(req, maxTCPMessage)
+	wire, err := z.respond(req, asker{stream: true})
 	if err != nil || wire[2]&0x02 != 0 {
 		return nil
 	}
@@ -259,7 +264,8 @@ func isMeta(qtype uint16) bool {
 	return qtype == 0 || qtype == dns.TypeOPT || 128 <= qtype && qtype <= 255
 }
 
-// appendTo appends the response to a query that is at the front of msg. card says which to give.
+// appendTo appends the response to a query that is at the front of msg, but for the options in its OPT record. card says
+// which to give.
 func (a *answers) appendTo(dst, msg []byte, q *query, card uint32, udpSize uint16) []byte {
 	start := len(dst)
 	dst = append(dst, msg[:q.end]...) // the question as it is: some resolvers check its letter case
@@ -281,10 +287,7 @@ func (a *answers) appendTo(dst, msg []byte, q *query, card uint32, udpSize uint1
 	}
 	if q.edns {
 		dst[start+11] = 1
-		dst = append(dst, 0, 0, byte(dns.TypeOPT), byte(udpSize>>8), byte(udpSize), 0, 0, 0, 0, 0, 0)
-		if q.do {
-			dst[len(dst)-4] = 0x80
-		}
+		dst = q.appendOPT(dst, udpSize, 0)
 	}
 	return dst
 }

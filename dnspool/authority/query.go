@@ -23,10 +23,12 @@ type query struct {
 	edns  bool
 	do    bool // DNSSEC OK, which is echoed (RFC 3225 section 3)
 	size  int  // of a UDP response, at most, as the asker says; 512 without EDNS
+
+	cookie []byte // the data of the first COOKIE option, in the message; nil without one
 }
 
-// parse reads a plain query: one question of class IN without compression, no records but an OPT of version 0,
-// whose options are none that are answered, no flags but RD, AD and CD, and nothing behind it. Of all else it
+// parse reads a plain query: one question of class IN without compression, no records but an OPT of version 0, whose
+// options are none that are answered but COOKIE, no flags but RD, AD and CD, and nothing behind it. Of all else it
 // says that it is not plain, which leaves the verdict on it to miekg/dns. The query's name is written to buf.
 func parse(msg []byte, buf *[maxNameSize]byte) (q query, plain bool) {
 	const question1, noAnswer, noAuthority = 1, 0, 0
@@ -96,20 +98,39 @@ func (q *query) parseOPT(rest []byte) (plain bool) {
 		return false
 	}
 	for len(options) > 0 {
-		if len(options) < optionHead || !ignored(binary.BigEndian.Uint16(options)) {
+		code, data, next, ok := nextOption(options)
+		switch {
+		case !ok:
+			return false
+		case code == dns.EDNS0COOKIE && cookieShaped(data):
+			if q.cookie == nil { // RFC 7873 section 5.2: only the first counts
+				q.cookie = data
+			}
+		case !ignored(code):
 			return false
 		}
-		size := optionHead + int(binary.BigEndian.Uint16(options[2:]))
-		if size > len(options) {
-			return false
-		}
-		options = options[size:]
+		options = next
 	}
 	return true
 }
 
 // ignored reports whether an option makes no difference: it is not answered, and miekg/dns has no idea of it that it
 // could refuse.
-func ignored(option uint16) bool {
-	return option == dns.EDNS0COOKIE || option >= dns.EDNS0LOCALSTART
+func ignored(option uint16) bool { return option >= dns.EDNS0LOCALSTART }
+
+// appendOPT appends the OPT record of the response to q, without options. rcode is the upper part of the response's code
+// (RFC 6891 section 6.1.3).
+func (q *query) appendOPT(dst []byte, udpSize uint16, rcode byte) []byte {
+	dst = append(dst, 0, 0, byte(dns.TypeOPT), byte(udpSize>>8), byte(udpSize), rcode, 0, 0, 0, 0, 0)
+	if q.do {
+		dst[len(dst)-4] = 0x80
+	}
+	return dst
+}
+
+// appendCookie appends an option to the OPT record without options at the end of a message.
+func (z *zone) appendCookie(dst []byte, q *query, from asker) []byte {
+	dst[len(dst)-1] = optionHead + cookieSize
+	dst = append(dst, 0, byte(dns.EDNS0COOKIE), 0, cookieSize)
+	return z.cookies.appendTo(dst, q.cookie, from.addr, from.now)
 }

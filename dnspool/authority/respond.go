@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -20,20 +21,22 @@ func accept(h dns.Header) dns.MsgAcceptAction {
 	return dns.MsgAccept
 }
 
-// respond returns the response to a query that accept has let pass, in wire format. limit is how large the
-// transport lets a message be; over UDP that is 0, and what both sides offer decides.
-func (z *zone) respond(req *dns.Msg, limit int) ([]byte, error) {
-	wire, _, err := z.respondWithCode(req, limit)
+// respond returns the response to a query that accept has let pass, in wire format.
+func (z *zone) respond(req *dns.Msg, from asker) ([]byte, error) {
+	wire, _, err := z.respondWithCode(req, from)
 	return wire, err
 }
 
 // respondWithCode is respond, and tells the response's code besides.
-func (z *zone) respondWithCode(req *dns.Msg, limit int) (wire []byte, rcode int, err error) {
+func (z *zone) respondWithCode(req *dns.Msg, from asker) (wire []byte, rcode int, err error) {
 	asked := req.Question[0].Name
 	lower := *req
 	lower.Question = []dns.Question{req.Question[0]}
 	lower.Question[0].Name = dns.CanonicalName(asked)
-	resp := z.message(&lower, limit)
+	if from.size == 0 {
+		from.size = req.Len()
+	}
+	resp := z.message(&lower, from)
 	if wire, err = resp.Pack(); err != nil {
 		return nil, 0, err
 	}
@@ -44,7 +47,7 @@ func (z *zone) respondWithCode(req *dns.Msg, limit int) (wire []byte, rcode int,
 }
 
 // message is respond before packing, for a query in lower case.
-func (z *zone) message(req *dns.Msg, limit int) *dns.Msg {
+func (z *zone) message(req *dns.Msg, from asker) *dns.Msg {
 	resp := new(dns.Msg)
 	resp.SetReply(req)
 	resp.CheckingDisabled = false
@@ -57,32 +60,48 @@ func (z *zone) message(req *dns.Msg, limit int) *dns.Msg {
 		resp.Rcode = dns.RcodeBadVers // RFC 6891 section 6.1.3
 		return resp
 	}
-	z.answer(resp, req.Question[0])
+	z.answer(resp, req.Question[0], from.addr)
+	offered, trusted := dns.MinMsgSize, false
 	if opt != nil {
-		z.answerOptions(resp, opt, limit != sizeOfTransport)
+		offered = max(offered, int(opt.UDPSize()))
+		trusted = z.answerOptions(resp, opt, from)
 	}
-
-	if limit == sizeOfTransport {
-		limit = dns.MinMsgSize
-		if opt != nil {
-			limit = max(limit, min(int(opt.UDPSize()), int(z.maxSize)))
-		}
-	}
-	resp.Truncate(limit)
-	resp.Compress = true // which Truncate takes back where the message fits without
+	truncate(resp, z.limit(from, offered, trusted))
 	return resp
+}
+
+// truncate makes resp fit into limit bytes.
+func truncate(resp *dns.Msg, limit int) {
+	resp.Truncate(limit) // which takes a limit below dns.MinMsgSize for that
+	resp.Compress = true // which Truncate takes back where the message fits without
+	if limit >= dns.MinMsgSize || resp.Len() <= limit {
+		return
+	}
+	resp.Truncated = true
+	resp.Answer, resp.Ns = nil, nil
+	if opt := resp.IsEdns0(); opt != nil {
+		resp.Extra = []dns.RR{opt}
+	}
 }
 
 // maxChain is how many CNAME records are followed.
 const maxChain = 8
 
 // answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says.
-func (z *zone) answer(resp *dns.Msg, q dns.Question) {
+func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr) {
+	if q.Qclass == dns.ClassCHAOS {
+		z.answerChaos(resp, q)
+		return
+	}
 	if q.Qclass != dns.ClassINET || !z.contains(q.Name) || isTransfer(q.Qtype) {
 		resp.Rcode = dns.RcodeRefused
 		return
 	}
 	resp.Authoritative = true
+	if z.tellsStatus(q.Name, client) {
+		z.answerStatus(resp, q)
+		return
+	}
 	name := q.Name
 	for range maxChain {
 		// A DS record is on the parent's side of a delegation (RFC 4035 section 3.1.4.1).

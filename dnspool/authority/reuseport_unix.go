@@ -3,6 +3,7 @@
 package authority
 
 import (
+	"math"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,4 +22,13 @@ func reusePort(_, _ string, c syscall.RawConn) error {
 		return err
 	}
 	return failed
+}
+
+// maxDescriptors is how many descriptors the process may have.
+func maxDescriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt
+	}
+	return int(min(limit.Cur, math.MaxInt32))
 }

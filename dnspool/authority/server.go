@@ -11,7 +11,6 @@ import (
 
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
@@ -19,16 +18,14 @@ import (
 )
 
 const (
-	maxConnections  = 4096             // over TCP, per socket
-	firstQueryTime  = 3 * time.Second  // how long a new TCP connection may be silent
-	idleTime        = 15 * time.Second // how long it may be silent after a query
-	writeTime       = 3 * time.Second
-	shutdownTime    = 3 * time.Second
-	maxQuery        = 4096 // bytes over UDP; what is longer is cut, and so malformed
-	maxResponse     = 4096 // bytes over UDP, as config allows
-	unlimited       = -1
-	maxTCPMessage   = dns.MaxMsgSize
-	sizeOfTransport = 0 // stands for UDP in respond's limit
+	firstQueryTime = 3 * time.Second  // how long a new TCP connection may be silent
+	idleTime       = 15 * time.Second // how long it may be silent after a query
+	writeTime      = 3 * time.Second
+	shutdownTime   = 3 * time.Second
+	maxQuery       = 4096 // bytes over UDP; what is longer is cut, and so malformed
+	maxResponse    = 4096 // bytes over UDP, as config allows
+	unlimited      = -1
+	maxTCPMessage  = dns.MaxMsgSize
 )
 
 // A Server is the DNS face.
@@ -38,6 +35,9 @@ type Server struct {
 	static  *Static // of the zone file; nil without one
 	sockets []*dns.Server
 	addrs   []net.Addr
+	cookies cookieJar // where no secret is configured
+	limiter *limiter  // for where a rate limit is
+	gate    *gate
 	zone    atomic.Pointer[zone]
 	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
@@ -47,7 +47,7 @@ type Server struct {
 //
 // static is what the zone file holds; nil without one.
 func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) (*Server, error) {
-	s := &Server{config: c, static: static, log: log}
+	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), gate: newGate()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range c.Listen {
@@ -71,7 +71,7 @@ func (s *Server) listen(ctx context.Context, listen string) error {
 			return err
 		}
 		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
-		s.add(&dns.Server{Listener: streamListener{netutil.LimitListener(l, maxConnections), &s.zone, s.newTally("tcp", "fast")}})
+		s.add(&dns.Server{Listener: streamListener{l, &s.zone, s.newTally("tcp", "fast"), s.gate}})
 		pc, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", listen), addr)
 		if err != nil {
 			return err
@@ -110,7 +110,14 @@ func (s *Server) Addrs() []net.Addr { return s.addrs }
 
 // Publish makes the answers come from snapshot.
 func (s *Server) Publish(snapshot *dnspool.Snapshot) {
-	s.zone.Store(newZone(s.config, s.static, snapshot, randomStart()))
+	z := newZone(s.config, s.static, snapshot, randomStart())
+	if len(s.config.CookieSecrets) == 0 {
+		z.cookies = s.cookies // clients keep theirs through changes of the pool
+	}
+	if z.rate > 0 {
+		z.limiter = s.limiter
+	}
+	s.zone.Store(z)
 }
 
 // Run answers queries until ctx ends, and then the plain ones that have come in. It closes the sockets.
@@ -159,11 +166,11 @@ func (s *Server) Close() {
 
 // ServeDNS answers one query that was not answered from what is prepared. It is called by miekg/dns.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
-	limit, tally := sizeOfTransport, s.tallies[0]
-	if w.RemoteAddr().Network() == "tcp" {
-		limit, tally = maxTCPMessage, s.tallies[1]
+	from, tally := askerOf(w.RemoteAddr(), time.Now()), s.tallies[0]
+	if from.stream {
+		tally = s.tallies[1]
 	}
-	wire, rcode, err := s.respond(req, limit)
+	wire, rcode, err := s.respond(req, from)
 	if err == nil {
 		tally.count(req.Question[0].Qtype, rcode)
 		_, err = w.Write(wire)
@@ -173,12 +180,23 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	}
 }
 
-func (s *Server) respond(req *dns.Msg, limit int) (wire []byte, rcode int, err error) {
+func (s *Server) respond(req *dns.Msg, from asker) (wire []byte, rcode int, err error) {
 	if z := s.zone.Load(); z != nil {
-		return z.respondWithCode(req, limit)
+		if !canBatch && !z.allows(from, nil) { // batches are looked at before
+			wire, err = truncatedReply(req).Pack()
+			return wire, dns.RcodeSuccess, err
+		}
+		return z.respondWithCode(req, from)
 	}
 	wire, err = new(dns.Msg).SetRcode(req, dns.RcodeServerFailure).Pack()
 	return wire, dns.RcodeServerFailure, err
+}
+
+// truncatedReply makes an asker come back over TCP.
+func truncatedReply(req *dns.Msg) *dns.Msg {
+	resp := new(dns.Msg).SetReply(req)
+	resp.Truncated = true
+	return resp
 }
 
 // hideAddresses returns the cause of a network error without the client's address.

@@ -52,7 +52,7 @@ func TestStaticAnswers(t *testing.T) {
 	for _, test := range tests {
 		req := new(dns.Msg)
 		req.SetQuestion(test.name, test.qtype)
-		resp := exchange(t, z, req, sizeOfTransport)
+		resp := exchange(t, z, req, overUDP)
 		if resp.Rcode != test.rcode {
 			t.Errorf("%s: rcode %s", test.name, dns.RcodeToString[resp.Rcode])
 		}
@@ -142,7 +142,7 @@ func FuzzStatic(f *testing.F) {
 		z := newZone(testConfig(), static, snapshot, [2]uint32{})
 		for name := range static.nodes {
 			req.Question[0].Name = name
-			if _, err := z.respond(req, sizeOfTransport); err != nil {
+			if _, err := z.respond(req, overUDP); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}

@@ -3,6 +3,8 @@ package authority
 import (
 	"encoding/binary"
 	"net"
+	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -18,15 +20,18 @@ type streamListener struct {
 	net.Listener
 	zone  *atomic.Pointer[zone]
 	tally *tally
+	gate  *gate
 }
 
 // Accept waits for the next connection.
 func (l streamListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
+	conn, network, err := l.gate.accept(l.Listener)
 	if err != nil {
 		return nil, err
 	}
-	return &streamConn{Conn: conn, dealer: newDealer(l.zone, l.tally)}, nil
+	c := newStreamConn(conn, newDealer(l.zone, l.tally))
+	c.leave = sync.OnceFunc(func() { l.gate.leave(network) })
+	return c, nil
 }
 
 // A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,
@@ -34,11 +39,23 @@ func (l streamListener) Accept() (net.Conn, error) {
 type streamConn struct {
 	net.Conn
 	dealer *dealer
+	peer   netip.Addr
 	in     []byte // bytes from the client; in[start:] have not been looked at
 	start  int
 	out    []byte // responses that have not been sent
 	pass   int    // as many of the next bytes are for miekg/dns
 	ending atomic.Bool
+	leave  func() // the gate
+}
+
+func newStreamConn(conn net.Conn, d *dealer) *streamConn {
+	return &streamConn{Conn: conn, dealer: d, peer: askerOf(conn.RemoteAddr(), time.Time{}).addr, leave: func() {}}
+}
+
+// Close closes the connection.
+func (c *streamConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
 }
 
 // Read reads from the next message that is not a plain query.
@@ -75,6 +92,7 @@ func (c *streamConn) Read(p []byte) (int, error) {
 // answer answers the messages at the front of the input, until one is incomplete or for miekg/dns. It reports
 // whether it answered any.
 func (c *streamConn) answer() (any bool) {
+	from := asker{addr: c.peer, stream: true, now: time.Now()}
 	for {
 		rest := c.in[c.start:]
 		if len(rest) < prefixSize {
@@ -89,7 +107,7 @@ func (c *streamConn) answer() (any bool) {
 			return any
 		}
 		at := len(c.out)
-		response, ok := c.dealer.answer(append(c.out, 0, 0), rest[prefixSize:size], true)
+		response, ok := c.dealer.answer(append(c.out, 0, 0), rest[prefixSize:size], from)
 		if !ok {
 			c.pass = size
 			return any

@@ -39,7 +39,7 @@ func readFrame(t *testing.T, r io.Reader) *dns.Msg {
 	return m
 }
 
-func dialTCP(t *testing.T, addr string) *net.TCPConn {
+func dialTCP(t testing.TB, addr string) *net.TCPConn {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -143,8 +143,11 @@ type scriptedConn struct {
 	out []byte
 }
 
-func (c *scriptedConn) Read(p []byte) (int, error)       { return c.r.Read(p) }
-func (c *scriptedConn) Write(p []byte) (int, error)      { c.out = append(c.out, p...); return len(p), nil }
+func (c *scriptedConn) Read(p []byte) (int, error)  { return c.r.Read(p) }
+func (c *scriptedConn) Write(p []byte) (int, error) { c.out = append(c.out, p...); return len(p), nil }
+func (c *scriptedConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(198, 51, 100, 7), Port: 5353}
+}
 func (c *scriptedConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *scriptedConn) SetWriteDeadline(time.Time) error { return nil }
 
@@ -161,7 +164,7 @@ func FuzzStream(f *testing.F) {
 		var results [2]string
 		for i, reader := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
 			under := &scriptedConn{r: reader(&sliceReader{stream})}
-			c := &streamConn{Conn: under, dealer: newDealer(zone, new(tally))}
+			c := newStreamConn(under, newDealer(zone, new(tally)))
 			c.dealer.next = [2]uint32{}
 			passed, err := io.ReadAll(c)
 			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -196,7 +199,7 @@ func TestWriteDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := &streamConn{Conn: server, dealer: newDealer(zone, new(tally))}
+		c := newStreamConn(server, newDealer(zone, new(tally)))
 		defer c.Close()
 		go c.Read(make([]byte, 1)) // which answers
 		if _, err := client.Write(plain); err != nil {

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
 )
 
-// malformed are messages that a query with an OPT record is turned into.
-func malformed(tb testing.TB) map[string][]byte {
+// malformedQueries are messages that a query with an OPT record is turned into.
+func malformedQueries(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	plain := truthQuery(tb, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, 1232)
 	question := plain[:len(plain)-optSize]
@@ -52,20 +53,20 @@ func malformed(tb testing.TB) map[string][]byte {
 	}
 }
 
-func TestWellFormed(t *testing.T) {
+func TestVet(t *testing.T) {
 	t.Parallel()
-	for name, msg := range malformed(t) {
-		if wellFormed(msg) {
-			t.Errorf("%s: taken for well formed", name)
+	for name, msg := range malformedQueries(t) {
+		if _, f := vet(msg); f != malformed {
+			t.Errorf("%s: fault %d, want malformed", name, f)
 		}
-		out, ok := newTruth(t, 1, 2).dealer.answer(nil, msg, false)
+		out, ok := newTruth(t, 1, 2).dealer.answer(nil, msg, overUDP)
 		if want := append(append(bytes.Clone(msg[:2]), 0x80|msg[2]&1, dns.RcodeFormatError), make([]byte, 8)...); !ok || !bytes.Equal(out, want) {
 			t.Errorf("%s: answered with %x, want FORMERR", name, out)
 		}
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, name := range truthNames {
-		if msg := truthQuery(t, r, name, dns.TypeA, 1232); !wellFormed(msg) {
+		if msg := truthQuery(t, r, name, dns.TypeA, 1232); faultOf(msg) != noFault {
 			t.Errorf("%s: a plain query is taken for malformed", name)
 		}
 	}
@@ -79,21 +80,83 @@ func TestWellFormed(t *testing.T) {
 	req.Ns = []dns.RR{soa}
 	req.SetEdns0(1232, true)
 	req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}, &dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
-	if msg, err := req.Pack(); err != nil || !wellFormed(msg) {
+	if msg, err := req.Pack(); err != nil || faultOf(msg) != noFault {
 		t.Errorf("an IXFR query with compression and options is taken for malformed: %x, %v", msg, err)
 	}
 }
 
-// FuzzWellFormed asserts that what must not be answered, a response and what is too short to be one, is left to
+// TestBadOptions has cookies and subnets that break the rules of their RFCs, and their neighbours that do not.
+func TestBadOptions(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		code uint16
+		data string // hexadecimal
+		good bool
+	}{
+		"a client's cookie":         {dns.EDNS0COOKIE, "0102030405060708", true},
+		"with a server's":           {dns.EDNS0COOKIE, "01020304050607080102030405060708", true},
+		"with the longest server's": {dns.EDNS0COOKIE, strings.Repeat("01", 40), true},
+		"no cookie":                 {dns.EDNS0COOKIE, "", false},
+		"7 bytes":                   {dns.EDNS0COOKIE, "01020304050607", false},
+		"9 bytes":                   {dns.EDNS0COOKIE, "010203040506070809", false},
+		"15 bytes":                  {dns.EDNS0COOKIE, strings.Repeat("01", 15), false},
+		"41 bytes":                  {dns.EDNS0COOKIE, strings.Repeat("01", 41), false},
+		"an IPv4 subnet":            {dns.EDNS0SUBNET, "00011800c00002", true},
+		"one of 20 bits":            {dns.EDNS0SUBNET, "00011400c000f0", true},
+		"an IPv6 subnet":            {dns.EDNS0SUBNET, "0002380020010db8000000", true},
+		"no subnet":                 {dns.EDNS0SUBNET, "00010000", true},
+		"no subnet of no family":    {dns.EDNS0SUBNET, "00000000", true},
+		"a scope":                   {dns.EDNS0SUBNET, "00011818c00002", false},
+		"bits beyond the prefix":    {dns.EDNS0SUBNET, "00011400c00002", false},
+		"too few bytes":             {dns.EDNS0SUBNET, "00011800c000", false},
+		"too many bytes":            {dns.EDNS0SUBNET, "00011800c0000201", false},
+		"33 bits":                   {dns.EDNS0SUBNET, "00012100c000020100", false},
+		"family 3":                  {dns.EDNS0SUBNET, "00030000", false},
+		"cut":                       {dns.EDNS0SUBNET, "000118", false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			req := new(dns.Msg)
+			req.SetQuestion("dl.example.org.", dns.TypeA)
+			req.SetEdns0(4096, true)
+			req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: test.code, Data: unhex(t, test.data)}}
+			msg, err := req.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr := newTruth(t, 1, 2)
+			tr.check(t, msg, 0, false)
+			out, ok := tr.dealer.answer(nil, msg, overUDP)
+			if test.good {
+				if ok && out[3]&0xf != dns.RcodeSuccess || tr.zone == nil {
+					t.Errorf("answered with %x", out)
+				}
+				return
+			}
+			var resp dns.Msg
+			if err := resp.Unpack(out); err != nil || !ok || resp.Rcode != dns.RcodeFormatError || len(resp.Question) != 1 || resp.IsEdns0() == nil ||
+				!resp.IsEdns0().Do() || resp.IsEdns0().UDPSize() != 1232 || len(resp.IsEdns0().Option) > 0 {
+				t.Errorf("answered with %v, %v, %v; want FORMERR with an OPT record", ok, err, &resp)
+			}
+		})
+	}
+}
+
+// FuzzVet asserts that what must not be answered, a response and what is too short to be one, is left to
 // miekg/dns, which does not.
-func FuzzWellFormed(f *testing.F) {
-	for _, msg := range malformed(f) {
+func FuzzVet(f *testing.F) {
+	for _, msg := range malformedQueries(f) {
 		f.Add(msg)
 	}
 	f.Add(truthQuery(f, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, 1232))
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		if !wellFormed(msg) && (len(msg) < headerSize || msg[2]&0x80 != 0) {
+		if faultOf(msg) != noFault && (len(msg) < headerSize || msg[2]&0x80 != 0) {
 			t.Fatalf("%x would be answered", msg)
 		}
 	})
+}
+
+func faultOf(msg []byte) fault {
+	_, f := vet(msg)
+	return f
 }

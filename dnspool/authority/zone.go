@@ -33,7 +33,12 @@ type zone struct {
 	ttl      uint32    // of named mirrors' addresses, seconds
 	poolTTL  [2]uint32 // of the pool's addresses, by family
 	maxSize  uint16    // of a UDP response, bytes
-	nsid     string    // tells this server from others (RFC 5001); empty: off
+	nsid     string    // tells this server from others (RFC 5001, RFC 4892); empty: off
+	version  string    // of the software, as the operator words it; empty: off
+	cookies  cookieJar
+	clients  []netip.Prefix // who may ask for the status
+	rate     int            // responses over UDP per second and network; 0: no limit
+	limiter  *limiter       // nil where rate is 0
 	pool     map[string]bool
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
@@ -50,7 +55,8 @@ func newZone(c config.DNS, static *Static, s *dnspool.Snapshot, start [2]uint32)
 		static = apexOf(c)
 	}
 	z := &zone{
-		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize), nsid: c.NSID,
+		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize), nsid: c.NSID, version: c.Version,
+		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit,
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
 		static: static, snapshot: s,
 	}

@@ -1,0 +1,118 @@
+package authority
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"time"
+
+	"github.com/dchest/siphash"
+
+	"mirrorpool/config"
+)
+
+// Sizes of DNS cookies, in bytes (RFC 7873 section 4, RFC 9018 section 4).
+const (
+	clientCookieSize = 8
+	serverCookieSize = 16
+	cookieSize       = clientCookieSize + serverCookieSize
+	minServerCookie  = 8  // of other servers: what a client may send back to the wrong one
+	maxServerCookie  = 32 // likewise
+)
+
+// A server cookie is good for so long (RFC 9018 section 4.3), and given back as it is while it is young.
+const (
+	cookieLife  = time.Hour
+	cookieYoung = 30 * time.Minute
+	cookieSkew  = 5 * time.Minute // that the clocks of servers with one secret may be apart
+)
+
+// A cookieKey is a secret of 128 bits, as SipHash-2-4 takes it.
+type cookieKey [2]uint64
+
+// A cookieJar makes and checks server cookies as RFC 9018 describes them, so that servers with the same secret know
+// each other's. The first key makes them; all are accepted, which lets a secret be replaced without a client's notice.
+type cookieJar []cookieKey
+
+// newCookieJar returns a jar with the given secrets, 32 hexadecimal digits each.
+func newCookieJar(secrets []string) cookieJar {
+	jar := make(cookieJar, 0, len(secrets))
+	for _, secret := range secrets {
+		key, err := hex.DecodeString(secret)
+		if err != nil || len(key) != 16 {
+			continue // config lets none pass
+		}
+		jar = append(jar, cookieKey{binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[8:])})
+	}
+	return jar
+}
+
+// cookieJarOf returns a jar with the secrets of a configuration, or with a random one if it has none.
+func cookieJarOf(c config.DNS) cookieJar {
+	if len(c.CookieSecrets) == 0 {
+		return randomCookieJar()
+	}
+	return newCookieJar(c.CookieSecrets)
+}
+
+// randomCookieJar returns a jar whose cookies no other server knows.
+func randomCookieJar() cookieJar {
+	var key [16]byte
+	rand.Read(key[:]) // never fails
+	return cookieJar{{binary.LittleEndian.Uint64(key[:]), binary.LittleEndian.Uint64(key[8:])}}
+}
+
+// cookieShaped reports whether an option's data may be a cookie: a client's, alone or with a server's.
+func cookieShaped(data []byte) bool {
+	server := len(data) - clientCookieSize
+	return server == 0 || minServerCookie <= server && server <= maxServerCookie
+}
+
+// valid reports whether a client has shown a cookie that one of the servers with our secrets gave to its address, and how
+// old that is.
+func (j cookieJar) valid(cookie []byte, addr netip.Addr, now time.Time) (age time.Duration, ok bool) {
+	if len(cookie) != cookieSize || cookie[clientCookieSize] != 1 {
+		return 0, false
+	}
+	// Serial number arithmetic (RFC 1982), so that 2106 is not an end.
+	made := binary.BigEndian.Uint32(cookie[clientCookieSize+4:])
+	age = time.Duration(int32(uint32(now.Unix())-made)) * time.Second
+	if age > cookieLife || age < -cookieSkew {
+		return 0, false
+	}
+	hash := binary.LittleEndian.Uint64(cookie[cookieSize-8:])
+	for _, key := range j {
+		if key.hash(cookie, addr) == hash {
+			return age, true
+		}
+	}
+	return 0, false
+}
+
+// hash is the last part of a server cookie, whose other parts stand in cookie already.
+func (k cookieKey) hash(cookie []byte, addr netip.Addr) uint64 {
+	var input [clientCookieSize + 8 + 16]byte
+	n := copy(input[:], cookie[:clientCookieSize+8])
+	if addr = addr.Unmap(); addr.Is4() {
+		ip := addr.As4()
+		n += copy(input[n:], ip[:])
+	} else {
+		ip := addr.As16()
+		n += copy(input[n:], ip[:])
+	}
+	// A forger learns nothing from how long a comparison of one word takes.
+	return siphash.Hash(k[0], k[1], input[:n])
+}
+
+// appendTo appends the cookie to give to a client: the one it has shown, if that is good and young, or a new one.
+func (j cookieJar) appendTo(dst, cookie []byte, addr netip.Addr, now time.Time) []byte {
+	if age, ok := j[:1].valid(cookie, addr, now); ok && 0 <= age && age < cookieYoung {
+		return append(dst, cookie...)
+	}
+	start := len(dst)
+	dst = append(dst, cookie[:clientCookieSize]...)
+	dst = append(dst, 1, 0, 0, 0) // version, reserved
+	dst = binary.BigEndian.AppendUint32(dst, uint32(now.Unix()))
+	return binary.LittleEndian.AppendUint64(dst, j[0].hash(dst[start:], addr))
+}

@@ -1,0 +1,254 @@
+package authority
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
+)
+
+func TestGate(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	addr := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, byte(n >> 16), byte(n >> 8), byte(n)}) }
+	for i := range maxNetworkConnections {
+		if _, ok := g.enter(addr(i % 256)); !ok {
+			t.Fatalf("connection %d of a network may not enter", i)
+		}
+	}
+	if _, ok := g.enter(addr(1)); ok {
+		t.Error("a network has one connection too many")
+	}
+	network, ok := g.enter(addr(256))
+	if !ok {
+		t.Error("another network may not enter")
+	}
+	for i := range g.most - maxNetworkConnections - 1 {
+		if _, ok := g.enter(addr(512 + i)); !ok {
+			t.Fatalf("connection %d may not enter", i)
+		}
+	}
+	if _, ok := g.enter(addr(1 << 17)); ok {
+		t.Error("there is one connection too many")
+	}
+	g.leave(network)
+	if _, ok := g.enter(addr(1 << 17)); !ok {
+		t.Error("nobody may enter after one has left")
+	}
+}
+
+// TestGateLetsGo opens more connections than a network may have, one after the other.
+func TestGateLetsGo(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 1, 2))
+	for range 3 {
+		var conns []net.Conn
+		for range 40 {
+			conns = append(conns, dialTCP(t, addr))
+		}
+		for _, conn := range conns {
+			conn.Close()
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		s.gate.mu.Lock()
+		left, networks := s.gate.all, len(s.gate.networks)
+		s.gate.mu.Unlock()
+		if left == 0 && networks == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections of %d networks are still counted", left, networks)
+		}
+		time.Sleep(time.Millisecond) // between two looks
+	}
+}
+
+// TestHalfClose sends queries and says that there are no more, byte by byte.
+func TestHalfClose(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 1, 2))
+	conn := dialTCP(t, addr)
+	defer conn.Close()
+	conn.SetNoDelay(true)
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeANY, dns.TypeAAAA} {
+		req := new(dns.Msg)
+		req.SetQuestion("dl.example.org.", qtype)
+		msg, err := req.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range frame(msg) {
+			if _, err := conn.Write([]byte{b}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	conn.CloseWrite()
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	var types []uint16
+	for range 3 {
+		types = append(types, readFrame(t, conn).Question[0].Qtype)
+	}
+	if slices.Sort(types); !slices.Equal(types, []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeANY}) {
+		t.Errorf("answers for %v", types)
+	}
+	if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the answers: %d bytes, %v; want the end", n, err)
+	}
+}
+
+// TestSilentConnection waits until the server has had enough of it.
+func TestSilentConnection(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0")
+	s.Publish(testSnapshot(t, 1, 2))
+	conn := dialTCP(t, addr)
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(20 * firstQueryTime))
+	if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%d bytes, %v; want the end", n, err)
+	}
+}
+
+// holdVariable names the environment variable that makes this test program hold connections to the address in it, until
+// its input ends. A process of its own has descriptors of its own.
+const holdVariable = "MIRRORPOOL_TEST_HOLD"
+
+const heldConnections = 10_000
+
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(holdVariable); addr != "" {
+		hold(addr)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// hold opens connections from many networks, and asks once over each.
+func hold(addr string) {
+	var group errgroup.Group
+	group.SetLimit(8)
+	held := make([]net.Conn, heldConnections)
+	for i := range held {
+		group.Go(func() error {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i/250), byte(1+i%250))}}
+			conn, err := d.Dial("tcp", addr)
+			if err != nil {
+				return err
+			}
+			held[i] = conn
+			c := dns.Conn{Conn: conn}
+			req := new(dns.Msg)
+			req.SetQuestion("dl.example.org.", dns.TypeA)
+			if err := c.WriteMsg(req); err != nil {
+				return err
+			}
+			_, err = c.ReadMsg()
+			return err
+		})
+	}
+	fmt.Println(group.Wait())
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// BenchmarkIdleConnections holds 10,000 connections of many networks, each of which has asked once, and measures what
+// they take of memory, and how long a query over UDP takes with them and without. It fails if one is closed early.
+func BenchmarkIdleConnections(b *testing.B) {
+	s, addr := startServer(b, "127.0.0.1:0")
+	s.Publish(testSnapshot(b, 10, 2))
+	before, quiet := residentMiB(b), medianLatency(b, addr)
+	start := time.Now()
+	client := exec.Command(os.Args[0])
+	client.Env = append(os.Environ(), holdVariable+"="+addr)
+	client.Stderr = os.Stderr
+	in, err := client.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := client.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := client.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer client.Wait()
+	defer in.Close()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "<nil>\n" {
+		b.Fatalf("the client says %q, %v", line, err)
+	}
+	s.gate.mu.Lock()
+	open := s.gate.all
+	s.gate.mu.Unlock()
+	if took := time.Since(start); open < heldConnections {
+		b.Fatalf("%d of %d connections are open after %v", open, heldConnections, took)
+	}
+	grown, busy := residentMiB(b)-before, medianLatency(b, addr)
+	for b.Loop() {
+	}
+	b.ReportMetric(grown, "MiB")
+	b.ReportMetric(float64(quiet.Microseconds()), "µs-quiet")
+	b.ReportMetric(float64(busy.Microseconds()), "µs-held")
+}
+
+// medianLatency is how long a query over UDP takes.
+func medianLatency(b *testing.B, addr string) time.Duration {
+	b.Helper()
+	conn, err := dns.Dial("udp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	req := new(dns.Msg)
+	req.SetQuestion("dl.example.org.", dns.TypeA)
+	all := make([]time.Duration, 5000)
+	for i := range all {
+		start := time.Now()
+		conn.SetDeadline(start.Add(5 * time.Second))
+		if err := conn.WriteMsg(req); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := conn.ReadMsg(); err != nil {
+			b.Fatal(err)
+		}
+		all[i] = time.Since(start)
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// residentMiB is how much memory the process has.
+func residentMiB(b *testing.B) float64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.Atoi(strings.Fields(rest)[0])
+			if err != nil {
+				b.Fatal(err)
+			}
+			return float64(kib) / 1024
+		}
+	}
+	b.Fatal(errors.New("no VmRSS in /proc/self/status"))
+	return 0
+}

@@ -1,0 +1,101 @@
+package authority
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/dchest/siphash"
+	"github.com/miekg/dns"
+)
+
+// A limiter bounds how many responses over UDP go to a client network in a second, so that nobody can use this server
+// to flood somebody else, whose address queries bear. A network is an IPv4 /24 or an IPv6 /56, as in BIND.
+//
+// Each network may have a second's worth of responses at once (a token bucket, kept as the time at which it would be
+// full again: GCRA). Networks share a fixed number of buckets by a keyed hash. That two meet in one is rare, and costs
+// them no more than a retry over TCP.
+type limiter struct {
+	key     [2]uint64
+	buckets [1 << 16]atomic.Int64 // nanoseconds since start
+	start   time.Time
+}
+
+func newLimiter(now time.Time) *limiter {
+	return &limiter{key: [2]uint64{rand.Uint64(), rand.Uint64()}, start: now}
+}
+
+// allow takes a response out of the bucket of addr's network, which gets rate new ones in a second, more than 0. It
+// reports whether there was one. It may be called concurrently, and never waits.
+func (l *limiter) allow(addr netip.Addr, rate int, now time.Time) bool {
+	bucket := &l.buckets[l.hash(addr)%uint64(len(l.buckets))]
+	at := int64(now.Sub(l.start))
+	cost := int64(time.Second) / int64(rate)
+	for {
+		full := bucket.Load()
+		next := max(full, at) + cost
+		if next-at > int64(time.Second) && full > at {
+			return false
+		}
+		if bucket.CompareAndSwap(full, next) {
+			return true
+		}
+	}
+}
+
+func (l *limiter) hash(addr netip.Addr) uint64 {
+	network := networkOf(addr).Addr().As16()
+	return siphash.Hash(l.key[0], l.key[1], network[:])
+}
+
+// What becomes of a query whose network has had its share. A client whose address is its own gets along with any: it
+// comes back over TCP or with the cookie it is given, or asks again.
+const (
+	dropped   = iota // no response
+	truncated        // an empty one with TC
+	badCookie        // BADCOOKIE (RFC 7873 section 5.2.3)
+	limitedKinds
+)
+
+// Of so many plain queries over the limit which bring no cookie, one is told to come back over TCP. The others are
+// dropped, so that a flood becomes smaller on its way through this server.
+const slipEvery = 2
+
+// allows reports whether a query is within the rate limit, which is not for those who show by a good cookie, or by
+// speaking TCP, that their address is their own.
+func (z *zone) allows(from asker, cookie []byte) bool {
+	if z.limiter == nil || from.stream || z.limiter.allow(from.addr, z.rate, from.now) {
+		return true
+	}
+	_, trusted := z.cookies.valid(cookie, from.addr, from.now)
+	return trusted
+}
+
+// slip appends what a client gets whose network is over the limit, if it gets anything.
+func (d *dealer) slip(dst, msg []byte, z *zone, q *query, plain bool, from asker) []byte {
+	const response, tc = 0x80, 0x02
+	what, flags, rcode := dropped, byte(response), dns.RcodeSuccess
+	switch {
+	case plain && q.cookie != nil:
+		what, rcode = badCookie, dns.RcodeBadCookie
+	case plain:
+		if d.slips++; d.slips%slipEvery == 0 {
+			what, flags = truncated, response|tc
+		}
+	}
+	d.tally.limited[what].Add(1)
+	if what == dropped {
+		return dst
+	}
+	start := len(dst)
+	dst = append(dst, msg[:q.end]...)
+	dst[start+2], dst[start+3] = flags|msg[2]&0x01, byte(rcode&0xf)
+	if q.edns {
+		dst = q.appendOPT(dst, z.maxSize, byte(rcode>>4))
+	}
+	if q.cookie != nil {
+		dst = z.appendCookie(dst, q, from)
+	}
+	return dst
+}

@@ -1,0 +1,137 @@
+package authority
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
+)
+
+// Names below the zone's that tell an administrator with dig what the pool is like.
+const (
+	statusLabel  = "_status."
+	mirrorsLabel = "_mirrors."
+)
+
+// tellsStatus reports whether name is one that tells the status, and client may know it. To others it does not exist.
+func (z *zone) tellsStatus(name string, client netip.Addr) bool {
+	if name != statusLabel+z.origin && name != mirrorsLabel+z.origin || z.exists(name) {
+		return false
+	}
+	return slices.ContainsFunc(z.clients, func(p netip.Prefix) bool { return p.Contains(client.Unmap()) })
+}
+
+// answerStatus tells the status in TXT records, which nobody shall keep.
+func (z *zone) answerStatus(resp *dns.Msg, q dns.Question) {
+	if q.Qtype != dns.TypeTXT && q.Qtype != dns.TypeANY {
+		resp.Ns = []dns.RR{z.soa(0)}
+		return
+	}
+	if strings.HasPrefix(q.Name, statusLabel) {
+		resp.Answer = []dns.RR{txt(q.Name, z.describe()...)}
+		return
+	}
+	size := 0
+	for i := range z.snapshot.Mirrors {
+		rr := txt(q.Name, describeMirror(&z.snapshot.Mirrors[i])...)
+		if size += dns.Len(rr); size > maxStatusSize {
+			resp.Answer[len(resp.Answer)-1] = txt(q.Name, fmt.Sprintf("and %d more", len(z.snapshot.Mirrors)-len(resp.Answer)+1))
+			return
+		}
+		resp.Answer = append(resp.Answer, rr)
+	}
+}
+
+// maxStatusSize bounds the mirrors' records, in bytes before compression, so that they fit into a message over TCP.
+const maxStatusSize = 60_000
+
+// describe tells of the pool as a whole.
+func (z *zone) describe() []string {
+	s := z.snapshot
+	enabled := 0
+	for i := range s.Mirrors {
+		if s.Mirrors[i].Enabled() {
+			enabled++
+		}
+	}
+	lines := []string{
+		fmt.Sprintf("serial %d", s.Serial),
+		fmt.Sprintf("panic %s", yesNo(s.Panic())),
+		fmt.Sprintf("mirrors %d, enabled %d", len(s.Mirrors), enabled),
+	}
+	for _, g := range s.Groups() {
+		what := fmt.Sprintf("%s %s", g.Role, g.Family)
+		if g.Secure {
+			what += " https"
+		}
+		line := fmt.Sprintf("%s: weight %v of %v is up", what, g.Up, g.Enabled)
+		if g.Panic {
+			line += ", panic"
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// describeMirror tells of one mirror: who it is, its weight, what it is eligible for, and each state of its endpoints
+// with the first reason.
+func describeMirror(m *dnspool.Mirror) []string {
+	lines := []string{m.URLPrefix}
+	if m.Name != "" {
+		lines = append(lines, "name "+m.Name)
+	}
+	lines = append(lines, fmt.Sprintf("weight %d, %d in DNS", m.Weight, m.DNS.Weight),
+		fmt.Sprintf("eligible for DNS %s, for redirects %s", yesNo(m.InDNS), yesNo(m.InWeb)))
+	if m.Problem != "" {
+		lines = append(lines, m.Problem)
+	}
+	for i := range m.Endpoints {
+		e := &m.Endpoints[i]
+		line := fmt.Sprintf("%s %s %s", e.Role, e.Address, e.State)
+		if e.State != health.Up && e.Reason != "" {
+			line += ": " + e.Reason
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// txt returns a TXT record that nobody shall keep, with a string for each of texts.
+func txt(owner string, texts ...string) *dns.TXT {
+	rr := &dns.TXT{Hdr: header(owner, dns.TypeTXT, 0)}
+	for _, text := range texts {
+		rr.Txt = append(rr.Txt, escape(text))
+	}
+	return rr
+}
+
+// escape makes a string of a TXT record (RFC 1035 section 3.3.14), of at most 255 bytes, in the master file's form.
+// What is not printable ASCII becomes a question mark.
+func escape(text string) string {
+	const most = 255
+	var b strings.Builder
+	for i := 0; i < len(text) && i < most; i++ {
+		switch c := text[i]; {
+		case c < ' ' || c > '~':
+			b.WriteByte('?')
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
