@@ -39,10 +39,11 @@ type Checker struct {
 	mu       sync.Mutex // guards all below
 	mirrors  map[string]*mirror
 	tasks    schedule
-	busy     map[place]bool // what is being probed
-	running  int
-	first    int  // tasks that have not ended once
-	sweeping bool // the first sweep has not ended
+	visits   map[string]*visit // under way, by host
+	busy     map[place]bool    // what is being probed
+	running  int               // visits and look-ups
+	first    int               // tasks that have not ended once
+	sweeping bool              // the first sweep has not ended
 	rand     *rand.Rand
 
 	fresh            Freshness
@@ -109,7 +110,7 @@ func NewChecker(o Options) (*Checker, error) {
 		probers:  [3]Prober{HTTP: o.Prober, DNS: o.Prober, Rsync: o.Rsync},
 		resolver: o.Resolver, reference: o.Reference, log: o.Log, now: o.Now, rand: o.Rand,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
-		mirrors: map[string]*mirror{}, busy: map[place]bool{}, sweeping: true,
+		mirrors: map[string]*mirror{}, visits: map[string]*visit{}, busy: map[place]bool{}, sweeping: true,
 		fresh: Freshness{MaxLag: s.MaxLag, MaxAge: s.MaxAge},
 	}
 	if o.Rsync == nil {

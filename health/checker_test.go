@@ -208,6 +208,50 @@ func TestOneCheckPerAddressAtATime(t *testing.T) {
 	})
 }
 
+// TestOneVisitPerHostAtATime has a mirror with four addresses, which are slow, fast, dead and hung, and an rsync daemon,
+// and another mirror on the same host. What begins while something is under way there has to have begun with it.
+func TestOneVisitPerHostAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		type span struct{ from, to time.Time }
+		var spans []span
+		watch := func(behave func(context.Context, Target) Observation) func(context.Context, Target) Observation {
+			return func(ctx context.Context, target Target) Observation {
+				from := time.Now()
+				o := behave(ctx, target)
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				spans = append(spans, span{from, time.Now()})
+				return o
+			}
+		}
+		b.set("192.0.2.1", watch(slowly(time.Second)))
+		b.set("192.0.2.2", watch(slowly(time.Millisecond)))
+		b.set("2001:db8::1", watch(fails("connect: connection refused")))
+		b.set("2001:db8::2", watch(hangs))
+		p := pool(t, "a.example.net=192.0.2.1,192.0.2.2,2001:db8::1,2001:db8::2 a.example.net=192.0.2.1")
+		p.Mirrors[0].RsyncURL = "rsync://a.example.net/tails/"
+		p.Mirrors[1].URLPrefix += "other/"
+		p.Mirrors[1].URL = p.Mirrors[1].URL.JoinPath("other/")
+		b.SetPool(p)
+		defer b.start()()
+		<-b.Swept()
+		wait(time.Hour)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(spans) < 500 {
+			t.Errorf("only %d probes in an hour", len(spans))
+		}
+		for i, one := range spans {
+			for _, other := range spans[i+1:] {
+				if one.from.Before(other.to) && other.from.Before(one.to) && !one.from.Equal(other.from) {
+					t.Fatalf("a probe from %v to %v, and one from %v to %v", one.from, one.to, other.from, other.to)
+				}
+			}
+		}
+	})
+}
+
 // many returns n mirrors with an address each, from 198.51.0.0 on.
 func many(n int) (text string) {
 	var b strings.Builder
@@ -226,8 +270,8 @@ func TestBoundedInFlight(t *testing.T) {
 		b.SetPool(pool(t, many(600)))
 		defer b.start()()
 		<-b.Swept()
-		if b.peak != maxInFlight {
-			t.Errorf("%d probes at once, want %d", b.peak, maxInFlight)
+		if b.peak != 2*maxInFlight { // a visit looks in two roles
+			t.Errorf("%d probes at once, want %d", b.peak, 2*maxInFlight)
 		}
 	})
 }

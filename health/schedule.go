@@ -8,9 +8,11 @@ import (
 )
 
 const (
-	maxInFlight = 512 // probes and look-ups under way at a time
-	// addressRetry is how long a check waits if its address is being probed.
-	addressRetry = 100 * time.Millisecond
+	maxInFlight = 512 // visits to mirrors, and look-ups, under way at a time
+	// busyRetry is how long a check waits at most, before it tries again, if its host or address is being probed.
+	busyRetry = 100 * time.Millisecond
+	// visitWindow is how much earlier than due a check may be, as a share of the interval, to go along with a visit.
+	visitWindow = 0.1
 )
 
 // A task is something that the checker does again and again.
@@ -20,6 +22,7 @@ type task struct {
 	// what came of it; it returns when to do it again.
 	work  func(context.Context) (finish func(now time.Time) (wait time.Duration))
 	check *check // nil if it is no check
+	place place  // where it is under way
 
 	done    bool // it has ended once
 	dropped bool // it is no longer wanted
@@ -87,6 +90,15 @@ func (c *Checker) Run(ctx context.Context) error {
 	}
 }
 
+// A visit is what is under way at one mirror host: probes in all roles, at all addresses, that were due together. It takes
+// one of the places in flight, and the host's next visit waits for its end, so that no mirror ever has more of us at its
+// door than that. What fails at one address or in one role thereby costs the others no more than the wait.
+type visit struct {
+	host   string // empty for a look-up or the reference, which visit no mirror
+	left   int    // tasks that have not ended
+	hasten float64
+}
+
 // startDue starts all tasks that are due and may run, and returns the time until it should be called again.
 func (c *Checker) startDue(ctx context.Context, running *sync.WaitGroup) time.Duration {
 	c.mu.Lock()
@@ -97,38 +109,77 @@ func (c *Checker) startDue(ctx context.Context, running *sync.WaitGroup) time.Du
 		if wait := next.due.Sub(now); wait > 0 {
 			return wait
 		}
-		var at place // stays zero for what keeps no address busy
-		if next.check != nil {
-			at = next.check.place
-		}
-		if c.busy[at] {
-			c.tasks.move(next, now.Add(addressRetry))
+		together := c.together(next, now)
+		if len(together) == 0 {
+			c.tasks.move(next, now.Add(busyRetry))
 			continue
 		}
-		if at.address.IsValid() {
-			c.busy[at] = true
+		v := &visit{host: next.host(), left: len(together), hasten: c.rand.Float64()}
+		if v.host != "" {
+			c.visits[v.host] = v
 		}
-		heap.Pop(&c.tasks)
 		c.running++
-		taskCtx, cancel := context.WithCancel(ctx)
-		next.cancel = cancel
-		running.Go(func() {
-			defer cancel()
-			c.run(taskCtx, next, at)
-		})
+		for _, t := range together {
+			heap.Remove(&c.tasks, t.index)
+			taskCtx, cancel := context.WithCancel(ctx)
+			t.cancel = cancel
+			running.Go(func() {
+				defer cancel()
+				c.run(taskCtx, t, v)
+			})
+		}
 	}
 	return c.policy.Interval // nothing is due, or the end of a task will wake us
 }
 
-// run runs one task and puts it back into the schedule.
-func (c *Checker) run(ctx context.Context, t *task, at place) {
+// together returns the tasks to start with one that is due: those at the same mirror that are due within visitWindow. It
+// returns none if that has to wait, for a visit to the same host or for another mirror's at the same address.
+func (c *Checker) together(due *task, now time.Time) []*task {
+	if due.check == nil {
+		return []*task{due}
+	}
+	if c.visits[due.host()] != nil || !c.occupy(due) {
+		return nil
+	}
+	tasks := []*task{due}
+	soon := now.Add(time.Duration(visitWindow * float64(c.policy.Interval)))
+	for k := range due.check.mirror.all {
+		if t := k.task; t != due && !t.due.After(soon) && c.occupy(t) {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks
+}
+
+// occupy makes a check's place busy, or reports that it is already.
+func (c *Checker) occupy(t *task) bool {
+	t.place = t.check.place // the check may get another one meanwhile
+	if !t.place.address.IsValid() {
+		return true
+	}
+	if c.busy[t.place] {
+		return false
+	}
+	c.busy[t.place] = true
+	return true
+}
+
+// host is which host a task visits, or "".
+func (t *task) host() string {
+	if t.check == nil {
+		return ""
+	}
+	return t.check.mirror.web.host
+}
+
+// run runs one task of a visit and puts it back into the schedule.
+func (c *Checker) run(ctx context.Context, t *task, v *visit) {
 	finish := t.work(ctx)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running--
-	delete(c.busy, at)
-	notify(c.wake)
+	delete(c.busy, t.place)
+	defer c.leave(v, t)
 	if t.dropped || ctx.Err() != nil {
 		return
 	}
@@ -143,10 +194,30 @@ func (c *Checker) run(ctx context.Context, t *task, at place) {
 		t.done = true
 		c.first--
 	}
-	t.due = now.Add(time.Duration(float64(wait) * (1 - spread*c.rand.Float64())))
+	// All of a visit wait for the same share of the time, so that they remain together.
+	t.due = now.Add(time.Duration(float64(wait) * (1 - spread*v.hasten)))
 	t.cancel = nil
 	heap.Push(&c.tasks, t)
 	c.sweepEnds(now)
+}
+
+// leave ends a task's part in a visit, and lets what has waited for the end of the visit go on.
+func (c *Checker) leave(v *visit, t *task) {
+	defer notify(c.wake)
+	if v.left--; v.left > 0 {
+		return
+	}
+	c.running--
+	if v.host == "" {
+		return
+	}
+	delete(c.visits, v.host)
+	now := c.now()
+	for k := range t.check.mirror.all {
+		if waiting := k.task; waiting.cancel == nil && !waiting.dropped && waiting.due.Sub(now) <= busyRetry {
+			c.tasks.move(waiting, now)
+		}
+	}
 }
 
 // sweepEnds ends the first sweep when no task is left that has not ended once.
