@@ -93,7 +93,9 @@ func (h *Handler) pick(c client) *dnspool.Mirror {
 	if snapshot == nil {
 		return nil
 	}
-	return snapshot.PickWeb(rand.New(h.source), dnspool.FamilyOf(c.addr), c.secure)
+	var choice dnspool.Choice
+	snapshot.Choose(&choice, &dnspool.Request{Family: dnspool.FamilyOf(c.addr), Secure: c.secure, Seed: h.source.Uint64()})
+	return choice.Picked
 }
 
 // fail answers with a status and its name.
