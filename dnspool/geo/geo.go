@@ -163,7 +163,8 @@ func check(db *maxminddb.Reader) error {
 		}
 		return nil
 	}
-	for result := range db.Networks() {
+	// In a broken tree there may be no end of networks without data: they count too.
+	for result := range db.Networks(maxminddb.IncludeNetworksWithoutData()) {
 		if err := decode(result); err != nil {
 			return err
 		}

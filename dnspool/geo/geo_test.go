@@ -239,14 +239,19 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// FuzzDatabase: whatever is in a file, to read it ends well.
+// FuzzDatabase: whatever is wrong in a file, to read it ends well.
 func FuzzDatabase(f *testing.F) {
-	for _, name := range []string{"city.mmdb", "country.mmdb", "asn.mmdb"} {
-		data := read(f, name)
-		f.Add(data, "198.18.1.1")
-		f.Add(broken(data, len(data)/2, len(data)/2+9), "2001:db8:1::1")
+	names := []string{"city.mmdb", "country.mmdb", "asn.mmdb"}
+	var good [3][]byte
+	for i, name := range names {
+		good[i] = read(f, name)
+		f.Add(byte(i), uint16(0), []byte{0, 0, 0}, "198.18.1.1")
+		f.Add(byte(i), uint16(len(good[i])-300), []byte("IPv4"), "2001:db8:1::1")
+		f.Add(byte(i), uint16(len(good[i])-1000), []byte{0xe9, 0x20, 0x01}, "198.18.6.1")
 	}
-	f.Fuzz(func(t *testing.T, data []byte, text string) {
+	f.Fuzz(func(t *testing.T, which byte, at uint16, patch []byte, text string) {
+		data := append([]byte(nil), good[which%3]...)
+		copy(data[int(at)%len(data):], patch)
 		path := filepath.Join(t.TempDir(), "x.mmdb")
 		write(t, path, data)
 		r := Open(config.GeoIP{City: path, ASN: path}, zap.NewNop())
