@@ -1,0 +1,75 @@
+package redirector
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+
+	"mirrorpool/dnspool"
+)
+
+// A networkLimit is a listener that has so many connections from one client network, and closes what is more.
+type networkLimit struct {
+	net.Listener
+	most   int
+	exempt []netip.Prefix
+
+	mu   sync.Mutex
+	open map[netip.Prefix]int // never 0
+}
+
+func limitNetworks(l net.Listener, most int, exempt []netip.Prefix) *networkLimit {
+	return &networkLimit{Listener: l, most: most, exempt: exempt, open: map[netip.Prefix]int{}}
+}
+
+// Accept returns the next connection that is within the limits.
+func (l *networkLimit) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		peer, ok := conn.RemoteAddr().(*net.TCPAddr)
+		if !ok {
+			return conn, nil
+		}
+		addr := peer.AddrPort().Addr().Unmap().WithZone("")
+		if contains(l.exempt, addr) {
+			return conn, nil
+		}
+		network := dnspool.ClientNetwork(addr)
+		if l.enter(network) {
+			return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.leave(network) })}, nil
+		}
+		conn.Close()
+	}
+}
+
+func (l *networkLimit) enter(network netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[network] >= l.most {
+		return false
+	}
+	l.open[network]++
+	return true
+}
+
+func (l *networkLimit) leave(network netip.Prefix) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[network]--; l.open[network] == 0 {
+		delete(l.open, network)
+	}
+}
+
+// A limitedConn counts until it is closed.
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *limitedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
