@@ -79,7 +79,7 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
 	})
 	if c.Admin.Listen != "" {
-		backend := admin.Backend{Status: s.describe, Ready: s.ready, Reload: s.reload, Collect: s.collect}
+		backend := admin.Backend{Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect}
 		if s.admin, err = admin.Listen(context.Background(), c.Admin, backend); err != nil {
 			return nil, err
 		}
