@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"mirrorpool/dnspool"
 )
@@ -21,6 +23,7 @@ var mirrorListPage = template.Must(template.New("mirrorlist").Parse(mirrorListTe
 // A mirrorList is the list of mirrors for one client and path. It does not say who the client is, only where.
 type mirrorList struct {
 	Path     string         `json:"path"`
+	Title    string         `json:"-"`        // the path for people
 	Location string         `json:"location"` // where a redirect would lead; "" if nowhere
 	Host     string         `json:"-"`
 	Where    string         `json:"-"`
@@ -51,6 +54,10 @@ func (m listedMirror) Percent() string {
 func newMirrorList(e *dnspool.Explanation, path, query string) *mirrorList {
 	l := &mirrorList{
 		Path: "/" + path, Where: whereIs(e), Geo: e.Geo, Mirrors: []listedMirror{},
+	}
+	l.Title = l.Path
+	if plain, err := url.PathUnescape(l.Path); err == nil && utf8.ValidString(plain) {
+		l.Title = plain
 	}
 	if name := path[strings.LastIndexByte(path, '/')+1:]; name != "" {
 		l.Metalink = "./" + name + ".meta4"
