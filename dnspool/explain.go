@@ -94,9 +94,9 @@ func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
 	case i == 0:
 		x.Why = "picked"
 	case s.points > 0:
-		x.Why = "competes, but another one was drawn"
+		x.Why = "another one was drawn"
 	default:
-		x.Why = fmt.Sprintf("more than %g times as far as the nearest, in another country, and enough others compete", near)
+		x.Why = fmt.Sprintf("too far: over %g times as far as the nearest", near)
 	}
 	if !s.eligible {
 		x.Why += "; it is " + x.State.String() + ", but no other one serves this place"
