@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"mirrorpool/dnspool"
 )
@@ -66,10 +68,36 @@ func (l *networkLimit) leave(network netip.Prefix) {
 // A limitedConn counts until it is closed.
 type limitedConn struct {
 	net.Conn
-	leave func()
+	leave   func()
+	writeBy atomic.Int64 // the deadline for writes, nanoseconds since 1970; 0 if there is none
 }
 
 func (c *limitedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
+}
+
+// coarse is how exact the deadlines for writes are.
+const coarse = time.Second
+
+// SetWriteDeadline leaves a deadline that is only a little earlier: net/http moves it with each request, which takes
+// more time than to choose a mirror.
+func (c *limitedConn) SetWriteDeadline(t time.Time) error {
+	by, old := int64(0), c.writeBy.Load()
+	if !t.IsZero() {
+		by = t.UnixNano()
+		if old != 0 && old <= by && by <= old+int64(coarse) {
+			return nil
+		}
+	}
+	c.writeBy.Store(by)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (c *limitedConn) SetDeadline(t time.Time) error {
+	if err := c.Conn.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
 }

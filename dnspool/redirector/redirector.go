@@ -127,7 +127,6 @@ func (h *Handler) ask(r *dnspool.Request, c client) {
 // Values of headers that are the same for all. They must not be changed.
 var (
 	noCache = []string{"private, no-cache"} // the next request may have to go elsewhere
-	noBody  = []string{"0"}
 )
 
 // redirect sends a request on to a mirror.
@@ -143,7 +142,6 @@ func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s 
 	header := w.Header()
 	header["Location"] = values[:1:1]
 	header["Cache-Control"] = noCache
-	header["Content-Length"] = noBody
 	if s.text = appendLinks(s.text[:0], s.choice.RunnersUp, path, query); len(s.text) > 0 {
 		values[1] = string(s.text)
 		header["Link"] = values[1:]

@@ -20,8 +20,8 @@ const (
 	maxConnections = 4096             // per listener
 	maxFromNetwork = 512              // of these, from one client network
 	maxHeaderBytes = 16 << 10         // of a request
-	headerTime     = 5 * time.Second  // for reading a request's header
-	requestTime    = 10 * time.Second // for reading and answering a request
+	readTime       = 5 * time.Second  // for reading a request
+	requestTime    = 10 * time.Second // for reading and answering it
 	idleTime       = 60 * time.Second
 	shutdownTime   = 3 * time.Second
 )
@@ -37,7 +37,7 @@ type Server struct {
 func Listen(ctx context.Context, c config.HTTP, handler http.Handler, log *zap.Logger) (*Server, error) {
 	s := &Server{http: http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: idleTime,
+		ReadTimeout: readTime, WriteTimeout: requestTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:       zap.NewStdLog(zap.NewNop()), // its messages name client addresses
 	}}
