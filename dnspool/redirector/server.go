@@ -36,7 +36,7 @@ type Server struct {
 // Listen opens the listeners that c asks for. They answer from Run on.
 func Listen(ctx context.Context, c config.HTTP, handler http.Handler, log *zap.Logger) (*Server, error) {
 	s := &Server{http: http.Server{
-		Handler:           handler,
+		Handler:     handler,
 		ReadTimeout: readTime, WriteTimeout: requestTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:       zap.NewStdLog(zap.NewNop()), // its messages name client addresses
