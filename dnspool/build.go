@@ -1,6 +1,7 @@
 package dnspool
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -19,6 +20,9 @@ type Input struct {
 	Now      time.Time
 	Rand     *rand.Rand // shuffles the decks
 
+	// Place finds the place of a mirror's address. It is nil without a geographical database.
+	Place func(netip.Addr) Place
+
 	// ZoneChanged says that DNS tells something new that is not in the snapshot, such as another TTL.
 	ZoneChanged bool
 }
@@ -27,18 +31,22 @@ type Input struct {
 type Policy struct {
 	PanicThreshold float64 // see config.Health
 	MaxAnswers     int     // see config.DNS
+	config.Selection
 }
 
 // Build makes a snapshot. It is a pure function of its input.
 func Build(in Input) *Snapshot {
-	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors))}
+	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors)), policy: in.Policy}
 	for i, m := range in.Pool.Mirrors {
 		s.Mirrors[i] = Mirror{Mirror: m, MirrorReport: in.Health.Mirrors[m.URLPrefix]}
+		s.Mirrors[i].Place = placeOf(&s.Mirrors[i], in.Place)
+		s.Mirrors[i].serveOnly, s.Mirrors[i].exclude = newPlaceSet(m.ServeOnly), newPlaceSet(m.Exclude)
 	}
+	entries := newEntries(s.Mirrors)
 	for _, family := range [...]Family{IPv4, IPv6} {
 		s.dns[family] = buildDNS(s.Mirrors, family, in)
 		for only := range s.http[family] {
-			s.http[family][only] = buildWeb(s.Mirrors, family, only == 1, in)
+			s.http[family][only] = buildWeb(entries, family, only == 1, in)
 		}
 	}
 	s.Serial = nextSerial(in.Previous, s, in.ZoneChanged)
@@ -58,7 +66,7 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 	}
 	var g DNSGroup
 	var eligible []candidate
-	eligible, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
+	eligible, _, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
 	g.Settles = settles(eligible, family, in.Health.Policy)
 	at := map[netip.Addr]int{}
 	for _, c := range eligible {
@@ -102,32 +110,54 @@ func settles(eligible []candidate, family Family, p health.Policy) (soonest time
 	return soonest
 }
 
-func buildWeb(mirrors []Mirror, family Family, secure bool, in Input) webGroup {
-	var all []candidate
+// newEntries returns entries for the enabled mirrors, by their ids: the order must not depend on that of the file.
+func newEntries(mirrors []Mirror) []entry {
+	entries := make([]entry, 0, len(mirrors))
 	for i := range mirrors {
 		m := &mirrors[i]
-		if !m.Enabled() || secure && m.URL.Scheme != "https" {
+		if !m.Enabled() {
 			continue
 		}
-		if state, ok := m.worst(health.HTTP, family); ok {
-			if m.RsyncDown() {
-				state = health.Down
-			}
-			all = append(all, candidate{mirror: m, weight: float64(m.Weight), state: state})
-		}
+		entries = append(entries, entry{
+			mirror: m, id: mirrorID(m.URLPrefix), weight: float64(m.Weight),
+			at: m.Place.direction(), hasPosition: m.Place.HasPosition,
+			country: m.Place.Country, continent: m.Place.Continent, asn: m.Place.ASN,
+		})
 	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.id, b.id) })
+	return entries
+}
+
+func buildWeb(all []entry, family Family, secure bool, in Input) webGroup {
 	var g webGroup
-	var eligible []candidate
+	var candidates []candidate
+	for i := range all {
+		e := all[i]
+		if secure && e.mirror.URL.Scheme != "https" {
+			continue
+		}
+		state, ok := e.mirror.worst(health.HTTP, family)
+		if !ok {
+			continue
+		}
+		if e.mirror.RsyncDown() {
+			state = health.Down
+		}
+		e.rank = uint8(slices.Index(trust[:], state))
+		g.entries = append(g.entries, e)
+		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
+		candidates = append(candidates, candidate{mirror: e.mirror, weight: e.weight, state: state})
+	}
 	only := 0
 	if secure {
 		only = 1
 	}
-	eligible, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)
-	sum := uint64(0)
-	for _, c := range eligible {
-		c.mirror.InWeb = true
-		sum += uint64(c.mirror.Weight)
-		g.mirrors, g.sums = append(g.mirrors, c.mirror), append(g.sums, sum)
+	var ranks int
+	_, ranks, g.Tally = choose(candidates, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)
+	for i := range g.entries {
+		if e := &g.entries[i]; int(e.rank) < ranks {
+			e.eligible, e.mirror.InWeb = true, true
+		}
 	}
 	return g
 }
@@ -185,12 +215,11 @@ const (
 	calmSize   = 20
 )
 
-// choose returns those of all that are eligible. panicked says whether the group was in panic before. See the
-// package's comment.
-func choose(all []candidate, panicThreshold float64, panicked bool) ([]candidate, Tally) {
+// choose returns those of all that are eligible: they are in the first so many of the states in trust. panicked says
+// whether the group was in panic before. See the package's comment.
+func choose(all []candidate, panicThreshold float64, panicked bool) (eligible []candidate, ranks int, tally Tally) {
 	var byTrust [len(trust)][]candidate
 	var weight [len(trust)]float64
-	var tally Tally
 	for _, c := range all {
 		rank := slices.Index(trust[:], c.state)
 		byTrust[rank] = append(byTrust[rank], c)
@@ -204,11 +233,11 @@ func choose(all []candidate, panicThreshold float64, panicked bool) ([]candidate
 	enough := func(w float64) bool { return w > 0 && w >= panicThreshold*tally.Enabled }
 	tally.Panic = len(all) > 0 && !enough(tally.Up)
 	eligible, sum := byTrust[0], weight[0]
-	for rank := 1; rank < len(trust) && !enough(sum); rank++ {
-		eligible = append(eligible, byTrust[rank]...)
-		sum += weight[rank]
+	for ranks = 1; ranks < len(trust) && !enough(sum); ranks++ {
+		eligible = append(eligible, byTrust[ranks]...)
+		sum += weight[ranks]
 	}
-	return eligible, tally
+	return eligible, ranks, tally
 }
 
 // nextSerial is the serial of next, which replaces previous. It begins with the time, so that it grows

@@ -241,10 +241,14 @@ func addressesOf(g *DNSGroup) (addrs []string) {
 	return addrs
 }
 
+// namesOf returns the names of the eligible mirrors, sorted.
 func namesOf(g webGroup) (names []string) {
-	for _, m := range g.mirrors {
-		names = append(names, m.Name)
+	for _, e := range g.entries {
+		if e.eligible {
+			names = append(names, e.mirror.Name)
+		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -297,7 +301,7 @@ func checkRules(t *testing.T, w world) {
 	}
 	for _, family := range []Family{IPv4, IPv6} {
 		for _, secure := range []bool{false, true} {
-			m := s.PickWeb(rand.New(rand.NewPCG(1, 1)), family, secure)
+			m := pickWeb(s, family, secure, 1)
 			if m != nil && (!m.Enabled() || secure && m.URL.Scheme != "https") {
 				t.Fatalf("redirect to %s, secure %v, in\n%s", m.URLPrefix, secure, w)
 			}
@@ -305,48 +309,27 @@ func checkRules(t *testing.T, w world) {
 	}
 }
 
-func TestPickWebFollowsWeights(t *testing.T) {
-	t.Parallel()
-	s := Build(world(`
-		a 10 192.0.2.1=up/up
-		b 20 192.0.2.2=up/up
-		c 30 192.0.2.3=up/up
-		d 40 192.0.2.4=up/down`).input(t))
-	const picks = 60_000
-	r := rand.New(rand.NewPCG(11, 12))
-	got := map[string]float64{}
-	for range picks {
-		got[s.PickWeb(r, IPv4, false).Name]++
-	}
-	// 13.8 is the 0.999 quantile of chi-squared with two degrees of freedom.
-	chi := 0.0
-	for name, want := range map[string]float64{"a": picks / 6, "b": picks / 3, "c": picks / 2} {
-		chi += (got[name] - want) * (got[name] - want) / want
-	}
-	if chi > 13.8 || got["d"] > 0 {
-		t.Errorf("picks %v do not follow the weights: chi-squared %.1f", got, chi)
-	}
+// pickWeb picks for a client whose place is not known.
+func pickWeb(s *Snapshot, f Family, secure bool, seed uint64) *Mirror {
+	var c Choice
+	s.Choose(&c, &Request{Family: f, Secure: secure, Seed: seed})
+	return c.Picked
 }
 
-func TestPickWebFallsBackToTheOtherFamily(t *testing.T) {
+func TestChooseFallsBackToTheOtherFamily(t *testing.T) {
 	t.Parallel()
 	s := Build(world("a 1 192.0.2.1=up/up").input(t))
-	r := rand.New(rand.NewPCG(1, 2))
-	if m := s.PickWeb(r, IPv6, false); m == nil {
+	if m := pickWeb(s, IPv6, false, 1); m == nil {
 		t.Error("a client over IPv6 got no mirror, want the IPv4 one")
 	}
-	if m := s.PickWeb(r, IPv4, true); m != nil {
+	if m := pickWeb(s, IPv4, true, 1); m != nil {
 		t.Errorf("a secure request got %s", m.URLPrefix)
 	}
 }
 
-func TestPickWebDoesNotAllocate(t *testing.T) {
-	s := Build(largePool(1000).input(t))
+func TestCardDoesNotAllocate(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	if n := testing.AllocsPerRun(1000, func() { s.PickWeb(r, IPv6, false) }); n != 0 {
-		t.Errorf("a pick allocates %v times, want 0", n)
-	}
-	deck := s.DNS(IPv4).Deck
+	deck := Build(largePool(1000).input(t)).DNS(IPv4).Deck
 	if n := testing.AllocsPerRun(1000, func() { deck.Card(r.Uint32()) }); n != 0 {
 		t.Errorf("a card allocates %v times, want 0", n)
 	}
@@ -431,14 +414,5 @@ func BenchmarkBuild(b *testing.B) {
 				Build(in)
 			}
 		})
-	}
-}
-
-func BenchmarkPickWeb(b *testing.B) {
-	s := Build(largePool(1000).input(b))
-	r := rand.New(rand.NewPCG(1, 2))
-	b.ReportAllocs()
-	for b.Loop() {
-		s.PickWeb(r, IPv4, true)
 	}
 }

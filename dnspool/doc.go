@@ -20,9 +20,65 @@
 //
 // # Weights
 //
-// A weight is a chance of being picked. A redirect goes to a mirror with the chance weight/total. A DNS
+// A weight is a chance of being picked. A redirect goes to a mirror with the chance weight/total, among those that
+// compete: see below. A DNS
 // answer lists up to max_answers addresses, and a client may use any of them, so two shares are kept in
 // proportion to weight at once: that of the first place, and that of all places. See [Deck]. The second
 // has a limit: no mirror can be in an answer more than once. Where max_answers*weight/total exceeds 1,
 // the mirror is in every answer, and the others share the places that remain by their weights.
+//
+// # Nearness
+//
+// Redirects go to a mirror near the client, but not too near. How far a mirror is from a client is told in km:
+//
+//	far = 100 + distance + border
+//
+// distance is the one between the two positions along the Earth's surface. Where of one only the country is known, or its
+// accuracy radius is over 500 km, the country's middle stands for it; where not even that, 3,000 km stand for the
+// distance on the same continent and 12,000 km for any other. border is what lies between the two networks:
+//
+//	    0  the same autonomous system: it carries its own traffic
+//	  300  the same country: networks of a country meet in it
+//	  600  the same continent
+//	3,000  otherwise: seas are crossed at few places, and by detours
+//
+// The 100 km are there because databases are no more exact than that: who is 5 km away is not nearer than who is 20 km
+// away, and all mirrors of a town have to be alike.
+//
+// A mirror is near if it is at most 1.5 (selection.near) times as far as the nearest, or in the client's country. The near
+// ones compete by weight alone. Should they be fewer than selection.min_candidates, or than 1/max_share, so that nobody
+// can keep within its limit, the next nearest join, with as much less of their weight as they are farther:
+//
+//	nearness = 1 if near, else far of the nearest / far; 0 if it does not compete
+//	points   = weight * nearness
+//	share    = points / sum of all points, but at most selection.max_share
+//
+// What the limit cuts off goes to the others by their points: one mirror alone on a continent must not own it. Where so
+// few are eligible that each has to take max_share or more, all take the same.
+//
+// An example: for a client in Berlin, in a network of Deutsche Telekom,
+//
+//	mirror          weight  far = 100 + distance + border    nearness          points  share
+//	Berlin, DFN         10  100 +      0 +   300 =    400    1                 10.00   50.0 % (54.5 % without the limit)
+//	Vienna              10  100 +    523 +   600 =  1,223    400/1,223 = 0.33   3.27   19.6 %
+//	Paris               20  100 +    877 +   600 =  1,577    400/1,577 = 0.25   5.07   30.4 %
+//	Sydney              90  100 + 16,095 + 3,000 = 19,195    0                  0       0
+//
+// Where places are off (selection.geo), or the client's is not known, not even its continent, all that are eligible
+// compete by weight, without a limit. A mirror's serve_only and exclude hold always; a client who is not known to be in one
+// of the places is not in it. If all that are eligible serve others only, the most trusted of the other enabled mirrors that
+// serve the client do.
+//
+// # The same mirror for a while
+//
+// Who of those that compete serves a client network (/24, /48) is drawn by weighted rendezvous hashing: a hash of the
+// network, of the window of time and of a secret is the seed of the draw; with the mirror's url_prefix it makes a number u
+// between 0 and 1, and the mirror with the least -ln(u)/points serves. See [Sticky]. So the same network meets the same mirror
+// within a window without anything being stored, on all servers that know the secret; over many networks the shares are
+// those above; and as each mirror's number depends on nobody else, a mirror that leaves moves those whom it served and nobody
+// else, and one that joins moves only those whom it serves from then on. A mirror whose share is limited to s serves if its u
+// is above 1-s, whoever else competes (the next limited one out of those that are left, and so on, in the order of the
+// mirrors' hashes); only when a limit begins or ends to be reached, others move too.
+//
+// The runners-up are those that compete, in the order of -ln(u)/points, and then the rest by how far they are.
 package dnspool

@@ -1,7 +1,6 @@
 package dnspool
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -42,8 +41,9 @@ type Snapshot struct {
 	Built   time.Time // when it was built
 	Mirrors []Mirror  // of the pool, in the order of the file, disabled ones too
 
-	dns  [2]DNSGroup    // by family
-	http [2][2]webGroup // by family, then 1 for https only
+	policy Policy
+	dns    [2]DNSGroup    // by family
+	http   [2][2]webGroup // by family, then 1 for https only
 }
 
 // A Mirror is a mirror of the pool with what is known of its health.
@@ -51,9 +51,14 @@ type Mirror struct {
 	config.Mirror
 	health.MirrorReport
 
+	// Place is where it is, as far as that is known.
+	Place Place
+
 	// InDNS and InWeb say whether the mirror is eligible for DNS answers and for redirects, of either
 	// family.
 	InDNS, InWeb bool
+
+	serveOnly, exclude *placeSet // nil: all, nobody
 }
 
 // A DNSGroup is who is eligible for DNS answers of one family.
@@ -67,11 +72,11 @@ type DNSGroup struct {
 	Settles time.Duration
 }
 
-// A webGroup is who is eligible for redirects.
+// A webGroup is who may be redirected to.
 type webGroup struct {
 	Tally
-	mirrors []*Mirror // eligible
-	sums    []uint64  // of mirrors' weights, up to and including each
+	entries []entry // of all that are enabled, by their ids
+	limited bool    // some serve only some clients
 }
 
 // A Tally is the weight behind a group.
@@ -112,32 +117,6 @@ func (s *Snapshot) Groups() []Group {
 		}
 	}
 	return groups
-}
-
-// PickWeb picks a mirror to redirect a client of family f to, or returns nil if there is none that is
-// enabled. A secure request gets an https mirror only. Where no mirror has an address of the client's
-// family, the other family's mirrors serve: the client may have both.
-func (s *Snapshot) PickWeb(r *rand.Rand, f Family, secure bool) *Mirror {
-	only := 0
-	if secure {
-		only = 1
-	}
-	for _, family := range [...]Family{f, 1 - f} {
-		if m := s.http[family][only].pick(r); m != nil {
-			return m
-		}
-	}
-	return nil
-}
-
-// pick picks a mirror with a chance in proportion to its weight.
-func (g *webGroup) pick(r *rand.Rand) *Mirror {
-	if len(g.mirrors) == 0 {
-		return nil
-	}
-	n := r.Uint64N(g.sums[len(g.sums)-1])    // 0 <= n < total
-	i, _ := slices.BinarySearch(g.sums, n+1) // the first sum above n
-	return g.mirrors[i]
 }
 
 // Addresses returns the mirror's addresses of both families, sorted.

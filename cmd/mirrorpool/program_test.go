@@ -115,7 +115,7 @@ func newServerConfig(t testing.TB) (*serverConfig, *program) {
 			"listen": []string{where.dns}, "zone": "dl.example.org",
 			"nameservers": []string{"ns1.example.org", "ns2.example.org"},
 		},
-		"http":   map[string]any{"listen": []string{where.web}},
+		"http":   map[string]any{"listen": []string{where.web}, "sticky": "0s"},
 		"admin":  map[string]any{"listen": where.admin},
 		"health": map[string]any{"interval": "200ms", "timeout": "1s"},
 	}}, where

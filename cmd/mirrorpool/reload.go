@@ -53,7 +53,6 @@ func (s *server) look(ctx context.Context) source.Result {
 func (s *server) reloadPool(ctx context.Context, confirm bool) source.Result {
 	r := s.list.Reload(ctx, confirm)
 	if r.Applied {
-		warnOfUnheeded(s.list.Pool(), s.log)
 		s.mu.Lock()
 		defer s.mu.Unlock() // no snapshot may join the new pool with verdicts on the old one
 		s.pool = s.list.Pool()

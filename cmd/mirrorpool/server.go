@@ -19,6 +19,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
 )
@@ -40,6 +41,8 @@ type server struct {
 	logLevel zap.AtomicLevel
 	list     *source.List
 	checker  *health.Checker
+	places   *geo.Reader
+	handler  *redirector.Handler
 	admin    *admin.Server // nil if off
 	current  dnspool.Current
 	opened   chan struct{} // closed when the faces answer
@@ -71,8 +74,12 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 	if err != nil {
 		return nil, err
 	}
+	s.places = geo.Open(c.GeoIP, log)
+	s.handler = redirector.NewHandler(redirector.Options{
+		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
+	})
 	if c.Admin.Listen != "" {
-		backend := admin.Backend{Status: s.describe, Ready: s.ready, Reload: s.reload, Collect: s.collect}
+		backend := admin.Backend{Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect}
 		if s.admin, err = admin.Listen(context.Background(), c.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -85,7 +92,6 @@ func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint
 
 // run runs the server until ctx ends.
 func (s *server) run(ctx context.Context) error {
-	warnOfUnheeded(s.pool, s.log)
 	if file := s.stateFile(); file != "" {
 		s.checker.LoadState(file) // it has logged what is wrong; without it all starts from nothing
 	}
@@ -96,6 +102,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.checker.Run(ctx) })
 	g.Go(func() error { return s.follow(ctx) })
+	g.Go(func() error { return s.places.Run(ctx, s.rebuild) })
 	g.Go(func() error { return s.remember(ctx) })
 	g.Go(func() error { return s.list.Run(ctx, s.look) })
 	g.Go(func() error { return s.face(ctx) })
@@ -176,8 +183,7 @@ func (s *server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler := redirector.NewHandler(c.HTTP, &s.current, globalSource{})
-	web, err := redirector.Listen(ctx, c.HTTP, handler)
+	web, err := redirector.Listen(ctx, c.HTTP, s.handler, s.log)
 	if err != nil {
 		dns.Close()
 		return err
@@ -227,7 +233,8 @@ func (s *server) rebuild() {
 	previous := s.current.Load()
 	next := dnspool.Build(dnspool.Input{
 		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: time.Now(), Rand: newRand(),
-		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers},
+		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, Selection: c.Selection},
+		Place:       s.places.Place,
 		ZoneChanged: s.zoneChanged,
 	})
 	s.zoneChanged = false

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.uber.org/zap"
-
 	"mirrorpool/config"
 )
 
@@ -20,10 +18,6 @@ func checkSupport(file string, c *config.Server) error {
 		"dns.allow_transfer": len(c.DNS.AllowTransfer) > 0,
 		"dns.tsig_keys":      len(c.DNS.TSIGKeys) > 0,
 		"publish":            len(c.Publish) > 0,
-		"http.tls":           c.HTTP.TLS != nil,
-		"http.sticky_secret": c.HTTP.StickySecret != "",
-		"geoip.city":         c.GeoIP.City != "",
-		"geoip.asn":          c.GeoIP.ASN != "",
 	} {
 		if given {
 			keys = append(keys, key)
@@ -34,17 +28,4 @@ func checkSupport(file string, c *config.Server) error {
 	}
 	slices.Sort(keys)
 	return &config.Error{File: file, Err: fmt.Errorf("this version does not support %s yet: take it out of the configuration", strings.Join(keys, ", "))}
-}
-
-// warnOfUnheeded says what a list of mirrors asks for that this version does not do.
-func warnOfUnheeded(pool *config.Pool, log *zap.Logger) {
-	n := 0
-	for i := range pool.Mirrors {
-		if m := &pool.Mirrors[i]; !m.ServeOnly.Empty() || !m.Exclude.Empty() {
-			n++
-		}
-	}
-	if n > 0 {
-		log.Warn("this version does not heed serve_only and exclude: all clients may be sent to these mirrors", zap.Int("mirrors", n))
-	}
 }

@@ -43,6 +43,8 @@ type Backend struct {
 	// Reload reads what people have written again, and says what came of it; nil if there is nothing to
 	// read. confirm accepts an update of the pool that the guard holds back.
 	Reload func(ctx context.Context, confirm bool) ReloadAnswer
+	// Explain says what a client would get now; nil if nobody is redirected.
+	Explain func(ExplainQuestion) ExplainAnswer
 	// Collect sends what the faces have counted; nil if they count nothing.
 	Collect func(ch chan<- prometheus.Metric)
 }
@@ -108,6 +110,9 @@ func newMux(b Backend) *http.ServeMux {
 	})
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
 	mux.Handle("GET /metrics", metricsHandler(b))
+	if b.Explain != nil {
+		mux.HandleFunc("GET /api/v1/explain", explain(b))
+	}
 	if b.Reload != nil {
 		mux.HandleFunc("POST /api/v1/reload", reload(b))
 	}

@@ -13,9 +13,10 @@ type client struct {
 	secure bool       // asks over https
 }
 
-// clientOf finds out who asks. Only trusted proxies are believed what they say of their clients: the
-// rightmost address in X-Forwarded-For that is not such a proxy's, and X-Forwarded-Proto. Where a header
-// is malformed, the peer is the client.
+// clientOf finds out who asks. Only trusted proxies are believed what they say of their clients, in X-Forwarded-For
+// and X-Forwarded-Proto, or in Forwarded (RFC 7239): the client is at the rightmost address that is not such a proxy's.
+// Where a header is malformed, or hides that address, the peer is the client. So it is where both headers are there and
+// do not agree: a proxy that writes the one may pass on what a client has put into the other.
 func clientOf(r *http.Request, trusted []netip.Prefix) client {
 	c := client{secure: r.TLS != nil}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -30,19 +31,38 @@ func clientOf(r *http.Request, trusted []netip.Prefix) client {
 		// Behind several proxies, the last part of the way may be plain. What the client sees is not.
 		c.secure = c.secure || strings.EqualFold(proto, "https")
 	}
-	hops := list(r, "X-Forwarded-For")
-	for _, hop := range slices.Backward(hops) {
-		addr, err := netip.ParseAddr(hop)
-		if err != nil {
-			break
-		}
-		addr = addr.Unmap().WithZone("")
-		if !contains(trusted, addr) {
-			c.addr = addr
-			break
+	var hops, others []netip.Addr
+	if len(r.Header.Values("X-Forwarded-For")) > 0 {
+		for _, element := range list(r, "X-Forwarded-For") {
+			addr, _ := parseNode(element)
+			hops = append(hops, addr)
 		}
 	}
+	told, ok := parseForwarded(r.Header.Values("Forwarded"))
+	for _, h := range told {
+		c.secure = c.secure || strings.EqualFold(h.proto, "https")
+		others = append(others, h.addr)
+	}
+	a, b := rightmostUntrusted(hops, trusted), rightmostUntrusted(others, trusted)
+	switch {
+	case !ok || len(hops) > 0 && len(others) > 0 && a != b:
+	case a.IsValid():
+		c.addr = a
+	case b.IsValid():
+		c.addr = b
+	}
 	return c
+}
+
+// rightmostUntrusted returns the rightmost address that is not a trusted proxy's. It is invalid if there is none, or if
+// it is not known: what stands left of that, anybody may have written.
+func rightmostUntrusted(hops []netip.Addr, trusted []netip.Prefix) netip.Addr {
+	for _, addr := range slices.Backward(hops) {
+		if !contains(trusted, addr) {
+			return addr
+		}
+	}
+	return netip.Addr{}
 }
 
 // list returns the elements of a header that is a list (RFC 9110 section 5.6.1).

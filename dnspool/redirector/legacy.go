@@ -77,10 +77,9 @@ func (c *legacyCache) of(s *dnspool.Snapshot) (*legacyList, error) {
 
 // serveLegacyList answers GET and HEAD with the list.
 func (h *Handler) serveLegacyList(w http.ResponseWriter, r *http.Request) {
-	snapshot := h.current.Load()
+	snapshot := h.Current.Load()
 	if snapshot == nil {
-		w.Header().Set("Retry-After", retryAfter)
-		fail(w, http.StatusServiceUnavailable)
+		unavailable(w)
 		return
 	}
 	list, err := h.legacy.of(snapshot)

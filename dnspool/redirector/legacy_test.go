@@ -49,7 +49,7 @@ func TestLegacyList(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(1_800_000_000, 0)
 	current := new(dnspool.Current)
-	h := NewHandler(config.HTTP{BasePath: "/tails/"}, current, rand.NewPCG(1, 2))
+	h := newTestHandler(config.HTTP{BasePath: "/tails/"}, current)
 	get := func(method string, header ...string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, "/mirrors.json", nil)
 		for i := 0; i < len(header); i += 2 {

@@ -29,14 +29,15 @@ func cleanPath(escaped, basePath string) (string, error) {
 	case !ok:
 		return "", errForbidden
 	}
-	plain := "/" + rest
+	whole := escaped[len(basePath)-1:] // rest, with the slash before it
+	plain := whole
 	for range maxUnescape {
 		if err := checkPlain(plain); err != nil {
 			return "", err
 		}
 		next, err := url.PathUnescape(plain)
 		switch {
-		case err != nil && plain == "/"+rest:
+		case err != nil && plain == whole:
 			return "", errMalformed
 		case err != nil, next == plain:
 			return rest, nil // a lone percent sign below a layer of encoding is just that

@@ -5,65 +5,86 @@
 package redirector
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
 	"time"
-
-	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
-	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 )
 
 const (
-	maxConnections = 4096             // per listener
-	maxHeaderBytes = 16 << 10         // of a request
-	headerTime     = 5 * time.Second  // for reading a request's header
-	requestTime    = 10 * time.Second // for reading and answering a request
-	idleTime       = 60 * time.Second
-	shutdownTime   = 3 * time.Second
-	retryAfter     = "60" // seconds; what a client is told where no mirror is enabled
+	maxTarget  = 8 << 10 // bytes of a request's path and query
+	retryAfter = "60"    // seconds; what a client is told where no mirror is enabled
 )
+
+// Options are what a Handler works with.
+type Options struct {
+	Config  config.HTTP
+	Current *dnspool.Current // the snapshot in force
+	// Place finds out where a client is. It is nil without a geographical database.
+	Place func(netip.Addr) dnspool.Place
+	// Source is randomness that is safe for concurrent use.
+	Source rand.Source
+	Now    func() time.Time
+}
 
 // A Handler answers requests with a redirect to a mirror.
 type Handler struct {
-	current *dnspool.Current
-	config  config.HTTP
-	source  rand.Source
+	Options
+	sticky  *dnspool.Sticky // nil if off
 	legacy  legacyCache
+	scratch sync.Pool // of *scratch
 }
 
-// NewHandler returns a handler that picks from the snapshot in force in current, with randomness from
-// source, which must be safe for concurrent use.
-func NewHandler(c config.HTTP, current *dnspool.Current, source rand.Source) *Handler {
-	return &Handler{current: current, config: c, source: source}
+// scratch is memory that one request leaves to another.
+type scratch struct {
+	request dnspool.Request
+	choice  dnspool.Choice
+	text    []byte
+}
+
+// NewHandler returns a handler.
+func NewHandler(o Options) *Handler {
+	h := &Handler{Options: o}
+	h.scratch.New = func() any { return new(scratch) }
+	if o.Config.Sticky > 0 {
+		secret := o.Config.StickySecret
+		for secret == "" || o.Config.StickySecret == "" && len(secret) < 64 { // hexadecimal digits: 256 bits
+			secret += strconv.FormatUint(o.Source.Uint64()|1<<63, 16)
+		}
+		h.sticky = dnspool.NewSticky(secret, o.Config.Sticky)
+	}
+	return h
 }
 
 // ServeHTTP answers
 //
 //   - 302 with a mirror's url_prefix and the path;
+//   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink;
 //   - 400 and 404 to paths that are malformed, or forbidden: see cleanPath;
 //   - 405 to other methods than GET and HEAD;
+//   - 414 to what is too long;
 //   - 503 if no mirror is enabled that could serve the client.
 //
-// /mirrors.json is no file of the mirrors: it is the list of them, see legacyList.
+// Some paths are no files of the mirrors: /mirrors.json, see legacyList, /robots.txt and /favicon.ico.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		fail(w, http.StatusMethodNotAllowed)
 		return
-	}
-	if r.URL.Path == legacyPath {
-		h.serveLegacyList(w, r)
+	case len(r.RequestURI) > maxTarget:
+		fail(w, http.StatusRequestURITooLong)
+		return
+	case h.serveOwn(w, r):
 		return
 	}
-	path, err := cleanPath(r.URL.EscapedPath(), h.config.BasePath)
+	path, err := cleanPath(r.URL.EscapedPath(), h.Config.BasePath)
 	switch {
 	case errors.Is(err, errMalformed):
 		fail(w, http.StatusBadRequest)
@@ -72,97 +93,87 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound)
 		return
 	}
-	mirror := h.pick(clientOf(r, h.config.TrustedProxies))
-	if mirror == nil {
-		w.Header().Set("Retry-After", retryAfter)
-		fail(w, http.StatusServiceUnavailable)
+	snapshot := h.Current.Load()
+	if snapshot == nil {
+		unavailable(w)
 		return
 	}
-	location := mirror.URLPrefix + path
-	if r.URL.RawQuery != "" {
-		location += "?" + r.URL.RawQuery
+	query, wantsList := splitQuery(r.URL.RawQuery)
+	s := h.scratch.Get().(*scratch)
+	defer h.scratch.Put(s)
+	h.ask(&s.request, clientOf(r, h.Config.TrustedProxies))
+	if wantsList {
+		h.serveMirrorList(w, r, snapshot.Explain(&s.request), path, query)
+	} else if file, ok := metalinkFile(path); ok {
+		h.serveMetalink(w, r, snapshot.Explain(&s.request), file)
+	} else {
+		h.redirect(w, snapshot, s, path, query)
 	}
+}
+
+// ask fills in what a client asks of the pool.
+func (h *Handler) ask(r *dnspool.Request, c client) {
+	*r = dnspool.Request{Family: dnspool.FamilyOf(c.addr), Secure: c.secure}
+	if h.Place != nil && c.addr.IsValid() {
+		r.Place = h.Place(c.addr)
+	}
+	if h.sticky != nil && c.addr.IsValid() {
+		r.Seed = h.sticky.Seed(c.addr, h.Now())
+	} else {
+		r.Seed = h.Source.Uint64()
+	}
+}
+
+// Values of headers that are the same for all. They must not be changed.
+var (
+	noCache = []string{"private, no-cache"} // the next request may have to go elsewhere
+)
+
+// redirect sends a request on to a mirror.
+func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s *scratch, path, query string) {
+	snapshot.Choose(&s.choice, &s.request)
+	if s.choice.Picked == nil {
+		unavailable(w)
+		return
+	}
+	values := make([]string, 2)
+	s.text = append(append(append(s.text[:0], s.choice.Picked.URLPrefix...), path...), query...)
+	values[0] = string(s.text)
 	header := w.Header()
-	header.Set("Location", location)
-	header.Set("Cache-Control", "private, no-cache") // the next request may have to go elsewhere
+	header["Location"] = values[:1:1]
+	header["Cache-Control"] = noCache
+	if s.text = appendLinks(s.text[:0], s.choice.RunnersUp, path, query); len(s.text) > 0 {
+		values[1] = string(s.text)
+		header["Link"] = values[1:]
+	}
 	w.WriteHeader(http.StatusFound)
 }
 
-func (h *Handler) pick(c client) *dnspool.Mirror {
-	snapshot := h.current.Load()
-	if snapshot == nil {
-		return nil
+// appendLinks appends links to the same file elsewhere, best first (RFC 6249).
+func appendLinks(text []byte, mirrors []*dnspool.Mirror, path, query string) []byte {
+	for i, m := range mirrors {
+		if i > 0 {
+			text = append(text, ", "...)
+		}
+		text = append(append(append(append(text, '<'), m.URLPrefix...), path...), query...)
+		text = append(text, ">; rel=duplicate; pri="...)
+		text = strconv.AppendUint(text, uint64(i+1), 10)
+		if c := m.Place.Country; c != (dnspool.Code{}) {
+			text = append(text, "; geo="...)
+			text = append(text, c[0]|0x20, c[1]|0x20) // in lower case
+		}
 	}
-	return snapshot.PickWeb(rand.New(h.source), dnspool.FamilyOf(c.addr), c.secure)
+	return text
+}
+
+// unavailable answers that there is no mirror for the client.
+func unavailable(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", retryAfter)
+	fail(w, http.StatusServiceUnavailable)
 }
 
 // fail answers with a status and its name.
 func fail(w http.ResponseWriter, status int) {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Error(w, http.StatusText(status), status)
-}
-
-// A Server is the HTTP face.
-type Server struct {
-	listeners []net.Listener
-	http      http.Server
-}
-
-// Listen opens the listeners that c asks for. They answer from Run on.
-func Listen(ctx context.Context, c config.HTTP, handler http.Handler) (*Server, error) {
-	s := &Server{http: http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog:       zap.NewStdLog(zap.NewNop()), // its messages name client addresses
-	}}
-	var lc net.ListenConfig
-	for _, addr := range c.Listen {
-		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
-		}
-		s.listeners = append(s.listeners, netutil.LimitListener(l, maxConnections))
-	}
-	return s, nil
-}
-
-// Addrs returns the addresses that are listened at, one for each in the configuration.
-func (s *Server) Addrs() []net.Addr {
-	addrs := make([]net.Addr, len(s.listeners))
-	for i, l := range s.listeners {
-		addrs[i] = l.Addr()
-	}
-	return addrs
-}
-
-// Close closes the listeners, where Run is not going to.
-func (s *Server) Close() {
-	for _, l := range s.listeners {
-		l.Close()
-	}
-}
-
-// Run answers requests until ctx ends, and finishes those under way. It closes the listeners.
-func (s *Server) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range s.listeners {
-		g.Go(func() error {
-			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
-		})
-	}
-	g.Go(func() error {
-		<-ctx.Done()
-		limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
-		defer cancel()
-		if err := s.http.Shutdown(limit); err != nil {
-			return s.http.Close()
-		}
-		return nil
-	})
-	return g.Wait()
 }

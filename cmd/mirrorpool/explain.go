@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/admin"
+)
+
+func newExplainCommand() *cobra.Command {
+	var client adminClient
+	var address string
+	var secure, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain --client IP [PATH]",
+		Short: "Print what a client would be sent to by a running server, and why",
+		Long: `Print what a client would be sent to by a running server, and why each other mirror lost.
+
+How far a mirror is comes from its distance and from what lies between the two networks, both in km:
+FAR = 100 + DISTANCE + BORDER. POINTS = WEIGHT * NEAR, and SHARE is how many of the clients at this place it gets,
+in proportion to the points as far as max_share allows.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := netip.ParseAddr(address); err != nil {
+				return &failure{exitUsage, fmt.Errorf("want an IP address after --client, got %q", address)}
+			}
+			query := url.Values{"client": {address}, "secure": {fmt.Sprint(secure)}}
+			if len(args) > 0 {
+				query.Set("path", "/"+strings.TrimPrefix(args[0], "/"))
+			}
+			var text json.RawMessage
+			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/explain", query, &text); err != nil {
+				return failed(err)
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				_, err := fmt.Fprintf(out, "%s\n", text)
+				return failed(err)
+			}
+			var answer admin.ExplainAnswer
+			if err := json.Unmarshal(text, &answer); err != nil {
+				return failed(fmt.Errorf("%s answers with something else than an explanation: %v", client.address, err))
+			}
+			return failed(writeExplanation(out, &answer))
+		},
+	}
+	client.flags(cmd)
+	cmd.Flags().StringVar(&address, "client", "", "the client's address")
+	cmd.MarkFlagRequired("client")
+	cmd.Flags().BoolVar(&secure, "https", false, "as if it asked over https")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer as it is")
+	return cmd
+}
+
+// explain is what /api/v1/explain tells.
+func (s *server) explain(q admin.ExplainQuestion) admin.ExplainAnswer {
+	q.Path = cmp.Or(q.Path, s.config.Load().HTTP.BasePath)
+	a := admin.ExplainAnswer{Client: q.Client, Path: q.Path, Network: dnspool.ClientNetwork(q.Client)}
+	var err error
+	if a.Location, a.Explanation, err = s.handler.Explain(q.Client, q.Secure, q.Path); err != nil {
+		a.Problem = err.Error()
+	}
+	if begin, end, ok := s.handler.Window(q.Client); ok {
+		a.Begins, a.Ends = &begin, &end
+	}
+	if network := a.Explanation.Place.Network; network.IsValid() {
+		a.Database = network.String()
+	}
+	return a
+}
+
+// writeExplanation writes an explanation for people.
+func writeExplanation(w io.Writer, a *admin.ExplainAnswer) error {
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "%s is %s.\n", a.Client, placeText(a))
+	scheme := "http"
+	if a.Secure {
+		scheme = "https"
+	}
+	fmt.Fprintf(&text, "Over %s, %s leads to %s\n", scheme, printable(a.Path), printable(cmp.Or(a.Location, "nothing: "+a.Problem)))
+	if a.Ends != nil {
+		fmt.Fprintf(&text, "All of %s meet the same mirror until %s.\n", a.Network, a.Ends.UTC().Format(time.DateTime+" MST"))
+	} else {
+		fmt.Fprintln(&text, "The next request may meet another mirror.")
+	}
+	if a.OtherFamily {
+		fmt.Fprintf(&text, "No mirror has an address of %s: those of the other family serve.\n", a.Family)
+	}
+	fmt.Fprintln(&text)
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "#\tMIRROR\tCOUNTRY\tWEIGHT\tDISTANCE\tBORDER\tFAR\tNEAR\tPOINTS\tSHARE\tWHY")
+	for i := range a.Mirrors {
+		fmt.Fprintln(table, explainedRow(&a.Mirrors[i]))
+	}
+	table.Flush()
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+func placeText(a *admin.ExplainAnswer) string {
+	var parts []string
+	p := &a.Explanation.Place
+	if country := p.Country.String(); country != "" {
+		parts = append(parts, "in "+country)
+	}
+	if continent := p.Continent.String(); continent != "" {
+		parts = append(parts, "on the continent "+continent)
+	}
+	if p.HasPosition {
+		parts = append(parts, fmt.Sprintf("at %.2f, %.2f", p.Latitude, p.Longitude))
+	}
+	if p.ASN != 0 {
+		parts = append(parts, fmt.Sprintf("in AS%d", p.ASN))
+	}
+	if len(parts) == 0 {
+		return "at a place that is not known, so that no mirror is nearer than another"
+	}
+	text := strings.Join(parts, ", ")
+	if a.Database != "" {
+		text += ", as all of " + a.Database
+	}
+	if !a.Geo {
+		text += ", which does not count"
+	}
+	return text
+}
+
+func explainedRow(m *dnspool.Explained) string {
+	order, distance, border, far, near, points, share := "-", "-", "-", "-", "-", "-", "-"
+	if m.Order > 0 {
+		order = fmt.Sprint(m.Order)
+		near, points, share = fmt.Sprintf("%.2f", m.Nearness), fmt.Sprintf("%.2f", m.Points), fmt.Sprintf("%.1f %%", 100*m.Share)
+		if m.Capped {
+			share += " max"
+		}
+	}
+	if m.Distance >= 0 {
+		distance, border, far = fmt.Sprintf("%.0f km", m.Distance), fmt.Sprintf("%.0f", m.Border), fmt.Sprintf("%.0f", m.Far)
+	}
+	return strings.Join([]string{order, printable(m.URLPrefix), cmp.Or(m.Country.String(), "-"), fmt.Sprint(m.Weight),
+		distance, border, far, near, points, share, printable(m.Why)}, "\t")
+}

@@ -1,0 +1,298 @@
+package dnspool
+
+import (
+	"math"
+	"slices"
+)
+
+// MaxRunnersUp is how many mirrors a [Choice] has besides the one that is picked.
+const MaxRunnersUp = 5
+
+// An entry is a mirror in a webGroup, with what a choice asks of it at hand: in one cache line.
+type entry struct {
+	id                 uint64
+	weight             float64
+	at                 direction
+	mirror             *Mirror
+	asn                uint32
+	country, continent Code
+	hasPosition        bool
+	eligible           bool
+	rank               uint8 // of its state in trust
+}
+
+// admits reports whether the mirror is for clients at a place.
+func (m *Mirror) admits(p *Place) bool {
+	return (m.serveOnly == nil || p.in(m.serveOnly)) && (m.exclude == nil || !p.in(m.exclude))
+}
+
+// A Request is what counts of a request for a redirect.
+type Request struct {
+	Family Family
+	Secure bool // asked for over https: only https mirrors will do
+	Place  Place
+	Seed   uint64 // of the draw: the same seed, the same choice
+}
+
+// A Choice is who serves a request. It keeps its memory from one request to the next: use it again.
+type Choice struct {
+	Picked    *Mirror // nil if nobody may serve the request
+	RunnersUp []*Mirror
+
+	group  *webGroup
+	scores []score
+	share  float64 // the most that one may take; 0 if there is no limit
+	rest   float64 // what is left for those below the limit, as a share
+	total  float64 // of their points
+	far    []float64
+	best   []*score
+}
+
+// A score is how one mirror does in a choice.
+type score struct {
+	*entry
+	far      float64 // km; 0 where places do not count
+	nearness float64 // 0: it does not compete
+	points   float64 // weight times nearness
+	order    float64 // the least is first
+	capped   bool    // its share is limited
+}
+
+// Orders of those who are not drawn.
+const (
+	first  = -1
+	behind = 1e6 // more than any wait/points: that is at most 37.5 divided by 100/23200
+)
+
+// Choose chooses who serves a request. See the package's comment for how.
+func (s *Snapshot) Choose(c *Choice, r *Request) {
+	c.choose(s, r)
+	c.pick()
+}
+
+// choose gives each mirror that may serve the request its order.
+func (c *Choice) choose(s *Snapshot, r *Request) {
+	c.scores, c.share, c.rest, c.total = c.scores[:0], 0, 1, 0
+	c.group = nil
+	only := 0
+	if r.Secure {
+		only = 1
+	}
+	for _, family := range [...]Family{r.Family, 1 - r.Family} {
+		if c.admit(&s.http[family][only], &r.Place); len(c.scores) > 0 {
+			c.group = &s.http[family][only]
+			break
+		}
+	}
+	if len(c.scores) == 0 {
+		return
+	}
+	if s.policy.Geo && r.Place.Known() {
+		c.measure(&r.Place)
+		c.compete(s.policy)
+		c.limit(s.policy.MaxShare)
+	} else {
+		for i := range c.scores {
+			c.scores[i].nearness, c.scores[i].points = 1, c.scores[i].weight
+		}
+		c.limit(1)
+	}
+	c.draw(r.Seed)
+}
+
+// admit begins with those of a group that may serve clients at a place: the eligible ones, or if all of these serve
+// others only, the most trusted of the rest.
+func (c *Choice) admit(g *webGroup, p *Place) {
+	for i := range g.entries {
+		if e := &g.entries[i]; e.eligible && (!g.limited || e.mirror.admits(p)) {
+			c.scores = append(c.scores, score{entry: e})
+		}
+	}
+	if len(c.scores) > 0 || !g.limited {
+		return
+	}
+	best := uint8(len(trust))
+	for i := range g.entries {
+		e := &g.entries[i]
+		if e.rank > best || !e.mirror.admits(p) {
+			continue
+		}
+		if e.rank < best {
+			best, c.scores = e.rank, c.scores[:0]
+		}
+		c.scores = append(c.scores, score{entry: e})
+	}
+}
+
+// measure finds out how far each is.
+func (c *Choice) measure(p *Place) {
+	from := newClient(p)
+	for i := range c.scores {
+		s := &c.scores[i]
+		distance, border := from.far(s.entry)
+		s.far = baseFar + distance + border
+		if from.sameCountry(s.entry) {
+			s.nearness = 1
+		}
+	}
+}
+
+// compete says who competes, and with how many points.
+func (c *Choice) compete(p Policy) {
+	nearest := math.Inf(1)
+	for i := range c.scores {
+		nearest = min(nearest, c.scores[i].far)
+	}
+	near := 0
+	for i := range c.scores {
+		s := &c.scores[i]
+		if s.nearness == 1 || s.far <= p.Near*nearest {
+			s.nearness = 1
+			near++
+		}
+	}
+	reach := 0.0
+	if wanted := max(p.MinCandidates, int(math.Ceil(1/p.MaxShare-1e-9))); near < wanted {
+		reach = c.reach(wanted)
+	}
+	for i := range c.scores {
+		s := &c.scores[i]
+		if s.nearness == 0 && s.far <= reach {
+			s.nearness = nearest / s.far
+		}
+		s.points = s.weight * s.nearness
+	}
+}
+
+// reach returns how far the n nearest are: in km.
+func (c *Choice) reach(n int) float64 {
+	if n >= len(c.scores) {
+		return math.Inf(1)
+	}
+	const few = 16
+	c.far = c.far[:0]
+	for i := range c.scores {
+		far := c.scores[i].far
+		switch {
+		case n > few || len(c.far) < n:
+			c.far = append(c.far, far)
+		case far < c.far[n-1]:
+			c.far[n-1] = far
+		default:
+			continue
+		}
+		if n <= few { // it is sorted but for the last
+			for j := len(c.far) - 1; j > 0 && c.far[j] < c.far[j-1]; j-- {
+				c.far[j], c.far[j-1] = c.far[j-1], c.far[j]
+			}
+		}
+	}
+	if n > few {
+		slices.Sort(c.far)
+	}
+	return c.far[n-1]
+}
+
+// limit finds those who would take more than the given share, and limits them to it. Where so few compete that
+// each has to take as much, all take the same.
+func (c *Choice) limit(share float64) {
+	competing := 0
+	for i := range c.scores {
+		if c.scores[i].points > 0 {
+			competing++
+			c.total += c.scores[i].points
+		}
+	}
+	if share >= 1 {
+		return
+	}
+	if share*float64(competing) <= 1 {
+		for i := range c.scores {
+			if s := &c.scores[i]; s.points > 0 {
+				s.points = 1
+			}
+		}
+		c.total = float64(competing)
+		return
+	}
+	c.share = share
+	for more := true; more; {
+		more = false
+		for most, i := share*c.total/c.rest, 0; i < len(c.scores); i++ {
+			if s := &c.scores[i]; s.points > most && !s.capped {
+				s.capped, more = true, true
+				c.total -= s.points
+				c.rest -= share
+			}
+		}
+	}
+}
+
+// of returns the share of the clients at the request's place that a mirror gets.
+func (c *Choice) of(s *score) float64 {
+	if s.capped {
+		return c.share
+	}
+	return c.rest * s.points / c.total
+}
+
+// draw orders the mirrors by chance, in proportion to their shares.
+func (c *Choice) draw(seed uint64) {
+	left := 1.0 // of the clients, as a share
+	var winner *score
+	for i := range c.scores {
+		s := &c.scores[i]
+		if s.points == 0 {
+			s.order = behind + s.far
+			continue
+		}
+		w := wait(seed, s.id)
+		s.order = w / s.points
+		if s.capped && winner == nil {
+			// The first w in this share of all draws, whoever else takes part: so that these may change without
+			// moving anybody whom this one serves.
+			if w < -math.Log1p(-c.share/left) {
+				winner = s
+			}
+			left -= c.share
+		}
+	}
+	if winner == nil {
+		for i := range c.scores {
+			if s := &c.scores[i]; !s.capped && (winner == nil || s.order < winner.order) {
+				winner = s
+			}
+		}
+	}
+	winner.order = first
+}
+
+// pick takes the first ones.
+func (c *Choice) pick() {
+	c.Picked, c.RunnersUp, c.best = nil, c.RunnersUp[:0], c.best[:0]
+	for i := range c.scores {
+		s := &c.scores[i]
+		switch {
+		case len(c.best) <= MaxRunnersUp:
+			c.best = append(c.best, s)
+		case s.before(c.best[MaxRunnersUp]):
+			c.best[MaxRunnersUp] = s
+		default:
+			continue
+		}
+		for j := len(c.best) - 1; j > 0 && c.best[j].before(c.best[j-1]); j-- {
+			c.best[j], c.best[j-1] = c.best[j-1], c.best[j]
+		}
+	}
+	for i, s := range c.best {
+		if i == 0 {
+			c.Picked = s.mirror
+		} else {
+			c.RunnersUp = append(c.RunnersUp, s.mirror)
+		}
+	}
+}
+
+func (s *score) before(t *score) bool {
+	return s.order < t.order || s.order == t.order && s.id < t.id
+}

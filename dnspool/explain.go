@@ -1,0 +1,136 @@
+package dnspool
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"mirrorpool/health"
+)
+
+// An Explanation says who serves a request, and why nobody else does.
+type Explanation struct {
+	Place Place `json:"place"` // of the client
+	// Geo says whether places count: they do if the operator wants it and the client's is known.
+	Geo    bool   `json:"geo"`
+	Family string `json:"family"` // "ipv4" or "ipv6"
+	// OtherFamily says that no mirror has an address of the family, so that those of the other one serve.
+	OtherFamily bool        `json:"other_family"`
+	Secure      bool        `json:"secure"`
+	Mirrors     []Explained `json:"mirrors"` // of the pool, best first
+}
+
+// An Explained is what a mirror is to a request. See the package's comment for the units, and how one comes from another.
+type Explained struct {
+	Mirror    *Mirror `json:"-"`
+	URLPrefix string  `json:"url_prefix"`
+	Name      string  `json:"name"`
+	Country   Code    `json:"country"`
+	Weight    uint32  `json:"weight"`
+	// State is that of its addresses of the family.
+	State health.State `json:"state"`
+	// Order is 1 for who is picked, 2 for who would be next, and so on; 0 for who cannot serve the request.
+	Order    int     `json:"order"`
+	Distance float64 `json:"distance_km"` // -1 if places do not count; a stand-in if it is not known
+	Border   float64 `json:"border_km"`
+	Far      float64 `json:"far_km"`
+	Nearness float64 `json:"nearness"`
+	Points   float64 `json:"points"`
+	Share    float64 `json:"share"`  // of the clients at this place
+	Capped   bool    `json:"capped"` // max_share limits its share
+	Why      string  `json:"why"`
+}
+
+// Explain explains the choice that Choose makes for the same request.
+func (s *Snapshot) Explain(r *Request) Explanation {
+	var c Choice
+	c.choose(s, r)
+	slices.SortFunc(c.scores, func(a, b score) int { return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.id, b.id)) })
+	e := Explanation{
+		Place: r.Place, Family: r.Family.String(), Secure: r.Secure,
+		Geo:     s.policy.Geo && r.Place.Known(),
+		Mirrors: make([]Explained, 0, len(s.Mirrors)),
+	}
+	family := r.Family
+	only := 0
+	if r.Secure {
+		only = 1
+	}
+	if c.group == &s.http[1-r.Family][only] {
+		family, e.OtherFamily = 1-r.Family, true
+	}
+	ordered := make(map[*Mirror]bool, len(c.scores))
+	for i := range c.scores {
+		e.Mirrors = append(e.Mirrors, c.explain(i, &e, s.policy.Near))
+		ordered[c.scores[i].mirror] = true
+	}
+	for i := range s.Mirrors {
+		if m := &s.Mirrors[i]; !ordered[m] {
+			x := explained(m, m.webState(family))
+			x.Why = m.whyNot(family, r)
+			e.Mirrors = append(e.Mirrors, x)
+		}
+	}
+	return e
+}
+
+func explained(m *Mirror, state health.State) Explained {
+	return Explained{
+		Mirror: m, URLPrefix: m.URLPrefix, Name: m.Name, Country: m.Place.Country, Weight: m.Weight, State: state, Distance: -1,
+	}
+}
+
+// explain explains the one that is i-th.
+func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
+	s := &c.scores[i]
+	x := explained(s.mirror, trust[s.rank])
+	x.Order, x.Nearness, x.Points, x.Share, x.Capped = i+1, s.nearness, s.points, c.of(s), s.capped
+	if e.Geo {
+		from := newClient(&e.Place)
+		x.Distance, x.Border = from.far(s.entry)
+		x.Far = s.far
+	}
+	switch {
+	case i == 0:
+		x.Why = "picked"
+	case s.points > 0:
+		x.Why = "another one was drawn"
+	default:
+		x.Why = fmt.Sprintf("too far: over %g times as far as the nearest", near)
+	}
+	if !s.eligible {
+		x.Why += "; it is " + x.State.String() + ", but no other one serves this place"
+	}
+	return x
+}
+
+// webState is the state in which a mirror stands for redirects.
+func (m *Mirror) webState(f Family) health.State {
+	if state, ok := m.worst(health.HTTP, f); ok && !m.RsyncDown() {
+		return state
+	} else if ok {
+		return health.Down
+	}
+	return health.Unknown
+}
+
+// whyNot says why a mirror cannot serve a request.
+func (m *Mirror) whyNot(f Family, r *Request) string {
+	state, ok := m.worst(health.HTTP, f)
+	switch {
+	case !m.Enabled():
+		return "disabled"
+	case r.Secure && m.URL.Scheme != "https":
+		return "does not speak https, as the request does"
+	case !ok:
+		return "has no " + f.String() + " address"
+	case m.serveOnly != nil && !r.Place.in(m.serveOnly):
+		return "serves other places only (serve_only)"
+	case m.exclude != nil && r.Place.in(m.exclude):
+		return "does not serve this place (exclude)"
+	case state == health.Up && m.RsyncDown():
+		return "its rsync daemon is down"
+	default:
+		return state.String()
+	}
+}

@@ -1,0 +1,210 @@
+// Package geo finds out where addresses are, in MaxMind DB files: GeoLite2 and GeoIP2 City or Country, and ASN, and
+// others with the same fields, such as those of DB-IP.
+//
+// It reads what the pool needs and nothing else: no names, no cities. It makes no requests, and what it is asked for
+// is neither stored nor logged.
+package geo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oschwald/maxminddb-golang/v2"
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+)
+
+//go:generate go test -run ^TestDatabases$ -update .
+
+const (
+	lookInterval = 10 * time.Second // between looks at the files: they change once a week or so
+	maxFileSize  = 2 << 30          // bytes
+	maxChecked   = 10_000           // networks whose records are decoded before a file is trusted
+)
+
+// A Reader answers from databases in files, and takes new ones as they come. It is safe for concurrent use.
+type Reader struct {
+	log     *zap.Logger
+	files   [2]*file
+	current atomic.Pointer[databases]
+	records sync.Pool // of *record
+}
+
+// Databases are those in force. One that is missing is nil.
+type databases struct{ places, networks *maxminddb.Reader }
+
+// A file is where a database comes from.
+type file struct {
+	key, path string
+	seen      os.FileInfo // when it was read last, whatever came of it; nil if it was not there
+	problem   string      // that was logged
+	db        *maxminddb.Reader
+}
+
+// Open reads the files that c names. What cannot be read is logged, and looked at again by Run: without a database the
+// program serves nevertheless.
+func Open(c config.GeoIP, log *zap.Logger) *Reader {
+	r := &Reader{log: log, files: [2]*file{{key: "geoip.city", path: c.City}, {key: "geoip.asn", path: c.ASN}}}
+	r.records.New = func() any { return new(record) }
+	r.current.Store(&databases{})
+	r.look()
+	return r
+}
+
+// Run looks for new files until ctx ends, and calls changed when there is another database in force.
+func (r *Reader) Run(ctx context.Context, changed func()) error {
+	return r.run(ctx, lookInterval, changed)
+}
+
+func (r *Reader) run(ctx context.Context, interval time.Duration, changed func()) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if r.look() {
+				changed()
+			}
+		}
+	}
+}
+
+// look reads the files that have changed, and reports whether there is another database in force. Requests go on
+// with the one before until the new one is complete. One goroutine at a time may call it.
+func (r *Reader) look() (changed bool) {
+	for _, f := range r.files {
+		if f.path == "" {
+			continue
+		}
+		fresh, err := f.read()
+		switch {
+		case err != nil && err.Error() != f.problem:
+			f.problem = err.Error()
+			r.log.Error("cannot use a geographical database; what was in force stays",
+				zap.String("key", f.key), zap.Error(err), zap.Bool("in_force", f.db != nil))
+		case fresh:
+			f.problem = ""
+			changed = true
+			r.log.Info("geographical database in force", zap.String("key", f.key), zap.String("file", f.path),
+				zap.String("type", f.db.Metadata.DatabaseType), zap.Time("built", f.db.Metadata.BuildTime()))
+		}
+	}
+	if changed {
+		r.current.Store(&databases{places: r.files[0].db, networks: r.files[1].db})
+	}
+	return changed
+}
+
+// read reads the file if it has changed. fresh says that there is another database.
+//
+// It is read into memory, not mapped: to touch a page of a mapped file that somebody has cut short would end the
+// program.
+func (f *file) read() (fresh bool, err error) {
+	from, err := os.Open(f.path)
+	if err != nil {
+		f.seen = nil
+		return false, fmt.Errorf("%v; want a MaxMind DB file", err)
+	}
+	defer from.Close()
+	info, err := from.Stat()
+	if err != nil {
+		return false, err
+	}
+	if f.seen != nil && sameFile(f.seen, info) {
+		return false, nil
+	}
+	f.seen = info
+	if info.Size() > maxFileSize {
+		return false, fmt.Errorf("%s: want a file of at most %d bytes", f.path, maxFileSize)
+	}
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(from, data); err != nil {
+		f.seen = nil // somebody writes to it just now
+		return false, fmt.Errorf("%s: cannot read it: %v", f.path, err)
+	}
+	db, err := maxminddb.OpenBytes(data)
+	if err == nil {
+		err = check(db)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: want a MaxMind DB file, whole and with countries or networks: %v", f.path, err)
+	}
+	f.db = db
+	return true, nil
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// check looks at a database here and there: at the first networks one by one, and at addresses all over.
+func check(db *maxminddb.Reader) error {
+	known, checked := 0, 0
+	var r record
+	decode := func(result maxminddb.Result) error {
+		r = record{}
+		if err := result.Decode(&r); err != nil {
+			return err
+		}
+		if r.place.Known() || r.place.ASN != 0 {
+			known++
+		}
+		return nil
+	}
+	// In a broken tree there may be no end of networks without data: they count too.
+	for result := range db.Networks(maxminddb.IncludeNetworksWithoutData()) {
+		if err := decode(result); err != nil {
+			return err
+		}
+		if checked++; checked == maxChecked {
+			break
+		}
+	}
+	for i := range 1 << 12 {
+		addr := netip.AddrFrom4([4]byte{byte(i >> 4), byte(i << 4), 1, 1})
+		if err := decode(db.Lookup(addr)); err != nil {
+			return err
+		}
+		if db.Metadata.IPVersion == 4 {
+			continue
+		}
+		addr = netip.AddrFrom16([16]byte{0x20 | byte(i>>8)&0x1f, byte(i), byte(i >> 4), 1})
+		if err := decode(db.Lookup(addr)); err != nil {
+			return err
+		}
+	}
+	if known == 0 {
+		return errors.New("it tells nothing of the kind")
+	}
+	return nil
+}
+
+// Place returns where an address is, as far as the databases know. It allocates nothing.
+func (r *Reader) Place(addr netip.Addr) dnspool.Place {
+	d := r.current.Load()
+	if d.places == nil && d.networks == nil {
+		return dnspool.Place{}
+	}
+	rec := r.records.Get().(*record)
+	defer r.records.Put(rec)
+	*rec = record{}
+	network := rec.read(d.places, addr)
+	if n := rec.read(d.networks, addr); n.IsValid() && (!network.IsValid() || n.Bits() > network.Bits()) {
+		network = n
+	}
+	rec.place.Settle()
+	rec.place.Network = network
+	return rec.place
+}

@@ -1,0 +1,108 @@
+package dnspool
+
+import (
+	"math"
+	"net/netip"
+	"testing"
+
+	"mirrorpool/config"
+	"mirrorpool/health"
+)
+
+func TestCountries(t *testing.T) {
+	t.Parallel()
+	for i, c := range countries {
+		if i > 0 && countries[i-1].code.order() >= c.code.order() {
+			t.Errorf("%s is not behind %s", c.code, countries[i-1].code)
+		}
+		if ParseCode(string(c.code[:])) != c.code || math.Abs(c.latitude) > 90 || math.Abs(c.longitude) > 180 {
+			t.Errorf("%+v", c)
+		}
+		switch c.continent.String() {
+		case "AF", "AN", "AS", "EU", "NA", "OC", "SA":
+		default:
+			t.Errorf("%s is on %s", c.code, c.continent)
+		}
+		if found, ok := findCountry(c.code); !ok || found != c {
+			t.Errorf("%s is not found", c.code)
+		}
+	}
+	for _, code := range []string{"", "XX", "de", "AA", "ZZ"} {
+		if c, ok := findCountry(ParseCode(code)); ok {
+			t.Errorf("%q is %+v", code, c)
+		}
+	}
+}
+
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	de := func(p Place) Place { p.Country, p.Continent = ParseCode("DE"), ParseCode("EU"); return p }
+	middle := de(Place{Latitude: 51, Longitude: 9.8, HasPosition: true})
+	tests := map[string]struct{ in, want Place }{
+		"nothing":                        {Place{}, Place{}},
+		"an exact position stays":        {de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 500}), de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 500})},
+		"a vague one is the country's":   {de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 501}), middle},
+		"a country has a continent":      {Place{Country: ParseCode("DE")}, middle},
+		"the database's continent stays": {Place{Country: ParseCode("TR"), Continent: ParseCode("EU")}, Place{Country: ParseCode("TR"), Continent: ParseCode("EU"), Latitude: 39.7, Longitude: 32.5, HasPosition: true}},
+		"a continent alone":              {Place{Continent: ParseCode("EU")}, Place{Continent: ParseCode("EU")}},
+		"a vague position alone":         {Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 1000}, Place{}},
+		"an unknown country":             {Place{Country: ParseCode("XX"), ASN: 1}, Place{Country: ParseCode("XX"), ASN: 1}},
+	}
+	for name, test := range tests {
+		got := test.in
+		got.Settle()
+		if got != test.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
+		}
+	}
+}
+
+func TestPlaceOfMirror(t *testing.T) {
+	t.Parallel()
+	berlin := testPlaces["berlin"]
+	berlin.Network = netip.MustParsePrefix("192.0.2.0/24")
+	find := func(addr netip.Addr) Place {
+		if addr.String() == "192.0.2.7" {
+			return berlin
+		}
+		return Place{}
+	}
+	known := berlin
+	known.Network = netip.Prefix{}
+	with := func(change func(*Place)) Place { p := known; change(&p); return p }
+	tests := map[string]struct {
+		location config.Location
+		find     func(netip.Addr) Place
+		want     Place
+	}{
+		"from its address":            {config.Location{}, find, known},
+		"without a database":          {config.Location{}, nil, Place{}},
+		"its country, no database":    {config.Location{Country: "DE"}, nil, countryPlace("DE")},
+		"the same country":            {config.Location{Country: "DE"}, find, known},
+		"another country":             {config.Location{Country: "FR"}, find, with(func(p *Place) { *p = countryPlace("FR"); p.ASN = 3320 })},
+		"another continent":           {config.Location{Continent: "OC"}, find, Place{Continent: ParseCode("OC"), ASN: 3320}},
+		"another position":            {config.Location{Latitude: 1, Longitude: 2, HasPosition: true}, find, with(func(p *Place) { p.Latitude, p.Longitude = 1, 2 })},
+		"another network":             {config.Location{ASN: 680}, find, with(func(p *Place) { p.ASN = 680 })},
+		"all of it, and the database": {config.Location{Country: "FR", Latitude: 48.86, Longitude: 2.35, HasPosition: true, ASN: 1}, find, cityPlace("FR", "EU", 48.86, 2.35, 1)},
+	}
+	for name, test := range tests {
+		m := &Mirror{Mirror: config.Mirror{Location: test.location}, MirrorReport: health.MirrorReport{Endpoints: []health.Endpoint{
+			{Address: netip.MustParseAddr("192.0.2.6")}, {Address: netip.MustParseAddr("192.0.2.7")}}}}
+		if got := placeOf(m, test.find); got != test.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
+		}
+	}
+}
+
+func TestArccos(t *testing.T) {
+	t.Parallel()
+	for i := -1_000_000; i <= 1_000_000; i++ {
+		x := float64(i) / 1_000_000
+		if diff := math.Abs(arccos(x) - math.Acos(x)); diff > 3e-8 {
+			t.Fatalf("arccos(%g) is wrong by %g", x, diff)
+		}
+	}
+	if arccos(math.Nextafter(1, 2)) != 0 || arccos(math.Nextafter(-1, -2)) != math.Pi {
+		t.Error("out of range by a rounding error")
+	}
+}

@@ -1,0 +1,83 @@
+package redirector
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+)
+
+// lookInterval is the time between looks at the certificate's files.
+const lookInterval = 10 * time.Second
+
+// A certificate is one in files, which are read again when they change.
+type certificate struct {
+	files   config.TLS
+	log     *zap.Logger
+	current atomic.Pointer[tls.Certificate]
+	seen    [2]os.FileInfo // of the files, when they were read last
+	problem string         // that was logged
+}
+
+func loadCertificate(files config.TLS, log *zap.Logger) (*certificate, error) {
+	c := &certificate{files: files, log: log}
+	if _, err := c.look(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// get is for tls.Config.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
+}
+
+// run looks for another certificate until ctx ends.
+func (c *certificate) run(ctx context.Context, interval time.Duration) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		switch changed, err := c.look(); {
+		case err != nil && err.Error() != c.problem:
+			c.problem = err.Error()
+			c.log.Error("cannot use the new certificate; the one before stays in force", zap.Error(err))
+		case changed:
+			c.problem = ""
+			c.log.Info("certificate has changed", zap.Time("expires", c.current.Load().Leaf.NotAfter))
+		}
+	}
+}
+
+// look reads the files if they have changed. Where they do not fit together yet, it tries again next time.
+func (c *certificate) look() (changed bool, err error) {
+	var now [2]os.FileInfo
+	same := true
+	for i, path := range [...]string{c.files.Cert, c.files.Key} {
+		if now[i], err = os.Stat(path); err != nil {
+			return false, fmt.Errorf("cannot read the certificate: %v", err)
+		}
+		seen := c.seen[i]
+		same = same && seen != nil && os.SameFile(seen, now[i]) && seen.Size() == now[i].Size() && seen.ModTime().Equal(now[i].ModTime())
+	}
+	if same {
+		return false, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.files.Cert, c.files.Key)
+	if err != nil {
+		return false, fmt.Errorf("cannot use the certificate in %s with the key in %s: %v", c.files.Cert, c.files.Key, err)
+	}
+	c.seen = now
+	c.current.Store(&pair)
+	return true, nil
+}

@@ -1,0 +1,39 @@
+package redirector
+
+import (
+	"io"
+	"net/http"
+)
+
+// What is served here for its own sake.
+const (
+	// Crawlers would follow each link of each mirror.
+	robots = "User-agent: *\nDisallow: /\n"
+	// One source, and what it leads to.
+	icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16" fill="none" stroke="#56347c" stroke-width="1.6">` +
+		`<path d="M4 8h8M4 8l8-5M4 8l8 5"/><g fill="#56347c"><circle cx="3" cy="8" r="1.6"/>` +
+		`<circle cx="13" cy="3" r="1.6"/><circle cx="13" cy="8" r="1.6"/><circle cx="13" cy="13" r="1.6"/></g></svg>` + "\n"
+)
+
+// serveOwn answers requests for paths that are no files of the mirrors, and reports whether this was one.
+func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request) bool {
+	switch r.URL.Path {
+	case legacyPath:
+		h.serveLegacyList(w, r)
+	case "/robots.txt":
+		serveText(w, "text/plain; charset=utf-8", robots)
+	case "/favicon.ico":
+		serveText(w, "image/svg+xml", icon)
+	default:
+		return false
+	}
+	return true
+}
+
+func serveText(w http.ResponseWriter, contentType, text string) {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Cache-Control", "public, max-age=86400")
+	header.Set("X-Content-Type-Options", "nosniff")
+	io.WriteString(w, text) // the client's going away is its own affair
+}

@@ -1,0 +1,253 @@
+package redirector
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/config"
+)
+
+// writeCertificate writes a new certificate with a serial number, and its key.
+func writeCertificate(t *testing.T, files config.TLS, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "dl.example.org"}, DNSNames: []string{"dl.example.org"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{files.Cert: {Type: "CERTIFICATE", Bytes: der}, files.Key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	writeCertificate(t, files, 1)
+	core, logs := observer.New(zapcore.DebugLevel)
+	c := config.HTTP{Listen: []string{"127.0.0.1:0"}, TLS: &files}
+	s, err := Listen(t.Context(), c, placedHandler(t, c), zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	addr := s.Addrs()[0].String()
+	for _, http2 := range []bool{false, true} {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(!http2)
+		protocols.SetHTTP2(http2)
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: protocols}
+		client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		for range 50 {
+			resp, err := client.Get("https://" + addr + "/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if location := resp.Header.Get("Location"); resp.StatusCode != 302 || !strings.HasPrefix(location, "https://") || (resp.ProtoMajor == 2) != http2 {
+				t.Fatalf("%s %d to %q", resp.Proto, resp.StatusCode, location)
+			}
+		}
+		transport.CloseIdleConnections()
+	}
+	if conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil {
+		conn.Close()
+		t.Error("TLS 1.1 is spoken")
+	}
+	serial := func() int64 {
+		conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	if got := serial(); got != 1 {
+		t.Errorf("certificate %d, want 1", got)
+	}
+
+	// Whoever sends something else than TLS is not in a log.
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		conn.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+		conn.Read(make([]byte, 100))
+		conn.Close()
+	}
+	if logs.Len() > 0 {
+		t.Errorf("in the log: %v", logs.All())
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCertificateIsReloaded(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	core, logs := observer.New(zapcore.InfoLevel)
+	if _, err := loadCertificate(files, zap.New(core)); err == nil || !strings.Contains(err.Error(), "cert.pem") {
+		t.Errorf("without files: %v", err)
+	}
+	writeCertificate(t, files, 1)
+	c, err := loadCertificate(files, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.run(ctx, time.Millisecond) }()
+	serial := func() int64 {
+		pair, err := c.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Leaf.SerialNumber.Int64()
+	}
+	eventually := func(what string, holds func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not come to pass that %s", what)
+			}
+		}
+	}
+	writeCertificate(t, files, 2)
+	eventually("the new certificate is in force", func() bool { return serial() == 2 })
+	if err := os.WriteFile(files.Cert, []byte("not a certificate\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually("a broken one is in the log", func() bool { return logs.FilterLevelExact(zapcore.ErrorLevel).Len() > 0 })
+	if serial() != 2 {
+		t.Error("the one before is not in force any longer")
+	}
+	writeCertificate(t, files, 3)
+	eventually("the next one is in force", func() bool { return serial() == 3 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNetworkLimit: a client network gets so many connections and no more, and others get theirs all the same.
+func TestNetworkLimit(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limitNetworks(inner, 3, nil)
+	defer l.Close()
+	accepted := make(chan net.Conn)
+	go func() {
+		defer close(accepted)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	dial := func(from string) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+		conn, err := d.Dial("tcp4", inner.Addr().String())
+		if err != nil {
+			t.Skipf("cannot connect from %s: %v", from, err)
+		}
+		return conn
+	}
+	var served []net.Conn
+	for i := range 3 {
+		defer dial([]string{"127.7.1.1", "127.7.1.2", "127.7.1.3"}[i]).Close()
+		served = append(served, <-accepted)
+	}
+	refused := dial("127.7.1.4")
+	defer refused.Close()
+	refused.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := refused.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("the fourth connection of a network: %v, want it closed", err)
+	}
+	defer dial("127.7.2.1").Close()
+	other := <-accepted
+	if got := other.RemoteAddr().(*net.TCPAddr).IP.String(); got != "127.7.2.1" {
+		t.Errorf("accepted %s, want another network", got)
+	}
+	served[0].Close()
+	served[0].Close() // counts once
+	defer dial("127.7.1.5").Close()
+	if got := (<-accepted).RemoteAddr().(*net.TCPAddr).IP.String(); got != "127.7.1.5" {
+		t.Errorf("accepted %s, want the one in the place of who left", got)
+	}
+	for _, conn := range append(served[1:], other) {
+		conn.Close()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.open) != 1 {
+		t.Errorf("open connections: %v, want one network", l.open)
+	}
+}
+
+// deadlines is a connection that notes the deadlines for writes that it is given.
+type deadlines struct {
+	net.Conn
+	set []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error { d.set = append(d.set, t); return nil }
+func (d *deadlines) SetReadDeadline(time.Time) error    { return nil }
+
+func TestWriteDeadlines(t *testing.T) {
+	t.Parallel()
+	d := &deadlines{}
+	c := &limitedConn{Conn: d}
+	start := time.Now()
+	after := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	for _, step := range []struct {
+		at  time.Time
+		set bool
+	}{
+		{after(0), true}, {after(0), false}, {after(500), false}, {after(1000), false}, {after(1001), true}, {after(2000), false},
+		{after(900), true}, {time.Time{}, true}, {after(900), true}, {after(901), false}, {time.Unix(1, 0), true}, {after(1000), true},
+	} {
+		n := len(d.set)
+		if err := c.SetDeadline(step.at); err != nil || (len(d.set) > n) != step.set || step.set && !d.set[n].Equal(step.at) {
+			t.Errorf("%v after the start: %v, want set: %v", step.at.Sub(start), d.set[n:], step.set)
+		}
+	}
+}
