@@ -39,6 +39,7 @@ type Server struct {
 	sockets []*dns.Server
 	addrs   []net.Addr
 	zone    atomic.Pointer[zone]
+	feed    *Feed    // nil if there is none
 	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
@@ -110,7 +111,9 @@ func (s *Server) Addrs() []net.Addr { return s.addrs }
 
 // Publish makes the answers come from snapshot.
 func (s *Server) Publish(snapshot *dnspool.Snapshot) {
-	s.zone.Store(newZone(s.config, s.static, snapshot, randomStart()))
+	z := newZone(s.config, s.static, snapshot, randomStart())
+	s.feed.publish(z) // before anybody can ask for it
+	s.zone.Store(z)
 }
 
 // Run answers queries until ctx ends, and then the plain ones that have come in. It closes the sockets.
@@ -118,6 +121,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, srv := range s.sockets {
 		g.Go(func() error { return serve(ctx, srv) })
+	}
+	if s.feed != nil {
+		g.Go(func() error { s.feed.keep(ctx); return nil })
 	}
 	return g.Wait()
 }
@@ -163,10 +169,15 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	if w.RemoteAddr().Network() == "tcp" {
 		limit, tally = maxTCPMessage, s.tallies[1]
 	}
-	wire, rcode, err := s.respond(req, limit)
-	if err == nil {
+	handled, rcode, err := s.serveFeed(w, req)
+	if handled {
 		tally.count(req.Question[0].Qtype, rcode)
-		_, err = w.Write(wire)
+	} else {
+		var wire []byte
+		if wire, rcode, err = s.respond(req, limit); err == nil {
+			tally.count(req.Question[0].Qtype, rcode)
+			_, err = w.Write(wire)
+		}
 	}
 	if err != nil {
 		s.log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))
