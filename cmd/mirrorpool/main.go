@@ -81,6 +81,6 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newReloadCommand(), newStatusCommand(), newSchemaCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(), newReloadCommand(), newStatusCommand(), newSchemaCommand(), newVersionCommand())
 	return root
 }
