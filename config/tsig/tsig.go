@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -60,6 +61,51 @@ func (k *Key) Format(f fmt.State, _ rune) {
 
 // Sign makes the request m one that is signed when it is sent by a client that has the key's Keyring.
 func (k *Key) Sign(m *dns.Msg, now time.Time) { m.SetTsig(k.Name, k.Algorithm, Fudge, now.Unix()) }
+
+// Append signs a response in wire format, which has no signature yet, and returns it with one, and the MAC in it. It
+// does what dns.TsigGenerateWithProvider does, without taking the message apart. previous is the MAC of the request, or
+// of the message before of the same response, of which only the times are signed then (RFC 8945 sections 5.3 and 5.3.1).
+func (k *Key) Append(wire []byte, previous string, timersOnly bool, now time.Time) (signed []byte, mac string, err error) {
+	t := &dns.TSIG{
+		Hdr:       dns.RR_Header{Name: k.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY},
+		Algorithm: k.Algorithm, TimeSigned: uint64(now.Unix()), Fudge: Fudge, OrigId: binary.BigEndian.Uint16(wire),
+	}
+	before, err := hex.DecodeString(previous)
+	if err != nil {
+		return nil, "", err
+	}
+	text := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(before)+len(wire)+600), uint16(len(before)))
+	text = append(append(text, before...), wire...)
+	if !timersOnly {
+		for _, part := range []struct {
+			name string
+			rest []byte
+		}{{k.Name, []byte{0, 255, 0, 0, 0, 0}}, {k.Algorithm, nil}} { // class ANY, TTL 0
+			name := make([]byte, 256)
+			end, err := dns.PackDomainName(part.name, name, 0, nil, false)
+			if err != nil {
+				return nil, "", err
+			}
+			text = append(append(text, name[:end]...), part.rest...)
+		}
+	}
+	text = binary.BigEndian.AppendUint16(text, uint16(t.TimeSigned>>32))
+	text = binary.BigEndian.AppendUint32(text, uint32(t.TimeSigned))
+	text = binary.BigEndian.AppendUint16(text, t.Fudge)
+	if !timersOnly {
+		text = append(text, 0, 0, 0, 0) // no error, no other data
+	}
+	t.MAC = hex.EncodeToString(k.mac(text))
+	t.MACSize = uint16(len(t.MAC) / 2)
+	record := make([]byte, dns.Len(t))
+	end, err := dns.PackRR(t, record, 0, nil, false)
+	if err != nil {
+		return nil, "", err
+	}
+	signed = append(wire, record[:end]...)
+	binary.BigEndian.PutUint16(signed[10:], binary.BigEndian.Uint16(signed[10:])+1)
+	return signed, t.MAC, nil
+}
 
 // Ring returns a ring with this key alone; an empty one if k is nil.
 func (k *Key) Ring() *Ring {

@@ -196,6 +196,34 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestAppend signs a response of several messages, and has miekg/dns verify them; and wants the same bytes as it makes.
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	k := testKey(t, "a.")
+	now := time.Now()
+	previous := strings.Repeat("0a", 32) // the MAC of a request
+	for i := range 3 {
+		m := new(dns.Msg).SetQuestion("example.org.", dns.TypeAXFR)
+		wire, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, mac, err := k.Append(wire, previous, i > 0, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Sign(m, now)
+		want, _, err := dns.TsigGenerateWithProvider(m, k.Ring(), previous, i > 0)
+		if err != nil || !bytes.Equal(signed, want) {
+			t.Errorf("message %d: got\n%x, want\n%x, %v", i, signed, want, err)
+		}
+		if err := dns.TsigVerifyWithProvider(bytes.Clone(signed), k.Ring(), previous, i > 0); err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+		previous = mac
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/miekg/dns"
 
@@ -96,16 +97,20 @@ func (d delta) apply(v version) version {
 // size is how many records are sent for d.
 func (d delta) size() int { return len(d.removed) + len(d.added) + 2 }
 
-// A history is the latest version, and how it came about. It is not changed once made.
+// A history is the latest version, and how it came about. Neither is changed once made.
 type history struct {
 	version
 	deltas []delta // the last one leads to version, and each to the next
+
+	packing   sync.Once // fills what follows, when somebody asks first
+	packed    [][]byte  // the answer to AXFR
+	packError error
 }
 
 // next is the history once v has become the latest version. Of old deltas, it forgets those that are too many.
 func (h *history) next(v version) *history {
 	d := diff(h.version, v)
-	n := &history{v, append(slices.Clone(h.deltas), d)}
+	n := &history{version: v, deltas: append(slices.Clone(h.deltas), d)}
 	size := 0
 	for i := len(n.deltas) - 1; i >= 0; i-- {
 		if size += n.deltas[i].size(); size > maxDeltaRecords || len(n.deltas)-i > maxDeltas {

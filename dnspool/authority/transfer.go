@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -31,6 +32,7 @@ type Feed struct {
 	log      *zap.Logger
 	dir      string // for state; "" for none
 	origin   string
+	keys     *tsig.Ring
 	networks []netip.Prefix
 	keyNames map[string]bool
 	turns    chan struct{}
@@ -48,7 +50,7 @@ type Feed struct {
 // of the zone's history is taken up.
 func NewFeed(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Feed, error) {
 	f := &Feed{
-		log: log, dir: dir, origin: c.Zone, keyNames: map[string]bool{},
+		log: log, dir: dir, origin: c.Zone, keys: keys, keyNames: map[string]bool{},
 		turns: make(chan struct{}, maxTransfers), changed: make(chan struct{}, 1),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirrorpool_transfer_requests_total",
 			Help: "Requests for a transfer of the zone: axfr (all of it), ixfr (what has changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them."},
@@ -138,7 +140,7 @@ func (f *Feed) serve(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) 
 	if h == nil {
 		return f.deny(w, req, dns.RcodeServerFailure, "not ready")
 	}
-	kind, records := "axfr", h.full()
+	kind, records := "axfr", iter.Seq[dns.RR](nil)
 	if req.Question[0].Qtype == dns.TypeIXFR {
 		serial, ok := serialOf(req)
 		if !ok {
@@ -155,21 +157,25 @@ func (f *Feed) serve(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) 
 		}
 	}
 	started := time.Now()
-	messages, err := send(w, req, records)
+	messages, err := h.messages(records)
+	if err != nil {
+		return f.deny(w, req, dns.RcodeServerFailure, "failed")
+	}
+	err = send(w, req, messages, f.keys.Key(keyName(req)))
 	result := "ok"
 	if err != nil {
 		result = "failed"
 	}
 	f.requests.WithLabelValues(kind, result).Inc()
 	if kind != "soa" {
-		f.log.Info("zone transferred", zap.String("kind", kind), zap.Uint32("serial", h.soa.Serial), zap.Int("messages", messages),
+		f.log.Info("zone transferred", zap.String("kind", kind), zap.Uint32("serial", h.soa.Serial), zap.Int("messages", len(messages)),
 			zap.Duration("took", time.Since(started)), zap.String("key", keyName(req)), zap.Error(hideAddresses(err)))
 	}
 	return dns.RcodeSuccess, err
 }
 
 // answerIXFR is what is told to who has a version already: what has changed since, or the SOA alone if nothing has, or
-// if that has to be told over TCP (RFC 1995 section 2), or all if it is not known.
+// if that has to be told over TCP (RFC 1995 section 2), or all (nil) if it is not known.
 func (h *history) answerIXFR(serial uint32, stream bool) (kind string, records iter.Seq[dns.RR]) {
 	if !stream || int32(h.soa.Serial-serial) <= 0 {
 		return "soa", func(yield func(dns.RR) bool) { yield(h.soa) }
@@ -177,7 +183,16 @@ func (h *history) answerIXFR(serial uint32, stream bool) (kind string, records i
 	if deltas, ok := h.since(serial); ok {
 		return "ixfr", h.incremental(deltas)
 	}
-	return "full", h.full()
+	return "full", nil
+}
+
+// messages packs records; all of the zone if they are nil, once for all who ask.
+func (h *history) messages(records iter.Seq[dns.RR]) ([][]byte, error) {
+	if records != nil {
+		return pack(h.soa.Hdr.Name, records)
+	}
+	h.packing.Do(func() { h.packed, h.packError = pack(h.soa.Hdr.Name, h.full()) })
+	return h.packed, h.packError
 }
 
 // serialOf returns the serial that the sender of an IXFR request has (RFC 1995 section 3).
@@ -209,38 +224,78 @@ func (f *Feed) deny(w dns.ResponseWriter, req *dns.Msg, rcode int, result string
 	return rcode, writeSigned(w, req, resp)
 }
 
-// send sends records in as many messages as they need, and returns how many that were. Whoever takes them too slowly is
-// cut off, by message and in all, so that it cannot keep others from their turn.
-func send(w dns.ResponseWriter, req *dns.Msg, records iter.Seq[dns.RR]) (messages int, err error) {
-	end := time.Now().Add(transferTime)
+// pack puts records into as many messages as they need, in wire format. What differs from request to request is not
+// right yet: send sees to it.
+func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error) {
 	size := 0
 	var batch []dns.RR
 	flush := func() error {
-		if time.Now().After(end) {
-			return fmt.Errorf("the transfer takes longer than %v", transferTime)
-		}
-		resp := new(dns.Msg).SetReply(req)
-		resp.RecursionDesired, resp.CheckingDisabled = false, false
-		resp.Authoritative, resp.Compress, resp.Answer = true, true, batch
-		if opt := req.IsEdns0(); opt != nil && messages == 0 {
-			resp.SetEdns0(dns.MinMsgSize, opt.Do())
-		}
-		err := writeSigned(w, req, resp)
-		w.TsigTimersOnly(true) // RFC 8945 section 5.3.1
-		messages++
-		size, batch = 0, nil
+		m := dns.Msg{Compress: true, Answer: batch, Question: []dns.Question{{Name: origin, Qtype: dns.TypeAXFR, Qclass: dns.ClassINET}}}
+		m.Response, m.Authoritative = true, true
+		wire, err := m.Pack()
+		messages, batch, size = append(messages, wire), nil, 0
 		return err
 	}
 	for rr := range records {
 		n := dns.Len(rr)
 		if size+n > transferMessage && len(batch) > 0 {
 			if err := flush(); err != nil {
-				return messages, err
+				return nil, err
 			}
 		}
 		batch, size = append(batch, rr), size+n
 	}
 	return messages, flush()
+}
+
+// send sends packed messages in answer to req, signed with key if there is one. Whoever takes them too slowly is cut off,
+// by message and in all, so that it cannot keep others from their turn.
+func send(w dns.ResponseWriter, req *dns.Msg, messages [][]byte, key *tsig.Key) error {
+	end := time.Now().Add(transferTime)
+	mac := ""
+	if t := req.IsTsig(); t != nil {
+		mac = t.MAC
+	}
+	for i, packed := range messages {
+		if time.Now().After(end) {
+			return fmt.Errorf("the transfer takes longer than %v", transferTime)
+		}
+		wire, err := addressed(packed, req, i == 0)
+		if err == nil && key != nil {
+			wire, mac, err = key.Append(wire, mac, i > 0, time.Now())
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(wire); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addressed is a packed message as the answer to req. Its records are compressed against the question's name, which gets
+// the asker's letter case, as in any other answer. The first has an OPT record if the request has.
+func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
+	wire := append(make([]byte, 0, len(packed)+maxSignature), packed...)
+	binary.BigEndian.PutUint16(wire, req.Id)
+	end, err := dns.PackDomainName(req.Question[0].Name, wire, headerSize, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint16(wire[end:], req.Question[0].Qtype)
+	if opt := req.IsEdns0(); opt != nil && first {
+		ours := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+		ours.SetUDPSize(dns.MinMsgSize)
+		ours.SetDo(opt.Do())
+		record := make([]byte, optSize)
+		if _, err := dns.PackRR(ours, record, 0, nil, false); err != nil {
+			return nil, err
+		}
+		wire = append(wire, record...)
+		binary.BigEndian.PutUint16(wire[10:], 1)
+	}
+	return wire, nil
 }
 
 // The descriptions of what a Feed tells of itself, beside requests.
