@@ -81,6 +81,9 @@ func decodeHistory(body []byte, origin string) (*history, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
+	if h.soa.Hdr.Name != origin {
+		return nil, fmt.Errorf("its SOA record is of %s", h.soa.Hdr.Name)
+	}
 	for i, d := range h.deltas {
 		next := h.soa
 		if i+1 < len(h.deltas) {

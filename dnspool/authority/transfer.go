@@ -2,7 +2,6 @@ package authority
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"net"
@@ -24,8 +23,6 @@ const (
 	transferTime    = 2 * time.Minute  // for all messages of one
 	transferMessage = 16 << 10         // bytes of records in a message, before compression, which reaches as far
 )
-
-var errNoTurn = errors.New("too many transfers at a time")
 
 // A Feed is what other servers are fed with: it keeps the zone's history, and gives it to those who may have it.
 type Feed struct {
