@@ -49,9 +49,11 @@ func TestNotify(t *testing.T) {
 	n.Notify(49)
 	for _, p := range []*primary{signed, plain} {
 		eventually(t, "the second NOTIFY", func() bool { return p.notified() == 2 })
-		if p.notes[0] != "example.org." {
-			t.Errorf("NOTIFY of %s", p.notes[0])
-		}
+		p.change(func(p *primary) {
+			if p.notes[0] != "example.org." {
+				t.Errorf("NOTIFY of %s", p.notes[0])
+			}
+		})
 	}
 	if took := time.Since(began); took < 200*time.Millisecond {
 		t.Errorf("two of them within %v", took)
@@ -64,12 +66,12 @@ func TestNotify(t *testing.T) {
 func TestNotifyRetry(t *testing.T) {
 	t.Parallel()
 	refusing, late, good := startPrimary(t, nil), startPrimary(t, nil), startPrimary(t, nil)
-	refusing.instead = func(w dns.ResponseWriter, req *dns.Msg) bool {
+	refusing.behave(func(w dns.ResponseWriter, req *dns.Msg) bool {
 		w.WriteMsg(new(dns.Msg).SetRcode(req, dns.RcodeRefused))
 		return true
-	}
+	}, nil)
 	silent := 3
-	late.instead = func(dns.ResponseWriter, *dns.Msg) bool { silent--; return silent >= 0 }
+	late.behave(func(dns.ResponseWriter, *dns.Msg) bool { silent--; return silent >= 0 }, nil)
 	core, logs := observer.New(zapcore.WarnLevel)
 	n := notifierOf(t, (*tsig.Key)(nil).Ring(), zap.New(core), refusing.addr, late.addr, good.addr)
 	start(t, n.Run)

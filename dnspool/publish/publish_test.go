@@ -329,6 +329,13 @@ func (p *primary) holds() (lines []string, updates int) {
 	return lines, p.updates
 }
 
+// behave makes the primary misbehave.
+func (p *primary) behave(instead func(dns.ResponseWriter, *dns.Msg) bool, before func(*primary, *dns.Msg)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.instead, p.before = instead, before
+}
+
 func (p *primary) change(f func(p *primary)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -451,7 +458,7 @@ func TestFailures(t *testing.T) {
 			t.Parallel()
 			p := startPrimary(t, key)
 			p.set(t, "dl.example.org. 60 IN A 192.0.2.99")
-			p.instead, p.before = test.instead, test.before
+			p.behave(test.instead, test.before)
 			if test.key == nil {
 				test.key = key
 			}
@@ -487,11 +494,11 @@ func TestConflict(t *testing.T) {
 	t.Parallel()
 	p := startPrimary(t, nil)
 	once := sync.OnceFunc(func() { p.set(t, "dl.example.org. 60 IN A 192.0.2.99") })
-	p.before = func(_ *primary, req *dns.Msg) {
+	p.behave(nil, func(_ *primary, req *dns.Msg) {
 		if req.Opcode == dns.OpcodeUpdate {
 			once()
 		}
-	}
+	})
 	kept := targetAt(t, p.addr, nil, zap.NewNop())
 	if _, err := kept.keep(t.Context(), pool(t, "1 192.0.2.1")); err != nil {
 		t.Fatal(err)
@@ -586,7 +593,7 @@ func TestTwoWriters(t *testing.T) {
 func TestOneFailsOneDoesNot(t *testing.T) {
 	t.Parallel()
 	mute, good := startPrimary(t, nil), startPrimary(t, nil)
-	mute.instead = func(dns.ResponseWriter, *dns.Msg) bool { return true }
+	mute.behave(func(dns.ResponseWriter, *dns.Msg) bool { return true }, nil)
 	a, b := targetAt(t, mute.addr, nil, zap.NewNop()), targetAt(t, good.addr, nil, zap.NewNop())
 	a.timeout = time.Minute // for the rest of the test
 	p := &Publisher{[]*target{a, b}}
@@ -605,13 +612,13 @@ func TestRetry(t *testing.T) {
 	t.Parallel()
 	p := startPrimary(t, nil)
 	failures := 0
-	p.instead = func(w dns.ResponseWriter, req *dns.Msg) bool {
+	p.behave(func(w dns.ResponseWriter, req *dns.Msg) bool {
 		if failures++; failures > 4 {
 			return false
 		}
 		w.WriteMsg(new(dns.Msg).SetRcode(req, dns.RcodeServerFailure))
 		return true
-	}
+	}, nil)
 	core, logs := observer.New(zapcore.InfoLevel)
 	kept := targetAt(t, p.addr, nil, zap.New(core))
 	start(t, (&Publisher{[]*target{kept}}).Run)
