@@ -28,7 +28,7 @@ func keyed(rrs []dns.RR) []record {
 	records := make([]record, 0, len(rrs))
 	scratch := make([]byte, dns.MaxMsgSize)
 	for _, rr := range rrs {
-		rr = dns.Copy(rr) // PackRR writes the length into it, which answers are made of meanwhile
+		rr = dns.Copy(rr)                                                   // PackRR writes the length into it, which answers are made of meanwhile
 		if end, err := dns.PackRR(rr, scratch, 0, nil, false); err == nil { // checkPacks has seen to it
 			records = append(records, record{string(scratch[:end]), rr})
 		}
