@@ -70,7 +70,7 @@ type DNS struct {
 	RateLimit     int      // answers over UDP per second and client network; 0: off
 	StatusClients []netip.Prefix
 	Geo           bool
-	Notify        []string // host:port
+	Notify        []string // host:port, or host:port and, after a space, the name of a key: lower case, absolute
 	AllowTransfer []string // networks, as netip.ParsePrefix reads them, or key names: lower case, absolute
 	TSIGKeys      []string // paths of BIND key files
 }

@@ -112,6 +112,9 @@ func (c *checker) server(root object) *Server {
 	for _, n := range root.items("publish") {
 		s.Publish = append(s.Publish, c.publish(object{c, n}, s.DNS))
 	}
+	if n := root.get("publish"); len(s.Publish) > 0 && s.Health.DNSURL == "" && root.object("health").value("dns_url") == nil {
+		c.fail(n, "want dns.zone or health.dns_url to be given, by which is checked who may be in DNS")
+	}
 	log := root.object("log")
 	log.string("level", &s.Log.Level)
 	log.string("format", &s.Log.Format)
@@ -169,7 +172,7 @@ func (c *checker) dns(root object, d *DNS) {
 	o.networks("status_clients", &d.StatusClients)
 	o.bool("geo", &d.Geo)
 	for _, n := range o.items("notify") {
-		target, err := parseTarget(n.value.(string))
+		target, err := parseNotified(n.value.(string))
 		if err != nil {
 			c.failValue(n, `a target such as "192.0.2.53:53"`, err)
 		}
@@ -185,6 +188,17 @@ func (c *checker) dns(root object, d *DNS) {
 	for _, n := range o.items("tsig_keys") {
 		d.TSIGKeys = append(d.TSIGKeys, c.resolve(n))
 	}
+}
+
+// parseNotified normalises a target of NOTIFY: host:port, and behind a space the name of a TSIG key if there is one.
+func parseNotified(s string) (string, error) {
+	addr, key, signed := strings.Cut(s, " ")
+	addr, err := parseTarget(addr)
+	if err != nil || !signed {
+		return addr, err
+	}
+	key, err = parseName(key)
+	return addr + " " + key, err
 }
 
 // parseTransferClient normalises a network, or the name of a TSIG key.

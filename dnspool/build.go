@@ -23,6 +23,9 @@ type Input struct {
 	// Place finds the place of a mirror's address. It is nil without a geographical database.
 	Place func(netip.Addr) Place
 
+	// LastSerial is the serial before the start, which the first snapshot's has to follow; 0 if it is not known.
+	LastSerial uint32
+
 	// ZoneChanged says that DNS tells something new that is not in the snapshot, such as another TTL.
 	ZoneChanged bool
 }
@@ -49,7 +52,7 @@ func Build(in Input) *Snapshot {
 			s.http[family][only] = buildWeb(entries, family, only == 1, in)
 		}
 	}
-	s.Serial = nextSerial(in.Previous, s, in.ZoneChanged)
+	s.Serial = nextSerial(in, s)
 	return s
 }
 
@@ -240,20 +243,20 @@ func choose(all []candidate, panicThreshold float64, panicked bool) (eligible []
 	return eligible, ranks, tally
 }
 
-// nextSerial is the serial of next, which replaces previous. It begins with the time, so that it grows
-// across restarts too, and then counts changes of what DNS tells.
-func nextSerial(previous, next *Snapshot, changed bool) uint32 {
-	now := uint32(next.Built.Unix()) // as RFC 1982 has it: 2106 is not an end
-	switch {
-	case previous == nil:
-		return max(now, 1)
-	case !changed && sameRecords(previous, next):
-		return previous.Serial
-	case int32(now-previous.Serial) > 0:
-		return now
-	default:
-		return previous.Serial + 1
+// nextSerial is the serial of next, which in makes. It begins with the time, so that it grows across restarts too,
+// and then counts changes of what DNS tells. Where the clock was set back, it goes on from the one before.
+func nextSerial(in Input, next *Snapshot) uint32 {
+	now, last := uint32(next.Built.Unix()), in.LastSerial // as RFC 1982 has it: 2106 is not an end
+	if in.Previous != nil {
+		last = in.Previous.Serial
+		if !in.ZoneChanged && sameRecords(in.Previous, next) {
+			return last
+		}
 	}
+	if last != 0 && int32(now-last) <= 0 {
+		now = last + 1
+	}
+	return max(now, 1)
 }
 
 // sameRecords reports whether a and b hold the same DNS records.
@@ -264,7 +267,7 @@ func sameRecords(a, b *Snapshot) bool {
 		}
 	}
 	return slices.EqualFunc(a.named(), b.named(), func(x, y *Mirror) bool {
-		return x.Name == y.Name && slices.Equal(x.Addresses(), y.Addresses())
+		return x.Name == y.Name && x.Enabled() == y.Enabled() && slices.Equal(x.Addresses(), y.Addresses())
 	})
 }
 

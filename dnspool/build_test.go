@@ -2,7 +2,7 @@ package dnspool
 
 import (
 	"fmt"
-
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
@@ -355,6 +355,8 @@ func TestSerial(t *testing.T) {
 		"the clock was set back":   {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/up\n", 1_700_000_000, 1_800_000_001},
 		"a weight changed":         {"a 2 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n", 1_800_000_100, 1_800_000_100},
 		"a named address appeared": {base + "c 0 192.0.2.3=up/up", 1_800_000_100, 1_800_000_100},
+		// Neither is in the pool's answers, but the one has an address at its name.
+		"a mirror was disabled": {base + "c 0 192.0.2.3=up/up", 1_800_000_100, 1_800_000_100},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -362,10 +364,35 @@ func TestSerial(t *testing.T) {
 			in := test.input(t)
 			in.Previous, in.Now = first, time.Unix(test.at, 0)
 			in.ZoneChanged = name == "the zone changed"
+			if name == "a mirror was disabled" {
+				enabled := (base + "c 1 dns=off 192.0.2.3=up/up").input(t)
+				in.Previous = Build(enabled)
+			}
 			if got := Build(in).Serial; got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// TestSerialAfterRestart begins where the serial had come to before.
+func TestSerialAfterRestart(t *testing.T) {
+	t.Parallel()
+	const now = 1_800_000_000
+	for _, test := range []struct{ last, now, want uint32 }{
+		{0, now, now},
+		{now - 5, now, now},
+		{now, now, now + 1},
+		{now + 77, now, now + 78}, // the clock was set back
+		{math.MaxUint32, 5, 5},    // RFC 1982
+		{5, math.MaxUint32, 6},
+		{math.MaxUint32, math.MaxUint32, 1}, // 0 means that it is not known
+	} {
+		in := world("a 1 192.0.2.1=up/up").input(t)
+		in.LastSerial, in.Now = test.last, time.Unix(int64(test.now), 0)
+		if got := Build(in).Serial; got != test.want {
+			t.Errorf("after %d, at %d: got %d, want %d", test.last, test.now, got, test.want)
+		}
 	}
 }
 

@@ -390,8 +390,8 @@ func TestRestart(t *testing.T) {
 	}
 	p.stop(t)
 	files, err := os.ReadDir(state)
-	if err != nil || len(files) != 2 {
-		t.Errorf("%v, %v in the state folder; want the verdicts and the kept list", files, err)
+	if err != nil || len(files) != 3 {
+		t.Errorf("%v, %v in the state folder; want the verdicts, the kept list and the serial", files, err)
 	}
 }
 

@@ -81,6 +81,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newReloadCommand(), newStatusCommand(), newExplainCommand(), newSchemaCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(), newReloadCommand(),
+		newStatusCommand(), newExplainCommand(), newSchemaCommand(), newVersionCommand())
 	return root
 }

@@ -144,7 +144,7 @@ var errInterrupted = errors.New("interrupted")
 func sweep(ctx context.Context, plan *probePlan, show func(*health.Report)) (*health.Report, error) {
 	settings := plan.settings
 	settings.Interval = onceOnly
-	settings.Enabled = true // somebody asks for it
+	settings.Enabled = settings.Enabled || !plan.asServed // somebody asks for it
 	checker, err := health.NewChecker(health.Options{
 		Settings: settings, CheckDNS: settings.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),

@@ -23,6 +23,7 @@ type probePlan struct {
 	probed   *config.Pool // all that are looked at
 	shown    *config.Pool // those of them that were asked for
 	warnings []string
+	asServed bool // with health.enabled false, every mirror is up
 }
 
 // readPool reads the list of mirrors as the server does, but neither looks at what a server has kept of it nor

@@ -45,6 +45,7 @@ type server struct {
 	handler  *redirector.Handler
 	admin    *admin.Server // nil if off
 	current  dnspool.Current
+	feeds    *feeds
 	opened   chan struct{} // closed when the faces answer
 
 	reloading sync.Mutex // held during a reload: one at a time
@@ -66,6 +67,9 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 		return nil, &failure{exitUsage, err}
 	}
 	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static}
+	if s.feeds, err = newFeeds(c, log); err != nil {
+		return nil, &failure{exitUsage, err}
+	}
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
@@ -134,6 +138,7 @@ func (s *server) face(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.dns.Run(ctx) })
 	g.Go(func() error { return s.web.Run(ctx) })
+	g.Go(func() error { return s.feeds.run(ctx) })
 	return g.Wait()
 }
 
@@ -191,8 +196,10 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dns, s.web = dns, web
+	s.dns.SetFeed(s.feeds.transfers, s.feeds.keys)
 	s.dns.SetConfig(s.config.Load().DNS, s.static) // it may have been reloaded just now
 	s.dns.Publish(s.current.Load())
+	s.feeds.publish(s.current.Load())
 	return nil
 }
 
@@ -235,7 +242,7 @@ func (s *server) rebuild() {
 		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: time.Now(), Rand: newRand(),
 		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, Selection: c.Selection},
 		Place:       s.places.Place,
-		ZoneChanged: s.zoneChanged,
+		ZoneChanged: s.zoneChanged, LastSerial: s.feeds.lastSerial,
 	})
 	s.zoneChanged = false
 	s.current.Publish(next)
@@ -243,6 +250,7 @@ func (s *server) rebuild() {
 		return // the faces are not open yet
 	}
 	s.dns.Publish(next)
+	s.feeds.publish(next)
 	if previous.Panic() != next.Panic() {
 		s.log.Warn("panic mode changed", zap.Bool("panic", next.Panic()))
 	}
@@ -281,4 +289,5 @@ func (s *server) collect(ch chan<- prometheus.Metric) {
 	if dns != nil {
 		dns.Collect(ch)
 	}
+	s.feeds.collect(ch)
 }

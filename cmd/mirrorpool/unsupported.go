@@ -13,11 +13,7 @@ import (
 func checkSupport(file string, c *config.Server) error {
 	var keys []string
 	for key, given := range map[string]bool{
-		"dns.geo":            c.DNS.Geo,
-		"dns.notify":         len(c.DNS.Notify) > 0,
-		"dns.allow_transfer": len(c.DNS.AllowTransfer) > 0,
-		"dns.tsig_keys":      len(c.DNS.TSIGKeys) > 0,
-		"publish":            len(c.Publish) > 0,
+		"dns.geo": c.DNS.Geo,
 	} {
 		if given {
 			keys = append(keys, key)

@@ -39,6 +39,7 @@ type Server struct {
 	limiter *limiter  // for where a rate limit is
 	gate    *gate
 	zone    atomic.Pointer[zone]
+	feed    *Feed    // nil if there is none
 	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
@@ -117,6 +118,7 @@ func (s *Server) Publish(snapshot *dnspool.Snapshot) {
 	if z.rate > 0 {
 		z.limiter = s.limiter
 	}
+	s.feed.publish(z) // before anybody can ask for it
 	s.zone.Store(z)
 }
 
@@ -125,6 +127,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, srv := range s.sockets {
 		g.Go(func() error { return serve(ctx, srv) })
+	}
+	if s.feed != nil {
+		g.Go(func() error { s.feed.keep(ctx); return nil })
 	}
 	return g.Wait()
 }
@@ -170,10 +175,15 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	if from.stream {
 		tally = s.tallies[1]
 	}
-	wire, rcode, err := s.respond(req, from)
-	if err == nil {
+	handled, rcode, err := s.serveFeed(w, req)
+	if handled {
 		tally.count(req.Question[0].Qtype, rcode)
-		_, err = w.Write(wire)
+	} else {
+		var wire []byte
+		if wire, rcode, err = s.respond(req, from); err == nil {
+			tally.count(req.Question[0].Qtype, rcode)
+			_, err = w.Write(wire)
+		}
 	}
 	if err != nil {
 		s.log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))

@@ -1,0 +1,216 @@
+package authority
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool"
+)
+
+const (
+	maxDeltas       = 100     // that are kept
+	maxDeltaRecords = 100_000 // in all of them
+)
+
+// A record is a resource record, with its wire format as a key to sort and compare by. Nothing in it is changed.
+type record struct {
+	key string
+	rr  dns.RR
+}
+
+// keyed gives records their keys, and sorts them. Those of a set come to stand together.
+func keyed(rrs []dns.RR) []record {
+	records := make([]record, 0, len(rrs))
+	scratch := make([]byte, dns.MaxMsgSize)
+	for _, rr := range rrs {
+		rr = dns.Copy(rr)                                                   // PackRR writes the length into it, which answers are made of meanwhile
+		if end, err := dns.PackRR(rr, scratch, 0, nil, false); err == nil { // checkPacks has seen to it
+			records = append(records, record{string(scratch[:end]), rr})
+		}
+	}
+	slices.SortFunc(records, compareRecords)
+	return slices.CompactFunc(records, func(a, b record) bool { return a.key == b.key })
+}
+
+func compareRecords(a, b record) int { return cmp.Compare(a.key, b.key) }
+
+// merge returns the records of a and b, both of which are sorted.
+func merge(a, b []record) []record {
+	all := make([]record, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch c := compareRecords(a[0], b[0]); {
+		case c < 0:
+			all, a = append(all, a[0]), a[1:]
+		case c > 0:
+			all, b = append(all, b[0]), b[1:]
+		default:
+			all, a, b = append(all, a[0]), a[1:], b[1:]
+		}
+	}
+	return append(append(all, a...), b...)
+}
+
+// A version is the zone as a transfer tells it.
+type version struct {
+	soa     *dns.SOA
+	records []record // sorted, and without the SOA
+}
+
+// A delta leads from one version to the next.
+type delta struct {
+	from, to       *dns.SOA
+	removed, added []record
+}
+
+// diff returns what leads from one version to another.
+func diff(from, to version) delta {
+	d := delta{from: from.soa, to: to.soa}
+	a, b := from.records, to.records
+	for len(a) > 0 && len(b) > 0 {
+		switch c := compareRecords(a[0], b[0]); {
+		case c < 0:
+			d.removed, a = append(d.removed, a[0]), a[1:]
+		case c > 0:
+			d.added, b = append(d.added, b[0]), b[1:]
+		default:
+			a, b = a[1:], b[1:]
+		}
+	}
+	d.removed, d.added = append(d.removed, a...), append(d.added, b...)
+	return d
+}
+
+// apply is what a secondary makes of a version when it is told d.
+func (d delta) apply(v version) version {
+	removed := map[string]bool{}
+	for _, r := range d.removed {
+		removed[r.key] = true
+	}
+	kept := slices.DeleteFunc(slices.Clone(v.records), func(r record) bool { return removed[r.key] })
+	return version{d.to, merge(kept, d.added)}
+}
+
+// size is how many records are sent for d.
+func (d delta) size() int { return len(d.removed) + len(d.added) + 2 }
+
+// A history is the latest version, and how it came about. Neither is changed once made.
+type history struct {
+	version
+	deltas []delta // the last one leads to version, and each to the next
+
+	packing   sync.Once // fills what follows, when somebody asks first
+	packed    [][]byte  // the answer to AXFR
+	packError error
+}
+
+// next is the history once v has become the latest version. Of old deltas, it forgets those that are too many.
+func (h *history) next(v version) *history {
+	d := diff(h.version, v)
+	n := &history{version: v, deltas: append(slices.Clone(h.deltas), d)}
+	size := 0
+	for i := len(n.deltas) - 1; i >= 0; i-- {
+		if size += n.deltas[i].size(); size > maxDeltaRecords || len(n.deltas)-i > maxDeltas {
+			n.deltas = slices.Clone(n.deltas[i+1:])
+			break
+		}
+	}
+	return n
+}
+
+// since returns the deltas that lead from the version with a serial to the latest one. ok is false if there are none,
+// or if they are longer than the zone.
+func (h *history) since(serial uint32) (deltas []delta, ok bool) {
+	size := 0
+	for i := len(h.deltas) - 1; i >= 0; i-- {
+		if size += h.deltas[i].size(); size > len(h.records)+2 {
+			return nil, false
+		}
+		if h.deltas[i].from.Serial == serial {
+			return h.deltas[i:], true
+		}
+	}
+	return nil, false
+}
+
+// full is the content of an AXFR response (RFC 5936 section 2.2).
+func (h *history) full() iter.Seq[dns.RR] {
+	return func(yield func(dns.RR) bool) {
+		if !yield(h.soa) {
+			return
+		}
+		for _, r := range h.records {
+			if !yield(r.rr) {
+				return
+			}
+		}
+		yield(h.soa)
+	}
+}
+
+// incremental is the content of an IXFR response (RFC 1995 section 4).
+func (h *history) incremental(deltas []delta) iter.Seq[dns.RR] {
+	return func(yield func(dns.RR) bool) {
+		if !yield(h.soa) {
+			return
+		}
+		for _, d := range deltas {
+			for _, part := range []struct {
+				soa     *dns.SOA
+				records []record
+			}{{d.from, d.removed}, {d.to, d.added}} {
+				if !yield(part.soa) {
+					return
+				}
+				for _, r := range part.records {
+					if !yield(r.rr) {
+						return
+					}
+				}
+			}
+		}
+		yield(h.soa)
+	}
+}
+
+// transferred returns the records of z that change with the mirrors, as a transfer tells them: at the pool's names all
+// addresses that are eligible, as many as there are, and at a mirror's name its own. A record has no weight, so that
+// none is in them; and their TTL is the configured one even while a verdict is in doubt, which is not worth a serial.
+func (z *zone) transferred() []dns.RR {
+	var rrs []dns.RR
+	for name := range z.pool {
+		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
+			rrs = append(rrs, z.addresses(name, family, z.snapshot.DNS(family).Addresses)...)
+		}
+	}
+	for name, addrs := range z.named {
+		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
+			rrs = append(rrs, z.addresses(name, family, unmapped(addrs))...)
+		}
+	}
+	return rrs
+}
+
+// unmapped returns addrs without IPv6 clothes on IPv4 addresses, so that each is told once.
+func unmapped(addrs []netip.Addr) []netip.Addr {
+	plain := make([]netip.Addr, len(addrs))
+	for i, addr := range addrs {
+		plain[i] = addr.Unmap()
+	}
+	return plain
+}
+
+// all returns all records of s but the SOA.
+func (s *Static) all() []dns.RR {
+	var rrs []dns.RR
+	for _, sets := range s.sets {
+		for _, set := range sets {
+			rrs = append(rrs, set...)
+		}
+	}
+	return rrs
+}

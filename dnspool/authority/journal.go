@@ -1,0 +1,264 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+)
+
+const (
+	serialName  = "serial"  // in the state folder: the latest serial
+	journalName = "journal" // in the state folder: the latest history
+	// stateHeader begins such a file. The number is the version of the format; the checksum of all that follows the
+	// line is for a file that was cut or edited, not against an attacker.
+	stateHeader = "mirrorpool-%s 1 sha256:%x\n"
+	maxState    = 256 << 20        // bytes
+	saveTime    = 1 * time.Second  // between two writes
+	saveRetry   = 60 * time.Second // after a write that failed
+)
+
+// A savedHistory is a history in JSON. Records are in wire format, one behind the other.
+type savedHistory struct {
+	Zone    string       `json:"zone"`
+	SOA     []byte       `json:"soa"`
+	Records []byte       `json:"records"`
+	Deltas  []savedDelta `json:"deltas"`
+}
+
+type savedDelta struct {
+	From    []byte `json:"from"`
+	To      []byte `json:"to"`
+	Removed []byte `json:"removed"`
+	Added   []byte `json:"added"`
+}
+
+// encodeHistory is a history as decodeHistory reads it.
+func encodeHistory(h *history) ([]byte, error) {
+	saved := savedHistory{Zone: h.soa.Hdr.Name, SOA: wireOfSOA(h.soa), Records: wireOf(h.records)}
+	for _, d := range h.deltas {
+		saved.Deltas = append(saved.Deltas, savedDelta{wireOfSOA(d.from), wireOfSOA(d.to), wireOf(d.removed), wireOf(d.added)})
+	}
+	return json.Marshal(saved)
+}
+
+func wireOfSOA(soa *dns.SOA) []byte { return wireOf(keyed([]dns.RR{soa})) }
+
+func wireOf(records []record) []byte {
+	var wire bytes.Buffer
+	for _, r := range records {
+		wire.WriteString(r.key)
+	}
+	return wire.Bytes()
+}
+
+// decodeHistory reads what encodeHistory wrote for a zone.
+func decodeHistory(body []byte, origin string) (*history, error) {
+	var saved savedHistory
+	if err := json.Unmarshal(body, &saved); err != nil {
+		return nil, err
+	}
+	if saved.Zone != origin {
+		return nil, fmt.Errorf("it is of the zone %s", saved.Zone)
+	}
+	var d decoder
+	h := &history{version: version{d.soa(saved.SOA), d.records(saved.Records)}}
+	for _, s := range saved.Deltas {
+		h.deltas = append(h.deltas, delta{d.soa(s.From), d.soa(s.To), d.records(s.Removed), d.records(s.Added)})
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	if h.soa.Hdr.Name != origin {
+		return nil, fmt.Errorf("its SOA record is of %s", h.soa.Hdr.Name)
+	}
+	for i, d := range h.deltas {
+		next := h.soa
+		if i+1 < len(h.deltas) {
+			next = h.deltas[i+1].from
+		}
+		if d.to.Serial != next.Serial {
+			return nil, errors.New("its versions do not follow each other")
+		}
+	}
+	return h, nil
+}
+
+// A decoder reads records in wire format, and remembers what went wrong first.
+type decoder struct{ err error }
+
+func (d *decoder) records(wire []byte) []record {
+	var rrs []dns.RR
+	for at := 0; at < len(wire) && d.err == nil; {
+		var rr dns.RR
+		if rr, at, d.err = dns.UnpackRR(wire, at); d.err == nil {
+			rrs = append(rrs, rr)
+		}
+	}
+	return keyed(rrs)
+}
+
+func (d *decoder) soa(wire []byte) *dns.SOA {
+	if records := d.records(wire); len(records) == 1 {
+		if soa, ok := records[0].rr.(*dns.SOA); ok {
+			return soa
+		}
+	}
+	if d.err == nil {
+		d.err = errors.New("want an SOA record")
+	}
+	return new(dns.SOA)
+}
+
+// LoadSerial returns the latest serial that a server with the state folder dir has had, for dnspool.Input; 0 if there
+// is none. A file that cannot be used is logged: without it, the clock gives the serial.
+func LoadSerial(dir string, log *zap.Logger) uint32 {
+	body := loadState(dir, serialName, log)
+	serial, err := strconv.ParseUint(strings.TrimSpace(string(body)), 10, 32)
+	if err != nil && body != nil {
+		log.Warn("the saved serial cannot be used", zap.String("file", filepath.Join(dir, serialName)), zap.Error(err))
+	}
+	return uint32(serial)
+}
+
+// loadState returns the body of a file in the state folder, or nil if there is none or it cannot be used. A damaged one
+// is set aside.
+func loadState(dir, name string, log *zap.Logger) []byte {
+	path := filepath.Join(dir, name)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		log.Warn("saved state cannot be read", zap.String("file", path), zap.Error(err))
+		return nil
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxState+1))
+	if err != nil {
+		log.Warn("saved state cannot be read", zap.String("file", path), zap.Error(err))
+		return nil
+	}
+	head, body, _ := bytes.Cut(text, []byte("\n"))
+	if len(text) <= maxState && string(head)+"\n" == fmt.Sprintf(stateHeader, name, sha256.Sum256(body)) {
+		return body
+	}
+	setAside(path, errors.New("its header or its checksum is not right"), log)
+	return nil
+}
+
+// setAside takes a file that is of no use out of the way, and leaves it there to be looked at.
+func setAside(path string, cause error, log *zap.Logger) {
+	log.Warn("saved state cannot be used", zap.String("file", path), zap.String("set_aside_as", path+".bad"), zap.Error(cause))
+	if err := os.Rename(path, path+".bad"); err != nil {
+		log.Warn("cannot set the file aside", zap.String("file", path), zap.Error(err))
+	}
+}
+
+// saveState replaces a file in the state folder. Whenever the machine stops, either the new one is there, or the old.
+func saveState(dir, name string, body []byte) (err error) {
+	path := filepath.Join(dir, name)
+	temporary := path + ".tmp"
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temporary)
+		}
+	}()
+	_, headErr := fmt.Fprintf(f, stateHeader, name, sha256.Sum256(body))
+	_, bodyErr := f.Write(body)
+	if err = errors.Join(headErr, bodyErr, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(temporary, path); err != nil {
+		return err
+	}
+	folder, err := os.Open(dir) // the new name has to reach the disk too
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// loadHistory returns the history that is kept for a zone, or nil.
+func loadHistory(dir, origin string, log *zap.Logger) *history {
+	body := loadState(dir, journalName, log)
+	if body == nil {
+		return nil
+	}
+	h, err := decodeHistory(body, origin)
+	if err != nil {
+		setAside(filepath.Join(dir, journalName), err, log)
+		return nil
+	}
+	return h
+}
+
+// keep saves the serial, and the history if there is one, after each change, until ctx ends, and then once more. It
+// never makes an answer wait for the disk. What fails is logged, once until it changes.
+func (f *Feed) keep(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	problem := ""
+	for {
+		select {
+		case <-f.changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			f.save()
+			return
+		}
+		if err := f.save(); err == nil {
+			problem = ""
+		} else {
+			if err.Error() != problem {
+				f.log.Warn("the zone's state cannot be saved", zap.String("folder", f.dir), zap.Error(err))
+			}
+			problem = err.Error()
+			timer.Reset(saveRetry) // even if nothing changes
+		}
+		select {
+		case <-time.After(saveTime):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// save writes what there is.
+func (f *Feed) save() error {
+	serial := f.serial.Load()
+	if f.dir == "" || serial == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return err
+	}
+	if err := saveState(f.dir, serialName, fmt.Appendln(nil, serial)); err != nil {
+		return err
+	}
+	h := f.history.Load()
+	if h == nil {
+		return nil
+	}
+	body, err := encodeHistory(h)
+	if err != nil {
+		return err
+	}
+	return saveState(f.dir, journalName, body)
+}

@@ -1,0 +1,311 @@
+package authority
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/config/tsig"
+)
+
+const (
+	maxTransfers    = 4                // at a time; the others wait, so that answers have a CPU
+	transferWait    = 30 * time.Second // for one's turn
+	transferTime    = 2 * time.Minute  // for all messages of one
+	transferMessage = 16 << 10         // bytes of records in a message, before compression, which reaches as far
+)
+
+// A Feed is what other servers are fed with: it keeps the zone's history, and gives it to those who may have it.
+type Feed struct {
+	log      *zap.Logger
+	dir      string // for state; "" for none
+	origin   string
+	keys     *tsig.Ring
+	networks []netip.Prefix
+	keyNames map[string]bool
+	turns    chan struct{}
+
+	serial  atomic.Uint32           // the latest
+	history atomic.Pointer[history] // nil if nobody may transfer, or before the first snapshot
+	static  *Static                 // that fixed was made of
+	fixed   []record                // of the zone file
+	changed chan struct{}           // there is something to save
+
+	requests *prometheus.CounterVec
+}
+
+// NewFeed makes a feed for the zone that c configures. keys are those that transfers may be signed with. What dir keeps
+// of the zone's history is taken up.
+func NewFeed(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Feed, error) {
+	f := &Feed{
+		log: log, dir: dir, origin: c.Zone, keys: keys, keyNames: map[string]bool{},
+		turns: make(chan struct{}, maxTransfers), changed: make(chan struct{}, 1),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirrorpool_transfer_requests_total",
+			Help: "Requests for a transfer of the zone: axfr (all of it), ixfr (what has changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them."},
+			[]string{"kind", "result"}),
+	}
+	for _, who := range c.AllowTransfer {
+		if network, err := netip.ParsePrefix(who); err == nil {
+			f.networks = append(f.networks, network)
+			continue
+		}
+		if keys.Key(who) == nil {
+			return nil, fmt.Errorf("dns.allow_transfer: no file in dns.tsig_keys has the key %q", who)
+		}
+		f.keyNames[who] = true
+	}
+	if dir != "" && f.enabled() {
+		f.history.Store(loadHistory(dir, c.Zone, log))
+	}
+	return f, nil
+}
+
+// enabled reports whether anybody may transfer.
+func (f *Feed) enabled() bool { return f != nil && len(f.networks)+len(f.keyNames) > 0 }
+
+// publish takes in the zone that is going to be in force. It is not called concurrently.
+func (f *Feed) publish(z *zone) {
+	if f == nil || f.serial.Swap(z.snapshot.Serial) == z.snapshot.Serial {
+		return
+	}
+	if f.enabled() {
+		if f.static != z.static {
+			f.static, f.fixed = z.static, keyed(z.static.all())
+		}
+		v := version{z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), merge(f.fixed, keyed(z.transferred()))}
+		h := f.history.Load()
+		switch {
+		case h != nil && int32(v.soa.Serial-h.soa.Serial) > 0:
+			f.history.Store(h.next(v))
+		default: // the first one, or a journal that is ahead of its time
+			f.history.Store(&history{version: v})
+		}
+	}
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// permits reports whether the sender of a request may transfer the zone. What its signature is worth has been found
+// before: a wrong one has been refused.
+func (f *Feed) permits(from net.Addr, signature *dns.TSIG) bool {
+	if signature != nil && f.keyNames[dns.CanonicalName(signature.Hdr.Name)] {
+		return true
+	}
+	at, err := netip.ParseAddrPort(from.String())
+	if err != nil {
+		return false
+	}
+	for _, network := range f.networks {
+		if network.Contains(at.Addr().Unmap().WithZone("")) {
+			return true
+		}
+	}
+	return false
+}
+
+// wants reports whether a request is for a transfer of this zone that its sender may have. All others are refused by
+// the zone, as is AXFR over UDP, which there is not (RFC 5936 section 4.2).
+func (f *Feed) wants(w dns.ResponseWriter, req *dns.Msg) bool {
+	q := req.Question[0]
+	if !isTransfer(q.Qtype) {
+		return false
+	}
+	ok := f.enabled() && q.Qclass == dns.ClassINET && dns.CanonicalName(q.Name) == f.origin &&
+		(q.Qtype == dns.TypeIXFR || isStream(w)) && f.permits(w.RemoteAddr(), req.IsTsig())
+	if !ok && f != nil {
+		f.requests.WithLabelValues("none", "refused").Inc()
+	}
+	return ok
+}
+
+func isStream(w dns.ResponseWriter) bool { return w.RemoteAddr().Network() == "tcp" }
+
+// serve answers a request for a transfer, and returns the code of the response. err is that of the network.
+func (f *Feed) serve(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
+	h := f.history.Load()
+	if h == nil {
+		return f.deny(w, req, dns.RcodeServerFailure, "not ready")
+	}
+	kind, records := "axfr", iter.Seq[dns.RR](nil)
+	if req.Question[0].Qtype == dns.TypeIXFR {
+		serial, ok := serialOf(req)
+		if !ok {
+			return f.deny(w, req, dns.RcodeFormatError, "malformed")
+		}
+		kind, records = h.answerIXFR(serial, isStream(w))
+	}
+	if isStream(w) && kind != "soa" {
+		select {
+		case f.turns <- struct{}{}:
+			defer func() { <-f.turns }()
+		case <-time.After(transferWait):
+			return f.deny(w, req, dns.RcodeServerFailure, "busy")
+		}
+	}
+	started := time.Now()
+	messages, err := h.messages(records)
+	if err != nil {
+		return f.deny(w, req, dns.RcodeServerFailure, "failed")
+	}
+	err = send(w, req, messages, f.keys.Key(keyName(req)))
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	f.requests.WithLabelValues(kind, result).Inc()
+	if kind != "soa" {
+		f.log.Info("zone transferred", zap.String("kind", kind), zap.Uint32("serial", h.soa.Serial), zap.Int("messages", len(messages)),
+			zap.Duration("took", time.Since(started)), zap.String("key", keyName(req)), zap.Error(hideAddresses(err)))
+	}
+	return dns.RcodeSuccess, err
+}
+
+// answerIXFR is what is told to who has a version already: what has changed since, or the SOA alone if nothing has, or
+// if that has to be told over TCP (RFC 1995 section 2), or all (nil) if it is not known.
+func (h *history) answerIXFR(serial uint32, stream bool) (kind string, records iter.Seq[dns.RR]) {
+	if !stream || int32(h.soa.Serial-serial) <= 0 {
+		return "soa", func(yield func(dns.RR) bool) { yield(h.soa) }
+	}
+	if deltas, ok := h.since(serial); ok {
+		return "ixfr", h.incremental(deltas)
+	}
+	return "full", nil
+}
+
+// messages packs records; all of the zone if they are nil, once for all who ask.
+func (h *history) messages(records iter.Seq[dns.RR]) ([][]byte, error) {
+	if records != nil {
+		return pack(h.soa.Hdr.Name, records)
+	}
+	h.packing.Do(func() { h.packed, h.packError = pack(h.soa.Hdr.Name, h.full()) })
+	return h.packed, h.packError
+}
+
+// serialOf returns the serial that the sender of an IXFR request has (RFC 1995 section 3).
+func serialOf(req *dns.Msg) (uint32, bool) {
+	if len(req.Ns) != 1 {
+		return 0, false
+	}
+	soa, ok := req.Ns[0].(*dns.SOA)
+	if !ok {
+		return 0, false
+	}
+	return soa.Serial, true
+}
+
+// keyName is the name of the key that a request is signed with, or "".
+func keyName(req *dns.Msg) string {
+	if t := req.IsTsig(); t != nil {
+		return dns.CanonicalName(t.Hdr.Name)
+	}
+	return ""
+}
+
+func (f *Feed) deny(w dns.ResponseWriter, req *dns.Msg, rcode int, result string) (int, error) {
+	f.requests.WithLabelValues("none", result).Inc()
+	resp := new(dns.Msg).SetRcode(req, rcode)
+	if opt := req.IsEdns0(); opt != nil {
+		resp.SetEdns0(dns.MinMsgSize, opt.Do())
+	}
+	return rcode, writeSigned(w, req, resp)
+}
+
+// pack puts records into as many messages as they need, in wire format. What differs from request to request is not
+// right yet: send sees to it.
+func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error) {
+	size := 0
+	var batch []dns.RR
+	flush := func() error {
+		m := dns.Msg{Compress: true, Answer: batch, Question: []dns.Question{{Name: origin, Qtype: dns.TypeAXFR, Qclass: dns.ClassINET}}}
+		m.Response, m.Authoritative = true, true
+		wire, err := m.Pack()
+		messages, batch, size = append(messages, wire), nil, 0
+		return err
+	}
+	for rr := range records {
+		n := dns.Len(rr)
+		if size+n > transferMessage && len(batch) > 0 {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+		batch, size = append(batch, rr), size+n
+	}
+	return messages, flush()
+}
+
+// send sends packed messages in answer to req, signed with key if there is one. Whoever takes them too slowly is cut off,
+// by message and in all, so that it cannot keep others from their turn.
+func send(w dns.ResponseWriter, req *dns.Msg, messages [][]byte, key *tsig.Key) error {
+	end := time.Now().Add(transferTime)
+	mac := ""
+	if t := req.IsTsig(); t != nil {
+		mac = t.MAC
+	}
+	for i, packed := range messages {
+		if time.Now().After(end) {
+			return fmt.Errorf("the transfer takes longer than %v", transferTime)
+		}
+		wire, err := addressed(packed, req, i == 0)
+		if err == nil && key != nil {
+			wire, mac, err = key.Append(wire, mac, i > 0, time.Now())
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(wire); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addressed is a packed message as the answer to req. Its records are compressed against the question's name, which gets
+// the asker's letter case, as in any other answer. The first has an OPT record if the request has.
+func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
+	wire := append(make([]byte, 0, len(packed)+maxSignature), packed...)
+	binary.BigEndian.PutUint16(wire, req.Id)
+	end, err := dns.PackDomainName(req.Question[0].Name, wire, headerSize, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint16(wire[end:], req.Question[0].Qtype)
+	if opt := req.IsEdns0(); opt != nil && first {
+		ours := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+		ours.SetUDPSize(dns.MinMsgSize)
+		ours.SetDo(opt.Do())
+		record := make([]byte, optSize)
+		if _, err := dns.PackRR(ours, record, 0, nil, false); err != nil {
+			return nil, err
+		}
+		wire = append(wire, record...)
+		binary.BigEndian.PutUint16(wire[10:], 1)
+	}
+	return wire, nil
+}
+
+// The descriptions of what a Feed tells of itself, beside requests.
+var (
+	versionsDesc = prometheus.NewDesc("mirrorpool_transfer_versions", "Versions of the zone that IXFR can begin at.", nil, nil)
+	recordsDesc  = prometheus.NewDesc("mirrorpool_transfer_records", "Records in the zone as a transfer tells it.", nil, nil)
+)
+
+// Collect sends what the feed has counted.
+func (f *Feed) Collect(ch chan<- prometheus.Metric) {
+	f.requests.Collect(ch)
+	if h := f.history.Load(); h != nil {
+		ch <- prometheus.MustNewConstMetric(versionsDesc, prometheus.GaugeValue, float64(len(h.deltas)))
+		ch <- prometheus.MustNewConstMetric(recordsDesc, prometheus.GaugeValue, float64(len(h.records)+1))
+	}
+}

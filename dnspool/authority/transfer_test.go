@@ -1,0 +1,490 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool"
+)
+
+func newTestKey(tb testing.TB, name string, fill byte) *tsig.Key {
+	tb.Helper()
+	k, err := tsig.NewKey(name, "hmac-sha256", bytes.Repeat([]byte{fill}, 32))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+// transferConfig lets nobody transfer but who it names.
+func transferConfig(allow ...string) config.DNS {
+	c := testConfig()
+	c.Listen, c.AllowTransfer = []string{"127.0.0.1:0"}, allow
+	return c
+}
+
+// startPrimary runs a server with a feed until stop is called, or the test ends.
+func startPrimary(tb testing.TB, c config.DNS, static *Static, key *tsig.Key, dir string) (s *Server, addr string, stop func()) {
+	tb.Helper()
+	feed, err := NewFeed(c, key.Ring(), dir, zap.NewNop())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err = Listen(tb.Context(), c, static, zap.NewNop())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.SetFeed(feed, key.Ring())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			tb.Errorf("Run: %v", err)
+		}
+	}
+	tb.Cleanup(stop)
+	return s, s.Addrs()[0].String(), stop
+}
+
+// snapshotAt is testSnapshot with a serial.
+func snapshotAt(tb testing.TB, mirrors int, serial uint32) *dnspool.Snapshot {
+	tb.Helper()
+	s := *testSnapshot(tb, mirrors, 2)
+	s.Serial = serial
+	return &s
+}
+
+// transfer asks for a transfer as a secondary does, and returns all records, message by message.
+func transfer(tb testing.TB, addr string, req *dns.Msg, key *tsig.Key) (messages [][]dns.RR, err error) {
+	tb.Helper()
+	var tr dns.Transfer
+	tr.ReadTimeout = 20 * time.Second
+	if key != nil {
+		tr.TsigProvider = key.Ring()
+		key.Sign(req, time.Now())
+	}
+	envelopes, err := tr.In(req, addr)
+	if err != nil {
+		return nil, err
+	}
+	for e := range envelopes {
+		if e.Error != nil {
+			return messages, e.Error
+		}
+		messages = append(messages, e.RR)
+	}
+	return messages, nil
+}
+
+func axfrRequest() *dns.Msg { return new(dns.Msg).SetAxfr("dl.example.org.") }
+
+func ixfrRequest(serial uint32) *dns.Msg {
+	return new(dns.Msg).SetIxfr("dl.example.org.", serial, "ns1.example.org.", "x.example.org.")
+}
+
+func lines(rrs []dns.RR) (lines []string) {
+	for _, rr := range rrs {
+		lines = append(lines, strings.Join(strings.Fields(rr.String()), " "))
+	}
+	return lines
+}
+
+// TestAXFR wants all records, once each, between two SOA records: all addresses whatever max_answers is, and none of a
+// disabled mirror.
+func TestAXFR(t *testing.T) {
+	t.Parallel()
+	c := transferConfig("127.0.0.0/8")
+	c.Names = []string{"@", "*.eu"}
+	s, addr, _ := startPrimary(t, c, nil, nil, "")
+	s.Publish(snapshotAt(t, 3, 7))
+	messages, err := transfer(t, addr, axfrRequest(), nil)
+	if err != nil || len(messages) != 1 {
+		t.Fatalf("%d messages, %v", len(messages), err)
+	}
+	soa := strings.Replace(fmt.Sprintf(soa, 3600), "1800000000", "7", 1)
+	got := lines(messages[0])
+	if got[0] != soa || got[len(got)-1] != soa {
+		t.Errorf("it begins with %s and ends with %s", got[0], got[len(got)-1])
+	}
+	got = got[1 : len(got)-1]
+	slices.Sort(got)
+	var want []string
+	for _, owner := range []string{"dl.example.org.", "*.eu.dl.example.org."} {
+		for _, data := range []string{"A 192.0.2.1", "A 192.0.2.2", "A 192.0.2.3", "AAAA 2001:db8::1", "AAAA 2001:db8::3"} {
+			want = append(want, owner+" 60 IN "+data)
+		}
+	}
+	want = append(want, "dl.example.org. 3600 IN NS ns1.example.org.", "dl.example.org. 3600 IN NS ns2.example.org.",
+		"m1.dl.example.org. 60 IN A 192.0.2.1", "m1.dl.example.org. 60 IN AAAA 2001:db8::1")
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+// TestIXFR follows a zone through its versions.
+func TestIXFR(t *testing.T) {
+	t.Parallel()
+	c := transferConfig("127.0.0.0/8")
+	c.Names = []string{"@"}
+	s, addr, _ := startPrimary(t, c, nil, nil, "")
+	s.Publish(snapshotAt(t, 12, 7))
+	s.Publish(snapshotAt(t, 11, 8))
+	s.Publish(snapshotAt(t, 11, 8)) // nothing new
+	s.Publish(snapshotAt(t, 13, 9))
+	soa := func(serial string) string {
+		return strings.Replace(fmt.Sprintf(soa, 3600), "1800000000", serial, 1)
+	}
+	const owner = "dl.example.org. 60 IN "
+	for _, test := range []struct {
+		serial uint32
+		want   []string // nil: all of the zone
+	}{
+		{7, []string{soa("9"), soa("7"), owner + "A 192.0.2.12", soa("8"),
+			soa("8"), soa("9"), owner + "A 192.0.2.12", owner + "A 192.0.2.13", owner + "AAAA 2001:db8::13", soa("9")}},
+		{8, []string{soa("9"), soa("8"), soa("9"), owner + "A 192.0.2.12", owner + "A 192.0.2.13", owner + "AAAA 2001:db8::13", soa("9")}},
+		{9, []string{soa("9")}},
+		{10, []string{soa("9")}}, // it is ahead of us
+		{6, nil},
+	} {
+		messages, err := transfer(t, addr, ixfrRequest(test.serial), nil)
+		if err != nil || len(messages) != 1 {
+			t.Errorf("since %d: %d messages, %v", test.serial, len(messages), err)
+			continue
+		}
+		got := lines(messages[0])
+		if test.want == nil {
+			test.want = got
+			if len(got) < 20 || strings.Count(strings.Join(got, "\n"), "SOA") != 2 {
+				t.Errorf("since %d: got %q, want the zone", test.serial, got)
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("since %d: got\n%s\nwant\n%s", test.serial, strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+		}
+	}
+	// Over UDP the SOA says that there is something to come for over TCP (RFC 1995 section 2).
+	resp, _, err := new(dns.Client).Exchange(ixfrRequest(7), addr)
+	if err != nil || !slices.Equal(lines(resp.Answer), []string{soa("9")}) || !resp.Authoritative {
+		t.Errorf("over UDP: %v, %v", resp, err)
+	}
+	bare := ixfrRequest(7)
+	bare.Ns = nil
+	resp, _, err = (&dns.Client{Net: "tcp"}).Exchange(bare, addr)
+	if err != nil || resp.Rcode != dns.RcodeFormatError {
+		t.Errorf("IXFR from nothing: %v, %v; want FORMERR", resp, err)
+	}
+}
+
+// TestWhoMayTransfer asks from other addresses and with other keys.
+func TestWhoMayTransfer(t *testing.T) {
+	t.Parallel()
+	key, other := newTestKey(t, "xfr.", 1), newTestKey(t, "other.", 2)
+	wrong := newTestKey(t, "xfr.", 3)
+	byKey, byAddress, nobody := transferConfig("xfr."), transferConfig("127.0.0.2/32", "2001:db8::/32"), transferConfig()
+	for name, test := range map[string]struct {
+		config    config.DNS
+		key       *tsig.Key
+		network   string
+		from      string
+		skew      time.Duration
+		rcode     int
+		tsigError uint16
+	}{
+		"by key":                  {config: byKey, key: key},
+		"without the key":         {config: byKey, rcode: dns.RcodeRefused},
+		"with an unknown key":     {config: byKey, key: other, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadKey},
+		"with another secret":     {config: byKey, key: wrong, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadSig},
+		"an hour late":            {config: byKey, key: key, skew: -time.Hour, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadTime},
+		"by address":              {config: byAddress, from: "127.0.0.2"},
+		"from another address":    {config: byAddress, from: "127.0.0.3", rcode: dns.RcodeRefused},
+		"by address, wrong key":   {config: byAddress, from: "127.0.0.2", key: wrong, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadSig},
+		"a key that may not":      {config: byAddress, from: "127.0.0.3", key: key, rcode: dns.RcodeRefused},
+		"nobody may":              {config: nobody, key: key, rcode: dns.RcodeRefused},
+		"AXFR over UDP is not":    {config: byKey, key: key, network: "udp", rcode: dns.RcodeRefused},
+		"over UDP, not permitted": {config: byKey, network: "udp", rcode: dns.RcodeRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, addr, _ := startPrimary(t, test.config, nil, key, "")
+			s.Publish(snapshotAt(t, 3, 7))
+			req := axfrRequest()
+			req.SetEdns0(1232, false)
+			client := dns.Client{Net: "tcp", TsigProvider: test.key.Ring(), Dialer: &net.Dialer{}}
+			if test.from != "" {
+				client.Dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(test.from)}
+			}
+			if test.network != "" {
+				client.Net = test.network
+			}
+			if test.key != nil {
+				test.key.Sign(req, time.Now().Add(test.skew))
+			}
+			resp, _, err := client.Exchange(req, addr)
+			if resp == nil || err != nil && test.rcode != dns.RcodeNotAuth {
+				t.Fatalf("%v: %v", err, resp)
+			}
+			if resp.Rcode != test.rcode || (len(resp.Answer) > 0) != (test.rcode == 0) {
+				t.Errorf("%v, want %s", resp, dns.RcodeToString[test.rcode])
+			}
+			signature := resp.IsTsig()
+			if (signature != nil) != (test.key != nil) || signature != nil && signature.Error != test.tsigError {
+				t.Errorf("signature %v, want the error %d", signature, test.tsigError)
+			}
+			unsigned := test.tsigError == dns.RcodeBadKey || test.tsigError == dns.RcodeBadSig
+			if signature != nil && (signature.MACSize == 0) != unsigned {
+				t.Errorf("a MAC of %d bytes with the error %d (RFC 8945 section 5.3.2)", signature.MACSize, signature.Error)
+			}
+			if test.tsigError == dns.RcodeBadTime {
+				if got := tsig.Explain(test.key, resp, err, time.Now().Add(test.skew)); got == nil || !strings.Contains(got.Error(), "ahead of ours") {
+					t.Errorf("the skew is told as %v", got)
+				}
+			}
+			if test.rcode == dns.RcodeRefused && !hasEDE(resp, dns.ExtendedErrorCodeProhibited) {
+				t.Errorf("no extended error Prohibited in %v", resp)
+			}
+		})
+	}
+}
+
+func hasEDE(resp *dns.Msg, code uint16) bool {
+	opt := resp.IsEdns0()
+	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool {
+		ede, ok := o.(*dns.EDNS0_EDE)
+		return ok && ede.InfoCode == code
+	})
+}
+
+// TestSignedQueries asks for other things with a key, as a secondary does for the SOA.
+func TestSignedQueries(t *testing.T) {
+	t.Parallel()
+	key := newTestKey(t, "xfr.", 1)
+	s, addr, _ := startPrimary(t, transferConfig("xfr."), nil, key, "")
+	s.Publish(snapshotAt(t, 60, 7))
+	for _, network := range []string{"udp", "tcp"} {
+		for _, qtype := range []uint16{dns.TypeSOA, dns.TypeA, dns.TypeMX, dns.TypeAXFR} {
+			if qtype == dns.TypeAXFR && network == "tcp" {
+				continue
+			}
+			req := new(dns.Msg).SetQuestion("dl.EXAMPLE.org.", qtype)
+			key.Sign(req, time.Now())
+			client := dns.Client{Net: network, TsigProvider: key.Ring()}
+			resp, _, err := client.Exchange(req, addr)
+			if err != nil || resp.IsTsig() == nil || resp.Question[0].Name != "dl.EXAMPLE.org." || resp.Len() > dns.MinMsgSize {
+				t.Errorf("%s %s: %v, %v; want a signed response", network, dns.TypeToString[qtype], resp, err)
+			}
+		}
+	}
+}
+
+// largeStatic is a zone file of n records.
+func largeStatic(tb testing.TB, n int) *Static {
+	tb.Helper()
+	var text strings.Builder
+	text.WriteString("@ 3600 IN SOA ns1.example.org. hostmaster.example.org. 1 3600 600 604800 60\n@ IN NS ns1.example.org.\n")
+	for i := range n - 2 {
+		fmt.Fprintf(&text, "host%d IN TXT \"this is the record %d\"\n", i, i)
+	}
+	static, err := parseStatic("large", []byte(text.String()), "dl.example.org.", nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return static
+}
+
+// TestLargeTransfer needs many messages, each of them signed.
+func TestLargeTransfer(t *testing.T) {
+	t.Parallel()
+	key := newTestKey(t, "xfr.", 1)
+	c := transferConfig("xfr.")
+	c.Names = []string{"@"}
+	s, addr, _ := startPrimary(t, c, largeStatic(t, 5000), key, "")
+	s.Publish(snapshotAt(t, 200, 7))
+	messages, err := transfer(t, addr, axfrRequest(), key)
+	if err != nil || len(messages) < 5 {
+		t.Fatalf("%d messages, %v", len(messages), err)
+	}
+	if all := slices.Concat(messages...); len(all) != 5000+200+100+2+1 {
+		t.Errorf("%d records", len(all))
+	}
+}
+
+// TestCutTransfer has clients that go away or do not read while they are served.
+func TestCutTransfer(t *testing.T) {
+	t.Parallel()
+	s, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), largeStatic(t, 5000), nil, "")
+	s.Publish(snapshotAt(t, 200, 7))
+	wire, err := axfrRequest().Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * maxTransfers {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.(*net.TCPConn).SetLinger(0); err != nil { // a reset, not an end
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(append([]byte{0, byte(len(wire))}, wire...)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	if messages, err := transfer(t, addr, axfrRequest(), nil); err != nil || len(messages) < 5 {
+		t.Errorf("afterwards: %d messages, %v", len(messages), err)
+	}
+}
+
+// TestRestart stops a server, and starts another one with what it left.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	c := transferConfig("127.0.0.1/32")
+	s, _, stop := startPrimary(t, c, nil, nil, dir)
+	s.Publish(snapshotAt(t, 12, 7))
+	s.Publish(snapshotAt(t, 11, 8))
+	stop()
+	if got := LoadSerial(dir, zap.NewNop()); got != 8 {
+		t.Errorf("serial %d was kept, want 8", got)
+	}
+
+	s, addr, stop := startPrimary(t, c, nil, nil, dir)
+	s.Publish(snapshotAt(t, 12, 9))
+	messages, err := transfer(t, addr, ixfrRequest(7), nil)
+	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 6 {
+		t.Errorf("since before the restart: %v, %q; want two deltas", err, all)
+	}
+	stop()
+
+	// A journal that is damaged is set aside, and all of the zone is told.
+	path := filepath.Join(dir, journalName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text[:len(text)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, addr, stop = startPrimary(t, c, nil, nil, dir)
+	s.Publish(snapshotAt(t, 12, 10))
+	messages, err = transfer(t, addr, ixfrRequest(7), nil)
+	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 2 {
+		t.Errorf("with a damaged journal: %v, %q; want all of the zone", err, all)
+	}
+	if _, err := os.Stat(path + ".bad"); err != nil {
+		t.Error(err)
+	}
+	stop()
+}
+
+// TestUnwritableState goes on without it.
+func TestUnwritableState(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, addr, stop := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, filepath.Join(file, "below"))
+	s.Publish(snapshotAt(t, 3, 7))
+	if _, err := transfer(t, addr, axfrRequest(), nil); err != nil {
+		t.Error(err)
+	}
+	stop()
+}
+
+func TestNewFeed(t *testing.T) {
+	t.Parallel()
+	_, err := NewFeed(transferConfig("missing."), newTestKey(t, "xfr.", 1).Ring(), "", zap.NewNop())
+	if err == nil || !strings.Contains(err.Error(), `no file in dns.tsig_keys has the key "missing."`) {
+		t.Errorf("a key that is not there: %v", err)
+	}
+}
+
+// TestBeforeTheFirstSnapshot has nothing to transfer.
+func TestBeforeTheFirstSnapshot(t *testing.T) {
+	t.Parallel()
+	_, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, "")
+	resp, _, err := (&dns.Client{Net: "tcp"}).Exchange(axfrRequest(), addr)
+	if err != nil || resp.Rcode != dns.RcodeServerFailure {
+		t.Errorf("%v, %v; want SERVFAIL", resp, err)
+	}
+}
+
+func TestFeedMetrics(t *testing.T) {
+	t.Parallel()
+	s, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, "")
+	s.Publish(snapshotAt(t, 12, 7))
+	s.Publish(snapshotAt(t, 11, 8))
+	for _, req := range []*dns.Msg{axfrRequest(), ixfrRequest(7), ixfrRequest(6), ixfrRequest(8)} {
+		if _, err := transfer(t, addr, req, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := dns.Client{Net: "tcp", Dialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}}
+	if _, _, err := client.Exchange(axfrRequest(), addr); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+		# HELP mirrorpool_transfer_requests_total Requests for a transfer of the zone: axfr (all of it), ixfr (what has changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them.
+		# TYPE mirrorpool_transfer_requests_total counter
+		mirrorpool_transfer_requests_total{kind="axfr",result="ok"} 1
+		mirrorpool_transfer_requests_total{kind="full",result="ok"} 1
+		mirrorpool_transfer_requests_total{kind="ixfr",result="ok"} 1
+		mirrorpool_transfer_requests_total{kind="none",result="refused"} 1
+		mirrorpool_transfer_requests_total{kind="soa",result="ok"} 1
+	`
+	// The last record is sent before it is counted.
+	deadline := time.Now().Add(10 * time.Second)
+	err := errors.New("not asked")
+	for err != nil && time.Now().Before(deadline) {
+		err = testutil.CollectAndCompare(s.feed.requests, strings.NewReader(want))
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.GatherAndLint(gatherer(t, s.feed)); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+}
+
+// gatherer returns what gathers the feed's metrics, as the administrator's listener does.
+func gatherer(tb testing.TB, f *Feed) prometheus.Gatherer {
+	tb.Helper()
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(unchecked{f}); err != nil {
+		tb.Fatal(err)
+	}
+	return registry
+}
+
+// unchecked is a collector that says nothing of what it collects.
+type unchecked struct{ *Feed }
+
+func (unchecked) Describe(chan<- *prometheus.Desc) {}

@@ -1,0 +1,178 @@
+package publish
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mirrorpool/config/tsig"
+)
+
+const (
+	notifyPause = time.Second      // from one to the next, at least
+	firstRetry  = time.Second      // after the first failure; then twice as long each time
+	lastRetry   = 60 * time.Second // at most
+)
+
+// A Notifier tells servers that the zone has a new serial, so that they come for it.
+type Notifier struct {
+	zone    string
+	targets []*notified
+	log     *zap.Logger
+	sent    *prometheus.CounterVec
+}
+
+// notified is one server that is told.
+type notified struct {
+	peer
+	schedule
+	serial  atomic.Uint32
+	wake    chan struct{} // there is a new serial
+	problem string        // of the latest attempt
+}
+
+// A schedule says how often something is tried.
+type schedule struct{ pause, first, last time.Duration }
+
+// NewNotifier makes a notifier for a zone. Each target is host:port, or that and the name of a key in keys.
+func NewNotifier(zone string, targets []string, keys *tsig.Ring, log *zap.Logger) (*Notifier, error) {
+	n := &Notifier{zone: zone, log: log, sent: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mirrorpool_notify_sent_total", Help: "NOTIFY messages, by target, and whether it has answered them well."}, []string{"server", "result"})}
+	for _, target := range targets {
+		addr, name, signed := strings.Cut(target, " ")
+		key := keys.Key(name)
+		if signed && key == nil {
+			return nil, fmt.Errorf("dns.notify: no file in dns.tsig_keys has the key %q", name)
+		}
+		n.targets = append(n.targets, &notified{peer: newPeer(addr, key), schedule: schedule{notifyPause, firstRetry, lastRetry}, wake: make(chan struct{}, 1)})
+	}
+	return n, nil
+}
+
+// Notify says that the zone has a serial. It does not wait.
+func (n *Notifier) Notify(serial uint32) {
+	for _, t := range n.targets {
+		if t.serial.Swap(serial) != serial {
+			signal(t.wake)
+		}
+	}
+}
+
+// signal makes who waits at ch go on, now or when it next waits.
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// Run tells the targets, until ctx ends.
+func (n *Notifier) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, t := range n.targets {
+		g.Go(func() error { n.tell(ctx, t); return nil })
+	}
+	return g.Wait()
+}
+
+// tell tells one target of each new serial: not more than once in a pause, and until it has answered.
+func (n *Notifier) tell(ctx context.Context, t *notified) {
+	pace := pacer{schedule: t.schedule}
+	for pace.wait(ctx, t.wake) {
+		serial := t.serial.Load()
+		err := t.notify(ctx, n.zone)
+		result, problem := "ok", ""
+		if err != nil {
+			result, problem = "failed", err.Error()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		n.sent.WithLabelValues(t.addr, result).Inc()
+		if problem != t.problem {
+			t.problem = problem
+			if err != nil {
+				n.log.Warn("cannot notify a secondary; trying on", zap.Uint32("serial", serial), zap.Error(err))
+			} else {
+				n.log.Info("a secondary can be notified again", zap.String("server", t.addr), zap.Uint32("serial", serial))
+			}
+		}
+		pace.done(err)
+	}
+}
+
+// notify sends one NOTIFY and waits for the answer to it. The serial is not in it: who is told has to ask for it anyway
+// (RFC 1996 section 3.7).
+func (t *notified) notify(ctx context.Context, zone string) error {
+	conn, err := t.dial(ctx, "udp")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	step := "NOTIFY of " + zone
+	resp, err := t.exchange(ctx, conn, step, new(dns.Msg).SetNotify(zone))
+	if err != nil {
+		return err
+	}
+	if resp.Rcode != dns.RcodeSuccess {
+		return t.refused(step, resp.Rcode)
+	}
+	return nil
+}
+
+// Collect sends what the notifier has counted.
+func (n *Notifier) Collect(ch chan<- prometheus.Metric) { n.sent.Collect(ch) }
+
+// A pacer says when one attempt follows another: after good ones there has to be news, after bad ones time has to pass.
+type pacer struct {
+	schedule
+	idle    time.Duration // after a good attempt, how long to wait for news; 0: for ever
+	ended   time.Time     // when the latest attempt ended; zero before the first
+	backOff time.Duration // until the next attempt; 0 if the latest was good
+}
+
+// wait waits for the next attempt. News cut a back-off short, but never the pause. It reports whether ctx is still on.
+func (p *pacer) wait(ctx context.Context, news <-chan struct{}) bool {
+	var patience <-chan time.Time
+	if d := cmp.Or(p.backOff, p.idle); d > 0 {
+		patience = time.After(d)
+	}
+	select {
+	case <-news:
+		p.backOff = 0
+	case <-patience:
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-time.After(time.Until(p.ended.Add(p.pause))):
+	case <-ctx.Done():
+		return false
+	}
+	select { // what came meanwhile is told too
+	case <-news:
+	default:
+	}
+	return true
+}
+
+// done says what came of an attempt.
+func (p *pacer) done(err error) {
+	p.ended = time.Now()
+	switch {
+	case err == nil:
+		p.backOff = 0
+	case p.backOff == 0:
+		p.backOff = p.first
+	default:
+		p.backOff = min(2*p.backOff, p.last)
+	}
+}

@@ -1,0 +1,104 @@
+package publish
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/config/tsig"
+)
+
+func notifierOf(t *testing.T, keys *tsig.Ring, log *zap.Logger, targets ...string) *Notifier {
+	t.Helper()
+	n, err := NewNotifier("example.org.", targets, keys, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range n.targets {
+		target.schedule = schedule{pause: 300 * time.Millisecond, first: 10 * time.Millisecond, last: 50 * time.Millisecond}
+		target.timeout = 200 * time.Millisecond
+	}
+	return n
+}
+
+func (p *primary) notified() (n int) {
+	p.change(func(p *primary) { n = len(p.notes) })
+	return n
+}
+
+// TestNotify gives many serials at once: the first is told at once, and the others together after the pause.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	key := testKey(t, 1)
+	signed, plain := startPrimary(t, key), startPrimary(t, nil)
+	n := notifierOf(t, key.Ring(), zap.NewNop(), signed.addr+" update.", plain.addr)
+	start(t, n.Run)
+	n.Notify(1)
+	began := time.Now()
+	for _, p := range []*primary{signed, plain} {
+		eventually(t, "the first NOTIFY", func() bool { return p.notified() == 1 })
+	}
+	for serial := uint32(2); serial < 50; serial++ {
+		n.Notify(serial)
+	}
+	n.Notify(49)
+	for _, p := range []*primary{signed, plain} {
+		eventually(t, "the second NOTIFY", func() bool { return p.notified() == 2 })
+		p.change(func(p *primary) {
+			if p.notes[0] != "example.org." {
+				t.Errorf("NOTIFY of %s", p.notes[0])
+			}
+		})
+	}
+	if took := time.Since(began); took < 200*time.Millisecond {
+		t.Errorf("two of them within %v", took)
+	}
+	n.Notify(50)
+	eventually(t, "the third NOTIFY", func() bool { return signed.notified() == 3 && plain.notified() == 3 })
+}
+
+// TestNotifyRetry has one secondary that refuses, one that is silent for a while, and one that is well.
+func TestNotifyRetry(t *testing.T) {
+	t.Parallel()
+	refusing, late, good := startPrimary(t, nil), startPrimary(t, nil), startPrimary(t, nil)
+	refusing.behave(func(w dns.ResponseWriter, req *dns.Msg) bool {
+		w.WriteMsg(new(dns.Msg).SetRcode(req, dns.RcodeRefused))
+		return true
+	}, nil)
+	silent := 3
+	late.behave(func(dns.ResponseWriter, *dns.Msg) bool { silent--; return silent >= 0 }, nil)
+	core, logs := observer.New(zapcore.WarnLevel)
+	n := notifierOf(t, (*tsig.Key)(nil).Ring(), zap.New(core), refusing.addr, late.addr, good.addr)
+	start(t, n.Run)
+	n.Notify(7)
+	eventually(t, "the good one knows", func() bool { return good.notified() == 1 })
+	eventually(t, "the late one knows", func() bool { return late.notified() == 1 })
+	said := func(addr, what string) func() bool {
+		return func() bool {
+			for _, entry := range logs.All() {
+				if text, _ := entry.ContextMap()["error"].(string); strings.HasPrefix(text, addr+": NOTIFY of example.org.: "+what) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	eventually(t, "the refusal is in the log", said(refusing.addr, "REFUSED"))
+	eventually(t, "the silence is in the log", said(late.addr, "no answer in time"))
+	if n := good.notified(); n != 1 {
+		t.Errorf("the good one was told %d times", n)
+	}
+}
+
+func TestNewNotifier(t *testing.T) {
+	t.Parallel()
+	_, err := NewNotifier("example.org.", []string{"192.0.2.1:53 missing."}, testKey(t, 1).Ring(), zap.NewNop())
+	if err == nil || !strings.Contains(err.Error(), `no file in dns.tsig_keys has the key "missing."`) {
+		t.Error(err)
+	}
+}

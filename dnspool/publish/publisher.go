@@ -1,0 +1,156 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+)
+
+// A Publisher keeps the pool's addresses at other servers.
+type Publisher struct{ targets []*target }
+
+// NewPublisher makes a publisher for the targets that are configured. It reads their keys.
+func NewPublisher(targets []config.Publish, log *zap.Logger) (*Publisher, error) {
+	p := &Publisher{}
+	for i, c := range targets {
+		if slices.ContainsFunc(targets[:i], func(other config.Publish) bool { return other.Server == c.Server && other.Zone == c.Zone }) {
+			return nil, fmt.Errorf("publish/%d: the zone %s at %s is a target already: give all its names there", i, c.Zone, c.Server)
+		}
+		t, err := newTarget(c, log)
+		if err != nil {
+			return nil, fmt.Errorf("publish/%d: %w", i, err)
+		}
+		p.targets = append(p.targets, t)
+	}
+	return p, nil
+}
+
+// Publish says what is to be kept from now on. It does not wait.
+func (p *Publisher) Publish(s *dnspool.Snapshot) {
+	for _, t := range p.targets {
+		t.follow(s)
+	}
+}
+
+// Run keeps the targets up to date until ctx ends.
+func (p *Publisher) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, t := range p.targets {
+		g.Go(func() error { t.run(ctx); return nil })
+	}
+	return g.Wait()
+}
+
+// Once brings all targets up to date, each for itself, and writes what has been done. It tries once.
+func (p *Publisher) Once(ctx context.Context, s *dnspool.Snapshot, w io.Writer) error {
+	return p.each(func(t *target) (string, error) {
+		t.started = s.Built
+		changes, err := t.keep(ctx, s)
+		if err != nil {
+			return "", err
+		}
+		return t.describe("done", changes), nil
+	}, w)
+}
+
+// Plan writes what Once would send, as nsupdate would have to be told.
+func (p *Publisher) Plan(ctx context.Context, s *dnspool.Snapshot, w io.Writer) error {
+	return p.each(func(t *target) (string, error) {
+		t.started = s.Built
+		changes, err := t.plan(ctx, s)
+		if err != nil {
+			return "", err
+		}
+		return t.describe("to be done", changes), nil
+	}, w)
+}
+
+// each calls do for all targets at the same time, and writes what it returns in their order.
+func (p *Publisher) each(do func(*target) (string, error), w io.Writer) error {
+	texts, errs := make([]string, len(p.targets)), make([]error, len(p.targets))
+	var g sync.WaitGroup
+	for i, t := range p.targets {
+		g.Go(func() { texts[i], errs[i] = do(t) })
+	}
+	g.Wait()
+	for _, text := range texts {
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// plan finds out what has to be changed, and changes nothing.
+func (t *target) plan(ctx context.Context, s *dnspool.Snapshot) ([]change, error) {
+	want, err := wanted(t.config, s, true)
+	if err != nil {
+		return nil, &Error{t.addr, "update of " + t.config.Zone, -1, err}
+	}
+	conn, err := t.dial(ctx, "tcp")
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	seen, err := t.read(ctx, conn, want)
+	if err != nil {
+		return nil, err
+	}
+	return compare(seen, want), nil
+}
+
+// describe puts changes into a script for nsupdate. It names the key's file, never the key.
+func (t *target) describe(state string, changes []change) string {
+	if len(changes) == 0 {
+		return fmt.Sprintf("; %s: %s is as it should be\n", t.addr, t.config.Zone)
+	}
+	signed := "nsupdate -v"
+	if t.key != nil {
+		signed = fmt.Sprintf("nsupdate -v -k %s (%v)", t.config.TSIG, t.key)
+	}
+	host, port, _ := net.SplitHostPort(t.addr)
+	return fmt.Sprintf("; %s, by %s\nserver %s %s\n%s", state, signed, host, port, script(t.config.Zone, changes))
+}
+
+// The descriptions of what a target tells of itself.
+var (
+	targetLabels = []string{"server", "zone"}
+	updatesDesc  = prometheus.NewDesc("mirrorpool_publish_updates_total", "Dynamic updates that a server has carried out.", targetLabels, nil)
+	failuresDesc = prometheus.NewDesc("mirrorpool_publish_failures_total", "Attempts to keep a server up to date that have failed.", targetLabels, nil)
+	conflictDesc = prometheus.NewDesc("mirrorpool_publish_conflicts_total", "Updates that came to nothing because somebody else was faster.", targetLabels, nil)
+	foreignDesc  = prometheus.NewDesc("mirrorpool_publish_foreign_changes_total", "Changes by somebody else that were put back.", targetLabels, nil)
+	goodDesc     = prometheus.NewDesc("mirrorpool_publish_up", "Whether the latest attempt to keep a server up to date was good.", targetLabels, nil)
+	checkedDesc  = prometheus.NewDesc("mirrorpool_publish_checked_timestamp_seconds", "When a server was last seen to hold what it should.", targetLabels, nil)
+)
+
+// Collect sends what the targets have counted.
+func (p *Publisher) Collect(ch chan<- prometheus.Metric) {
+	for _, t := range p.targets {
+		send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64) {
+			ch <- prometheus.MustNewConstMetric(desc, kind, value, t.config.Server, t.config.Zone)
+		}
+		send(updatesDesc, prometheus.CounterValue, float64(t.counts.updates.Load()))
+		send(failuresDesc, prometheus.CounterValue, float64(t.counts.failures.Load()))
+		send(conflictDesc, prometheus.CounterValue, float64(t.counts.conflicts.Load()))
+		send(foreignDesc, prometheus.CounterValue, float64(t.counts.foreign.Load()))
+		good := 0.0
+		if t.counts.good.Load() {
+			good = 1
+		}
+		send(goodDesc, prometheus.GaugeValue, good)
+		if checked := t.counts.checked.Load(); checked > 0 {
+			send(checkedDesc, prometheus.GaugeValue, float64(checked))
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package publish
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
+)
+
+// A place is where a set of addresses is kept.
+type place struct {
+	name   string // absolute
+	family dnspool.Family
+}
+
+func (p place) rrtype() uint16 {
+	if p.family == dnspool.IPv6 {
+		return dns.TypeAAAA
+	}
+	return dns.TypeA
+}
+
+func (p place) String() string { return p.name + " " + dns.TypeToString[p.rrtype()] }
+
+// A set is what a place holds: the addresses, sorted; and for how long they may be kept, in seconds, if there are any.
+type set struct {
+	addrs []netip.Addr
+	ttl   uint32
+}
+
+func (s set) equal(other set) bool {
+	return s.sameAddresses(other) && (s.ttl == other.ttl || len(s.addrs) == 0)
+}
+
+func (s set) sameAddresses(other set) bool { return slices.Equal(s.addrs, other.addrs) }
+
+func (s set) String() string {
+	if len(s.addrs) == 0 {
+		return "nothing"
+	}
+	return fmt.Sprintf("%v with a TTL of %d", s.addrs, s.ttl)
+}
+
+// sets are what all places of a target hold. A place that is not in it is left as it is.
+type sets map[place]set
+
+// places returns the places in order.
+func (s sets) places() []place {
+	places := make([]place, 0, len(s))
+	for p := range s {
+		places = append(places, p)
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.family, b.family)) })
+	return places
+}
+
+func (s sets) equal(other sets) bool { return len(s) == len(other) && len(compare(s, other)) == 0 }
+
+// A change is what one place has to be changed from and to.
+type change struct {
+	place
+	from, to set
+}
+
+// compare returns what has to be changed for seen to become want. Both have the same places.
+func compare(seen, want sets) []change {
+	var changes []change
+	for _, p := range want.places() {
+		if !seen[p].equal(want[p]) {
+			changes = append(changes, change{p, seen[p], want[p]})
+		}
+	}
+	return changes
+}
+
+// errNobody is why nothing is published.
+var errNobody = errors.New("no enabled mirror has a known address: leaving everything as it is")
+
+// wanted is what a target should hold. It is a pure function, so that the sets change only when eligibility does.
+//
+// Of the eligible, those with most weight are listed, and of the same weight those with lower addresses. Where no
+// enabled mirror has an address of a family, nothing is to be there. But while there are mirrors whose addresses are
+// not known yet, which is patient's business, such a place is left as it is.
+func wanted(c config.Publish, s *dnspool.Snapshot, patient bool) (sets, error) {
+	want := sets{}
+	any := false
+	waiting := patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool { return candidate(&m) && !known(&m) })
+	for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
+		chosen := heaviest(s.DNS(family), c.MaxAnswers)
+		if len(chosen) == 0 && waiting {
+			continue
+		}
+		any = any || len(chosen) > 0
+		for _, name := range c.Names {
+			want[place{absolute(name, c.Zone), family}] = set{chosen, uint32(c.TTL / time.Second)}
+		}
+	}
+	if !any {
+		return nil, errNobody
+	}
+	return want, nil
+}
+
+// candidate reports whether a mirror may be in DNS.
+func candidate(m *dnspool.Mirror) bool { return m.Enabled() && !m.DNS.Off && m.DNS.Weight > 0 }
+
+// known reports whether a mirror's addresses are known.
+func known(m *dnspool.Mirror) bool {
+	return slices.ContainsFunc(m.Endpoints, func(e health.Endpoint) bool { return e.Role == health.DNS })
+}
+
+// heaviest returns the n addresses of a group with most weight, sorted.
+func heaviest(g *dnspool.DNSGroup, n int) []netip.Addr {
+	order := make([]int, len(g.Addresses))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(g.Weights[b], g.Weights[a]), g.Addresses[a].Compare(g.Addresses[b]))
+	})
+	chosen := make([]netip.Addr, 0, min(n, len(order)))
+	for _, i := range order[:min(n, len(order))] {
+		chosen = append(chosen, g.Addresses[i].Unmap())
+	}
+	slices.SortFunc(chosen, netip.Addr.Compare)
+	return chosen
+}
+
+// absolute returns the full name of a configured one.
+func absolute(name, zone string) string {
+	if name == "@" {
+		return zone
+	}
+	return name + "." + zone
+}
+
+// update is one message that makes all changes, or none: it is carried out only if each place still holds what was
+// seen there (RFC 2136 section 2.4), so that of two writers the second has to look again.
+func update(zone string, changes []change) *dns.Msg {
+	m := new(dns.Msg).SetUpdate(zone)
+	for _, c := range changes {
+		if len(c.from.addrs) == 0 {
+			m.RRsetNotUsed([]dns.RR{c.any()})
+		} else {
+			m.Used(c.records(c.from, 0))
+		}
+	}
+	for _, c := range changes {
+		m.RemoveRRset([]dns.RR{c.any()})
+		m.Insert(c.records(c.to, c.to.ttl))
+	}
+	return m
+}
+
+// any is a record that stands for the whole set.
+func (p place) any() dns.RR { return &dns.ANY{Hdr: dns.RR_Header{Name: p.name, Rrtype: p.rrtype()}} }
+
+// records are the records of s at p.
+func (p place) records(s set, ttl uint32) []dns.RR {
+	rrs := make([]dns.RR, len(s.addrs))
+	for i, addr := range s.addrs {
+		header := dns.RR_Header{Name: p.name, Rrtype: p.rrtype(), Class: dns.ClassINET, Ttl: ttl}
+		if p.family == dnspool.IPv4 {
+			rrs[i] = &dns.A{Hdr: header, A: addr.AsSlice()}
+		} else {
+			rrs[i] = &dns.AAAA{Hdr: header, AAAA: addr.AsSlice()}
+		}
+	}
+	return rrs
+}
+
+// script is what nsupdate would have to be told to send the same update.
+func script(zone string, changes []change) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "zone %s\n", zone)
+	for _, c := range changes {
+		if len(c.from.addrs) == 0 {
+			fmt.Fprintf(&text, "prereq nxrrset %v\n", c.place)
+		}
+		for _, addr := range c.from.addrs {
+			fmt.Fprintf(&text, "prereq yxrrset %v %s\n", c.place, addr)
+		}
+	}
+	for _, c := range changes {
+		fmt.Fprintf(&text, "update delete %v\n", c.place)
+		for _, addr := range c.to.addrs {
+			fmt.Fprintf(&text, "update add %s %d %s %s\n", c.name, c.to.ttl, dns.TypeToString[c.rrtype()], addr)
+		}
+	}
+	text.WriteString("send\n")
+	return text.String()
+}
