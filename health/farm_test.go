@@ -44,7 +44,7 @@ func runFarm() {
 	t := new(farmHand)
 	ca := newAuthority(t)
 	plain := serve(t, "0.0.0.0", http.HandlerFunc(serveTrace))
-	cert := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
+	cert := ca.issue(t, "*."+mirrorHost, time.Now().Add(20*time.Hour))
 	secure := serve(t, "0.0.0.0", http.HandlerFunc(serveTrace), cert)
 	fmt.Println(portOf(plain.Listener), portOf(secure.Listener), base64.StdEncoding.EncodeToString(ca.cert.Raw))
 	io.Copy(io.Discard, os.Stdin)
@@ -93,14 +93,13 @@ func startFarm(t *testing.T) (plain, secure string, roots *x509.CertPool) {
 	return fields[0], fields[1], roots
 }
 
-// farmPool has n mirrors, at a loopback address each.
+// farmPool has n mirrors, each a host of its own, at a loopback address.
 func farmPool(t *testing.T, n int, scheme, port string) *config.Pool {
 	p := &config.Pool{}
 	for i := range n {
-		one := pool(t, mirrorHost+":"+port)
+		one := pool(t, "m"+strconv.Itoa(i)+"."+mirrorHost+":"+port)
 		m := one.Mirrors[0]
 		m.URL.Scheme = scheme
-		m.URL.Path = "/m" + strconv.Itoa(i) + "/"
 		m.URLPrefix = m.URL.String()
 		m.DNS.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)})}
 		p.Mirrors = append(p.Mirrors, m)

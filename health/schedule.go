@@ -9,7 +9,7 @@ import (
 
 const (
 	maxInFlight = 512 // visits to mirrors, and look-ups, under way at a time
-	// busyRetry is how long a check waits at most, before it tries again, if its host or address is being probed.
+	// busyRetry is how long a check waits if its address is being probed for another mirror.
 	busyRetry = 100 * time.Millisecond
 	// visitWindow is how much earlier than due a check may be, as a share of the interval, to go along with a visit.
 	visitWindow = 0.1
@@ -94,9 +94,10 @@ func (c *Checker) Run(ctx context.Context) error {
 // one of the places in flight, and the host's next visit waits for its end, so that no mirror ever has more of us at its
 // door than that. What fails at one address or in one role thereby costs the others no more than the wait.
 type visit struct {
-	host   string // empty for a look-up or the reference, which visit no mirror
-	left   int    // tasks that have not ended
-	hasten float64
+	host    string  // empty for a look-up or the reference, which visit no mirror
+	left    int     // tasks that have not ended
+	waiting []*task // those that became due meanwhile, and go on when it ends
+	hasten  float64 // share of the spread by which its tasks are due earlier; the same for all, so that they stay together
 }
 
 // startDue starts all tasks that are due and may run, and returns the time until it should be called again.
@@ -108,6 +109,11 @@ func (c *Checker) startDue(ctx context.Context, running *sync.WaitGroup) time.Du
 		next := c.tasks[0]
 		if wait := next.due.Sub(now); wait > 0 {
 			return wait
+		}
+		if before := c.visits[next.host()]; before != nil {
+			before.waiting = append(before.waiting, next)
+			c.tasks.move(next, now.Add(c.policy.Interval))
+			continue
 		}
 		together := c.together(next, now)
 		if len(together) == 0 {
@@ -133,12 +139,12 @@ func (c *Checker) startDue(ctx context.Context, running *sync.WaitGroup) time.Du
 }
 
 // together returns the tasks to start with one that is due: those at the same mirror that are due within visitWindow. It
-// returns none if that has to wait, for a visit to the same host or for another mirror's at the same address.
+// returns none if that has to wait for another mirror's at the same address.
 func (c *Checker) together(due *task, now time.Time) []*task {
 	if due.check == nil {
 		return []*task{due}
 	}
-	if c.visits[due.host()] != nil || !c.occupy(due) {
+	if !c.occupy(due) {
 		return nil
 	}
 	tasks := []*task{due}
@@ -179,7 +185,7 @@ func (c *Checker) run(ctx context.Context, t *task, v *visit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.busy, t.place)
-	defer c.leave(v, t)
+	defer c.leave(v)
 	if t.dropped || ctx.Err() != nil {
 		return
 	}
@@ -194,28 +200,24 @@ func (c *Checker) run(ctx context.Context, t *task, v *visit) {
 		t.done = true
 		c.first--
 	}
-	// All of a visit wait for the same share of the time, so that they remain together.
 	t.due = now.Add(time.Duration(float64(wait) * (1 - spread*v.hasten)))
 	t.cancel = nil
 	heap.Push(&c.tasks, t)
 	c.sweepEnds(now)
 }
 
-// leave ends a task's part in a visit, and lets what has waited for the end of the visit go on.
-func (c *Checker) leave(v *visit, t *task) {
+// leave ends a task's part in a visit. What has waited for the end of the visit is due now.
+func (c *Checker) leave(v *visit) {
 	defer notify(c.wake)
 	if v.left--; v.left > 0 {
 		return
 	}
 	c.running--
-	if v.host == "" {
-		return
-	}
 	delete(c.visits, v.host)
 	now := c.now()
-	for k := range t.check.mirror.all {
-		if waiting := k.task; waiting.cancel == nil && !waiting.dropped && waiting.due.Sub(now) <= busyRetry {
-			c.tasks.move(waiting, now)
+	for _, t := range v.waiting {
+		if !t.dropped {
+			c.tasks.move(t, now)
 		}
 	}
 }
