@@ -4,8 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"mirrorpool/dnspool"
 )
@@ -37,11 +35,11 @@ func (l *networkLimit) Accept() (net.Conn, error) {
 		}
 		addr := peer.AddrPort().Addr().Unmap().WithZone("")
 		if contains(l.exempt, addr) {
-			return conn, nil
+			return &lazyConn{Conn: conn}, nil
 		}
 		network := dnspool.ClientNetwork(addr)
 		if l.enter(network) {
-			return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.leave(network) })}, nil
+			return &limitedConn{lazyConn: lazyConn{Conn: conn}, leave: sync.OnceFunc(func() { l.leave(network) })}, nil
 		}
 		conn.Close()
 	}
@@ -67,37 +65,12 @@ func (l *networkLimit) leave(network netip.Prefix) {
 
 // A limitedConn counts until it is closed.
 type limitedConn struct {
-	net.Conn
-	leave   func()
-	writeBy atomic.Int64 // the deadline for writes, nanoseconds since 1970; 0 if there is none
+	lazyConn
+	leave func()
 }
 
+// Close closes the connection.
 func (c *limitedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
-}
-
-// coarse is how exact the deadlines for writes are.
-const coarse = time.Second
-
-// SetWriteDeadline leaves a deadline that is only a little earlier: net/http moves it with each request, which takes
-// more time than to choose a mirror.
-func (c *limitedConn) SetWriteDeadline(t time.Time) error {
-	by, old := int64(0), c.writeBy.Load()
-	if !t.IsZero() {
-		by = t.UnixNano()
-		if old != 0 && old <= by && by <= old+int64(coarse) {
-			return nil
-		}
-	}
-	c.writeBy.Store(by)
-	return c.Conn.SetWriteDeadline(t)
-}
-
-// SetDeadline sets both deadlines.
-func (c *limitedConn) SetDeadline(t time.Time) error {
-	if err := c.Conn.SetReadDeadline(t); err != nil {
-		return err
-	}
-	return c.SetWriteDeadline(t)
 }

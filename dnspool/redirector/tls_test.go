@@ -222,32 +222,3 @@ func TestNetworkLimit(t *testing.T) {
 		t.Errorf("open connections: %v, want one network", l.open)
 	}
 }
-
-// deadlines is a connection that notes the deadlines for writes that it is given.
-type deadlines struct {
-	net.Conn
-	set []time.Time
-}
-
-func (d *deadlines) SetWriteDeadline(t time.Time) error { d.set = append(d.set, t); return nil }
-func (d *deadlines) SetReadDeadline(time.Time) error    { return nil }
-
-func TestWriteDeadlines(t *testing.T) {
-	t.Parallel()
-	d := &deadlines{}
-	c := &limitedConn{Conn: d}
-	start := time.Now()
-	after := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
-	for _, step := range []struct {
-		at  time.Time
-		set bool
-	}{
-		{after(0), true}, {after(0), false}, {after(500), false}, {after(1000), false}, {after(1001), true}, {after(2000), false},
-		{after(900), true}, {time.Time{}, true}, {after(900), true}, {after(901), false}, {time.Unix(1, 0), true}, {after(1000), true},
-	} {
-		n := len(d.set)
-		if err := c.SetDeadline(step.at); err != nil || (len(d.set) > n) != step.set || step.set && !d.set[n].Equal(step.at) {
-			t.Errorf("%v after the start: %v, want set: %v", step.at.Sub(start), d.set[n:], step.set)
-		}
-	}
-}
