@@ -108,6 +108,9 @@ func (c *checker) server(root object) *Server {
 	geoip := root.object("geoip")
 	geoip.path("city", &s.GeoIP.City)
 	geoip.path("asn", &s.GeoIP.ASN)
+	if n := root.object("dns").get("geo"); n != nil && s.DNS.Geo && s.GeoIP == (GeoIP{}) {
+		c.warn(n, `no answer goes by place without a database; want "geoip": {"city": "FILE"}`)
+	}
 	c.health(root.object("health"), &s.Health, s.DNS.Zone)
 	for _, n := range root.items("publish") {
 		s.Publish = append(s.Publish, c.publish(object{c, n}, s.DNS))

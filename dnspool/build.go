@@ -34,6 +34,7 @@ type Input struct {
 type Policy struct {
 	PanicThreshold float64 // see config.Health
 	MaxAnswers     int     // see config.DNS
+	DNSGeo         bool    // DNS answers by place too, see config.DNS
 	config.Selection
 }
 
@@ -48,6 +49,9 @@ func Build(in Input) *Snapshot {
 	entries := newEntries(s.Mirrors)
 	for _, family := range [...]Family{IPv4, IPv6} {
 		s.dns[family] = buildDNS(s.Mirrors, family, in)
+		if in.Policy.DNSGeo {
+			s.dns[family].addEntries(entries)
+		}
 		for only := range s.http[family] {
 			s.http[family][only] = buildWeb(entries, family, only == 1, in)
 		}
@@ -71,6 +75,9 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 	var eligible []candidate
 	eligible, _, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
 	g.Settles = settles(eligible, family, in.Health.Policy)
+	if in.Policy.DNSGeo {
+		g.at = map[*Mirror][]int32{}
+	}
 	at := map[netip.Addr]int{}
 	for _, c := range eligible {
 		c.mirror.InDNS = true
@@ -82,6 +89,9 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 				g.Addresses, g.Weights = append(g.Addresses, addr), append(g.Weights, 0)
 			}
 			g.Weights[i] += c.weight / float64(len(c.addresses))
+			if in.Policy.DNSGeo {
+				g.at[c.mirror] = append(g.at[c.mirror], int32(i))
+			}
 		}
 	}
 	if p := in.Previous; p != nil && p.dns[family].sameCandidates(&g) && p.dns[family].Deck.serves(g.Weights, in.Policy.MaxAnswers) {

@@ -40,6 +40,7 @@ type Choice struct {
 	RunnersUp []*Mirror
 
 	group  *webGroup
+	coarse bool // nearness is rounded to a power of two
 	scores []score
 	share  float64 // the most that one may take; 0 if there is no limit
 	rest   float64 // what is left for those below the limit, as a share
@@ -72,8 +73,7 @@ func (s *Snapshot) Choose(c *Choice, r *Request) {
 
 // choose gives each mirror that may serve the request its order.
 func (c *Choice) choose(s *Snapshot, r *Request) {
-	c.scores, c.share, c.rest, c.total = c.scores[:0], 0, 1, 0
-	c.group = nil
+	c.reset()
 	only := 0
 	if r.Secure {
 		only = 1
@@ -87,17 +87,27 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 	if len(c.scores) == 0 {
 		return
 	}
-	if s.policy.Geo && r.Place.Known() {
-		c.measure(&r.Place)
-		c.compete(s.policy)
-		c.limit(s.policy.MaxShare)
-	} else {
-		for i := range c.scores {
-			c.scores[i].nearness, c.scores[i].points = 1, c.scores[i].weight
-		}
-		c.limit(1)
-	}
+	c.divide(s.policy, &r.Place)
 	c.draw(r.Seed)
+}
+
+func (c *Choice) reset() {
+	c.scores, c.share, c.rest, c.total = c.scores[:0], 0, 1, 0
+	c.group, c.coarse = nil, false
+}
+
+// divide gives each of those that may serve clients at a place its share of them.
+func (c *Choice) divide(policy Policy, p *Place) {
+	if policy.Geo && p.Known() {
+		c.measure(p)
+		c.compete(policy)
+		c.limit(policy.MaxShare)
+		return
+	}
+	for i := range c.scores {
+		c.scores[i].nearness, c.scores[i].points = 1, c.scores[i].weight
+	}
+	c.limit(1)
 }
 
 // admit begins with those of a group that may serve clients at a place: the eligible ones, or if all of these serve
@@ -159,6 +169,9 @@ func (c *Choice) compete(p Policy) {
 		s := &c.scores[i]
 		if s.nearness == 0 && s.far <= reach {
 			s.nearness = nearest / s.far
+			if c.coarse {
+				s.nearness = math.Exp2(math.Floor(math.Log2(s.nearness)))
+			}
 		}
 		s.points = s.weight * s.nearness
 	}

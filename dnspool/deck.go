@@ -59,12 +59,17 @@ func (d *Deck) serves(weights []float64, size int) bool {
 // newDeck returns a deck for candidates with the given weights, all above 0, with at most size places on
 // a card.
 func newDeck(weights []float64, size int, r *rand.Rand) Deck {
+	return newDeckOf(maxCards, weights, size, r)
+}
+
+// newDeckOf is newDeck with at most so many cards.
+func newDeckOf(cards int, weights []float64, size int, r *rand.Rand) Deck {
 	size = min(size, len(weights))
 	if size == 0 {
 		return Deck{}
 	}
 	fixed, others := split(weights, size)
-	d := Deck{places: make([]int32, 0, cardCount(size)*size), size: size}
+	d := Deck{places: make([]int32, 0, cardCount(cards, size)*size), size: size}
 	for range maxTries {
 		r.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 		d.fill(weights, fixed, others)
@@ -118,10 +123,10 @@ func split(weights []float64, size int) (fixed, others []int32) {
 	return others[:n:n], others[n:]
 }
 
-// cardCount is the number of cards with size places each. It has no divisor in common with size, for
+// cardCount is the number of cards with size places each, at most so many. It has no divisor in common with size, for
 // leadEvenly's sake.
-func cardCount(size int) int {
-	cards := max(1, min(maxCards, maxPlaces/size))
+func cardCount(most, size int) int {
+	cards := max(1, min(most, maxPlaces/size))
 	for gcd(cards, size) != 1 {
 		cards--
 	}

@@ -69,6 +69,10 @@
 // of the places is not in it. If all that are eligible serve others only, the most trusted of the other enabled mirrors that
 // serve the client do.
 //
+// DNS answers by place too if the operator wants it (dns.geo): the same mirrors compete, of those that are eligible for
+// DNS, with the same shares, but for the nearness, which is rounded down to a power of two so that clients of many places
+// share a deck. See [Snapshot.Near].
+//
 // # The same mirror for a while
 //
 // Who of those that compete serves a client network (/24, /48) is drawn by weighted rendezvous hashing: a hash of the

@@ -70,6 +70,10 @@ type DNSGroup struct {
 
 	// Settles is how soon one of Addresses may leave, because its latest check failed; 0 if all is well.
 	Settles time.Duration
+
+	entries []entry             // of the eligible mirrors, by their ids; only if DNS answers by place
+	limited bool                // some serve only some clients
+	at      map[*Mirror][]int32 // places of a mirror's addresses in Addresses; only if DNS answers by place
 }
 
 // A webGroup is who may be redirected to.

@@ -92,10 +92,7 @@ func checkFiles(names []string, strict bool) *checkReport {
 		switch {
 		case err != nil:
 		case kinds[i] == config.KindServer:
-			var server *config.Server
-			if server, warnings, err = config.ParseServer(name, texts[i]); err == nil {
-				err = checkSupport(name, server)
-			}
+			_, warnings, err = config.ParseServer(name, texts[i])
 		default:
 			warnings, err = checkPool(name, texts[i], zones)
 		}

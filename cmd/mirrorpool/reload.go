@@ -71,9 +71,6 @@ func (s *server) reloadSettings() admin.SettingsReload {
 	if err == nil {
 		err = collision(s.list.Pool(), next)
 	}
-	if err == nil {
-		err = checkSupport(s.file, next)
-	}
 	var static *authority.Static
 	if err == nil {
 		static, err = loadStatic(next)

@@ -40,9 +40,6 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	if err := checkSupport(file, c); err != nil {
-		return &failure{exitUsage, err}
-	}
 	log, level, err := newLogger(c.Log, cmd.ErrOrStderr())
 	if err != nil {
 		return &failure{exitUsage, err}

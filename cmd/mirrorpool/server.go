@@ -197,6 +197,7 @@ func (s *server) open(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.dns, s.web = dns, web
 	s.dns.SetFeed(s.feeds.transfers, s.feeds.keys)
+	s.dns.SetPlaces(s.places.Place)
 	s.dns.SetConfig(s.config.Load().DNS, s.static) // it may have been reloaded just now
 	s.dns.Publish(s.current.Load())
 	s.feeds.publish(s.current.Load())
@@ -240,7 +241,7 @@ func (s *server) rebuild() {
 	previous := s.current.Load()
 	next := dnspool.Build(dnspool.Input{
 		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: time.Now(), Rand: newRand(),
-		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, Selection: c.Selection},
+		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, DNSGeo: c.DNS.Geo, Selection: c.Selection},
 		Place:       s.places.Place,
 		ZoneChanged: s.zoneChanged, LastSerial: s.feeds.lastSerial,
 	})

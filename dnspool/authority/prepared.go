@@ -117,6 +117,8 @@ func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
 	}
 	address := func(qtype uint16) *answers {
 		switch {
+		case z.pool[name] && decks[qtype] != nil && z.geo:
+			return nil // it depends on who asks
 		case z.pool[name] && decks[qtype] != nil:
 			return decks[qtype]
 		case len(z.named[name]) > 0:

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool"
 )
 
 // accept decides from the header alone what becomes of a message.
@@ -60,11 +62,15 @@ func (z *zone) message(req *dns.Msg, from asker) *dns.Msg {
 		resp.Rcode = dns.RcodeBadVers // RFC 6891 section 6.1.3
 		return resp
 	}
-	z.answer(resp, req.Question[0], from.addr)
+	place, subnet := z.at(opt, from)
+	z.answer(resp, req.Question[0], from.addr, place)
 	offered, trusted := dns.MinMsgSize, false
 	if opt != nil {
 		offered = max(offered, int(opt.UDPSize()))
 		trusted = z.answerOptions(resp, opt, from)
+		if subnet != nil && isAddress(req.Question[0].Qtype) && len(resp.Answer) > 0 {
+			setScope(resp, scope(place, subnet))
+		}
 	}
 	truncate(resp, z.limit(from, offered, trusted))
 	return resp
@@ -87,8 +93,8 @@ func truncate(resp *dns.Msg, limit int) {
 // maxChain is how many CNAME records are followed.
 const maxChain = 8
 
-// answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says.
-func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr) {
+// answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says, for a client at a place.
+func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *dnspool.Place) {
 	if q.Qclass == dns.ClassCHAOS {
 		z.answerChaos(resp, q)
 		return
@@ -117,7 +123,7 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr) {
 		case q.Qtype == dns.TypeANY:
 			rrs = []dns.RR{minimalAny(name)}
 		default:
-			rrs = z.records(source, name, q.Qtype)
+			rrs = z.records(source, name, q.Qtype, place)
 		}
 		if len(rrs) > 0 {
 			resp.Answer = append(resp.Answer, rrs...)

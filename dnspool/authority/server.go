@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -39,8 +40,9 @@ type Server struct {
 	limiter *limiter  // for where a rate limit is
 	gate    *gate
 	zone    atomic.Pointer[zone]
-	feed    *Feed    // nil if there is none
-	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
+	feed    *Feed                          // nil if there is none
+	places  func(netip.Addr) dnspool.Place // nil without a geographical database
+	tallies []*tally                       // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
 // Listen opens the sockets that c asks for, UDP and TCP at each address, and as many of each as there are
@@ -114,6 +116,9 @@ func (s *Server) Publish(snapshot *dnspool.Snapshot) {
 	z := newZone(s.config, s.static, snapshot, randomStart())
 	if len(s.config.CookieSecrets) == 0 {
 		z.cookies = s.cookies // clients keep theirs through changes of the pool
+	}
+	if s.config.Geo {
+		z.place = s.places
 	}
 	if z.rate > 0 {
 		z.limiter = s.limiter

@@ -36,9 +36,13 @@ type zone struct {
 	nsid     string    // tells this server from others (RFC 5001, RFC 4892); empty: off
 	version  string    // of the software, as the operator words it; empty: off
 	cookies  cookieJar
-	clients  []netip.Prefix // who may ask for the status
-	rate     int            // responses over UDP per second and network; 0: no limit
-	limiter  *limiter       // nil where rate is 0
+	clients  []netip.Prefix                 // who may ask for the status
+	rate     int                            // responses over UDP per second and network; 0: no limit
+	limiter  *limiter                       // nil where rate is 0
+	answers  int                            // addresses in an answer, at most
+	geo      bool                           // answers go by place
+	place    func(netip.Addr) dnspool.Place // nil unless DNS answers by place
+	near     nearDecks
 	pool     map[string]bool
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
@@ -56,7 +60,8 @@ func newZone(c config.DNS, static *Static, s *dnspool.Snapshot, start [2]uint32)
 	}
 	z := &zone{
 		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize), nsid: c.NSID, version: c.Version,
-		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit,
+		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit, answers: c.MaxAnswers, geo: c.Geo,
+		near: nearDecks{decks: map[nearKey]*nearDeck{}},
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
 		static: static, snapshot: s,
 	}
@@ -175,14 +180,14 @@ func (z *zone) find(name string) (source string, ok bool) {
 	return "", false
 }
 
-// records returns the records of a type at source, a name that exists, with the given owner.
-func (z *zone) records(source, owner string, qtype uint16) []dns.RR {
-	address := qtype == dns.TypeA || qtype == dns.TypeAAAA
+// records returns the records of a type at source, a name that exists, with the given owner, for clients at a place.
+func (z *zone) records(source, owner string, qtype uint16, place *dnspool.Place) []dns.RR {
+	address := isAddress(qtype)
 	switch {
 	case qtype == dns.TypeSOA && source == z.origin:
 		return []dns.RR{z.soa(z.static.soa.Hdr.Ttl)}
 	case address && z.pool[source]:
-		return z.deal(owner, familyOf(qtype))
+		return z.deal(owner, familyOf(qtype), place)
 	case address && z.named[source] != nil:
 		return z.addresses(owner, familyOf(qtype), z.named[source])
 	default:
@@ -190,13 +195,18 @@ func (z *zone) records(source, owner string, qtype uint16) []dns.RR {
 	}
 }
 
+func isAddress(qtype uint16) bool { return qtype == dns.TypeA || qtype == dns.TypeAAAA }
+
 // deal returns the next card.
-func (z *zone) deal(owner string, family dnspool.Family) []dns.RR {
+func (z *zone) deal(owner string, family dnspool.Family, place *dnspool.Place) []dns.RR {
 	group := z.snapshot.DNS(family)
 	if group.Deck.Len() == 0 {
 		return nil
 	}
-	card := group.Deck.Card(z.next[family].Add(1))
+	card, ok := z.dealNear(family, place)
+	if !ok {
+		card = group.Deck.Card(z.next[family].Add(1))
+	}
 	rrs := make([]dns.RR, len(card))
 	for i, c := range card {
 		rrs[i] = address(owner, group.Addresses[c], z.poolTTL[family])

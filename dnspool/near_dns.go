@@ -1,0 +1,83 @@
+package dnspool
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+)
+
+// nearCards is how many cards a deck for a place has. There may be many such decks.
+const nearCards = 1024
+
+// addEntries takes in those of all entries whose mirrors are eligible, with their weights in DNS.
+func (g *DNSGroup) addEntries(all []entry) {
+	for _, e := range all {
+		if g.at[e.mirror] == nil {
+			continue
+		}
+		e.weight, e.eligible = float64(e.mirror.DNS.Weight), true
+		g.entries = append(g.entries, e)
+		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
+	}
+}
+
+// A NearGroup is who DNS answers name to clients at a place, and how often.
+type NearGroup struct {
+	Addresses []int32   // in the group's Addresses
+	Weights   []float64 // of these, one by one
+}
+
+// Near finds out who answers for the group name to clients at a place: the same selection as for redirects, of those
+// that are eligible for DNS. Clients of many places share a group: where a mirror competes that is farther than the near
+// ones, its nearness is rounded down to a power of two. ok is false if all have the same answers, because places do not
+// count, or because nobody may serve these.
+func (s *Snapshot) Near(c *Choice, f Family, p *Place) (near NearGroup, ok bool) {
+	g := &s.dns[f]
+	if !s.policy.DNSGeo || !g.limited && !(s.policy.Geo && p.Known()) {
+		return near, false
+	}
+	c.reset()
+	c.coarse = true
+	c.admit(&webGroup{entries: g.entries, limited: g.limited}, p)
+	if len(c.scores) == 0 {
+		return near, false
+	}
+	c.divide(s.policy, p)
+	at := map[int32]int{}
+	for i := range c.scores {
+		score := &c.scores[i]
+		if score.points == 0 {
+			continue
+		}
+		addresses := g.at[score.mirror]
+		for _, address := range addresses {
+			place, known := at[address] // two mirrors may share a host
+			if !known {
+				place = len(near.Addresses)
+				at[address] = place
+				near.Addresses, near.Weights = append(near.Addresses, address), append(near.Weights, 0)
+			}
+			near.Weights[place] += c.of(score) / float64(len(addresses))
+		}
+	}
+	return near, true
+}
+
+// Key tells groups apart: those with the same key are the same.
+func (n *NearGroup) Key() string {
+	key := make([]byte, 0, 12*len(n.Addresses))
+	for i, address := range n.Addresses {
+		key = binary.BigEndian.AppendUint32(key, uint32(address))
+		key = binary.BigEndian.AppendUint64(key, math.Float64bits(n.Weights[i]))
+	}
+	return string(key)
+}
+
+// Deck returns a deck of indices in the group's Addresses, with at most size addresses on a card.
+func (n *NearGroup) Deck(size int, r *rand.Rand) Deck {
+	d := newDeckOf(nearCards, n.Weights, size, r)
+	for i, index := range d.places {
+		d.places[i] = n.Addresses[index]
+	}
+	return d
+}
