@@ -101,7 +101,7 @@ func TestHostileFiles(t *testing.T) {
 			start := time.Now()
 			_, warnings, err := ParsePool("mirrors.json", []byte(text))
 			_, _, err2 := ParseServer("mirrorpool.json", []byte(text))
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %s", took)
 			}
 			if err == nil || err2 == nil {

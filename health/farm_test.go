@@ -145,7 +145,8 @@ func TestLoad(t *testing.T) {
 	if raceDetector {
 		return
 	}
-	if cpu > 0.35 && !*loadDNS && *loadScheme == "http" || rss > 150 {
+	full := *loadEndpoints >= 10000 // in the short run for every day, the figures are only shown
+	if full && (cpu > 0.35 && !*loadDNS && *loadScheme == "http" || rss > 150) {
 		t.Errorf("want less than 35 %% and 150 MB")
 	}
 	if up < *loadEndpoints {

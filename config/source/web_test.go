@@ -238,7 +238,9 @@ func TestWebHostile(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, poolText("a 1", "b 1"))
 			r := newRig(t, Options{Source: s.list(), Transport: s.transport()}).start(t)
-			r.reader.(*web).limit = 300 * time.Millisecond
+			if strings.Contains(tt.want, "in time") {
+				r.reader.(*web).limit = 300 * time.Millisecond
+			}
 			r.fetched = nil // no conditional requests
 			s.handle(tt.handler)
 			start := time.Now()
@@ -247,7 +249,7 @@ func TestWebHostile(t *testing.T) {
 			if result.Err == nil || !strings.Contains(result.Err.Error(), tt.want) || errors.As(result.Err, &refused) != tt.refused {
 				t.Errorf("%v, want %q", result.Err, tt.want)
 			}
-			if d := time.Since(start); d > 5*time.Second {
+			if d := time.Since(start); d > time.Minute {
 				t.Errorf("it took %v", d)
 			}
 			r.expect(t, "a 1", "b 1")
