@@ -104,12 +104,21 @@ func portOf(l net.Listener) string { return strconv.Itoa(l.Addr().(*net.TCPAddr)
 // serve runs handler at addr until the test ends, over TLS if certs has any.
 func serve(t testing.TB, addr string, handler http.Handler, certs ...tls.Certificate) *httptest.Server {
 	t.Helper()
+	if len(certs) > 0 {
+		return serveTLS(t, addr, handler, &tls.Config{Certificates: certs})
+	}
+	return serveTLS(t, addr, handler, nil)
+}
+
+// serveTLS is serve with a TLS configuration, or without TLS if that is nil.
+func serveTLS(t testing.TB, addr string, handler http.Handler, config *tls.Config) *httptest.Server {
+	t.Helper()
 	s := httptest.NewUnstartedServer(handler)
 	s.Listener.Close()
 	s.Listener = listen(t, addr)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	if len(certs) > 0 {
-		s.TLS = &tls.Config{Certificates: certs}
+	if config != nil {
+		s.TLS = config
 		s.StartTLS()
 	} else {
 		s.Start()
