@@ -222,6 +222,10 @@ func FuzzOneTruth(f *testing.F) {
 	for _, name := range truthNames {
 		f.Add(truthQuery(f, r, name, dns.TypeA, -1), uint32(1), false)
 		f.Add(truthQuery(f, r, name, dns.TypeMX, 600), uint32(2), true)
+		msg := truthQuery(f, r, name, dns.TypeAAAA, 1232)
+		msg[len(msg)-1] = 12 + 7
+		msg = append(msg, 0, byte(dns.EDNS0COOKIE), 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0xfd, 0xe9, 0, 3, 1, 2, 3)
+		f.Add(msg, uint32(3), false)
 	}
 	tr := newTruth(f, 40, 40)
 	f.Fuzz(func(t *testing.T, msg []byte, card uint32, stream bool) { tr.check(t, msg, card, stream) })

@@ -35,7 +35,12 @@ func (r *record) read(db *maxminddb.Reader, addr netip.Addr) netip.Prefix {
 	if result.Found() {
 		_ = result.Decode(r)
 	}
-	return result.Prefix()
+	network := result.Prefix()
+	if addr = addr.Unmap(); addr.Is4() && !network.Addr().Is4() {
+		// One leaf of the tree is all of IPv4, and what is beside it.
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return network
 }
 
 // UnmarshalMaxMindDBCursor reads a record. It is called by maxminddb.
