@@ -126,7 +126,7 @@ func (h *History) Save(w io.Writer) error {
 	h.mu.Lock()
 	saved := make(map[string]savedPast, len(h.mirrors))
 	for prefix, p := range h.mirrors {
-		saved[prefix] = savedPast{p.last, p.strips[HTTP].letters(), p.strips[DNS].letters()}
+		saved[prefix] = savedPast{p.last, p.strips[HTTP].String(), p.strips[DNS].String()}
 	}
 	h.mu.Unlock()
 	body, err := json.Marshal(saved)
@@ -163,7 +163,8 @@ func (h *History) Restore(r io.Reader, now time.Time) error {
 	return nil
 }
 
-func (s *Strip) letters() string {
+// String returns a letter for each part: u for up, s for stale, d for down, - for unknown.
+func (s *Strip) String() string {
 	var text [HistoryParts]byte
 	for i, state := range s {
 		text[i] = stateLetters[state]

@@ -44,7 +44,7 @@ func TestHistory(t *testing.T) {
 	}
 	got := h.Strips(prefix, start.Add(4*HistoryPart))
 	for role, want := range []string{HTTP: "du-s-", DNS: "s----"} {
-		if text := got[role].letters(); text != strings.Repeat("-", HistoryParts-5)+want {
+		if text := got[role].String(); text != strings.Repeat("-", HistoryParts-5)+want {
 			t.Errorf("%v: %s, want %s at the end", Role(role), text, want)
 		}
 	}

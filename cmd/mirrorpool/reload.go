@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,11 @@ func (s *server) reload(ctx context.Context, confirm bool) admin.ReloadAnswer {
 	answer := admin.ReloadAnswer{Settings: s.reloadSettings()}
 	answer.Pool = poolReload(s.reloadPool(ctx, confirm))
 	answer.OK = answer.Settings.Error == "" && answer.Pool.Error == ""
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastReload = &admin.ReloadStatus{
+		At: time.Now(), OK: answer.OK, Error: cmp.Or(answer.Settings.Error, answer.Pool.Error), Restart: answer.Settings.Restart,
+	}
 	return answer
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -45,6 +46,9 @@ type server struct {
 	handler  *redirector.Handler
 	admin    *admin.Server // nil if off
 	current  dnspool.Current
+	history  *health.History
+	shares   admin.Shares
+	started  time.Time
 	feeds    *feeds
 	opened   chan struct{} // closed when the faces answer
 
@@ -56,6 +60,7 @@ type server struct {
 	zoneChanged bool              // by other than the pool, since the latest snapshot
 	dns         *authority.Server // nil if off, or before the faces are open
 	web         *redirector.Server
+	lastReload  *admin.ReloadStatus // nil before the first
 }
 
 // newServer prepares a server for the pool that list has in force. The administrator's listener is open once
@@ -66,7 +71,7 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
-	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static}
+	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static, history: health.NewHistory(), started: time.Now()}
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
@@ -96,8 +101,9 @@ func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint
 
 // run runs the server until ctx ends.
 func (s *server) run(ctx context.Context) error {
-	if file := s.stateFile(); file != "" {
+	if file := s.stateFile("verdicts"); file != "" {
 		s.checker.LoadState(file) // it has logged what is wrong; without it all starts from nothing
+		s.history.LoadHistory(s.stateFile("history"), time.Now(), s.log)
 	}
 	s.checker.SetPool(s.pool)
 	g, ctx := errgroup.WithContext(ctx)
@@ -152,28 +158,33 @@ func (s *server) warm() <-chan struct{} {
 	return ch
 }
 
-// stateFile is where the verdicts are kept, or "".
-func (s *server) stateFile() string {
+// stateFile is where something is kept, or "".
+func (s *server) stateFile(name string) string {
 	if dir := s.config.Load().StateDir; dir != "" {
-		return filepath.Join(dir, "verdicts")
+		return filepath.Join(dir, name)
 	}
 	return ""
 }
 
-// remember saves the verdicts from time to time until ctx ends, and then once more.
+// remember saves the verdicts and the history from time to time until ctx ends, and then once more. What goes wrong is
+// logged where it does.
 func (s *server) remember(ctx context.Context) error {
-	file := s.stateFile()
-	if file == "" {
+	verdicts, history := s.stateFile("verdicts"), s.stateFile("history")
+	if verdicts == "" {
 		return nil
+	}
+	save := func() {
+		s.checker.SaveState(verdicts)
+		s.history.SaveHistory(history, s.log)
 	}
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			s.checker.SaveState(file) // it logs what goes wrong
+			save()
 		case <-ctx.Done():
-			s.checker.SaveState(file)
+			save()
 			return nil
 		}
 	}
@@ -238,8 +249,13 @@ func (s *server) rebuild() {
 	defer s.mu.Unlock()
 	c := s.config.Load()
 	previous := s.current.Load()
+	report := s.checker.Report()
+	s.history.Note(report)
+	if previous != nil {
+		s.shares.Note(previous, s.handler.Redirects())
+	}
 	next := dnspool.Build(dnspool.Input{
-		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: time.Now(), Rand: newRand(),
+		Pool: s.pool, Health: report, Previous: previous, Now: time.Now(), Rand: newRand(),
 		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, Selection: c.Selection},
 		Place:       s.places.Place,
 		ZoneChanged: s.zoneChanged, LastSerial: s.feeds.lastSerial,
@@ -274,7 +290,14 @@ func (s *server) describe() admin.Status {
 	status := admin.Status{Groups: []admin.GroupStatus{}, Mirrors: []admin.MirrorStatus{}}
 	if snapshot := s.current.Load(); snapshot != nil {
 		status = admin.Describe(snapshot, s.checker.Report())
+		s.shares.Note(snapshot, s.handler.Redirects())
+		status.AddPast(&s.shares, s.history, time.Now())
 	}
+	version, _ := build()
+	status.Process = admin.ProcessStatus{PID: os.Getpid(), Started: s.started, Version: version}
+	s.mu.Lock()
+	status.Reload = s.lastReload
+	s.mu.Unlock()
 	status.Zone = strings.TrimSuffix(s.config.Load().DNS.Zone, ".")
 	status.Ready = s.ready() == nil
 	status.Pool = poolStatus(s.list.Status(), time.Now())
@@ -289,5 +312,6 @@ func (s *server) collect(ch chan<- prometheus.Metric) {
 	if dns != nil {
 		dns.Collect(ch)
 	}
+	s.handler.Collect(ch)
 	s.feeds.collect(ch)
 }

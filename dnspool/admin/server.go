@@ -109,6 +109,7 @@ func newMux(b Backend) *http.ServeMux {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
+	mux.Handle("GET /{$}", statusPage(b))
 	mux.Handle("GET /metrics", metricsHandler(b))
 	if b.Explain != nil {
 		mux.HandleFunc("GET /api/v1/explain", explain(b))
