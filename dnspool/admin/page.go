@@ -290,7 +290,9 @@ func newPageRow(m *MirrorStatus, role health.Role, now time.Time) (row pageRow, 
 	if trace := oldestTrace(mine); trace != nil {
 		row.Trace = since(trace, now)
 	}
-	row.Expected, row.Observed = shareTexts(m.Shares, role)
+	if m.Weight > 0 {
+		row.Expected, row.Observed = shareTexts(m.Shares, role)
+	}
 	if m.History != nil {
 		switch role {
 		case health.DNS:
