@@ -48,6 +48,7 @@ type server struct {
 	current  dnspool.Current
 	history  *health.History
 	shares   admin.Shares
+	events   *admin.Events
 	started  time.Time
 	feeds    *feeds
 	opened   chan struct{} // closed when the faces answer
@@ -71,14 +72,14 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
-	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static, history: health.NewHistory(), started: time.Now()}
+	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static, history: health.NewHistory(), events: admin.NewEvents(), started: time.Now()}
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
-		Log: log, Now: time.Now, Rand: newRand(),
+		Log: log, Now: time.Now, Rand: newRand(), Watch: s.events.Probe,
 	})
 	if err != nil {
 		return nil, err
@@ -88,7 +89,9 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
 	})
 	if c.Admin.Listen != "" {
-		backend := admin.Backend{Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect}
+		backend := admin.Backend{
+			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect, Redirects: s.handler.EachRedirect,
+		}
 		if s.admin, err = admin.Listen(context.Background(), c.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -313,5 +316,6 @@ func (s *server) collect(ch chan<- prometheus.Metric) {
 		dns.Collect(ch)
 	}
 	s.handler.Collect(ch)
+	s.events.Collect(ch)
 	s.feeds.collect(ch)
 }

@@ -130,6 +130,9 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			return 0, nil, net.ErrClosed
 		}
 		c.flush()
+		if c.n > 0 {
+			c.dealer.tally.answered(c.now)
+		}
 		for i, buf := range c.queries {
 			c.in.receive(i, buf)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -39,7 +40,8 @@ type Server struct {
 	limiter *limiter  // for where a rate limit is
 	gate    *gate
 	zone    atomic.Pointer[zone]
-	feed    *Feed    // nil if there is none
+	feed    *Feed // nil if there is none
+	latency *prometheus.HistogramVec
 	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
@@ -48,7 +50,7 @@ type Server struct {
 //
 // static is what the zone file holds; nil without one.
 func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) (*Server, error) {
-	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), gate: newGate()}
+	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), gate: newGate(), latency: newLatency()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range c.Listen {
@@ -91,7 +93,7 @@ func (s *Server) listen(ctx context.Context, listen string) error {
 
 // newTally returns a tally that Collect will look at.
 func (s *Server) newTally(transport, path string) *tally {
-	t := &tally{transport: transport, path: path}
+	t := &tally{transport: transport, path: path, latency: s.latency.WithLabelValues(path).(prometheus.Histogram)}
 	s.tallies = append(s.tallies, t)
 	return t
 }
@@ -171,7 +173,9 @@ func (s *Server) Close() {
 
 // ServeDNS answers one query that was not answered from what is prepared. It is called by miekg/dns.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
-	from, tally := askerOf(w.RemoteAddr(), time.Now()), s.tallies[0]
+	came := time.Now()
+	from, tally := askerOf(w.RemoteAddr(), came), s.tallies[0]
+	defer func() { tally.latency.Observe(time.Since(came).Seconds()) }()
 	if from.stream {
 		tally = s.tallies[1]
 	}

@@ -73,26 +73,25 @@ func (h *Handler) Redirects() map[string]uint64 {
 	return sums
 }
 
-var (
-	redirectsDesc = prometheus.NewDesc("mirrorpool_redirects_total",
-		"Redirects to a mirror, by what it was picked by.", []string{"mirror", "reason"}, nil)
-	unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total",
-		"Requests that no mirror could serve.", nil, nil)
-)
-
-// Describe sends the descriptions of the metrics.
-func (h *Handler) Describe(ch chan<- *prometheus.Desc) { ch <- redirectsDesc; ch <- unavailableDesc }
-
-// Collect sends what was counted. A mirror that was never picked for a reason has no metric for it.
-func (h *Handler) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
+// EachRedirect yields how often clients were sent to a mirror for a reason, unless it never happened.
+func (h *Handler) EachRedirect(yield func(mirror, reason string, n uint64)) {
 	h.counts.mu.Lock()
 	defer h.counts.mu.Unlock()
 	for prefix, n := range h.counts.byPrefix {
 		for reason := range n {
 			if count := n[reason].Load(); count > 0 {
-				ch <- prometheus.MustNewConstMetric(redirectsDesc, prometheus.CounterValue, float64(count), prefix, dnspool.Reason(reason).String())
+				yield(prefix, dnspool.Reason(reason).String(), count)
 			}
 		}
 	}
+}
+
+var unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total", "Requests that no mirror could serve.", nil, nil)
+
+// Describe sends the descriptions of the metrics.
+func (h *Handler) Describe(ch chan<- *prometheus.Desc) { ch <- unavailableDesc }
+
+// Collect sends what was counted, without what EachRedirect tells: there may be very much of that.
+func (h *Handler) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
 }

@@ -29,6 +29,11 @@ func TestRedirectCounts(t *testing.T) {
 	if problems, err := testutil.CollectAndLint(h); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
+	h.EachRedirect(func(mirror, reason string, n uint64) {
+		if reason != "weight" || n != counts[mirror] {
+			t.Errorf("%s: %d by %s, want %d by weight", mirror, n, reason, counts[mirror])
+		}
+	})
 	before := counts["http://m1.example.org/"]
 	current.Publish(testCurrent(t, "http://m1.example.org/").Load())
 	ask(10)
