@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
@@ -66,7 +67,7 @@ type server struct {
 
 // newServer prepares a server for the pool that list has in force. The administrator's listener is open once
 // it returns. file is where the configuration was read from, empty if from nowhere.
-func newServer(inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
+func newServer(ctx context.Context, inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
 	c := inForce.Load()
 	static, err := loadStatic(c)
 	if err != nil {
@@ -92,7 +93,8 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 		backend := admin.Backend{
 			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect, Redirects: s.handler.EachRedirect,
 		}
-		if s.admin, err = admin.Listen(context.Background(), c.Admin, backend); err != nil {
+		s.warnIfTaken(ctx, []string{c.Admin.Listen}, "tcp")
+		if s.admin, err = admin.Listen(ctx, c.Admin, backend); err != nil {
 			return nil, err
 		}
 	}
@@ -198,6 +200,8 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	c, static := s.config.Load(), s.static
 	s.mu.Unlock()
+	s.warnIfTaken(ctx, c.DNS.Listen, "udp", "tcp")
+	s.warnIfTaken(ctx, c.HTTP.Listen, "tcp")
 	dns, err := authority.Listen(ctx, c.DNS, static, s.log)
 	if err != nil {
 		return err
@@ -215,6 +219,19 @@ func (s *server) open(ctx context.Context) error {
 	s.dns.Publish(s.current.Load())
 	s.feeds.publish(s.current.Load())
 	return nil
+}
+
+// warnIfTaken tells if somebody else is at an address. That is as it should be while a new copy of the program takes over
+// from an old one, and a mistake otherwise: the two share what comes in.
+func (s *server) warnIfTaken(ctx context.Context, addrs []string, networks ...string) {
+	for _, addr := range addrs {
+		for _, network := range networks {
+			if listen.Taken(ctx, network, addr) {
+				s.log.Warn("another process listens at the same address, and gets a part of what comes in until it ends",
+					zap.String("address", addr), zap.String("transport", network))
+			}
+		}
+	}
 }
 
 // globalSource is the runtime's source of randomness, which is safe for concurrent use.

@@ -71,7 +71,9 @@ func (f *Inherited) add(file *os.File) error {
 type inheritedKey struct{}
 
 // With returns a context with which TCP and UDP take what f holds.
-func With(ctx context.Context, f *Inherited) context.Context { return context.WithValue(ctx, inheritedKey{}, f) }
+func With(ctx context.Context, f *Inherited) context.Context {
+	return context.WithValue(ctx, inheritedKey{}, f)
+}
 
 func inherited(ctx context.Context) *Inherited {
 	f, _ := ctx.Value(inheritedKey{}).(*Inherited)
@@ -128,6 +130,12 @@ func (f *Inherited) has(network, addr string) bool {
 		}
 	}
 	return false
+}
+
+// More reports whether ctx brings another UDP socket and another listener at addr.
+func More(ctx context.Context, addr string) bool {
+	f := inherited(ctx)
+	return f.has("tcp", addr) && f.has("udp", addr)
 }
 
 // Unused names the sockets that nobody has taken, and closes them: most likely the configuration names other addresses.

@@ -17,7 +17,7 @@ import (
 )
 
 // handshakeTime is how long a client that has begun to connect gets to finish. It has answered within one round trip.
-const handshakeTime = 300 * time.Millisecond
+const handshakeTime = 500 * time.Millisecond
 
 // TCP opens a listener at addr. It shares the address with others that are opened here by the same user, also in other
 // processes. It takes one that came with ctx, if there is one for the address: see With.
@@ -26,6 +26,7 @@ func TCP(ctx context.Context, addr string) (*Listener, error) {
 		return newListener(l, false), nil
 	}
 	lc := net.ListenConfig{Control: share}
+	lc.SetMultipathTCP(false) // the kernel lets no program choose among such listeners; see giveWay
 	l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
 	if err != nil {
 		return nil, err
@@ -81,7 +82,9 @@ type Listener struct {
 	err   error
 }
 
-func newListener(l *net.TCPListener, ours bool) *Listener { return &Listener{TCPListener: l, ours: ours} }
+func newListener(l *net.TCPListener, ours bool) *Listener {
+	return &Listener{TCPListener: l, ours: ours}
+}
 
 // Accept returns the next connection.
 func (l *Listener) Accept() (net.Conn, error) {

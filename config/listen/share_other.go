@@ -1,13 +1,10 @@
-//go:build !linux
+//go:build !unix
 
 package listen
 
-import (
-	"net"
-	"syscall"
-)
+import "syscall"
 
-// share leaves a socket as it is: elsewhere the kernel does not spread clients over those that share an address.
+// CanShare says whether several sockets can share an address, the kernel spreading the load.
+const CanShare = false
+
 func share(_, _ string, _ syscall.RawConn) error { return nil }
-
-func giveWay(*net.TCPListener, int) {}

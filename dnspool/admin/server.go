@@ -23,6 +23,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 )
 
 const (
@@ -53,7 +54,7 @@ type Backend struct {
 
 // A Server is the administrator's face.
 type Server struct {
-	listener net.Listener
+	listener *listen.Listener
 	http     http.Server
 }
 
@@ -63,13 +64,12 @@ func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, config.ListenNetwork("tcp", c.Listen), c.Listen)
+	l, err := listen.TCP(ctx, c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
 	return &Server{
-		listener: netutil.LimitListener(l, maxConnections),
+		listener: l,
 		http: http.Server{
 			Handler:     guard(newMux(b), token, c.Listen),
 			ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeaderBytes,
@@ -84,7 +84,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Run answers requests until ctx ends. It closes the listener.
 func (s *Server) Run(ctx context.Context) error {
 	done := make(chan error, 1)
-	go func() { done <- s.http.Serve(s.listener) }()
+	go func() { done <- s.http.Serve(netutil.LimitListener(s.listener, maxConnections)) }()
 	select {
 	case err := <-done:
 		return err
@@ -92,6 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
+	s.listener.Drain(limit, 1)
 	err := s.http.Shutdown(limit)
 	if err != nil {
 		err = s.http.Close()

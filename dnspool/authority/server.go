@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 	"mirrorpool/dnspool"
 )
 
@@ -62,31 +63,33 @@ func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) 
 	return s, nil
 }
 
-func (s *Server) listen(ctx context.Context, listen string) error {
-	addr := listen
-	lc := net.ListenConfig{Control: reusePort}
-	for i := range min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) {
-		if i > 0 && !canReusePort {
-			break
-		}
-		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", listen), addr)
+func (s *Server) listen(ctx context.Context, addr string) error {
+	sockets := 1
+	if listen.CanShare {
+		sockets = min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	}
+	for i := range sockets {
+		l, err := listen.TCP(ctx, addr)
 		if err != nil {
 			return err
 		}
 		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
-		s.add(&dns.Server{Listener: streamListener{l, &s.zone, s.newTally("tcp", "fast"), s.gate}})
-		pc, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", listen), addr)
+		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.gate}})
+		conn, ours, err := listen.UDP(ctx, addr)
 		if err != nil {
 			return err
 		}
 		if i == 0 {
-			s.addrs = append(s.addrs, pc.LocalAddr())
+			s.addrs = append(s.addrs, conn.LocalAddr())
 		}
-		pc, err = newBatchConn(pc.(*net.UDPConn), &s.zone, s.newTally("udp", "fast"))
+		pc, err := newBatchConn(conn, ours, &s.zone, s.newTally("udp", "fast"))
 		if err != nil {
 			return err
 		}
 		s.add(&dns.Server{PacketConn: pc})
+		if !ours && !listen.More(ctx, addr) {
+			break // to open others there is no right, or no need
+		}
 	}
 	return nil
 }
@@ -124,7 +127,8 @@ func (s *Server) Publish(snapshot *dnspool.Snapshot) {
 	s.zone.Store(z)
 }
 
-// Run answers queries until ctx ends, and then the plain ones that have come in. It closes the sockets.
+// Run answers queries until ctx ends, and then those that have come in. It closes the sockets, but not before the kernel
+// gives new queries to others at the same addresses, if there are any.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, srv := range s.sockets {
@@ -153,6 +157,12 @@ func serve(ctx context.Context, srv *dns.Server) error {
 	}
 	limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
+	if d, ok := srv.Listener.(streamListener); ok {
+		d.Drain(limit, d.sockets)
+	}
+	if d, ok := srv.PacketConn.(interface{ drain(context.Context) }); ok {
+		d.drain(limit)
+	}
 	if err := srv.ShutdownContext(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

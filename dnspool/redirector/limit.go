@@ -33,11 +33,11 @@ func (l *networkLimit) Accept() (net.Conn, error) {
 		}
 		peer, ok := conn.RemoteAddr().(*net.TCPAddr)
 		if !ok {
-			return conn, nil
+			return &limitedConn{Conn: conn, leave: func() {}}, nil
 		}
 		addr := peer.AddrPort().Addr().Unmap().WithZone("")
 		if contains(l.exempt, addr) {
-			return conn, nil
+			return &limitedConn{Conn: conn, leave: func() {}}, nil
 		}
 		network := dnspool.ClientNetwork(addr)
 		if l.enter(network) {
@@ -69,6 +69,7 @@ func (l *networkLimit) leave(network netip.Prefix) {
 type limitedConn struct {
 	net.Conn
 	leave   func()
+	busy    atomic.Bool  // a request is expected or being answered
 	writeBy atomic.Int64 // the deadline for writes, nanoseconds since 1970; 0 if there is none
 }
 
