@@ -58,20 +58,8 @@ func startActivated(t *testing.T, sockets []*os.File, env []string, args ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &program{log: &logBuffer{}, exited: make(chan error, 1)}
-	p.cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh", path}, args...)...)
-	p.cmd.Env = append(append(os.Environ(), env...), "LISTEN_FDS="+strconv.Itoa(len(sockets)))
-	p.cmd.ExtraFiles = sockets
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { p.exited <- p.cmd.Wait() }()
-	t.Cleanup(func() {
-		p.cmd.Process.Kill()
-		if t.Failed() {
-			t.Logf("the program's output:\n%s", p.log)
-		}
-	})
-	return p
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh", path}, args...)...)
+	cmd.Env = append(append(os.Environ(), env...), "LISTEN_FDS="+strconv.Itoa(len(sockets)))
+	cmd.ExtraFiles = sockets
+	return runProgram(t, cmd)
 }
