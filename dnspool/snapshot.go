@@ -2,7 +2,6 @@ package dnspool
 
 import (
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -94,7 +93,12 @@ func (s *Snapshot) DNS(f Family) *DNSGroup { return &s.dns[f] }
 
 // Panic reports whether any group of candidates is in panic.
 func (s *Snapshot) Panic() bool {
-	return slices.ContainsFunc(s.Groups(), func(g Group) bool { return g.Panic })
+	for f := range s.dns {
+		if s.dns[f].Panic || s.http[f][0].Panic || s.http[f][1].Panic {
+			return true
+		}
+	}
+	return false
 }
 
 // A Group is a group of candidates, and the weight behind it.
@@ -103,6 +107,7 @@ type Group struct {
 	Family Family
 	Secure bool // only the mirrors that speak https
 	Tally
+	Eligible float64 // weight of those that may be picked
 }
 
 // Groups returns the groups in which there is an enabled mirror.
@@ -111,9 +116,9 @@ func (s *Snapshot) Groups() []Group {
 	for f := range s.dns {
 		family := Family(f)
 		for _, g := range []Group{
-			{health.DNS, family, false, s.dns[f].Tally},
-			{health.HTTP, family, false, s.http[f][0].Tally},
-			{health.HTTP, family, true, s.http[f][1].Tally},
+			{health.DNS, family, false, s.dns[f].Tally, s.eligibleWeight(health.DNS, family, 0)},
+			{health.HTTP, family, false, s.http[f][0].Tally, s.eligibleWeight(health.HTTP, family, 0)},
+			{health.HTTP, family, true, s.http[f][1].Tally, s.eligibleWeight(health.HTTP, family, 1)},
 		} {
 			if g.Enabled > 0 {
 				groups = append(groups, g)

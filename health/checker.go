@@ -31,6 +31,7 @@ type Checker struct {
 	reference    ReferenceReader
 	log          *zap.Logger
 	now          func() time.Time
+	watch        func(Role, Observation)
 
 	changed chan struct{} // holds one token while there are changes that nobody has fetched
 	wake    chan struct{} // holds one token while the schedule may have changed
@@ -65,6 +66,8 @@ type Options struct {
 	Log      *zap.Logger
 	Now      func() time.Time
 	Rand     *rand.Rand // spreads the checks over time
+	// Watch is told what each probe saw; nil if nobody wants to know. It must not wait for anything.
+	Watch func(Role, Observation)
 
 	Rsync     Prober          // for role Rsync; nil: a RsyncProber
 	Reference ReferenceReader // for Settings.ReferenceURL; nil: an HTTPReference with the system's roots
@@ -108,7 +111,7 @@ func NewChecker(o Options) (*Checker, error) {
 		settings: s,
 		policy:   Policy{Interval: s.Interval, Timeout: s.Timeout, Rise: s.Rise, Fall: s.Fall},
 		probers:  [3]Prober{HTTP: o.Prober, DNS: o.Prober, Rsync: o.Rsync},
-		resolver: o.Resolver, reference: o.Reference, log: o.Log, now: o.Now, rand: o.Rand,
+		resolver: o.Resolver, reference: o.Reference, log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
 		mirrors: map[string]*mirror{}, visits: map[string]*visit{}, busy: map[place]bool{}, sweeping: true,
 		fresh: Freshness{MaxLag: s.MaxLag, MaxAge: s.MaxAge},

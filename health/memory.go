@@ -2,8 +2,6 @@ package health
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,10 +17,9 @@ import (
 )
 
 const (
-	// stateHeader begins a file of saved verdicts. The number is the version of the format; the checksum of
-	// all that follows the line is for a file that was cut or edited, not against an attacker.
-	stateHeader = "mirrorpool-verdicts 1 sha256:%x\n"
-	maxState    = 256 << 20 // bytes
+	stateKind    = "mirrorpool-verdicts"
+	stateVersion = 1
+	maxState     = 256 << 20 // bytes
 
 	// restoredIntervals is how many intervals old a restored verdict may be.
 	restoredIntervals = 10
@@ -76,11 +73,7 @@ func (c *Checker) Save(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, stateHeader, sha256.Sum256(body)); err != nil {
-		return err
-	}
-	_, err = w.Write(body)
-	return err
+	return writeSealed(w, stateKind, stateVersion, body)
 }
 
 func (c *Checker) savedState() *savedState {
@@ -137,24 +130,9 @@ func (v Verdict) revive(now time.Time, maxAge time.Duration) Verdict {
 
 // readState reads and checks a file of saved verdicts.
 func readState(r io.Reader) (*savedState, error) {
-	in := bufio.NewReader(io.LimitReader(r, maxState+1))
-	header, err := in.ReadSlice('\n')
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+	body, err := readSealed(r, stateKind, stateVersion, maxState)
+	if err != nil {
 		return nil, err
-	}
-	header = bytes.Clone(header)
-	body, err := io.ReadAll(in)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(body) > maxState:
-		return nil, fmt.Errorf("more than %d bytes", maxState)
-	case !bytes.HasPrefix(header, []byte("mirrorpool-verdicts ")):
-		return nil, errors.New("not a file of saved verdicts")
-	case !bytes.HasPrefix(header, []byte("mirrorpool-verdicts 1 ")):
-		return nil, errors.New("saved by another version of mirrorpool")
-	case string(header) != fmt.Sprintf(stateHeader, sha256.Sum256(body)):
-		return nil, errors.New("checksum does not match")
 	}
 	var state savedState
 	if err := json.Unmarshal(body, &state); err != nil {
@@ -200,22 +178,28 @@ func (c *Checker) Warm() bool {
 // used is set aside, as path with ".bad" appended. The checker works without it, so the error has been logged and
 // needs no more attention.
 func (c *Checker) LoadState(path string) error {
+	return loadFile(path, "saved verdicts", c.log, c.Restore)
+}
+
+// loadFile has a file restored. That there is none is no error; one that cannot be used is set aside. What is wrong is
+// logged.
+func loadFile(path, what string, log *zap.Logger, restore func(io.Reader) error) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		c.log.Warn("saved verdicts cannot be read", zap.String("file", path), zap.Error(err))
+		log.Warn(what+" cannot be read", zap.String("file", path), zap.Error(err))
 		return err
 	}
 	defer f.Close()
-	if err = c.Restore(f); err == nil {
+	if err = restore(f); err == nil {
 		return nil
 	}
 	aside := path + ".bad"
-	c.log.Warn("saved verdicts cannot be used", zap.String("file", path), zap.String("set_aside_as", aside), zap.Error(err))
+	log.Warn(what+" cannot be used", zap.String("file", path), zap.String("set_aside_as", aside), zap.Error(err))
 	if err := os.Rename(path, aside); err != nil {
-		c.log.Warn("cannot set the file aside", zap.String("file", path), zap.Error(err))
+		log.Warn("cannot set the file aside", zap.String("file", path), zap.Error(err))
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }

@@ -143,7 +143,7 @@ func TestWarm(t *testing.T) {
 
 // withHeader returns body as Save would write it.
 func withHeader(body string) string {
-	return fmt.Sprintf(stateHeader, sha256.Sum256([]byte(body))) + body
+	return fmt.Sprintf("mirrorpool-verdicts 1 sha256:%x\n", sha256.Sum256([]byte(body))) + body
 }
 
 func TestRestoreRefuses(t *testing.T) {
@@ -151,9 +151,9 @@ func TestRestoreRefuses(t *testing.T) {
 		good := ran(t).saved().String()
 		const address = `{"mirrors":{"http://a/":{"verdicts":[{"address":"192.0.2.1","role":"http","state":"up",%s}]}}}`
 		for _, test := range []struct{ name, text, want string }{
-			{"empty", "", "not a file of saved verdicts"},
-			{"foreign", "root:x:0:0:root:/root:/bin/bash\n", "not a file of saved verdicts"},
-			{"one long line", strings.Repeat("x", 100000), "not a file of saved verdicts"},
+			{"empty", "", "not a file of mirrorpool-verdicts"},
+			{"foreign", "root:x:0:0:root:/root:/bin/bash\n", "not a file of mirrorpool-verdicts"},
+			{"one long line", strings.Repeat("x", 100000), "not a file of mirrorpool-verdicts"},
 			{"the future", "mirrorpool-verdicts 2 sha256:00\n{}", "saved by another version of mirrorpool"},
 			{"cut", good[:len(good)-1], "checksum does not match"},
 			{"edited", strings.Replace(good, `"down"`, `"up"`, 1), "checksum does not match"},
@@ -223,7 +223,7 @@ func TestBadStateFileIsSetAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBed(t, nil)
-	want := path + ": not a file of saved verdicts"
+	want := path + ": not a file of mirrorpool-verdicts"
 	if err := b.LoadState(path); err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}

@@ -31,6 +31,9 @@ func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Dura
 		defer cancel()
 		o := c.probers[target.Role].Probe(ctx, target)
 		blind = &o
+		if c.watch != nil {
+			c.watch(target.Role, o)
+		}
 	}
 	return func(now time.Time) time.Duration {
 		c.observe(k, *blind, now)

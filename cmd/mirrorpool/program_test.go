@@ -65,9 +65,15 @@ func startProgram(t testing.TB, env []string, args ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &program{log: &logBuffer{}, exited: make(chan error, 1)}
-	p.cmd = exec.Command(path, args...)
-	p.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return runProgram(t, cmd)
+}
+
+// runProgram runs a command that is mirrorpool.
+func runProgram(t testing.TB, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{cmd: cmd, log: &logBuffer{}, exited: make(chan error, 1)}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -154,6 +160,13 @@ func (c *serverConfig) serve(t testing.TB, where *program, pool any, env ...stri
 	c.write(t, "mirrorpool.json", c.json)
 	p := startProgram(t, env, "serve", "--config", filepath.Join(c.dir, "mirrorpool.json"))
 	p.dns, p.web, p.admin = where.dns, where.web, where.admin
+	p.waitReady(t)
+	return p
+}
+
+// waitReady waits until the program answers.
+func (p *program) waitReady(t testing.TB) {
+	t.Helper()
 	eventually(t, "the server is ready", func() bool {
 		resp, err := http.Get("http://" + p.admin + "/readyz")
 		if err != nil {
@@ -162,7 +175,6 @@ func (c *serverConfig) serve(t testing.TB, where *program, pool any, env ...stri
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	return p
 }
 
 // status asks for the server's status.

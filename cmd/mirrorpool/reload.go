@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,8 +37,14 @@ func (s *server) reload(ctx context.Context, confirm bool) admin.ReloadAnswer {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	answer := admin.ReloadAnswer{Settings: s.reloadSettings()}
+	s.events.ReloadSettings(&answer.Settings)
 	answer.Pool = poolReload(s.reloadPool(ctx, confirm))
 	answer.OK = answer.Settings.Error == "" && answer.Pool.Error == ""
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastReload = &admin.ReloadStatus{
+		At: time.Now(), OK: answer.OK, Error: cmp.Or(answer.Settings.Error, answer.Pool.Error), Restart: answer.Settings.Restart,
+	}
 	return answer
 }
 
@@ -52,6 +59,8 @@ func (s *server) look(ctx context.Context) source.Result {
 // reloadPool puts in force what the list of mirrors has come to.
 func (s *server) reloadPool(ctx context.Context, confirm bool) source.Result {
 	r := s.list.Reload(ctx, confirm)
+	told := poolReload(r)
+	s.events.ReloadPool(&told)
 	if r.Applied {
 		s.mu.Lock()
 		defer s.mu.Unlock() // no snapshot may join the new pool with verdicts on the old one

@@ -50,7 +50,7 @@ func serveHere(t testing.TB, text []byte) *served {
 	if err := list.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.server, err = newServer(&inForce, "", list, zap.NewNop(), zap.NewAtomicLevel()); err != nil {
+	if s.server, err = newServer(context.Background(), &inForce, "", list, zap.NewNop(), zap.NewAtomicLevel()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 	"mirrorpool/config/source"
 )
 
@@ -36,6 +37,11 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	hangup := make(chan os.Signal, 1) // from now on: a SIGHUP while the list is fetched must not end the program
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	sockets, err := listen.FromEnvironment()
+	if err != nil {
+		return &failure{exitFailure, err}
+	}
+	ctx = listen.With(ctx, sockets)
 	c, warnings, err := config.LoadServer(file)
 	if err != nil {
 		return &failure{exitUsage, err}
@@ -60,12 +66,13 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	case err != nil:
 		return &failure{startCode(err), err}
 	}
-	s, err := newServer(&inForce, file, list, log, level)
+	s, err := newServer(ctx, &inForce, file, list, log, level)
 	if err != nil {
 		return failed(err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.run(ctx) })
+	g.Go(func() error { return s.tellManager(ctx, sockets) })
 	g.Go(func() error { return reloadOnHangup(ctx, hangup, s) })
 	return failed(g.Wait())
 }
@@ -87,7 +94,9 @@ func reloadOnHangup(ctx context.Context, hangup <-chan os.Signal, s *server) err
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
+			notifyManager(s.log, "RELOADING=1\nMONOTONIC_USEC="+monotonic())
 			s.reload(ctx, false)
+			notifyManager(s.log, "READY=1")
 		}
 	}
 }

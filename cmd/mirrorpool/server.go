@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
@@ -45,6 +47,10 @@ type server struct {
 	handler  *redirector.Handler
 	admin    *admin.Server // nil if off
 	current  dnspool.Current
+	history  *health.History
+	shares   admin.Shares
+	events   *admin.Events
+	started  time.Time
 	feeds    *feeds
 	opened   chan struct{} // closed when the faces answer
 
@@ -56,24 +62,25 @@ type server struct {
 	zoneChanged bool              // by other than the pool, since the latest snapshot
 	dns         *authority.Server // nil if off, or before the faces are open
 	web         *redirector.Server
+	lastReload  *admin.ReloadStatus // nil before the first
 }
 
 // newServer prepares a server for the pool that list has in force. The administrator's listener is open once
 // it returns. file is where the configuration was read from, empty if from nowhere.
-func newServer(inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
+func newServer(ctx context.Context, inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
 	c := inForce.Load()
 	static, err := loadStatic(c)
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
-	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static}
+	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static, history: health.NewHistory(), events: admin.NewEvents(), started: time.Now()}
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
-		Log: log, Now: time.Now, Rand: newRand(),
+		Log: log, Now: time.Now, Rand: newRand(), Watch: s.events.Probe,
 	})
 	if err != nil {
 		return nil, err
@@ -83,8 +90,11 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
 	})
 	if c.Admin.Listen != "" {
-		backend := admin.Backend{Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect}
-		if s.admin, err = admin.Listen(context.Background(), c.Admin, backend); err != nil {
+		backend := admin.Backend{
+			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect, Redirects: s.handler.EachRedirect,
+		}
+		s.warnIfTaken(ctx, []string{c.Admin.Listen}, "tcp")
+		if s.admin, err = admin.Listen(ctx, c.Admin, backend); err != nil {
 			return nil, err
 		}
 	}
@@ -96,8 +106,9 @@ func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint
 
 // run runs the server until ctx ends.
 func (s *server) run(ctx context.Context) error {
-	if file := s.stateFile(); file != "" {
+	if file := s.stateFile("verdicts"); file != "" {
 		s.checker.LoadState(file) // it has logged what is wrong; without it all starts from nothing
+		s.history.LoadHistory(s.stateFile("history"), time.Now(), s.log)
 	}
 	s.checker.SetPool(s.pool)
 	g, ctx := errgroup.WithContext(ctx)
@@ -152,28 +163,33 @@ func (s *server) warm() <-chan struct{} {
 	return ch
 }
 
-// stateFile is where the verdicts are kept, or "".
-func (s *server) stateFile() string {
+// stateFile is where something is kept, or "".
+func (s *server) stateFile(name string) string {
 	if dir := s.config.Load().StateDir; dir != "" {
-		return filepath.Join(dir, "verdicts")
+		return filepath.Join(dir, name)
 	}
 	return ""
 }
 
-// remember saves the verdicts from time to time until ctx ends, and then once more.
+// remember saves the verdicts and the history from time to time until ctx ends, and then once more. What goes wrong is
+// logged where it does.
 func (s *server) remember(ctx context.Context) error {
-	file := s.stateFile()
-	if file == "" {
+	verdicts, history := s.stateFile("verdicts"), s.stateFile("history")
+	if verdicts == "" {
 		return nil
+	}
+	save := func() {
+		s.checker.SaveState(verdicts)
+		s.history.SaveHistory(history, s.log)
 	}
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			s.checker.SaveState(file) // it logs what goes wrong
+			save()
 		case <-ctx.Done():
-			s.checker.SaveState(file)
+			save()
 			return nil
 		}
 	}
@@ -184,6 +200,8 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	c, static := s.config.Load(), s.static
 	s.mu.Unlock()
+	s.warnIfTaken(ctx, c.DNS.Listen, "udp", "tcp")
+	s.warnIfTaken(ctx, c.HTTP.Listen, "tcp")
 	dns, err := authority.Listen(ctx, c.DNS, static, s.log)
 	if err != nil {
 		return err
@@ -202,6 +220,19 @@ func (s *server) open(ctx context.Context) error {
 	s.dns.Publish(s.current.Load())
 	s.feeds.publish(s.current.Load())
 	return nil
+}
+
+// warnIfTaken tells if somebody else is at an address. That is as it should be while a new copy of the program takes over
+// from an old one, and a mistake otherwise: the two share what comes in.
+func (s *server) warnIfTaken(ctx context.Context, addrs []string, networks ...string) {
+	for _, addr := range addrs {
+		for _, network := range networks {
+			if listen.Taken(ctx, network, addr) {
+				s.log.Warn("another process listens at the same address, and gets a part of what comes in until it ends",
+					zap.String("address", addr), zap.String("transport", network))
+			}
+		}
+	}
 }
 
 // globalSource is the runtime's source of randomness, which is safe for concurrent use.
@@ -239,8 +270,13 @@ func (s *server) rebuild() {
 	defer s.mu.Unlock()
 	c := s.config.Load()
 	previous := s.current.Load()
+	report := s.checker.Report()
+	s.history.Note(report)
+	if previous != nil {
+		s.shares.Note(previous, s.handler.Redirects())
+	}
 	next := dnspool.Build(dnspool.Input{
-		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: time.Now(), Rand: newRand(),
+		Pool: s.pool, Health: report, Previous: previous, Now: time.Now(), Rand: newRand(),
 		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, DNSGeo: c.DNS.Geo, Selection: c.Selection},
 		Place:       s.places.Place,
 		ZoneChanged: s.zoneChanged, LastSerial: s.feeds.lastSerial,
@@ -275,7 +311,14 @@ func (s *server) describe() admin.Status {
 	status := admin.Status{Groups: []admin.GroupStatus{}, Mirrors: []admin.MirrorStatus{}}
 	if snapshot := s.current.Load(); snapshot != nil {
 		status = admin.Describe(snapshot, s.checker.Report())
+		s.shares.Note(snapshot, s.handler.Redirects())
+		status.AddPast(&s.shares, s.history, time.Now())
 	}
+	version, _ := build()
+	status.Process = admin.ProcessStatus{PID: os.Getpid(), Started: s.started, Version: version}
+	s.mu.Lock()
+	status.Reload = s.lastReload
+	s.mu.Unlock()
 	status.Zone = strings.TrimSuffix(s.config.Load().DNS.Zone, ".")
 	status.Ready = s.ready() == nil
 	status.Pool = poolStatus(s.list.Status(), time.Now())
@@ -290,5 +333,7 @@ func (s *server) collect(ch chan<- prometheus.Metric) {
 	if dns != nil {
 		dns.Collect(ch)
 	}
+	s.handler.Collect(ch)
+	s.events.Collect(ch)
 	s.feeds.collect(ch)
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 )
 
 const (
@@ -47,11 +48,13 @@ type Backend struct {
 	Explain func(ExplainQuestion) ExplainAnswer
 	// Collect sends what the faces have counted; nil if they count nothing.
 	Collect func(ch chan<- prometheus.Metric)
+	// Redirects tells how often clients were sent to each mirror, and why; nil if nobody is redirected.
+	Redirects func(yield func(mirror, reason string, n uint64))
 }
 
 // A Server is the administrator's face.
 type Server struct {
-	listener net.Listener
+	listener *listen.Listener
 	http     http.Server
 }
 
@@ -61,13 +64,12 @@ func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, config.ListenNetwork("tcp", c.Listen), c.Listen)
+	l, err := listen.TCP(ctx, c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
 	return &Server{
-		listener: netutil.LimitListener(l, maxConnections),
+		listener: l,
 		http: http.Server{
 			Handler:     guard(newMux(b), token, c.Listen),
 			ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeaderBytes,
@@ -82,7 +84,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Run answers requests until ctx ends. It closes the listener.
 func (s *Server) Run(ctx context.Context) error {
 	done := make(chan error, 1)
-	go func() { done <- s.http.Serve(s.listener) }()
+	go func() { done <- s.http.Serve(netutil.LimitListener(s.listener, maxConnections)) }()
 	select {
 	case err := <-done:
 		return err
@@ -90,6 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
+	s.listener.Drain(limit, 1)
 	err := s.http.Shutdown(limit)
 	if err != nil {
 		err = s.http.Close()
@@ -109,6 +112,7 @@ func newMux(b Backend) *http.ServeMux {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
+	mux.Handle("GET /{$}", statusPage(b))
 	mux.Handle("GET /metrics", metricsHandler(b))
 	if b.Explain != nil {
 		mux.HandleFunc("GET /api/v1/explain", explain(b))

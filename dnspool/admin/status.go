@@ -21,7 +21,25 @@ type Status struct {
 	Reference ReferenceStatus `json:"reference"`
 	Groups    []GroupStatus   `json:"groups"`
 	Pool      PoolStatus      `json:"pool"`
+	Reload    *ReloadStatus   `json:"reload"` // the latest one that somebody asked for; null if none was
+	Process   ProcessStatus   `json:"process"`
+	Redirects uint64          `json:"redirects"` // since the start
 	Mirrors   []MirrorStatus  `json:"mirrors"`
+}
+
+// A ReloadStatus is what came of a reload.
+type ReloadStatus struct {
+	At      time.Time `json:"at"`
+	OK      bool      `json:"ok"`
+	Error   string    `json:"error"`   // or ""
+	Restart []string  `json:"restart"` // keys of the configuration that wait for a restart
+}
+
+// A ProcessStatus says who answers, which tells two copies at the same address apart.
+type ProcessStatus struct {
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Version string    `json:"version"`
 }
 
 // A ReferenceStatus is the content that all mirrors should carry, and how many do.
@@ -43,7 +61,9 @@ type GroupStatus struct {
 	Secure        bool        `json:"secure"` // only the https mirrors, for requests over https
 	UpWeight      float64     `json:"up_weight"`
 	EnabledWeight float64     `json:"enabled_weight"`
-	Panic         bool        `json:"panic"`
+	// EligibleWeight is that of the mirrors that may be picked: of those that are up, and of others in panic.
+	EligibleWeight float64 `json:"eligible_weight"`
+	Panic          bool    `json:"panic"`
 }
 
 // A PoolStatus says where the list of mirrors comes from, and how the last reload went.
@@ -75,7 +95,37 @@ type MirrorStatus struct {
 	State     health.State     `json:"state"`    // of the best endpoint
 	Reason    string           `json:"reason"`   // why an endpoint is not up, or ""
 	Since     *time.Time       `json:"since"`    // when the endpoint that decides State entered it; null if never checked
+	Place     *PlaceStatus     `json:"place"`    // null if it is not known
+	Shares    []ShareStatus    `json:"shares"`   // of what it may be picked for
+	History   *HistoryStatus   `json:"history"`  // null if none is kept
 	Endpoints []EndpointStatus `json:"endpoints"`
+}
+
+// A PlaceStatus is where a mirror is.
+type PlaceStatus struct {
+	Country   dnspool.Code `json:"country"` // or ""
+	Latitude  float64      `json:"latitude"`
+	Longitude float64      `json:"longitude"`
+}
+
+// A ShareStatus is a mirror's share in one role.
+//
+// In role "dns" it is that of the first places of the answers of a family. Expected follows from the weights of those
+// that are eligible now; observed is that on the prepared answers, which are given in turn, so that nobody has to count
+// them. In role "http" it is that of all redirects since the start. Expected is where the weights alone would have sent
+// them, observed where they went, which differs where places count.
+type ShareStatus struct {
+	Role     health.Role `json:"role"`
+	Family   string      `json:"family"` // "" in role "http"
+	Expected float64     `json:"expected"`
+	Observed float64     `json:"observed"`
+}
+
+// A HistoryStatus has a letter for each quarter of an hour of the last 24 hours, the oldest first, with the worst state
+// that was seen in it: u for up, s for stale, d for down, - for nothing seen.
+type HistoryStatus struct {
+	HTTP string `json:"http"` // as the worst of the addresses did
+	DNS  string `json:"dns"`  // as the best of them did
 }
 
 // An EndpointStatus is the verdict on one endpoint in one role. That of role "rsync" is on the mirror's rsync
@@ -107,7 +157,8 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	}
 	for _, g := range s.Groups() {
 		status.Groups = append(status.Groups, GroupStatus{
-			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled, Panic: g.Panic,
+			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled,
+			EligibleWeight: g.Eligible, Panic: g.Panic,
 		})
 	}
 	return status
@@ -116,16 +167,46 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 // mirrorsOf describes the mirrors of a snapshot with the verdicts of a report, which may be newer.
 func mirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
 	mirrors := make([]MirrorStatus, len(s.Mirrors))
+	first := s.FirstShares()
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
 		mirrors[i] = MirrorStatus{
 			URLPrefix: m.URLPrefix, Name: m.Name, Weight: m.Weight, DNSWeight: m.DNS.Weight,
-			Eligible:  eligible(m),
-			Endpoints: []EndpointStatus{},
+			Eligible: eligible(m), Place: placeOf(m),
+			Shares: []ShareStatus{}, Endpoints: []EndpointStatus{},
+		}
+		for _, share := range first[i] {
+			mirrors[i].Shares = append(mirrors[i].Shares, ShareStatus{health.DNS, share.Family.String(), share.Expected, share.Dealt})
 		}
 		mirrors[i].summarise(report.Mirrors[m.URLPrefix])
 	}
 	return mirrors
+}
+
+// AddPast adds what is remembered of the mirrors. Either may be nil.
+func (s *Status) AddPast(shares *Shares, history *health.History, now time.Time) {
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		if shares != nil {
+			if expected, observed, ok := shares.of(m.URLPrefix); ok {
+				m.Shares = append(m.Shares, ShareStatus{health.HTTP, "", expected, observed})
+			}
+		}
+		if history != nil {
+			strips := history.Strips(m.URLPrefix, now)
+			m.History = &HistoryStatus{strips[health.HTTP].String(), strips[health.DNS].String()}
+		}
+	}
+	if shares != nil {
+		s.Redirects = shares.redirects()
+	}
+}
+
+func placeOf(m *dnspool.Mirror) *PlaceStatus {
+	if !m.Place.HasPosition {
+		return nil
+	}
+	return &PlaceStatus{m.Place.Country, m.Place.Latitude, m.Place.Longitude}
 }
 
 // eligible lists the roles for which m may be picked.

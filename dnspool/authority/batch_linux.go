@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -15,6 +16,9 @@ import (
 const (
 	batchSize     = 64      // messages for one system call at most
 	receiveBuffer = 4 << 20 // bytes that the kernel may hold for us, if net.core.rmem_max lets it
+
+	settleTime = 50 * time.Millisecond  // for messages that the kernel is just handing over
+	lookUp     = 200 * time.Millisecond // how often the reader of a socket that is not ours alone looks whether to end
 )
 
 // A batchConn is a UDP socket for miekg/dns to serve on. It takes many messages out of the kernel at a time and
@@ -24,6 +28,8 @@ const (
 type batchConn struct {
 	local  *net.UDPAddr
 	dealer *dealer
+	ours   bool        // nobody else has the socket open
+	ending atomic.Bool // no more is to be read
 
 	open sync.RWMutex // held for reading during system calls, so that Close does not pull fd away from under them
 	fd   int          // -1 once closed
@@ -40,9 +46,9 @@ type batchConn struct {
 // canBatch says whether UDP queries are answered in batches.
 const canBatch = true
 
-// newBatchConn returns a batchConn in the place of conn, which it closes. It answers from what zone holds, and counts
+// newBatchConn returns a batchConn in the place of conn, which it closes. ours says that nobody else has the socket open. It answers from what zone holds, and counts
 // in t.
-func newBatchConn(conn *net.UDPConn, zone *atomic.Pointer[zone], t *tally) (net.PacketConn, error) {
+func newBatchConn(conn *net.UDPConn, ours bool, zone *atomic.Pointer[zone], t *tally) (net.PacketConn, error) {
 	defer conn.Close()
 	if err := conn.SetReadBuffer(receiveBuffer); err != nil {
 		return nil, err
@@ -61,7 +67,14 @@ func newBatchConn(conn *net.UDPConn, zone *atomic.Pointer[zone], t *tally) (net.
 		unix.Close(fd)
 		return nil, err
 	}
-	c := &batchConn{local: local, fd: fd, dealer: newDealer(zone, t)}
+	if !ours { // it cannot be shut down to wake the reader
+		wake := unix.NsecToTimeval(int64(lookUp))
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wake); err != nil {
+			unix.Close(fd)
+			return nil, err
+		}
+	}
+	c := &batchConn{local: local, fd: fd, ours: ours, dealer: newDealer(zone, t)}
 	c.in, c.out = newMmsgs(batchSize, local.IP.IsUnspecified()), newMmsgs(batchSize, false)
 	for range batchSize {
 		c.queries = append(c.queries, make([]byte, maxQuery))
@@ -130,12 +143,18 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			return 0, nil, net.ErrClosed
 		}
 		c.flush()
+		if c.n > 0 {
+			c.dealer.tally.answered(c.now)
+		}
 		for i, buf := range c.queries {
 			c.in.receive(i, buf)
 		}
-		n, err := c.in.read(c.fd)
+		n, err := c.in.read(c.fd, &c.ending)
 		if err != nil {
 			return 0, nil, err
+		}
+		if n == 0 {
+			return 0, nil, net.ErrClosed
 		}
 		c.next, c.n, c.now = 0, n, time.Now()
 	}
@@ -178,6 +197,48 @@ func (c *batchConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 // LocalAddr returns the address that the socket is bound to.
 func (c *batchConn) LocalAddr() net.Addr { return c.local }
 
+// drain makes the kernel give new queries to other sockets at the same address, if there are any, and waits for those
+// that it was giving to this one just then. It goes on answering.
+//
+// A socket that is connected gets messages of its peer only, and is passed over for all others (Linux 5.3 or later). The
+// peer is the socket itself. Whether the address is a wildcard or not, answers still come from where they were asked.
+func (c *batchConn) drain(ctx context.Context) {
+	if !c.ours {
+		return
+	}
+	addr := c.local.AddrPort()
+	var self unix.Sockaddr
+	switch ip := addr.Addr().Unmap(); {
+	case c.local.IP.To4() == nil && ip.IsUnspecified():
+		self = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: netip.IPv6Loopback().As16()}
+	case ip.IsUnspecified():
+		self = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: [4]byte{127, 0, 0, 1}}
+	case ip.Is4():
+		self = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
+	default:
+		self = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16(), ZoneId: zoneID(c.local.Zone)}
+	}
+	c.open.RLock()
+	if c.fd >= 0 {
+		_ = unix.Connect(c.fd, self) // if it fails, what comes in the moment of closing is lost
+	}
+	c.open.RUnlock()
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// zoneID is the number of an interface, 0 if there is none of that name.
+func zoneID(name string) uint32 {
+	if i, err := net.InterfaceByName(name); name != "" && err == nil {
+		return uint32(i.Index)
+	}
+	return 0
+}
+
 // SetReadDeadline with the time in the past that miekg/dns uses to shut a server down ends reading: ReadFrom answers
 // the plain queries that have come in, and returns an empty message. Other times are ignored: a socket has no reason to
 // give up waiting for the next query.
@@ -197,7 +258,8 @@ func (c *batchConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsuppo
 
 // shut makes the kernel wake the reader, and let nobody wait again.
 func (c *batchConn) shut() error {
-	if c.fd < 0 {
+	c.ending.Store(true)
+	if c.fd < 0 || !c.ours {
 		return nil
 	}
 	// It says that the socket is not connected, and does it all the same.

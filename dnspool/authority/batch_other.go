@@ -11,6 +11,6 @@ import (
 const canBatch = false
 
 // newBatchConn returns conn as it is: miekg/dns reads and answers one message at a time.
-func newBatchConn(conn *net.UDPConn, _ *atomic.Pointer[zone], _ *tally) (net.PacketConn, error) {
+func newBatchConn(conn *net.UDPConn, _ bool, _ *atomic.Pointer[zone], _ *tally) (net.PacketConn, error) {
 	return conn, nil
 }

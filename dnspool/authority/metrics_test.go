@@ -6,6 +6,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
 )
 
 func TestMetrics(t *testing.T) {
@@ -48,8 +49,13 @@ func TestMetrics(t *testing.T) {
 		mirrorpool_dns_rate_limited_total{action="dropped"} 0
 		mirrorpool_dns_rate_limited_total{action="truncated"} 0
 	`, "FAST", fast)
-	if err := testutil.CollectAndCompare(s, strings.NewReader(want)); err != nil {
+	if err := testutil.CollectAndCompare(s, strings.NewReader(want), "mirrorpool_dns_queries_total", "mirrorpool_dns_rate_limited_total"); err != nil {
 		t.Error(err)
+	}
+	text, err := testutil.CollectAndFormat(s, expfmt.TypeTextPlain, "mirrorpool_dns_answer_duration_seconds")
+	if err != nil || !strings.Contains(string(text), `_count{path="slow"} `) || strings.Contains(string(text), `_count{path="slow"} 0`) ||
+		canBatch && strings.Contains(string(text), `_count{path="fast"} 0`) {
+		t.Errorf("%v: nothing was timed:\n%s", err, text)
 	}
 	if problems, err := testutil.CollectAndLint(s); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)

@@ -3,6 +3,7 @@ package authority
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -85,10 +86,14 @@ func (m *mmsgs) controlOf(i int) []byte {
 	return m.control[i*controlSize:][:m.headers[i].Controllen]
 }
 
-// read receives messages, at least one, and returns how many. The socket has to be a blocking one.
-func (m *mmsgs) read(fd int) (int, error) {
+// read receives messages, and returns how many: none only once ending is true and the socket has a timeout that passes.
+// The socket has to be a blocking one.
+func (m *mmsgs) read(fd int, ending *atomic.Bool) (int, error) {
 	n, errno := m.call(unix.SYS_RECVMMSG, fd, 0, len(m.headers))
 	for errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ENOBUFS || errno == unix.ENOMEM {
+		if errno == unix.EAGAIN && ending.Load() {
+			return 0, nil
+		}
 		n, errno = m.wait(unix.SYS_RECVMMSG, fd, 0, len(m.headers))
 	}
 	if errno != 0 {

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 	"mirrorpool/dnspool"
 )
 
@@ -42,7 +44,8 @@ type Server struct {
 	zone    atomic.Pointer[zone]
 	feed    *Feed                          // nil if there is none
 	places  func(netip.Addr) dnspool.Place // nil without a geographical database
-	tallies []*tally                       // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
+	latency *prometheus.HistogramVec
+	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
 // Listen opens the sockets that c asks for, UDP and TCP at each address, and as many of each as there are
@@ -50,7 +53,7 @@ type Server struct {
 //
 // static is what the zone file holds; nil without one.
 func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) (*Server, error) {
-	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), gate: newGate()}
+	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), gate: newGate(), latency: newLatency()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range c.Listen {
@@ -62,38 +65,54 @@ func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) 
 	return s, nil
 }
 
-func (s *Server) listen(ctx context.Context, listen string) error {
-	addr := listen
-	lc := net.ListenConfig{Control: reusePort}
-	for i := range min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) {
-		if i > 0 && !canReusePort {
-			break
-		}
-		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", listen), addr)
+func (s *Server) listen(ctx context.Context, addr string) error {
+	sockets := 1
+	if listen.CanShare {
+		sockets = min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	}
+	for i := range sockets {
+		l, err := listen.TCP(ctx, addr)
 		if err != nil {
 			return err
 		}
-		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
-		s.add(&dns.Server{Listener: streamListener{l, &s.zone, s.newTally("tcp", "fast"), s.gate}})
-		pc, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", listen), addr)
+		addr = withPort(addr, l.Addr()) // all sockets share the port that the first one may have chosen
+		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.gate}})
+		conn, ours, err := listen.UDP(ctx, addr)
 		if err != nil {
 			return err
 		}
 		if i == 0 {
-			s.addrs = append(s.addrs, pc.LocalAddr())
+			s.addrs = append(s.addrs, conn.LocalAddr())
 		}
-		pc, err = newBatchConn(pc.(*net.UDPConn), &s.zone, s.newTally("udp", "fast"))
+		pc, err := newBatchConn(conn, ours, &s.zone, s.newTally("udp", "fast"))
 		if err != nil {
 			return err
 		}
 		s.add(&dns.Server{PacketConn: pc})
+		if !ours && !listen.More(ctx, addr) {
+			break // to open others there is no right, or no need
+		}
 	}
 	return nil
 }
 
+// withPort returns the address that is asked for with the port that was given for it. The host stays as it is: "" is
+// all of both families, and "::", as which it is listened at, those of one.
+func withPort(asked string, given net.Addr) string {
+	host, _, err := net.SplitHostPort(asked)
+	if err != nil {
+		return given.String()
+	}
+	_, port, err := net.SplitHostPort(given.String())
+	if err != nil {
+		return given.String()
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // newTally returns a tally that Collect will look at.
 func (s *Server) newTally(transport, path string) *tally {
-	t := &tally{transport: transport, path: path}
+	t := &tally{transport: transport, path: path, latency: s.latency.WithLabelValues(path).(prometheus.Histogram)}
 	s.tallies = append(s.tallies, t)
 	return t
 }
@@ -127,7 +146,8 @@ func (s *Server) Publish(snapshot *dnspool.Snapshot) {
 	s.zone.Store(z)
 }
 
-// Run answers queries until ctx ends, and then the plain ones that have come in. It closes the sockets.
+// Run answers queries until ctx ends, and then those that have come in. It closes the sockets, but not before the kernel
+// gives new queries to others at the same addresses, if there are any.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, srv := range s.sockets {
@@ -156,6 +176,12 @@ func serve(ctx context.Context, srv *dns.Server) error {
 	}
 	limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
+	if d, ok := srv.Listener.(streamListener); ok {
+		d.Drain(limit, d.sockets)
+	}
+	if d, ok := srv.PacketConn.(interface{ drain(context.Context) }); ok {
+		d.drain(limit)
+	}
 	if err := srv.ShutdownContext(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -176,7 +202,9 @@ func (s *Server) Close() {
 
 // ServeDNS answers one query that was not answered from what is prepared. It is called by miekg/dns.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
-	from, tally := askerOf(w.RemoteAddr(), time.Now()), s.tallies[0]
+	came := time.Now()
+	from, tally := askerOf(w.RemoteAddr(), came), s.tallies[0]
+	defer func() { tally.latency.Observe(time.Since(came).Seconds()) }()
 	if from.stream {
 		tally = s.tallies[1]
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"mirrorpool/config/listen"
 )
 
 const (
@@ -17,10 +19,11 @@ const (
 
 // A streamListener accepts TCP connections for miekg/dns to serve, which answer plain queries themselves.
 type streamListener struct {
-	net.Listener
-	zone  *atomic.Pointer[zone]
-	tally *tally
-	gate  *gate
+	*listen.Listener
+	sockets int // as many listeners share the address
+	zone    *atomic.Pointer[zone]
+	tally   *tally
+	gate    *gate
 }
 
 // Accept waits for the next connection.
@@ -161,10 +164,15 @@ func (c *streamConn) fill() error {
 	return err
 }
 
-// SetReadDeadline is called by miekg/dns before each message; and with a time in the past to shut down.
+// lastTime is how long a client that has sent a query, which nobody has read, has it read when the server shuts down.
+const lastTime = 100 * time.Millisecond
+
+// SetReadDeadline is called by miekg/dns before each message; and with a time in the past to shut down. Then what the client
+// has sent by now is still answered.
 func (c *streamConn) SetReadDeadline(t time.Time) error {
-	if !t.After(time.Now()) {
+	if now := time.Now(); !t.After(now) {
 		c.ending.Store(true)
+		t = now.Add(lastTime)
 	}
 	return c.Conn.SetReadDeadline(t)
 }
@@ -173,6 +181,6 @@ func (c *streamConn) SetReadDeadline(t time.Time) error {
 func (c *streamConn) waitForNext() {
 	c.Conn.SetReadDeadline(time.Now().Add(idleTime)) // if it fails, so will the read
 	if c.ending.Load() {
-		c.Conn.SetReadDeadline(time.Now())
+		c.Conn.SetReadDeadline(time.Now().Add(lastTime))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"mirrorpool/dnspool"
 )
@@ -31,11 +32,11 @@ func (l *networkLimit) Accept() (net.Conn, error) {
 		}
 		peer, ok := conn.RemoteAddr().(*net.TCPAddr)
 		if !ok {
-			return conn, nil
+			return &limitedConn{lazyConn: lazyConn{Conn: conn}, leave: func() {}}, nil
 		}
 		addr := peer.AddrPort().Addr().Unmap().WithZone("")
 		if contains(l.exempt, addr) {
-			return &lazyConn{Conn: conn}, nil
+			return &limitedConn{lazyConn: lazyConn{Conn: conn}, leave: func() {}}, nil
 		}
 		network := dnspool.ClientNetwork(addr)
 		if l.enter(network) {
@@ -67,6 +68,7 @@ func (l *networkLimit) leave(network netip.Prefix) {
 type limitedConn struct {
 	lazyConn
 	leave func()
+	busy  atomic.Bool // a request is expected or being answered
 }
 
 // Close closes the connection.

@@ -39,6 +39,7 @@ type Handler struct {
 	sticky  *dnspool.Sticky // nil if off
 	legacy  legacyCache
 	scratch sync.Pool // of *scratch
+	counts  redirectCounts
 }
 
 // scratch is memory that one request leaves to another.
@@ -133,9 +134,11 @@ var (
 func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s *scratch, path, query string) {
 	snapshot.Choose(&s.choice, &s.request)
 	if s.choice.Picked == nil {
+		h.counts.unavailable.Add(1)
 		unavailable(w)
 		return
 	}
+	h.counts.of(snapshot, s.choice.Picked)[snapshot.Reason(&s.choice, &s.request)].Add(1)
 	values := make([]string, 2)
 	s.text = append(append(append(s.text[:0], s.choice.Picked.URLPrefix...), path...), query...)
 	values[0] = string(s.text)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 )
 
 const (
@@ -24,23 +27,28 @@ const (
 	requestTime    = 10 * time.Second // for reading and answering it
 	idleTime       = 60 * time.Second
 	shutdownTime   = 3 * time.Second
+	busyInterval   = 5 * time.Millisecond // how often it is looked whether all are answered, at the end
 )
 
 // A Server is the HTTP face.
 type Server struct {
 	listeners   []net.Listener
+	drains      []*listen.Listener // what is below listeners
 	http        http.Server
+	ending      atomic.Bool
+	busy        atomic.Int64 // connections on which a request is expected or being answered
 	certificate *certificate // nil without TLS
 }
 
 // Listen opens the listeners that c asks for. They answer from Run on.
 func Listen(ctx context.Context, c config.HTTP, handler http.Handler, log *zap.Logger) (*Server, error) {
-	s := &Server{http: http.Server{
-		Handler:     handler,
+	s := &Server{}
+	s.http = http.Server{
+		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(handler, w, r) }),
 		ReadTimeout: readTime, WriteTimeout: requestTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog:       zap.NewStdLog(zap.NewNop()), // its messages name client addresses
-	}}
+		MaxHeaderBytes: maxHeaderBytes, ConnState: s.track,
+		ErrorLog: zap.NewStdLog(zap.NewNop()), // its messages name client addresses
+	}
 	if c.TLS != nil {
 		var err error
 		if s.certificate, err = loadCertificate(*c.TLS, log); err != nil {
@@ -48,15 +56,15 @@ func Listen(ctx context.Context, c config.HTTP, handler http.Handler, log *zap.L
 		}
 		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate.get}
 	}
-	var lc net.ListenConfig
 	for _, addr := range c.Listen {
-		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
+		drain, err := listen.TCP(ctx, addr)
 		if err != nil {
 			s.Close()
 			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
 		}
+		s.drains = append(s.drains, drain)
 		// A proxy has many clients: it is not one network among others.
-		l = limitNetworks(netutil.LimitListener(l, maxConnections), maxFromNetwork, c.TrustedProxies)
+		l := limitNetworks(netutil.LimitListener(drain, maxConnections), maxFromNetwork, c.TrustedProxies)
 		s.listeners = append(s.listeners, l)
 	}
 	return s, nil
@@ -78,12 +86,61 @@ func (s *Server) Close() {
 	}
 }
 
-// Run answers requests until ctx ends, and finishes those under way. It closes the listeners.
+// answer answers a request. The last one on each connection tells the client to open another for the next.
+func (s *Server) answer(handler http.Handler, w http.ResponseWriter, r *http.Request) {
+	if s.ending.Load() {
+		w.Header()["Connection"] = connectionClose
+	}
+	handler.ServeHTTP(w, r)
+}
+
+var connectionClose = []string{"close"} // must not be changed
+
+// track counts connections that net/http must not be told to shut down yet: it would close them without an answer.
+func (s *Server) track(conn net.Conn, state http.ConnState) {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	c, ok := conn.(*limitedConn)
+	if !ok {
+		return
+	}
+	busy := state == http.StateNew || state == http.StateActive
+	if c.busy.Swap(busy) != busy {
+		if busy {
+			s.busy.Add(1)
+		} else {
+			s.busy.Add(-1)
+		}
+	}
+}
+
+// drain has those who have connected, or begun to, accepted and answered, and new clients go to others at the same addresses.
+func (s *Server) drain(ctx context.Context) {
+	s.ending.Store(true)
+	var waiting sync.WaitGroup
+	for _, l := range s.drains {
+		waiting.Go(func() { l.Drain(ctx, 1) })
+	}
+	waiting.Wait()
+	ticker := time.NewTicker(busyInterval)
+	defer ticker.Stop()
+	for s.busy.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Run answers requests until ctx ends, and finishes those under way. It closes the listeners, but not before the kernel
+// gives new clients to others at the same addresses, if there are any.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range s.listeners {
 		g.Go(func() error {
-			if err := s.serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.serve(l); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 				return err
 			}
 			return nil
@@ -96,6 +153,7 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
 		defer cancel()
+		s.drain(limit)
 		if err := s.http.Shutdown(limit); err != nil {
 			return s.http.Close()
 		}

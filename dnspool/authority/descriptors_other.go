@@ -2,14 +2,7 @@
 
 package authority
 
-import (
-	"math"
-	"syscall"
-)
-
-const canReusePort = false
-
-func reusePort(_, _ string, _ syscall.RawConn) error { return nil }
+import "math"
 
 // maxDescriptors is how many descriptors the process may have: no limit is known.
 func maxDescriptors() int { return math.MaxInt32 }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+// TestMonitoring has Prometheus' own tool judge the metrics of a running server and the alert rules, and holds the rules
+// to metrics that there are.
+func TestMonitoring(t *testing.T) {
+	t.Parallel()
+	promtool := needPeer(t, "promtool", "prometheus")
+	folder, err := filepath.Abs("../../testdata/monitor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		cmd := exec.Command(promtool, args...)
+		cmd.Dir = folder
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %v: %v\n%s", args, err, out)
+		}
+	}
+	c, where := geoConfig(t)
+	p := c.serve(t, where, geoPool)
+	p.inDNS(t)
+	get := func(client *http.Client, url string) []byte {
+		resp, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	stay := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	get(stay, "http://"+p.web+"/x")
+	metrics := get(http.DefaultClient, "http://"+p.admin+"/metrics")
+	cmd := exec.Command(promtool, "check", "metrics")
+	cmd.Stdin = bytes.NewReader(metrics)
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+	for _, want := range []string{
+		`mirrorpool_dns_queries_total{path="fast",rcode="NOERROR",transport="udp",type="A"} 60`,
+		`reason="place"} 1`, // where this host is said to be
+		`mirrorpool_dns_answer_duration_seconds_count{path="fast"} `,
+	} {
+		if !bytes.Contains(metrics, []byte(want)) {
+			t.Errorf("no %s", want)
+		}
+	}
+	rules, err := os.ReadFile(filepath.Join(folder, "alerts.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllSubmatch(metrics, -1) {
+		names[string(m[1])] = true
+		if string(m[2]) == "histogram" {
+			names[string(m[1])+"_bucket"] = true
+		}
+	}
+	// These appear with what they speak of: here are neither certificates nor servers to be updated.
+	elsewhere := []string{"mirrorpool_endpoint_certificate_expiry_timestamp_seconds", "mirrorpool_publish_up"}
+	for _, name := range regexp.MustCompile(`mirrorpool_[a-z_]+`).FindAllString(string(rules), -1) {
+		if !names[name] && !slices.Contains(elsewhere, name) {
+			t.Errorf("an alert rests on %s, which is not among the metrics", name)
+		}
+	}
+	p.stop(t)
+}

@@ -1,0 +1,123 @@
+// Package listen opens the sockets that the configuration names, so that a new copy of the program can take over from an
+// old one without losing anything: either the copies share the address, or the service manager keeps the sockets open for
+// both.
+//
+// It knows nothing of what is said over the sockets.
+package listen
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"mirrorpool/config"
+)
+
+// handshakeTime is how long a client that has begun to connect gets to finish. It has answered within one round trip.
+const handshakeTime = 500 * time.Millisecond
+
+// TCP opens a listener at addr. It shares the address with others that are opened here by the same user, also in other
+// processes. It takes one that came with ctx, if there is one for the address: see With.
+func TCP(ctx context.Context, addr string) (*Listener, error) {
+	if l := inherited(ctx).tcp(addr); l != nil {
+		return newListener(l, false), nil
+	}
+	lc := net.ListenConfig{Control: share}
+	lc.SetMultipathTCP(false) // the kernel lets no program choose among such listeners; see giveWay
+	l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
+	if err != nil {
+		return nil, err
+	}
+	return newListener(l.(*net.TCPListener), true), nil
+}
+
+// UDP opens a socket at addr, as TCP does. ours is false if it came with ctx: then whoever gave it goes on using it, so
+// that it must neither be connected nor shut down.
+func UDP(ctx context.Context, addr string) (conn *net.UDPConn, ours bool, err error) {
+	if c := inherited(ctx).udp(addr); c != nil {
+		return c, false, nil
+	}
+	lc := net.ListenConfig{Control: share}
+	pc, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", addr), addr)
+	if err != nil {
+		return nil, false, err
+	}
+	return pc.(*net.UDPConn), true, nil
+}
+
+// Taken reports whether another socket, which does not belong to this process yet, is at addr. It is for telling people,
+// before the first socket is opened there: TCP and UDP share the address without asking.
+func Taken(ctx context.Context, network, addr string) bool {
+	if f := inherited(ctx); network == "tcp" && f.has("tcp", addr) || network == "udp" && f.has("udp", addr) {
+		return false
+	}
+	var lc net.ListenConfig // without SO_REUSEPORT, so that it cannot share
+	var err error
+	if network == "tcp" {
+		var l net.Listener
+		if l, err = lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr); err == nil {
+			l.Close()
+		}
+	} else {
+		var c net.PacketConn
+		if c, err = lc.ListenPacket(ctx, config.ListenNetwork("udp", addr), addr); err == nil {
+			c.Close()
+		}
+	}
+	return errors.Is(err, syscall.EADDRINUSE)
+}
+
+// A Listener is a listener that can be closed without dropping clients.
+//
+// To close a socket in which clients wait drops them: the kernel resets them, although another process is there to take
+// them. So Close first has the kernel give new clients to the other sockets at the address, as far as it can be told to,
+// and waits for those who have begun to connect; Accept returns them meanwhile.
+type Listener struct {
+	*net.TCPListener
+	ours  bool // nobody else has this socket open
+	close sync.Once
+	err   error
+}
+
+func newListener(l *net.TCPListener, ours bool) *Listener {
+	return &Listener{TCPListener: l, ours: ours}
+}
+
+// Accept returns the next connection.
+func (l *Listener) Accept() (net.Conn, error) {
+	c, err := l.TCPListener.AcceptTCP()
+	if err != nil {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			err = net.ErrClosed // drain has ended
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close closes the listener at once. Clients that wait in it are dropped, unless Drain has been called before.
+func (l *Listener) Close() error {
+	l.close.Do(func() { l.err = l.TCPListener.Close() })
+	return l.err
+}
+
+// Drain makes the listener the last choice for new clients, and returns when those that came before have been accepted,
+// or ctx ends. Then Accept returns net.ErrClosed. sockets is how many listeners the process has at the address.
+func (l *Listener) Drain(ctx context.Context, sockets int) {
+	if !l.ours {
+		l.TCPListener.SetDeadline(time.Now()) // whoever waits is served by the next process
+		return
+	}
+	giveWay(l.TCPListener, sockets)
+	timer := time.NewTimer(handshakeTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	l.TCPListener.SetDeadline(time.Now())
+}

@@ -1,0 +1,18 @@
+//go:build unix
+
+package authority
+
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDescriptors is how many descriptors the process may have.
+func maxDescriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt
+	}
+	return int(min(limit.Cur, math.MaxInt32))
+}

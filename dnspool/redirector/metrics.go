@@ -1,0 +1,97 @@
+package redirector
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mirrorpool/dnspool"
+)
+
+// A redirectCount is how often clients were sent to one mirror, by reason.
+type redirectCount [dnspool.Reasons]atomic.Uint64
+
+// A countTable holds the counts of a snapshot's mirrors. It is not changed once made.
+type countTable struct {
+	snapshot *dnspool.Snapshot
+	counts   map[*dnspool.Mirror]*redirectCount
+}
+
+// redirectCounts counts redirects. A mirror keeps its count from one snapshot to the next, and a request finds it
+// without a lock. The zero value is ready.
+type redirectCounts struct {
+	latest      atomic.Pointer[countTable]
+	unavailable atomic.Uint64 // requests that no mirror could serve
+
+	mu       sync.Mutex
+	byPrefix map[string]*redirectCount // of the mirrors in latest
+}
+
+// of returns where redirects to a mirror of a snapshot are counted.
+func (c *redirectCounts) of(s *dnspool.Snapshot, m *dnspool.Mirror) *redirectCount {
+	t := c.latest.Load()
+	if t == nil || t.snapshot != s {
+		t = c.renew(s)
+	}
+	return t.counts[m]
+}
+
+// renew makes the table of a snapshot. Mirrors that are not in it are forgotten.
+func (c *redirectCounts) renew(s *dnspool.Snapshot) *countTable {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.latest.Load(); t != nil && t.snapshot == s {
+		return t
+	}
+	next := &countTable{snapshot: s, counts: make(map[*dnspool.Mirror]*redirectCount, len(s.Mirrors))}
+	kept := make(map[string]*redirectCount, len(s.Mirrors))
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		n := c.byPrefix[m.URLPrefix]
+		if n == nil {
+			n = new(redirectCount)
+		}
+		kept[m.URLPrefix], next.counts[m] = n, n
+	}
+	c.byPrefix = kept
+	c.latest.Store(next)
+	return next
+}
+
+// Redirects returns how often clients were sent to each mirror, by url_prefix, since the start or since the mirror has
+// been in the pool.
+func (h *Handler) Redirects() map[string]uint64 {
+	h.counts.mu.Lock()
+	defer h.counts.mu.Unlock()
+	sums := make(map[string]uint64, len(h.counts.byPrefix))
+	for prefix, n := range h.counts.byPrefix {
+		for reason := range n {
+			sums[prefix] += n[reason].Load()
+		}
+	}
+	return sums
+}
+
+// EachRedirect yields how often clients were sent to a mirror for a reason, unless it never happened.
+func (h *Handler) EachRedirect(yield func(mirror, reason string, n uint64)) {
+	h.counts.mu.Lock()
+	defer h.counts.mu.Unlock()
+	for prefix, n := range h.counts.byPrefix {
+		for reason := range n {
+			if count := n[reason].Load(); count > 0 {
+				yield(prefix, dnspool.Reason(reason).String(), count)
+			}
+		}
+	}
+}
+
+var unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total", "Requests that no mirror could serve.", nil, nil)
+
+// Describe sends the descriptions of the metrics.
+func (h *Handler) Describe(ch chan<- *prometheus.Desc) { ch <- unavailableDesc }
+
+// Collect sends what was counted, without what EachRedirect tells: there may be very much of that.
+func (h *Handler) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
+}

@@ -1,0 +1,115 @@
+package health
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// reportOf is a report on one mirror, with an address in each of the states.
+func reportOf(at time.Time, http, dns []State, rsync *Endpoint) *Report {
+	m := MirrorReport{Rsync: rsync}
+	for role, states := range [][]State{HTTP: http, DNS: dns} {
+		for i, s := range states {
+			m.Endpoints = append(m.Endpoints, Endpoint{
+				Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Role: Role(role), Verdict: Verdict{State: s},
+			})
+		}
+	}
+	return &Report{At: at, Mirrors: map[string]MirrorReport{"http://m1.example.org/": m}}
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	const prefix = "http://m1.example.org/"
+	start := time.Unix(1_800_000_000, 0).Truncate(HistoryPart)
+	h := NewHistory()
+	for _, step := range []struct {
+		after     time.Duration
+		http, dns []State
+	}{
+		{0, []State{Up, Up}, []State{Up, Down}},
+		{time.Minute, []State{Up, Down}, []State{Stale, Down}},
+		{2 * time.Minute, []State{Up, Up}, []State{Up, Up}}, // the worst of the part stays
+		{HistoryPart, []State{Up, Unknown}, []State{Unknown}},
+		{3 * HistoryPart, []State{Stale}, nil},
+	} {
+		h.Note(reportOf(start.Add(step.after), step.http, step.dns, nil))
+	}
+	got := h.Strips(prefix, start.Add(4*HistoryPart))
+	for role, want := range []string{HTTP: "du-s-", DNS: "s----"} {
+		if text := got[role].String(); text != strings.Repeat("-", HistoryParts-5)+want {
+			t.Errorf("%v: %s, want %s at the end", Role(role), text, want)
+		}
+	}
+	if at := h.Strips(prefix, start.Add(3*HistoryPart+24*time.Hour)); at != [2]Strip{} {
+		t.Errorf("a day later %v is left", at)
+	}
+	if early := h.Strips(prefix, start.Add(-time.Hour)); early[HTTP][HistoryParts-1] != Stale {
+		t.Error("a clock that was set back changes what was seen")
+	}
+	h.Note(reportOf(start.Add(5*HistoryPart), []State{Up}, []State{Up}, &Endpoint{Verdict: Verdict{State: Down}}))
+	if got := h.Strips(prefix, start.Add(5*HistoryPart)); got[HTTP][HistoryParts-1] != Down || got[DNS][HistoryParts-1] != Up {
+		t.Error("a daemon that is down does not count for redirects alone")
+	}
+	h.Note(&Report{At: start})
+	if len(h.mirrors) != 0 {
+		t.Error("a mirror that is gone is not forgotten")
+	}
+}
+
+func TestHistoryFile(t *testing.T) {
+	t.Parallel()
+	const prefix = "http://m1.example.org/"
+	now := time.Unix(1_800_000_000, 0)
+	h := NewHistory()
+	h.Note(reportOf(now, []State{Down}, []State{Up}, nil))
+	path := filepath.Join(t.TempDir(), "history")
+	h.SaveHistory(path, zap.NewNop())
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := NewHistory()
+	again.LoadHistory(path, now.Add(HistoryPart), zap.NewNop())
+	if got := again.Strips(prefix, now); got != h.Strips(prefix, now) || got[HTTP][HistoryParts-1] != Down {
+		t.Errorf("restored %v", got)
+	}
+	if err := again.Restore(bytes.NewReader(good), now.Add(-time.Hour)); err != nil || len(again.mirrors) != 0 {
+		t.Errorf("from the future: %v, %d mirrors", err, len(again.mirrors))
+	}
+	sealed := func(body string) []byte {
+		var out bytes.Buffer
+		if err := writeSealed(&out, historyKind, historyVersion, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	for name, bad := range map[string][]byte{
+		"empty": {}, "cut": good[:len(good)-2], "edited": bytes.Replace(good, []byte("d"), []byte("u"), 1),
+		"another version": bytes.Replace(good, []byte(" 1 "), []byte(" 2 "), 1),
+		"too short":       sealed(`{"http://m1.example.org/": {"last": 1, "http": "u", "dns": ""}}`),
+		"no such state":   sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("x", HistoryParts) + `", "dns": "` + strings.Repeat("u", HistoryParts) + `"}}`),
+		"no object":       sealed(`[]`),
+	} {
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(path + ".bad")
+		kept := NewHistory()
+		kept.Note(reportOf(now, []State{Up}, nil, nil))
+		kept.LoadHistory(path, now, zap.NewNop())
+		if _, err := os.Stat(path + ".bad"); err != nil {
+			t.Errorf("%s: it is not set aside: %v", name, err)
+		}
+		if got := kept.Strips(prefix, now); got[HTTP][HistoryParts-1] != Up {
+			t.Errorf("%s: it changed the history", name)
+		}
+	}
+}
