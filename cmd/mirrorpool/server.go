@@ -38,6 +38,7 @@ type server struct {
 	file     string                         // the configuration's, to read it again; empty: none
 	config   *atomic.Pointer[config.Server] // in force; shared with list
 	log      *zap.Logger
+	now      func() time.Time
 	logLevel zap.AtomicLevel
 	list     *source.List
 	checker  *health.Checker
@@ -66,7 +67,7 @@ func newServer(inForce *atomic.Pointer[config.Server], file string, list *source
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
-	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static}
+	s := &server{config: inForce, file: file, log: log, now: time.Now, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static}
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
@@ -239,7 +240,7 @@ func (s *server) rebuild() {
 	c := s.config.Load()
 	previous := s.current.Load()
 	next := dnspool.Build(dnspool.Input{
-		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: time.Now(), Rand: newRand(),
+		Pool: s.pool, Health: s.checker.Report(), Previous: previous, Now: s.now(), Rand: newRand(),
 		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, Selection: c.Selection},
 		Place:       s.places.Place,
 		ZoneChanged: s.zoneChanged, LastSerial: s.feeds.lastSerial,
