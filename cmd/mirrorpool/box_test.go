@@ -128,7 +128,7 @@ func (b *box) layOut() {
 	b.t.Cleanup(func() { exec.Command("ip", "netns", "del", lan).Run() })
 	b.ip("-n", lan, "link", "add", "br0", "type", "bridge")
 	b.ip("-n", lan, "link", "set", "br0", "up")
-	numbers := map[string]int{"parent": 2, "web": 3, "resolver": 4, "ns1": 11, "ns2": 12, "client": 20}
+	numbers := map[string]int{"parent": 2, "web": 3, "resolver": 4, "ns1": 11, "ns2": 12, "client": 250}
 	for i := 1; i <= boxMirrors; i++ {
 		numbers[fmt.Sprint("m", i)] = 100 + i
 	}
