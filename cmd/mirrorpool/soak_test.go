@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,9 +24,12 @@ const (
 	soakFickle = 4 // mirrors that come and go, one a second
 )
 
-// soakTime is how long the soak goes on.
+// soakTime is how long the soak goes on: an hour where tests may be long, or as long as MIRRORPOOL_TEST_LONG says.
 func soakTime() time.Duration {
+	d, err := time.ParseDuration(os.Getenv("MIRRORPOOL_TEST_LONG"))
 	switch {
+	case longTests() && err == nil:
+		return d
 	case longTests():
 		return time.Hour
 	case raceDetector:
