@@ -432,10 +432,6 @@ func (c *clients) breakSite(t *testing.T) (rows []row) {
 	}
 	after := func(check, mend func()) func() { return func() { check(); mend() } }
 	mend := func() { c.publish(good) }
-	var all []string
-	for i := 1; i <= boxMirrors; i++ {
-		all = append(all, fmt.Sprint("m", i))
-	}
 	disabled := strings.ReplaceAll(string(mustJSON(t, good)), `"weight":10`, `"weight":0`)
 	rows = append(rows,
 		c.quiet(t, "web site gone", "", hold, web.web.stop, after(refused("the web site is gone"), func() { web.serveNginx(web.site()) })),
