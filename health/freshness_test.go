@@ -62,6 +62,30 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+func TestLearn(t *testing.T) {
+	f := Freshness{MaxLag: 3 * time.Hour}
+	for _, test := range []struct {
+		what      string
+		trace, at time.Time
+		found     bool
+		news      bool
+		since     time.Time
+	}{
+		{"nothing, before anything is known", time.Time{}, hours(0), false, false, time.Time{}},
+		{"the first one is as old as it says, found or not", hours(-9), hours(0), false, true, hours(-9)},
+		{"the same once more", hours(-9), hours(1), false, false, hours(-9)},
+		{"nothing", time.Time{}, hours(1), false, false, hours(-9)},
+		{"one that was made while we looked", hours(1), hours(2), false, true, hours(2)},
+		{"one that was there before we looked", hours(3), hours(4), true, true, hours(3)},
+		{"one from the future", hours(9), hours(5), true, true, hours(5)},
+	} {
+		news := f.Learn(test.trace, test.at, test.found)
+		if since := f.Reference().Since; news != test.news || !since.Equal(test.since) {
+			t.Errorf("%s: news %v, in force since %v; want %v, %v", test.what, news, since, test.news, test.since)
+		}
+	}
+}
+
 func TestFreshnessMaxAge(t *testing.T) {
 	f := Freshness{MaxLag: time.Hour, MaxAge: 2 * time.Hour}
 	for at, want := range map[float64]string{2: "", 2.01: "freshness: the trace is 2h0m36s old, max_age is 2h0m0s"} {
@@ -80,8 +104,8 @@ func TestFreshnessIsBounded(t *testing.T) {
 	for i := range 3 * maxReleases {
 		f.Learn(hours(float64(i)), hours(float64(i)), false)
 	}
-	if n := len(f.releases); n > maxReleases {
-		t.Errorf("%d releases remembered", n)
+	if n := len(f.releases); n != maxReleases {
+		t.Errorf("%d releases remembered, want %d", n, maxReleases)
 	}
 	if since, _ := f.behind(hours(-1)); !since.Since.Equal(hours(2*maxReleases-1)) && !since.Since.Equal(epoch) {
 		t.Errorf("one that is behind everything is so since %v", since.Since)
