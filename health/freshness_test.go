@@ -86,6 +86,43 @@ func TestLearn(t *testing.T) {
 	}
 }
 
+// TestJudgesOnlyWhatPasses has observations that freshness has nothing to say of, although the reference is newer.
+func TestJudgesOnlyWhatPasses(t *testing.T) {
+	f := Freshness{MaxLag: time.Hour, MaxAge: time.Hour}
+	f.Learn(hours(1), hours(1), true)
+	for _, o := range []Observation{
+		{At: hours(9), Result: Up}, // without a trace
+		{At: hours(9), Result: Down, Reason: "connect: timed out", Trace: epoch},
+		{At: hours(9), Result: Unknown, Reason: "connect: network is unreachable", Trace: epoch},
+	} {
+		if got := f.Judge(&Verdict{State: Down}, o); got != o {
+			t.Errorf("%+v became %+v", o, got)
+		}
+	}
+}
+
+// TestOwes has a mirror owe what it was judged to owe, until it is down once more.
+func TestOwes(t *testing.T) {
+	p := Policy{Interval: 30 * time.Second, Rise: 2, Fall: 3}
+	for _, test := range []struct {
+		what string
+		v    Verdict
+		o    Observation
+		want time.Time
+	}{
+		{"back from down", Verdict{State: Down}, Observation{Result: Stale, Owes: hours(1)}, hours(1)},
+		{"caught up", Verdict{State: Stale, Owes: hours(1)}, Observation{Result: Up}, time.Time{}},
+		{"one failure is no outage", Verdict{State: Stale, Owes: hours(1)}, Observation{Result: Down}, hours(1)},
+		{"an outage of ours is none", Verdict{State: Stale, Owes: hours(1)}, Observation{Result: Unknown}, hours(1)},
+		{"down again", Verdict{State: Down, Owes: hours(1)}, Observation{Result: Down}, time.Time{}},
+		{"down again, as far as was known", Verdict{From: Down, Owes: hours(1)}, Observation{Result: Down}, time.Time{}},
+	} {
+		if got := test.v.Next(test.o, p).Owes; !got.Equal(test.want) {
+			t.Errorf("%s: owes %v, want %v", test.what, got, test.want)
+		}
+	}
+}
+
 func TestFreshnessMaxAge(t *testing.T) {
 	f := Freshness{MaxLag: time.Hour, MaxAge: 2 * time.Hour}
 	for at, want := range map[float64]string{2: "", 2.01: "freshness: the trace is 2h0m36s old, max_age is 2h0m0s"} {
