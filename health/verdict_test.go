@@ -336,3 +336,14 @@ func TestUsual(t *testing.T) {
 		}
 	}
 }
+
+func TestStanding(t *testing.T) {
+	for v, want := range map[Verdict]State{
+		{}: Unknown, {State: Up}: Up, {State: Stale}: Stale, {State: Down}: Down,
+		{From: Up}: Unknown, {From: Stale}: Stale, {From: Down}: Down,
+	} {
+		if got := v.Standing(); got != want {
+			t.Errorf("%v, from %v: stands as %v, want %v", v.State, v.From, got, want)
+		}
+	}
+}
