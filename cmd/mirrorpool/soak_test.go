@@ -204,7 +204,7 @@ func (s *soaked) checkFlat(t *testing.T, samples []usage) {
 		return u
 	}
 	before, after := most(samples[:len(samples)/2]), most(samples[len(samples)/2:])
-	if after.goroutines > before.goroutines+30 || after.descriptors > before.descriptors+30 || !raceDetector && after.mib > 1.25*before.mib+10 {
+	if after.goroutines > before.goroutines+30 || after.descriptors > before.descriptors+30 || after.mib > 1.25*before.mib+10 {
 		t.Errorf("the server takes %+v in the second half, and took %+v in the first", after, before)
 	}
 }
