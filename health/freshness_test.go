@@ -62,6 +62,67 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+func TestLearn(t *testing.T) {
+	f := Freshness{MaxLag: 3 * time.Hour}
+	for _, test := range []struct {
+		what      string
+		trace, at time.Time
+		found     bool
+		news      bool
+		since     time.Time
+	}{
+		{"nothing, before anything is known", time.Time{}, hours(0), false, false, time.Time{}},
+		{"the first one is as old as it says, found or not", hours(-9), hours(0), false, true, hours(-9)},
+		{"the same once more", hours(-9), hours(1), false, false, hours(-9)},
+		{"nothing", time.Time{}, hours(1), false, false, hours(-9)},
+		{"one that was made while we looked", hours(1), hours(2), false, true, hours(2)},
+		{"one that was there before we looked", hours(3), hours(4), true, true, hours(3)},
+		{"one from the future", hours(9), hours(5), true, true, hours(5)},
+	} {
+		news := f.Learn(test.trace, test.at, test.found)
+		if since := f.Reference().Since; news != test.news || !since.Equal(test.since) {
+			t.Errorf("%s: news %v, in force since %v; want %v, %v", test.what, news, since, test.news, test.since)
+		}
+	}
+}
+
+// TestJudgesOnlyWhatPasses has observations that freshness has nothing to say of, although the reference is newer.
+func TestJudgesOnlyWhatPasses(t *testing.T) {
+	f := Freshness{MaxLag: time.Hour, MaxAge: time.Hour}
+	f.Learn(hours(1), hours(1), true)
+	for _, o := range []Observation{
+		{At: hours(9), Result: Up}, // without a trace
+		{At: hours(9), Result: Down, Reason: "connect: timed out", Trace: epoch},
+		{At: hours(9), Result: Unknown, Reason: "connect: network is unreachable", Trace: epoch},
+	} {
+		if got := f.Judge(&Verdict{State: Down}, o); got != o {
+			t.Errorf("%+v became %+v", o, got)
+		}
+	}
+}
+
+// TestOwes has a mirror owe what it was judged to owe, until it is down once more.
+func TestOwes(t *testing.T) {
+	p := Policy{Interval: 30 * time.Second, Rise: 2, Fall: 3}
+	for _, test := range []struct {
+		what string
+		v    Verdict
+		o    Observation
+		want time.Time
+	}{
+		{"back from down", Verdict{State: Down}, Observation{Result: Stale, Owes: hours(1)}, hours(1)},
+		{"caught up", Verdict{State: Stale, Owes: hours(1)}, Observation{Result: Up}, time.Time{}},
+		{"one failure is no outage", Verdict{State: Stale, Owes: hours(1)}, Observation{Result: Down}, hours(1)},
+		{"an outage of ours is none", Verdict{State: Stale, Owes: hours(1)}, Observation{Result: Unknown}, hours(1)},
+		{"down again", Verdict{State: Down, Owes: hours(1)}, Observation{Result: Down}, time.Time{}},
+		{"down again, as far as was known", Verdict{From: Down, Owes: hours(1)}, Observation{Result: Down}, time.Time{}},
+	} {
+		if got := test.v.Next(test.o, p).Owes; !got.Equal(test.want) {
+			t.Errorf("%s: owes %v, want %v", test.what, got, test.want)
+		}
+	}
+}
+
 func TestFreshnessMaxAge(t *testing.T) {
 	f := Freshness{MaxLag: time.Hour, MaxAge: 2 * time.Hour}
 	for at, want := range map[float64]string{2: "", 2.01: "freshness: the trace is 2h0m36s old, max_age is 2h0m0s"} {
@@ -80,8 +141,8 @@ func TestFreshnessIsBounded(t *testing.T) {
 	for i := range 3 * maxReleases {
 		f.Learn(hours(float64(i)), hours(float64(i)), false)
 	}
-	if n := len(f.releases); n > maxReleases {
-		t.Errorf("%d releases remembered", n)
+	if n := len(f.releases); n != maxReleases {
+		t.Errorf("%d releases remembered, want %d", n, maxReleases)
 	}
 	if since, _ := f.behind(hours(-1)); !since.Since.Equal(hours(2*maxReleases-1)) && !since.Since.Equal(epoch) {
 		t.Errorf("one that is behind everything is so since %v", since.Since)

@@ -318,3 +318,32 @@ func BenchmarkNext(b *testing.B) {
 		}
 	}
 }
+
+// TestUsual has the longest latency of late remembered, and forgotten by and by.
+func TestUsual(t *testing.T) {
+	for _, test := range []struct{ usual, took, want time.Duration }{
+		{0, 300 * time.Millisecond, 300 * time.Millisecond},
+		{800 * time.Millisecond, 0, 700 * time.Millisecond},
+		{800 * time.Millisecond, 400 * time.Millisecond, 750 * time.Millisecond},
+		{800 * time.Millisecond, 900 * time.Millisecond, 900 * time.Millisecond},
+	} {
+		v := Verdict{State: Up, Usual: test.usual}
+		if got := v.Next(Observation{Result: Up, Took: test.took}, Policy{Rise: 2, Fall: 3}).Usual; got != test.want {
+			t.Errorf("%v usual, then %v: %v, want %v", test.usual, test.took, got, test.want)
+		}
+		if got := v.Next(Observation{Result: Down, Took: test.took}, Policy{Rise: 2, Fall: 3}).Usual; got != test.usual {
+			t.Errorf("%v usual, then a failure: %v", test.usual, got)
+		}
+	}
+}
+
+func TestStanding(t *testing.T) {
+	for v, want := range map[Verdict]State{
+		{}: Unknown, {State: Up}: Up, {State: Stale}: Stale, {State: Down}: Down,
+		{From: Up}: Unknown, {From: Stale}: Stale, {From: Down}: Down,
+	} {
+		if got := v.Standing(); got != want {
+			t.Errorf("%v, from %v: stands as %v, want %v", v.State, v.From, got, want)
+		}
+	}
+}

@@ -40,6 +40,7 @@ type server struct {
 	file     string                         // the configuration's, to read it again; empty: none
 	config   *atomic.Pointer[config.Server] // in force; shared with list
 	log      *zap.Logger
+	now      func() time.Time
 	logLevel zap.AtomicLevel
 	list     *source.List
 	checker  *health.Checker
@@ -73,7 +74,10 @@ func newServer(ctx context.Context, inForce *atomic.Pointer[config.Server], file
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
-	s := &server{config: inForce, file: file, log: log, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(), static: static, history: health.NewHistory(), events: admin.NewEvents(), started: time.Now()}
+	s := &server{
+		config: inForce, file: file, log: log, now: time.Now, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(),
+		static: static, history: health.NewHistory(), events: admin.NewEvents(), started: time.Now(),
+	}
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
@@ -276,7 +280,7 @@ func (s *server) rebuild() {
 		s.shares.Note(previous, s.handler.Redirects())
 	}
 	next := dnspool.Build(dnspool.Input{
-		Pool: s.pool, Health: report, Previous: previous, Now: time.Now(), Rand: newRand(),
+		Pool: s.pool, Health: report, Previous: previous, Now: s.now(), Rand: newRand(),
 		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, DNSGeo: c.DNS.Geo, Selection: c.Selection},
 		Place:       s.places.Place,
 		ZoneChanged: s.zoneChanged, LastSerial: s.feeds.lastSerial,

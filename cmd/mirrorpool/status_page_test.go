@@ -16,9 +16,9 @@ import (
 	"mirrorpool/health"
 )
 
-// newWorld serves a pool of mirrors all over the world: most are up, one is stale, one lacks the pool's virtual host, one
+// newPageWorld serves a pool of mirrors all over the world: most are up, one is stale, one lacks the pool's virtual host, one
 // is dead and one disabled.
-func newWorld(t *testing.T) *program {
+func newPageWorld(t *testing.T) *program {
 	t.Helper()
 	places := []map[string]any{
 		{"country": "DE", "latitude": 52.5, "longitude": 13.4}, {"country": "PT", "latitude": 38.7, "longitude": -9.1},
@@ -60,7 +60,7 @@ func newWorld(t *testing.T) *program {
 func TestStatusPage(t *testing.T) {
 	t.Parallel()
 	browser := needPeer(t, "chromium", "chromium")
-	p := newWorld(t)
+	p := newPageWorld(t)
 	p.inRedirects(t, "/x")
 	states := func() map[health.State]int {
 		n := map[health.State]int{}

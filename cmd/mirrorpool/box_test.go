@@ -1,0 +1,662 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mirrorpool/dnspool/admin"
+)
+
+// A box is a pool with everything around it, each on a host of its own: a network namespace, joined to the others by a
+// bridge. So hosts can be cut off, lose packets and change addresses as real ones do. Nothing in it reaches the world.
+//
+//	m1 ... m12   mirrors: nginx, and rsync; m12 is disabled. m1 to m4 speak https; m1 to m8 have IPv6
+//	web          the project's web site: mirrors.json and the trace, over https
+//	parent       Knot, with the zone example.org, which delegates dl.example.org
+//	ns1, ns2     two mirrorpools
+//	resolver     unbound
+//	client       who asks
+type box struct {
+	t     testing.TB
+	dir   string
+	id    string
+	hosts map[string]*host
+	ca    *testCA
+	serve []byte // what a good mirror serves as the image
+
+	mu     sync.Mutex
+	zone   map[string][]netip.Addr // names in example.org that mirrors have
+	serial int
+}
+
+// A host is a machine in the box.
+type host struct {
+	*box
+	name   string
+	ns     string
+	v4, v6 netip.Addr
+	web    *process // nginx, or what stands in for it
+	rsync  *process
+	conf   string // nginx's, to start it again
+}
+
+const (
+	boxMirrors = 12
+	boxOff     = "m12" // is disabled
+	boxHTTPS   = 4     // how many speak https: the first ones
+	boxIPv6    = 8     // how many have IPv6: the first ones
+	boxImage   = "stable/tails-amd64-6.0/tails-amd64-6.0.img"
+)
+
+// newBox lays out the hosts and starts all servers. Without the right to make namespaces the test is skipped, unless all
+// peers have to be there.
+func newBox(t testing.TB) *box {
+	t.Helper()
+	for program, debianPackage := range map[string]string{"ip": "iproute2", "nginx": "nginx", "rsync": "rsync", "knotd": "knot", "unbound": "unbound",
+		"nft": "nftables", "curl": "curl", "wget": "wget", "dig": "bind9-dnsutils", "nsenter": "util-linux"} {
+		needPeer(t, program, debianPackage)
+	}
+	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d", os.Getpid()), hosts: map[string]*host{}, zone: map[string][]netip.Addr{},
+		serve: bytes.Repeat([]byte("the image\n"), 2000)}
+	for dir := b.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		os.Chmod(dir, 0o755)
+	}
+	b.layOut()
+	b.ca = newTestCA(t, b.dir)
+	b.startParent()
+	b.startResolver()
+	b.write("tree/tails/project/trace", fmt.Sprintln(boxTrace.Unix()))
+	b.write("tree/tails/"+boxImage, string(b.serve))
+	b.write("old/tails/project/trace", fmt.Sprintln(boxTrace.Add(-24*time.Hour).Unix()))
+	b.write("old/tails/"+boxImage, strings.Repeat("an older image\n", 1000))
+	for i := 1; i <= boxMirrors; i++ {
+		m := b.hosts[fmt.Sprint("m", i)]
+		m.serveNginx(m.normal())
+		m.startRsync()
+	}
+	b.publish(b.pool())
+	b.write("site/trace", fmt.Sprintln(boxTrace.Unix()))
+	b.hosts["web"].serveNginx(b.hosts["web"].site())
+	return b
+}
+
+// boxTrace is when the project last published.
+var boxTrace = time.Now().Add(-time.Hour).Truncate(time.Second)
+
+// ip runs ip, which is not to fail.
+func (b *box) ip(args ...string) {
+	b.t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		b.t.Fatalf("ip %v: %v\n%s", args, err, out)
+	}
+}
+
+// layOut makes the namespaces and joins them.
+func (b *box) layOut() {
+	b.t.Helper()
+	lan := b.id + "-lan"
+	if out, err := exec.Command("ip", "netns", "add", lan).CombinedOutput(); err != nil {
+		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
+			b.t.Fatalf("network namespaces cannot be made: %v\n%s", err, out)
+		}
+		b.t.Skipf("network namespaces cannot be made, as root they can: %s", out)
+	}
+	b.t.Cleanup(func() { exec.Command("ip", "netns", "del", lan).Run() })
+	b.ip("-n", lan, "link", "add", "br0", "type", "bridge")
+	b.ip("-n", lan, "link", "set", "br0", "up")
+	numbers := map[string]int{"parent": 2, "web": 3, "resolver": 4, "ns1": 11, "ns2": 12, "client": 250}
+	for i := 1; i <= boxMirrors; i++ {
+		numbers[fmt.Sprint("m", i)] = 100 + i
+	}
+	for name, number := range numbers {
+		h := &host{box: b, name: name, ns: b.id + "-" + name,
+			v4: netip.AddrFrom4([4]byte{10, 77, 0, byte(number)}), v6: netip.MustParseAddr(fmt.Sprintf("fd00:77::%d", number))}
+		b.hosts[name] = h
+		b.ip("netns", "add", h.ns)
+		b.t.Cleanup(func() { exec.Command("ip", "netns", "del", h.ns).Run() })
+		b.ip("-n", lan, "link", "add", "v-"+name, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
+		b.ip("-n", lan, "link", "set", "v-"+name, "master", "br0", "up")
+		b.ip("-n", h.ns, "link", "set", "lo", "up")
+		b.ip("-n", h.ns, "addr", "add", h.v4.String()+"/24", "dev", "eth0")
+		var m int
+		if _, err := fmt.Sscanf(name, "m%d", &m); err != nil || m <= boxIPv6 {
+			b.ip("-n", h.ns, "addr", "add", h.v6.String()+"/64", "dev", "eth0", "nodad")
+		} else {
+			h.v6 = netip.Addr{}
+		}
+		b.ip("-n", h.ns, "link", "set", "eth0", "up")
+		b.zone[name+".example.org"] = h.addresses()
+	}
+}
+
+// addresses are those of both families.
+func (h *host) addresses() []netip.Addr {
+	if !h.v6.IsValid() {
+		return []netip.Addr{h.v4}
+	}
+	return []netip.Addr{h.v4, h.v6}
+}
+
+// write writes a file in the box's folder, all at once, and returns its path.
+func (b *box) write(name, text string) string {
+	b.t.Helper()
+	path := filepath.Join(b.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		b.t.Fatal(err)
+	}
+	return path
+}
+
+// A process runs on a host.
+type process struct {
+	cmd  *exec.Cmd
+	log  *logBuffer
+	done chan struct{}
+	stop func() // kills it
+}
+
+// start runs a program on the host until the test ends. Its resolver is the box's.
+func (h *host) start(env []string, args ...string) *process {
+	h.t.Helper()
+	resolv := h.write("resolv.conf", fmt.Sprintf("nameserver %s\noptions timeout:1\n", h.hosts["resolver"].v4))
+	script := fmt.Sprintf(`mount --bind %s /etc/resolv.conf && exec "$0" "$@"`, resolv)
+	p := &process{log: &logBuffer{}, done: make(chan struct{})}
+	p.cmd = exec.Command("ip", append([]string{"netns", "exec", h.ns, "sh", "-c", script}, args...)...)
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	go func() { p.cmd.Wait(); close(p.done) }()
+	p.stop = func() {
+		p.cmd.Process.Kill()
+		<-p.done
+	}
+	h.t.Cleanup(func() {
+		p.stop()
+		if h.t.Failed() && !strings.HasPrefix(h.name, "m") {
+			h.t.Logf("%s on %s:\n%s", args[0], h.name, tail(p.log.String(), 6000))
+		}
+	})
+	return p
+}
+
+func tail(text string, n int) string { return text[max(0, len(text)-n):] }
+
+// inside runs f in the host's namespace: sockets that it opens belong there.
+func (h *host) inside(f func() error) error {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	there, err := os.Open("/run/netns/" + h.ns)
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	err = f()
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		return back // the thread stays locked, and so ends with this goroutine
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// dial connects to an address from the host.
+func (h *host) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = h.inside(func() error {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// listen listens on all of the host's addresses.
+func (h *host) listen(port string) net.Listener {
+	h.t.Helper()
+	var l net.Listener
+	err := h.inside(func() (err error) {
+		l, err = net.Listen("tcp", ":"+port)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return l
+}
+
+// startParent starts Knot with the zone above ours.
+func (b *box) startParent() {
+	b.t.Helper()
+	dir := filepath.Join(b.dir, "parent")
+	b.writeZone()
+	b.write("parent/knot.conf", fmt.Sprintf(`server:
+  listen: [ 0.0.0.0, "::" ]
+  rundir: %[1]s
+database:
+  storage: %[1]s
+log:
+  - target: stderr
+    any: warning
+zone:
+  - domain: example.org
+    file: %[1]s/example.org.zone
+    zonefile-sync: -1
+`, dir))
+	p := b.hosts["parent"]
+	p.web = p.start(nil, needPeer(b.t, "knotd", "knot"), "-c", filepath.Join(dir, "knot.conf"))
+}
+
+// writeZone writes the parent zone as it is to be.
+func (b *box) writeZone() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serial++
+	text := fmt.Sprintf("$ORIGIN example.org.\n$TTL 5\n@ SOA parent hostmaster %d 3600 600 86400 2\n@ NS parent\ndl NS ns1\ndl NS ns2\n", b.serial)
+	for name, addrs := range b.zone {
+		for _, addr := range addrs {
+			rrtype := "A"
+			if addr.Is6() {
+				rrtype = "AAAA"
+			}
+			text += fmt.Sprintf("%s. %s %s\n", name, rrtype, addr)
+		}
+	}
+	b.write("parent/example.org.zone", text)
+}
+
+// rename makes DNS give other addresses for a host, or none.
+func (b *box) rename(name string, addrs ...netip.Addr) {
+	b.mu.Lock()
+	b.zone[name+".example.org"] = addrs
+	b.mu.Unlock()
+	b.writeZone()
+	b.hosts["parent"].web.cmd.Process.Signal(syscall.SIGHUP)
+}
+
+// lookup is what a name in the box resolves to, in a family.
+func (b *box) lookup(name string, v6 bool) (netip.Addr, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	addrs := b.zone[name]
+	i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Is6() == v6 })
+	if i < 0 {
+		return netip.Addr{}, false
+	}
+	return addrs[i], true
+}
+
+// startResolver starts unbound, which knows of the parent only.
+func (b *box) startResolver() {
+	b.t.Helper()
+	conf := b.write("resolver/unbound.conf", fmt.Sprintf(`server:
+  directory: %q
+  pidfile: ""
+  username: ""
+  chroot: ""
+  use-syslog: no
+  do-daemonize: no
+  interface: 0.0.0.0
+  interface: ::0
+  access-control: 10.77.0.0/16 allow
+  access-control: fd00:77::/64 allow
+  module-config: "iterator"
+  local-zone: "example.org." nodefault
+stub-zone:
+  name: example.org
+  stub-addr: %s
+remote-control:
+  control-enable: no
+`, filepath.Join(b.dir, "resolver"), b.hosts["parent"].v4))
+	r := b.hosts["resolver"]
+	r.web = r.start(nil, needPeer(b.t, "unbound", "unbound"), "-d", "-c", conf)
+}
+
+// serveNginx puts nginx with the given servers in place of what serves the host's web now.
+func (h *host) serveNginx(servers string) {
+	h.t.Helper()
+	if h.web != nil {
+		h.web.stop()
+	}
+	h.conf = servers
+	dir := filepath.Join(h.dir, "nginx", h.name)
+	temporary := ""
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		temporary += fmt.Sprintf("%s_temp_path %s/%s;\n", kind, dir, kind)
+	}
+	conf := h.write("nginx/"+h.name+"/nginx.conf", fmt.Sprintf("user root;\ndaemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr crit;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
+		dir, temporary, servers))
+	h.web = h.start(nil, needPeer(h.t, "nginx", "nginx"), "-e", "stderr", "-c", conf)
+	h.await("80")
+}
+
+// await waits until a port of the host is open.
+func (h *host) await(port string) {
+	h.t.Helper()
+	eventually(h.t, h.name+" accepts connections", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		conn, err := h.dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
+	})
+}
+
+// secure reports whether a mirror speaks https.
+func (h *host) secure() bool {
+	var m int
+	_, err := fmt.Sscanf(h.name, "m%d", &m)
+	return err == nil && m <= boxHTTPS
+}
+
+// prefix is a mirror's url_prefix.
+func (h *host) prefix() string {
+	if h.secure() {
+		return "https://" + h.name + ".example.org/tails/"
+	}
+	return "http://" + h.name + ".example.org/tails/"
+}
+
+const bothFamilies = "listen 80; listen [::]:80;"
+
+// tls is an https server with a certificate until a time, which does what is said.
+func (h *host) tls(until time.Time, does string) string {
+	cert, key := h.ca.issue(h.t, h.name+".example.org", until)
+	return fmt.Sprintf("server { listen 443 ssl; listen [::]:443 ssl; ssl_certificate %s; ssl_certificate_key %s; %s }\n", cert, key, does)
+}
+
+// normal is what a mirror's nginx does when all is well. One that speaks https sends all on to that.
+func (h *host) normal() string { return h.serving("tree", time.Now().Add(60*24*time.Hour)) }
+
+// serving is a mirror with a tree, and a certificate until a time.
+func (h *host) serving(tree string, until time.Time) string {
+	root := fmt.Sprintf("root %s;", filepath.Join(h.dir, tree))
+	if !h.secure() {
+		return fmt.Sprintf("server { %s %s }\n", bothFamilies, root)
+	}
+	return fmt.Sprintf("server { %s return 301 https://%s.example.org$request_uri; }\n", bothFamilies, h.name) + h.tls(until, root)
+}
+
+// always is a mirror that answers everything alike.
+func (h *host) always(does string) string {
+	text := fmt.Sprintf("server { %s location / { default_type text/html; %s } }\n", bothFamilies, does)
+	if h.secure() {
+		text += h.tls(time.Now().Add(60*24*time.Hour), fmt.Sprintf("location / { default_type text/html; %s }", does))
+	}
+	return text
+}
+
+// site is the web site's nginx.
+func (h *host) site() string {
+	return fmt.Sprintf("server { %s return 404; }\n", bothFamilies) +
+		h.tls(time.Now().Add(60*24*time.Hour), fmt.Sprintf("root %s; add_header Cache-Control no-cache;", filepath.Join(h.dir, "site")))
+}
+
+// serveGo puts a handler in place of what serves the host's web, over http.
+func (h *host) serveGo(handler http.HandlerFunc) {
+	h.t.Helper()
+	h.web.stop()
+	l := h.listen("80")
+	s := &http.Server{Handler: handler}
+	go s.Serve(l)
+	h.web = &process{log: &logBuffer{}, stop: func() { s.Close() }}
+	h.t.Cleanup(func() { s.Close() })
+}
+
+// startRsync starts the host's rsync daemon.
+func (h *host) startRsync() {
+	h.t.Helper()
+	conf := h.write("rsync/"+h.name+".conf", fmt.Sprintf("use chroot = no\nlock file = %s/rsync/%s.lock\nlog file = /dev/null\n[tails]\npath = %s/tree/tails\nread only = yes\n", h.dir, h.name, h.dir))
+	h.rsync = h.start(nil, needPeer(h.t, "rsync", "rsync"), "--daemon", "--no-detach", "--config", conf)
+}
+
+// filter puts rules of nftables in force on what the host takes in, or none.
+func (h *host) filter(rules ...string) {
+	h.t.Helper()
+	text := "flush ruleset\n"
+	if len(rules) > 0 {
+		text += "table inet box {\n chain in {\n  type filter hook input priority 0;\n  " + strings.Join(rules, "\n  ") + "\n }\n}\n"
+	}
+	file := h.write("nft/"+h.name, text)
+	if out, err := exec.Command("ip", "netns", "exec", h.ns, needPeer(h.t, "nft", "nftables"), "-f", file).CombinedOutput(); err != nil {
+		h.t.Errorf("nft: %v\n%s", err, out)
+	}
+}
+
+// pool is the list of mirrors, less those that are named.
+func (b *box) pool(without ...string) any {
+	var mirrors []any
+	for i := 1; i <= boxMirrors; i++ {
+		m := b.hosts[fmt.Sprint("m", i)]
+		if slices.Contains(without, m.name) {
+			continue
+		}
+		entry := map[string]any{"url_prefix": m.prefix(), "weight": 10, "rsync_url": "rsync://" + m.name + ".example.org/tails/", "name": m.name}
+		if m.name == boxOff {
+			entry["weight"] = 0
+		}
+		mirrors = append(mirrors, entry)
+	}
+	return map[string]any{"version": 1, "mirrors": mirrors}
+}
+
+// publish puts a list on the web site: a value as JSON, or a string as it is.
+func (b *box) publish(list any) {
+	b.t.Helper()
+	text, ok := list.(string)
+	if !ok {
+		data, err := json.MarshalIndent(list, "", " ")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		text = string(data)
+	}
+	b.write("site/mirrors.json", text)
+}
+
+// boxTTL is the TTL of addresses, boxInterval how often is checked.
+const boxTTL, boxInterval = 2 * time.Second, 2 * time.Second
+
+// startPool starts mirrorpool on a host. Its state is on a small disk of its own.
+func (b *box) startPool(name string, change func(config map[string]any), env ...string) *process {
+	b.t.Helper()
+	program, err := buildProgram()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	h := b.hosts[name]
+	state := filepath.Join(b.dir, name, "state")
+	if _, err := os.Stat(state); err != nil {
+		if err := os.MkdirAll(state, 0o700); err != nil {
+			b.t.Fatal(err)
+		}
+		if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=256k"); err != nil {
+			b.t.Fatal(err)
+		}
+		b.t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
+	}
+	config := map[string]any{
+		"mirrors": "https://web.example.org/mirrors.json", "mirrors_refresh": "1s", "state_dir": "state",
+		"dns": map[string]any{"listen": []string{"0.0.0.0:53", "[::]:53"}, "zone": "dl.example.org", "nameservers": []string{"ns1.example.org", "ns2.example.org"},
+			"ttl": boxTTL.String(), "ttl_min": "1s"},
+		"http": map[string]any{"listen": []string{"0.0.0.0:80", "[::]:80"}, "sticky": "0s"},
+		"health": map[string]any{"interval": boxInterval.String(), "timeout": "1500ms", "allow_private": true, "max_lag": "3s",
+			"reference_url": "https://web.example.org/trace"},
+	}
+	if change != nil {
+		change(config)
+	}
+	text, err := json.MarshalIndent(config, "", " ")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	file := b.write(name+"/mirrorpool.json", string(text))
+	p := h.start(append([]string{"SSL_CERT_FILE=" + b.ca.file}, env...), program, "serve", "--config", file)
+	h.web = p
+	b.ready(name)
+	return p
+}
+
+// admin asks the administrator's listener on a host.
+func (h *host) admin(path string) (*http.Response, error) {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: h.dial}}
+	return client.Get("http://127.0.0.1:8053" + path)
+}
+
+// ready waits for mirrorpool on a host to answer.
+func (b *box) ready(name string) {
+	b.t.Helper()
+	eventually(b.t, name+" is ready", func() bool {
+		resp, err := b.hosts[name].admin("/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// status asks mirrorpool on a host.
+func (b *box) status(name string) (status admin.Status, err error) {
+	resp, err := b.hosts[name].admin("/api/v1/status")
+	if err != nil {
+		return status, err
+	}
+	defer resp.Body.Close()
+	err = json.NewDecoder(resp.Body).Decode(&status)
+	return status, err
+}
+
+// healthy waits until both mirrorpools serve every mirror but the disabled one, in both ways.
+func (b *box) healthy() {
+	b.t.Helper()
+	for _, name := range []string{"ns1", "ns2"} {
+		missing := ""
+		ok := func() bool {
+			status, err := b.status(name)
+			if err != nil {
+				missing = err.Error()
+				return false
+			}
+			missing = ""
+			for _, m := range status.Mirrors {
+				for _, e := range m.Endpoints {
+					if m.Weight > 0 && e.State.String() != "up" {
+						missing += fmt.Sprintf("%s %s %s %s; ", m.URLPrefix, e.Address, e.Role, e.Reason)
+					}
+				}
+			}
+			return missing == "" && len(status.Mirrors) == boxMirrors
+		}
+		deadline := time.Now().Add(60 * time.Second)
+		tick := time.NewTicker(200 * time.Millisecond)
+		for !ok() && time.Now().Before(deadline) {
+			<-tick.C
+		}
+		tick.Stop()
+		if missing != "" {
+			b.t.Fatalf("%s does not find all healthy: %s", name, missing)
+		}
+	}
+}
+
+// A testCA signs certificates of the box.
+type testCA struct {
+	dir, file string
+	cert      *x509.Certificate
+	key       *ecdsa.PrivateKey
+	mu        sync.Mutex
+	issued    int
+}
+
+func newTestCA(t testing.TB, dir string) *testCA {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &testCA{dir: dir, file: filepath.Join(dir, "ca.pem"), key: key, cert: &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mirrorpool test CA"},
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}}
+	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// issue makes a certificate for name that is good until a time, and returns its files.
+func (a *testCA) issue(t testing.TB, name string, until time.Time) (cert, key string) {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.issued++
+	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(int64(1 + a.issued)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: until,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	write := func(suffix, kind string, der []byte, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(a.dir, fmt.Sprintf("%s-%d%s", name, a.issued, suffix))
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, leafKey.Public(), a.key)
+	cert = write(".pem", "CERTIFICATE", der, err)
+	der, err = x509.MarshalECPrivateKey(leafKey)
+	key = write(".key", "EC PRIVATE KEY", der, err)
+	return cert, key
+}

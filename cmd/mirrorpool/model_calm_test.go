@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
+)
+
+// What follows says once more, in as simple words as can be, who has to be served once nothing has changed for so long
+// that all verdicts are in: the package's comment of dnspool, worked out by hand and from the world itself rather than
+// from what the checks have found.
+
+// trusted is the order of states in which mirrors are called in.
+var trusted = []health.State{health.Up, health.Unknown, health.Stale, health.Down}
+
+// A standing is how a mirror should stand in a group.
+type standing struct {
+	weight float64
+	rank   int // in trusted
+	what   []string
+}
+
+// eligible returns what should be served of a group.
+func eligible(group []standing) map[string]bool {
+	enabled, sum := 0.0, 0.0
+	for _, s := range group {
+		enabled += s.weight
+	}
+	served := map[string]bool{}
+	for rank := range trusted {
+		for _, s := range group {
+			if s.rank == rank {
+				sum += s.weight
+				for _, what := range s.what {
+					served[what] = true
+				}
+			}
+		}
+		if sum > 0 && sum >= enabled/2 { // panic_threshold
+			break
+		}
+	}
+	return served
+}
+
+// settled returns the addresses that a mirror has after a calm. ok is false where that depends on what was before.
+func (m *model) settled(e modelEntry) (addrs []netip.Addr, ok bool) {
+	if e.given != 0 {
+		return e.addresses(), true
+	}
+	return m.world.resolved(e.host)
+}
+
+// rank is how trusted an address should be in a role. ok is false where it depends on what was before.
+func (m *model) rank(host int, addr netip.Addr, role health.Role) (rank int, ok bool) {
+	state := health.Up
+	switch m.world.moods[key(host, addr, role)] {
+	case fails, hangs:
+		state = health.Down
+	case lags:
+		if role != health.Rsync {
+			state = health.Stale
+		}
+	case blind:
+		return 0, false
+	}
+	return slices.Index(trusted, state), true
+}
+
+// groupOf returns how the mirrors should stand in a group of the given role. The second result is false if that cannot be
+// said without knowing what was before.
+func (m *model) groupOf(role health.Role, family dnspool.Family, secure bool) (group []standing, ok bool) {
+	for _, e := range m.pool {
+		s := standing{weight: float64(e.weight)}
+		if role == health.DNS {
+			s.weight = float64(e.inDNS())
+		}
+		if s.weight == 0 || secure && e.scheme() != "https" {
+			continue
+		}
+		addrs, known := m.settled(e)
+		if !known {
+			return nil, false
+		}
+		ranks := map[netip.Addr]int{}
+		for _, addr := range addrs {
+			if dnspool.FamilyOf(addr) != family {
+				continue
+			}
+			rank, known := m.rank(e.host, addr, role)
+			if !known {
+				return nil, false
+			}
+			ranks[addr] = rank
+		}
+		if len(ranks) == 0 {
+			continue
+		}
+		if role == health.DNS {
+			s.rank = slices.Min(slices.Collect(maps.Values(ranks)))
+			for addr, rank := range ranks {
+				if rank == s.rank {
+					s.what = append(s.what, addr.String())
+				}
+			}
+		} else {
+			s.rank, s.what = slices.Max(slices.Collect(maps.Values(ranks))), []string{e.prefix()}
+			if e.rsync {
+				rank, known := m.rank(e.host, netip.Addr{}, health.Rsync)
+				if !known {
+					return nil, false
+				}
+				s.rank = max(s.rank, rank)
+			}
+		}
+		group = append(group, s)
+	}
+	return group, true
+}
+
+// checkCalm compares who is served with who should be, after nothing has changed for long.
+func (m *model) checkCalm() error {
+	m.world.mu.Lock()
+	defer m.world.mu.Unlock()
+	addrs, _, _, err := m.transferred()
+	if err != nil {
+		return err
+	}
+	for family := range families {
+		group, ok := m.groupOf(health.DNS, family, false)
+		if !ok {
+			continue
+		}
+		want := eligible(group)
+		got := map[string]bool{}
+		for addr := range addrs {
+			if dnspool.FamilyOf(addr) == family {
+				got[addr.String()] = true
+			}
+		}
+		if !maps.Equal(got, want) {
+			return fmt.Errorf("after a calm %v of %v are answered, want %v\npool:%v\nmoods: %v", slices.Sorted(maps.Keys(got)), family,
+				slices.Sorted(maps.Keys(want)), m.pool, m.world.moods)
+		}
+	}
+	for _, c := range modelClients {
+		if err := m.checkCalmRedirects(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *model) checkCalmRedirects(c modelClient) error {
+	group, ok := m.groupOf(health.HTTP, c.family, c.secure)
+	if ok && len(group) == 0 {
+		group, ok = m.groupOf(health.HTTP, 1-c.family, c.secure)
+	}
+	if !ok {
+		return nil
+	}
+	want, got := eligible(group), map[string]bool{}
+	for range 40 {
+		prefixes, err := m.redirect(c)
+		if err != nil {
+			return err
+		}
+		for _, prefix := range prefixes {
+			got[prefix] = true
+		}
+	}
+	// There are at most as many as a redirect names, so each has to come up.
+	if !maps.Equal(got, want) && len(want) <= 1+dnspool.MaxRunnersUp || !covers(want, got) {
+		return fmt.Errorf("after a calm %+v is redirected to %s, want %s\npool:%v\nmoods: %v", c, strings.Join(slices.Sorted(maps.Keys(got)), " "),
+			strings.Join(slices.Sorted(maps.Keys(want)), " "), m.pool, m.world.moods)
+	}
+	return nil
+}
+
+// covers reports whether all that is in part is in all.
+func covers(all, part map[string]bool) bool {
+	for what := range part {
+		if !all[what] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// modelHosts is how many hosts the model's world has. The pool holds a mirror on some of them.
+const modelHosts = 8
+
+// A mood is how an address behaves in a role.
+type mood int
+
+const (
+	passes mood = iota
+	fails
+	hangs
+	lags  // carries an old trace
+	blind // cannot be judged, for a reason of ours
+	moods
+)
+
+// A world is what a pool's checks meet: hosts with addresses, what DNS says of them, and how each behaves. It stands in
+// for the network, so that a sequence of events is the same each time that it is run.
+type world struct {
+	now func() time.Time
+
+	mu       sync.Mutex
+	moods    map[string]mood     // by ADDRESS/ROLE, or HOST/rsync; absent: passes
+	dns      [modelHosts]dnsMood // what the resolver says
+	watched  map[string]bool     // hosts that may be probed; nil before there is a pool
+	strays   []string            // probes of hosts that may not be
+	underway map[string]int      // probes, by host
+	probed   map[string]int      // probes that have ended, by ADDRESS/ROLE
+}
+
+// A dnsMood is what DNS says of a host.
+type dnsMood int
+
+const (
+	both dnsMood = iota
+	onlyV4
+	onlyV6
+	moved // both, at other addresses
+	noAddress
+	servfail
+	dnsMoods
+)
+
+func newWorld() *world {
+	return &world{moods: map[string]mood{}, underway: map[string]int{}, probed: map[string]int{}}
+}
+
+// reference is the trace that all should carry. Whoever lags has one that is an hour older.
+func reference() time.Time { return time.Unix(946_600_000, 0) } // a bubble's time begins at 2000-01-01
+
+// hostAddresses are the addresses of a host, in the family order; all that it may ever have, if it is allowed to move.
+func hostAddresses(host int, move bool) []netip.Addr {
+	addrs := []netip.Addr{
+		netip.AddrFrom4([4]byte{198, 51, 100, byte(host + 1)}),
+		netip.MustParseAddr(fmt.Sprintf("2001:db8:100::%d", host+1)),
+	}
+	if move {
+		addrs = append(addrs, netip.AddrFrom4([4]byte{198, 51, 101, byte(host + 1)}), netip.MustParseAddr(fmt.Sprintf("2001:db8:101::%d", host+1)))
+	}
+	return addrs
+}
+
+func hostName(host int) string { return fmt.Sprintf("m%d.example.net", host) }
+
+// hostOf is the number of a host by its name.
+func hostOf(name string) int {
+	var host int
+	fmt.Sscanf(name, "m%d.example.net", &host)
+	return host
+}
+
+// resolved is what DNS says of a host, or false if it says nothing.
+func (w *world) resolved(host int) (addrs []netip.Addr, ok bool) {
+	all := hostAddresses(host, true)
+	switch w.dns[host] {
+	case both:
+		return all[:2], true
+	case onlyV4:
+		return all[:1], true
+	case onlyV6:
+		return all[1:2], true
+	case moved:
+		return all[2:], true
+	case noAddress:
+		return nil, true
+	default:
+		return nil, false
+	}
+}
+
+// Lookup is the resolver.
+func (w *world) Lookup(_ context.Context, name string) (v4, v6 health.Answer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	addrs, ok := w.resolved(hostOf(name))
+	v4.TTL, v6.TTL = time.Minute, time.Minute
+	if !ok {
+		v4.Err = fmt.Errorf("asking 192.0.2.53:53 for %s A: SERVFAIL", name)
+		v6.Err = v4.Err
+	}
+	for _, addr := range addrs {
+		if addr.Is4() {
+			v4.Addresses = append(v4.Addresses, addr)
+		} else {
+			v6.Addresses = append(v6.Addresses, addr)
+		}
+	}
+	return v4, v6
+}
+
+// key names what has a mood.
+func key(host int, addr netip.Addr, role health.Role) string {
+	if role == health.Rsync {
+		return fmt.Sprintf("%d/rsync", host)
+	}
+	return fmt.Sprintf("%s/%s", addr, role)
+}
+
+// Probe is the network.
+func (w *world) Probe(ctx context.Context, t health.Target) health.Observation {
+	start := w.now()
+	k := key(hostOf(t.OwnHost), t.Address, t.Role)
+	w.mu.Lock()
+	if w.watched != nil && !w.watched[t.OwnHost] && ctx.Err() == nil {
+		w.strays = append(w.strays, fmt.Sprintf("%s at %s in role %s", t.OwnHost, t.Address, t.Role))
+	}
+	w.underway[t.OwnHost]++
+	m := w.moods[k]
+	w.mu.Unlock()
+	if m == hangs {
+		<-ctx.Done()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.underway[t.OwnHost]--
+	w.probed[k]++
+	o := health.Observation{Result: health.Up, Trace: reference()}
+	switch m {
+	case fails, hangs:
+		o = health.Observation{Result: health.Down, Reason: "connect: connection refused"}
+	case lags:
+		o.Trace = o.Trace.Add(-time.Hour)
+	case blind:
+		o = health.Observation{Result: health.Unknown, Reason: "connect: network is unreachable"}
+	}
+	o.At = w.now()
+	o.Took = o.At.Sub(start)
+	return o
+}
+
+// ReadReference is the origin.
+func (w *world) ReadReference(context.Context, *url.URL) (time.Time, error) { return reference(), nil }
+
+// watch says which hosts may be probed from now on.
+func (w *world) watch(hosts map[string]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watched = hosts
+}
+
+// changeMoods makes some of the world behave otherwise.
+func (w *world) changeMoods(r *rand.Rand) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	set := func(host int, addr netip.Addr, role health.Role) {
+		m := passes
+		if r.IntN(2) == 0 {
+			m = mood(r.IntN(int(moods)))
+		}
+		w.moods[key(host, addr, role)] = m
+	}
+	for range 1 + r.IntN(4) {
+		host := r.IntN(modelHosts)
+		addrs := hostAddresses(host, true)
+		addr, role := addrs[r.IntN(len(addrs))], health.Role(r.IntN(3))
+		switch r.IntN(4) {
+		case 0: // a whole host
+			before := r.Uint64()
+			for _, addr := range addrs {
+				for _, role := range []health.Role{health.HTTP, health.DNS, health.Rsync} {
+					r := rand.New(rand.NewPCG(before, 0))
+					w.moods[key(host, addr, role)] = mood(r.IntN(int(moods)))
+				}
+			}
+		case 1: // a family of it
+			m := mood(r.IntN(int(moods)))
+			for _, other := range addrs {
+				if other.Is4() == addr.Is4() {
+					w.moods[key(host, other, health.HTTP)], w.moods[key(host, other, health.DNS)] = m, m
+				}
+			}
+		default:
+			set(host, addr, role)
+		}
+	}
+}
+
+// changeAll makes everything behave in one way.
+func (w *world) changeAll(m mood) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.moods)
+	for host := range modelHosts {
+		for _, addr := range hostAddresses(host, true) {
+			for _, role := range []health.Role{health.HTTP, health.DNS, health.Rsync} {
+				w.moods[key(host, addr, role)] = m
+			}
+		}
+	}
+}
+
+// changeDNS makes the resolver say something else of a host.
+func (w *world) changeDNS(r *rand.Rand) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dns[r.IntN(modelHosts)] = dnsMood(r.IntN(int(dnsMoods)))
+}
+
+// A modelEntry is a mirror in the model's list.
+type modelEntry struct {
+	host      int
+	weight    uint32
+	dnsWeight int // -1: as weight; -2: false
+	given     int // bit 0: an IPv4 address is given, bit 1: an IPv6 address
+	named     bool
+	rsync     bool
+}
+
+// A modelPool is a list of mirrors, by host.
+type modelPool map[int]modelEntry
+
+func (e *modelEntry) scheme() string {
+	if e.host%2 == 0 {
+		return "https"
+	}
+	return "http"
+}
+
+func (e *modelEntry) prefix() string {
+	return fmt.Sprintf("%s://%s/tails/", e.scheme(), hostName(e.host))
+}
+
+func (e *modelEntry) addresses() []netip.Addr {
+	var addrs []netip.Addr
+	for i, addr := range hostAddresses(e.host, false) {
+		if e.given&(1<<i) != 0 {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}
+
+// inDNS is the weight in DNS answers.
+func (e *modelEntry) inDNS() uint32 {
+	switch {
+	case e.weight == 0 || e.dnsWeight == -2:
+		return 0
+	case e.dnsWeight == -1:
+		return e.weight
+	default:
+		return uint32(e.dnsWeight)
+	}
+}
+
+// json is the pool as a file has it.
+func (p modelPool) json() any {
+	mirrors := []any{}
+	for _, host := range slices.Sorted(maps.Keys(p)) {
+		e := p[host]
+		m := map[string]any{"url_prefix": e.prefix(), "weight": e.weight}
+		dns := map[string]any{}
+		if addrs := e.addresses(); len(addrs) > 0 {
+			dns["addresses"] = addrs
+		}
+		switch {
+		case e.dnsWeight == -2:
+			m["dns"] = false
+		case e.dnsWeight >= 0:
+			dns["weight"] = e.dnsWeight
+			fallthrough
+		case len(dns) > 0:
+			m["dns"] = dns
+		}
+		if e.named {
+			m["name"] = fmt.Sprint("m", host)
+		}
+		if e.rsync {
+			m["rsync_url"] = "rsync://" + hostName(host) + "/tails/"
+		}
+		mirrors = append(mirrors, m)
+	}
+	return map[string]any{"version": 1, "mirrors": mirrors}
+}
+
+func (p modelPool) String() string {
+	var b strings.Builder
+	for _, host := range slices.Sorted(maps.Keys(p)) {
+		fmt.Fprintf(&b, " %+v", p[host])
+	}
+	return b.String()
+}
+
+// hosts are the names of the hosts in p.
+func (p modelPool) hosts() map[string]bool {
+	names := map[string]bool{}
+	for host := range p {
+		names[hostName(host)] = true
+	}
+	return names
+}
+
+// randomEntry makes an entry for a host.
+func randomEntry(r *rand.Rand, host int) modelEntry {
+	e := modelEntry{host: host, weight: []uint32{0, 1, 10, 10, 50}[r.IntN(5)], dnsWeight: -1, given: []int{0, 0, 1, 2, 3, 3}[r.IntN(6)],
+		named: r.IntN(2) == 0, rsync: r.IntN(3) == 0}
+	if r.IntN(3) == 0 {
+		e.dnsWeight = []int{-2, 0, 5, 20}[r.IntN(4)]
+	}
+	if e.dnsWeight == -2 {
+		e.given = 0
+	}
+	return e
+}
+
+// edit returns p after somebody has changed a few of its entries.
+func (p modelPool) edit(r *rand.Rand) modelPool {
+	next := maps.Clone(p)
+	for range 1 + r.IntN(3) {
+		host := r.IntN(modelHosts)
+		e, there := next[host]
+		switch {
+		case !there || r.IntN(4) == 0:
+			next[host] = randomEntry(r, host)
+		case r.IntN(3) == 0:
+			delete(next, host)
+		case r.IntN(2) == 0:
+			e.weight = 0
+			next[host] = e
+		default:
+			e.weight = uint32(1 + r.IntN(50))
+			next[host] = e
+		}
+	}
+	return next
+}
