@@ -73,7 +73,10 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		if err != nil {
 			return err
 		}
-		addr = l.Addr().String() // all sockets share the port that the first one may have chosen
+		if addr, err = withPort(addr, l.Addr()); err != nil {
+			l.Close()
+			return err
+		}
 		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.gate}})
 		conn, ours, err := listen.UDP(ctx, addr)
 		if err != nil {
@@ -92,6 +95,17 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		}
 	}
 	return nil
+}
+
+// withPort is an address with the port of another: all sockets share the port that the first one may have chosen. The host
+// stays as it is written, because that says for which families it is.
+func withPort(addr string, chosen net.Addr) (string, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(chosen.String())
+	return net.JoinHostPort(host, port), err
 }
 
 // newTally returns a tally that Collect will look at.
