@@ -201,7 +201,7 @@ func (m *model) start() error {
 	}
 	m.world.watch(nil)
 	ctx, cancel := context.WithCancel(context.Background())
-	m.checker.LoadState(m.stateFile())
+	m.checker.LoadState(m.stateFile("verdicts"))
 	m.checker.SetPool(m.server.pool)
 	m.world.watch(m.pool.hosts())
 	var g errgroup.Group

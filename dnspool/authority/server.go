@@ -75,7 +75,10 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		if err != nil {
 			return err
 		}
-		addr = withPort(addr, l.Addr()) // all sockets share the port that the first one may have chosen
+		if addr, err = withPort(addr, l.Addr()); err != nil {
+			l.Close()
+			return err
+		}
 		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.gate}})
 		conn, ours, err := listen.UDP(ctx, addr)
 		if err != nil {
@@ -96,18 +99,15 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 	return nil
 }
 
-// withPort returns the address that is asked for with the port that was given for it. The host stays as it is: "" is
-// all of both families, and "::", as which it is listened at, those of one.
-func withPort(asked string, given net.Addr) string {
-	host, _, err := net.SplitHostPort(asked)
+// withPort is an address with the port of another: all sockets share the port that the first one may have chosen. The host
+// stays as it is written, because that says for which families it is.
+func withPort(addr string, chosen net.Addr) (string, error) {
+	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return given.String()
+		return "", err
 	}
-	_, port, err := net.SplitHostPort(given.String())
-	if err != nil {
-		return given.String()
-	}
-	return net.JoinHostPort(host, port)
+	_, port, err := net.SplitHostPort(chosen.String())
+	return net.JoinHostPort(host, port), err
 }
 
 // newTally returns a tally that Collect will look at.
