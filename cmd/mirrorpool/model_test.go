@@ -28,6 +28,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
@@ -224,13 +225,14 @@ func (m *model) newServer(c *config.Server) (*server, error) {
 	if err := list.Start(context.Background()); err != nil {
 		return nil, err
 	}
-	s := &server{config: inForce, log: log, now: m.time, list: list, opened: make(chan struct{}), pool: list.Pool(), places: geo.Open(c.GeoIP, log)}
+	s := &server{config: inForce, log: log, now: m.time, list: list, opened: make(chan struct{}), pool: list.Pool(), places: geo.Open(c.GeoIP, log),
+		history: health.NewHistory(), events: admin.NewEvents(), started: m.time()}
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, err
 	}
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: true, Prober: m.world, Rsync: m.world, Resolver: m.world, Reference: m.world,
-		Log: log, Now: m.time, Rand: rand.New(rand.NewPCG(1, 2)),
+		Log: log, Now: m.time, Rand: rand.New(rand.NewPCG(1, 2)), Watch: s.events.Probe,
 	})
 	s.handler = redirector.NewHandler(redirector.Options{Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: m.time})
 	return s, err
