@@ -80,9 +80,9 @@ func (s *server) reloadSettings() admin.SettingsReload {
 	if err == nil {
 		err = collision(s.list.Pool(), next)
 	}
-	var static *authority.Static
+	var read *authority.Static
 	if err == nil {
-		static, err = loadStatic(next)
+		read, err = loadStatic(next)
 	}
 	if err != nil {
 		s.log.Error("cannot use the configuration; the old one stays in force", zap.Error(err))
@@ -93,7 +93,9 @@ func (s *server) reloadSettings() admin.SettingsReload {
 	if len(applied)+len(restart) > 0 { // else they are in the log already
 		logWarnings(s.log, warnings)
 	}
-	if next.DNS.ZoneFile == s.config.Load().DNS.ZoneFile && !static.Same(s.static) {
+	static := s.static
+	if next.DNS.ZoneFile == now.DNS.ZoneFile && next.DNS.Zone == now.DNS.Zone && !read.Same(static) { // else it waits for the restart
+		static = read
 		applied = append(applied, "dns.zone_file")
 	}
 	answer.Applied, answer.Restart = append(answer.Applied, applied...), append(answer.Restart, restart...)

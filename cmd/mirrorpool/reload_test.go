@@ -172,10 +172,15 @@ func testSettingsReload(t *testing.T, p *program, c *serverConfig) {
 	c.set("dns", "udp_size", 1400)
 	c.set("http", "listen", []string{"127.0.0.1:1"})
 	c.json["log"] = map[string]any{"level": "debug"}
+	c.write(t, "zone", "@ SOA ns1.example.org. hostmaster.example.org. 1 2 3 4 5\n@ NS ns1.example.org.\nstatic A 192.0.2.1\n")
+	c.set("dns", "zone_file", "zone")
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, `configuration: dns.names, dns.ttl, dns.max_answers, log.level changed
-configuration: dns.udp_size, http changed, which needs a restart
+configuration: dns.zone_file, dns.udp_size, http changed, which needs a restart
 pool: nothing new`)
+	if got := p.ask(t, "static.dl.example.org.", dns.TypeA); len(got) != 0 {
+		t.Errorf("a record of the zone file that waits for a restart: %v", got)
+	}
 	if got := p.ask(t, "www.dl.example.org.", dns.TypeA); len(got) != 3 {
 		t.Errorf("www: %v, want 3 addresses", got)
 	}
@@ -198,6 +203,7 @@ pool: nothing new`)
 	}
 	c.set("http", "listen", []string{p.web})
 	delete(c.json["dns"].(map[string]any), "udp_size")
+	delete(c.json["dns"].(map[string]any), "zone_file")
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, "pool: nothing new")
 	if strings.Contains(before, "list of mirrors is unchanged") {

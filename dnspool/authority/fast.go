@@ -47,10 +47,11 @@ func (d *dealer) answer(dst, msg []byte, from asker) (response []byte, ok bool) 
 			d.tally.count(dns.TypeNone, dns.RcodeFormatError)
 			return appendFormErr(dst, msg, s, f, z.maxSize), true
 		}
-		q.cookie = cookieIn(s.options())
+		q.end, q.edns, q.cookie = s.end, s.opt != nil, cookieIn(s.options())
+		q.do = q.edns && s.opt[6]&0x80 != 0
 	}
 	if !z.allows(from, q.cookie) {
-		return d.slip(dst, msg, z, &q, plain, from), true
+		return d.slip(dst, msg, z, &q, from), true
 	}
 	if !plain {
 		return dst, false

@@ -58,7 +58,7 @@ const (
 	limitedKinds
 )
 
-// Of so many plain queries over the limit which bring no cookie, one is told to come back over TCP. The others are
+// Of so many queries over the limit which bring no cookie, one is told to come back over TCP. The others are
 // dropped, so that a flood becomes smaller on its way through this server.
 const slipEvery = 2
 
@@ -73,13 +73,15 @@ func (z *zone) allows(from asker, cookie []byte) bool {
 }
 
 // slip appends what a client gets whose network is over the limit, if it gets anything.
-func (d *dealer) slip(dst, msg []byte, z *zone, q *query, plain bool, from asker) []byte {
+// q.end is 0 if there is no question to be answered.
+func (d *dealer) slip(dst, msg []byte, z *zone, q *query, from asker) []byte {
 	const response, tc = 0x80, 0x02
 	what, flags, rcode := dropped, byte(response), dns.RcodeSuccess
 	switch {
-	case plain && q.cookie != nil:
+	case q.end == 0:
+	case q.cookie != nil:
 		what, rcode = badCookie, dns.RcodeBadCookie
-	case plain:
+	default:
 		if d.slips++; d.slips%slipEvery == 0 {
 			what, flags = truncated, response|tc
 		}
@@ -91,7 +93,9 @@ func (d *dealer) slip(dst, msg []byte, z *zone, q *query, plain bool, from asker
 	start := len(dst)
 	dst = append(dst, msg[:q.end]...)
 	dst[start+2], dst[start+3] = flags|msg[2]&0x01, byte(rcode&0xf)
+	clear(dst[start+6 : start+headerSize]) // counts of the other sections
 	if q.edns {
+		dst[start+headerSize-1] = 1
 		dst = q.appendOPT(dst, z.maxSize, byte(rcode>>4))
 	}
 	if q.cookie != nil {

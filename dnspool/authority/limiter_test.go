@@ -76,8 +76,10 @@ func TestRateLimit(t *testing.T) {
 		"a cookie to be renewed": {query(cookie(good[:32] + "00112233445566778899")), overUDP, map[string]int{"answer": 5, "BADCOOKIE": 20}},
 		"a good cookie":          {query(cookie(good)), overUDP, map[string]int{"answer": 25}},
 		"over TCP":               {query(), overTCP, map[string]int{"answer": 25}},
-		"by the slow path":       {query(nsid), overUDP, map[string]int{"passed on": 5, "nothing": 20}},
+		"by the slow path":       {query(nsid), overUDP, map[string]int{"passed on": 5, "nothing": 10, "TC": 10}},
 		"the same with a cookie": {query(nsid, cookie(good)), overUDP, map[string]int{"passed on": 25}},
+		"and with a new one":     {query(nsid, cookie("0102030405060708")), overUDP, map[string]int{"passed on": 5, "BADCOOKIE": 20}},
+		"another opcode":         {append([]byte{0, 0, 0x28}, query()[3:]...), overUDP, map[string]int{"passed on": 5, "nothing": 20}},
 		"cut":                    {query()[:20], overUDP, map[string]int{"FORMERR": 5, "nothing": 20}},
 	}
 	for name, test := range tests {

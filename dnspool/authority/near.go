@@ -11,7 +11,7 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// maxNearDecks bounds the decks of a zone for single places. Where there are more, clients get what all get.
+// maxNearDecks bounds the decks that a zone keeps for single places. Where there are more, one is made for each query.
 const maxNearDecks = 1024
 
 // nearDecks are the decks of a zone for single places, made when they are first asked for. Clients of many places
@@ -88,26 +88,25 @@ func (z *zone) dealNear(family dnspool.Family, place *dnspool.Place) (card []int
 	deck := z.near.find(nearKey{family, group.Key()}, func() *nearDeck {
 		return &nearDeck{Deck: group.Deck(z.answers, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))}
 	})
-	if deck == nil {
-		return nil, false
-	}
 	return deck.Card(deck.next.Add(1)), true
 }
 
-// find returns the deck with a key, which make makes unless there is one, or nil if there are too many.
+// find returns the deck with a key, which make makes unless there is one.
 func (n *nearDecks) find(key nearKey, make func() *nearDeck) *nearDeck {
 	n.mu.RLock()
-	deck, full := n.decks[key], len(n.decks) >= maxNearDecks
+	deck := n.decks[key]
 	n.mu.RUnlock()
-	if deck != nil || full {
+	if deck != nil {
 		return deck
 	}
 	made := make()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if deck = n.decks[key]; deck == nil { // nobody was faster
-		deck = made
-		n.decks[key] = deck
+	if deck = n.decks[key]; deck != nil { // somebody was faster
+		return deck
 	}
-	return deck
+	if len(n.decks) < maxNearDecks {
+		n.decks[key] = made
+	}
+	return made
 }

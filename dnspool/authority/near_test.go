@@ -180,8 +180,8 @@ func TestNearDecksAreBounded(t *testing.T) {
 			t.Fatalf("no deck %d", i)
 		}
 	}
-	if n.find(nearKey{group: "more"}, func() *nearDeck { return new(nearDeck) }) != nil {
-		t.Error("a deck more than are kept")
+	if n.find(nearKey{group: "more"}, func() *nearDeck { return new(nearDeck) }) == nil || len(n.decks) != maxNearDecks {
+		t.Errorf("%d decks are kept, want %d and one that is not", len(n.decks), maxNearDecks)
 	}
 	if n.find(nearKey{group: "7"}, nil) == nil {
 		t.Error("a deck is gone")

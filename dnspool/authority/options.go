@@ -20,7 +20,7 @@ func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, from asker) (trusted
 				opt.Option = append(opt.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: hex.EncodeToString([]byte(z.nsid))})
 			}
 		case *dns.EDNS0_SUBNET:
-			// The answer is the same for all: RFC 7871 section 7.2.1.
+			// The answer is the same for all (RFC 7871 section 7.2.1), unless it goes by place: see setScope.
 			opt.Option = append(opt.Option, &dns.EDNS0_SUBNET{
 				Code: dns.EDNS0SUBNET, Family: o.Family, SourceNetmask: o.SourceNetmask, SourceScope: 0, Address: o.Address})
 		case *dns.EDNS0_COOKIE:

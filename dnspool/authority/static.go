@@ -105,7 +105,7 @@ func parseStatic(path string, text []byte, origin string, pool []string) (*Stati
 	if err := parser.Err(); err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", path, lines.line(), err)
 	}
-	if err := s.check(); err != nil {
+	if err := s.check(pool); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
@@ -178,12 +178,17 @@ func (s *Static) add(rr dns.RR, pool []string) error {
 }
 
 // check says what is wrong with the zone as a whole.
-func (s *Static) check() error {
+func (s *Static) check(pool []string) error {
 	if s.soa == nil {
 		return fmt.Errorf("want an SOA record at %s", s.origin)
 	}
 	if len(s.sets[s.origin][dns.TypeNS]) == 0 {
 		return fmt.Errorf("want NS records at %s", s.origin)
+	}
+	for _, name := range pool {
+		if cut := s.cut(name); cut != "" {
+			return fmt.Errorf("%s NS: delegates the pool's name %s away", cut, name)
+		}
 	}
 	for name, set := range s.sets {
 		cut := s.cut(name)

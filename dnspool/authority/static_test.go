@@ -77,6 +77,7 @@ func TestBadZoneFiles(t *testing.T) {
 		"two CNAME records":       {head + "x CNAME y\nx CNAME z\n", "zone:4: x.dl.example.org. CNAME: stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)"},
 		"an address of the pool":  {head + "pool A 192.0.2.1\n", "zone:3: pool.dl.example.org. A: is the pool's: its addresses come from the mirrors"},
 		"the pool as an alias":    {head + "POOL CNAME x\n", "zone:3: pool.dl.example.org. CNAME: is the pool's: its addresses come from the mirrors"},
+		"the pool delegated":      {head + "pool NS ns.example.net.\n", "zone: pool.dl.example.org. NS: delegates the pool's name pool.dl.example.org. away"},
 		"a type not served":       {head + "x DNAME example.org.\n", "zone:3: x.dl.example.org. DNAME: is of a type that is not served"},
 		"no address of a server":  {head + "@ NS ns9\n", "zone: dl.example.org. NS ns9.dl.example.org.: want A or AAAA records at ns9.dl.example.org., which is in the zone"},
 		"data below a delegation": {head + "s NS ns.example.net.\nx.s TXT \"x\"\n", "zone: x.s.dl.example.org. TXT: is below the delegation of s.dl.example.org.; only addresses may be, as glue"},

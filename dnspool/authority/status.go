@@ -40,7 +40,7 @@ func (z *zone) answerStatus(resp *dns.Msg, q dns.Question) {
 	for i := range z.snapshot.Mirrors {
 		rr := txt(q.Name, describeMirror(&z.snapshot.Mirrors[i])...)
 		if size += dns.Len(rr); size > maxStatusSize {
-			resp.Answer[len(resp.Answer)-1] = txt(q.Name, fmt.Sprintf("and %d more", len(z.snapshot.Mirrors)-len(resp.Answer)+1))
+			resp.Answer = append(resp.Answer, txt(q.Name, fmt.Sprintf("and %d more", len(z.snapshot.Mirrors)-len(resp.Answer))))
 			return
 		}
 		resp.Answer = append(resp.Answer, rr)
@@ -48,7 +48,11 @@ func (z *zone) answerStatus(resp *dns.Msg, q dns.Question) {
 }
 
 // maxStatusSize bounds the mirrors' records, in bytes before compression, so that they fit into a message over TCP.
-const maxStatusSize = 60_000
+// maxStatusEndpoints bounds the record of one mirror, to a fifth of that.
+const (
+	maxStatusSize      = 60_000
+	maxStatusEndpoints = 32
+)
 
 // describe tells of the pool as a whole.
 func (z *zone) describe() []string {
@@ -91,6 +95,9 @@ func describeMirror(m *dnspool.Mirror) []string {
 		lines = append(lines, m.Problem)
 	}
 	for i := range m.Endpoints {
+		if i == maxStatusEndpoints {
+			return append(lines, fmt.Sprintf("and %d more", len(m.Endpoints)-i))
+		}
 		e := &m.Endpoints[i]
 		line := fmt.Sprintf("%s %s %s", e.Role, e.Address, e.State)
 		if e.State != health.Up && e.Reason != "" {

@@ -87,6 +87,15 @@ func TestStatusRecords(t *testing.T) {
 			t.Errorf("x.%s: %v, want NXDOMAIN", name, got)
 		}
 	}
+	// A mirror may have more addresses than fit.
+	snapshot := testSnapshot(t, 3, 2)
+	for range 5000 {
+		snapshot.Mirrors[0].Endpoints = append(snapshot.Mirrors[0].Endpoints, snapshot.Mirrors[0].Endpoints[0])
+	}
+	z = newZone(c, nil, snapshot, [2]uint32{})
+	if got := ask("_mirrors.dl.example.org.", dns.TypeTXT, "198.51.100.9"); len(got.Answer) != 4 || !strings.Contains(text(got), `"and 4970 more"`) {
+		t.Errorf("a mirror with 5,002 endpoints: %d records", len(got.Answer))
+	}
 	// A pool whose mirrors do not fit into a message tells how many are missing.
 	z = newZone(c, nil, testSnapshot(t, 1200, 2), [2]uint32{})
 	if got := text(ask("_mirrors.dl.example.org.", dns.TypeTXT, "198.51.100.9")); !strings.Contains(got, `more"`) {

@@ -67,10 +67,13 @@ func vet(msg []byte) (s shape, f fault) {
 	return s, vetOptions(s.options())
 }
 
+// maxPointers bounds the compression pointers in a name: it has no more labels.
+const maxPointers = 127
+
 // skipName returns where the name at the given place ends, or 0 if it is none. A compression pointer has to lead
 // to what was before the name, so that no name can run in circles.
 func skipName(msg []byte, at int) int {
-	size, end, limit := 0, 0, at
+	size, end, limit, pointers := 0, 0, at, 0
 	for at < len(msg) {
 		switch c := int(msg[at]); {
 		case c == 0:
@@ -85,7 +88,7 @@ func skipName(msg []byte, at int) int {
 			}
 		case c >= 0xc0 && at+1 < len(msg):
 			to := int(binary.BigEndian.Uint16(msg[at:]) & 0x3fff)
-			if to < headerSize || to >= limit {
+			if pointers++; to < headerSize || to >= limit || pointers > maxPointers {
 				return 0
 			}
 			if end == 0 {

@@ -33,16 +33,26 @@ func malformedQueries(tb testing.TB) map[string][]byte {
 	}
 	address := []byte{0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1}
 	return map[string][]byte{
-		"cut in the name":                 plain[:20],
-		"cut in the question":             plain[:len(question)-1],
-		"a record that is not there":      with(1),
-		"a cut record":                    plain[:len(plain)-1],
-		"an answer that is not there":     at(7, 1),
-		"an endless number of records":    at(10, 0xff, 0xff),
-		"a name that points at itself":    at(12, 0xc0, 12),
-		"a name that points forward":      at(12, 0xc0, 30),
-		"a name that points into header":  at(12, 0xc0, 2),
-		"a reserved kind of label":        at(12, 0x41),
+		"cut in the name":                plain[:20],
+		"cut in the question":            plain[:len(question)-1],
+		"a record that is not there":     with(1),
+		"a cut record":                   plain[:len(plain)-1],
+		"an answer that is not there":    at(7, 1),
+		"an endless number of records":   at(10, 0xff, 0xff),
+		"a name that points at itself":   at(12, 0xc0, 12),
+		"a name that points forward":     at(12, 0xc0, 30),
+		"a name that points into header": at(12, 0xc0, 2),
+		"a reserved kind of label":       at(12, 0x41),
+		"a long chain of pointers": func() []byte {
+			m := with(2, []byte{0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0}) // whose data is an empty name
+			data := len(m) - 2
+			for range 255 {
+				m = binary.BigEndian.AppendUint16(m, 0xc000|uint16(len(m)-2))
+			}
+			binary.BigEndian.PutUint16(m[data-2:], uint16(len(m)-data))
+			binary.BigEndian.PutUint16(m[data:], 0xc00c)
+			return append(append(m, 0xc0|byte((len(m)-2)>>8), byte(len(m)-2)), 0, 1, 0, 1, 0, 0, 0, 0, 0, 0)
+		}(),
 		"another reserved kind of label":  at(12, 0x81),
 		"two OPT records":                 with(2, opt, opt),
 		"an OPT record of another owner":  with(1, append([]byte{0xc0, 12}, opt[1:]...)),

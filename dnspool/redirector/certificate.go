@@ -48,12 +48,15 @@ func (c *certificate) run(ctx context.Context, interval time.Duration) error {
 			return nil
 		case <-ticker.C:
 		}
-		switch changed, err := c.look(); {
+		changed, err := c.look()
+		switch {
 		case err != nil && err.Error() != c.problem:
 			c.problem = err.Error()
 			c.log.Error("cannot use the new certificate; the one before stays in force", zap.Error(err))
-		case changed:
+		case err == nil:
 			c.problem = ""
+		}
+		if changed {
 			c.log.Info("certificate has changed", zap.Time("expires", c.current.Load().Leaf.NotAfter))
 		}
 	}
