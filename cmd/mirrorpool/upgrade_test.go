@@ -70,7 +70,7 @@ func startLoad(ctx context.Context, p *program, workers int) *load {
 }
 
 // upgradeWindow is how many queries are under way at a time over one socket, where one after the other is too slow.
-const upgradeWindow = 64
+const upgradeWindow = 32
 
 // askWindow sends so many queries at once, and wants each answered.
 func askWindow(server string, request *dns.Msg, n int) error {
