@@ -19,7 +19,7 @@ type asker struct {
 // askerOf tells who has sent a message that miekg/dns has read.
 func askerOf(addr net.Addr, now time.Time) asker {
 	switch a := addr.(type) {
-	case sizedAddr:
+	case askerAddr:
 		return a.asker(now)
 	case *net.UDPAddr:
 		return asker{addr: a.AddrPort().Addr(), port: uint16(a.Port), now: now}
@@ -30,8 +30,9 @@ func askerOf(addr net.Addr, now time.Time) asker {
 	}
 }
 
-// A sizedAddr is an address that knows how large the message was.
-type sizedAddr interface{ asker(now time.Time) asker }
+// An askerAddr is the address of a client on one of our own connections, which know more about it. An address is all that
+// miekg/dns lets a handler see of a connection.
+type askerAddr interface{ asker(now time.Time) asker }
 
 // noAnswerPorts are source ports from which no client asks, but which are chosen to make a server talk to another
 // service, or to itself, without end: none, echo, daytime, quotd, chargen, time, kpasswd.

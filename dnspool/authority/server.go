@@ -204,23 +204,44 @@ func (s *Server) Close() {
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	came := time.Now()
 	from, tally := askerOf(w.RemoteAddr(), came), s.tallies[0]
-	defer func() { tally.latency.Observe(time.Since(came).Seconds()) }()
 	if from.stream {
 		tally = s.tallies[1]
 	}
-	handled, rcode, err := s.serveFeed(w, req)
-	if handled {
+	answered := func(rcode int, err error) {
+		tally.latency.Observe(time.Since(came).Seconds())
 		tally.count(req.Question[0].Qtype, rcode)
-	} else {
-		var wire []byte
-		if wire, rcode, err = s.respond(req, from); err == nil {
-			tally.count(req.Question[0].Qtype, rcode)
-			_, err = w.Write(wire)
+		if err != nil {
+			s.log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))
 		}
 	}
-	if err != nil {
-		s.log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))
+	signed := s.feed != nil && req.IsTsig() != nil
+	switch {
+	case signed && w.TsigStatus() != nil:
+		answered(refuseSignature(w, req))
+	case s.feed.wants(w.RemoteAddr(), req):
+		s.serveTransfer(w, req, answered)
+	case signed:
+		answered(s.serveSigned(w, req, from))
+	default:
+		answered(s.serveUnsigned(w, req, from))
 	}
+}
+
+func (s *Server) serveUnsigned(w dns.ResponseWriter, req *dns.Msg, from asker) (rcode int, err error) {
+	wire, rcode, err := s.respond(req, from)
+	if err == nil {
+		_, err = w.Write(wire)
+	}
+	return rcode, err
+}
+
+// serveTransfer answers a request for a transfer, over TCP alongside others, as it may take long.
+func (s *Server) serveTransfer(w dns.ResponseWriter, req *dns.Msg, answered func(rcode int, err error)) {
+	if from, ok := w.RemoteAddr().(streamAddr); ok {
+		from.conn.alongside(func() { answered(s.feed.serve(from.conn.send, req, true)) })
+		return
+	}
+	answered(s.feed.serve(func(message []byte) error { _, err := w.Write(message); return err }, req, false))
 }
 
 func (s *Server) respond(req *dns.Msg, from asker) (wire []byte, rcode int, err error) {

@@ -19,27 +19,15 @@ func (s *Server) SetFeed(feed *Feed, keys *tsig.Ring) {
 	}
 }
 
-// serveFeed answers requests that are signed, and those for transfers. handled is false for all others.
-func (s *Server) serveFeed(w dns.ResponseWriter, req *dns.Msg) (handled bool, rcode int, err error) {
-	signature := req.IsTsig()
-	switch {
-	case signature != nil && s.feed != nil && w.TsigStatus() != nil:
-		resp := new(dns.Msg).SetReply(req)
-		tsig.Refuse(resp, signature, tsig.ErrorCode(w.TsigStatus()), time.Now())
-		return true, resp.Rcode, w.WriteMsg(resp)
-	case s.feed.wants(w, req):
-		rcode, err = s.feed.serve(w, req)
-		return true, rcode, err
-	case signature != nil && s.feed != nil:
-		rcode, err = s.serveSigned(w, req)
-		return true, rcode, err
-	}
-	return false, 0, nil
+// refuseSignature tells what is wrong with the signature of a request.
+func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
+	resp := new(dns.Msg).SetReply(req)
+	tsig.Refuse(resp, req.IsTsig(), tsig.ErrorCode(w.TsigStatus()), time.Now())
+	return resp.Rcode, w.WriteMsg(resp)
 }
 
 // serveSigned answers as if the request were not signed, and signs the response.
-func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
-	from := askerOf(w.RemoteAddr(), time.Now())
+func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg, from asker) (rcode int, err error) {
 	wire, rcode, err := s.respond(req, from)
 	if err != nil {
 		return rcode, err
@@ -57,13 +45,7 @@ func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg) (rcode int, err
 	}
 	resp.Truncate(max(limit-maxSignature, headerSize+maxNameSize))
 	resp.Compress = true
-	return rcode, writeSigned(w, req, resp)
-}
-
-// writeSigned sends resp, signed if req was.
-func writeSigned(w dns.ResponseWriter, req, resp *dns.Msg) error {
-	if t := req.IsTsig(); t != nil {
-		resp.SetTsig(t.Hdr.Name, t.Algorithm, tsig.Fudge, time.Now().Unix())
-	}
-	return w.WriteMsg(resp)
+	signature := req.IsTsig()
+	resp.SetTsig(signature.Hdr.Name, signature.Algorithm, tsig.Fudge, time.Now().Unix())
+	return rcode, w.WriteMsg(resp)
 }

@@ -2,8 +2,10 @@ package authority
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +15,7 @@ import (
 
 const (
 	minStreamBuffer = 512      // bytes; all that an idle connection holds
-	maxStreamBuffer = 16 << 10 // bytes that are read, or kept to be sent, at a time
+	maxStreamBuffer = 16 << 10 // bytes that are read, or kept to be sent, at a time; more only for a message that is longer
 	prefixSize      = 2        // of the length before each message (RFC 1035 section 4.2.2)
 )
 
@@ -38,15 +40,16 @@ func (l streamListener) Accept() (net.Conn, error) {
 }
 
 // A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,
-// and lets miekg/dns, which reads from it, see only the other messages. All are answered in order.
+// and lets miekg/dns, which reads from it, see only the other messages. They are answered in order, but for long answers.
 type streamConn struct {
 	net.Conn
 	dealer *dealer
 	peer   netip.Addr
 	in     []byte // bytes from the client; in[start:] have not been looked at
 	start  int
-	out    []byte // responses that have not been sent
-	pass   int    // as many of the next bytes are for miekg/dns
+	out    []byte        // responses that have not been sent
+	pass   int           // as many of the next bytes are for miekg/dns
+	long   chan struct{} // closed at the end of the answer that is sent alongside; nil if there was none
 	ending atomic.Bool
 	leave  func() // the gate
 }
@@ -55,10 +58,48 @@ func newStreamConn(conn net.Conn, d *dealer) *streamConn {
 	return &streamConn{Conn: conn, dealer: d, peer: askerOf(conn.RemoteAddr(), time.Time{}).addr, leave: func() {}}
 }
 
-// Close closes the connection.
+// Close closes the connection, when a long answer is at its end.
 func (c *streamConn) Close() error {
+	c.awaitLong()
 	c.leave()
 	return c.Conn.Close()
+}
+
+// A streamAddr is a client's address that leads to its connection.
+type streamAddr struct {
+	net.Addr
+	conn *streamConn
+}
+
+func (a streamAddr) asker(now time.Time) asker { return askerOf(a.Addr, now) }
+
+// RemoteAddr returns the address of the client.
+func (c *streamConn) RemoteAddr() net.Addr { return streamAddr{c.Conn.RemoteAddr(), c} }
+
+// alongside has a long answer sent while the messages after it are read and answered (RFC 7766 section 6.2.1.1). There is
+// one at a time on a connection. It is called by who reads from the connection, and answer does not read from it.
+func (c *streamConn) alongside(answer func()) {
+	c.awaitLong()
+	done := make(chan struct{})
+	c.long = done
+	go func() {
+		defer close(done)
+		answer()
+	}()
+}
+
+// awaitLong waits for the end of the long answer, and reports whether it had to wait.
+func (c *streamConn) awaitLong() bool {
+	if c.long == nil {
+		return false
+	}
+	select {
+	case <-c.long:
+		return false
+	default:
+		<-c.long
+		return true
+	}
 }
 
 // Read reads from the next message that is not a plain query.
@@ -77,16 +118,16 @@ func (c *streamConn) Read(p []byte) (int, error) {
 		if answered {
 			c.waitForNext()
 		}
-		if err := c.fill(); err != nil {
+		err := c.fill()
+		if err == nil {
+			continue
+		}
+		if waited := c.awaitLong(); !waited || !errors.Is(err, os.ErrDeadlineExceeded) || c.ending.Load() {
 			return 0, err
 		}
+		c.waitForNext() // it was silent while it was being answered
 	}
-	if c.start == len(c.in) { // the rest of a long message
-		n, err := c.Conn.Read(p[:min(len(p), c.pass)])
-		c.pass -= n
-		return n, err
-	}
-	n := copy(p, c.in[c.start:min(len(c.in), c.start+c.pass)])
+	n := copy(p, c.in[c.start:c.start+c.pass])
 	c.start += n
 	c.pass -= n
 	return n, nil
@@ -102,10 +143,6 @@ func (c *streamConn) answer() (any bool) {
 			return any
 		}
 		size := prefixSize + int(binary.BigEndian.Uint16(rest))
-		if size > maxStreamBuffer {
-			c.pass = size
-			return any
-		}
 		if len(rest) < size || len(c.out) >= maxStreamBuffer {
 			return any
 		}
@@ -135,26 +172,46 @@ func (c *streamConn) flush() error {
 	return err
 }
 
-// Write sends p, a response of miekg/dns too. A client that does not read has writeTime for it.
+// Write sends p, a response of miekg/dns too. A client that does not read has writeTime for it. It may be called
+// concurrently. Nothing can follow what was sent in part only, so that the connection ends with it.
 func (c *streamConn) Write(p []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return 0, err
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.Conn.Close()
+	}
+	return n, err
 }
 
-// whole reports whether the next message is there, and not too long to be looked at here.
+// send sends one message.
+func (c *streamConn) send(message []byte) error {
+	framed := binary.BigEndian.AppendUint16(make([]byte, 0, prefixSize+len(message)), uint16(len(message)))
+	_, err := c.Write(append(framed, message...))
+	return err
+}
+
+// whole reports whether the next message is there.
 func (c *streamConn) whole() bool {
 	rest := c.in[c.start:]
 	return len(rest) >= prefixSize && len(rest) >= prefixSize+int(binary.BigEndian.Uint16(rest))
 }
 
-// fill reads more. A message that does not fit makes the buffer grow.
+// fill reads more. A message that does not fit makes the buffer grow, as far as it has come in: what a client announces
+// takes no memory.
 func (c *streamConn) fill() error {
 	kept := copy(c.in, c.in[c.start:])
 	c.in, c.start = c.in[:kept], 0
-	if kept == cap(c.in) {
-		c.in = append(make([]byte, 0, min(max(minStreamBuffer, 8*cap(c.in)), maxStreamBuffer)), c.in...)
+	switch size := cap(c.in); {
+	case kept == size:
+		most := maxStreamBuffer
+		if kept >= prefixSize {
+			most = max(most, prefixSize+int(binary.BigEndian.Uint16(c.in)))
+		}
+		c.in = append(make([]byte, 0, min(max(minStreamBuffer, 8*size), most)), c.in...)
+	case size > maxStreamBuffer && kept < minStreamBuffer: // after a long message
+		c.in = append(make([]byte, 0, minStreamBuffer), c.in...)
 	}
 	n, err := c.Conn.Read(c.in[kept:cap(c.in)])
 	c.in = c.in[:kept+n]

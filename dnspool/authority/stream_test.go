@@ -104,21 +104,111 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// TestLongMessage sends the longest message there is, between two queries.
-func TestLongMessage(t *testing.T) {
+// TestLongMessages sends the longest messages there are, between other queries: they are judged as short ones are.
+func TestLongMessages(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
 	s.Publish(testSnapshot(t, 1, 2))
 	conn := dialTCP(t, addr)
+	padded := func(bytes int, options ...dns.EDNS0) []byte {
+		m := new(dns.Msg).SetQuestion("dl.example.org.", dns.TypeA)
+		m.SetEdns0(1232, false)
+		m.IsEdns0().Option = append(options, &dns.EDNS0_PADDING{})
+		m.IsEdns0().Option[len(options)] = &dns.EDNS0_PADDING{Padding: make([]byte, bytes-m.Len())}
+		wire, err := m.Pack()
+		if err != nil || len(wire) != bytes {
+			t.Fatalf("%d bytes, %v; want %d", len(wire), err, bytes)
+		}
+		return wire
+	}
 	plain := truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
-	long := make([]byte, dns.MaxMsgSize)
-	copy(long, plain[:headerSize])
-	go conn.Write(append(append(frame(plain), frame(long)...), frame(plain)...))
-	for i, answers := range []int{1, 0, 1} {
-		if m := readFrame(t, conn); len(m.Answer) != answers {
-			t.Errorf("response %d has %d answers, want %d", i, len(m.Answer), answers)
+	twoOPT := append(padded(20_000), padded(100)[len(plain):]...)
+	twoOPT[11] = 2
+	var stream []byte
+	want := []int{}
+	for _, q := range []struct {
+		message []byte
+		rcode   int
+	}{
+		{plain, dns.RcodeSuccess},
+		{append(bytes.Clone(plain), make([]byte, dns.MaxMsgSize-len(plain))...), dns.RcodeSuccess}, // what follows the message is ignored
+		{padded(dns.MaxMsgSize), dns.RcodeSuccess},
+		{padded(maxStreamBuffer + 1), dns.RcodeSuccess},
+		{twoOPT, dns.RcodeFormatError},                                                                   // RFC 6891 section 6.1.1
+		{padded(40_000, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0011"}), dns.RcodeFormatError}, // RFC 7873 section 5.2.2
+		{plain, dns.RcodeSuccess},
+	} {
+		stream, want = append(stream, frame(q.message)...), append(want, q.rcode)
+	}
+	go conn.Write(stream)
+	for i, rcode := range want {
+		if m := readFrame(t, conn); m.Rcode != rcode || len(m.Answer) != 1 && rcode == dns.RcodeSuccess {
+			t.Errorf("response %d is %s with %d answers, want %s", i, dns.RcodeToString[m.Rcode], len(m.Answer), dns.RcodeToString[rcode])
 		}
 	}
+}
+
+// TestBufferOfLongMessages wants a connection to hold memory for what came in, not for what is announced, and to give it back.
+func TestBufferOfLongMessages(t *testing.T) {
+	t.Parallel()
+	zone := newTruth(t, 6, 2).dealer.zone
+	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
+	announced := &scriptedConn{r: bytes.NewReader([]byte{0xff, 0xff, 1, 2, 3})}
+	c := newStreamConn(announced, newDealer(zone, new(tally)))
+	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
+		t.Errorf("%d bytes for a message that does not come, %v", cap(c.in), err)
+	}
+	after := &scriptedConn{r: io.MultiReader(bytes.NewReader(frame(make([]byte, dns.MaxMsgSize))), bytes.NewReader(plain), bytes.NewReader(plain))}
+	c = newStreamConn(after, newDealer(zone, new(tally)))
+	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
+		t.Errorf("%d bytes after a long message, %v", cap(c.in), err)
+	}
+}
+
+// TestSilenceDuringLongAnswer has a client that waits for a long answer, longer than it may be silent: it may ask on.
+func TestSilenceDuringLongAnswer(t *testing.T) {
+	zone := newTruth(t, 6, 2).dealer.zone
+	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		defer client.Close()
+		c := newStreamConn(server, newDealer(zone, new(tally)))
+		c.SetReadDeadline(time.Now().Add(idleTime))
+		c.alongside(func() { time.Sleep(3 * idleTime) }) // in the bubble
+		start, ended := time.Now(), make(chan error)
+		go func() {
+			_, err := c.Read(make([]byte, 1))
+			ended <- err
+		}()
+		time.Sleep(4*idleTime - time.Second)
+		if _, err := client.Write(plain); err != nil {
+			t.Fatal(err)
+		}
+		readFrame(t, client)
+		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*idleTime-time.Second {
+			t.Errorf("it ends with %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestNothingFollowsPart has a client that reads half of a message, too late: it gets no other one in place of the rest.
+func TestNothingFollowsPart(t *testing.T) {
+	zone := newTruth(t, 6, 2).dealer.zone
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		defer client.Close()
+		c := newStreamConn(server, newDealer(zone, new(tally)))
+		go io.ReadFull(client, make([]byte, 50))
+		if err := c.send(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("half a message is sent with %v", err)
+		}
+		if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
+			t.Errorf("%d bytes more, %v; want the end", len(rest), err)
+		}
+		if err := c.send(make([]byte, 100)); err == nil {
+			t.Error("another message is sent after half of one")
+		}
+	})
 }
 
 // TestShutdownEndsConnections has a client that does not go away.
@@ -170,8 +260,8 @@ func FuzzStream(f *testing.F) {
 			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Fatal(err)
 			}
-			if len(c.in) > maxStreamBuffer {
-				t.Fatalf("buffer of %d bytes", len(c.in))
+			if longest := max(maxStreamBuffer, prefixSize+dns.MaxMsgSize); cap(c.in) > min(longest, max(8*len(stream), minStreamBuffer)) {
+				t.Fatalf("buffer of %d bytes for %d", cap(c.in), len(stream))
 			}
 			results[i] = string(passed) + "|" + string(under.out)
 		}

@@ -116,49 +116,48 @@ func (f *Feed) permits(from net.Addr, signature *dns.TSIG) bool {
 
 // wants reports whether a request is for a transfer of this zone that its sender may have. All others are refused by
 // the zone, as is AXFR over UDP, which there is not (RFC 5936 section 4.2).
-func (f *Feed) wants(w dns.ResponseWriter, req *dns.Msg) bool {
+func (f *Feed) wants(from net.Addr, req *dns.Msg) bool {
 	q := req.Question[0]
 	if !isTransfer(q.Qtype) {
 		return false
 	}
 	ok := f.enabled() && q.Qclass == dns.ClassINET && dns.CanonicalName(q.Name) == f.origin &&
-		(q.Qtype == dns.TypeIXFR || isStream(w)) && f.permits(w.RemoteAddr(), req.IsTsig())
+		(q.Qtype == dns.TypeIXFR || from.Network() == "tcp") && f.permits(from, req.IsTsig())
 	if !ok && f != nil {
 		f.requests.WithLabelValues("none", "refused").Inc()
 	}
 	return ok
 }
 
-func isStream(w dns.ResponseWriter) bool { return w.RemoteAddr().Network() == "tcp" }
-
-// serve answers a request for a transfer, and returns the code of the response. err is that of the network.
-func (f *Feed) serve(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
+// serve answers a request for a transfer by send, which sends a message, and returns the code of the response. err is that
+// of the network.
+func (f *Feed) serve(send sender, req *dns.Msg, stream bool) (rcode int, err error) {
 	h := f.history.Load()
 	if h == nil {
-		return f.deny(w, req, dns.RcodeServerFailure, "not ready")
+		return f.deny(send, req, dns.RcodeServerFailure, "not ready")
 	}
 	kind, records := "axfr", iter.Seq[dns.RR](nil)
 	if req.Question[0].Qtype == dns.TypeIXFR {
 		serial, ok := serialOf(req)
 		if !ok {
-			return f.deny(w, req, dns.RcodeFormatError, "malformed")
+			return f.deny(send, req, dns.RcodeFormatError, "malformed")
 		}
-		kind, records = h.answerIXFR(serial, isStream(w))
+		kind, records = h.answerIXFR(serial, stream)
 	}
-	if isStream(w) && kind != "soa" {
+	if stream && kind != "soa" {
 		select {
 		case f.turns <- struct{}{}:
 			defer func() { <-f.turns }()
 		case <-time.After(transferWait):
-			return f.deny(w, req, dns.RcodeServerFailure, "busy")
+			return f.deny(send, req, dns.RcodeServerFailure, "busy")
 		}
 	}
 	started := time.Now()
 	messages, err := h.messages(records)
 	if err != nil {
-		return f.deny(w, req, dns.RcodeServerFailure, "failed")
+		return f.deny(send, req, dns.RcodeServerFailure, "failed")
 	}
-	err = send(w, req, messages, f.keys.Key(keyName(req)))
+	err = send.all(messages, req, f.keys.Key(keyName(req)))
 	result := "ok"
 	if err != nil {
 		result = "failed"
@@ -212,17 +211,17 @@ func keyName(req *dns.Msg) string {
 	return ""
 }
 
-func (f *Feed) deny(w dns.ResponseWriter, req *dns.Msg, rcode int, result string) (int, error) {
+func (f *Feed) deny(send sender, req *dns.Msg, rcode int, result string) (int, error) {
 	f.requests.WithLabelValues("none", result).Inc()
-	resp := new(dns.Msg).SetRcode(req, rcode)
-	if opt := req.IsEdns0(); opt != nil {
-		resp.SetEdns0(dns.MinMsgSize, opt.Do())
+	wire, err := new(dns.Msg).SetRcode(req, rcode).Pack()
+	if err != nil {
+		return rcode, err
 	}
-	return rcode, writeSigned(w, req, resp)
+	return rcode, send.all([][]byte{wire}, req, f.keys.Key(keyName(req)))
 }
 
 // pack puts records into as many messages as they need, in wire format. What differs from request to request is not
-// right yet: send sees to it.
+// right yet: sender.all sees to it.
 func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error) {
 	size := 0
 	var batch []dns.RR
@@ -245,9 +244,12 @@ func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error
 	return messages, flush()
 }
 
-// send sends packed messages in answer to req, signed with key if there is one. Whoever takes them too slowly is cut off,
+// A sender sends one message.
+type sender func(message []byte) error
+
+// all sends packed messages in answer to req, signed with key if there is one. Whoever takes them too slowly is cut off,
 // by message and in all, so that it cannot keep others from their turn.
-func send(w dns.ResponseWriter, req *dns.Msg, messages [][]byte, key *tsig.Key) error {
+func (send sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 	end := time.Now().Add(transferTime)
 	mac := ""
 	if t := req.IsTsig(); t != nil {
@@ -264,7 +266,7 @@ func send(w dns.ResponseWriter, req *dns.Msg, messages [][]byte, key *tsig.Key) 
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(wire); err != nil {
+		if err := send(wire); err != nil {
 			return err
 		}
 	}

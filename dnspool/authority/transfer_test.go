@@ -3,8 +3,10 @@ package authority
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -329,6 +331,80 @@ func TestLargeTransfer(t *testing.T) {
 	}
 	if all := slices.Concat(messages...); len(all) != 5000+200+100+2+1 {
 		t.Errorf("%d records", len(all))
+	}
+}
+
+// TestTransferHoldsUpNoOthers has transfers wait for their turn, signed and not, and other queries on the same connection.
+// These are answered at once (RFC 7766 section 6.2.1.1), and nothing is lost if the client half-closes.
+func TestTransferHoldsUpNoOthers(t *testing.T) {
+	t.Parallel()
+	key := newTestKey(t, "transfer.", 1)
+	s, addr, _ := startPrimary(t, transferConfig("transfer."), nil, key, "")
+	s.Publish(snapshotAt(t, 3, 7))
+	for range maxTransfers {
+		s.feed.turns <- struct{}{}
+	}
+	var stream []byte
+	ask := func(id, qtype uint16) {
+		m := new(dns.Msg).SetQuestion("dl.example.org.", qtype)
+		m.Id = id
+		wire, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream = append(stream, frame(wire)...)
+	}
+	askSigned := func(id, qtype uint16) (mac string) {
+		m := new(dns.Msg).SetQuestion("dl.example.org.", qtype)
+		m.Id = id
+		key.Sign(m, time.Now())
+		wire, mac, err := dns.TsigGenerateWithProvider(m, key.Ring(), "", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream = append(stream, frame(wire)...)
+		return mac
+	}
+	mac := askSigned(1, dns.TypeAXFR)
+	ask(2, dns.TypeA)
+	ask(3, dns.TypeMX)
+	ask(4, dns.TypeAXFR) // REFUSED
+	askSigned(5, dns.TypeSOA)
+	askSigned(6, dns.TypeAXFR) // waits until the first one is over, and so do those after it
+	ask(7, dns.TypeA)
+	conn := dialTCP(t, addr)
+	if _, err := conn.Write(stream); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	for id := uint16(2); id <= 5; id++ {
+		if m := readFrame(t, conn); m.Id != id {
+			t.Fatalf("the answer to %d comes where that to %d is due", m.Id, id)
+		}
+	}
+	for range maxTransfers {
+		<-s.feed.turns
+	}
+	var prefix [2]byte
+	if _, err := io.ReadFull(conn, prefix[:]); err != nil {
+		t.Fatal(err)
+	}
+	wire := make([]byte, binary.BigEndian.Uint16(prefix[:]))
+	if _, err := io.ReadFull(conn, wire); err != nil {
+		t.Fatal(err)
+	}
+	if err := dns.TsigVerifyWithProvider(wire, key.Ring(), mac, false); err != nil || binary.BigEndian.Uint16(wire) != 1 {
+		t.Errorf("the transfer has the id %d, and its signature: %v", binary.BigEndian.Uint16(wire), err)
+	}
+	rest := []uint16{readFrame(t, conn).Id, readFrame(t, conn).Id}
+	slices.Sort(rest)
+	if !slices.Equal(rest, []uint16{6, 7}) {
+		t.Errorf("the rest has the ids %d", rest)
+	}
+	if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%d bytes more, %v; want the end", n, err)
 	}
 }
 
