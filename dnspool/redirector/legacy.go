@@ -12,9 +12,6 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// legacyPath is where the list stands, whatever the base path is.
-const legacyPath = "/mirrors.json"
-
 // A legacyList is the pool in the format that Tails Upgrader <= 5.8 and Tails' JavaScript dispatcher read. They
 // pick from it by weight, so that whoever is not eligible for redirects now has weight 0 in it.
 type legacyList struct {

@@ -30,17 +30,19 @@ func (l *networkLimit) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		c := &limitedConn{lazyConn: lazyConn{Conn: conn}, leave: func() {}}
 		peer, ok := conn.RemoteAddr().(*net.TCPAddr)
 		if !ok {
-			return &limitedConn{lazyConn: lazyConn{Conn: conn}, leave: func() {}}, nil
+			return c, nil
 		}
-		addr := peer.AddrPort().Addr().Unmap().WithZone("")
-		if contains(l.exempt, addr) {
-			return &limitedConn{lazyConn: lazyConn{Conn: conn}, leave: func() {}}, nil
+		c.peer = peer.AddrPort().Addr().Unmap().WithZone("")
+		if contains(l.exempt, c.peer) {
+			return c, nil
 		}
-		network := dnspool.ClientNetwork(addr)
+		network := dnspool.ClientNetwork(c.peer)
 		if l.enter(network) {
-			return &limitedConn{lazyConn: lazyConn{Conn: conn}, leave: sync.OnceFunc(func() { l.leave(network) })}, nil
+			c.leave = sync.OnceFunc(func() { l.leave(network) })
+			return c, nil
 		}
 		conn.Close()
 	}
@@ -67,8 +69,22 @@ func (l *networkLimit) leave(network netip.Prefix) {
 // A limitedConn counts until it is closed.
 type limitedConn struct {
 	lazyConn
+	peer  netip.Addr // invalid if it is not known
 	leave func()
 	busy  atomic.Bool // a request is expected or being answered
+	early []byte      // what has been read from it before
+}
+
+// Read reads what has been read before, and then from the connection.
+func (c *limitedConn) Read(p []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.lazyConn.Read(p)
+	}
+	n := copy(p, c.early)
+	if c.early = c.early[n:]; len(c.early) == 0 {
+		c.early = nil // for the garbage collector
+	}
+	return n, nil
 }
 
 // Close closes the connection.

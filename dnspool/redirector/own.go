@@ -5,7 +5,15 @@ import (
 	"net/http"
 )
 
-// What is served here for its own sake.
+// Paths of what is served here for its own sake, whatever the base path is.
+const (
+	legacyPath = "/mirrors.json"
+	robotsPath = "/robots.txt"
+	iconPath   = "/favicon.ico"
+)
+
+func isOwn(path string) bool { return path == legacyPath || path == robotsPath || path == iconPath }
+
 const (
 	// Crawlers would follow each link of each mirror.
 	robots = "User-agent: *\nDisallow: /\n"
@@ -20,9 +28,9 @@ func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request) bool {
 	switch r.URL.Path {
 	case legacyPath:
 		h.serveLegacyList(w, r)
-	case "/robots.txt":
+	case robotsPath:
 		serveText(w, "text/plain; charset=utf-8", robots)
-	case "/favicon.ico":
+	case iconPath:
 		serveText(w, "image/svg+xml", icon)
 	default:
 		return false

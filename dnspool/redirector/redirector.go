@@ -132,15 +132,14 @@ var (
 
 // redirect sends a request on to a mirror.
 func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s *scratch, path, query string) {
-	snapshot.Choose(&s.choice, &s.request)
-	if s.choice.Picked == nil {
+	picked := h.choose(snapshot, s)
+	if picked == nil {
 		h.counts.unavailable.Add(1)
 		unavailable(w)
 		return
 	}
-	h.counts.of(snapshot, s.choice.Picked)[snapshot.Reason(&s.choice, &s.request)].Add(1)
 	values := make([]string, 2)
-	s.text = append(append(append(s.text[:0], s.choice.Picked.URLPrefix...), path...), query...)
+	s.text = append(append(append(s.text[:0], picked.URLPrefix...), path...), query...)
 	values[0] = string(s.text)
 	header := w.Header()
 	header["Location"] = values[:1:1]
@@ -150,6 +149,15 @@ func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s 
 		header["Link"] = values[1:]
 	}
 	w.WriteHeader(http.StatusFound)
+}
+
+// choose chooses a mirror for the request in s, and counts it. It returns nil if there is none.
+func (h *Handler) choose(snapshot *dnspool.Snapshot, s *scratch) *dnspool.Mirror {
+	snapshot.Choose(&s.choice, &s.request)
+	if s.choice.Picked != nil {
+		h.counts.of(snapshot, s.choice.Picked)[snapshot.Reason(&s.choice, &s.request)].Add(1)
+	}
+	return s.choice.Picked
 }
 
 // appendLinks appends links to the same file elsewhere, best first (RFC 6249).

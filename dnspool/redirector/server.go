@@ -33,6 +33,7 @@ const (
 // A Server is the HTTP face.
 type Server struct {
 	listeners   []net.Listener
+	fronts      []*front           // those of listeners that are one
 	drains      []*listen.Listener // what is below listeners
 	http        http.Server
 	ending      atomic.Bool
@@ -41,7 +42,7 @@ type Server struct {
 }
 
 // Listen opens the listeners that c asks for. They answer from Run on.
-func Listen(ctx context.Context, c config.HTTP, handler http.Handler, log *zap.Logger) (*Server, error) {
+func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logger) (*Server, error) {
 	s := &Server{}
 	s.http = http.Server{
 		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(handler, w, r) }),
@@ -64,7 +65,11 @@ func Listen(ctx context.Context, c config.HTTP, handler http.Handler, log *zap.L
 		}
 		s.drains = append(s.drains, drain)
 		// A proxy has many clients: it is not one network among others.
-		l := limitNetworks(netutil.LimitListener(drain, maxConnections), maxFromNetwork, c.TrustedProxies)
+		var l net.Listener = limitNetworks(netutil.LimitListener(drain, maxConnections), maxFromNetwork, c.TrustedProxies)
+		if c.TLS == nil {
+			f := newFront(l, s, handler)
+			l, s.fronts = f, append(s.fronts, f)
+		}
 		s.listeners = append(s.listeners, l)
 	}
 	return s, nil
@@ -105,14 +110,19 @@ func (s *Server) track(conn net.Conn, state http.ConnState) {
 	if !ok {
 		return
 	}
-	busy := state == http.StateNew || state == http.StateActive
-	if c.busy.Swap(busy) != busy {
-		if busy {
-			s.busy.Add(1)
-		} else {
-			s.busy.Add(-1)
-		}
+	s.setBusy(c, state == http.StateNew || state == http.StateActive)
+}
+
+// setBusy tells whether a request is expected or being answered on a connection, and returns whether that was so before.
+func (s *Server) setBusy(c *limitedConn, busy bool) (before bool) {
+	before = c.busy.Swap(busy)
+	switch {
+	case busy && !before:
+		s.busy.Add(1)
+	case before && !busy:
+		s.busy.Add(-1)
 	}
+	return before
 }
 
 // drain has those who have connected, or begun to, accepted and answered, and new clients go to others at the same addresses.
@@ -138,6 +148,9 @@ func (s *Server) drain(ctx context.Context) {
 // gives new clients to others at the same addresses, if there are any.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	for _, f := range s.fronts {
+		g.Go(func() error { f.run(); return nil })
+	}
 	for _, l := range s.listeners {
 		g.Go(func() error {
 			if err := s.serve(l); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
@@ -154,10 +167,14 @@ func (s *Server) Run(ctx context.Context) error {
 		limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
 		defer cancel()
 		s.drain(limit)
-		if err := s.http.Shutdown(limit); err != nil {
-			return s.http.Close()
+		err := s.http.Shutdown(limit)
+		if err != nil {
+			err = s.http.Close()
 		}
-		return nil
+		for _, f := range s.fronts {
+			f.Close() // if net/http has not been told of it yet
+		}
+		return err
 	})
 	return g.Wait()
 }

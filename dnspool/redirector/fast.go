@@ -1,0 +1,145 @@
+package redirector
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// A plain request is a GET for a file, with a path and headers that need no second look. Nearly all are, and they are
+// answered without net/http, which takes many times as long for them as choosing a mirror does. What is plain is told by
+// what it may have, not by what it may not: net/http decides on all else.
+type plainRequest struct {
+	path []byte // escaped, as it came
+	size int    // bytes, all in all
+}
+
+// completeness tells how far a request has come in.
+type completeness int
+
+const (
+	partial completeness = iota // and plain so far
+	plain
+	other // not plain
+)
+
+// requestStart is how a plain request begins.
+const requestStart = "GET /"
+
+// readPlain reads the first of the requests in text.
+func readPlain(text []byte) (r plainRequest, c completeness) {
+	if known := min(len(text), len(requestStart)); string(text[:known]) != requestStart[:known] {
+		return r, other
+	}
+	hosts := 0
+	for rest := text; ; {
+		line, after, ok := bytes.Cut(rest, newline)
+		if !ok {
+			return r, partial
+		}
+		line, ok = bytes.CutSuffix(line, carriageReturn)
+		switch {
+		case !ok:
+			return r, other
+		case r.path == nil:
+			if r.path, ok = plainTarget(line); !ok {
+				return r, other
+			}
+		case len(line) == 0:
+			if hosts != 1 { // RFC 9112 section 3.2
+				return r, other
+			}
+			r.size = len(text) - len(after)
+			return r, plain
+		default:
+			name, value, ok := bytes.Cut(line, colon)
+			if !ok || !plainHeader(name, bytes.Trim(value, " \t")) {
+				return r, other
+			}
+			if strings.EqualFold(string(name), "Host") {
+				hosts++
+			}
+		}
+		rest = after
+	}
+}
+
+var newline, carriageReturn, colon = []byte("\n"), []byte("\r"), []byte(":") // must not be changed
+
+// plainTarget returns the path in a request's first line, if nothing in it has to be escaped or parsed.
+func plainTarget(line []byte) ([]byte, bool) {
+	target, ok := bytes.CutSuffix(line[len(requestStart)-1:], []byte(" HTTP/1.1"))
+	return target, ok && consistsOf(target, "/.-_~+")
+}
+
+// consistsOf reports whether there are only ASCII letters, digits and some others in text.
+func consistsOf(text []byte, others string) bool {
+	for _, c := range text {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && strings.IndexByte(others, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// plainHeader reports whether a header changes nothing in how a plain request is read, answered and followed by others.
+func plainHeader(name, value []byte) bool {
+	var lower [32]byte
+	if len(name) > len(lower) {
+		return false
+	}
+	for i, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		lower[i] = c
+	}
+	for _, c := range value {
+		if (c < ' ' || c > '~') && c != '\t' {
+			return false
+		}
+	}
+	switch string(lower[:len(name)]) {
+	case "host":
+		return len(value) > 0 && consistsOf(value, ".-:[]")
+	case "connection":
+		return strings.EqualFold(string(value), "keep-alive")
+	case "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "cookie", "dnt", "if-modified-since",
+		"if-none-match", "if-range", "origin", "pragma", "priority", "range", "referer", "sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform",
+		"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user", "sec-gpc", "upgrade-insecure-requests", "user-agent":
+		return true
+	}
+	return false
+}
+
+// answerPlain answers a plain request as ServeHTTP does, where that is a redirect. If it is something else, it reports
+// that it has not answered. err is that of the network.
+func (h *Handler) answerPlain(w io.Writer, escaped []byte, addr netip.Addr) (answered bool, err error) {
+	path, err := cleanPath(string(escaped), h.Config.BasePath)
+	if _, metalink := metalinkFile(path); err != nil || metalink || isOwn(string(escaped)) {
+		return false, nil
+	}
+	snapshot := h.Current.Load()
+	if snapshot == nil {
+		return false, nil
+	}
+	s := h.scratch.Get().(*scratch)
+	defer h.scratch.Put(s)
+	h.ask(&s.request, client{addr: addr})
+	picked := h.choose(snapshot, s)
+	if picked == nil {
+		return false, nil
+	}
+	text := append(s.text[:0], "HTTP/1.1 302 Found\r\nCache-Control: "+noCache[0]+"\r\n"...)
+	if len(s.choice.RunnersUp) > 0 {
+		text = append(appendLinks(append(text, "Link: "...), s.choice.RunnersUp, path, ""), "\r\n"...)
+	}
+	text = append(append(append(text, "Location: "...), picked.URLPrefix...), path...)
+	text = h.Now().UTC().AppendFormat(append(text, "\r\nDate: "...), http.TimeFormat)
+	s.text = append(text, "\r\nContent-Length: 0\r\n\r\n"...)
+	_, err = w.Write(s.text)
+	return true, err
+}
