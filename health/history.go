@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"mirrorpool/config/statefile"
 )
 
 const (
@@ -202,7 +204,7 @@ func (h *History) LoadHistory(path string, now time.Time, log *zap.Logger) {
 // logged, once until it changes.
 func (h *History) SaveHistory(path string, log *zap.Logger) {
 	problem := ""
-	err := writeFile(path, h.Save)
+	err := statefile.Replace(path, h.Save)
 	if err != nil {
 		problem = err.Error()
 	}

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +8,12 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
+
+	"mirrorpool/config/statefile"
 )
 
 const (
@@ -207,7 +207,7 @@ func loadFile(path, what string, log *zap.Logger, restore func(io.Reader) error)
 // SaveState writes all verdicts to a file at path, which is there completely or as it was before. The checker
 // works without it, so the error has been logged, once until it changes, and needs no more attention.
 func (c *Checker) SaveState(path string) error {
-	err := writeFile(path, c.Save)
+	err := statefile.Replace(path, c.Save)
 	problem := ""
 	if err != nil {
 		problem = err.Error()
@@ -219,32 +219,4 @@ func (c *Checker) SaveState(path string) error {
 	}
 	c.saveProblem = problem
 	return err
-}
-
-// writeFile replaces the file at path by what write writes, or leaves it as it is.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	temp := path + ".tmp"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(temp)
-		}
-	}()
-	out := bufio.NewWriter(f)
-	err = errors.Join(f.Chmod(0o600), write(out), out.Flush(), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return err
-	}
-	// The new name has to reach the disk too, or a crash could bring the old file back.
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -250,22 +250,4 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 	if n := b.logs.FilterMessage("verdicts cannot be saved").Len(); n != 2 {
 		t.Errorf("warned %d times, want once for each reason", n)
 	}
-	// A disk that is full when the content comes leaves the old file alone.
-	path := filepath.Join(t.TempDir(), "verdicts")
-	if err := b.SaveState(path); err != nil {
-		t.Fatal(err)
-	}
-	full := func(w io.Writer) error {
-		fmt.Fprint(w, "half")
-		return fmt.Errorf("no space left on device")
-	}
-	if err := writeFile(path, full); err == nil {
-		t.Error("a full disk was no error")
-	}
-	if err := newBed(t, nil).LoadState(path); err != nil {
-		t.Errorf("the old file is gone: %v", err)
-	}
-	if _, err := os.Stat(path + ".tmp"); err == nil {
-		t.Error("half a file was left behind")
-	}
 }

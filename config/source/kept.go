@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"mirrorpool/config/statefile"
 )
 
 const (
@@ -106,8 +108,8 @@ func setAside(dir string) (string, error) {
 	return path + badSuffix, os.Rename(path, path+badSuffix)
 }
 
-// saveKept writes k to dir. Whenever the machine stops, either the new file is there, or the old one.
-func saveKept(dir string, k *kept) (err error) {
+// saveKept writes k to dir, where nobody else may read it: the list has e-mail addresses.
+func saveKept(dir string, k *kept) error {
 	data, err := encodeKept(k)
 	if err != nil {
 		return err
@@ -115,41 +117,8 @@ func saveKept(dir string, k *kept) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	// Nobody else may read it: the list has e-mail addresses. What a crash has left there goes first, since
-	// it keeps the mode that it has.
-	temporary := filepath.Join(dir, keptName+".new")
-	os.Remove(temporary)
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	return statefile.Replace(filepath.Join(dir, keptName), func(w io.Writer) error {
+		_, err := w.Write(data)
 		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, keptName)); err != nil {
-		return err
-	}
-	return syncFolder(dir)
-}
-
-// syncFolder makes a rename in dir last.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	})
 }

@@ -142,27 +142,6 @@ func TestKeepFails(t *testing.T) {
 	}
 }
 
-// TestKeptCrash: what a crash leaves behind is in nobody's way.
-func TestKeptCrash(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, keptName+".new"), []byte("half"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	want := &kept{Source: "x", Accepted: time.Unix(1, 0).UTC(), Signature: []byte{1}, list: []byte("{}\n\n")}
-	if err := saveKept(dir, want); err != nil {
-		t.Fatal(err)
-	}
-	got, err := loadKept(dir)
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(kept{}), cmpopts.EquateEmpty()); diff != "" || err != nil {
-		t.Errorf("%v, -want +got:\n%s", err, diff)
-	}
-	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 1 {
-		t.Errorf("%v, %v; want one file", files, err)
-	}
-}
-
 func TestDecodeKept(t *testing.T) {
 	t.Parallel()
 	good, err := encodeKept(&kept{Source: "x", Accepted: time.Unix(1, 0).UTC(), list: []byte("{}")})

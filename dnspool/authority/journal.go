@@ -17,6 +17,8 @@ import (
 
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
+
+	"mirrorpool/config/statefile"
 )
 
 const (
@@ -167,32 +169,12 @@ func setAside(path string, cause error, log *zap.Logger) {
 	}
 }
 
-// saveState replaces a file in the state folder. Whenever the machine stops, either the new one is there, or the old.
-func saveState(dir, name string, body []byte) (err error) {
-	path := filepath.Join(dir, name)
-	temporary := path + ".tmp"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+// saveState replaces a file in the state folder.
+func saveState(dir, name string, body []byte) error {
+	return statefile.Replace(filepath.Join(dir, name), func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, stateHeader+"%s", name, sha256.Sum256(body), body)
 		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(temporary)
-		}
-	}()
-	_, headErr := fmt.Fprintf(f, stateHeader, name, sha256.Sum256(body))
-	_, bodyErr := f.Write(body)
-	if err = errors.Join(headErr, bodyErr, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(temporary, path); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir) // the new name has to reach the disk too
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	})
 }
 
 // loadHistory returns the history that is kept for a zone, or nil.
@@ -240,7 +222,7 @@ func (f *Feed) keep(ctx context.Context) {
 	}
 }
 
-// save writes what there is.
+// save writes what there is, unless another copy of the program, that takes over from this one, is ahead.
 func (f *Feed) save() error {
 	serial := f.serial.Load()
 	if f.dir == "" || serial == 0 {
@@ -248,6 +230,9 @@ func (f *Feed) save() error {
 	}
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return err
+	}
+	if saved := LoadSerial(f.dir, f.log); saved != 0 && int32(saved-serial) > 0 {
+		return nil
 	}
 	if err := saveState(f.dir, serialName, fmt.Appendln(nil, serial)); err != nil {
 		return err

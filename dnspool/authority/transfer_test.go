@@ -480,6 +480,26 @@ func TestRestart(t *testing.T) {
 	stop()
 }
 
+// TestOlderCopy stops a server after another one with the same folder has gone ahead: what that one has saved stays.
+func TestOlderCopy(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	c := transferConfig("127.0.0.1/32")
+	older, _, stopOlder := startPrimary(t, c, nil, nil, dir)
+	older.Publish(snapshotAt(t, 12, 7))
+	newer, _, stopNewer := startPrimary(t, c, nil, nil, dir)
+	newer.Publish(snapshotAt(t, 11, 8))
+	newer.Publish(snapshotAt(t, 12, 9))
+	stopNewer()
+	stopOlder()
+	if got := LoadSerial(dir, zap.NewNop()); got != 9 {
+		t.Errorf("serial %d is kept, want 9", got)
+	}
+	if h := loadHistory(dir, c.Zone, zap.NewNop()); h == nil || h.soa.Serial != 9 {
+		t.Errorf("the history kept is %v", h)
+	}
+}
+
 // TestUnwritableState goes on without it.
 func TestUnwritableState(t *testing.T) {
 	t.Parallel()
