@@ -34,9 +34,9 @@ func (h *host) startWeb() { h.serveNginx(h.conf) }
 func (b *box) localFaults() []wave {
 	half := b.many("5 of 11 mirrors killed at once", (*host).stopWeb, (*host).startWeb, "m1", "m2", "m3", "m4", "m9")
 	return []wave{
-		{"of each kind", mirrorHold(), []*fault{b.killed("m1"), b.expired("m2"), b.status4xx("m9"), b.endless("m10"), b.stale("m11")}},
-		{"the rest", mirrorHold(), []*fault{b.downgrading("m1"), b.wrongTree("m3"), b.status5xx("m9"), b.slow("m10"), b.withoutRsync("m11")}},
-		{"half of all", mirrorHold(), []*fault{half}},
+		{name: "of each kind", hold: mirrorHold(), faults: []*fault{b.killed("m1"), b.expired("m2"), b.status4xx("m9"), b.endless("m10"), b.stale("m11")}},
+		{name: "the rest", hold: mirrorHold(), faults: []*fault{b.downgrading("m1"), b.wrongTree("m3"), b.status5xx("m9"), b.slow("m10"), b.withoutRsync("m11")}},
+		{name: "half of all", hold: mirrorHold(), faults: []*fault{half}},
 	}
 }
 
