@@ -127,8 +127,9 @@ func TestSoak(t *testing.T) {
 	var load sync.WaitGroup
 	stop := sync.OnceFunc(func() { cancel(); load.Wait() })
 	defer stop()
-	load.Go(func() { s.query(ctx) })
-	load.Go(func() { s.follow(ctx) })
+	server, web := s.dns, s.web
+	load.Go(func() { s.query(ctx, server) })
+	load.Go(func() { s.follow(ctx, web) })
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	var samples []usage
@@ -184,10 +185,10 @@ func (s *soaked) handOver(t *testing.T, second *time.Ticker) {
 
 // query asks at a steady rate, one query after the other, and counts who is answered. It changes its port all the time, as
 // the port decides which of two servers at an address gets a query.
-func (s *soaked) query(ctx context.Context) {
+func (s *soaked) query(ctx context.Context, server string) {
 	client := dns.Client{Timeout: 5 * time.Second}
 	steadily(ctx, func() {
-		conn, err := dns.Dial("udp", s.dns)
+		conn, err := dns.Dial("udp", server)
 		if err != nil {
 			s.lost.Add(1)
 			return
@@ -212,13 +213,13 @@ func (s *soaked) query(ctx context.Context) {
 }
 
 // follow asks for redirects at a steady rate, and counts where they lead.
-func (s *soaked) follow(ctx context.Context) {
+func (s *soaked) follow(ctx context.Context, web string) {
 	client := http.Client{CheckRedirect: noRedirect, Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
 	steadily(ctx, func() {
 		for range soakRequests {
 			s.followed.Add(1)
-			at, err := redirectedTo(&client, "http://"+s.web+"/x")
+			at, err := redirectedTo(&client, "http://"+web+"/x")
 			if err != nil {
 				s.refused.Add(1)
 				continue
