@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -104,18 +103,26 @@ func (b *box) startClients() (c *clients, stop func()) {
 			}
 		})
 	}
+	qtypes := []uint16{dns.TypeA, dns.TypeAAAA}
+	if b.local {
+		qtypes = qtypes[:1] // there is IPv4 only
+	}
 	for _, ns := range []string{"ns1", "ns2"} {
-		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		for _, qtype := range qtypes {
 			again(50*time.Millisecond, fmt.Sprintf("dns %s %s", ns, dns.TypeToString[qtype]), func(ctx context.Context) ([]string, error) {
 				return c.ask(ctx, b.hosts[ns].v4, qtype)
 			})
 		}
-		for family, addr := range map[string]netip.Addr{"v4": b.hosts[ns].v4, "v6": b.hosts[ns].v6} {
+		for _, addr := range b.hosts[ns].addresses() {
+			family := "v4"
+			if addr.Is6() {
+				family = "v6"
+			}
 			again(100*time.Millisecond, fmt.Sprintf("redirect %s %s", ns, family), func(ctx context.Context) ([]string, error) { return c.redirected(ctx, addr) })
 		}
 		again(500*time.Millisecond, "curl", func(ctx context.Context) ([]string, error) { return c.curl(ctx, b.hosts[ns].v4) })
 	}
-	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+	for _, qtype := range qtypes {
 		again(100*time.Millisecond, "dns resolver "+dns.TypeToString[qtype], func(ctx context.Context) ([]string, error) {
 			return c.ask(ctx, b.hosts["resolver"].v4, qtype)
 		})
@@ -133,7 +140,7 @@ func (b *box) startClients() (c *clients, stop func()) {
 func (c *clients) ask(ctx context.Context, server netip.Addr, qtype uint16) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	raw, err := c.host.dial(ctx, "udp", netip.AddrPortFrom(server, 53).String())
+	raw, err := c.host.dial(ctx, "udp", net.JoinHostPort(server.String(), c.ports.dns))
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +200,7 @@ func (c *clients) web(v6, follow bool) *http.Client {
 
 // redirected asks a redirector.
 func (c *clients) redirected(ctx context.Context, server netip.Addr) ([]string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+netip.AddrPortFrom(server, 80).String()+"/"+boxImage, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(server.String(), boxImage), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +217,11 @@ func (c *clients) redirected(ctx context.Context, server netip.Addr) ([]string, 
 		return nil, fmt.Errorf("sent to %q", resp.Header.Get("Location"))
 	}
 	return []string{prefix}, nil
+}
+
+// url is where a host serves a file over http.
+func (c *clients) url(host, path string) string {
+	return "http://" + net.JoinHostPort(host, c.ports.http) + "/" + path
 }
 
 // rangeStart is where the Upgrader resumes its download.
@@ -248,7 +260,7 @@ func (c *clients) lastChance(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return addrs[:1], c.resume(ctx, "http://"+addrs[0]+"/tails/"+boxImage, "dl.example.org")
+	return addrs[:1], c.resume(ctx, c.url(addrs[0], "tails/"+boxImage), "dl.example.org")
 }
 
 // upgrader does what Tails Upgrader up to 5.8 does: it fetches mirrors.json, picks by weight, and tries up to five times;
@@ -260,7 +272,7 @@ func (c *clients) upgrader(ctx context.Context) ([]string, error) {
 			Weight    int    `json:"weight"`
 		} `json:"mirrors"`
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://web.example.org/mirrors.json", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+c.hosts["web"].at(c.ports.https)+"/mirrors.json", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -296,9 +308,7 @@ func (c *clients) upgrader(ctx context.Context) ([]string, error) {
 
 // run runs a program on the client's host and returns what it prints.
 func (c *clients) run(ctx context.Context, args ...string) ([]byte, error) {
-	script := fmt.Sprintf(`mount --bind %s/resolv.conf /etc/resolv.conf && exec "$0" "$@"`, c.dir)
-	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", c.host.ns, "sh", "-c", script}, args...)...)
-	out, err := cmd.Output()
+	out, err := c.host.command(ctx, args...).Output()
 	if err != nil {
 		return out, fmt.Errorf("%s: %w", args[0], err)
 	}
@@ -316,18 +326,27 @@ func (c *clients) fetched(out []byte, err error) error {
 // curl follows a redirect, and tries again as people tell it to.
 func (c *clients) curl(ctx context.Context, server netip.Addr) ([]string, error) {
 	return nil, c.fetched(c.run(ctx, "curl", "-fsSL", "--max-time", "5", "--retry", "1", "--retry-delay", "0", "--retry-all-errors", "--cacert", c.ca.file,
-		"http://"+server.String()+"/"+boxImage))
+		c.url(server.String(), boxImage)))
 }
 
-// wget goes to the pool's name, which it resolves by itself.
+// wget goes to the pool's name, which it resolves by itself; on loopback it is told the address.
 func (c *clients) wget(ctx context.Context) ([]string, error) {
-	return nil, c.fetched(c.run(ctx, "wget", "-q", "-O", "-", "--timeout=3", "--tries=2", "--ca-certificate="+c.ca.file, "http://dl.example.org/tails/"+boxImage))
+	host := "dl.example.org"
+	if c.local {
+		addrs, err := c.ask(ctx, c.hosts["resolver"].v4, dns.TypeA)
+		if err != nil {
+			return nil, err
+		}
+		host = addrs[0]
+	}
+	return nil, c.fetched(c.run(ctx, "wget", "-q", "-O", "-", "--timeout=3", "--tries=2", "--ca-certificate="+c.ca.file,
+		c.url(host, "tails/"+boxImage)))
 }
 
 // dig asks both mirrorpools.
 func (c *clients) dig(ctx context.Context) ([]string, error) {
 	ns := []string{"ns1", "ns2"}[rand.IntN(2)]
-	out, err := c.run(ctx, "dig", "@"+c.hosts[ns].v4.String(), "+time=1", "+tries=2", "+short", "dl.example.org", "A")
+	out, err := c.run(ctx, "dig", "@"+c.hosts[ns].v4.String(), "-p", c.ports.dns, "+time=1", "+tries=2", "+short", "dl.example.org", "A")
 	addrs := strings.Fields(string(out))
 	if err == nil && len(addrs) == 0 {
 		err = fmt.Errorf("%s by dig", errEmpty)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -77,32 +78,77 @@ func (b *box) filtered(what, name, family string, rules ...string) *fault {
 	return f
 }
 
+func (b *box) killed(name string) *fault {
+	h := b.hosts[name]
+	return b.dead("nginx killed", name, func() { h.web.stop() }, func() { h.serveNginx(h.conf) })
+}
+
+func (b *box) status4xx(name string) *fault {
+	return b.instead("404 for all", name, func(h *host) string { return h.always("return 404;") })
+}
+
+func (b *box) status5xx(name string) *fault {
+	return b.instead("500 for all", name, func(h *host) string { return h.always("return 500;") })
+}
+
+func (b *box) wrongTree(name string) *fault {
+	return b.instead("200 with a wrong tree", name, func(h *host) string { return h.always(`return 200 "<html>It works!</html>";`) })
+}
+
+func (b *box) expired(name string) *fault {
+	return b.instead("expired certificate", name, func(h *host) string { return h.serving("tree", time.Now().Add(-time.Hour)) })
+}
+
+func (b *box) downgrading(name string) *fault {
+	f := b.instead("redirects https to http", name, (*host).downgrading)
+	f.gone = []string{b.hosts[name].prefix()} // over http it works, as DNS clients ask
+	return f
+}
+
+func (b *box) stale(name string) *fault {
+	return b.instead("stale trace", name, func(h *host) string { return h.serving("old", time.Time{}) })
+}
+
+func (b *box) withoutRsync(name string) *fault {
+	h := b.hosts[name]
+	return &fault{what: "rsync daemon killed", gone: []string{h.prefix()}, within: deadline, note: "stays in DNS",
+		inject: func() { h.rsync.stop() }, mend: h.startRsync}
+}
+
+// handled has a mirror answer as a handler does, for a while.
+func (b *box) handled(what, name string, handler http.HandlerFunc) *fault {
+	h := b.hosts[name]
+	return b.dead(what, name, func() { h.serveGo(handler) }, func() { h.serveNginx(h.normal()) })
+}
+
 // endless sends a body that never ends, in answer to anything.
-func endless(w http.ResponseWriter, r *http.Request) {
+func (b *box) endless(name string) *fault {
 	chunk := []byte(strings.Repeat("9", 1024))
-	for {
-		if _, err := w.Write(chunk); err != nil {
-			return
+	return b.handled("a body that never ends", name, func(w http.ResponseWriter, r *http.Request) {
+		for {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
 		}
-		w.(http.Flusher).Flush()
-		select {
-		case <-r.Context().Done():
-			return
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	})
 }
 
 // slow answers as a good mirror does, after a while.
-func (b *box) slow(after time.Duration) http.HandlerFunc {
+func (b *box) slow(name string) *fault {
 	files := http.FileServer(http.Dir(filepath.Join(b.dir, "tree")))
-	return func(w http.ResponseWriter, r *http.Request) {
+	return b.handled("answers take 2 s", name, func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case <-time.After(after):
+		case <-time.After(2 * time.Second):
 			files.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}
-	}
+	})
 }
 
 // A wave is faults that are injected together, each on a mirror of its own.
@@ -110,74 +156,72 @@ type wave struct {
 	name   string
 	hold   time.Duration
 	faults []*fault
+	alone  bool // the web site misbehaves meanwhile, and leaves the Upgrader without a list
+}
+
+// mirrorHold is how long a mirror is broken.
+func mirrorHold() time.Duration {
+	if longTests() {
+		return 20 * time.Second
+	}
+	return deadline + time.Second
 }
 
 // mirrorFaults are those of single mirrors.
 func (b *box) mirrorFaults() []wave {
-	m := b.hosts
-	hold := deadline + time.Second
-	if longTests() {
-		hold = 20 * time.Second
-	}
-	normal := func(name string) func() { return func() { m[name].serveNginx(m[name].normal()) } }
-	downgrade := b.instead("redirects https to http", "m2", func(h *host) string {
-		return fmt.Sprintf("server { %s root %s/tree; }\n", bothFamilies, h.dir) +
-			h.tls(time.Now().Add(60*24*time.Hour), "return 301 http://"+h.name+".example.org$request_uri;")
-	})
-	downgrade.gone = []string{m["m2"].prefix()} // over http it works, as DNS clients ask
+	hold := mirrorHold()
 	loss := b.filtered("loses 30 % of packets", "m11", "", "numgen random mod 100 < 30 drop")
 	loss.within, loss.note = 0, "in and out of service, as retries by TCP succeed in time or not"
-	rsync := &fault{what: "rsync daemon killed", gone: []string{m["m11"].prefix()}, within: deadline,
-		inject: func() { m["m11"].rsync.stop() }, mend: func() { m["m11"].startRsync() }, note: "stays in DNS"}
 	return []wave{
-		{"dead", hold, []*fault{
-			b.dead("nginx killed", "m1", func() { m["m1"].web.stop() }, func() { m["m1"].serveNginx(m["m1"].conf) }),
+		{name: "dead", hold: hold, faults: []*fault{
+			b.killed("m1"),
 			b.filtered("black hole", "m2", "", "iifname eth0 drop"),
-			b.instead("404 for all", "m9", func(h *host) string { return h.always("return 404;") }),
-			b.instead("500 for all", "m10", func(h *host) string { return h.always("return 500;") }),
-			rsync,
+			b.status4xx("m9"),
+			b.status5xx("m10"),
+			b.withoutRsync("m11"),
 		}},
-		{"half dead", hold, []*fault{
+		{name: "half dead", hold: hold, faults: []*fault{
 			b.filtered("black hole over IPv6", "m3", "v6", "meta nfproto ipv6 drop"),
 			b.filtered("black hole over IPv4", "m4", "v4", "iifname eth0 meta nfproto ipv4 drop"),
-			b.instead("200 with a wrong tree", "m9", func(h *host) string { return h.always(`return 200 "<html>It works!</html>";`) }),
-			b.dead("a body that never ends", "m10", func() { m["m10"].serveGo(endless) }, normal("m10")),
+			b.wrongTree("m9"),
+			b.endless("m10"),
 		}},
-		{"wrong", hold, []*fault{
-			b.instead("expired certificate", "m1", func(h *host) string { return h.serving("tree", time.Now().Add(-time.Hour)) }),
-			downgrade,
-			b.instead("stale trace", "m9", func(h *host) string { return h.serving("old", time.Time{}) }),
-			b.dead("answers take 2 s", "m10", func() { m["m10"].serveGo(b.slow(2 * time.Second)) }, normal("m10")),
+		{name: "wrong", hold: hold, faults: []*fault{
+			b.expired("m1"),
+			b.downgrading("m2"),
+			b.stale("m9"),
+			b.slow("m10"),
 			loss,
 		}},
-		{"half of all", hold, []*fault{b.many("5 of 11 mirrors black-holed at once", "m1", "m2", "m3", "m4", "m9")}},
+		{name: "half of all", hold: hold, faults: []*fault{b.many("5 of 11 mirrors black-holed at once", (*host).blackHole, (*host).reachable, "m1", "m2", "m3", "m4", "m9")}},
 	}
 }
 
-// many black-holes some mirrors together.
-func (b *box) many(what string, names ...string) *fault {
+// many breaks some mirrors together.
+func (b *box) many(what string, breaks, mends func(*host), names ...string) *fault {
 	f := &fault{what: what, within: deadline}
+	each := func(do func(*host)) func() {
+		return func() {
+			for _, name := range names {
+				do(b.hosts[name])
+			}
+		}
+	}
+	f.inject, f.mend = each(breaks), each(mends)
 	for _, name := range names {
 		f.gone = append(f.gone, b.of(name, "")...)
 	}
-	f.inject = func() {
-		for _, name := range names {
-			b.hosts[name].filter("iifname eth0 drop")
-		}
-	}
-	f.mend = func() {
-		for _, name := range names {
-			b.hosts[name].filter()
-		}
-	}
 	return f
 }
+
+func (h *host) blackHole() { h.filter("iifname eth0 drop") }
+func (h *host) reachable() { h.filter() }
 
 // nameFaults are those of the mirrors' names. It takes half a minute until these are looked up again.
 func (b *box) nameFaults() wave {
 	m4, m5 := b.hosts["m4"], b.hosts["m5"]
 	elsewhere := netip.MustParseAddr("10.77.0.204")
-	return wave{"names", 42 * time.Second, []*fault{
+	return wave{name: "names", hold: 42 * time.Second, faults: []*fault{
 		{what: "a mirror moves to another address", gone: []string{m4.v4.String()}, back: []string{m4.v4.String()}, within: deadline,
 			inject: func() {
 				b.ip("-n", m4.ns, "addr", "add", elsewhere.String()+"/24", "dev", "eth0")
@@ -271,7 +315,8 @@ func (b *box) wait(d time.Duration) {
 	<-timer.C
 }
 
-// ride injects faults, holds them, mends them, and waits until what was gone is back.
+// ride injects faults, holds them, mends them, and waits until what was gone is back. Meanwhile no other mirror leaves, and
+// who tries again, as the Upgrader does, gets the image.
 func (c *clients) ride(t *testing.T, w wave, report *report) {
 	t.Helper()
 	c.healthy()
@@ -281,9 +326,17 @@ func (c *clients) ride(t *testing.T, w wave, report *report) {
 		f.began = time.Now()
 	}
 	c.wait(w.hold)
+	var gone []string
+	for _, f := range w.faults {
+		gone = append(gone, f.gone...)
+	}
+	c.allUp(t, "while others are broken ("+w.name+")", gone...)
 	to := time.Now()
 	for _, f := range w.faults {
 		f.mend()
+	}
+	if failed, tried := c.failures("upgrader", from, to); !w.alone && 10*failed >= tried {
+		t.Errorf("%s: %d of %d downloads by the Upgrader fail", w.name, failed, tried)
 	}
 	rows := make([]row, len(w.faults))
 	for i, f := range w.faults {
@@ -311,6 +364,19 @@ func (c *clients) ride(t *testing.T, w wave, report *report) {
 	}
 	report.rows = append(report.rows, rows...)
 	c.never(t, from, time.Now())
+}
+
+// rideWithoutSite does so while the web site misbehaves.
+func (c *clients) rideWithoutSite(t *testing.T, w wave, report *report) {
+	t.Helper()
+	var site []row
+	var running sync.WaitGroup
+	running.Go(func() { site = c.breakSite(t) })
+	defer running.Wait()
+	w.alone = true
+	c.ride(t, w, report)
+	running.Wait()
+	report.rows = append(report.rows, site...)
 }
 
 // await waits until ok.
@@ -349,14 +415,10 @@ func TestFaults(t *testing.T) {
 	for _, w := range b.mirrorFaults() {
 		c.ride(t, w, report)
 	}
-	site := make(chan []row, 1)
-	c.ride(t, wave{"names and the web site", b.nameFaults().hold, append(b.nameFaults().faults, &fault{
-		what: "", within: 0, back: b.of("m8", ""),
-		inject: func() { go func() { site <- c.breakSite(t) }() }, mend: func() {},
-	})}, report)
-	report.rows = append(slices.DeleteFunc(report.rows, func(r row) bool { return r.what == "" }), <-site...)
+	c.rideWithoutSite(t, b.nameFaults(), report)
 	c.breakServers(t, report)
-	c.allDown(t, report)
+	c.breakPool(t, report)
+	c.allDown(t, report, "black-holed", (*host).blackHole, (*host).reachable)
 	c.healthy()
 	stop()
 	c.never(t, began, time.Now())
@@ -462,13 +524,18 @@ func (c *clients) breakSite(t *testing.T) (rows []row) {
 	return append(rows, r)
 }
 
-// breakServers has what mirrorpool lives on fail, and mirrorpool itself.
+// serverHold is how long a server is broken, and how long it is stopped.
+func serverHold() (broken, stopped time.Duration) {
+	if longTests() {
+		return 15 * time.Second, 30 * time.Second
+	}
+	return 5 * time.Second, 5 * time.Second
+}
+
+// breakServers has what mirrorpool lives on fail.
 func (c *clients) breakServers(t *testing.T, report *report) {
 	c.healthy()
-	hold, stopped := 5*time.Second, 5*time.Second
-	if longTests() {
-		hold, stopped = 15*time.Second, 30*time.Second
-	}
+	hold, _ := serverHold()
 	from := time.Now()
 	resolver := c.hosts["resolver"]
 	report.rows = append(report.rows,
@@ -481,14 +548,18 @@ func (c *clients) breakServers(t *testing.T, report *report) {
 	)
 	c.allUp(t, "after what mirrorpool lives on has failed")
 	c.never(t, from, time.Now())
+}
 
+// breakPool has one of the mirrorpools die, and then stand still.
+func (c *clients) breakPool(t *testing.T, report *report) {
+	hold, stopped := serverHold()
 	ns1 := c.hosts["ns1"]
 	killed := time.Now()
 	ns1.web.stop()
 	c.wait(hold)
 	back := time.Now()
 	c.startPool("ns1", nil)
-	r := c.measure(&fault{what: "one of two mirrorpools killed with -9, and started again", note: c.lost("resolver", killed, back)}, killed, back)
+	r := c.measure(&fault{what: "one of two mirrorpools killed with -9, and started again", note: c.lost(killed, back)}, killed, back)
 	r.recovered = c.firstAnswer(t, "dns ns1", back)
 	report.rows = append(report.rows, r)
 	c.never(t, killed, time.Now())
@@ -499,24 +570,29 @@ func (c *clients) breakServers(t *testing.T, report *report) {
 	c.wait(stopped)
 	thawed := time.Now()
 	ns1.web.cmd.Process.Signal(syscall.SIGCONT)
-	r = c.measure(&fault{what: fmt.Sprintf("one of two mirrorpools stopped for %v", stopped), note: c.lost("resolver", frozen, thawed)}, frozen, thawed)
+	r = c.measure(&fault{what: fmt.Sprintf("one of two mirrorpools stopped for %v", stopped), note: c.lost(frozen, thawed)}, frozen, thawed)
 	r.recovered = c.firstAnswer(t, "dns ns1", thawed)
 	report.rows = append(report.rows, r)
 	c.never(t, frozen, time.Now())
 }
 
-// lost says how many queries of some clients got no answer.
-func (c *clients) lost(who string, from, to time.Time) string {
-	all, lost := 0, 0
+// failures counts what some clients got nothing from.
+func (c *clients) failures(who string, from, to time.Time) (failed, tried int) {
 	for _, e := range c.between(from, to) {
-		if strings.HasPrefix(e.client, "dns "+who) {
-			all++
+		if strings.HasPrefix(e.client, who) {
+			tried++
 			if e.failed != "" {
-				lost++
+				failed++
 			}
 		}
 	}
-	return fmt.Sprintf("%d of %d queries to the %s failed", lost, all, who)
+	return failed, tried
+}
+
+// lost says how many queries to the resolver got no answer.
+func (c *clients) lost(from, to time.Time) string {
+	lost, all := c.failures("dns resolver", from, to)
+	return fmt.Sprintf("%d of %d queries to the resolver failed", lost, all)
 }
 
 // firstAnswer is how long after a time a client got its first answer.
@@ -533,8 +609,8 @@ func (c *clients) firstAnswer(t testing.TB, client string, from time.Time) (afte
 	return after
 }
 
-// allUp wants no mirror to have been judged by a fault of our own.
-func (c *clients) allUp(t testing.TB, when string) {
+// allUp wants no mirror to have been judged by a fault that is not its own; except those of some prefixes and addresses.
+func (c *clients) allUp(t testing.TB, when string, except ...string) {
 	t.Helper()
 	for _, name := range []string{"ns1", "ns2"} {
 		status, err := c.status(name)
@@ -544,6 +620,9 @@ func (c *clients) allUp(t testing.TB, when string) {
 		}
 		for _, m := range status.Mirrors {
 			for _, e := range m.Endpoints {
+				if slices.Contains(except, m.URLPrefix) || slices.Contains(except, e.Address.String()) {
+					continue
+				}
 				if m.Weight > 0 && (e.State.String() == "down" || e.State.String() == "stale") {
 					t.Errorf("%s, %s has %s %s in role %s as %s: %s", when, name, m.URLPrefix, e.Address, e.Role, e.State, e.Reason)
 				}
@@ -605,10 +684,10 @@ func (c *clients) exhaust(t *testing.T, hold time.Duration) row {
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 			t.Error(err)
 		}
-		for _, port := range []uint16{80, 53} {
+		for _, port := range []string{c.ports.http, c.ports.dns} {
 			for range 60 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				conn, err := c.hosts["client"].dial(ctx, "tcp", netip.AddrPortFrom(c.hosts["ns2"].v4, port).String())
+				conn, err := c.hosts["client"].dial(ctx, "tcp", net.JoinHostPort(c.hosts["ns2"].v4.String(), port))
 				cancel()
 				if err == nil {
 					conns = append(conns, conn)
@@ -625,13 +704,13 @@ func (c *clients) exhaust(t *testing.T, hold time.Duration) row {
 }
 
 // allDown has all mirrors die. Nobody can help then, but answers go on, and the mirrors are back as soon as they are.
-func (c *clients) allDown(t *testing.T, report *report) {
+func (c *clients) allDown(t *testing.T, report *report, how string, breaks, mends func(*host)) {
 	c.healthy()
 	var names []string
 	for i := 1; i <= boxMirrors; i++ {
 		names = append(names, fmt.Sprint("m", i))
 	}
-	f := c.many("all mirrors black-holed at once", names...)
+	f := c.many("all mirrors "+how+" at once", breaks, mends, names...)
 	f.within, f.note = 0, "answers go on: the best there is"
 	const hold = 9 * time.Second
 	from := time.Now()

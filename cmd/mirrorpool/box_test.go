@@ -40,11 +40,15 @@ import (
 //	ns1, ns2     two mirrorpools
 //	resolver     unbound
 //	client       who asks
+//
+// Where namespaces are not permitted, hosts are addresses on loopback instead: see newLoopbackBox.
 type box struct {
 	t     testing.TB
 	dir   string
 	id    string
 	hosts map[string]*host
+	ports ports
+	local bool // on loopback
 	ca    *testCA
 	serve []byte // what a good mirror serves as the image
 
@@ -64,6 +68,9 @@ type host struct {
 	conf   string // nginx's, to start it again
 }
 
+// ports are those that all hosts use for a service.
+type ports struct{ http, https, dns, rsync, admin string }
+
 const (
 	boxMirrors = 12
 	boxOff     = "m12" // is disabled
@@ -72,12 +79,37 @@ const (
 	boxImage   = "stable/tails-amd64-6.0/tails-amd64-6.0.img"
 )
 
+// boxNumbers are the last bytes of the hosts' addresses.
+func boxNumbers() map[string]int {
+	numbers := map[string]int{"parent": 2, "web": 3, "resolver": 4, "ns1": 11, "ns2": 12, "client": 250}
+	for i := 1; i <= boxMirrors; i++ {
+		numbers[fmt.Sprint("m", i)] = 100 + i
+	}
+	return numbers
+}
+
 // newBox lays out the hosts and starts all servers. Without the right to make namespaces the test is skipped, unless all
 // peers have to be there.
 func newBox(t testing.TB) *box {
 	t.Helper()
-	for program, debianPackage := range map[string]string{"ip": "iproute2", "nginx": "nginx", "rsync": "rsync", "knotd": "knot", "unbound": "unbound",
-		"nft": "nftables", "curl": "curl", "wget": "wget", "dig": "bind9-dnsutils", "nsenter": "util-linux"} {
+	if os.Getenv("MIRRORPOOL_TEST_BOX") == "loopback" {
+		t.Skip("MIRRORPOOL_TEST_BOX=loopback: TestFaultsOnLoopback has what can be had without namespaces")
+	}
+	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "nft": "nftables", "nsenter": "util-linux"} {
+		needPeer(t, program, debianPackage)
+	}
+	b := emptyBox(t)
+	b.ports = ports{http: "80", https: "443", dns: "53", rsync: "873", admin: "8053"}
+	b.layOut()
+	b.startParent()
+	b.startServers()
+	return b
+}
+
+// emptyBox is a box without hosts.
+func emptyBox(t testing.TB) *box {
+	t.Helper()
+	for program, debianPackage := range map[string]string{"nginx": "nginx", "rsync": "rsync", "unbound": "unbound", "curl": "curl", "wget": "wget", "dig": "bind9-dnsutils"} {
 		needPeer(t, program, debianPackage)
 	}
 	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d", os.Getpid()), hosts: map[string]*host{}, zone: map[string][]netip.Addr{},
@@ -85,9 +117,13 @@ func newBox(t testing.TB) *box {
 	for dir := b.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		os.Chmod(dir, 0o755)
 	}
-	b.layOut()
 	b.ca = newTestCA(t, b.dir)
-	b.startParent()
+	return b
+}
+
+// startServers starts all but the parent and the mirrorpools.
+func (b *box) startServers() {
+	b.t.Helper()
 	b.startResolver()
 	b.write("tree/tails/project/trace", fmt.Sprintln(boxTrace.Unix()))
 	b.write("tree/tails/"+boxImage, string(b.serve))
@@ -101,7 +137,6 @@ func newBox(t testing.TB) *box {
 	b.publish(b.pool())
 	b.write("site/trace", fmt.Sprintln(boxTrace.Unix()))
 	b.hosts["web"].serveNginx(b.hosts["web"].site())
-	return b
 }
 
 // boxTrace is when the project last published.
@@ -123,16 +158,12 @@ func (b *box) layOut() {
 		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
 			b.t.Fatalf("network namespaces cannot be made: %v\n%s", err, out)
 		}
-		b.t.Skipf("network namespaces cannot be made, as root they can: %s", out)
+		b.t.Skipf("network namespaces cannot be made, as root they can (TestFaultsOnLoopback does without): %s", out)
 	}
 	b.t.Cleanup(func() { exec.Command("ip", "netns", "del", lan).Run() })
 	b.ip("-n", lan, "link", "add", "br0", "type", "bridge")
 	b.ip("-n", lan, "link", "set", "br0", "up")
-	numbers := map[string]int{"parent": 2, "web": 3, "resolver": 4, "ns1": 11, "ns2": 12, "client": 250}
-	for i := 1; i <= boxMirrors; i++ {
-		numbers[fmt.Sprint("m", i)] = 100 + i
-	}
-	for name, number := range numbers {
+	for name, number := range boxNumbers() {
 		h := &host{box: b, name: name, ns: b.id + "-" + name,
 			v4: netip.AddrFrom4([4]byte{10, 77, 0, byte(number)}), v6: netip.MustParseAddr(fmt.Sprintf("fd00:77::%d", number))}
 		b.hosts[name] = h
@@ -151,6 +182,7 @@ func (b *box) layOut() {
 		b.ip("-n", h.ns, "link", "set", "eth0", "up")
 		b.zone[name+".example.org"] = h.addresses()
 	}
+	b.write("resolv.conf", fmt.Sprintf("nameserver %s\noptions timeout:1\n", b.hosts["resolver"].v4))
 }
 
 // addresses are those of both families.
@@ -159,6 +191,31 @@ func (h *host) addresses() []netip.Addr {
 		return []netip.Addr{h.v4}
 	}
 	return []netip.Addr{h.v4, h.v6}
+}
+
+// at is where a service of the host is found: by name and at the usual port, or on loopback, where only addresses lead
+// somewhere, by address.
+func (h *host) at(port string) string {
+	if h.local {
+		return net.JoinHostPort(h.v4.String(), port)
+	}
+	return h.name + ".example.org"
+}
+
+// self is where the host finds itself.
+func (h *host) self(port string) string {
+	if h.local {
+		return net.JoinHostPort(h.v4.String(), port)
+	}
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// everywhere is all of the host's addresses, to listen there.
+func (h *host) everywhere(port string) []string {
+	if h.local {
+		return []string{h.self(port)}
+	}
+	return []string{"0.0.0.0:" + port, "[::]:" + port}
 }
 
 // write writes a file in the box's folder, all at once, and returns its path.
@@ -185,13 +242,20 @@ type process struct {
 	stop func() // kills it
 }
 
-// start runs a program on the host until the test ends. Its resolver is the box's.
+// command runs a program on the host. Its resolver is the box's, but on loopback, where nothing there resolves names.
+func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
+	if !h.local {
+		script := fmt.Sprintf(`mount --bind %s/resolv.conf /etc/resolv.conf && exec "$0" "$@"`, h.dir)
+		args = append([]string{"ip", "netns", "exec", h.ns, "sh", "-c", script}, args...)
+	}
+	return exec.CommandContext(ctx, args[0], args[1:]...)
+}
+
+// start runs a program on the host until the test ends.
 func (h *host) start(env []string, args ...string) *process {
 	h.t.Helper()
-	resolv := h.write("resolv.conf", fmt.Sprintf("nameserver %s\noptions timeout:1\n", h.hosts["resolver"].v4))
-	script := fmt.Sprintf(`mount --bind %s /etc/resolv.conf && exec "$0" "$@"`, resolv)
 	p := &process{log: &logBuffer{}, done: make(chan struct{})}
-	p.cmd = exec.Command("ip", append([]string{"netns", "exec", h.ns, "sh", "-c", script}, args...)...)
+	p.cmd = h.command(context.Background(), args...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
@@ -215,6 +279,9 @@ func tail(text string, n int) string { return text[max(0, len(text)-n):] }
 
 // inside runs f in the host's namespace: sockets that it opens belong there.
 func (h *host) inside(f func() error) error {
+	if h.local {
+		return f()
+	}
 	runtime.LockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -250,9 +317,13 @@ func (h *host) dial(ctx context.Context, network, address string) (conn net.Conn
 // listen listens on all of the host's addresses.
 func (h *host) listen(port string) net.Listener {
 	h.t.Helper()
+	address := ":" + port
+	if h.local {
+		address = h.self(port)
+	}
 	var l net.Listener
 	err := h.inside(func() (err error) {
-		l, err = net.Listen("tcp", ":"+port)
+		l, err = net.Listen("tcp", address)
 		return err
 	})
 	if err != nil {
@@ -322,9 +393,17 @@ func (b *box) lookup(name string, v6 bool) (netip.Addr, bool) {
 	return addrs[i], true
 }
 
-// startResolver starts unbound, which knows of the parent only.
+// startResolver starts unbound, which knows of the parent only; on loopback, where a delegation cannot say at which port
+// servers are, of the mirrorpools.
 func (b *box) startResolver() {
 	b.t.Helper()
+	r := b.hosts["resolver"]
+	listen := "  interface: 0.0.0.0\n  interface: ::0\n"
+	stub := fmt.Sprintf("  name: example.org\n  stub-addr: %s\n", b.hosts["parent"].v4)
+	if b.local {
+		listen = fmt.Sprintf("  interface: %s\n  port: %s\n  do-not-query-localhost: no\n", r.v4, b.ports.dns)
+		stub = fmt.Sprintf("  name: dl.example.org\n  stub-addr: %[1]s@%[3]s\n  stub-addr: %[2]s@%[3]s\n", b.hosts["ns1"].v4, b.hosts["ns2"].v4, b.ports.dns)
+	}
 	conf := b.write("resolver/unbound.conf", fmt.Sprintf(`server:
   directory: %q
   pidfile: ""
@@ -332,19 +411,14 @@ func (b *box) startResolver() {
   chroot: ""
   use-syslog: no
   do-daemonize: no
-  interface: 0.0.0.0
-  interface: ::0
-  access-control: 10.77.0.0/16 allow
+%s  access-control: 10.77.0.0/16 allow
   access-control: fd00:77::/64 allow
   module-config: "iterator"
   local-zone: "example.org." nodefault
 stub-zone:
-  name: example.org
-  stub-addr: %s
-remote-control:
+%sremote-control:
   control-enable: no
-`, filepath.Join(b.dir, "resolver"), b.hosts["parent"].v4))
-	r := b.hosts["resolver"]
+`, filepath.Join(b.dir, "resolver"), listen, stub))
 	r.web = r.start(nil, needPeer(b.t, "unbound", "unbound"), "-d", "-c", conf)
 }
 
@@ -363,7 +437,7 @@ func (h *host) serveNginx(servers string) {
 	conf := h.write("nginx/"+h.name+"/nginx.conf", fmt.Sprintf("user root;\ndaemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr crit;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
 		dir, temporary, servers))
 	h.web = h.start(nil, needPeer(h.t, "nginx", "nginx"), "-e", "stderr", "-c", conf)
-	h.await("80")
+	h.await(h.ports.http)
 }
 
 // await waits until a port of the host is open.
@@ -372,7 +446,7 @@ func (h *host) await(port string) {
 	eventually(h.t, h.name+" accepts connections", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		conn, err := h.dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+		conn, err := h.dial(ctx, "tcp", h.self(port))
 		if err != nil {
 			return false
 		}
@@ -391,17 +465,21 @@ func (h *host) secure() bool {
 // prefix is a mirror's url_prefix.
 func (h *host) prefix() string {
 	if h.secure() {
-		return "https://" + h.name + ".example.org/tails/"
+		return "https://" + h.at(h.ports.https) + "/tails/"
 	}
-	return "http://" + h.name + ".example.org/tails/"
+	return "http://" + h.at(h.ports.http) + "/tails/"
 }
 
-const bothFamilies = "listen 80; listen [::]:80;"
+// plain is an http server that does what is said.
+func (h *host) plain(does string) string {
+	return fmt.Sprintf("server { listen %s; %s }\n", strings.Join(h.everywhere(h.ports.http), "; listen "), does)
+}
 
 // tls is an https server with a certificate until a time, which does what is said.
 func (h *host) tls(until time.Time, does string) string {
-	cert, key := h.ca.issue(h.t, h.name+".example.org", until)
-	return fmt.Sprintf("server { listen 443 ssl; listen [::]:443 ssl; ssl_certificate %s; ssl_certificate_key %s; %s }\n", cert, key, does)
+	cert, key := h.ca.issue(h.t, h.name+".example.org", until, h.v4)
+	return fmt.Sprintf("server { listen %s ssl; ssl_certificate %s; ssl_certificate_key %s; %s }\n",
+		strings.Join(h.everywhere(h.ports.https), " ssl; listen "), cert, key, does)
 }
 
 // normal is what a mirror's nginx does when all is well. One that speaks https sends all on to that.
@@ -411,23 +489,28 @@ func (h *host) normal() string { return h.serving("tree", time.Now().Add(60*24*t
 func (h *host) serving(tree string, until time.Time) string {
 	root := fmt.Sprintf("root %s;", filepath.Join(h.dir, tree))
 	if !h.secure() {
-		return fmt.Sprintf("server { %s %s }\n", bothFamilies, root)
+		return h.plain(root)
 	}
-	return fmt.Sprintf("server { %s return 301 https://%s.example.org$request_uri; }\n", bothFamilies, h.name) + h.tls(until, root)
+	return h.plain("return 301 https://"+h.at(h.ports.https)+"$request_uri;") + h.tls(until, root)
+}
+
+// downgrading is a mirror that sends who comes over https to http.
+func (h *host) downgrading() string {
+	return h.plain(fmt.Sprintf("root %s/tree;", h.dir)) + h.tls(time.Now().Add(60*24*time.Hour), "return 301 http://"+h.at(h.ports.http)+"$request_uri;")
 }
 
 // always is a mirror that answers everything alike.
 func (h *host) always(does string) string {
-	text := fmt.Sprintf("server { %s location / { default_type text/html; %s } }\n", bothFamilies, does)
+	does = fmt.Sprintf("location / { default_type text/html; %s }", does)
 	if h.secure() {
-		text += h.tls(time.Now().Add(60*24*time.Hour), fmt.Sprintf("location / { default_type text/html; %s }", does))
+		return h.plain(does) + h.tls(time.Now().Add(60*24*time.Hour), does)
 	}
-	return text
+	return h.plain(does)
 }
 
 // site is the web site's nginx.
 func (h *host) site() string {
-	return fmt.Sprintf("server { %s return 404; }\n", bothFamilies) +
+	return h.plain("return 404;") +
 		h.tls(time.Now().Add(60*24*time.Hour), fmt.Sprintf("root %s; add_header Cache-Control no-cache;", filepath.Join(h.dir, "site")))
 }
 
@@ -435,7 +518,7 @@ func (h *host) site() string {
 func (h *host) serveGo(handler http.HandlerFunc) {
 	h.t.Helper()
 	h.web.stop()
-	l := h.listen("80")
+	l := h.listen(h.ports.http)
 	s := &http.Server{Handler: handler}
 	go s.Serve(l)
 	h.web = &process{log: &logBuffer{}, stop: func() { s.Close() }}
@@ -446,7 +529,11 @@ func (h *host) serveGo(handler http.HandlerFunc) {
 func (h *host) startRsync() {
 	h.t.Helper()
 	conf := h.write("rsync/"+h.name+".conf", fmt.Sprintf("use chroot = no\nlock file = %s/rsync/%s.lock\nlog file = /dev/null\n[tails]\npath = %s/tree/tails\nread only = yes\n", h.dir, h.name, h.dir))
-	h.rsync = h.start(nil, needPeer(h.t, "rsync", "rsync"), "--daemon", "--no-detach", "--config", conf)
+	args := []string{needPeer(h.t, "rsync", "rsync"), "--daemon", "--no-detach", "--config", conf, "--port", h.ports.rsync}
+	if h.local {
+		args = append(args, "--address", h.v4.String())
+	}
+	h.rsync = h.start(nil, args...)
 }
 
 // filter puts rules of nftables in force on what the host takes in, or none.
@@ -470,7 +557,7 @@ func (b *box) pool(without ...string) any {
 		if slices.Contains(without, m.name) {
 			continue
 		}
-		entry := map[string]any{"url_prefix": m.prefix(), "weight": 10, "rsync_url": "rsync://" + m.name + ".example.org/tails/", "name": m.name}
+		entry := map[string]any{"url_prefix": m.prefix(), "weight": 10, "rsync_url": "rsync://" + m.at(b.ports.rsync) + "/tails/", "name": m.name}
 		if m.name == boxOff {
 			entry["weight"] = 0
 		}
@@ -505,22 +592,27 @@ func (b *box) startPool(name string, change func(config map[string]any), env ...
 	}
 	h := b.hosts[name]
 	state := filepath.Join(b.dir, name, "state")
-	if _, err := os.Stat(state); err != nil {
-		if err := os.MkdirAll(state, 0o700); err != nil {
-			b.t.Fatal(err)
-		}
+	if err := os.MkdirAll(filepath.Dir(state), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.Mkdir(state, 0o700); err == nil && !b.local {
 		if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=256k"); err != nil {
 			b.t.Fatal(err)
 		}
 		b.t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
 	}
+	site := "https://" + b.hosts["web"].at(b.ports.https)
+	checks := map[string]any{"interval": boxInterval.String(), "timeout": "1500ms", "allow_private": true, "max_lag": "3s", "reference_url": site + "/trace"}
+	if b.local {
+		checks["dns_url"] = "http://{zone}:" + b.ports.http + "/tails/project/trace"
+	}
 	config := map[string]any{
-		"mirrors": "https://web.example.org/mirrors.json", "mirrors_refresh": "1s", "state_dir": "state",
-		"dns": map[string]any{"listen": []string{"0.0.0.0:53", "[::]:53"}, "zone": "dl.example.org", "nameservers": []string{"ns1.example.org", "ns2.example.org"},
+		"mirrors": site + "/mirrors.json", "mirrors_refresh": "1s", "state_dir": "state",
+		"dns": map[string]any{"listen": h.everywhere(b.ports.dns), "zone": "dl.example.org", "nameservers": []string{"ns1.example.org", "ns2.example.org"},
 			"ttl": boxTTL.String(), "ttl_min": "1s"},
-		"http": map[string]any{"listen": []string{"0.0.0.0:80", "[::]:80"}, "sticky": "0s"},
-		"health": map[string]any{"interval": boxInterval.String(), "timeout": "1500ms", "allow_private": true, "max_lag": "3s",
-			"reference_url": "https://web.example.org/trace"},
+		"http":   map[string]any{"listen": h.everywhere(b.ports.http), "sticky": "0s"},
+		"admin":  map[string]any{"listen": h.self(b.ports.admin)},
+		"health": checks,
 	}
 	if change != nil {
 		change(config)
@@ -539,7 +631,7 @@ func (b *box) startPool(name string, change func(config map[string]any), env ...
 // admin asks the administrator's listener on a host.
 func (h *host) admin(path string) (*http.Response, error) {
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: h.dial}}
-	return client.Get("http://127.0.0.1:8053" + path)
+	return client.Get("http://" + h.self(h.ports.admin) + path)
 }
 
 // ready waits for mirrorpool on a host to answer.
@@ -629,8 +721,8 @@ func newTestCA(t testing.TB, dir string) *testCA {
 	return a
 }
 
-// issue makes a certificate for name that is good until a time, and returns its files.
-func (a *testCA) issue(t testing.TB, name string, until time.Time) (cert, key string) {
+// issue makes a certificate for a name and an address that is good until a time, and returns its files.
+func (a *testCA) issue(t testing.TB, name string, until time.Time, addr netip.Addr) (cert, key string) {
 	t.Helper()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -640,7 +732,7 @@ func (a *testCA) issue(t testing.TB, name string, until time.Time) (cert, key st
 		t.Fatal(err)
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(int64(1 + a.issued)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		SerialNumber: big.NewInt(int64(1 + a.issued)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{addr.AsSlice()},
 		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

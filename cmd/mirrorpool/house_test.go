@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -60,4 +62,28 @@ func mayImport(from, to string) bool {
 		}
 	}
 	return floor(to) < floor(from) || strings.HasPrefix(to, from+"/") || strings.HasPrefix(from, to+"/")
+}
+
+// TestCorpora wants each fuzz target to begin with inputs that are of interest, where go test and OSS-Fuzz look for them.
+func TestCorpora(t *testing.T) {
+	t.Parallel()
+	target := regexp.MustCompile(`(?m)^func (Fuzz[A-Z]\w*)\(`)
+	targets := 0
+	err := filepath.WalkDir("../..", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, found := range target.FindAllStringSubmatch(string(text), -1) {
+			targets++
+			corpus := filepath.Join(filepath.Dir(path), "testdata", "fuzz", found[1])
+			if entries, err := os.ReadDir(corpus); err != nil || len(entries) < 3 {
+				t.Errorf("%s has %d inputs: %v", corpus, len(entries), err)
+			}
+		}
+		return err
+	})
+	if err != nil || targets == 0 {
+		t.Errorf("%d targets: %v", targets, err)
+	}
 }

@@ -158,9 +158,16 @@ func (c *serverConfig) serve(t testing.TB, where *program, pool any, env ...stri
 	t.Helper()
 	c.write(t, "mirrors.json", pool)
 	c.write(t, "mirrorpool.json", c.json)
+	p := c.start(t, where, env...)
+	p.waitReady(t)
+	return p
+}
+
+// start runs the program on the files that are there.
+func (c *serverConfig) start(t testing.TB, where *program, env ...string) *program {
+	t.Helper()
 	p := startProgram(t, env, "serve", "--config", filepath.Join(c.dir, "mirrorpool.json"))
 	p.dns, p.web, p.admin = where.dns, where.web, where.admin
-	p.waitReady(t)
 	return p
 }
 

@@ -24,7 +24,16 @@ const (
 	soakFickle = 4 // mirrors that come and go, one a second
 )
 
-// soakTime is how long the soak goes on: an hour where tests may be long, or as long as MIRRORPOOL_TEST_LONG says.
+// The load is what a busy pool has, and no more: an hour of it has to leave the machine usable.
+const (
+	soakTick     = 10 * time.Millisecond
+	soakQueries  = 20 // in a tick, so 2,000 a second
+	soakRequests = 3
+	soakHandOver = 3 // how often the server is replaced at the end
+)
+
+// soakTime is how long the soak goes on with one server: an hour where tests may be long, or as long as
+// MIRRORPOOL_TEST_LONG says.
 func soakTime() time.Duration {
 	d, err := time.ParseDuration(os.Getenv("MIRRORPOOL_TEST_LONG"))
 	switch {
@@ -33,9 +42,9 @@ func soakTime() time.Duration {
 	case longTests():
 		return time.Hour
 	case raceDetector:
-		return 12 * time.Second
+		return 9 * time.Second
 	}
-	return 24 * time.Second
+	return 15 * time.Second
 }
 
 // A soaked pool is mirrors of which some come and go.
@@ -45,11 +54,13 @@ type soaked struct {
 	port   string
 	down   [soakFickle]atomic.Bool
 
-	lost      atomic.Int64
-	asked     atomic.Int64
-	first     map[string]int // places in answers
-	all       map[string]int
-	redirects map[string]int
+	asked, lost       atomic.Int64   // queries
+	followed, refused atomic.Int64   // requests for redirects, and those that got none
+	first             map[string]int // places in answers
+	all               map[string]int
+	redirects         map[string]int
+
+	changes, reloads int
 }
 
 func soakAddress(i int) string { return fmt.Sprintf("127.0.31.%d", i+1) }
@@ -89,6 +100,7 @@ func newSoaked(t *testing.T) *soaked {
 	s.config, where = newServerConfig(t)
 	s.config.set("health", "dns_url", "http://{zone}:"+s.port+"/tails/project/trace")
 	s.config.set("health", "interval", "500ms")
+	s.config.json["state_dir"] = t.TempDir() // so that a copy that takes over knows the verdicts
 	s.program = s.config.serve(t, where, s.pool(0))
 	return s
 }
@@ -105,110 +117,169 @@ func (s *soaked) pool(version int) any {
 }
 
 // TestSoak has a server under load for long, while a verdict changes each second and the list of mirrors every ten: it
-// takes no more in the end than in the beginning, loses no query, and the weights hold.
+// takes no more in the end than in the beginning. Then one copy after the other takes over, under the same load. No query
+// and no redirect is lost in all that time, and the weights hold.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	s := newSoaked(t)
 	eventually(t, "all mirrors are in DNS", func() bool { return len(s.inDNS(t)) == soakSteady+soakFickle })
-	ctx, cancel := context.WithTimeout(t.Context(), soakTime())
-	defer cancel()
+	ctx, cancel := context.WithCancel(t.Context())
 	var load sync.WaitGroup
-	load.Go(func() { s.query(ctx, t) })
-	load.Go(func() { s.follow(ctx, t) })
-	var samples []usage
-	changes, reloads := 0, 0
+	stop := sync.OnceFunc(func() { cancel(); load.Wait() })
+	defer stop()
+	server, web := s.dns, s.web
+	load.Go(func() { s.query(ctx, server) })
+	load.Go(func() { s.follow(ctx, web) })
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	for n := 1; ctx.Err() == nil; n++ {
-		select {
-		case <-ctx.Done():
-			continue
-		case <-second.C:
-		}
-		one := &s.down[n%soakFickle]
-		one.Store(!one.Load())
-		changes++
-		if n%10 == 0 {
-			reloads++
-			s.config.write(t, "mirrors.json", s.pool(reloads))
-			s.cmd.Process.Signal(syscall.SIGHUP)
-		}
+	var samples []usage
+	for began := time.Now(); time.Since(began) < soakTime(); {
+		<-second.C
+		s.change(t)
 		samples = append(samples, s.usage(t))
 	}
-	load.Wait()
-	t.Logf("%v: %d queries, %d lost, %d changes, %d reloads; at the beginning %+v, at the end %+v", soakTime(), s.asked.Load(), s.lost.Load(), changes, reloads,
-		samples[0], samples[len(samples)-1])
-	if lost := s.lost.Load(); lost > 0 {
-		t.Errorf("%d of %d queries are lost", lost, s.asked.Load())
+	for range soakHandOver {
+		s.handOver(t, second)
 	}
-	s.checkFlat(t, samples)
+	stop()
+	t.Logf("%v: %d queries, %d lost; %d redirects, %d lost; %d changes, %d reloads, %d hand-overs", soakTime(),
+		s.asked.Load(), s.lost.Load(), s.followed.Load(), s.refused.Load(), s.changes, s.reloads, soakHandOver)
+	if lost, refused := s.lost.Load(), s.refused.Load(); lost > 0 || refused > 0 {
+		t.Errorf("%d queries and %d redirects are lost", lost, refused)
+	}
+	checkFlat(t, samples)
 	for what, counts := range map[string]map[string]int{"first places": s.first, "all places": s.all, "redirects": s.redirects} {
 		s.checkShares(t, what, counts)
 	}
 	s.stop(t)
 }
 
-// query asks one query after the other, and counts who is answered.
-func (s *soaked) query(ctx context.Context, t *testing.T) {
-	conn, err := dns.Dial("udp", s.dns)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer conn.Close()
-	client := dns.Client{Timeout: 5 * time.Second}
-	for ctx.Err() == nil {
-		s.asked.Add(1)
-		resp, _, err := client.ExchangeWithConn(new(dns.Msg).SetQuestion("dl.example.org.", dns.TypeA), conn)
-		if err != nil || len(resp.Answer) == 0 {
-			s.lost.Add(1)
-			continue
-		}
-		for place, rr := range resp.Answer {
-			addr, _ := addressOf(rr)
-			s.all[addr.String()]++
-			if place == 0 {
-				s.first[addr.String()]++
-			}
-		}
+// change has a mirror come or go, and each tenth time the list change.
+func (s *soaked) change(t *testing.T) {
+	t.Helper()
+	s.changes++
+	one := &s.down[s.changes%soakFickle]
+	one.Store(!one.Load())
+	if s.changes%10 == 0 {
+		s.reloads++
+		s.config.write(t, "mirrors.json", s.pool(s.reloads))
+		s.cmd.Process.Signal(syscall.SIGHUP)
 	}
 }
 
-// follow asks for redirects, and counts where they lead.
-func (s *soaked) follow(ctx context.Context, t *testing.T) {
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	defer client.CloseIdleConnections()
-	for ctx.Err() == nil {
-		resp, err := client.Get("http://" + s.web + "/x")
+// handOver starts a copy of the server beside it, and ends the old one when the copy answers. Changes go on.
+func (s *soaked) handOver(t *testing.T, second *time.Ticker) {
+	t.Helper()
+	next := s.config.start(t, s.program)
+	eventually(t, "the copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
+	s.change(t)
+	<-second.C // both answer
+	s.stop(t)
+	s.program = next
+	s.change(t)
+	<-second.C // the copy answers alone
+	if pid := s.status(t).Process.PID; pid != next.cmd.Process.Pid {
+		t.Errorf("process %d answers, want %d", pid, next.cmd.Process.Pid)
+	}
+}
+
+// query asks at a steady rate, one query after the other, and counts who is answered. It changes its port all the time, as
+// the port decides which of two servers at an address gets a query.
+func (s *soaked) query(ctx context.Context, server string) {
+	client := dns.Client{Timeout: 5 * time.Second}
+	steadily(ctx, func() {
+		conn, err := dns.Dial("udp", server)
 		if err != nil {
-			t.Errorf("a redirect: %v", err)
+			s.lost.Add(1)
 			return
 		}
-		resp.Body.Close()
-		if target, err := resp.Location(); err != nil {
-			t.Errorf("a redirect to nowhere: %v", err)
-		} else if at, err := netip.ParseAddrPort(target.Host); err == nil {
-			s.redirects[at.Addr().String()]++
+		defer conn.Close()
+		for range soakQueries {
+			s.asked.Add(1)
+			resp, _, err := client.ExchangeWithConn(new(dns.Msg).SetQuestion("dl.example.org.", dns.TypeA), conn)
+			if err != nil || len(resp.Answer) == 0 {
+				s.lost.Add(1)
+				continue
+			}
+			for place, rr := range resp.Answer {
+				addr, _ := addressOf(rr)
+				s.all[addr.String()]++
+				if place == 0 {
+					s.first[addr.String()]++
+				}
+			}
+		}
+	})
+}
+
+// follow asks for redirects at a steady rate, and counts where they lead.
+func (s *soaked) follow(ctx context.Context, web string) {
+	client := http.Client{CheckRedirect: noRedirect, Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	steadily(ctx, func() {
+		for range soakRequests {
+			s.followed.Add(1)
+			at, err := redirectedTo(&client, "http://"+web+"/x")
+			if err != nil {
+				s.refused.Add(1)
+				continue
+			}
+			s.redirects[at.String()]++
+		}
+	})
+}
+
+// redirectedTo is the address of the mirror that a URL leads to.
+func redirectedTo(client *http.Client, url string) (netip.Addr, error) {
+	resp, err := client.Get(url)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	resp.Body.Close()
+	target, err := resp.Location()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	at, err := netip.ParseAddrPort(target.Host)
+	return at.Addr(), err
+}
+
+// steadily does something each tick. What takes longer is done less often.
+func steadily(ctx context.Context, do func()) {
+	tick := time.NewTicker(soakTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			do()
 		}
 	}
 }
 
 // checkFlat compares what the server took in the second half with what it took in the first, after it has warmed up.
-func (s *soaked) checkFlat(t *testing.T, samples []usage) {
+func checkFlat(t *testing.T, samples []usage) {
 	t.Helper()
 	samples = samples[len(samples)/10:]
+	before, most := extremes(samples[:len(samples)/2])
+	t.Logf("the first half: at least %+v, at most %+v", before, most)
+	after, most := extremes(samples[len(samples)/2:])
+	t.Logf("the second half: at least %+v, at most %+v", after, most)
 	// What leaks is there at all times: a query under way is not.
-	least := func(of []usage) usage {
-		u := of[0]
-		for _, sample := range of {
-			u.goroutines, u.descriptors, u.mib = min(u.goroutines, sample.goroutines), min(u.descriptors, sample.descriptors), min(u.mib, sample.mib)
-		}
-		return u
-	}
-	before, after := least(samples[:len(samples)/2]), least(samples[len(samples)/2:])
 	if after.goroutines > before.goroutines+30 || after.descriptors > before.descriptors+30 || after.mib > 1.25*before.mib+10 {
 		t.Errorf("the server takes %+v in the second half, and took %+v in the first", after, before)
 	}
+}
+
+// extremes are the least and the most of what the server took at any time.
+func extremes(of []usage) (least, most usage) {
+	least = of[0]
+	for _, u := range of {
+		least = usage{min(least.goroutines, u.goroutines), min(least.descriptors, u.descriptors), min(least.mib, u.mib)}
+		most = usage{max(most.goroutines, u.goroutines), max(most.descriptors, u.descriptors), max(most.mib, u.mib)}
+	}
+	return least, most
 }
 
 // checkShares holds the weights of the mirrors that were always up against how often each was given, by Pearson's

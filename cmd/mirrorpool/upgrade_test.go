@@ -188,7 +188,7 @@ func upgrade(t testing.TB, workers, times int) {
 	}
 	for range times {
 		wait("the load is on")
-		next := startProgram(t, nil, "serve", "--config", filepath.Join(c.dir, "mirrorpool.json"))
+		next := c.start(t, where)
 		eventually(t, "the next copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
 		if !strings.Contains(next.log.String(), "another process listens at the same address") {
 			t.Error("the next copy does not tell that it is not alone")
@@ -196,7 +196,6 @@ func upgrade(t testing.TB, workers, times int) {
 		wait("both answer")
 		old.stop(t)
 		wait("the next copy answers alone")
-		next.dns, next.web, next.admin = where.dns, where.web, where.admin
 		old = next
 	}
 	took := time.Since(start)

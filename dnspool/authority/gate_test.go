@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -132,12 +133,13 @@ const holdVariable = "MIRRORPOOL_TEST_HOLD"
 
 const heldConnections = 10_000
 
+// TestMain also fails the package if a goroutine outlives the tests: whoever starts one waits for it.
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(holdVariable); addr != "" {
 		hold(addr)
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // hold opens connections from many networks, and asks once over each.

@@ -1,0 +1,10 @@
+package redirector
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain fails the package if a goroutine outlives the tests: whoever starts one waits for it.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
