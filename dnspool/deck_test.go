@@ -84,7 +84,11 @@ func TestDeckShares(t *testing.T) {
 func TestDeckSharesOfRandomPools(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 500 {
+	pools := 500
+	if testing.Short() {
+		pools = 100
+	}
+	for range pools {
 		weights := make([]float64, 1+r.IntN(60))
 		for i := range weights {
 			weights[i] = math.Ceil(math.Exp(r.Float64() * 21)) // from 1 to about 2^30

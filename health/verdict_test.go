@@ -95,6 +95,19 @@ func TestNextKeepsTheReasonWithTheState(t *testing.T) {
 	}
 }
 
+// TestNextRemembers has what one probe saw, and the next one did not.
+func TestNextRemembers(t *testing.T) {
+	var v Verdict
+	for i, o := range []Observation{
+		{At: epoch, Result: Unknown, Trace: epoch, CertExpires: epoch.Add(time.Hour)},
+		{At: epoch.Add(time.Minute), Result: Unknown},
+	} {
+		if v = v.Next(o, policy); !v.Since.Equal(epoch) || !v.Trace.Equal(epoch) || !v.CertExpires.Equal(epoch.Add(time.Hour)) {
+			t.Errorf("after probe %d: %+v, want it unknown since the first, and what that one saw", i, v)
+		}
+	}
+}
+
 func TestNextFlapDamping(t *testing.T) {
 	// Seven changes within the hour: up and down three times, and down once more.
 	changes := "u" + strings.Repeat("ddduu", 3) + "ddd"
