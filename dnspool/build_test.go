@@ -412,6 +412,11 @@ func TestDeckIsKept(t *testing.T) {
 			t.Errorf("deck kept: %v, want %v, in\n%s", got, kept, text)
 		}
 	}
+	in := world("a 1 192.0.2.1=up/up\nb 2 192.0.2.2=up/up").input(t)
+	in.Previous, in.Policy.MaxAnswers = first, 1
+	if got := len(Build(in).DNS(IPv4).Deck.Card(0)); got != 1 {
+		t.Errorf("%d addresses in an answer after max_answers was made 1", got)
+	}
 }
 
 // TestBuildIsPure builds twice from the same input.

@@ -521,6 +521,25 @@ func TestSticky(t *testing.T) {
 	}
 }
 
+// TestDrawsStay has known draws: servers of different versions that share a secret have to choose alike, as has one before
+// and after an upgrade.
+func TestDrawsStay(t *testing.T) {
+	t.Parallel()
+	for i, want := range []uint64{0xe220a8397b1dcdaf, 0x6e789e6aa1b965f4, 0x06c45d188009454f} { // SplitMix64 from 0
+		if got := mix(uint64(i+1) * golden); got != want {
+			t.Errorf("SplitMix64 number %d is %#x, want %#x", i, got, want)
+		}
+	}
+	for addr, want := range map[string]uint64{"192.0.2.1": 0x94db7d926cd843df, "2001:db8::1": 0x228abd9537940058} {
+		if got := testSticky.Seed(netip.MustParseAddr(addr), testNow); got != want {
+			t.Errorf("the seed of %s is %#x, want %#x", addr, got, want)
+		}
+	}
+	if got, want := wait(7, 7), 54*math.Ln2; math.Abs(got-want) > 1e-9 { // the hash is 0, the longest wait there is
+		t.Errorf("a wait of %v, want %v", got, want)
+	}
+}
+
 func TestChooseDoesNotAllocate(t *testing.T) {
 	s := benchAtlas(500).build(t, testSelection)
 	addr := netip.MustParseAddr("192.0.2.1")

@@ -125,6 +125,29 @@ func TestDeckWithoutCandidates(t *testing.T) {
 	}
 }
 
+func TestDeckServes(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		weights []float64
+		size    int // that the deck was made for
+		wanted  int
+		want    bool
+	}{
+		"as it was made":                    {[]float64{1, 2, 3}, 2, 2, true},
+		"more places than candidates":       {[]float64{1, 2, 3}, 5, 4, true},
+		"fewer places are wanted":           {[]float64{1, 2, 3}, 2, 1, false},
+		"more places are wanted":            {[]float64{1, 2, 3}, 2, 3, false},
+		"the lightest has a card":           {[]float64{2000, 1, 2095}, 1, 1, true},
+		"the lightest has less than a card": {[]float64{2000, 1, 2096}, 1, 1, false},
+	}
+	for name, test := range tests {
+		d := newDeck(test.weights, test.size, rand.New(rand.NewPCG(1, 2)))
+		if got := d.serves(test.weights, test.wanted); got != test.want {
+			t.Errorf("%s: may serve on: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
 func TestDeckIsBounded(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))

@@ -67,8 +67,12 @@ func TestNext(t *testing.T) {
 		{"after our outage, rise passes do", "d???uu", "ddd??u"},
 		{"after our outage, down is down", "d???d", "ddd?d"},
 	} {
-		if got, _ := play(t, test.seen, policy); got != test.want {
+		got, v := play(t, test.seen, policy)
+		if got != test.want {
 			t.Errorf("%s: seeing %s goes through %s, want %s", test.name, test.seen, got, test.want)
+		}
+		if v.State != Unknown && v.From != Unknown {
+			t.Errorf("%s: %v, and still remembers that it was %v before it was unknown", test.name, v.State, v.From)
 		}
 	}
 }
@@ -134,6 +138,23 @@ func TestNextFlapDamping(t *testing.T) {
 	// Our own outages are not the mirror's changes.
 	if _, v = play(t, "u"+strings.Repeat("???u", 8)+"ddduu", policy); v.State != Up {
 		t.Errorf("after outages of our own: %v, want up", v.State)
+	}
+}
+
+// TestFlapping has an endpoint that changed six times, a minute apart.
+func TestFlapping(t *testing.T) {
+	var v Verdict
+	for i := range v.Changes {
+		v.Changes[i] = epoch.Add(time.Duration(i) * time.Minute)
+	}
+	for after, want := range map[time.Duration]bool{flapWindow - 1: true, flapWindow: false} {
+		if got := v.Flapping(epoch.Add(after)); got != want {
+			t.Errorf("%v after the first of six changes: flapping %v, want %v", after, got, want)
+		}
+	}
+	v.Changes[0] = time.Time{}
+	if v.Flapping(epoch.Add(5 * time.Minute)) {
+		t.Error("flapping after five changes")
 	}
 }
 
