@@ -218,6 +218,20 @@ func TestPanicIsLeftSlowly(t *testing.T) {
 	}
 }
 
+// TestPanicIsLeft has all up again, where the margin does not fit above the threshold.
+func TestPanicIsLeft(t *testing.T) {
+	t.Parallel()
+	in := largePool(calmSize).input(t)
+	in.Policy.PanicThreshold = 0.98
+	in.Previous = Build(in)
+	for f := range in.Previous.dns {
+		in.Previous.dns[f].Panic, in.Previous.http[f][0].Panic, in.Previous.http[f][1].Panic = true, true, true
+	}
+	if Build(in).Panic() {
+		t.Error("panic lasts though all are up")
+	}
+}
+
 // TestSettles has one address in doubt.
 func TestSettles(t *testing.T) {
 	t.Parallel()
@@ -231,6 +245,21 @@ func TestSettles(t *testing.T) {
 	}
 	if got := s.DNS(IPv6).Settles; got != 0 {
 		t.Errorf("IPv6 settles within %v, want no doubt", got)
+	}
+	// The soonest of two counts, whichever comes first in the pool; doubts of redirects do not.
+	late := s.DNS(IPv4).Settles
+	a := in.Health.Mirrors["http://a.example.org/"].Endpoints
+	for _, e := range []*health.Endpoint{&a[0], &a[1]} {
+		for range 2 {
+			e.Verdict = e.Next(health.Observation{At: in.Now, Result: health.Down}, in.Health.Policy)
+		}
+		if got := Build(in).DNS(IPv4).Settles; e == &a[0] && got != late || e == &a[1] && (got <= 0 || got >= late) {
+			t.Errorf("with a second one in doubt in role %v: settles within %v, before it was %v", e.Role, got, late)
+		}
+	}
+	in.Pool.Mirrors[0], in.Pool.Mirrors[1] = in.Pool.Mirrors[1], in.Pool.Mirrors[0]
+	if got := Build(in).DNS(IPv4).Settles; got <= 0 || got >= late {
+		t.Errorf("in another order of the file: settles within %v, want less than %v", got, late)
 	}
 }
 
@@ -332,6 +361,17 @@ func TestCardDoesNotAllocate(t *testing.T) {
 	deck := Build(largePool(1000).input(t)).DNS(IPv4).Deck
 	if n := testing.AllocsPerRun(1000, func() { deck.Card(r.Uint32()) }); n != 0 {
 		t.Errorf("a card allocates %v times, want 0", n)
+	}
+}
+
+// TestSerialOfLongerAnswers has a DNS operator ask for more addresses in an answer: a zone made of it changes.
+func TestSerialOfLongerAnswers(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up").input(t)
+	in.Previous, in.Now = Build(in), in.Now.Add(time.Minute)
+	in.Policy.MaxAnswers = 1
+	if got := Build(in).Serial; got != in.Previous.Serial+60 {
+		t.Errorf("serial %d after %d, want a minute more", got, in.Previous.Serial)
 	}
 }
 

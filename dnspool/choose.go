@@ -216,9 +216,6 @@ func (c *Choice) limit(share float64) {
 			c.total += c.scores[i].points
 		}
 	}
-	if share >= 1 {
-		return
-	}
 	if share*float64(competing) <= 1 {
 		for i := range c.scores {
 			if s := &c.scores[i]; s.points > 0 {

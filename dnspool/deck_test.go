@@ -164,6 +164,22 @@ func TestDeckIsBounded(t *testing.T) {
 	}
 }
 
+// TestDeckGivesEachItsTurn has more candidates than cards: who is on none is another one in the next deck.
+func TestDeckGivesEachItsTurn(t *testing.T) {
+	t.Parallel()
+	weights := slices.Repeat([]float64{1}, 2*maxCards)
+	r := rand.New(rand.NewPCG(11, 12))
+	a, b := newDeck(weights, 1, r), newDeck(weights, 1, r)
+	_, inA := count(t, a, len(weights))
+	both := 0
+	for _, c := range b.places {
+		both += inA[c]
+	}
+	if both < b.Len()*2/5 || both > b.Len()*3/5 {
+		t.Errorf("%d of %d candidates are in the next deck again; half would be chance", both, b.Len())
+	}
+}
+
 // TestDeckIsShuffled looks for what a deck in the order of its lay-out would have: the same leader on
 // neighbouring cards almost always.
 func TestDeckIsShuffled(t *testing.T) {

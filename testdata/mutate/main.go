@@ -2,7 +2,7 @@
 // the tree alone: go test is told of each change by an overlay.
 //
 //	go run ./testdata/mutate             all files of the rules
-//	go run ./testdata/mutate -run deck   those whose name has it
+//	go run ./testdata/mutate -run deck   those whose text, as printed, matches
 //	go run ./testdata/mutate -sample 50  50 of the changes
 //
 // What no test notices is printed, and has to stand in accepted.txt with the reason why that is right. The exit code is 1
@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -268,6 +269,10 @@ func accepted(file string) (map[string]bool, error) {
 
 // choose returns the mutants to try, all or a sample of them. It fails if accepted.txt tells of others than there are.
 func choose(may map[string]bool, only string, sample int, seed string) ([]mutant, error) {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return nil, err
+	}
 	var chosen []mutant
 	stale := maps.Clone(may)
 	for _, r := range rules {
@@ -277,9 +282,9 @@ func choose(may map[string]bool, only string, sample int, seed string) ([]mutant
 		}
 		for _, m := range found {
 			delete(stale, m.String())
-		}
-		if strings.Contains(r.file, only) {
-			chosen = append(chosen, found...)
+			if pattern.MatchString(m.String()) {
+				chosen = append(chosen, m)
+			}
 		}
 	}
 	for m := range stale {
@@ -295,7 +300,7 @@ func choose(may map[string]bool, only string, sample int, seed string) ([]mutant
 }
 
 func main() {
-	only := flag.String("run", "", "only files whose name has this")
+	only := flag.String("run", "", "only mutants whose text matches this regular expression")
 	sample := flag.Int("sample", 0, "only so many mutants, drawn by chance; 0: all")
 	seed := flag.String("seed", "", "of that chance")
 	limit := flag.Duration("timeout", time.Minute, "how long the tests of one mutant may take")
