@@ -49,9 +49,7 @@ func Build(in Input) *Snapshot {
 	entries := newEntries(s.Mirrors)
 	for _, family := range [...]Family{IPv4, IPv6} {
 		s.dns[family] = buildDNS(s.Mirrors, family, in)
-		if in.Policy.DNSGeo {
-			s.dns[family].addEntries(entries)
-		}
+		s.dns[family].addEntries(entries)
 		for only := range s.http[family] {
 			s.http[family][only] = buildWeb(entries, family, only == 1, in)
 		}
@@ -89,7 +87,7 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 				g.Addresses, g.Weights = append(g.Addresses, addr), append(g.Weights, 0)
 			}
 			g.Weights[i] += c.weight / float64(len(c.addresses))
-			if in.Policy.DNSGeo {
+			if g.at != nil {
 				g.at[c.mirror] = append(g.at[c.mirror], int32(i))
 			}
 		}
