@@ -235,6 +235,10 @@ func TestShares(t *testing.T) {
 			b 10 munich down
 			c 10 munich stale
 			d 10 munich stale`, from: "berlin", want: "c=50 d=50"},
+		"in panic, all that are eligible and serve this place": {atlas: `
+			a 10 munich
+			b 30 munich stale
+			c 10 munich only=FR`, from: "nowhere", want: "a=25 b=75"},
 		"nobody serves this place": {atlas: "a 10 munich only=FR", from: "berlin", want: ""},
 	}
 	for name, test := range tests {
@@ -626,7 +630,7 @@ func TestDrawsStay(t *testing.T) {
 			t.Errorf("the seed of %s is %#x, want %#x", addr, got, want)
 		}
 	}
-	if got, want := wait(7, 7), 54*math.Ln2; math.Abs(got-want) > 1e-9 { // the hash is 0, the longest wait there is
+	if got, want := wait(7, 7), 54*math.Ln2; !(math.Abs(got-want) < 1e-9) { // the hash is 0, the longest wait there is
 		t.Errorf("a wait of %v, want %v", got, want)
 	}
 }

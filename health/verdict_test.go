@@ -289,13 +289,16 @@ func TestSettles(t *testing.T) {
 }
 
 func TestAt(t *testing.T) {
-	v := Verdict{State: Down, Reason: "tls: timed out", Since: epoch, Checked: epoch.Add(time.Minute)}
+	v := Verdict{State: Down, Reason: "tls: timed out", Since: epoch, Checked: epoch.Add(time.Minute), Pending: Up, Count: 1}
 	if got := v.At(epoch.Add(2*time.Minute), time.Minute); got != v {
 		t.Errorf("young: %+v, want it unchanged", got)
 	}
 	got := v.At(epoch.Add(121*time.Second), time.Minute)
 	if got.State != Unknown || got.From != Down || got.Reason != "last checked 1m1s ago" || !got.Since.Equal(epoch.Add(2*time.Minute)) {
 		t.Errorf("old: %+v, want unknown since its limit", got)
+	}
+	if got.Count != 0 || got.Pending != Unknown {
+		t.Errorf("old: %d observations still speak for %v", got.Count, got.Pending)
 	}
 }
 
