@@ -51,7 +51,7 @@ func Build(in Input) *Snapshot {
 		s.dns[family] = buildDNS(s.Mirrors, family, in)
 		s.dns[family].addEntries(entries)
 		for only := range s.http[family] {
-			s.http[family][only] = buildWeb(entries, family, only == 1, in)
+			s.http[family][only] = buildWeb(entries, family, only, in)
 		}
 	}
 	s.Serial = nextSerial(in, s)
@@ -139,12 +139,13 @@ func newEntries(mirrors []Mirror) []entry {
 	return entries
 }
 
-func buildWeb(all []entry, family Family, secure bool, in Input) webGroup {
+// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https.
+func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 	var g webGroup
 	var candidates []candidate
 	for i := range all {
 		e := all[i]
-		if secure && e.mirror.URL.Scheme != "https" {
+		if only == 1 && e.mirror.URL.Scheme != "https" {
 			continue
 		}
 		state, ok := e.mirror.worst(health.HTTP, family)
@@ -158,10 +159,6 @@ func buildWeb(all []entry, family Family, secure bool, in Input) webGroup {
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 		candidates = append(candidates, candidate{mirror: e.mirror, weight: e.weight, state: state})
-	}
-	only := 0
-	if secure {
-		only = 1
 	}
 	var ranks int
 	_, ranks, g.Tally = choose(candidates, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)

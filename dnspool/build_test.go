@@ -232,6 +232,33 @@ func TestPanicIsLeft(t *testing.T) {
 	}
 }
 
+// TestPanicLastsInItsGroup has half of a large pool up: enough for a group that was calm, too little for one in panic.
+func TestPanicLastsInItsGroup(t *testing.T) {
+	t.Parallel()
+	groups := func(s *Snapshot) [6]*bool {
+		return [...]*bool{&s.dns[IPv4].Panic, &s.dns[IPv6].Panic, &s.http[IPv4][0].Panic, &s.http[IPv4][1].Panic, &s.http[IPv6][0].Panic, &s.http[IPv6][1].Panic}
+	}
+	for i := range 6 {
+		in := largePool(calmSize).input(t)
+		for k := range in.Pool.Mirrors {
+			m := &in.Pool.Mirrors[k]
+			m.Weight, m.DNS.Weight = 1, 1
+			for e := range in.Health.Mirrors[m.URLPrefix].Endpoints {
+				if k < calmSize/2 {
+					in.Health.Mirrors[m.URLPrefix].Endpoints[e].State = health.Down
+				}
+			}
+		}
+		in.Previous = Build(in)
+		*groups(in.Previous)[i] = true
+		for k, panics := range groups(Build(in)) {
+			if *panics != (k == i) {
+				t.Errorf("group %d was in panic: group %d is in panic: %v", i, k, *panics)
+			}
+		}
+	}
+}
+
 // TestSettles has one address in doubt.
 func TestSettles(t *testing.T) {
 	t.Parallel()
