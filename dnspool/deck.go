@@ -112,9 +112,6 @@ func split(weights []float64, size int) (fixed, others []int32) {
 		others[i] = int32(i)
 		total += weight
 	}
-	if size == len(weights) {
-		return others, nil
-	}
 	slices.SortFunc(others, func(a, b int32) int { return cmp.Compare(weights[b], weights[a]) })
 	n := 0
 	for n < size && weights[others[n]]*float64(size-n) >= total {
