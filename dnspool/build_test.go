@@ -116,6 +116,10 @@ func TestEligible(t *testing.T) {
 			a 1 192.0.2.1=up/up 192.0.2.2=down/down
 			b 2 192.0.2.3=up/up`,
 			dns4: []string{"192.0.2.1", "192.0.2.3"}, web4: []string{"b"}},
+		"DNS lists all addresses in the best state": {world: `
+			a 1 192.0.2.1=stale/up 192.0.2.2=up/up 192.0.2.3=up/up 192.0.2.4=down/up
+			b 1 192.0.2.5=up/up`,
+			dns4: []string{"192.0.2.2", "192.0.2.3", "192.0.2.5"}, web4: []string{"a", "b"}},
 		"kept out of DNS": {world: `
 			a 1 dns=off 192.0.2.1=up/up
 			b 1 dns=0   192.0.2.2=up/up

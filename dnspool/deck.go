@@ -148,12 +148,9 @@ func layOut(weights []float64, candidates []int32, n int) []int32 {
 	}
 	slots := make([]int32, 0, n)
 	sum := 0.0
-	for i, c := range candidates {
+	for _, c := range candidates { // as for total, so that in the end sum is the same
 		sum += weights[c]
 		end := int(math.Round(float64(n) * sum / total))
-		if i == len(candidates)-1 {
-			end = n // whatever the rounding errors of sum
-		}
 		for len(slots) < end {
 			slots = append(slots, c)
 		}

@@ -56,7 +56,7 @@ type mutant struct {
 }
 
 func (m *mutant) String() string {
-	return fmt.Sprintf("%s: %s: %s => %s", m.file, m.function, m.before, m.changed)
+	return strings.TrimSpace(fmt.Sprintf("%s: %s: %s => %s", m.file, m.function, m.before, m.changed))
 }
 
 // swaps are operators that are put in place of each other.
