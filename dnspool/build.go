@@ -49,11 +49,9 @@ func Build(in Input) *Snapshot {
 	entries := newEntries(s.Mirrors)
 	for _, family := range [...]Family{IPv4, IPv6} {
 		s.dns[family] = buildDNS(s.Mirrors, family, in)
-		if in.Policy.DNSGeo {
-			s.dns[family].addEntries(entries)
-		}
+		s.dns[family].addEntries(entries)
 		for only := range s.http[family] {
-			s.http[family][only] = buildWeb(entries, family, only == 1, in)
+			s.http[family][only] = buildWeb(entries, family, only, in)
 		}
 	}
 	s.Serial = nextSerial(in, s)
@@ -89,7 +87,7 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 				g.Addresses, g.Weights = append(g.Addresses, addr), append(g.Weights, 0)
 			}
 			g.Weights[i] += c.weight / float64(len(c.addresses))
-			if in.Policy.DNSGeo {
+			if g.at != nil {
 				g.at[c.mirror] = append(g.at[c.mirror], int32(i))
 			}
 		}
@@ -141,12 +139,13 @@ func newEntries(mirrors []Mirror) []entry {
 	return entries
 }
 
-func buildWeb(all []entry, family Family, secure bool, in Input) webGroup {
+// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https.
+func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 	var g webGroup
 	var candidates []candidate
 	for i := range all {
 		e := all[i]
-		if secure && e.mirror.URL.Scheme != "https" {
+		if only == 1 && e.mirror.URL.Scheme != "https" {
 			continue
 		}
 		state, ok := e.mirror.worst(health.HTTP, family)
@@ -160,10 +159,6 @@ func buildWeb(all []entry, family Family, secure bool, in Input) webGroup {
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 		candidates = append(candidates, candidate{mirror: e.mirror, weight: e.weight, state: state})
-	}
-	only := 0
-	if secure {
-		only = 1
 	}
 	var ranks int
 	_, ranks, g.Tally = choose(candidates, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)

@@ -116,6 +116,10 @@ func TestEligible(t *testing.T) {
 			a 1 192.0.2.1=up/up 192.0.2.2=down/down
 			b 2 192.0.2.3=up/up`,
 			dns4: []string{"192.0.2.1", "192.0.2.3"}, web4: []string{"b"}},
+		"DNS lists all addresses in the best state": {world: `
+			a 1 192.0.2.1=stale/up 192.0.2.2=up/up 192.0.2.3=up/up 192.0.2.4=down/up
+			b 1 192.0.2.5=up/up`,
+			dns4: []string{"192.0.2.2", "192.0.2.3", "192.0.2.5"}, web4: []string{"a", "b"}},
 		"kept out of DNS": {world: `
 			a 1 dns=off 192.0.2.1=up/up
 			b 1 dns=0   192.0.2.2=up/up
@@ -218,6 +222,47 @@ func TestPanicIsLeftSlowly(t *testing.T) {
 	}
 }
 
+// TestPanicIsLeft has all up again, where the margin does not fit above the threshold.
+func TestPanicIsLeft(t *testing.T) {
+	t.Parallel()
+	in := largePool(calmSize).input(t)
+	in.Policy.PanicThreshold = 0.98
+	in.Previous = Build(in)
+	for f := range in.Previous.dns {
+		in.Previous.dns[f].Panic, in.Previous.http[f][0].Panic, in.Previous.http[f][1].Panic = true, true, true
+	}
+	if Build(in).Panic() {
+		t.Error("panic lasts though all are up")
+	}
+}
+
+// TestPanicLastsInItsGroup has half of a large pool up: enough for a group that was calm, too little for one in panic.
+func TestPanicLastsInItsGroup(t *testing.T) {
+	t.Parallel()
+	groups := func(s *Snapshot) [6]*bool {
+		return [...]*bool{&s.dns[IPv4].Panic, &s.dns[IPv6].Panic, &s.http[IPv4][0].Panic, &s.http[IPv4][1].Panic, &s.http[IPv6][0].Panic, &s.http[IPv6][1].Panic}
+	}
+	for i := range 6 {
+		in := largePool(calmSize).input(t)
+		for k := range in.Pool.Mirrors {
+			m := &in.Pool.Mirrors[k]
+			m.Weight, m.DNS.Weight = 1, 1
+			for e := range in.Health.Mirrors[m.URLPrefix].Endpoints {
+				if k < calmSize/2 {
+					in.Health.Mirrors[m.URLPrefix].Endpoints[e].State = health.Down
+				}
+			}
+		}
+		in.Previous = Build(in)
+		*groups(in.Previous)[i] = true
+		for k, panics := range groups(Build(in)) {
+			if *panics != (k == i) {
+				t.Errorf("group %d was in panic: group %d is in panic: %v", i, k, *panics)
+			}
+		}
+	}
+}
+
 // TestSettles has one address in doubt.
 func TestSettles(t *testing.T) {
 	t.Parallel()
@@ -231,6 +276,25 @@ func TestSettles(t *testing.T) {
 	}
 	if got := s.DNS(IPv6).Settles; got != 0 {
 		t.Errorf("IPv6 settles within %v, want no doubt", got)
+	}
+	// The soonest of two counts, whichever comes first in the pool; doubts of redirects and of IPv6 do not.
+	late := s.DNS(IPv4).Settles
+	a := in.Health.Mirrors["http://a.example.org/"].Endpoints
+	for _, test := range []struct {
+		*health.Endpoint
+		counts bool
+	}{{&a[0], false}, {&a[3], false}, {&a[1], true}} {
+		e := test.Endpoint
+		for range 2 {
+			e.Verdict = e.Next(health.Observation{At: in.Now, Result: health.Down}, in.Health.Policy)
+		}
+		if got := Build(in).DNS(IPv4).Settles; !test.counts && got != late || test.counts && (got <= 0 || got >= late) {
+			t.Errorf("with %v in doubt in role %v too: settles within %v, before it was %v", e.Address, e.Role, got, late)
+		}
+	}
+	in.Pool.Mirrors[0], in.Pool.Mirrors[1] = in.Pool.Mirrors[1], in.Pool.Mirrors[0]
+	if got := Build(in).DNS(IPv4).Settles; got <= 0 || got >= late {
+		t.Errorf("in another order of the file: settles within %v, want less than %v", got, late)
 	}
 }
 
@@ -335,6 +399,17 @@ func TestCardDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestSerialOfLongerAnswers has a DNS operator ask for more addresses in an answer: a zone made of it changes.
+func TestSerialOfLongerAnswers(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up").input(t)
+	in.Previous, in.Now = Build(in), in.Now.Add(time.Minute)
+	in.Policy.MaxAnswers = 1
+	if got := Build(in).Serial; got != in.Previous.Serial+60 {
+		t.Errorf("serial %d after %d, want a minute more", got, in.Previous.Serial)
+	}
+}
+
 func TestSerial(t *testing.T) {
 	t.Parallel()
 	base := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n")
@@ -411,6 +486,11 @@ func TestDeckIsKept(t *testing.T) {
 		if got := slices.Equal(Build(in).DNS(IPv4).Deck.places, first.DNS(IPv4).Deck.places); got != kept {
 			t.Errorf("deck kept: %v, want %v, in\n%s", got, kept, text)
 		}
+	}
+	in := world("a 1 192.0.2.1=up/up\nb 2 192.0.2.2=up/up").input(t)
+	in.Previous, in.Policy.MaxAnswers = first, 1
+	if got := len(Build(in).DNS(IPv4).Deck.Card(0)); got != 1 {
+		t.Errorf("%d addresses in an answer after max_answers was made 1", got)
 	}
 }
 

@@ -191,8 +191,6 @@ func (c *Choice) reach(n int) float64 {
 			c.far = append(c.far, far)
 		case far < c.far[n-1]:
 			c.far[n-1] = far
-		default:
-			continue
 		}
 		if n <= few { // it is sorted but for the last
 			for j := len(c.far) - 1; j > 0 && c.far[j] < c.far[j-1]; j-- {
@@ -215,9 +213,6 @@ func (c *Choice) limit(share float64) {
 			competing++
 			c.total += c.scores[i].points
 		}
-	}
-	if share >= 1 {
-		return
 	}
 	if share*float64(competing) <= 1 {
 		for i := range c.scores {

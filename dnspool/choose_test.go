@@ -37,6 +37,9 @@ var testPlaces = map[string]Place{
 	"network-680":  {ASN: 680},
 	"antimeridian": cityPlace("FJ", "OC", -17.7, -179.9, 0),
 	"suva":         cityPlace("FJ", "OC", -18.14, 178.44, 0),
+	"toronto":      cityPlace("CA", "NA", 43.65, -79.38, 0),
+	"berlin-fr":    cityPlace("FR", "EU", 52.52, 13.40, 0), // as if it were there
+	"berlin-fr-tk": cityPlace("FR", "EU", 52.52, 13.40, 3320),
 }
 
 func cityPlace(country, continent string, latitude, longitude float64, asn uint32) Place {
@@ -55,6 +58,11 @@ func countryPlace(code string) Place {
 type atlas string
 
 func (a atlas) build(t testing.TB, selection config.Selection) *Snapshot {
+	t.Helper()
+	return Build(a.input(t, selection))
+}
+
+func (a atlas) input(t testing.TB, selection config.Selection) Input {
 	t.Helper()
 	var text strings.Builder
 	type extra struct {
@@ -99,7 +107,7 @@ func (a atlas) build(t testing.TB, selection config.Selection) *Snapshot {
 		}
 		m.ServeOnly.Countries, m.Exclude.Countries = x.serve, x.exclude
 	}
-	return Build(in)
+	return in
 }
 
 // TestFar has the distances of the package's comment, and others to be checked on a map.
@@ -144,13 +152,13 @@ func TestShares(t *testing.T) {
 		atlas
 		from      string
 		selection func(*config.Selection)
-		want      string // NAME=SHARE in percent, rounded
+		want      string // NAME=SHARE in percent, rounded; with ! if max_share limits it
 	}{
 		"near ones share by weight": {atlas: `
 			a 10 berlin
 			b 20 munich
 			c 10 vienna
-			d 90 sydney`, from: "berlin-dfn", want: "a=38 b=50 c=12 d=0"}, // vienna is 1224 km far, 3 times as much as berlin
+			d 90 sydney`, from: "berlin-dfn", want: "a=38 b=50! c=12 d=0"}, // vienna is 1224 km far, 3 times as much as berlin
 		"three in the country are enough": {atlas: `
 			a 10 berlin
 			b 10 munich
@@ -160,7 +168,7 @@ func TestShares(t *testing.T) {
 			a 10 sydney
 			b 10 berlin
 			c 10 paris
-			d 10 new-york`, from: "sydney", want: "a=50 b=25 c=0 d=25"},
+			d 10 new-york`, from: "sydney", want: "a=50! b=25 c=0 d=25"},
 		"no limit": {atlas: `
 			a 10 sydney
 			b 10 new-york
@@ -173,6 +181,27 @@ func TestShares(t *testing.T) {
 			a 90 sydney
 			b 10 berlin`, from: "sydney", want: "a=50 b=50"},
 		"one alone has all": {atlas: "a 1 sydney", from: "berlin", want: "a=100"},
+		"and those who are too far do not": {atlas: `
+			a 90 berlin
+			b 10 munich
+			c 50 sydney`, from: "berlin", selection: func(s *config.Selection) { s.MinCandidates = 2 }, want: "a=50 b=50 c=0"},
+		"max_share of a half asks for two": {atlas: `
+			a 10 berlin
+			b 10 munich
+			c 10 paris`, from: "berlin", selection: func(s *config.Selection) { s.MinCandidates = 1 }, want: "a=50 b=50 c=0"},
+		"near enough are enough, though not all are nearer than others": {atlas: `
+			a 10 new-york
+			b 10 los-angeles
+			c 10 los-angeles
+			d 90 toronto`, from: "new-york", want: "a=33 b=33 c=33 d=0"},
+		"just near": {atlas: `
+			a 10 berlin-fr-tk
+			b 10 berlin-fr`, from: "berlin",
+			selection: func(s *config.Selection) { s.MaxShare, s.MinCandidates, s.Near = 1, 1, 7 }, want: "a=50 b=50"}, // 100 and 700 km
+		"who would take just the limit is not limited": {atlas: `
+			a 20 berlin
+			b 10 munich
+			c 10 aachen-dfn`, from: "berlin", want: "a=50 b=25 c=25"},
 		"a low limit takes more candidates": {atlas: `
 			a 90 berlin
 			b 10 munich
@@ -206,6 +235,10 @@ func TestShares(t *testing.T) {
 			b 10 munich down
 			c 10 munich stale
 			d 10 munich stale`, from: "berlin", want: "c=50 d=50"},
+		"in panic, all that are eligible and serve this place": {atlas: `
+			a 10 munich
+			b 30 munich stale
+			c 10 munich only=FR`, from: "nowhere", want: "a=25 b=75"},
 		"nobody serves this place": {atlas: "a 10 munich only=FR", from: "berlin", want: ""},
 	}
 	for name, test := range tests {
@@ -221,7 +254,7 @@ func TestShares(t *testing.T) {
 			sum := 0.0
 			for _, m := range e.Mirrors {
 				if m.Order > 0 {
-					shares[m.Name] = fmt.Sprintf("%s=%.0f", m.Name, 100*m.Share)
+					shares[m.Name] = fmt.Sprintf("%s=%.0f%s", m.Name, 100*m.Share, map[bool]string{true: "!"}[m.Capped])
 					sum += m.Share
 				}
 			}
@@ -234,6 +267,68 @@ func TestShares(t *testing.T) {
 			}
 			checkDrawn(t, s, Request{Place: testPlaces[test.from]}, &e)
 		})
+	}
+}
+
+// TestRunnersUp has the order of those who are not picked: who competes is before the others, who come by how far they are,
+// and among those that are as far always in the same order.
+func TestRunnersUp(t *testing.T) {
+	t.Parallel()
+	order := func(pool atlas) (names []string) {
+		selection := testSelection
+		selection.MaxShare, selection.MinCandidates = 1, 1
+		s := pool.build(t, selection)
+		var c Choice
+		s.Choose(&c, &Request{Place: testPlaces["berlin"], Seed: 1})
+		for _, m := range append([]*Mirror{c.Picked}, c.RunnersUp...) {
+			names = append(names, m.Name)
+		}
+		return names
+	}
+	got := order("a 1 auckland\ns 1 sydney\nn 1 new-york\np 1 paris\nl 1 lisbon\nm 1 munich\nx 1 sydney")
+	if want := []string{"m", "p", "l", "n"}; !slices.Equal(got[:4], want) || slices.Contains(got, "a") {
+		t.Errorf("%v; want %v, and then those in Sydney", got, want)
+	}
+	if again := order("x 1 sydney\nm 1 munich\nl 1 lisbon\np 1 paris\nn 1 new-york\ns 1 sydney\na 1 auckland"); !slices.Equal(got, again) {
+		t.Errorf("%v, and in another order of the file %v", got, again)
+	}
+}
+
+// TestNear has DNS answers by place: those of redirects, in coarse steps.
+func TestNear(t *testing.T) {
+	t.Parallel()
+	in := atlas("b 10 berlin-dfn\nv 10 vienna\np 20 paris\ns 90 sydney\n").input(t, testSelection)
+	in.Policy.DNSGeo = true
+	for i := range in.Pool.Mirrors { // each at an address of its own
+		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})
+		for k := range in.Health.Mirrors[in.Pool.Mirrors[i].URLPrefix].Endpoints[:2] {
+			in.Health.Mirrors[in.Pool.Mirrors[i].URLPrefix].Endpoints[k].Address = addr
+		}
+	}
+	s := Build(in)
+	var c Choice
+	berlin := testPlaces["berlin"]
+	near, ok := s.Near(&c, IPv4, &berlin)
+	got := map[string]float64{}
+	for i, index := range near.Addresses {
+		got[s.DNS(IPv4).Addresses[index].String()] = near.Weights[i]
+	}
+	// 10 points, 10/4 and 20/4 instead of 10*400/1223 and 20*400/1577: the first is limited to a half.
+	want := map[string]float64{"192.0.2.1": 0.5, "192.0.2.2": 0.5 / 3, "192.0.2.3": 1.0 / 3}
+	same := func(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
+	if !ok || !maps.EqualFunc(got, want, same) {
+		t.Errorf("%v, %v; want %v", got, ok, want)
+	}
+	// The same memory serves a redirect, in fine steps.
+	r := &Request{Place: berlin, Seed: 1}
+	s.Choose(&c, r)
+	for i := range c.scores {
+		if m := &c.scores[i]; m.mirror.Name == "v" && math.Abs(c.of(m)-0.196) > 0.001 {
+			t.Errorf("a redirect goes to Vienna with the chance %v, want 19.6 %%", c.of(m))
+		}
+	}
+	if _, ok := s.Near(&c, IPv4, &Place{}); ok {
+		t.Error("an answer by place for a client of whom none is known")
 	}
 }
 
@@ -304,7 +399,10 @@ func picks(s *Snapshot, n int, place Place) (counts map[string]int, each []strin
 // TestOneNearManyFar: one mirror alone near 100,000 clients stays at its cap, and the far ones share the rest.
 func TestOneNearManyFar(t *testing.T) {
 	t.Parallel()
-	const clients = 100_000
+	clients := 100_000
+	if testing.Short() {
+		clients = 20_000
+	}
 	for _, maxShare := range []float64{0.5, 0.2, 0.05} {
 		for _, candidates := range []int{1, 3, 31} {
 			text := "near 100 sydney\n"
@@ -315,8 +413,8 @@ func TestOneNearManyFar(t *testing.T) {
 			selection.MaxShare, selection.MinCandidates = maxShare, candidates
 			got, _ := picks(atlas(text).build(t, selection), clients, testPlaces["sydney"])
 			for name, n := range got {
-				share := float64(n) / clients
-				margin := 4.5 * math.Sqrt(maxShare*(1-maxShare)/clients)
+				share := float64(n) / float64(clients)
+				margin := 4.5 * math.Sqrt(maxShare*(1-maxShare)/float64(clients))
 				if share > maxShare+margin || name == "near" && share < maxShare-margin {
 					t.Errorf("max_share %g, min_candidates %d: %s has %.4f of the clients", maxShare, candidates, name, share)
 				}
@@ -396,7 +494,11 @@ func TestChooseAgreesWithExplain(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 22))
 	names := slices.Sorted(maps.Keys(testPlaces))
 	states := []string{"up", "up", "up", "stale", "down", "unknown"}
-	for range 2000 {
+	pools := 2000
+	if testing.Short() {
+		pools = 400
+	}
+	for range pools {
 		var text strings.Builder
 		for i := range 1 + r.IntN(40) {
 			fmt.Fprintf(&text, "m%d %d %s %s %s", i, r.IntN(4)*r.IntN(30), names[r.IntN(len(names))],
@@ -511,6 +613,25 @@ func TestSticky(t *testing.T) {
 	}
 	if moved < 2850 || moved > 3150 {
 		t.Errorf("%d of 4000 networks meet another mirror in the next window, want about 3000", moved)
+	}
+}
+
+// TestDrawsStay has known draws: servers of different versions that share a secret have to choose alike, as has one before
+// and after an upgrade.
+func TestDrawsStay(t *testing.T) {
+	t.Parallel()
+	for i, want := range []uint64{0xe220a8397b1dcdaf, 0x6e789e6aa1b965f4, 0x06c45d188009454f} { // SplitMix64 from 0
+		if got := mix(uint64(i+1) * golden); got != want {
+			t.Errorf("SplitMix64 number %d is %#x, want %#x", i, got, want)
+		}
+	}
+	for addr, want := range map[string]uint64{"192.0.2.1": 0x94db7d926cd843df, "2001:db8::1": 0x228abd9537940058} {
+		if got := testSticky.Seed(netip.MustParseAddr(addr), testNow); got != want {
+			t.Errorf("the seed of %s is %#x, want %#x", addr, got, want)
+		}
+	}
+	if got, want := wait(7, 7), 54*math.Ln2; !(math.Abs(got-want) < 1e-9) { // the hash is 0, the longest wait there is
+		t.Errorf("a wait of %v, want %v", got, want)
 	}
 }
 

@@ -69,10 +69,11 @@ func newDeckOf(cards int, weights []float64, size int, r *rand.Rand) Deck {
 		return Deck{}
 	}
 	fixed, others := split(weights, size)
-	d := Deck{places: make([]int32, 0, cardCount(cards, size)*size), size: size}
+	d := Deck{size: size}
+	cards = cardCount(cards, size)
 	for range maxTries {
 		r.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
-		d.fill(weights, fixed, others)
+		d.fill(cards, weights, fixed, others)
 		if len(fixed) == 0 {
 			d.leadEvenly()
 			break
@@ -89,17 +90,17 @@ func newDeckOf(cards int, weights []float64, size int, r *rand.Rand) Deck {
 // to lead. A second try is rare: the first one failed once in thousands of random pools.
 const maxTries = 8
 
-// fill gives each candidate its places. Those in fixed are on every card.
-func (d *Deck) fill(weights []float64, fixed, others []int32) {
-	cards := cap(d.places) / d.size
+// fill gives each candidate its places on so many cards. Those in fixed are on every card.
+func (d *Deck) fill(cards int, weights []float64, fixed, others []int32) {
 	slots := layOut(weights, others, cards*(d.size-len(fixed)))
-	d.places = d.places[:0]
+	places := make([]int32, 0, cards*d.size)
 	for card := range cards {
-		d.places = append(d.places, fixed...)
+		places = append(places, fixed...)
 		for slot := card; slot < len(slots); slot += cards {
-			d.places = append(d.places, slots[slot])
+			places = append(places, slots[slot])
 		}
 	}
+	d.places = places
 }
 
 // split separates the candidates that are on every card from the others. It fixes the heaviest as long as
@@ -110,9 +111,6 @@ func split(weights []float64, size int) (fixed, others []int32) {
 	for i, weight := range weights {
 		others[i] = int32(i)
 		total += weight
-	}
-	if size == len(weights) {
-		return others, nil
 	}
 	slices.SortFunc(others, func(a, b int32) int { return cmp.Compare(weights[b], weights[a]) })
 	n := 0
@@ -150,12 +148,9 @@ func layOut(weights []float64, candidates []int32, n int) []int32 {
 	}
 	slots := make([]int32, 0, n)
 	sum := 0.0
-	for i, c := range candidates {
+	for _, c := range candidates { // as for total, so that in the end sum is the same
 		sum += weights[c]
 		end := int(math.Round(float64(n) * sum / total))
-		if i == len(candidates)-1 {
-			end = n // whatever the rounding errors of sum
-		}
 		for len(slots) < end {
 			slots = append(slots, c)
 		}

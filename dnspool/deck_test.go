@@ -84,7 +84,11 @@ func TestDeckShares(t *testing.T) {
 func TestDeckSharesOfRandomPools(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 500 {
+	pools := 500
+	if testing.Short() {
+		pools = 100
+	}
+	for range pools {
 		weights := make([]float64, 1+r.IntN(60))
 		for i := range weights {
 			weights[i] = math.Ceil(math.Exp(r.Float64() * 21)) // from 1 to about 2^30
@@ -121,6 +125,29 @@ func TestDeckWithoutCandidates(t *testing.T) {
 	}
 }
 
+func TestDeckServes(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		weights []float64
+		size    int // that the deck was made for
+		wanted  int
+		want    bool
+	}{
+		"as it was made":                    {[]float64{1, 2, 3}, 2, 2, true},
+		"more places than candidates":       {[]float64{1, 2, 3}, 5, 4, true},
+		"fewer places are wanted":           {[]float64{1, 2, 3}, 2, 1, false},
+		"more places are wanted":            {[]float64{1, 2, 3}, 2, 3, false},
+		"the lightest has a card":           {[]float64{2000, 1, 2095}, 1, 1, true},
+		"the lightest has less than a card": {[]float64{2000, 1, 2096}, 1, 1, false},
+	}
+	for name, test := range tests {
+		d := newDeck(test.weights, test.size, rand.New(rand.NewPCG(1, 2)))
+		if got := d.serves(test.weights, test.wanted); got != test.want {
+			t.Errorf("%s: may serve on: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
 func TestDeckIsBounded(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))
@@ -134,6 +161,22 @@ func TestDeckIsBounded(t *testing.T) {
 			t.Errorf("%d places: got %d cards with %d places in all", size, d.Len(), len(d.places))
 		}
 		count(t, d, len(weights))
+	}
+}
+
+// TestDeckGivesEachItsTurn has more candidates than cards: who is on none is another one in the next deck.
+func TestDeckGivesEachItsTurn(t *testing.T) {
+	t.Parallel()
+	weights := slices.Repeat([]float64{1}, 2*maxCards)
+	r := rand.New(rand.NewPCG(11, 12))
+	a, b := newDeck(weights, 1, r), newDeck(weights, 1, r)
+	_, inA := count(t, a, len(weights))
+	both := 0
+	for _, c := range b.places {
+		both += inA[c]
+	}
+	if both < b.Len()*2/5 || both > b.Len()*3/5 {
+		t.Errorf("%d of %d candidates are in the next deck again; half would be chance", both, b.Len())
 	}
 }
 

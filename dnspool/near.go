@@ -20,36 +20,37 @@ type client struct {
 	at direction
 }
 
-func newClient(p *Place) client {
-	c := client{Place: p}
-	if p.HasPosition {
-		c.at = p.direction()
-	}
-	return c
-}
+func newClient(p *Place) client { return client{Place: p, at: p.direction()} }
 
 // far returns what the distance of a mirror is made of besides baseFar, in km.
-func (c *client) far(e *entry) (distance, border float64) {
-	sameContinent := c.Continent == e.continent && c.Continent != Code{}
-	switch {
-	case c.ASN == e.asn && c.ASN != 0:
-		border = borderSameNetwork
-	case c.sameCountry(e):
-		border = borderSameCountry
-	case sameContinent:
-		border = borderSameContinent
-	default:
-		border = borderElsewhere
-	}
+func (c *client) far(e *entry) (distance, border float64) { return c.distance(e), c.border(e) }
+
+func (c *client) distance(e *entry) float64 {
 	switch {
 	case c.HasPosition && e.hasPosition:
-		distance = c.at.distance(e.at)
-	case sameContinent:
-		distance = distanceSameContinent
+		return c.at.distance(e.at)
+	case c.sameContinent(e):
+		return distanceSameContinent
 	default:
-		distance = distanceElsewhere
+		return distanceElsewhere
 	}
-	return distance, border
+}
+
+func (c *client) border(e *entry) float64 {
+	switch {
+	case c.ASN == e.asn && c.ASN != 0:
+		return borderSameNetwork
+	case c.sameCountry(e):
+		return borderSameCountry
+	case c.sameContinent(e):
+		return borderSameContinent
+	default:
+		return borderElsewhere
+	}
 }
 
 func (c *client) sameCountry(e *entry) bool { return c.Country == e.country && c.Country != Code{} }
+
+func (c *client) sameContinent(e *entry) bool {
+	return c.Continent == e.continent && c.Continent != Code{}
+}

@@ -49,12 +49,10 @@ func (s *Sticky) Window(client netip.Addr, now time.Time) (begin, end time.Time)
 
 // network returns what the seeds of a client's network are made of, and by how much its windows begin early.
 func (s *Sticky) network(client netip.Addr) (base uint64, offset time.Duration) {
-	var text [sha256.Size + 17]byte // shorter than one block of SHA-256
+	var text [sha256.Size + 16]byte // shorter than one block of SHA-256
 	copy(text[:], s.key[:])
-	network := ClientNetwork(client)
-	addr := network.Addr().As16()
+	addr := ClientNetwork(client).Addr().As16() // no /48 is in ::ffff:0:0/96, where the /24 are
 	copy(text[sha256.Size:], addr[:])
-	text[len(text)-1] = byte(network.Bits())
 	sum := sha256.Sum256(text[:])
 	return binary.LittleEndian.Uint64(sum[:]), time.Duration(binary.LittleEndian.Uint64(sum[8:]) % uint64(s.window))
 }

@@ -78,6 +78,9 @@ func TestLearn(t *testing.T) {
 		{"one that was made while we looked", hours(1), hours(2), false, true, hours(2)},
 		{"one that was there before we looked", hours(3), hours(4), true, true, hours(3)},
 		{"one from the future", hours(9), hours(5), true, true, hours(5)},
+		{"back to one that is remembered: in force since it first was", hours(3), hours(6), false, true, hours(3)},
+		{"a new one", hours(3.5), hours(7), false, true, hours(7)},
+		{"one that is older than its predecessor came into force", hours(5), hours(8), true, true, hours(7)},
 	} {
 		news := f.Learn(test.trace, test.at, test.found)
 		if since := f.Reference().Since; news != test.news || !since.Equal(test.since) {

@@ -67,8 +67,12 @@ func TestNext(t *testing.T) {
 		{"after our outage, rise passes do", "d???uu", "ddd??u"},
 		{"after our outage, down is down", "d???d", "ddd?d"},
 	} {
-		if got, _ := play(t, test.seen, policy); got != test.want {
+		got, v := play(t, test.seen, policy)
+		if got != test.want {
 			t.Errorf("%s: seeing %s goes through %s, want %s", test.name, test.seen, got, test.want)
+		}
+		if v.State != Unknown && v.From != Unknown {
+			t.Errorf("%s: %v, and still remembers that it was %v before it was unknown", test.name, v.State, v.From)
 		}
 	}
 }
@@ -92,6 +96,19 @@ func TestNextKeepsTheReasonWithTheState(t *testing.T) {
 	}
 	if _, v = play(t, "udu", policy); v.Reason != "" || v.InDoubt() {
 		t.Errorf("out of doubt: %+v, want no reason", v)
+	}
+}
+
+// TestNextRemembers has what one probe saw, and the next one did not.
+func TestNextRemembers(t *testing.T) {
+	var v Verdict
+	for i, o := range []Observation{
+		{At: epoch, Result: Unknown, Trace: epoch, CertExpires: epoch.Add(time.Hour)},
+		{At: epoch.Add(time.Minute), Result: Unknown},
+	} {
+		if v = v.Next(o, policy); !v.Since.Equal(epoch) || !v.Trace.Equal(epoch) || !v.CertExpires.Equal(epoch.Add(time.Hour)) {
+			t.Errorf("after probe %d: %+v, want it unknown since the first, and what that one saw", i, v)
+		}
 	}
 }
 
@@ -121,6 +138,23 @@ func TestNextFlapDamping(t *testing.T) {
 	// Our own outages are not the mirror's changes.
 	if _, v = play(t, "u"+strings.Repeat("???u", 8)+"ddduu", policy); v.State != Up {
 		t.Errorf("after outages of our own: %v, want up", v.State)
+	}
+}
+
+// TestFlapping has an endpoint that changed six times, a minute apart.
+func TestFlapping(t *testing.T) {
+	var v Verdict
+	for i := range v.Changes {
+		v.Changes[i] = epoch.Add(time.Duration(i) * time.Minute)
+	}
+	for after, want := range map[time.Duration]bool{flapWindow - 1: true, flapWindow: false} {
+		if got := v.Flapping(epoch.Add(after)); got != want {
+			t.Errorf("%v after the first of six changes: flapping %v, want %v", after, got, want)
+		}
+	}
+	v.Changes[0] = time.Time{}
+	if v.Flapping(epoch.Add(5 * time.Minute)) {
+		t.Error("flapping after five changes")
 	}
 }
 
@@ -255,13 +289,16 @@ func TestSettles(t *testing.T) {
 }
 
 func TestAt(t *testing.T) {
-	v := Verdict{State: Down, Reason: "tls: timed out", Since: epoch, Checked: epoch.Add(time.Minute)}
+	v := Verdict{State: Down, Reason: "tls: timed out", Since: epoch, Checked: epoch.Add(time.Minute), Pending: Up, Count: 1}
 	if got := v.At(epoch.Add(2*time.Minute), time.Minute); got != v {
 		t.Errorf("young: %+v, want it unchanged", got)
 	}
 	got := v.At(epoch.Add(121*time.Second), time.Minute)
 	if got.State != Unknown || got.From != Down || got.Reason != "last checked 1m1s ago" || !got.Since.Equal(epoch.Add(2*time.Minute)) {
 		t.Errorf("old: %+v, want unknown since its limit", got)
+	}
+	if got.Count != 0 || got.Pending != Unknown {
+		t.Errorf("old: %d observations still speak for %v", got.Count, got.Pending)
 	}
 }
 
