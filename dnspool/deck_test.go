@@ -182,6 +182,51 @@ func TestDeckGivesEachItsTurn(t *testing.T) {
 
 // TestDeckIsShuffled looks for what a deck in the order of its lay-out would have: the same leader on
 // neighbouring cards almost always.
+// TestEvenLead has the lead shared on cards where that is possible, where one gets just a card too few, and where one is on
+// too few cards for its weight.
+func TestEvenLead(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		weights []float64
+		places  []int32
+		want    bool
+	}{
+		"possible":              {[]float64{3, 1}, []int32{0, 1, 0, 1, 0, 1, 0, 1}, true},
+		"just a card too few":   {[]float64{4, 2, 2}, []int32{0, 1, 1, 2, 1, 2, 1, 2}, true},
+		"more than one too few": {[]float64{6, 1, 1}, []int32{0, 1, 1, 2, 1, 2, 1, 2}, false},
+	}
+	for name, test := range tests {
+		d := Deck{places: test.places, size: 2}
+		if got := d.leadByCredit(test.weights); got != test.want {
+			t.Errorf("%s: even is %v, with the cards %v", name, got, d.places)
+		}
+	}
+}
+
+// TestPlacesBehindTheFirst gives them to the others alike.
+func TestPlacesBehindTheFirst(t *testing.T) {
+	t.Parallel()
+	d := newDeck([]float64{1, 1, 1}, 3, rand.New(rand.NewPCG(1, 2)))
+	second := make([]float64, 3)
+	for i := range d.Len() {
+		second[d.Card(uint32(i))[1]]++
+	}
+	for c, got := range second {
+		if want := float64(d.Len()) / 3; math.Abs(got-want) > 5*math.Sqrt(want) {
+			t.Errorf("candidate %d is in the second place of %v of %d cards, want about %.0f", c, got, d.Len(), want)
+		}
+	}
+	same := 0
+	for i := range d.Len() {
+		if card := d.Card(uint32(i)); (card[0]+1)%3 == card[1] {
+			same++
+		}
+	}
+	if want := float64(d.Len()) / 2; math.Abs(float64(same)-want) > 5*math.Sqrt(want) {
+		t.Errorf("the next one is in the second place of %d of %d cards, want about half", same, d.Len())
+	}
+}
+
 func TestDeckIsShuffled(t *testing.T) {
 	t.Parallel()
 	d := newDeck([]float64{1, 1, 1, 1}, 1, rand.New(rand.NewPCG(7, 8)))
