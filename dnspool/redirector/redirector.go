@@ -1,6 +1,9 @@
 // Package redirector is the HTTP face of the pool: it sends each request for a file on to a mirror that has
 // it, picked from the snapshot in force.
 //
+// Requests for a file by a plain path and with usual headers are answered as they come in, and net/http serves the others: a
+// front stands before it, and hands over what it does not answer itself.
+//
 // It decides nothing about mirrors, has no list of files and reads no request bodies. It logs no requests.
 package redirector
 
