@@ -410,6 +410,18 @@ func TestSerialOfLongerAnswers(t *testing.T) {
 	}
 }
 
+// TestSerialWithoutName has a mirror appear that is in no answer, and has no name for its own addresses: nothing changes.
+func TestSerialWithoutName(t *testing.T) {
+	t.Parallel()
+	const base = "a 1 192.0.2.1=up/up\n"
+	in := world(base + "b 0 192.0.2.2=up/up").input(t)
+	in.Pool.Mirrors[1].Name = ""
+	in.Previous, in.Now = Build(world(base).input(t)), in.Now.Add(time.Minute)
+	if got := Build(in).Serial; got != in.Previous.Serial {
+		t.Errorf("serial %d after %d, want the same", got, in.Previous.Serial)
+	}
+}
+
 func TestSerial(t *testing.T) {
 	t.Parallel()
 	base := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n")
