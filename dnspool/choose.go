@@ -275,7 +275,7 @@ func (c *Choice) draw(seed uint64) {
 	winner.order = first
 }
 
-// pick takes the first ones.
+// pick takes the first ones. Of several with the same order, the earlier entry is first.
 func (c *Choice) pick() {
 	c.Picked, c.RunnersUp, c.best = nil, c.RunnersUp[:0], c.best[:0]
 	for i := range c.scores {
@@ -283,12 +283,12 @@ func (c *Choice) pick() {
 		switch {
 		case len(c.best) <= MaxRunnersUp:
 			c.best = append(c.best, s)
-		case s.before(c.best[MaxRunnersUp]):
+		case s.order < c.best[MaxRunnersUp].order:
 			c.best[MaxRunnersUp] = s
 		default:
 			continue
 		}
-		for j := len(c.best) - 1; j > 0 && c.best[j].before(c.best[j-1]); j-- {
+		for j := len(c.best) - 1; j > 0 && c.best[j].order < c.best[j-1].order; j-- {
 			c.best[j], c.best[j-1] = c.best[j-1], c.best[j]
 		}
 	}
@@ -299,8 +299,4 @@ func (c *Choice) pick() {
 			c.RunnersUp = append(c.RunnersUp, s.mirror)
 		}
 	}
-}
-
-func (s *score) before(t *score) bool {
-	return s.order < t.order || s.order == t.order && s.id < t.id
 }
