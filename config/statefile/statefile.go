@@ -9,8 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
+
+// suffix ends the names of temporary files.
+const suffix = ".tmp"
 
 // leftoverAge is how old a temporary file is that nobody is writing to any more.
 const leftoverAge = time.Hour
@@ -30,7 +34,7 @@ func Replace(path string, write func(io.Writer) error) error {
 
 func replace(path string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*.tmp") // mode 0600, and a name that no other process has
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".*"+suffix) // mode 0600, and a name that no other process has
 	if err != nil {
 		return err
 	}
@@ -46,7 +50,7 @@ func replace(path string, write func(io.Writer) error) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	removeLeftovers(path, time.Now().Add(-leftoverAge))
+	removeLeftovers(dir, filepath.Base(path)+".", time.Now().Add(-leftoverAge))
 	// The new name has to reach the disk too, or a crash could bring the old file back.
 	folder, err := os.Open(dir)
 	if err != nil {
@@ -55,12 +59,15 @@ func replace(path string, write func(io.Writer) error) (err error) {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// removeLeftovers removes what crashes have left beside a file before a time.
-func removeLeftovers(path string, before time.Time) {
-	left, _ := filepath.Glob(path + ".*.tmp") // a path that is a broken pattern keeps them
-	for _, name := range left {
-		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {
-			os.Remove(name)
+// removeLeftovers removes the temporary files whose names have a prefix, and that crashes have left before a time.
+func removeLeftovers(dir, prefix string, before time.Time) {
+	entries, _ := os.ReadDir(dir) // those that cannot be read stay
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || !strings.HasSuffix(e.Name(), suffix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {
+			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
 }

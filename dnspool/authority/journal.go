@@ -222,7 +222,8 @@ func (f *Feed) keep(ctx context.Context) {
 	}
 }
 
-// save writes what there is, unless another copy of the program, that takes over from this one, is ahead.
+// save writes what there is, unless another copy of the program, that takes over from this one, has gone ahead. The two do not
+// wait for each other: for the moment between looking and writing, that is not certain.
 func (f *Feed) save() error {
 	serial := f.serial.Load()
 	if f.dir == "" || serial == 0 {

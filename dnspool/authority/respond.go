@@ -40,7 +40,7 @@ func (z *zone) respondWithCode(req *dns.Msg, from asker) (wire []byte, rcode int
 	}
 	resp := z.message(&lower, from)
 	if wire, err = resp.Pack(); err != nil {
-		return nil, 0, err
+		return nil, dns.RcodeServerFailure, err
 	}
 	// All records are compressed against the question's name, so that putting the asker's letter case back
 	// there gives it to all of them (RFC 4343 section 4.1). Some resolvers check it.

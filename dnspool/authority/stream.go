@@ -88,17 +88,23 @@ func (c *streamConn) alongside(answer func()) {
 	}()
 }
 
-// awaitLong waits for the end of the long answer, and reports whether it had to wait.
-func (c *streamConn) awaitLong() bool {
+// answering reports whether a long answer has been under way since the last time it was asked.
+func (c *streamConn) answering() bool {
 	if c.long == nil {
 		return false
 	}
 	select {
 	case <-c.long:
-		return false
+		c.long = nil
 	default:
+	}
+	return true
+}
+
+// awaitLong waits for the end of the long answer.
+func (c *streamConn) awaitLong() {
+	if c.long != nil {
 		<-c.long
-		return true
 	}
 }
 
@@ -118,14 +124,14 @@ func (c *streamConn) Read(p []byte) (int, error) {
 		if answered {
 			c.waitForNext()
 		}
-		err := c.fill()
-		if err == nil {
-			continue
-		}
-		if waited := c.awaitLong(); !waited || !errors.Is(err, os.ErrDeadlineExceeded) || c.ending.Load() {
+		switch err := c.fill(); {
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.answering() && !c.ending.Load():
+			c.waitForNext() // a client may be silent while it is being answered
+		default:
+			c.awaitLong()
 			return 0, err
 		}
-		c.waitForNext() // it was silent while it was being answered
 	}
 	n := copy(p, c.in[c.start:c.start+c.pass])
 	c.start += n

@@ -165,7 +165,8 @@ func TestBufferOfLongMessages(t *testing.T) {
 	}
 }
 
-// TestSilenceDuringLongAnswer has a client that waits for a long answer, longer than it may be silent: it may ask on.
+// TestSilenceDuringLongAnswer has a client that is silent while it gets a long answer, for longer than it may be otherwise.
+// When it asks again in the middle of that, it is answered at once; and after the end it has time for another query.
 func TestSilenceDuringLongAnswer(t *testing.T) {
 	zone := newTruth(t, 6, 2).dealer.zone
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
@@ -173,19 +174,23 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
 		c := newStreamConn(server, newDealer(zone, new(tally)))
-		c.SetReadDeadline(time.Now().Add(idleTime))
-		c.alongside(func() { time.Sleep(3 * idleTime) }) // in the bubble
 		start, ended := time.Now(), make(chan error)
+		c.SetReadDeadline(start.Add(idleTime))
+		c.alongside(func() { time.Sleep(3*idleTime + time.Second) }) // in the bubble
 		go func() {
 			_, err := c.Read(make([]byte, 1))
 			ended <- err
 		}()
-		time.Sleep(4*idleTime - time.Second)
-		if _, err := client.Write(plain); err != nil {
-			t.Fatal(err)
+		for _, at := range []time.Duration{idleTime + time.Second, 4 * idleTime} {
+			time.Sleep(at - time.Since(start))
+			if _, err := client.Write(plain); err != nil {
+				t.Fatal(err)
+			}
+			if readFrame(t, client); time.Since(start) != at {
+				t.Errorf("the answer to what was asked at %v comes at %v", at, time.Since(start))
+			}
 		}
-		readFrame(t, client)
-		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*idleTime-time.Second {
+		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*idleTime {
 			t.Errorf("it ends with %v after %v", err, time.Since(start))
 		}
 	})

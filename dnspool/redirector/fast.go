@@ -119,7 +119,7 @@ func plainHeader(name, value []byte) bool {
 // that it has not answered. err is that of the network.
 func (h *Handler) answerPlain(w io.Writer, escaped []byte, addr netip.Addr) (answered bool, err error) {
 	path, err := cleanPath(string(escaped), h.Config.BasePath)
-	if _, metalink := metalinkFile(path); err != nil || metalink || isOwn(string(escaped)) {
+	if _, metalink := metalinkFile(path); err != nil || metalink || h.own(string(escaped)) != nil {
 		return false, nil
 	}
 	snapshot := h.Current.Load()

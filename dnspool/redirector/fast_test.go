@@ -8,19 +8,25 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
 )
 
 const plainText = "GET /pub/stable/image.iso HTTP/1.1\r\nHost: dl.example.org\r\n\r\n"
@@ -270,6 +276,13 @@ func TestFrontDeadlines(t *testing.T) {
 			time.Sleep(time.Second)
 			io.WriteString(c, plainText)
 		}, time.Second + idleTime},
+		"requests of which half is always there": {func(c net.Conn) {
+			text := strings.Repeat(plainText, 10)
+			for at := 50; at < len(text); at += len(plainText) {
+				io.WriteString(c, text[max(0, at-len(plainText)):at])
+				time.Sleep(readTime - time.Second)
+			}
+		}, 9*(readTime-time.Second) + readTime},
 		"half a request after one": {func(c net.Conn) {
 			io.WriteString(c, plainText)
 			time.Sleep(idleTime - time.Second)
@@ -280,8 +293,9 @@ func TestFrontDeadlines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, client := newPipe()
-				f := newFront(limitNetworks(l, 10, nil), &Server{}, h)
+				f := newFront(limitNetworks(l, 10, nil), &Server{}, h, zap.NewNop())
 				go f.run()
+				go f.wait()
 				start := time.Now()
 				var sending sync.WaitGroup
 				sending.Go(func() { test.send(client) })
@@ -313,7 +327,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		start := time.Now()
 		go io.WriteString(client, plainText)
-		_, err = newFront(l, &Server{}, h).answer(c.(*limitedConn))
+		_, err = newFront(l, &Server{}, h, zap.NewNop()).answer(c.(*limitedConn))
 		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != requestTime {
 			t.Errorf("it ends after %v with %v, want %v", time.Since(start), err, requestTime)
 		}
@@ -354,6 +368,87 @@ func TestStopWithOpenConnections(t *testing.T) {
 	}
 	<-stopped
 	idle.Close()
+}
+
+// TestCloseBeforeHandOver closes a front that has a connection to hand over, while nobody takes it.
+func TestCloseBeforeHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, client := newPipe()
+		f := newFront(limitNetworks(l, 10, nil), &Server{}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+		go f.run()
+		go f.wait()
+		if _, err := io.WriteString(client, "HEAD "); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := f.server.busy.Load(); n != 1 {
+			t.Errorf("%d connections are said to be busy, want 1", n)
+		}
+		f.Close()
+		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the client reads %v, want the end", err)
+		}
+		<-f.ended
+		if n := f.server.busy.Load(); n != 0 {
+			t.Errorf("%d connections are said to be busy in the end", n)
+		}
+	})
+}
+
+// TestPanicEndsOneConnection has a request make the program panic: its connection ends, and that is logged.
+func TestPanicEndsOneConnection(t *testing.T) {
+	h := placedHandler(t, config.HTTP{BasePath: "/pub/"})
+	h.Place = func(netip.Addr) dnspool.Place { panic("no such place") }
+	core, logs := observer.New(zap.ErrorLevel)
+	synctest.Test(t, func(t *testing.T) {
+		l, client := newPipe()
+		f := newFront(limitNetworks(l, 10, nil), &Server{}, h, zap.New(core))
+		go f.run()
+		go f.wait()
+		if _, err := io.WriteString(client, plainText); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the client reads %v, want the end", err)
+		}
+		f.Close()
+		<-f.ended
+	})
+	if logs.FilterField(zap.Error(errors.New("panic: no such place"))).Len() != 1 {
+		t.Errorf("it is logged: %v", logs.All())
+	}
+}
+
+// failingListener fails as the kernel may.
+type failingListener struct{ net.Listener }
+
+func (failingListener) Accept() (net.Conn, error) { return nil, syscall.ENOBUFS }
+
+// TestAcceptFails tells why a server cannot go on, though a client is connected.
+func TestAcceptFails(t *testing.T) {
+	t.Parallel()
+	s, err := Listen(t.Context(), config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.fronts[0].Listener = failingListener{s.fronts[0].Listener}
+	if err := s.Run(t.Context()); !errors.Is(err, syscall.ENOBUFS) {
+		t.Errorf("Run ends with %v", err)
+	}
+}
+
+// TestPlainWithoutMirrors leaves to net/http what is no redirect.
+func TestPlainWithoutMirrors(t *testing.T) {
+	t.Parallel()
+	h := placedHandler(t, config.HTTP{BasePath: "/pub/"})
+	h.Current = new(dnspool.Current)
+	for range 2 { // before the first snapshot, and with one that is empty
+		var out bytes.Buffer
+		if answered, err := h.answerPlain(&out, []byte("/pub/x"), netip.MustParseAddr("198.18.1.1")); answered || err != nil || out.Len() > 0 {
+			t.Errorf("answered is %v, %v, with %q", answered, err, out.String())
+		}
+		h.Current.Publish(dnspool.Build(dnspool.Input{Pool: &config.Pool{}, Health: &health.Report{}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2))}))
+	}
 }
 
 func BenchmarkPlain(b *testing.B) {

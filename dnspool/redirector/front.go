@@ -2,35 +2,41 @@ package redirector
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const (
-	minFrontBuffer = 1 << 10               // bytes; all that a silent connection holds
-	maxFrontBuffer = 4 << 10               // of a plain request
+	minFrontBuffer = 1 << 10               // bytes that a connection holds, unless it has had a longer request
+	maxFrontBuffer = 4 << 10               // bytes of a plain request
 	acceptPause    = 20 * time.Millisecond // when there are no file descriptors
 )
 
-// A front answers plain requests itself. A connection on which another one comes in it hands over to net/http, whose
-// listener it is.
+// A front answers plain requests itself, over http. A connection on which another one comes in it hands over to net/http,
+// whose listener it is.
 type front struct {
 	net.Listener
-	server  *Server
-	handler *Handler
-	passed  chan net.Conn
-	closing chan struct{} // closed by Close
-	ended   chan struct{} // closed when no more connections are going to be passed
+	server   *Server
+	handler  *Handler
+	log      *zap.Logger
+	passed   chan net.Conn
+	closing  chan struct{} // closed by Close
+	accepted chan struct{} // closed when no more connections are going to be accepted
+	ended    chan struct{} // closed when no more are going to be passed
+	serving  sync.WaitGroup
 
 	mu   sync.Mutex
 	open map[*limitedConn]struct{} // those that are not net/http's; nil after Close
 }
 
-func newFront(l net.Listener, s *Server, h *Handler) *front {
-	return &front{Listener: l, server: s, handler: h,
-		passed: make(chan net.Conn), closing: make(chan struct{}), ended: make(chan struct{}), open: map[*limitedConn]struct{}{}}
+func newFront(l net.Listener, s *Server, h *Handler, log *zap.Logger) *front {
+	return &front{Listener: l, server: s, handler: h, log: log, open: map[*limitedConn]struct{}{},
+		passed: make(chan net.Conn), closing: make(chan struct{}), accepted: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // Accept returns the next connection that is net/http's.
@@ -58,25 +64,30 @@ func (f *front) Close() error {
 	return err
 }
 
-// run accepts connections until the listener is closed or drained, and serves them to their end.
-func (f *front) run() {
-	defer close(f.ended)
-	var serving sync.WaitGroup
-	defer serving.Wait()
+// run accepts connections until the listener fails, or is closed or drained, and has them served.
+func (f *front) run() error {
+	defer close(f.accepted)
 	for {
 		conn, err := f.Listener.Accept()
 		switch {
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 			time.Sleep(acceptPause) // the client waits in the kernel; another connection will end
 		case err != nil:
-			return
+			return err
 		default:
 			c := conn.(*limitedConn)
 			if f.enter(c) {
-				serving.Go(func() { f.serve(c) })
+				f.serving.Go(func() { f.serve(c) })
 			}
 		}
 	}
+}
+
+// wait waits until run has ended, and all connections are at their end or net/http's.
+func (f *front) wait() {
+	<-f.accepted
+	f.serving.Wait()
+	close(f.ended)
 }
 
 // enter takes a new connection in, unless it comes too late.
@@ -104,7 +115,7 @@ func (f *front) serve(c *limitedConn) {
 	rest, err := f.answer(c)
 	f.leave(c)
 	if err == nil {
-		c.early = rest
+		c.ahead = rest
 		select {
 		case f.passed <- c:
 			return
@@ -115,27 +126,26 @@ func (f *front) serve(c *limitedConn) {
 	c.Close()
 }
 
-// answer answers the plain requests on a connection, and returns what has come in after them. err is that of the network.
+// answer answers the plain requests on a connection, and returns what has come in after them. err is that of the network,
+// or a panic: as with net/http, that ends the connection alone.
 func (f *front) answer(c *limitedConn) (rest []byte, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v", cause)
+			f.log.Error("a request cannot be answered; please report this", zap.Error(err), zap.Stack("stack"))
+		}
+	}()
 	in := make([]byte, 0, minFrontBuffer)
 	c.SetReadDeadline(time.Now().Add(readTime)) // if it fails, so will the read
 	for {
 		request, how := readPlain(in)
-		if how == partial && len(in) == cap(in) && cap(in) < maxFrontBuffer {
-			in = append(make([]byte, 0, maxFrontBuffer), in...)
-		}
-		switch {
-		case how == partial && len(in) < cap(in):
-			n, err := c.Read(in[len(in):cap(in)])
-			if n == 0 {
+		if how == partial && len(in) < maxFrontBuffer {
+			if in, err = f.read(c, in); err != nil {
 				return nil, err
 			}
-			in = in[:len(in)+n]
-			if !f.server.setBusy(c, true) { // the first of it
-				c.SetReadDeadline(time.Now().Add(readTime))
-			}
 			continue
-		case how != plain || f.server.ending.Load(): // who may not go on is told so by net/http
+		}
+		if how != plain || f.server.ending.Load() { // who may not go on is told so by net/http
 			return in, nil
 		}
 		c.SetWriteDeadline(time.Now().Add(requestTime))
@@ -143,9 +153,31 @@ func (f *front) answer(c *limitedConn) (rest []byte, err error) {
 			return in, err
 		}
 		in = in[:copy(in, in[request.size:])]
-		if len(in) == 0 {
-			f.server.setBusy(c, false)
-			c.SetReadDeadline(time.Now().Add(idleTime))
-		}
+		f.expect(c, len(in) > 0)
 	}
+}
+
+// read reads more of a request, after what there is of it.
+func (f *front) read(c *limitedConn, in []byte) ([]byte, error) {
+	if len(in) == cap(in) {
+		in = append(make([]byte, 0, maxFrontBuffer), in...)
+	}
+	n, err := c.Read(in[len(in):cap(in)])
+	if n == 0 {
+		return nil, err
+	}
+	if !c.busy.Load() {
+		f.expect(c, true)
+	}
+	return in[:len(in)+n], nil
+}
+
+// expect gives the client time for its next request, which has begun or not.
+func (f *front) expect(c *limitedConn, begun bool) {
+	f.server.setBusy(c, begun)
+	limit := idleTime
+	if begun {
+		limit = readTime
+	}
+	c.SetReadDeadline(time.Now().Add(limit))
 }

@@ -85,19 +85,29 @@ func TestHostileRequests(t *testing.T) {
 	requests := map[string]int{
 		"GET /pub/x\r\n": 400, "GET /pub/x HTTP/3.0\r\nHost: x\r\n": 505, "GET /pub/x HTTP/1.1\r\n": 400, "get /pub/x HTTP/1.1\r\nHost: x\r\n": 405, "\x16\x03\x01\x02\x00\x01": 400,
 		"POST /pub/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n": 405, "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n": 405,
-		"PRI * HTTP/2.0\r\n": 400, "TRACE /pub/x HTTP/1.1\r\nHost: x\r\n": 405, "GET /pub/x HTTP/1.0\r\n": ok, "GET  /pub/x HTTP/1.1\r\nHost: x\r\n": 400,
+		"TRACE /pub/x HTTP/1.1\r\nHost: x\r\n": 405, "GET /pub/x HTTP/1.0\r\n": ok, "GET  /pub/x HTTP/1.1\r\nHost: x\r\n": 400,
 		"G\xc3\x84T /pub/x HTTP/1.1\r\nHost: x\r\n": 400, "GET /pub/x HTTP/1.1\r\nHost: a b\r\n": 400,
 	}
 	for request, status := range requests {
 		checkHostile(t, s.Addrs()[0].String(), request, request, status)
 	}
+	const preface = "PRI * HTTP/2.0\r\n"
+	checkHostileRequest(t, s.Addrs()[0].String(), preface+"Connection: close\r\n\r\n", preface, 400)
+	checkHostileRequest(t, s.Addrs()[0].String(), preface+"\r\n", preface, 405)
 	if n := len(targets) + len(headers) + len(requests); n < 80 {
 		t.Errorf("%d cases, want 80 at least", n)
 	}
 }
 
-// checkHostile sends the beginning of a request, and checks what comes back.
+// checkHostile sends the beginning of a request, as the last one of its connection and as any other, and checks what comes back.
 func checkHostile(t *testing.T, addr, request, what string, status int) {
+	t.Helper()
+	for _, end := range []string{"Connection: close\r\n\r\n", "\r\n"} {
+		checkHostileRequest(t, addr, request+end, what, status)
+	}
+}
+
+func checkHostileRequest(t *testing.T, addr, request, what string, status int) {
 	t.Helper()
 	what = what[:min(len(what), 80)]
 	conn, err := net.Dial("tcp", addr)
@@ -106,7 +116,7 @@ func checkHostile(t *testing.T, addr, request, what string, status int) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	go io.WriteString(conn, request+"Connection: close\r\n\r\n") // the server may not read all of it
+	go io.WriteString(conn, request) // the server may not read all of it
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Errorf("%q: %v", what, err)

@@ -72,17 +72,17 @@ type limitedConn struct {
 	peer  netip.Addr // invalid if it is not known
 	leave func()
 	busy  atomic.Bool // a request is expected or being answered
-	early []byte      // what has been read from it before
+	ahead []byte      // what has been read from it before
 }
 
 // Read reads what has been read before, and then from the connection.
 func (c *limitedConn) Read(p []byte) (int, error) {
-	if len(c.early) == 0 {
+	if len(c.ahead) == 0 {
 		return c.lazyConn.Read(p)
 	}
-	n := copy(p, c.early)
-	if c.early = c.early[n:]; len(c.early) == 0 {
-		c.early = nil // for the garbage collector
+	n := copy(p, c.ahead)
+	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+		c.ahead = nil // for the garbage collector
 	}
 	return n, nil
 }

@@ -12,8 +12,6 @@ const (
 	iconPath   = "/favicon.ico"
 )
 
-func isOwn(path string) bool { return path == legacyPath || path == robotsPath || path == iconPath }
-
 const (
 	// Crawlers would follow each link of each mirror.
 	robots = "User-agent: *\nDisallow: /\n"
@@ -23,25 +21,25 @@ const (
 		`<circle cx="13" cy="3" r="1.6"/><circle cx="13" cy="8" r="1.6"/><circle cx="13" cy="13" r="1.6"/></g></svg>` + "\n"
 )
 
-// serveOwn answers requests for paths that are no files of the mirrors, and reports whether this was one.
-func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request) bool {
-	switch r.URL.Path {
+// own returns what answers requests for a path that is no file of the mirrors; nil for all other paths.
+func (h *Handler) own(path string) http.HandlerFunc {
+	switch path {
 	case legacyPath:
-		h.serveLegacyList(w, r)
+		return h.serveLegacyList
 	case robotsPath:
-		serveText(w, "text/plain; charset=utf-8", robots)
+		return textFile("text/plain; charset=utf-8", robots)
 	case iconPath:
-		serveText(w, "image/svg+xml", icon)
-	default:
-		return false
+		return textFile("image/svg+xml", icon)
 	}
-	return true
+	return nil
 }
 
-func serveText(w http.ResponseWriter, contentType, text string) {
-	header := w.Header()
-	header.Set("Content-Type", contentType)
-	header.Set("Cache-Control", "public, max-age=86400")
-	header.Set("X-Content-Type-Options", "nosniff")
-	io.WriteString(w, text) // the client's going away is its own affair
+func textFile(contentType, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		header := w.Header()
+		header.Set("Content-Type", contentType)
+		header.Set("Cache-Control", "public, max-age=86400")
+		header.Set("X-Content-Type-Options", "nosniff")
+		io.WriteString(w, text) // the client's going away is its own affair
+	}
 }

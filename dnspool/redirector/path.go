@@ -32,7 +32,7 @@ func cleanPath(escaped, basePath string) (string, error) {
 	whole := escaped[len(basePath)-1:] // rest, with the slash before it
 	plain := whole
 	for range maxUnescape {
-		if err := checkPlain(plain); err != nil {
+		if err := checkLayer(plain); err != nil {
 			return "", err
 		}
 		next, err := url.PathUnescape(plain)
@@ -47,8 +47,8 @@ func cleanPath(escaped, basePath string) (string, error) {
 	return "", errForbidden
 }
 
-// checkPlain refuses a path, at one layer of its encoding, for cleanPath's reasons.
-func checkPlain(path string) error {
+// checkLayer refuses a path, at one layer of its encoding, for cleanPath's reasons.
+func checkLayer(path string) error {
 	if strings.HasPrefix(path, "//") {
 		return errForbidden
 	}

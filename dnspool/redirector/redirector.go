@@ -1,8 +1,8 @@
 // Package redirector is the HTTP face of the pool: it sends each request for a file on to a mirror that has
 // it, picked from the snapshot in force.
 //
-// Requests for a file by a plain path and with usual headers are answered as they come in, and net/http serves the others: a
-// front stands before it, and hands over what it does not answer itself.
+// Over http, requests for a file by a plain path and with usual headers are answered as they come in: a front stands before
+// net/http, and hands over to it what it does not answer itself.
 //
 // It decides nothing about mirrors, has no list of files and reads no request bodies. It logs no requests.
 package redirector
@@ -85,7 +85,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case len(r.RequestURI) > maxTarget:
 		fail(w, http.StatusRequestURITooLong)
 		return
-	case h.serveOwn(w, r):
+	}
+	if serve := h.own(r.URL.Path); serve != nil {
+		serve(w, r)
 		return
 	}
 	path, err := cleanPath(r.URL.EscapedPath(), h.Config.BasePath)

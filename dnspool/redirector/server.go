@@ -67,7 +67,7 @@ func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logge
 		// A proxy has many clients: it is not one network among others.
 		var l net.Listener = limitNetworks(netutil.LimitListener(drain, maxConnections), maxFromNetwork, c.TrustedProxies)
 		if c.TLS == nil {
-			f := newFront(l, s, handler)
+			f := newFront(l, s, handler, log)
 			l, s.fronts = f, append(s.fronts, f)
 		}
 		s.listeners = append(s.listeners, l)
@@ -149,7 +149,13 @@ func (s *Server) drain(ctx context.Context) {
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, f := range s.fronts {
-		g.Go(func() error { f.run(); return nil })
+		g.Go(func() error {
+			if err := f.run(); ctx.Err() == nil {
+				return fmt.Errorf("cannot accept HTTP connections: %w", err)
+			}
+			return nil
+		})
+		g.Go(func() error { f.wait(); return nil })
 	}
 	for _, l := range s.listeners {
 		g.Go(func() error {
