@@ -154,7 +154,12 @@ func (l *List) useKept() bool {
 	switch {
 	case err != nil:
 		to, renameErr := setAside(l.o.StateDir)
-		l.o.Log.Warn("the kept list of mirrors is of no use; set aside", zap.String("to", to), zap.NamedError("why", err), zap.Error(renameErr))
+		if renameErr != nil {
+			l.o.Log.Warn("the kept list of mirrors cannot be used, nor set aside: see that state_dir is a folder mirrorpool may write to",
+				zap.String("state_dir", l.o.StateDir), zap.Error(err))
+			return false
+		}
+		l.o.Log.Warn("the kept list of mirrors is of no use; set aside", zap.String("to", to), zap.NamedError("why", err))
 		return false
 	case k == nil:
 		return false

@@ -28,13 +28,13 @@ const (
 // requestStart is how a plain request begins.
 const requestStart = "GET /"
 
-// readPlain reads the first of the requests in text.
+// readPlain reads the first of the requests in text. An empty line before it is ignored (RFC 9112 section 2.2).
 func readPlain(text []byte) (r plainRequest, c completeness) {
-	if known := min(len(text), len(requestStart)); string(text[:known]) != requestStart[:known] {
+	rest := bytes.TrimPrefix(text, emptyLine)
+	if known := min(len(rest), len(requestStart)); string(rest[:known]) != requestStart[:known] && string(rest) != "\r" {
 		return r, other
 	}
-	hosts := 0
-	for rest := text; ; {
+	for hosts := 0; ; {
 		line, after, ok := bytes.Cut(rest, newline)
 		if !ok {
 			return r, partial
@@ -66,7 +66,7 @@ func readPlain(text []byte) (r plainRequest, c completeness) {
 	}
 }
 
-var newline, carriageReturn, colon = []byte("\n"), []byte("\r"), []byte(":") // must not be changed
+var newline, carriageReturn, emptyLine, colon = []byte("\n"), []byte("\r"), []byte("\r\n"), []byte(":") // must not be changed
 
 // plainTarget returns the path in a request's first line, if nothing in it has to be escaped or parsed.
 func plainTarget(line []byte) ([]byte, bool) {

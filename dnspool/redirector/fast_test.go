@@ -49,7 +49,13 @@ func TestReadPlain(t *testing.T) {
 		"a browser":                  {browser, plain},
 		"an address as the host":     {"GET / HTTP/1.1\r\nhOST:[2001:db8::1]:80\r\n\r\n", plain},
 		"with another behind it":     {plainText + "POST ", plain},
+		"an empty line before it":    {"\r\n" + plainText, plain},
 		"nothing":                    {"", partial},
+		"a part of an empty line":    {"\r", partial},
+		"an empty line":              {"\r\n", partial},
+		"two empty lines":            {"\r\n\r\n", other},
+		"half an empty line":         {"\rGET", other},
+		"an empty line as in Unix":   {"\n", other},
 		"a part of the method":       {"GE", partial},
 		"a part of the path":         {"GET /pub/x%", partial},
 		"a part of a header":         {"GET /x HTTP/1.1\r\nHost: a\r\nAcc", partial},
@@ -91,7 +97,7 @@ func TestReadPlain(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
-		if got == plain && (!strings.HasPrefix(test.text, "GET "+string(r.path)+" ") || !strings.HasSuffix(test.text[:r.size], "\r\n\r\n")) {
+		if got == plain && (!strings.HasPrefix(strings.TrimPrefix(test.text, "\r\n"), "GET "+string(r.path)+" ") || !strings.HasSuffix(test.text[:r.size], "\r\n\r\n")) {
 			t.Errorf("%s: the path is %q, and %q the request", name, r.path, test.text[:r.size])
 		}
 		if got == plain {
@@ -152,7 +158,7 @@ func FuzzPlain(f *testing.F) {
 		server := http.Server{Handler: h}
 		served := make(chan error)
 		go func() { served <- server.Serve(l) }()
-		go client.Write(text[:request.size])
+		go client.Write(bytes.TrimPrefix(text[:request.size], emptyLine)) // with which net/http would not have it
 		want, got := readAnswer(t, bufio.NewReader(client)), readAnswer(t, bufio.NewReader(&fast))
 		server.Close()
 		client.Close()
@@ -368,6 +374,29 @@ func TestStopWithOpenConnections(t *testing.T) {
 	}
 	<-stopped
 	idle.Close()
+}
+
+// TestCutRequest has a client end its side in the middle of a request.
+func TestCutRequest(t *testing.T) {
+	t.Parallel()
+	s, stop := runServer(t)
+	defer stop()
+	conn, err := net.Dial("tcp", s.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprint(conn, plainText+plainText[:20])
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	for i, want := range []int{http.StatusFound, http.StatusBadRequest} {
+		if resp := readAnswer(t, in); resp.StatusCode != want {
+			t.Errorf("answer %d is %s, want %d", i, resp.Status, want)
+		}
+	}
 }
 
 // TestCloseBeforeHandOver closes a front that has a connection to hand over, while nobody takes it.

@@ -3,6 +3,7 @@ package redirector
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -140,9 +141,14 @@ func (f *front) answer(c *limitedConn) (rest []byte, err error) {
 	for {
 		request, how := readPlain(in)
 		if how == partial && len(in) < maxFrontBuffer {
-			if in, err = f.read(c, in); err != nil {
+			more, err := f.read(c, in)
+			if errors.Is(err, io.EOF) && len(in) > 0 {
+				return in, nil // it is cut short, which net/http tells
+			}
+			if err != nil {
 				return nil, err
 			}
+			in = more
 			continue
 		}
 		if how != plain || f.server.ending.Load() { // who may not go on is told so by net/http
