@@ -176,7 +176,7 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 		c := newStreamConn(server, newDealer(zone, new(tally)))
 		start, ended := time.Now(), make(chan error)
 		c.SetReadDeadline(start.Add(idleTime))
-		c.alongside(func() { time.Sleep(3*idleTime + time.Second) }) // in the bubble
+		c.alongside(func() { time.Sleep(3*idleTime + 5*time.Second) }) // in the bubble
 		go func() {
 			_, err := c.Read(make([]byte, 1))
 			ended <- err
@@ -190,7 +190,7 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 				t.Errorf("the answer to what was asked at %v comes at %v", at, time.Since(start))
 			}
 		}
-		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*idleTime {
+		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 6*idleTime { // of which one is for the long answer
 			t.Errorf("it ends with %v after %v", err, time.Since(start))
 		}
 	})
