@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,21 +30,9 @@ func TestMonitoring(t *testing.T) {
 	c, where := geoConfig(t)
 	p := c.serve(t, where, geoPool)
 	p.inDNS(t)
-	get := func(client *http.Client, url string) []byte {
-		resp, err := client.Get(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
 	stay := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	get(stay, "http://"+p.web+"/x")
-	metrics := get(http.DefaultClient, "http://"+p.admin+"/metrics")
+	fetch(t, stay, "http://"+p.web+"/x")
+	metrics := fetch(t, http.DefaultClient, "http://"+p.admin+"/metrics")
 	cmd := exec.Command(promtool, "check", "metrics")
 	cmd.Stdin = bytes.NewReader(metrics)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {

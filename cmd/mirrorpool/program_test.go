@@ -187,20 +187,27 @@ func (p *program) waitReady(t testing.TB) {
 // status asks for the server's status.
 func (p *program) status(t testing.TB) admin.Status {
 	t.Helper()
-	resp, err := http.Get("http://" + p.admin + "/api/v1/status")
+	var status admin.Status
+	text := fetch(t, http.DefaultClient, "http://"+p.admin+"/api/v1/status")
+	if err := json.Unmarshal(text, &status); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return status
+}
+
+// fetch returns what is at a URL.
+func fetch(t testing.TB, client *http.Client, url string) []byte {
+	t.Helper()
+	resp, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var status admin.Status
 	text, err := io.ReadAll(resp.Body)
-	if err == nil {
-		err = json.Unmarshal(text, &status)
-	}
 	if err != nil {
-		t.Fatalf("%v in %s", err, text)
+		t.Fatal(err)
 	}
-	return status
+	return text
 }
 
 // ask asks for addresses and returns them in the order of the answer.

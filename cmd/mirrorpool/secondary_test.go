@@ -39,15 +39,7 @@ func hiddenPrimary(t testing.TB, notify ...string) (*deployment, *site) {
 // metric returns the value of a metric with its labels as they are printed, or 0.
 func metric(t testing.TB, admin, name string) float64 {
 	t.Helper()
-	resp, err := http.Get("http://" + admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := fetch(t, http.DefaultClient, "http://"+admin+"/metrics")
 	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(text)
 	if found == nil {
 		return 0

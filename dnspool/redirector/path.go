@@ -30,19 +30,19 @@ func cleanPath(escaped, basePath string) (string, error) {
 		return "", errForbidden
 	}
 	whole := escaped[len(basePath)-1:] // rest, with the slash before it
-	plain := whole
+	layer := whole
 	for range maxUnescape {
-		if err := checkLayer(plain); err != nil {
+		if err := checkLayer(layer); err != nil {
 			return "", err
 		}
-		next, err := url.PathUnescape(plain)
+		next, err := url.PathUnescape(layer)
 		switch {
-		case err != nil && plain == whole:
+		case err != nil && layer == whole:
 			return "", errMalformed
-		case err != nil, next == plain:
+		case err != nil, next == layer:
 			return rest, nil // a lone percent sign below a layer of encoding is just that
 		}
-		plain = next
+		layer = next
 	}
 	return "", errForbidden
 }
