@@ -223,7 +223,7 @@ func TestMixedRequests(t *testing.T) {
 		text   string
 		status int
 	}{
-		{plainText, 302}, {browser, 302}, {medium, 302}, {plainText, 302}, {"GET /pub/x?a HTTP/1.1\r\nHost: a\r\n\r\n", 302}, {plainText, 302},
+		{plainText, 302}, {browser, 302}, {medium, 302}, {plainText, 302}, {"\r\nGET /pub/x?a HTTP/1.1\r\nHost: a\r\n\r\n", 302}, {plainText, 302},
 		{"POST /pub/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 405}, {long, 302}, {"GET /robots.txt HTTP/1.1\r\nHost: a\r\n\r\n", 200},
 		{strings.Replace(plainText, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1), 302},
 	}

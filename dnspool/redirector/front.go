@@ -1,6 +1,7 @@
 package redirector
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -116,7 +117,7 @@ func (f *front) serve(c *limitedConn) {
 	rest, err := f.answer(c)
 	f.leave(c)
 	if err == nil {
-		c.ahead = rest
+		c.ahead = bytes.TrimPrefix(rest, emptyLine) // which net/http would not ignore
 		select {
 		case f.passed <- c:
 			return
