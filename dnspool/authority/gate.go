@@ -4,10 +4,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
+	"syscall"
 	"time"
 
-	"syscall"
+	"mirrorpool/config/listen"
 )
 
 const (
@@ -16,39 +16,12 @@ const (
 	acceptPause           = 20 * time.Millisecond
 )
 
-// A gate counts the connections of all listeners, so that neither all clients together nor one network of them can take
-// what the process has of descriptors and memory. One too many is closed at once, and the others go on.
-type gate struct {
-	most     int
-	mu       sync.Mutex
-	all      int
-	networks map[netip.Prefix]int
-}
+// A gate lets in as many connections of all listeners as there may be. One too many is closed at once, and the others go
+// on.
+type gate struct{ limit *listen.Limit }
 
-func newGate() *gate {
-	return &gate{most: min(maxConnections, maxDescriptors()/2), networks: map[netip.Prefix]int{}}
-}
-
-// enter counts a connection of addr's network, which has to leave again, or reports that there are too many.
-func (g *gate) enter(addr netip.Addr) (netip.Prefix, bool) {
-	network := networkOf(addr)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.all >= g.most || g.networks[network] >= maxNetworkConnections {
-		return network, false
-	}
-	g.all++
-	g.networks[network]++
-	return network, true
-}
-
-func (g *gate) leave(network netip.Prefix) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.all--
-	if g.networks[network]--; g.networks[network] == 0 {
-		delete(g.networks, network)
-	}
+func newGate() gate {
+	return gate{listen.NewLimit(min(maxConnections, maxDescriptors()/2), maxNetworkConnections)}
 }
 
 // networkOf returns the network that is taken for one client.
@@ -62,8 +35,8 @@ func networkOf(addr netip.Addr) netip.Prefix {
 	return network
 }
 
-// accept waits for a connection that may enter. It reports the network to leave as.
-func (g *gate) accept(l net.Listener) (net.Conn, netip.Prefix, error) {
+// accept waits for a connection that may enter. leave is to be called at its end.
+func (g gate) accept(l net.Listener) (conn net.Conn, leave func(), err error) {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
@@ -71,10 +44,10 @@ func (g *gate) accept(l net.Listener) (net.Conn, netip.Prefix, error) {
 			continue
 		}
 		if err != nil {
-			return nil, netip.Prefix{}, err
+			return nil, nil, err
 		}
-		if network, ok := g.enter(askerOf(conn.RemoteAddr(), time.Time{}).addr); ok {
-			return conn, network, nil
+		if leave, ok := g.limit.Enter(networkOf(askerOf(conn.RemoteAddr(), time.Time{}).addr)); ok {
+			return conn, leave, nil
 		}
 		conn.Close()
 	}

@@ -40,7 +40,7 @@ type Server struct {
 	addrs   []net.Addr
 	cookies cookieJar // where no secret is configured
 	limiter *limiter  // for where a rate limit is
-	gate    *gate
+	gate    gate
 	zone    atomic.Pointer[zone]
 	feed    *Feed                          // nil if there is none
 	places  func(netip.Addr) dnspool.Place // nil without a geographical database

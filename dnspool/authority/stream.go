@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,17 +24,17 @@ type streamListener struct {
 	sockets int // as many listeners share the address
 	zone    *atomic.Pointer[zone]
 	tally   *tally
-	gate    *gate
+	gate    gate
 }
 
 // Accept waits for the next connection.
 func (l streamListener) Accept() (net.Conn, error) {
-	conn, network, err := l.gate.accept(l.Listener)
+	conn, leave, err := l.gate.accept(l.Listener)
 	if err != nil {
 		return nil, err
 	}
 	c := newStreamConn(conn, newDealer(l.zone, l.tally))
-	c.leave = sync.OnceFunc(func() { l.gate.leave(network) })
+	c.leave = leave
 	return c, nil
 }
 

@@ -1,26 +1,32 @@
 package redirector
 
 import (
+	"math"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 
+	"golang.org/x/net/netutil"
+
+	"mirrorpool/config/listen"
 	"mirrorpool/dnspool"
 )
 
 // A networkLimit is a listener that has so many connections from one client network, and closes what is more.
 type networkLimit struct {
 	net.Listener
-	most   int
+	limit  *listen.Limit
 	exempt []netip.Prefix
+}
 
-	mu   sync.Mutex
-	open map[netip.Prefix]int // never 0
+// limitConnections limits the connections at a listener to so many in all, where one too many waits in the kernel until
+// another has ended, and to so many from one client network, unless it is exempt.
+func limitConnections(l net.Listener, most, mostOfNetwork int, exempt []netip.Prefix) *networkLimit {
+	return limitNetworks(netutil.LimitListener(l, most), mostOfNetwork, exempt)
 }
 
 func limitNetworks(l net.Listener, most int, exempt []netip.Prefix) *networkLimit {
-	return &networkLimit{Listener: l, most: most, exempt: exempt, open: map[netip.Prefix]int{}}
+	return &networkLimit{Listener: l, limit: listen.NewLimit(math.MaxInt, most), exempt: exempt}
 }
 
 // Accept returns the next connection that is within the limits.
@@ -39,30 +45,11 @@ func (l *networkLimit) Accept() (net.Conn, error) {
 		if contains(l.exempt, c.peer) {
 			return c, nil
 		}
-		network := dnspool.ClientNetwork(c.peer)
-		if l.enter(network) {
-			c.leave = sync.OnceFunc(func() { l.leave(network) })
+		if leave, ok := l.limit.Enter(dnspool.ClientNetwork(c.peer)); ok {
+			c.leave = leave
 			return c, nil
 		}
 		conn.Close()
-	}
-}
-
-func (l *networkLimit) enter(network netip.Prefix) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[network] >= l.most {
-		return false
-	}
-	l.open[network]++
-	return true
-}
-
-func (l *networkLimit) leave(network netip.Prefix) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[network]--; l.open[network] == 0 {
-		delete(l.open, network)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
@@ -65,7 +64,7 @@ func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logge
 		}
 		s.drains = append(s.drains, drain)
 		// A proxy has many clients: it is not one network among others.
-		var l net.Listener = limitNetworks(netutil.LimitListener(drain, maxConnections), maxFromNetwork, c.TrustedProxies)
+		var l net.Listener = limitConnections(drain, maxConnections, maxFromNetwork, c.TrustedProxies)
 		if c.TLS == nil {
 			f := newFront(l, s, handler, log)
 			l, s.fronts = f, append(s.fronts, f)

@@ -163,15 +163,8 @@ func TestCertificateIsReloaded(t *testing.T) {
 	}
 }
 
-// TestNetworkLimit: a client network gets so many connections and no more, and others get theirs all the same.
-func TestNetworkLimit(t *testing.T) {
-	t.Parallel()
-	inner, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := limitNetworks(inner, 3, nil)
-	defer l.Close()
+// acceptAll accepts connections at l, until it is closed.
+func acceptAll(l net.Listener) <-chan net.Conn {
 	accepted := make(chan net.Conn)
 	go func() {
 		defer close(accepted)
@@ -183,6 +176,57 @@ func TestNetworkLimit(t *testing.T) {
 			accepted <- conn
 		}
 	}()
+	return accepted
+}
+
+// TestConnectionLimit: a connection more than there may be in all is not refused, but waits for the end of another.
+func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limitConnections(inner, 2, 10, nil)
+	accepted := acceptAll(l)
+	defer func() {
+		l.Close()
+		for conn := range accepted {
+			conn.Close()
+		}
+	}()
+	dial := func() net.Conn {
+		conn, err := net.DialTimeout("tcp4", inner.Addr().String(), 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	defer dial().Close()
+	first := <-accepted
+	defer dial().Close()
+	second := <-accepted
+	defer second.Close()
+	defer dial().Close()
+	select {
+	case <-accepted:
+		t.Error("there is one connection too many")
+	case <-time.After(100 * time.Millisecond): // that it does not come cannot be waited for
+	}
+	first.Close()
+	third := <-accepted
+	third.Close()
+}
+
+// TestNetworkLimit: a client network gets so many connections and no more, and others get theirs all the same.
+func TestNetworkLimit(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limitNetworks(inner, 3, nil)
+	defer l.Close()
+	accepted := acceptAll(l)
 	dial := func(from string) net.Conn {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
 		conn, err := d.Dial("tcp4", inner.Addr().String())
@@ -216,9 +260,7 @@ func TestNetworkLimit(t *testing.T) {
 	for _, conn := range append(served[1:], other) {
 		conn.Close()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.open) != 1 {
-		t.Errorf("open connections: %v, want one network", l.open)
+	if open, networks := l.limit.Open(); open != 1 || networks != 1 {
+		t.Errorf("%d connections of %d networks are counted, want one", open, networks)
 	}
 }

@@ -40,9 +40,17 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/choose.go", "dnspool/choose_test.go"},
 	{"dnspool/deck.go", "dnspool/deck_test.go"},
 	{"dnspool/near.go", "dnspool/choose_test.go"},
+	{"dnspool/near_dns.go", "dnspool/choose_test.go"},
+	{"dnspool/place.go", "dnspool/place_test.go"},
+	{"dnspool/shares.go", "dnspool/shares_test.go"},
 	{"dnspool/sticky.go", "dnspool/choose_test.go"},
 	{"health/verdict.go", "health/verdict_test.go"},
 	{"health/freshness.go", "health/freshness_test.go"},
+	{"health/memory.go", "health/memory_test.go"},
+	{"health/schedule.go", "health/checker_test.go"},
+	{"health/checker.go", "health/checker_test.go"},
+	{"health/lookup.go", "health/resolve_test.go"},
+	{"health/history.go", "health/history_test.go"},
 }
 
 // A mutant is one change: the text from one offset in a file to another is replaced.
