@@ -73,9 +73,7 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 	var eligible []candidate
 	eligible, _, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
 	g.Settles = settles(eligible, family, in.Health.Policy)
-	if in.Policy.DNSGeo {
-		g.at = map[*Mirror][]int32{}
-	}
+	g.at = make(map[*Mirror][]int32, len(eligible))
 	at := map[netip.Addr]int{}
 	for _, c := range eligible {
 		c.mirror.InDNS = true
@@ -87,9 +85,7 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 				g.Addresses, g.Weights = append(g.Addresses, addr), append(g.Weights, 0)
 			}
 			g.Weights[i] += c.weight / float64(len(c.addresses))
-			if g.at != nil {
-				g.at[c.mirror] = append(g.at[c.mirror], int32(i))
-			}
+			g.at[c.mirror] = append(g.at[c.mirror], int32(i))
 		}
 	}
 	if p := in.Previous; p != nil && p.dns[family].sameCandidates(&g) && p.dns[family].Deck.serves(g.Weights, in.Policy.MaxAnswers) {

@@ -1,10 +1,6 @@
 package dnspool
 
-import (
-	"net/netip"
-
-	"mirrorpool/health"
-)
+import "mirrorpool/health"
 
 // A FirstShare is a mirror's share of the first places of DNS answers of one family.
 type FirstShare struct {
@@ -19,21 +15,13 @@ func (s *Snapshot) FirstShares() [][]FirstShare {
 	shares := make([][]FirstShare, len(s.Mirrors))
 	for f := range s.dns {
 		g := &s.dns[f]
-		total, at, dealt := 0.0, make(map[netip.Addr]int, len(g.Addresses)), g.leads()
-		for i, addr := range g.Addresses {
-			total += g.Weights[i]
-			at[addr] = i
+		total, dealt := 0.0, g.leads()
+		for _, weight := range g.Weights {
+			total += weight
 		}
 		for i := range s.Mirrors {
 			m := &s.Mirrors[i]
-			var mine []int // indices of its addresses
-			for k := range m.Endpoints {
-				if e := &m.Endpoints[k]; m.InDNS && e.Role == health.DNS && FamilyOf(e.Address) == Family(f) {
-					if a, ok := at[e.Address]; ok {
-						mine = append(mine, a)
-					}
-				}
-			}
+			mine := g.at[m]
 			if len(mine) == 0 {
 				continue
 			}

@@ -13,7 +13,9 @@ func TestFirstShares(t *testing.T) {
 		a 30 192.0.2.1=up/up 2001:db8::1=up/up
 		b 10 192.0.2.2=up/up 192.0.2.3=up/up
 		c 20 192.0.2.3=up/up
-		d 50 192.0.2.4=down/up`).input(t))
+		d 50 192.0.2.4=down/up
+		e 70 dns=off 192.0.2.1=up/down
+		f 10 192.0.2.3=down/down`).input(t))
 	shares := s.FirstShares()
 	for i, want := range []float64{0.5, 10.0 / 60, 20.0 / 60} {
 		got := shares[i][0]
@@ -21,16 +23,16 @@ func TestFirstShares(t *testing.T) {
 			t.Errorf("mirror %d: %+v, want %v", i, got, want)
 		}
 	}
-	if len(shares[0]) != 2 || shares[0][1].Family != IPv6 || math.Abs(shares[0][1].Dealt-1) > 1e-9 || len(shares[1]) != 1 || len(shares[3]) != 0 {
-		t.Errorf("shares %v; want IPv6 for the first only, and none for the one that is down", shares)
+	if len(shares[0]) != 2 || shares[0][1].Family != IPv6 || math.Abs(shares[0][1].Dealt-1) > 1e-9 || len(shares[1]) != 1 || len(shares[3])+len(shares[4])+len(shares[5]) != 0 {
+		t.Errorf("shares %v; want IPv6 for the first only, and none for those that are down or kept out", shares)
 	}
-	want := map[Group]bool{}
+	groups := map[Group]bool{}
 	for _, g := range s.Groups() {
-		want[Group{Role: g.Role, Family: g.Family, Secure: g.Secure, Eligible: g.Eligible}] = true
+		groups[Group{Role: g.Role, Family: g.Family, Secure: g.Secure, Eligible: g.Eligible}] = true
 	}
 	for _, g := range []Group{{Role: health.DNS, Eligible: 60}, {Role: health.DNS, Family: IPv6, Eligible: 30}, {Role: health.HTTP, Eligible: 110}} {
-		if !want[g] {
-			t.Errorf("no group %+v in %v", g, want)
+		if !groups[g] {
+			t.Errorf("no group %+v in %v", g, groups)
 		}
 	}
 }

@@ -70,9 +70,9 @@ type DNSGroup struct {
 	// Settles is how soon one of Addresses may leave, because its latest check failed; 0 if all is well.
 	Settles time.Duration
 
-	entries []entry             // of the eligible mirrors, by their ids; only if DNS answers by place
-	limited bool                // some serve only some clients
-	at      map[*Mirror][]int32 // places of a mirror's addresses in Addresses; only if DNS answers by place
+	at      map[*Mirror][]int32 // places of an eligible mirror's addresses in Addresses
+	entries []entry             // of the eligible mirrors, by their ids
+	limited bool                // some of entries serve only some clients
 }
 
 // A webGroup is who may be redirected to.

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,16 +81,11 @@ func (h *History) Strips(prefix string, now time.Time) (strips [2]Strip) {
 
 // advance makes a part the newest one. A clock that was set back changes nothing.
 func (p *past) advance(part int64) {
-	gone := part - p.last
-	if gone <= 0 {
-		return
-	}
-	p.last = part
+	gone := max(part-p.last, 0)
+	p.last += gone
 	for role := range p.strips {
 		var next Strip
-		if gone < HistoryParts {
-			copy(next[:], p.strips[role][gone:])
-		}
+		copy(next[:], p.strips[role][min(gone, HistoryParts):])
 		p.strips[role] = next
 	}
 }
@@ -131,22 +125,14 @@ func (h *History) Save(w io.Writer) error {
 		saved[prefix] = savedPast{p.last, p.strips[HTTP].String(), p.strips[DNS].String()}
 	}
 	h.mu.Unlock()
-	body, err := json.Marshal(saved)
-	if err != nil {
-		return err
-	}
-	return writeSealed(w, historyKind, historyVersion, body)
+	return writeSealed(w, historyKind, historyVersion, saved)
 }
 
 // Restore reads what Save has written. If the error is not nil, nothing has changed. What is from the future, because a
 // clock was wrong, is left out.
 func (h *History) Restore(r io.Reader, now time.Time) error {
-	body, err := readSealed(r, historyKind, historyVersion, maxHistory)
-	if err != nil {
-		return err
-	}
 	var saved map[string]savedPast
-	if err := json.Unmarshal(body, &saved); err != nil {
+	if err := readSealed(r, historyKind, historyVersion, maxHistory, &saved); err != nil {
 		return err
 	}
 	mirrors := make(map[string]*past, len(saved))

@@ -2,6 +2,7 @@ package health
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // reportOf is a report on one mirror, with an address in each of the states.
@@ -51,6 +53,12 @@ func TestHistory(t *testing.T) {
 	if at := h.Strips(prefix, start.Add(3*HistoryPart+24*time.Hour)); at != [2]Strip{} {
 		t.Errorf("a day later %v is left", at)
 	}
+	if at := h.Strips(prefix, start.Add(3*HistoryPart+24*time.Hour-HistoryPart)); at[HTTP][0] != Stale || at[HTTP][1] != Unknown {
+		t.Errorf("a day later but for one part %v is left", at)
+	}
+	if other := h.Strips("http://m2.example.org/", start); other != [2]Strip{} {
+		t.Errorf("a mirror of which nothing is known: %v", other)
+	}
 	if early := h.Strips(prefix, start.Add(-time.Hour)); early[HTTP][HistoryParts-1] != Stale {
 		t.Error("a clock that was set back changes what was seen")
 	}
@@ -86,7 +94,7 @@ func TestHistoryFile(t *testing.T) {
 	}
 	sealed := func(body string) []byte {
 		var out bytes.Buffer
-		if err := writeSealed(&out, historyKind, historyVersion, []byte(body)); err != nil {
+		if err := writeSealed(&out, historyKind, historyVersion, json.RawMessage(body)); err != nil {
 			t.Fatal(err)
 		}
 		return out.Bytes()
@@ -104,12 +112,55 @@ func TestHistoryFile(t *testing.T) {
 		os.Remove(path + ".bad")
 		kept := NewHistory()
 		kept.Note(reportOf(now, []State{Up}, nil, nil))
-		kept.LoadHistory(path, now, zap.NewNop())
+		core, logs := observer.New(zap.WarnLevel)
+		kept.LoadHistory(path, now, zap.New(core))
+		if logs.FilterMessage("the saved history cannot be used").Len() != 1 {
+			t.Errorf("%s: logged %v", name, logs.All())
+		}
 		if _, err := os.Stat(path + ".bad"); err != nil {
 			t.Errorf("%s: it is not set aside: %v", name, err)
 		}
 		if got := kept.Strips(prefix, now); got[HTTP][HistoryParts-1] != Up {
 			t.Errorf("%s: it changed the history", name)
 		}
+	}
+}
+
+// TestHistoryThatCannotBeSaved is told of once for each reason, and again after it could be.
+func TestHistoryThatCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	h := NewHistory()
+	core, logs := observer.New(zap.DebugLevel)
+	dir := t.TempDir()
+	for _, step := range []struct {
+		path     string
+		warnings int // in all
+	}{
+		{filepath.Join(dir, "missing", "history"), 1},
+		{filepath.Join(dir, "missing", "history"), 1},
+		{"/dev/full/history", 2},
+		{filepath.Join(dir, "history"), 2},
+		{"/dev/full/history", 3},
+	} {
+		h.SaveHistory(step.path, zap.New(core))
+		if n := logs.FilterMessage("the history cannot be saved").Len(); n != step.warnings || logs.Len() != n {
+			t.Errorf("%s: warned %d times in %d messages, want %d", step.path, n, logs.Len(), step.warnings)
+		}
+	}
+}
+
+// TestStripText: a letter tells each state, and is read as that again.
+func TestStripText(t *testing.T) {
+	t.Parallel()
+	var strip, again Strip
+	for i := range strip {
+		strip[i] = []State{Unknown, Up, Stale, Down}[i%4]
+	}
+	text := strip.String()
+	if text != strings.Repeat("-usd", HistoryParts/4) {
+		t.Errorf("%s", text)
+	}
+	if err := again.read(text); err != nil || again != strip {
+		t.Errorf("read %v, %v", again, err)
 	}
 }

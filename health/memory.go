@@ -1,7 +1,6 @@
 package health
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +32,7 @@ type savedState struct {
 }
 
 type savedMirror struct {
-	V4       []netip.Addr   `json:"v4,omitempty"` // found by look-ups, private ones too
+	V4       []netip.Addr   `json:"v4,omitempty"` // found by look-ups or given, private ones too
 	V6       []netip.Addr   `json:"v6,omitempty"`
 	Verdicts []savedVerdict `json:"verdicts"`
 }
@@ -69,11 +68,7 @@ func (m memory) recallAddresses(prefix string, l *lookup) {
 
 // Save writes all verdicts to w.
 func (c *Checker) Save(w io.Writer) error {
-	body, err := json.Marshal(c.savedState())
-	if err != nil {
-		return err
-	}
-	return writeSealed(w, stateKind, stateVersion, body)
+	return writeSealed(w, stateKind, stateVersion, c.savedState())
 }
 
 func (c *Checker) savedState() *savedState {
@@ -81,14 +76,9 @@ func (c *Checker) savedState() *savedState {
 	defer c.mu.Unlock()
 	s := &savedState{Saved: c.now(), Releases: slices.Clone(c.fresh.releases), Mirrors: make(map[string]savedMirror, len(c.mirrors))}
 	for prefix, m := range c.mirrors {
-		saved := savedMirror{Verdicts: make([]savedVerdict, 0, len(m.checks)+1)}
-		if m.web.task != nil {
-			saved.V4, saved.V6 = m.web.v4.Addresses, m.web.v6.Addresses // never changed in place
-		}
+		saved := savedMirror{V4: m.web.v4.Addresses, V6: m.web.v6.Addresses} // never changed in place
 		for k := range m.all {
-			if !k.verdict.Checked.IsZero() {
-				saved.Verdicts = append(saved.Verdicts, savedVerdict{k.address, k.role, k.verdict})
-			}
+			saved.Verdicts = append(saved.Verdicts, savedVerdict{k.address, k.role, k.verdict})
 		}
 		s.Mirrors[prefix] = saved
 	}
@@ -130,12 +120,8 @@ func (v Verdict) revive(now time.Time, maxAge time.Duration) Verdict {
 
 // readState reads and checks a file of saved verdicts.
 func readState(r io.Reader) (*savedState, error) {
-	body, err := readSealed(r, stateKind, stateVersion, maxState)
-	if err != nil {
-		return nil, err
-	}
 	var state savedState
-	if err := json.Unmarshal(body, &state); err != nil {
+	if err := readSealed(r, stateKind, stateVersion, maxState, &state); err != nil {
 		return nil, err
 	}
 	for prefix, m := range state.Mirrors {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -90,6 +91,107 @@ func TestMemory(t *testing.T) {
 			t.Error("restored, after it was checked")
 		}
 	})
+}
+
+// TestMemoryTellsApart: each endpoint gets its own verdict back, where they differ by address and by role.
+func TestMemoryTellsApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mirrors := func(b *bed) {
+			p := pool(t, "a.example.net=192.0.2.1,192.0.2.2")
+			p.Mirrors[0].RsyncURL = "rsync://a.example.net/tails/"
+			b.SetPool(p)
+		}
+		old := newBed(t, nil)
+		want := map[string]State{"192.0.2.1/http": Up, "192.0.2.1/dns": Down, "192.0.2.2/http": Down, "192.0.2.2/dns": Up, "192.0.2.1/rsync": Down}
+		for endpoint, state := range want {
+			if state == Down {
+				old.set(endpoint, fails("connect: connection refused"))
+			} else {
+				old.set(endpoint, carries(traceTime))
+			}
+		}
+		mirrors(old)
+		stop := old.start()
+		<-old.Swept()
+		stop()
+		b := newBed(t, nil)
+		if err := b.Restore(old.saved()); err != nil {
+			t.Fatal(err)
+		}
+		mirrors(b)
+		for endpoint, state := range want {
+			address, name, _ := strings.Cut(endpoint, "/")
+			var role Role
+			if err := role.UnmarshalText([]byte(name)); err != nil {
+				t.Fatal(err)
+			}
+			if v := b.verdictAt(address, role); v.State != state {
+				t.Errorf("%s is %v, want %v", endpoint, v.State, state)
+			}
+		}
+	})
+}
+
+// TestMemoryOfAddresses: what was looked up, or given, is probed again before the first look-up has ended, and nothing else.
+func TestMemoryOfAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := newBed(t, nil)
+		old.knows("both.example.net", "192.0.2.1 2001:db8::1")
+		old.SetPool(pool(t, "both.example.net given.example.net=192.0.2.2 none.example.net"))
+		stop := old.start()
+		<-old.Swept()
+		stop()
+		b := newBed(t, nil)
+		if err := b.Restore(old.saved()); err != nil {
+			t.Fatal(err)
+		}
+		p := pool(t, "both.example.net given.example.net none.example.net")
+		for i := range p.Mirrors {
+			p.Mirrors[i].RsyncURL = strings.Replace(p.Mirrors[i].URLPrefix, "http", "rsync", 1)
+		}
+		b.SetPool(p)
+		mirrors := b.Report().Mirrors
+		for host, want := range map[string]string{"both": "192.0.2.1 2001:db8::1", "given": "192.0.2.2", "none": ""} {
+			m := mirrors["http://"+host+".example.net/tails/"]
+			var got []netip.Addr
+			for _, e := range m.Endpoints {
+				if e.Role == HTTP {
+					got = append(got, e.Address)
+				}
+			}
+			if !slices.Equal(got, addrs(want)) || (m.Rsync != nil) != (want != "") {
+				t.Errorf("%s: probed at %v, rsync %v; want %q", host, got, m.Rsync, want)
+			}
+		}
+	})
+}
+
+func TestRevive(t *testing.T) {
+	t.Parallel()
+	now, maxAge := time.Unix(1_800_000_000, 0), 5*time.Minute
+	down := Verdict{State: Down, Reason: "refused", Since: now.Add(-time.Hour), Checked: now.Add(-time.Minute)}
+	with := func(v Verdict, change func(*Verdict)) Verdict { change(&v); return v }
+	restored := func(v *Verdict) { v.Restored = true }
+	for name, test := range map[string]struct{ saved, want Verdict }{
+		"down": {down, with(down, restored)},
+		"up, in doubt": {
+			with(down, func(v *Verdict) { v.State, v.Pending, v.Count = Up, Down, 2 }),
+			with(down, func(v *Verdict) { v.State, v.Reason, v.Restored = Up, "", true })},
+		"on its way up": {with(down, func(v *Verdict) { v.Pending, v.Count = Up, 1 }), with(down, restored)},
+		"unknown":       {with(down, func(v *Verdict) { v.State, v.From = Unknown, Down }), Verdict{}},
+		"just new enough": {
+			with(down, func(v *Verdict) { v.Checked = now.Add(-maxAge) }),
+			with(down, func(v *Verdict) { v.Checked, v.Restored = now.Add(-maxAge), true })},
+		"old": {with(down, func(v *Verdict) { v.Checked = now.Add(-maxAge - 1) }), Verdict{}},
+		"of a clock that is a little ahead": {
+			with(down, func(v *Verdict) { v.Checked = now.Add(time.Minute) }),
+			with(down, func(v *Verdict) { v.Checked, v.Restored = now.Add(time.Minute), true })},
+		"of a clock that was wrong": {with(down, func(v *Verdict) { v.Checked = now.Add(time.Minute + 1) }), Verdict{}},
+	} {
+		if got := test.saved.revive(now, maxAge); got != test.want {
+			t.Errorf("%s: %+v, want %+v", name, got, test.want)
+		}
+	}
 }
 
 func TestMemoryForgets(t *testing.T) {
@@ -227,7 +329,7 @@ func TestBadStateFileIsSetAside(t *testing.T) {
 	if err := b.LoadState(path); err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
-	if b.logs.FilterMessage("saved verdicts cannot be used").Len() != 1 {
+	if b.logs.FilterMessage("saved verdicts cannot be used").Len() != 1 || b.logs.Len() != 1 {
 		t.Errorf("logged %v", b.logs.All())
 	}
 	if aside, err := os.ReadFile(path + ".bad"); err != nil || string(aside) != "nonsense" {
@@ -235,6 +337,28 @@ func TestBadStateFileIsSetAside(t *testing.T) {
 	}
 	if err := b.SaveState(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestStateFileOutOfReach: what cannot be read, or not be set aside, is told of, and stays where it is.
+func TestStateFileOutOfReach(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "verdicts")
+	if err := os.WriteFile(file, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBed(t, nil)
+	if err := b.LoadState(filepath.Join(file, "below")); err == nil || b.logs.FilterMessage("saved verdicts cannot be read").Len() != 1 || b.logs.Len() != 1 {
+		t.Errorf("below a file: %v, logged %v", err, b.logs.All())
+	}
+	if err := os.Mkdir(file+".bad", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.LoadState(file); err == nil || b.logs.FilterMessage("cannot set the file aside").Len() != 1 {
+		t.Errorf("no way to set it aside: %v, logged %v", err, b.logs.All())
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "nonsense" {
+		t.Errorf("the file now has %q, %v", text, err)
 	}
 }
 
@@ -247,7 +371,15 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 			}
 		}
 	}
-	if n := b.logs.FilterMessage("verdicts cannot be saved").Len(); n != 2 {
+	warnings := b.logs.FilterMessage("verdicts cannot be saved")
+	if n := warnings.Len(); n != 2 {
 		t.Errorf("warned %d times, want once for each reason", n)
+	}
+	// After a success the same reason is news again.
+	if err := b.SaveState(filepath.Join(t.TempDir(), "verdicts")); err != nil || b.logs.Len() != warnings.Len() {
+		t.Errorf("saved: %v, logged %v", err, b.logs.All())
+	}
+	if err := b.SaveState("/dev/full/verdicts"); err == nil || b.logs.Len() != warnings.Len()+1 {
+		t.Errorf("not saved again: %v, logged %v", err, b.logs.All())
 	}
 }
