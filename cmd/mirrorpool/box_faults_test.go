@@ -185,6 +185,7 @@ func (b *box) mirrorFaults() []wave {
 			b.filtered("black hole over IPv4", "m4", "v4", "iifname eth0 meta nfproto ipv4 drop"),
 			b.wrongTree("m9"),
 			b.endless("m10"),
+			b.delayed("2 s of latency", "m11", time.Second), // there and back
 		}},
 		{name: "wrong", hold: hold, faults: []*fault{
 			b.expired("m1"),
