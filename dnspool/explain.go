@@ -14,7 +14,7 @@ type Explanation struct {
 	// Geo says whether places count: they do if the operator wants it and the client's is known.
 	Geo    bool   `json:"geo"`
 	Family string `json:"family"` // "ipv4" or "ipv6"
-	// OtherFamily says that no mirror has an address of the family, so that those of the other one serve.
+	// OtherFamily says that no mirror may serve the client over its family, so that those of the other one do.
 	OtherFamily bool        `json:"other_family"`
 	Secure      bool        `json:"secure"`
 	Mirrors     []Explained `json:"mirrors"` // of the pool, best first

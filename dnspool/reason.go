@@ -7,7 +7,7 @@ type Reason uint8
 const (
 	ByWeight    Reason = iota // places do not count, or the client's is not known
 	ByPlace                   // it is near, and weight decided among the near ones
-	OtherFamily               // no mirror has an address of the client's family
+	OtherFamily               // no mirror may serve the client over its own family
 	LastResort                // it is not eligible, but all that are serve other places only
 	Reasons                   // how many there are
 )

@@ -98,8 +98,12 @@ func (r *MirrorReport) stands(role Role) State {
 		e := &r.Endpoints[i]
 		switch {
 		case e.Role != role || e.State == Unknown:
-		case !any, role == HTTP && e.State > stands, role == DNS && e.State < stands:
+		case !any:
 			stands, any = e.State, true
+		case role == HTTP:
+			stands = max(stands, e.State)
+		default:
+			stands = min(stands, e.State)
 		}
 	}
 	if role == HTTP && any && r.RsyncDown() {

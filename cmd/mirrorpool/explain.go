@@ -96,7 +96,7 @@ func writeExplanation(w io.Writer, a *admin.ExplainAnswer) error {
 		fmt.Fprintln(&text, "The next request may meet another mirror.")
 	}
 	if a.OtherFamily {
-		fmt.Fprintf(&text, "No mirror has an address of %s: those of the other family serve.\n", a.Family)
+		fmt.Fprintf(&text, "No mirror may serve this client over %s: those that have an address of the other family do.\n", a.Family)
 	}
 	fmt.Fprintln(&text)
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)

@@ -69,14 +69,12 @@ var queriesDesc = prometheus.NewDesc("mirrorpool_dns_queries_total",
 	"DNS queries answered, by the type asked for, the response's code, transport and path: fast from prepared answers, slow through miekg/dns.",
 	[]string{"type", "rcode", "transport", "path"}, nil)
 
-// Describe and Collect make a Server a prometheus.Collector of how many queries it has answered.
-
 var limitedDesc = prometheus.NewDesc("mirrorpool_dns_rate_limited_total",
 	"Queries over dns.rate_limit, by what became of them.", []string{"action"}, nil)
 
 var limitedNames = [limitedKinds]string{dropped: "dropped", truncated: "truncated", badCookie: "badcookie"}
 
-// Describe sends the descriptions of the metrics.
+// Describe sends the descriptions of the metrics. With Collect it makes a Server a prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	ch <- queriesDesc
 	ch <- limitedDesc
