@@ -216,6 +216,11 @@ func (l *List) consider(d *document, confirm bool) Result {
 		l.accept(d, l.pool)
 		return Result{Change: config.Compare(l.pool, l.pool)}
 	}
+	if l.key != nil {
+		if err := l.key.outdated(l.inForce, d); err != nil {
+			return l.fail(&RefusedError{err})
+		}
+	}
 	settings := l.o.Settings()
 	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, settings.DNS)
 	if err != nil {

@@ -2,6 +2,9 @@ package source
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/jedisct1/go-minisign"
 )
@@ -38,6 +41,38 @@ func (k *publicKey) verify(d *document) error {
 		return fmt.Errorf("%s: its signature %s%s is of other contents: sign the list again, and publish both", k.name, k.name, signatureSuffix)
 	}
 	return nil
+}
+
+// signedAt returns when a document that passed verify says it was signed: minisign writes "timestamp:" and Unix seconds
+// into the comment that it signs too, unless it is told to write another one. It is zero if that is not known.
+func signedAt(d *document) time.Time {
+	if d == nil || d.signature == nil {
+		return time.Time{}
+	}
+	signature, err := minisign.DecodeSignature(string(d.signature.data))
+	if err != nil {
+		return time.Time{}
+	}
+	for field := range strings.FieldsSeq(signature.TrustedComment) {
+		if text, ok := strings.CutPrefix(field, "timestamp:"); ok {
+			if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
+				return time.Unix(seconds, 0)
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// outdated returns an error if next was signed before the list in force: who can publish, and has no key, could bring back
+// a list that was good once.
+func (k *publicKey) outdated(inForce, next *document) error {
+	before, after := signedAt(inForce), signedAt(next)
+	if before.IsZero() || after.IsZero() || !after.Before(before) {
+		return nil
+	}
+	show := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
+	return fmt.Errorf("%s: signed on %s, before the list in force, which is of %s: if this old list is meant, sign it again",
+		k.name, show(after), show(before))
 }
 
 // reversed gives a key's id as minisign prints it, which takes it for a little-endian number.

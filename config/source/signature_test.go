@@ -104,6 +104,44 @@ func forge(t testing.TB, numbered, signed string) string {
 	return strings.Join(b, "\n")
 }
 
+// TestSignedEarlier: a list that was signed before the one in force is refused, also after a restart, and by who confirms.
+func TestSignedEarlier(t *testing.T) {
+	t.Parallel()
+	team := newSigner(t)
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	o := Options{Source: path, Key: team.public, StateDir: t.TempDir()}
+	publish := func(comment string, mirrors ...string) {
+		put(t, path, poolText(mirrors...))
+		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
+	}
+	publish("timestamp:1000000000\tfile:mirrors.json", "a 1")
+	r := newRig(t, o).start(t)
+	publish("timestamp:1000000100\tfile:mirrors.json\thashed", "a 1", "b 1")
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Fatalf("%+v", result)
+	}
+	publish("timestamp:1000000099", "a 1", "evil 1")
+	const want = "mirrors.json: signed on 2001-09-09 01:48:19 UTC, before the list in force, which is of 2001-09-09 01:48:20 UTC: if this old list is meant, sign it again"
+	for range 2 {
+		for _, confirm := range []bool{false, true} {
+			result := r.Reload(t.Context(), confirm)
+			var refused *RefusedError
+			if !errors.As(result.Err, &refused) || !strings.HasSuffix(result.Err.Error(), want) {
+				t.Errorf("%v, want %q", result.Err, want)
+			}
+			r.expect(t, "a 1", "b 1")
+		}
+		r = newRig(t, o).start(t) // with the list that was kept
+	}
+	for _, comment := range []string{"timestamp:1000000100", "no time", "timestamp:soon", "timestamp:1"} { // the last after one of unknown age
+		publish(comment, "a 1", "c 1")
+		if result := r.Reload(t.Context(), false); result.Err != nil {
+			t.Errorf("%q: %v", comment, result.Err)
+		}
+		r.expect(t, "a 1", "c 1")
+	}
+}
+
 // TestSignedHalfUpdated: the list is there before its signature, as with any upload. That is no error.
 func TestSignedHalfUpdated(t *testing.T) {
 	t.Parallel()
