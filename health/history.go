@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -169,18 +170,11 @@ func (s *Strip) read(text string) error {
 		return fmt.Errorf("%d states instead of %d", len(text), HistoryParts)
 	}
 	for i := range text {
-		switch text[i] {
-		case '-':
-			s[i] = Unknown
-		case 'u':
-			s[i] = Up
-		case 's':
-			s[i] = Stale
-		case 'd':
-			s[i] = Down
-		default:
+		state := strings.IndexByte(stateLetters, text[i])
+		if state < 0 {
 			return fmt.Errorf("no state is called %q", text[i])
 		}
+		s[i] = State(state)
 	}
 	return nil
 }

@@ -39,13 +39,13 @@ func TestHistory(t *testing.T) {
 		{0, []State{Up, Up}, []State{Up, Down}},
 		{time.Minute, []State{Up, Down}, []State{Stale, Down}},
 		{2 * time.Minute, []State{Up, Up}, []State{Up, Up}}, // the worst of the part stays
-		{HistoryPart, []State{Up, Unknown}, []State{Unknown}},
+		{HistoryPart, []State{Up, Unknown}, []State{Down, Up}},
 		{3 * HistoryPart, []State{Stale}, nil},
 	} {
 		h.Note(reportOf(start.Add(step.after), step.http, step.dns, nil))
 	}
 	got := h.Strips(prefix, start.Add(4*HistoryPart))
-	for role, want := range []string{HTTP: "du-s-", DNS: "s----"} {
+	for role, want := range []string{HTTP: "du-s-", DNS: "su---"} {
 		if text := got[role].String(); text != strings.Repeat("-", HistoryParts-5)+want {
 			t.Errorf("%v: %s, want %s at the end", Role(role), text, want)
 		}
@@ -88,6 +88,9 @@ func TestHistoryFile(t *testing.T) {
 	again.LoadHistory(path, now.Add(HistoryPart), zap.NewNop())
 	if got := again.Strips(prefix, now); got != h.Strips(prefix, now) || got[HTTP][HistoryParts-1] != Down {
 		t.Errorf("restored %v", got)
+	}
+	if err := again.Restore(bytes.NewReader(good), now); err != nil || again.Strips(prefix, now) != h.Strips(prefix, now) {
+		t.Errorf("at once: %v, %v", err, again.Strips(prefix, now))
 	}
 	if err := again.Restore(bytes.NewReader(good), now.Add(-time.Hour)); err != nil || len(again.mirrors) != 0 {
 		t.Errorf("from the future: %v, %d mirrors", err, len(again.mirrors))

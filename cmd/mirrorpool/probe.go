@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ const (
 	// onceOnly is an interval in which no sweep can last so long that a check becomes due again.
 	onceOnly     = 24 * time.Hour
 	progressTime = 100 * time.Millisecond // between two lines that tell how far the sweep has come
+	// completionTime is how long who presses the tab key has to wait for a list on the web.
+	completionTime = 2 * time.Second
 )
 
 func newProbeCommand() *cobra.Command {
@@ -49,6 +52,7 @@ the usage, the configuration or the list of mirrors is bad.`,
 			return probe(cmd.Context(), &flags, args, cmd)
 		},
 	}
+	cmd.ValidArgsFunction = flags.complete
 	f := cmd.Flags()
 	f.StringVar(&flags.config, "config", "", "the server's configuration, a `FILE` such as mirrorpool.json")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document")
@@ -67,6 +71,22 @@ type probeFlags struct {
 	config string
 	json   bool
 	one    oneMirror
+}
+
+// complete returns the mirrors of the pool by their shortest names, for the shell.
+func (f *probeFlags) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var names []cobra.Completion
+	if c, _, err := config.LoadServer(f.config); f.config != "" && err == nil {
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+		defer cancel()
+		if pool, err := readPool(ctx, c); err == nil {
+			for i := range pool.Mirrors {
+				m := &pool.Mirrors[i]
+				names = append(names, cobra.CompletionWithDesc(cmp.Or(m.Name, m.URL.Host), m.URLPrefix))
+			}
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // check says what is wrong with the flags and arguments taken together.
