@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mirrorpool/config"
 )
 
 func TestFirstSweep(t *testing.T) {
@@ -252,6 +254,105 @@ func TestOneVisitPerHostAtATime(t *testing.T) {
 	})
 }
 
+// TestVisitAfterVisit has mirrors on one host: the visits of the later ones begin when the one before has ended, and one
+// that is removed meanwhile is not visited.
+func TestVisitAfterVisit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		addresses := []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}
+		p := pool(t, "a.example.net a.example.net a.example.net")
+		for i := range p.Mirrors {
+			p.Mirrors[i].URLPrefix += fmt.Sprintf("tree%d/", i)
+			p.Mirrors[i].DNS.Addresses = addrs(addresses[i])
+			b.set(addresses[i], slowly(5*time.Second))
+		}
+		b.SetPool(p)
+		began := time.Now()
+		defer b.start()()
+		wait(time.Second)
+		var waiting []string
+		var under string
+		for i, addr := range addresses {
+			if b.count(addr, HTTP) == 0 {
+				waiting = append(waiting, addr)
+			} else {
+				under = p.Mirrors[i].URLPrefix
+			}
+		}
+		if len(waiting) != 2 {
+			t.Fatalf("%d mirrors wait for the visit of %s, want 2", len(waiting), under)
+		}
+		removed, stays := waiting[0], waiting[1]
+		p.Mirrors = slices.DeleteFunc(p.Mirrors, func(m config.Mirror) bool { return m.DNS.Addresses[0].String() == removed })
+		b.SetPool(p)
+		wait(time.Minute)
+		if starts := b.starts[place{netip.MustParseAddr(stays), HTTP}]; len(starts) == 0 || starts[0].Sub(began) != 5*time.Second {
+			t.Errorf("the next visit began at %v; want after 5 s", starts)
+		}
+		if b.count(removed, HTTP) > 0 {
+			t.Error("a mirror was probed that had been removed")
+		}
+	})
+}
+
+// TestVisitTakesAlong: what is due at a mirror within a tenth of the interval goes along with a visit, and what is due later
+// does not.
+func TestVisitTakesAlong(t *testing.T) {
+	for late, together := range map[time.Duration]bool{2 * time.Second: true, 4 * time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBed(t, nil)
+			b.set("192.0.2.2", slowly(late)) // so that it is due so much later each time
+			b.SetPool(pool(t, "a.example.net=192.0.2.1,192.0.2.2"))
+			stop := b.start()
+			<-b.Swept()
+			wait(10 * time.Minute)
+			stop()
+			quick, slow := b.starts[place{netip.MustParseAddr("192.0.2.1"), HTTP}], b.starts[place{netip.MustParseAddr("192.0.2.2"), HTTP}]
+			shared := 0
+			for _, at := range quick {
+				if slices.Contains(slow, at) {
+					shared++
+				}
+			}
+			// Those apart drift, and so meet now and then.
+			if len(slow) < 10 || together && shared != len(quick) || !together && 3*shared > len(quick) {
+				t.Errorf("due %v later: %d of %d visits, and %d to the slow one, are shared", late, shared, len(quick), len(slow))
+			}
+		})
+	}
+}
+
+// slowResolver is a bed's resolver that takes a while.
+type slowResolver struct {
+	*bed
+	took time.Duration
+}
+
+func (r *slowResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer) {
+	time.Sleep(r.took)
+	return r.bed.Lookup(ctx, host)
+}
+
+// TestLookupsDoNotWait: look-ups, and rsync daemons without an address, of which nothing is to be asked, wait for no others.
+func TestLookupsDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		resolver := &slowResolver{took: 5 * time.Second}
+		b := newBed(t, func(o *Options) { o.Resolver = resolver })
+		resolver.bed = b
+		p := pool(t, "a.example.net b.example.net c.example.net d.example.net=192.0.2.4")
+		for i := range p.Mirrors {
+			p.Mirrors[i].RsyncURL = fmt.Sprintf("rsync://missing%d.example.net/tails/", i)
+		}
+		b.SetPool(p)
+		began := time.Now()
+		defer b.start()()
+		<-b.Swept()
+		if took := time.Since(began); took != resolver.took {
+			t.Errorf("the first sweep takes %v, want %v as one look-up", took, resolver.took)
+		}
+	})
+}
+
 // many returns n mirrors with an address each, from 198.51.0.0 on.
 func many(n int) (text string) {
 	var b strings.Builder
@@ -352,6 +453,24 @@ func TestStalled(t *testing.T) {
 		}
 		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Unknown || !strings.HasPrefix(v.Reason, "last checked 2m") {
 			t.Errorf("verdict of a stalled checker: %v, %q", v.State, v.Reason)
+		}
+	})
+}
+
+func TestStalledAfterThreeIntervalsAndATimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		if b.Stalled() {
+			t.Error("stalled with nothing to do")
+		}
+		b.SetPool(pool(t, "a.example.net=192.0.2.1")) // which is due at once, and Run is not called
+		wait(3*30*time.Second + 10*time.Second)
+		if b.Stalled() {
+			t.Error("stalled when just three intervals and a timeout are over")
+		}
+		wait(1)
+		if !b.Stalled() {
+			t.Error("not stalled after that")
 		}
 	})
 }

@@ -19,7 +19,7 @@ const (
 type task struct {
 	due time.Time
 	// work does it once, without the lock. The function that it returns is called under the lock to take in
-	// what came of it; it returns when to do it again.
+	// what came of it, which must not drop the task itself; it returns when to do it again.
 	work  func(context.Context) (finish func(now time.Time) (wait time.Duration))
 	check *check // nil if it is no check
 	place place  // where it is under way
@@ -191,9 +191,6 @@ func (c *Checker) run(ctx context.Context, t *task, v *visit) {
 	}
 	now := c.now()
 	wait := finish(now)
-	if t.dropped {
-		return
-	}
 	spread := 0.1
 	if !t.done {
 		spread = 0.5 // so that what began together drifts apart

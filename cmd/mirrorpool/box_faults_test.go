@@ -512,7 +512,7 @@ func (c *clients) breakSite(t *testing.T) (rows []row) {
 	if last := max(r.last[0], r.last[1]); last > deadline {
 		t.Errorf("%s: it was answered after %v", yesterday.what, last)
 	}
-	r.note = "it is a good list: only a signature's date could tell"
+	r.note = "it is a good list; with mirrors_key an older one is refused"
 	c.await(t, "m8 is back", 20*time.Second, func() bool {
 		for _, e := range c.between(to.Add(time.Second/2), time.Now()) {
 			if yesterday.wrong(&e) && faceOf(&e) == 0 {
