@@ -50,6 +50,56 @@ func TestFirstSweep(t *testing.T) {
 	})
 }
 
+func TestNewChecker(t *testing.T) {
+	t.Parallel()
+	c := newBed(t, func(o *Options) { o.Rsync, o.Reference = nil, nil }).Checker
+	if _, ok := c.probers[Rsync].(*RsyncProber); !ok {
+		t.Errorf("rsync daemons are asked by a %T", c.probers[Rsync])
+	}
+	if _, ok := c.reference.(*HTTPReference); !ok {
+		t.Errorf("the reference is read by a %T", c.reference)
+	}
+	const bad = "http://[2001:db8::1/"
+	for name, o := range map[string]Options{
+		"dns_url":       {Settings: config.Health{Enabled: true, DNSURL: bad}, CheckDNS: true, Now: time.Now},
+		"reference_url": {Settings: config.Health{Enabled: true, ReferenceURL: bad}, Now: time.Now},
+	} {
+		if _, err := NewChecker(o); err == nil || !strings.Contains(err.Error(), bad) {
+			t.Errorf("a bad %s: %v", name, err)
+		}
+	}
+	for name, o := range map[string]Options{
+		"dns_url, without the DNS face": {Settings: config.Health{Enabled: true, DNSURL: bad}, Now: time.Now},
+		"reference_url, without checks": {Settings: config.Health{ReferenceURL: bad}, Now: time.Now},
+	} {
+		if c, err := NewChecker(o); err != nil || len(c.tasks) > 0 {
+			t.Errorf("a bad %s: %v", name, err)
+		}
+	}
+}
+
+// TestRemovalDuringTheFirstSweep: the sweep waits for those that stay, and for no other.
+func TestRemovalDuringTheFirstSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.set("192.0.2.1", hangs)
+		b.set("192.0.2.3", slowly(5*time.Second))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2 c.example.net=192.0.2.3"))
+		began := time.Now()
+		defer b.start()()
+		wait(time.Second)
+		b.SetPool(pool(t, "c.example.net=192.0.2.3"))
+		select {
+		case <-b.Swept():
+			if took := time.Since(began); took != 5*time.Second {
+				t.Errorf("it ends after %v, want 5 s", took)
+			}
+		case <-time.After(time.Minute):
+			t.Error("it does not end")
+		}
+	})
+}
+
 func TestSweepOfNothing(t *testing.T) {
 	b := newBed(t, nil)
 	b.SetPool(pool(t, ""))

@@ -90,6 +90,12 @@ func TestMemory(t *testing.T) {
 		if v := b.verdictAt("192.0.2.1", HTTP); v.Restored {
 			t.Error("restored, after it was checked")
 		}
+		// What was left for mirrors that did not come is forgotten by then.
+		b.SetPool(pool(t, ""))
+		b.SetPool(p)
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Unknown {
+			t.Errorf("one that comes after the first sweep is %v before it is probed", v.State)
+		}
 	})
 }
 
