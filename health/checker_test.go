@@ -3,9 +3,11 @@ package health
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +106,11 @@ func TestSweepOfNothing(t *testing.T) {
 	b := newBed(t, nil)
 	b.SetPool(pool(t, ""))
 	<-b.Swept()
+	select {
+	case <-b.Changed():
+	default:
+		t.Error("nobody is told of the new pool")
+	}
 }
 
 func TestRemovedMirror(t *testing.T) {
@@ -372,23 +379,59 @@ func TestVisitTakesAlong(t *testing.T) {
 	}
 }
 
-// slowResolver is a bed's resolver that takes a while.
+// slowResolver is a bed's resolver that takes a while, and counts.
 type slowResolver struct {
 	*bed
-	took time.Duration
+	took  time.Duration
+	mu    sync.Mutex
+	asked map[string]int // by host
 }
 
 func (r *slowResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer) {
+	r.mu.Lock()
+	r.asked[host]++
+	r.mu.Unlock()
 	time.Sleep(r.took)
 	return r.bed.Lookup(ctx, host)
+}
+
+// newSlowBed returns a bed with a slow resolver.
+func newSlowBed(t *testing.T, took time.Duration) (*bed, *slowResolver) {
+	r := &slowResolver{took: took, asked: map[string]int{}}
+	r.bed = newBed(t, func(o *Options) { o.Resolver = r })
+	return r.bed, r
+}
+
+// TestLookupsFollowThePool: a mirror that has changed is looked up at once, and one that is gone never more.
+func TestLookupsFollowThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, resolver := newSlowBed(t, 0)
+		b.knows("a.example.net", "192.0.2.1")
+		b.knows("rsync.example.net", "192.0.2.2")
+		p := pool(t, "a.example.net")
+		p.Mirrors[0].RsyncURL = "rsync://rsync.example.net/tails/"
+		b.SetPool(p)
+		defer b.start()()
+		wait(time.Second)
+		p.Mirrors[0].Weight++
+		b.SetPool(p)
+		synctest.Wait()
+		if want := map[string]int{"a.example.net": 2, "rsync.example.net": 2}; !maps.Equal(resolver.asked, want) {
+			t.Errorf("when the mirror has changed: %v, want %v", resolver.asked, want)
+		}
+		b.SetPool(pool(t, "b.example.net=192.0.2.3"))
+		before := maps.Clone(resolver.asked)
+		wait(time.Hour)
+		if !maps.Equal(resolver.asked, before) {
+			t.Errorf("when the mirror is gone: %v, after %v", resolver.asked, before)
+		}
+	})
 }
 
 // TestLookupsDoNotWait: look-ups, and rsync daemons without an address, of which nothing is to be asked, wait for no others.
 func TestLookupsDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		resolver := &slowResolver{took: 5 * time.Second}
-		b := newBed(t, func(o *Options) { o.Resolver = resolver })
-		resolver.bed = b
+		b, resolver := newSlowBed(t, 5*time.Second)
 		p := pool(t, "a.example.net b.example.net c.example.net d.example.net=192.0.2.4")
 		for i := range p.Mirrors {
 			p.Mirrors[i].RsyncURL = fmt.Sprintf("rsync://missing%d.example.net/tails/", i)
@@ -537,6 +580,9 @@ func TestHealthOff(t *testing.T) {
 		defer b.start()()
 		<-b.Swept()
 		wait(time.Hour)
+		if r := b.Report().Mirrors["http://a.example.net/tails/"].Rsync; r != nil {
+			t.Errorf("an rsync daemon is judged: %+v", r)
+		}
 		if len(b.starts) > 0 || b.Stalled() {
 			t.Errorf("probed %d places, stalled %v", len(b.starts), b.Stalled())
 		}

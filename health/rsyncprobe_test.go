@@ -202,3 +202,49 @@ func TestRsyncAddresses(t *testing.T) {
 		})
 	}
 }
+
+// TestRsyncAddressChanges: a daemon is asked at the address that works until its host has it no more, and then at another
+// one, with the verdict that it had.
+func TestRsyncAddressChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.knows("a.example.net", "192.0.2.1 2001:db8::1")
+		b.set("192.0.2.1/rsync", func(context.Context, Target) Observation {
+			return Observation{Reason: "connect: " + errNoRoute.Error()}
+		})
+		p := pool(t, "a.example.net")
+		p.Mirrors[0].RsyncURL = "rsync://a.example.net/tails/"
+		b.SetPool(p)
+		defer b.start()()
+		<-b.Swept()
+		wait(10 * time.Minute)
+		v := b.verdictAt("2001:db8::1", Rsync)
+		if n := b.count("192.0.2.1", Rsync); v.State != Up || n != 1 {
+			t.Errorf("%v at the address that works; asked %d times at the other one, want once", v.State, n)
+		}
+		b.knows("a.example.net", "192.0.2.7")
+		wait(10 * time.Minute)
+		if next := b.verdictAt("192.0.2.7", Rsync); next.State != Up || !next.Since.Equal(v.Since) {
+			t.Errorf("at a new address: %v since %v, want since %v", next.State, next.Since, v.Since)
+		}
+		before := b.count("2001:db8::1", Rsync)
+		wait(10 * time.Minute)
+		if n, old := b.count("192.0.2.7", Rsync), b.count("2001:db8::1", Rsync); old != before || n < 20 {
+			t.Errorf("asked %d times at the new address, and %d times more at the one before", n, old-before)
+		}
+	})
+}
+
+// TestBadRsyncURL, which config lets through to nobody: it is told of, and nothing is asked.
+func TestBadRsyncURL(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	b.SetPool(rsyncPool(t, "192.0.2.1", ""))
+	if b.logs.Len() > 0 {
+		t.Errorf("without a URL: logged %v", b.logs.All())
+	}
+	b.SetPool(rsyncPool(t, "192.0.2.1", "ftp://a.example.net/tails/"))
+	if r := b.Report().Mirrors["http://a.example.net/tails/"].Rsync; r != nil || b.logs.FilterMessage("rsync URL is not checked").Len() != 1 {
+		t.Errorf("%+v, logged %v", r, b.logs.All())
+	}
+}

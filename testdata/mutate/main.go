@@ -49,7 +49,7 @@ var rules = []struct{ file, tests string }{
 	{"health/memory.go", "health/memory_test.go"},
 	{"health/schedule.go", "health/checker_test.go"},
 	{"health/checker.go", "health/checker_test.go"},
-	{"health/lookup.go", "health/resolve_test.go"},
+	{"health/lookup.go", "health/lookup_test.go"},
 	{"health/history.go", "health/history_test.go"},
 }
 

@@ -1,0 +1,181 @@
+package health
+
+import (
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestGiveAddresses(t *testing.T) {
+	t.Parallel()
+	l := lookup{host: "a.example.net", problem: "resolve: no address is known", took: time.Second}
+	l.give([]netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:192.0.2.1"), netip.MustParseAddr("10.0.0.1")})
+	if !slices.Equal(l.v4.Addresses, addrs("192.0.2.1 10.0.0.1")) || !slices.Equal(l.v6.Addresses, addrs("2001:db8::1")) {
+		t.Errorf("given: %v and %v", l.v4.Addresses, l.v6.Addresses)
+	}
+	if got := l.addresses(false); !slices.Equal(got, addrs("192.0.2.1 10.0.0.1 2001:db8::1")) {
+		t.Errorf("to be probed: %v; want all, IPv4 first", got)
+	}
+	if !l.known || l.problem != "" || l.took != 0 {
+		t.Errorf("known %v, problem %q, took %v", l.known, l.problem, l.took)
+	}
+}
+
+func TestLearnAddresses(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("SERVFAIL")
+	found := func(text string) Answer { return Answer{Addresses: addrs(text)} }
+	failed := Answer{Err: failure}
+	const (
+		private   = `resolve: 10.0.0.1, which DNS gives for "a.example.net", is not a public address: set health.allow_private to probe it`
+		noAddress = `resolve: "a.example.net" has no address`
+	)
+	local := found("10.0.0.1")
+	local.Local = true
+	for name, test := range map[string]struct {
+		before, now  [2]Answer
+		allowPrivate bool
+		addresses    string
+		problem      string
+	}{
+		"found":                        {now: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, addresses: "192.0.2.1 2001:db8::1"},
+		"one family only":              {now: [2]Answer{found(""), found("2001:db8::1")}, addresses: "2001:db8::1"},
+		"no address":                   {now: [2]Answer{found(""), found("")}, problem: noAddress},
+		"failed at first":              {now: [2]Answer{failed, failed}, problem: "resolve: SERVFAIL; no address is known"},
+		"IPv6 failed at first":         {now: [2]Answer{found("192.0.2.1"), failed}, addresses: "192.0.2.1", problem: "resolve: SERVFAIL; keeping 1 known addresses"},
+		"IPv6 failed, and no IPv4":     {now: [2]Answer{found(""), failed}, problem: "resolve: SERVFAIL; no address is known"},
+		"private":                      {now: [2]Answer{found("192.0.2.1"), found("")}, addresses: "192.0.2.1"},
+		"private, not the only one":    {now: [2]Answer{found("192.0.2.1 10.0.0.1"), found("")}, addresses: "192.0.2.1", problem: private},
+		"private, and that is allowed": {now: [2]Answer{found("10.0.0.1"), found("")}, allowPrivate: true, addresses: "10.0.0.1"},
+		"private, of the hosts file":   {now: [2]Answer{local, found("")}, addresses: "10.0.0.1"},
+		"failed after":                 {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, failed}, addresses: "192.0.2.1 2001:db8::1", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
+		"IPv4 failed after":            {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, found("2001:db8::2")}, addresses: "192.0.2.1 2001:db8::2", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
+		"failed after the hosts file":  {before: [2]Answer{local, found("")}, now: [2]Answer{failed, found("")}, addresses: "10.0.0.1", problem: "resolve: SERVFAIL; keeping 1 known addresses"},
+		"gone":                         {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found(""), found("")}, problem: noAddress},
+		"another one":                  {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found("192.0.2.2"), found("")}, addresses: "192.0.2.2"},
+	} {
+		l := lookup{host: "a.example.net", v4: test.before[0], v6: test.before[1]}
+		l.learn(test.now[0], test.now[1], test.allowPrivate)
+		if got := l.addresses(test.allowPrivate); !slices.Equal(got, addrs(test.addresses)) || l.problem != test.problem || !l.known {
+			t.Errorf("%s: %v, problem %q, known %v; want %s, %q", name, got, l.problem, l.known, test.addresses, test.problem)
+		}
+	}
+}
+
+// TestLookupIsTold: what has changed is logged once, for better or worse, and who builds answers is woken for addresses only.
+func TestLookupIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, resolver := newSlowBed(t, 20*time.Millisecond)
+		b.knows("a.example.net", "192.0.2.1")
+		b.SetPool(pool(t, "a.example.net"))
+		defer b.start()()
+		<-b.Swept()
+		if took := b.Report().Mirrors["http://a.example.net/tails/"].Resolve; took != resolver.took {
+			t.Errorf("the look-up is said to take %v", took)
+		}
+		drained := func() (was bool) {
+			select {
+			case <-b.Changed():
+				return true
+			default:
+				return false
+			}
+		}
+		drained()
+		wait(10 * time.Minute)
+		if n := resolver.asked["a.example.net"]; n < 10 || n > 14 { // for a TTL of a minute, and somewhat earlier
+			t.Errorf("looked up %d times in 10 minutes", n)
+		}
+		for _, step := range []struct {
+			does   func()
+			level  string
+			wakes  bool
+			logged int // in all
+		}{
+			{func() {}, "", false, 0},
+			{func() { b.forgets("a.example.net") }, "warn", false, 1},
+			{func() {}, "warn", false, 1},
+			{func() { b.knows("a.example.net", "192.0.2.2") }, "info", true, 2},
+			{func() { b.knows("a.example.net", "192.0.2.3") }, "info", true, 2},
+		} {
+			step.does()
+			wait(3 * time.Minute)
+			entries := b.logs.FilterMessage("look-up of a mirror's addresses changed").All()
+			if woken := drained(); len(entries) != step.logged || woken != step.wakes || step.logged > 0 && entries[len(entries)-1].Level.String() != step.level {
+				t.Errorf("logged %v, woken %v; want %d entries, the last at level %s, woken %v", entries, woken, step.logged, step.level, step.wakes)
+			}
+		}
+	})
+}
+
+// TestLookupGoesByTheShorterTTL: the host is looked up again when the first of its answers is over.
+func TestLookupGoesByTheShorterTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, resolver := newSlowBed(t, 0)
+		b.hosts["a.example.net"] = [2]Answer{{Addresses: addrs("192.0.2.1"), TTL: time.Hour}, {Addresses: addrs("2001:db8::1"), TTL: 10 * time.Minute}}
+		b.SetPool(pool(t, "a.example.net"))
+		defer b.start()()
+		wait(time.Hour + time.Minute)
+		if n := resolver.asked["a.example.net"]; n < 6 || n > 8 {
+			t.Errorf("looked up %d times in an hour, want one in 10 minutes", n)
+		}
+	})
+}
+
+// TestWhatIsLookedUp: hosts are, addresses are not; each host once, and one that is not named any more never again.
+func TestWhatIsLookedUp(t *testing.T) {
+
+	for name, test := range map[string]struct {
+		pool      string
+		rsync     []string // one after the other
+		asked     map[string]int
+		addresses string // of rsync
+	}{
+		"a host":              {"a.example.net", []string{""}, map[string]int{"a.example.net": 1}, ""},
+		"an address":          {"192.0.2.5", []string{""}, map[string]int{}, ""},
+		"given":               {"a.example.net=192.0.2.5", []string{""}, map[string]int{}, ""},
+		"rsync, as the web":   {"a.example.net", []string{"A.example.net"}, map[string]int{"a.example.net": 1}, "192.0.2.1"},
+		"rsync elsewhere":     {"a.example.net", []string{"r.example.net"}, map[string]int{"a.example.net": 1, "r.example.net": 1}, "192.0.2.2"},
+		"rsync at an address": {"a.example.net", []string{"192.0.2.9"}, map[string]int{"a.example.net": 1}, "192.0.2.9"},
+		"rsync moves":         {"a.example.net=192.0.2.5", []string{"r.example.net", "s.example.net"}, map[string]int{"r.example.net": 1, "s.example.net": 1}, "192.0.2.3"},
+		"rsync comes back":    {"a.example.net=192.0.2.5", []string{"r.example.net", "a.example.net"}, map[string]int{"r.example.net": 1}, "192.0.2.5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, resolver := newSlowBed(t, 0)
+				for host, address := range map[string]string{"a": "192.0.2.1", "r": "192.0.2.2", "s": "192.0.2.3"} {
+					b.hosts[host+".example.net"] = [2]Answer{{Addresses: addrs(address), TTL: time.Hour}, {TTL: time.Hour}}
+				}
+				defer b.start()()
+				p := pool(t, test.pool)
+				for _, host := range test.rsync {
+					p.Mirrors[0].RsyncURL = ""
+					if host != "" {
+						p.Mirrors[0].RsyncURL = "rsync://" + host + "/tails/"
+					}
+					b.SetPool(p)
+					wait(time.Minute)
+				}
+				if !maps.Equal(resolver.asked, test.asked) {
+					t.Errorf("looked up %v, want %v", resolver.asked, test.asked)
+				}
+				r := b.Report().Mirrors[p.Mirrors[0].URLPrefix].Rsync
+				if (r != nil) != (test.addresses != "") || r != nil && r.Address.String() != test.addresses {
+					t.Errorf("rsync at %+v, want %q", r, test.addresses)
+				}
+				asked := maps.Clone(resolver.asked)
+				wait(3 * time.Hour)
+				for host, n := range asked {
+					named := host == p.Mirrors[0].URL.Hostname() || p.Mirrors[0].RsyncURL == "rsync://"+host+"/tails/"
+					if again := resolver.asked[host] > n; again != named {
+						t.Errorf("%s: looked up again %v, want %v", host, again, named)
+					}
+				}
+			})
+		})
+	}
+}
