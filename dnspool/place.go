@@ -3,6 +3,7 @@ package dnspool
 import (
 	"math"
 	"net/netip"
+	"slices"
 
 	"mirrorpool/config"
 )
@@ -64,16 +65,12 @@ func (p *Place) Settle() {
 	if p.Radius > maxRadius {
 		p.HasPosition = false
 	}
-	known := p.HasPosition
-	if known && p.Continent != (Code{}) {
-		return
-	}
 	c, ok := findCountry(p.Country)
 	if ok && p.Continent == (Code{}) {
 		p.Continent = c.continent
 	}
 	switch {
-	case known:
+	case p.HasPosition:
 	case ok:
 		p.Latitude, p.Longitude, p.HasPosition, p.Radius = c.latitude, c.longitude, true, 0
 	default:
@@ -83,31 +80,10 @@ func (p *Place) Settle() {
 
 // in reports whether a client at p is in any of a set of places.
 func (p *Place) in(set *placeSet) bool {
-	if p.Country != (Code{}) {
-		for _, c := range set.countries {
-			if c == p.Country {
-				return true
-			}
-		}
-	}
-	if p.Continent != (Code{}) {
-		for _, c := range set.continents {
-			if c == p.Continent {
-				return true
-			}
-		}
-	}
-	if p.ASN != 0 {
-		for _, n := range set.asns {
-			if n == p.ASN {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.Contains(set.countries, p.Country) || slices.Contains(set.continents, p.Continent) || slices.Contains(set.asns, p.ASN)
 }
 
-// A placeSet is config.Places, ready for comparing.
+// A placeSet is config.Places, ready for comparing. Nothing in it is zero, and so it never has what is not known of a client.
 type placeSet struct {
 	countries, continents []Code
 	asns                  []uint32

@@ -34,6 +34,73 @@ func TestCountries(t *testing.T) {
 	}
 }
 
+func TestCode(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Code{
+		"DE": {'D', 'E'}, "AA": {'A', 'A'}, "ZZ": {'Z', 'Z'}, "": {}, "D": {}, "DEU": {}, "de": {}, "dE": {}, "De": {},
+		"@A": {}, "[A": {}, "A@": {}, "A[": {},
+	} {
+		c := ParseCode(text)
+		if c != want {
+			t.Errorf("%q is taken for %v", text, c)
+		}
+		if got := c.String(); want != (Code{}) && got != text || want == (Code{}) && got != "" {
+			t.Errorf("%q is printed as %q", text, got)
+		}
+		var again Code
+		if out, err := c.MarshalText(); err != nil || again.UnmarshalText(out) != nil || again != c {
+			t.Errorf("%q comes back as %v", out, again)
+		}
+	}
+}
+
+func TestKnown(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		place Place
+		want  bool
+	}{
+		{Place{}, false},
+		{Place{ASN: 680, Latitude: 1, Longitude: 2}, false},
+		{Place{Country: ParseCode("DE")}, true},
+		{Place{Continent: ParseCode("EU")}, true},
+		{Place{HasPosition: true}, true},
+	} {
+		if got := test.place.Known(); got != test.want {
+			t.Errorf("%+v: %v, want %v", test.place, got, test.want)
+		}
+	}
+}
+
+func TestPlaceSet(t *testing.T) {
+	t.Parallel()
+	if s := newPlaceSet(config.Places{}); s != nil {
+		t.Errorf("the empty set is %+v, want none", s)
+	}
+	for _, test := range []struct {
+		set  config.Places
+		in   []string // of testPlaces
+		outs []string
+	}{
+		{config.Places{Countries: []string{"FR", "DE"}}, []string{"paris", "munich", "germany"}, []string{"vienna", "sydney", "nowhere", "europe"}},
+		{config.Places{Continents: []string{"OC", "EU"}}, []string{"paris", "sydney", "europe", "germany"}, []string{"new-york", "nowhere"}},
+		{config.Places{ASNs: []uint32{680, 1}}, []string{"berlin-dfn", "network-680"}, []string{"berlin", "munich", "nowhere"}},
+		{config.Places{Countries: []string{"AT"}, Continents: []string{"OC"}, ASNs: []uint32{3320}}, []string{"vienna", "sydney", "berlin"}, []string{"paris", "berlin-dfn", "nowhere"}},
+	} {
+		s := newPlaceSet(test.set)
+		for _, name := range test.in {
+			if p := testPlaces[name]; !p.in(s) {
+				t.Errorf("%s is not in %+v", name, test.set)
+			}
+		}
+		for _, name := range test.outs {
+			if p := testPlaces[name]; p.in(s) {
+				t.Errorf("%s is in %+v", name, test.set)
+			}
+		}
+	}
+}
+
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	de := func(p Place) Place { p.Country, p.Continent = ParseCode("DE"), ParseCode("EU"); return p }
@@ -83,6 +150,8 @@ func TestPlaceOfMirror(t *testing.T) {
 		"another continent":           {config.Location{Continent: "OC"}, find, Place{Continent: ParseCode("OC"), ASN: 3320}},
 		"another position":            {config.Location{Latitude: 1, Longitude: 2, HasPosition: true}, find, with(func(p *Place) { p.Latitude, p.Longitude = 1, 2 })},
 		"another network":             {config.Location{ASN: 680}, find, with(func(p *Place) { p.ASN = 680 })},
+		"all but the network":         {config.Location{Country: "DE", Latitude: 1, Longitude: 2, HasPosition: true}, find, with(func(p *Place) { p.Latitude, p.Longitude = 1, 2 })},
+		"all but the country":         {config.Location{Latitude: 1, Longitude: 2, HasPosition: true, ASN: 680}, find, with(func(p *Place) { p.Latitude, p.Longitude, p.ASN = 1, 2, 680 })},
 		"all of it, and the database": {config.Location{Country: "FR", Latitude: 48.86, Longitude: 2.35, HasPosition: true, ASN: 1}, find, cityPlace("FR", "EU", 48.86, 2.35, 1)},
 	}
 	for name, test := range tests {
