@@ -129,10 +129,22 @@ func TestPlaceOfMirror(t *testing.T) {
 	berlin := testPlaces["berlin"]
 	berlin.Network = netip.MustParsePrefix("192.0.2.0/24")
 	find := func(addr netip.Addr) Place {
-		if addr.String() == "192.0.2.7" {
+		switch addr.String() {
+		case "192.0.2.7":
 			return berlin
+		case "192.0.2.8":
+			return testPlaces["sydney"]
 		}
 		return Place{}
+	}
+	// Of the addresses .6 to .8, the first of which anything is known speaks for all.
+	first := func(p Place) func(netip.Addr) Place {
+		return func(addr netip.Addr) Place {
+			if addr.String() == "192.0.2.6" {
+				return p
+			}
+			return find(addr)
+		}
 	}
 	known := berlin
 	known.Network = netip.Prefix{}
@@ -143,6 +155,8 @@ func TestPlaceOfMirror(t *testing.T) {
 		want     Place
 	}{
 		"from its address":            {config.Location{}, find, known},
+		"from the first address":      {config.Location{}, first(testPlaces["paris"]), testPlaces["paris"]},
+		"from the first's network":    {config.Location{}, first(Place{ASN: 7}), Place{ASN: 7}},
 		"without a database":          {config.Location{}, nil, Place{}},
 		"its country, no database":    {config.Location{Country: "DE"}, nil, countryPlace("DE")},
 		"the same country":            {config.Location{Country: "DE"}, find, known},
@@ -156,7 +170,7 @@ func TestPlaceOfMirror(t *testing.T) {
 	}
 	for name, test := range tests {
 		m := &Mirror{Mirror: config.Mirror{Location: test.location}, MirrorReport: health.MirrorReport{Endpoints: []health.Endpoint{
-			{Address: netip.MustParseAddr("192.0.2.6")}, {Address: netip.MustParseAddr("192.0.2.7")}}}}
+			{Address: netip.MustParseAddr("192.0.2.6")}, {Address: netip.MustParseAddr("192.0.2.7")}, {Address: netip.MustParseAddr("192.0.2.8")}}}}
 		if got := placeOf(m, test.find); got != test.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
 		}
