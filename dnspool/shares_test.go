@@ -26,6 +26,11 @@ func TestFirstShares(t *testing.T) {
 	if len(shares[0]) != 2 || shares[0][1].Family != IPv6 || math.Abs(shares[0][1].Dealt-1) > 1e-9 || len(shares[1]) != 1 || len(shares[3])+len(shares[4])+len(shares[5]) != 0 {
 		t.Errorf("shares %v; want IPv6 for the first only, and none for those that are down or kept out", shares)
 	}
+	for i, m := range s.Mirrors {
+		if m.InDNS != (len(shares[i]) > 0) {
+			t.Errorf("mirror %d: said to be in DNS: %v, and its shares are %v", i, m.InDNS, shares[i])
+		}
+	}
 	groups := map[Group]bool{}
 	for _, g := range s.Groups() {
 		groups[Group{Role: g.Role, Family: g.Family, Secure: g.Secure, Eligible: g.Eligible}] = true

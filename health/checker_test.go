@@ -85,8 +85,9 @@ func TestRemovalDuringTheFirstSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
 		b.set("192.0.2.1", hangs)
+		b.set("192.0.2.11", hangs)
 		b.set("192.0.2.3", slowly(5*time.Second))
-		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2 c.example.net=192.0.2.3"))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1,192.0.2.11 b.example.net=192.0.2.2 c.example.net=192.0.2.3"))
 		began := time.Now()
 		defer b.start()()
 		wait(time.Second)
@@ -442,6 +443,17 @@ func TestLookupsDoNotWait(t *testing.T) {
 		<-b.Swept()
 		if took := time.Since(began); took != resolver.took {
 			t.Errorf("the first sweep takes %v, want %v as one look-up", took, resolver.took)
+		}
+		wait(10 * time.Second)
+		for i := range p.Mirrors {
+			p.Mirrors[i].Weight++ // so that all is due at once
+		}
+		b.SetPool(p)
+		synctest.Wait()
+		for prefix, m := range b.Report().Mirrors {
+			if m.Rsync == nil || !m.Rsync.Checked.Equal(time.Now()) {
+				t.Errorf("%s: the rsync daemon without an address has to wait: %+v", prefix, m.Rsync)
+			}
 		}
 	})
 }
