@@ -100,7 +100,8 @@ func TestLookupIsTold(t *testing.T) {
 			{func() { b.forgets("a.example.net") }, "warn", false, 1},
 			{func() {}, "warn", false, 1},
 			{func() { b.knows("a.example.net", "192.0.2.2") }, "info", true, 2},
-			{func() { b.knows("a.example.net", "192.0.2.3") }, "info", true, 2},
+			{func() { b.knows("a.example.net", "192.0.2.2 192.0.2.3") }, "info", true, 2},
+			{func() { b.knows("a.example.net", "192.0.2.3") }, "info", true, 2}, // of which no verdict tells
 		} {
 			step.does()
 			wait(3 * time.Minute)
