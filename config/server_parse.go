@@ -92,7 +92,7 @@ func (c *checker) server(root object) *Server {
 	if n := root.string("mirrors_key", &s.MirrorsKey); n != nil && s.MirrorsKey != "" {
 		key, err := base64.StdEncoding.DecodeString(s.MirrorsKey)
 		if err != nil || len(key) != 42 || string(key[:2]) != "Ed" {
-			c.fail(n, "want a minisign public key, got %s (56 characters, the last line of its .pub file)", quote(s.MirrorsKey))
+			c.fail(n, "want a minisign public key (56 characters, the last line of its .pub file), got %s", quote(s.MirrorsKey))
 		}
 	}
 	root.float("mirrors_guard", &s.MirrorsGuard)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -197,6 +198,13 @@ func (b *bed) count(address string, role Role) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.starts[place{netip.MustParseAddr(address), role}])
+}
+
+// startsAt returns when an address was probed in a role.
+func (b *bed) startsAt(address string, role Role) []time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.starts[place{netip.MustParseAddr(address), role}])
 }
 
 // wait lets d pass, and then everything that is due happen.

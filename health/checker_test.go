@@ -347,7 +347,7 @@ func TestVisitAfterVisit(t *testing.T) {
 		p.Mirrors = slices.DeleteFunc(p.Mirrors, func(m config.Mirror) bool { return slices.Contains(removed, m.DNS.Addresses[0].String()) })
 		b.SetPool(p)
 		wait(time.Minute)
-		if starts := b.starts[place{netip.MustParseAddr(stays), HTTP}]; len(starts) == 0 || starts[0].Sub(began) != 5*time.Second {
+		if starts := b.startsAt(stays, HTTP); len(starts) == 0 || starts[0].Sub(began) != 5*time.Second {
 			t.Errorf("the next visit began at %v; want after 5 s", starts)
 		}
 		if n := b.count(removed[0], HTTP) + b.count(removed[1], HTTP); n > 0 {
@@ -399,6 +399,13 @@ func (r *slowResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer) 
 	return r.bed.Lookup(ctx, host)
 }
 
+// counts returns how often each host was asked for.
+func (r *slowResolver) counts() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.asked)
+}
+
 // newSlowBed returns a bed with a slow resolver.
 func newSlowBed(t *testing.T, took time.Duration) (*bed, *slowResolver) {
 	r := &slowResolver{took: took, asked: map[string]int{}}
@@ -420,14 +427,14 @@ func TestLookupsFollowThePool(t *testing.T) {
 		p.Mirrors[0].Weight++
 		b.SetPool(p)
 		synctest.Wait()
-		if want := map[string]int{"a.example.net": 2, "rsync.example.net": 2}; !maps.Equal(resolver.asked, want) {
-			t.Errorf("when the mirror has changed: %v, want %v", resolver.asked, want)
+		if want := map[string]int{"a.example.net": 2, "rsync.example.net": 2}; !maps.Equal(resolver.counts(), want) {
+			t.Errorf("when the mirror has changed: %v, want %v", resolver.counts(), want)
 		}
 		b.SetPool(pool(t, "b.example.net=192.0.2.3"))
-		before := maps.Clone(resolver.asked)
+		before := resolver.counts()
 		wait(time.Hour)
-		if !maps.Equal(resolver.asked, before) {
-			t.Errorf("when the mirror is gone: %v, after %v", resolver.asked, before)
+		if !maps.Equal(resolver.counts(), before) {
+			t.Errorf("when the mirror is gone: %v, after %v", resolver.counts(), before)
 		}
 	})
 }

@@ -58,7 +58,8 @@ func (m memory) recall(prefix string, p place) Verdict {
 	return Verdict{}
 }
 
-// recallAddresses tells l what it knew, so that there are endpoints before the first look-up has ended.
+// recallAddresses tells l what it knew, or was given, so that there are endpoints before the first look-up has ended. It is as
+// without a restart: an address that is not given any more serves until a look-up tells better.
 func (m memory) recallAddresses(prefix string, l *lookup) {
 	saved := m.mirrors[prefix]
 	if len(saved.V4)+len(saved.V6) > 0 {

@@ -33,6 +33,8 @@ func readSealed(r io.Reader, kind string, version int, most int64, value any) er
 	return json.Unmarshal(body, value)
 }
 
+// unseal reads a file of at most so many bytes, and returns what is behind its first line. The error says if it is of another
+// kind or version, or not as it was written.
 func unseal(r io.Reader, kind string, version int, most int64) (body []byte, err error) {
 	in := bufio.NewReader(io.LimitReader(r, most+1))
 	header, err := in.ReadSlice('\n')

@@ -33,6 +33,7 @@ func (h *host) delay(by time.Duration) (mend func()) {
 	}
 	b, err := lan.frames(near)
 	if err != nil {
+		a.Close()
 		h.t.Fatal(err)
 	}
 	var carrying sync.WaitGroup
@@ -61,7 +62,7 @@ func (h *host) frames(name string) (f *os.File, err error) {
 		if err != nil {
 			return err
 		}
-		f = os.NewFile(uintptr(fd), name)
+		f = os.NewFile(uintptr(fd), name) // which is closed at the latest when nobody has it any more
 		for _, option := range []int{unix.PACKET_VNET_HDR, unix.PACKET_IGNORE_OUTGOING} {
 			if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, option, 1); err != nil {
 				return fmt.Errorf("option %d: %w", option, err)

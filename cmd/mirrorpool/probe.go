@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,20 +73,42 @@ type probeFlags struct {
 	one    oneMirror
 }
 
-// complete returns the mirrors of the pool by their shortest names, for the shell.
+// complete returns, for the shell, the mirrors of the pool that are not among args: by name, or by host where that is enough to
+// tell them apart.
 func (f *probeFlags) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	const only = cobra.ShellCompDirectiveNoFileComp
+	if f.config == "" {
+		return nil, only
+	}
+	c, _, err := config.LoadServer(f.config)
+	if err != nil {
+		return nil, only
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+	defer cancel()
+	pool, err := readPool(ctx, c)
+	if err != nil {
+		return nil, only
+	}
+	hosts := map[string]int{}
+	for i := range pool.Mirrors {
+		hosts[pool.Mirrors[i].URL.Host]++
+	}
 	var names []cobra.Completion
-	if c, _, err := config.LoadServer(f.config); f.config != "" && err == nil {
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
-		defer cancel()
-		if pool, err := readPool(ctx, c); err == nil {
-			for i := range pool.Mirrors {
-				m := &pool.Mirrors[i]
-				names = append(names, cobra.CompletionWithDesc(cmp.Or(m.Name, m.URL.Host), m.URLPrefix))
-			}
+	for i := range pool.Mirrors {
+		m := &pool.Mirrors[i]
+		name := m.URLPrefix
+		switch {
+		case m.Name != "":
+			name = m.Name
+		case hosts[m.URL.Host] == 1:
+			name = m.URL.Host
+		}
+		if !slices.Contains(args, name) {
+			names = append(names, cobra.CompletionWithDesc(name, m.URLPrefix))
 		}
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return names, only
 }
 
 // check says what is wrong with the flags and arguments taken together.

@@ -212,14 +212,16 @@ func (l *List) Reload(ctx context.Context, confirm bool) Result {
 
 // consider decides what becomes of a list that was read.
 func (l *List) consider(d *document, confirm bool) Result {
-	if d.same(l.inForce) {
-		l.accept(d, l.pool)
-		return Result{Change: config.Compare(l.pool, l.pool)}
-	}
+	var outdated error
 	if l.key != nil {
-		if err := l.key.outdated(l.inForce, d); err != nil {
-			return l.fail(&RefusedError{err})
-		}
+		outdated = l.key.outdated(l.inForce, d, l.status.Loaded)
+	}
+	switch {
+	case d.same(l.inForce), outdated != nil && d.sameList(l.inForce):
+		l.accept(l.inForce, l.pool)
+		return Result{Change: config.Compare(l.pool, l.pool)}
+	case outdated != nil:
+		return l.fail(outdated) // what is held waits on: this may be a cache that is behind
 	}
 	settings := l.o.Settings()
 	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, settings.DNS)

@@ -47,11 +47,14 @@ func (d *document) same(e *document) bool {
 	if d == nil || e == nil || d == e {
 		return d == e
 	}
-	if (d.signature == nil) != (e.signature == nil) || !bytes.Equal(d.list.data, e.list.data) {
+	if (d.signature == nil) != (e.signature == nil) || !d.sameList(e) {
 		return false
 	}
 	return d.signature == nil || bytes.Equal(d.signature.data, e.signature.data)
 }
+
+// sameList reports whether d and e, neither of which may be nil, hold the same list.
+func (d *document) sameList(e *document) bool { return bytes.Equal(d.list.data, e.list.data) }
 
 // A RefusedError is why a list was read, and not accepted. To read it again does not help until it changes.
 type RefusedError struct{ Err error }

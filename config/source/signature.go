@@ -63,16 +63,25 @@ func signedAt(d *document) time.Time {
 	return time.Time{}
 }
 
-// outdated returns an error if next was signed before the list in force: who can publish, and has no key, could bring back
-// a list that was good once.
-func (k *publicKey) outdated(inForce, next *document) error {
+// outdated returns an error if next was signed before the list in force, or does not say when although that one does: who
+// can publish, and has no key, could bring back a list that was good once. A clock that was ahead when the list in force was
+// signed counts for no more than when it was accepted, or nobody could sign the next one for as long.
+func (k *publicKey) outdated(inForce, next *document, accepted time.Time) error {
 	before, after := signedAt(inForce), signedAt(next)
-	if before.IsZero() || after.IsZero() || !after.Before(before) {
-		return nil
+	if before.After(accepted) {
+		before = accepted
 	}
 	show := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
-	return fmt.Errorf("%s: signed on %s, before the list in force, which is of %s: if this old list is meant, sign it again",
-		k.name, show(after), show(before))
+	switch {
+	case before.IsZero():
+		return nil
+	case after.IsZero():
+		return fmt.Errorf("%s: its signature does not say when it was made, as that of the list in force does: sign it with minisign -S, without -t", k.name)
+	case after.Before(before):
+		return fmt.Errorf("%s: signed on %s, before the list in force, which is of %s: if this old list is meant, sign it again with minisign -S -m %s",
+			k.name, show(after), show(before), k.name)
+	}
+	return nil
 }
 
 // reversed gives a key's id as minisign prints it, which takes it for a little-endian number.

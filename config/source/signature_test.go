@@ -2,6 +2,7 @@ package source
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,25 +122,86 @@ func TestSignedEarlier(t *testing.T) {
 		t.Fatalf("%+v", result)
 	}
 	publish("timestamp:1000000099", "a 1", "evil 1")
-	const want = "mirrors.json: signed on 2001-09-09 01:48:19 UTC, before the list in force, which is of 2001-09-09 01:48:20 UTC: if this old list is meant, sign it again"
+	const want = "mirrors.json: signed on 2001-09-09 01:48:19 UTC, before the list in force, which is of 2001-09-09 01:48:20 UTC: if this old list is meant, sign it again with minisign -S -m "
 	for range 2 {
 		for _, confirm := range []bool{false, true} {
-			result := r.Reload(t.Context(), confirm)
-			var refused *RefusedError
-			if !errors.As(result.Err, &refused) || !strings.HasSuffix(result.Err.Error(), want) {
+			if result := r.Reload(t.Context(), confirm); result.Err == nil || !strings.Contains(result.Err.Error(), want) {
 				t.Errorf("%v, want %q", result.Err, want)
 			}
 			r.expect(t, "a 1", "b 1")
 		}
 		r = newRig(t, o).start(t) // with the list that was kept
 	}
-	for _, comment := range []string{"timestamp:1000000100", "no time", "timestamp:soon", "timestamp:1"} { // the last after one of unknown age
+	for _, comment := range []string{"no time", "timestamp:soon"} {
 		publish(comment, "a 1", "c 1")
-		if result := r.Reload(t.Context(), false); result.Err != nil {
+		if result := r.Reload(t.Context(), true); result.Err == nil || !strings.Contains(result.Err.Error(), "does not say when it was made") {
 			t.Errorf("%q: %v", comment, result.Err)
 		}
-		r.expect(t, "a 1", "c 1")
 	}
+	publish("timestamp:1000000000", "a 1", "b 1") // by a cache that has the signature of before
+	if result := r.Reload(t.Context(), false); result.Err != nil {
+		t.Errorf("the same list, signed before: %v", result.Err)
+	}
+	publish("timestamp:1000000099", "a 1", "evil 1")
+	if result := r.Reload(t.Context(), false); result.Err == nil {
+		t.Error("the age of the list in force is forgotten over that")
+	}
+	publish("timestamp:1000000100", "a 1", "c 1")
+	if result := r.Reload(t.Context(), false); result.Err != nil {
+		t.Errorf("as old as the list in force: %v", result.Err)
+	}
+	r.expect(t, "a 1", "c 1")
+}
+
+// TestSignedAhead: who signs with a clock that is ahead does not keep others, whose clocks are right, from signing.
+func TestSignedAhead(t *testing.T) {
+	t.Parallel()
+	team := newSigner(t)
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	o := Options{Source: path, Key: team.public, StateDir: t.TempDir()}
+	r := newRig(t, o)
+	publish := func(at time.Time, mirrors ...string) {
+		put(t, path, poolText(mirrors...))
+		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", fmt.Sprintf("timestamp:%d", at.Unix())))
+	}
+	publish(r.now.Add(365*24*time.Hour), "a 1", "b 1")
+	r.start(t)
+	r = newRig(t, o).start(t) // which knows when the list was accepted
+	publish(r.now.Add(-time.Second), "a 1", "old 1")
+	if result := r.Reload(t.Context(), false); result.Err == nil {
+		t.Error("a list from before the one in force was accepted")
+	}
+	publish(r.now, "a 1", "c 1")
+	if result := r.Reload(t.Context(), false); result.Err != nil {
+		t.Error(result.Err)
+	}
+	r.expect(t, "a 1", "c 1")
+}
+
+// TestSignedEarlierWhileHeld: an update that waits for confirmation does so on when the source shows an old list meanwhile.
+func TestSignedEarlierWhileHeld(t *testing.T) {
+	t.Parallel()
+	team := newSigner(t)
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	publish := func(comment string, mirrors ...string) {
+		put(t, path, poolText(mirrors...))
+		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
+	}
+	publish("timestamp:1000000100", "a 1", "b 1", "c 1")
+	r := newRig(t, Options{Source: path, Key: team.public}).start(t)
+	publish("timestamp:1000000200", "a 1")
+	if result := r.Reload(t.Context(), false); result.Held == nil {
+		t.Fatalf("%+v", result)
+	}
+	publish("timestamp:1000000000", "a 1", "d 1")
+	if result := r.Reload(t.Context(), true); result.Err == nil || r.Status().Held == nil {
+		t.Errorf("%v; still held: %+v", result.Err, r.Status().Held)
+	}
+	publish("timestamp:1000000200", "a 1")
+	if result := r.Reload(t.Context(), true); !result.Applied {
+		t.Errorf("%+v", result)
+	}
+	r.expect(t, "a 1")
 }
 
 // TestSignedHalfUpdated: the list is there before its signature, as with any upload. That is no error.

@@ -34,6 +34,14 @@ func TestGate(t *testing.T) {
 	if _, ok := g.limit.Enter(networkOf(netip.MustParseAddr("192.0.3.1"))); !ok {
 		t.Error("another network may not enter")
 	}
+	for i := range maxConnections { // each from a network of its own, until there are enough in all
+		if _, ok := g.limit.Enter(networkOf(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}))); !ok {
+			break
+		}
+	}
+	if open, _ := g.limit.Open(); open != min(maxConnections, maxDescriptors()/2) {
+		t.Errorf("%d connections may enter, of %d descriptors", open, maxDescriptors())
+	}
 }
 
 // TestGateLetsGo opens and closes connections.

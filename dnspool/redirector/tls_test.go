@@ -208,8 +208,9 @@ func TestConnectionLimit(t *testing.T) {
 	defer second.Close()
 	defer dial().Close()
 	select {
-	case <-accepted:
-		t.Error("there is one connection too many")
+	case conn := <-accepted:
+		conn.Close()
+		t.Fatal("there is one connection too many")
 	case <-time.After(100 * time.Millisecond): // that it does not come cannot be waited for
 	}
 	first.Close()
