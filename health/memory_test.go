@@ -46,6 +46,19 @@ func (b *bed) saved() *bytes.Buffer {
 	return &buf
 }
 
+// heir runs b until its first sweep has ended, and returns a bed that begins with what b saves then.
+func (b *bed) heir() *bed {
+	b.t.Helper()
+	stop := b.start()
+	<-b.Swept()
+	stop()
+	heir := newBed(b.t, nil)
+	if err := heir.Restore(b.saved()); err != nil {
+		b.t.Fatal(err)
+	}
+	return heir
+}
+
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := ran(t)
@@ -117,13 +130,7 @@ func TestMemoryTellsApart(t *testing.T) {
 			}
 		}
 		mirrors(old)
-		stop := old.start()
-		<-old.Swept()
-		stop()
-		b := newBed(t, nil)
-		if err := b.Restore(old.saved()); err != nil {
-			t.Fatal(err)
-		}
+		b := old.heir()
 		mirrors(b)
 		for endpoint, state := range want {
 			address, name, _ := strings.Cut(endpoint, "/")
@@ -144,13 +151,7 @@ func TestMemoryOfAddresses(t *testing.T) {
 		old := newBed(t, nil)
 		old.knows("both.example.net", "192.0.2.1 2001:db8::1")
 		old.SetPool(pool(t, "both.example.net given.example.net=192.0.2.2 none.example.net"))
-		stop := old.start()
-		<-old.Swept()
-		stop()
-		b := newBed(t, nil)
-		if err := b.Restore(old.saved()); err != nil {
-			t.Fatal(err)
-		}
+		b := old.heir()
 		p := pool(t, "both.example.net given.example.net none.example.net")
 		for i := range p.Mirrors {
 			p.Mirrors[i].RsyncURL = strings.Replace(p.Mirrors[i].URLPrefix, "http", "rsync", 1)

@@ -62,7 +62,7 @@ func (h *host) frames(name string) (f *os.File, err error) {
 		if err != nil {
 			return err
 		}
-		f = os.NewFile(uintptr(fd), name) // which is closed at the latest when nobody has it any more
+		f = os.NewFile(uintptr(fd), name)
 		for _, option := range []int{unix.PACKET_VNET_HDR, unix.PACKET_IGNORE_OUTGOING} {
 			if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, option, 1); err != nil {
 				return fmt.Errorf("option %d: %w", option, err)
@@ -71,6 +71,9 @@ func (h *host) frames(name string) (f *os.File, err error) {
 		const all = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // in the network's byte order
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: link.Index})
 	})
+	if err != nil && f != nil {
+		f.Close()
+	}
 	return f, err
 }
 
