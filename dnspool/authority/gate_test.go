@@ -58,17 +58,12 @@ func TestGateLetsGo(t *testing.T) {
 			conn.Close()
 		}
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		left, networks := s.gate.limit.Open()
-		if left == 0 && networks == 0 {
-			return
+	eventually(t, func() error {
+		if left, networks := s.gate.limit.Open(); left > 0 || networks > 0 {
+			return fmt.Errorf("%d connections of %d networks are still counted", left, networks)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d connections of %d networks are still counted", left, networks)
-		}
-		time.Sleep(time.Millisecond) // between two looks
-	}
+		return nil
+	})
 }
 
 // TestHalfClose sends queries and says that there are no more, byte by byte.

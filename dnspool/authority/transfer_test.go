@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -556,15 +555,7 @@ func TestFeedMetrics(t *testing.T) {
 		mirrorpool_transfer_requests_total{kind="none",result="refused"} 1
 		mirrorpool_transfer_requests_total{kind="soa",result="ok"} 1
 	`
-	// The last record is sent before it is counted.
-	deadline := time.Now().Add(10 * time.Second)
-	err := errors.New("not asked")
-	for err != nil && time.Now().Before(deadline) {
-		err = testutil.CollectAndCompare(s.feed.requests, strings.NewReader(want))
-	}
-	if err != nil {
-		t.Error(err)
-	}
+	eventually(t, func() error { return testutil.CollectAndCompare(s.feed.requests, strings.NewReader(want)) })
 	if problems, err := testutil.GatherAndLint(gatherer(t, s.feed)); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
