@@ -19,6 +19,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/ipv4"
+
+	"mirrorpool/config/listen"
 )
 
 // The guest is a client that does nothing wrong, in a network of its own.
@@ -44,6 +46,7 @@ var floods = []flood{
 	{"50,000 sources", "queries", func(ctx context.Context, f *flooded) int64 { return f.manySources(ctx) }},
 	{"TCP connections to DNS", "connections", func(ctx context.Context, f *flooded) int64 { return f.connect(ctx, f.dns) }},
 	{"TCP connections to HTTP", "connections", func(ctx context.Context, f *flooded) int64 { return f.connect(ctx, f.web) }},
+	{"HTTP connections held", "connections", func(ctx context.Context, f *flooded) int64 { return f.hold(ctx, f.web) }},
 	{"slowloris on DNS over TCP", "connections", func(ctx context.Context, f *flooded) int64 {
 		return f.slowly(ctx, f.dns, "\x00\xff\x12\x34\x01\x00\x00\x01")
 	}},
@@ -387,6 +390,33 @@ func (f *flooded) connect(ctx context.Context, addr string) int64 {
 		conn.Close()
 	}
 	return opened
+}
+
+// hold opens more connections than there may be, from many networks, asks once over each, and keeps it. Those that are
+// closed it opens anew.
+func (f *flooded) hold(ctx context.Context, addr string) int64 {
+	holders, perNetwork := min(4800, listen.MaxDescriptors()/3), 400 // a server has fewer places
+	var opened atomic.Int64
+	var crowd sync.WaitGroup
+	for i := range holders {
+		crowd.Go(func() {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(66+i/perNetwork), byte(1+i%200))}, Timeout: time.Second}
+			for ctx.Err() == nil {
+				conn, err := d.DialContext(ctx, "tcp", addr)
+				if err != nil {
+					continue
+				}
+				opened.Add(1)
+				io.WriteString(conn, "GET /x HTTP/1.1\r\nHost: dl.example.org\r\n\r\n")
+				end := context.AfterFunc(ctx, func() { conn.Close() })
+				io.Copy(io.Discard, conn)
+				end()
+				conn.Close()
+			}
+		})
+	}
+	crowd.Wait()
+	return opened.Load()
 }
 
 // slowly opens connections, says how a request begins, and then a byte of it now and then.

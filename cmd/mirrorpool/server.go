@@ -332,10 +332,13 @@ func (s *server) describe() admin.Status {
 // collect sends what the faces have counted.
 func (s *server) collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
-	dns := s.dns
+	dns, web := s.dns, s.web
 	s.mu.Unlock()
 	if dns != nil {
 		dns.Collect(ch)
+	}
+	if web != nil {
+		web.Collect(ch)
 	}
 	s.handler.Collect(ch)
 	s.events.Collect(ch)

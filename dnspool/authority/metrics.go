@@ -74,10 +74,18 @@ var limitedDesc = prometheus.NewDesc("mirrorpool_dns_rate_limited_total",
 
 var limitedNames = [limitedKinds]string{dropped: "dropped", truncated: "truncated", badCookie: "badcookie"}
 
+var (
+	connectionsDesc = prometheus.NewDesc("mirrorpool_dns_connections", "DNS connections over TCP that are open.", nil, nil)
+	displacedDesc   = prometheus.NewDesc("mirrorpool_dns_connections_displaced_total",
+		"DNS connections over TCP that were closed to make room for others, having waited longest for their client.", nil, nil)
+)
+
 // Describe sends the descriptions of the metrics. With Collect it makes a Server a prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	ch <- queriesDesc
 	ch <- limitedDesc
+	ch <- connectionsDesc
+	ch <- displacedDesc
 	s.latency.Describe(ch)
 }
 
@@ -102,6 +110,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	s.latency.Collect(ch)
+	crowd := s.crowd.Size()
+	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(crowd.Connections))
+	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Displaced))
 	for what, n := range limited {
 		ch <- prometheus.MustNewConstMetric(limitedDesc, prometheus.CounterValue, float64(n), limitedNames[what])
 	}

@@ -40,7 +40,7 @@ type Server struct {
 	addrs   []net.Addr
 	cookies cookieJar // where no secret is configured
 	limiter *limiter  // for where a rate limit is
-	gate    gate
+	crowd   *listen.Crowd
 	zone    atomic.Pointer[zone]
 	feed    *Feed                          // nil if there is none
 	places  func(netip.Addr) dnspool.Place // nil without a geographical database
@@ -53,7 +53,7 @@ type Server struct {
 //
 // static is what the zone file holds; nil without one.
 func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) (*Server, error) {
-	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), gate: newGate(), latency: newLatency()}
+	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), crowd: newCrowd(), latency: newLatency()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range c.Listen {
@@ -79,7 +79,7 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 			l.Close()
 			return err
 		}
-		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.gate}})
+		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.crowd}})
 		conn, ours, err := listen.UDP(ctx, addr)
 		if err != nil {
 			return err

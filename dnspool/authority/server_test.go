@@ -14,13 +14,17 @@ import (
 )
 
 // startServer runs a server on a loopback port until the test ends, and returns it with its address.
-func startServer(t testing.TB, listen string) (*Server, string) {
+// startServer runs a server until the end of the test, with what is changed in it before.
+func startServer(t testing.TB, listen string, with ...func(*Server)) (*Server, string) {
 	t.Helper()
 	c := testConfig()
 	c.Listen = []string{listen}
 	s, err := Listen(t.Context(), c, nil, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range with {
+		change(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

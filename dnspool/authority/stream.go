@@ -24,18 +24,16 @@ type streamListener struct {
 	sockets int // as many listeners share the address
 	zone    *atomic.Pointer[zone]
 	tally   *tally
-	gate    gate
+	crowd   *listen.Crowd
 }
 
 // Accept waits for the next connection.
 func (l streamListener) Accept() (net.Conn, error) {
-	conn, leave, err := l.gate.accept(l.Listener)
+	conn, err := acceptFrom(l.Listener)
 	if err != nil {
 		return nil, err
 	}
-	c := newStreamConn(conn, newDealer(l.zone, l.tally))
-	c.leave = leave
-	return c, nil
+	return newStreamConn(conn, newDealer(l.zone, l.tally), l.crowd), nil
 }
 
 // A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,
@@ -50,17 +48,18 @@ type streamConn struct {
 	pass   int           // as many of the next bytes are for miekg/dns
 	long   chan struct{} // closed at the end of the answer that is sent alongside; nil if there was none
 	ending atomic.Bool
-	leave  func() // the gate
+	member *listen.Member
 }
 
-func newStreamConn(conn net.Conn, d *dealer) *streamConn {
-	return &streamConn{Conn: conn, dealer: d, peer: askerOf(conn.RemoteAddr(), time.Time{}).addr, leave: func() {}}
+func newStreamConn(conn net.Conn, d *dealer, crowd *listen.Crowd) *streamConn {
+	peer := askerOf(conn.RemoteAddr(), time.Time{}).addr
+	return &streamConn{Conn: conn, dealer: d, peer: peer, member: crowd.Enter(networkOf(peer), conn, time.Now())}
 }
 
 // Close closes the connection, when a long answer is at its end.
 func (c *streamConn) Close() error {
 	c.awaitLong()
-	c.leave()
+	c.member.Leave()
 	return c.Conn.Close()
 }
 
@@ -180,7 +179,9 @@ func (c *streamConn) flush() error {
 // Write sends p, a response of miekg/dns too. A client that does not read has writeTime for it. It may be called
 // concurrently. Nothing can follow what was sent in part only, so that the connection ends with it.
 func (c *streamConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+	now := time.Now()
+	c.member.Wait(now)
+	if err := c.SetWriteDeadline(now.Add(writeTime)); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)

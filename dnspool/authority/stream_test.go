@@ -154,12 +154,12 @@ func TestBufferOfLongMessages(t *testing.T) {
 	zone := newTruth(t, 6, 2).dealer.zone
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
 	announced := &scriptedConn{r: bytes.NewReader([]byte{0xff, 0xff, 1, 2, 3})}
-	c := newStreamConn(announced, newDealer(zone, new(tally)))
+	c := newStreamConn(announced, newDealer(zone, new(tally)), newCrowd())
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes for a message that does not come, %v", cap(c.in), err)
 	}
 	after := &scriptedConn{r: io.MultiReader(bytes.NewReader(frame(make([]byte, dns.MaxMsgSize))), bytes.NewReader(plain), bytes.NewReader(plain))}
-	c = newStreamConn(after, newDealer(zone, new(tally)))
+	c = newStreamConn(after, newDealer(zone, new(tally)), newCrowd())
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes after a long message, %v", cap(c.in), err)
 	}
@@ -173,7 +173,7 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newDealer(zone, new(tally)))
+		c := newStreamConn(server, newDealer(zone, new(tally)), newCrowd())
 		start, ended := time.Now(), make(chan error)
 		c.SetReadDeadline(start.Add(idleTime))
 		c.alongside(func() { time.Sleep(3*idleTime + 5*time.Second) }) // in the bubble
@@ -202,7 +202,7 @@ func TestNothingFollowsPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newDealer(zone, new(tally)))
+		c := newStreamConn(server, newDealer(zone, new(tally)), newCrowd())
 		go io.ReadFull(client, make([]byte, 50))
 		if err := c.send(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("half a message is sent with %v", err)
@@ -259,7 +259,7 @@ func FuzzStream(f *testing.F) {
 		var results [2]string
 		for i, reader := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
 			under := &scriptedConn{r: reader(&sliceReader{stream})}
-			c := newStreamConn(under, newDealer(zone, new(tally)))
+			c := newStreamConn(under, newDealer(zone, new(tally)), newCrowd())
 			c.dealer.next = [2]uint32{}
 			passed, err := io.ReadAll(c)
 			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -294,7 +294,7 @@ func TestWriteDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newDealer(zone, new(tally)))
+		c := newStreamConn(server, newDealer(zone, new(tally)), newCrowd())
 		defer c.Close()
 		go c.Read(make([]byte, 1)) // which answers
 		if _, err := client.Write(plain); err != nil {

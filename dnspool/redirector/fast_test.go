@@ -191,11 +191,14 @@ func readAnswer(t *testing.T, from *bufio.Reader) *http.Response {
 }
 
 // runServer runs a server at a loopback address until stop is called.
-func runServer(t *testing.T) (s *Server, stop func()) {
+func runServer(t *testing.T, with ...func(*Server)) (s *Server, stop func()) {
 	t.Helper()
 	s, err := Listen(context.Background(), config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"}), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range with {
+		change(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -299,7 +302,7 @@ func TestFrontDeadlines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, client := newPipe()
-				f := newFront(limitNetworks(l, 10, nil), &Server{}, h, zap.NewNop())
+				f := newFront(&crowdListener{l, newCrowd(), nil}, &Server{}, h, zap.NewNop())
 				go f.run()
 				go f.wait()
 				start := time.Now()
@@ -327,13 +330,13 @@ func TestSlowReader(t *testing.T) {
 	h := placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		c, err := limitNetworks(l, 10, nil).Accept()
+		c, err := (&crowdListener{l, newCrowd(), nil}).Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
 		go io.WriteString(client, plainText)
-		_, err = newFront(l, &Server{}, h, zap.NewNop()).answer(c.(*limitedConn))
+		_, err = newFront(l, &Server{}, h, zap.NewNop()).answer(c.(*crowdConn))
 		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != requestTime {
 			t.Errorf("it ends after %v with %v, want %v", time.Since(start), err, requestTime)
 		}
@@ -403,7 +406,7 @@ func TestCutRequest(t *testing.T) {
 func TestCloseBeforeHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(limitNetworks(l, 10, nil), &Server{}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+		f := newFront(&crowdListener{l, newCrowd(), nil}, &Server{}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, "HEAD "); err != nil {
@@ -431,7 +434,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	core, logs := observer.New(zap.ErrorLevel)
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(limitNetworks(l, 10, nil), &Server{}, h, zap.New(core))
+		f := newFront(&crowdListener{l, newCrowd(), nil}, &Server{}, h, zap.New(core))
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, plainText); err != nil {

@@ -33,11 +33,11 @@ type front struct {
 	serving  sync.WaitGroup
 
 	mu   sync.Mutex
-	open map[*limitedConn]struct{} // those that are not net/http's; nil after Close
+	open map[*crowdConn]struct{} // those that are not net/http's; nil after Close
 }
 
 func newFront(l net.Listener, s *Server, h *Handler, log *zap.Logger) *front {
-	return &front{Listener: l, server: s, handler: h, log: log, open: map[*limitedConn]struct{}{},
+	return &front{Listener: l, server: s, handler: h, log: log, open: map[*crowdConn]struct{}{},
 		passed: make(chan net.Conn), closing: make(chan struct{}), accepted: make(chan struct{}), ended: make(chan struct{})}
 }
 
@@ -77,7 +77,7 @@ func (f *front) run() error {
 		case err != nil:
 			return err
 		default:
-			c := conn.(*limitedConn)
+			c := conn.(*crowdConn)
 			if f.enter(c) {
 				f.serving.Go(func() { f.serve(c) })
 			}
@@ -93,7 +93,7 @@ func (f *front) wait() {
 }
 
 // enter takes a new connection in, unless it comes too late.
-func (f *front) enter(c *limitedConn) bool {
+func (f *front) enter(c *crowdConn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open == nil {
@@ -106,14 +106,14 @@ func (f *front) enter(c *limitedConn) bool {
 }
 
 // leave forgets a connection.
-func (f *front) leave(c *limitedConn) {
+func (f *front) leave(c *crowdConn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.open, c)
 }
 
 // serve answers the plain requests on a connection, up to the first that is none. Then it is net/http's.
-func (f *front) serve(c *limitedConn) {
+func (f *front) serve(c *crowdConn) {
 	rest, err := f.answer(c)
 	f.leave(c)
 	if err == nil {
@@ -130,7 +130,7 @@ func (f *front) serve(c *limitedConn) {
 
 // answer answers the plain requests on a connection, and returns what has come in after them. err is that of the network,
 // or a panic: as with net/http, that ends the connection alone.
-func (f *front) answer(c *limitedConn) (rest []byte, err error) {
+func (f *front) answer(c *crowdConn) (rest []byte, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("panic: %v", cause)
@@ -155,7 +155,9 @@ func (f *front) answer(c *limitedConn) (rest []byte, err error) {
 		if how != plain || f.server.ending.Load() { // who may not go on is told so by net/http
 			return in, nil
 		}
-		c.SetWriteDeadline(time.Now().Add(requestTime))
+		now := time.Now()
+		c.member.Wait(now)
+		c.SetWriteDeadline(now.Add(requestTime))
 		if answered, err := f.handler.answerPlain(c, request.path, c.peer); !answered || err != nil {
 			return in, err
 		}
@@ -165,7 +167,7 @@ func (f *front) answer(c *limitedConn) (rest []byte, err error) {
 }
 
 // read reads more of a request, after what there is of it.
-func (f *front) read(c *limitedConn, in []byte) ([]byte, error) {
+func (f *front) read(c *crowdConn, in []byte) ([]byte, error) {
 	if len(in) == cap(in) {
 		in = append(make([]byte, 0, maxFrontBuffer), in...)
 	}
@@ -180,7 +182,7 @@ func (f *front) read(c *limitedConn, in []byte) ([]byte, error) {
 }
 
 // expect gives the client time for its next request, which has begun or not.
-func (f *front) expect(c *limitedConn, begun bool) {
+func (f *front) expect(c *crowdConn, begun bool) {
 	f.server.setBusy(c, begun)
 	limit := idleTime
 	if begun {

@@ -95,3 +95,22 @@ func (h *Handler) Describe(ch chan<- *prometheus.Desc) { ch <- unavailableDesc }
 func (h *Handler) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
 }
+
+var (
+	connectionsDesc = prometheus.NewDesc("mirrorpool_http_connections", "HTTP connections of clients that are open.", nil, nil)
+	displacedDesc   = prometheus.NewDesc("mirrorpool_http_connections_displaced_total",
+		"HTTP connections that were closed to make room for others, having waited longest for their client.", nil, nil)
+)
+
+// Describe sends the descriptions of the metrics.
+func (s *Server) Describe(ch chan<- *prometheus.Desc) {
+	ch <- connectionsDesc
+	ch <- displacedDesc
+}
+
+// Collect sends how crowded it is.
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	crowd := s.crowd.Size()
+	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(crowd.Connections))
+	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Displaced))
+}

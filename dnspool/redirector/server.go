@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	maxConnections = 4096             // per listener
+	maxConnections = 4096             // at all listeners together, and at most a quarter of the process' descriptors
 	maxFromNetwork = 512              // of these, from one client network
 	maxHeaderBytes = 16 << 10         // of a request
 	readTime       = 5 * time.Second  // for reading a request
@@ -35,6 +35,7 @@ type Server struct {
 	fronts      []*front           // those of listeners that are one
 	drains      []*listen.Listener // what is below listeners
 	http        http.Server
+	crowd       *listen.Crowd
 	ending      atomic.Bool
 	busy        atomic.Int64 // connections on which a request is expected or being answered
 	certificate *certificate // nil without TLS
@@ -42,7 +43,7 @@ type Server struct {
 
 // Listen opens the listeners that c asks for. They answer from Run on.
 func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logger) (*Server, error) {
-	s := &Server{}
+	s := &Server{crowd: newCrowd()}
 	s.http = http.Server{
 		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(handler, w, r) }),
 		ReadTimeout: readTime, WriteTimeout: requestTime, IdleTimeout: idleTime,
@@ -63,8 +64,7 @@ func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logge
 			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
 		}
 		s.drains = append(s.drains, drain)
-		// A proxy has many clients: it is not one network among others.
-		var l net.Listener = limitConnections(drain, maxConnections, maxFromNetwork, c.TrustedProxies)
+		var l net.Listener = &crowdListener{drain, s.crowd, c.TrustedProxies}
 		if c.TLS == nil {
 			f := newFront(l, s, handler, log)
 			l, s.fronts = f, append(s.fronts, f)
@@ -105,15 +105,18 @@ func (s *Server) track(conn net.Conn, state http.ConnState) {
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()
 	}
-	c, ok := conn.(*limitedConn)
+	c, ok := conn.(*crowdConn)
 	if !ok {
 		return
+	}
+	if state == http.StateIdle {
+		c.member.Wait(time.Now())
 	}
 	s.setBusy(c, state == http.StateNew || state == http.StateActive)
 }
 
 // setBusy tells whether a request is expected or being answered on a connection, and returns whether that was so before.
-func (s *Server) setBusy(c *limitedConn, busy bool) (before bool) {
+func (s *Server) setBusy(c *crowdConn, busy bool) (before bool) {
 	before = c.busy.Swap(busy)
 	switch {
 	case busy && !before:

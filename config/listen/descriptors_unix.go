@@ -1,6 +1,6 @@
 //go:build unix
 
-package authority
+package listen
 
 import (
 	"math"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDescriptors is how many descriptors the process may have.
-func maxDescriptors() int {
+// MaxDescriptors is how many descriptors the process may have.
+func MaxDescriptors() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxInt

@@ -18,34 +18,35 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
+
+	"mirrorpool/config/listen"
 )
 
-func TestGate(t *testing.T) {
+// TestCrowd fills it: one network with all that it may have, others with the rest.
+func TestCrowd(t *testing.T) {
 	t.Parallel()
-	g := newGate()
+	c, now, most := newCrowd(), time.Unix(1_800_000_000, 0), min(maxConnections, listen.MaxDescriptors()/2)
+	enter := func(addr string) { c.Enter(networkOf(netip.MustParseAddr(addr)), io.NopCloser(nil), now) }
 	for i := range maxNetworkConnections {
-		if _, ok := g.limit.Enter(networkOf(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))); !ok {
-			t.Fatalf("connection %d of a network may not enter", i)
-		}
+		enter(fmt.Sprintf("192.0.2.%d", i%250))
 	}
-	if _, ok := g.limit.Enter(networkOf(netip.MustParseAddr("::ffff:192.0.2.1"))); ok {
-		t.Error("a network has one connection too many")
+	if size := c.Size(); size != (listen.CrowdSize{Connections: maxNetworkConnections, Networks: 1}) {
+		t.Errorf("a network has %+v, want %d connections", size, maxNetworkConnections)
 	}
-	if _, ok := g.limit.Enter(networkOf(netip.MustParseAddr("192.0.3.1"))); !ok {
-		t.Error("another network may not enter")
+	enter("::ffff:192.0.2.1")
+	if size := c.Size(); size != (listen.CrowdSize{Connections: maxNetworkConnections, Networks: 1, Displaced: 1}) {
+		t.Errorf("and with one more it has %+v", size)
 	}
-	for i := range maxConnections { // each from a network of its own, until there are enough in all
-		if _, ok := g.limit.Enter(networkOf(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}))); !ok {
-			break
-		}
+	for i := range maxConnections { // each from a network of its own
+		enter(fmt.Sprintf("2001:db8:%x:%x00::1", i>>8, i&0xff))
 	}
-	if open, _ := g.limit.Open(); open != min(maxConnections, maxDescriptors()/2) {
-		t.Errorf("%d connections may enter, of %d descriptors", open, maxDescriptors())
+	if size := c.Size(); size.Connections != most || int(size.Displaced) != 1+maxNetworkConnections+maxConnections-most {
+		t.Errorf("in all there are %+v, of %d descriptors", size, listen.MaxDescriptors())
 	}
 }
 
-// TestGateLetsGo opens and closes connections.
-func TestGateLetsGo(t *testing.T) {
+// TestConnectionsLeave opens and closes connections.
+func TestConnectionsLeave(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
 	s.Publish(testSnapshot(t, 1, 2))
@@ -59,11 +60,50 @@ func TestGateLetsGo(t *testing.T) {
 		}
 	}
 	eventually(t, func() error {
-		if left, networks := s.gate.limit.Open(); left > 0 || networks > 0 {
-			return fmt.Errorf("%d connections of %d networks are still counted", left, networks)
+		if left := s.crowd.Size(); left != (listen.CrowdSize{}) {
+			return fmt.Errorf("%+v are still counted", left)
 		}
 		return nil
 	})
+}
+
+// TestMakeRoom opens more connections than there may be: one that has been answered last, by whichever path, stays.
+func TestMakeRoom(t *testing.T) {
+	t.Parallel()
+	s, addr := startServer(t, "127.0.0.1:0", func(s *Server) { *s.crowd = *listen.NewCrowd(3, 3) })
+	s.Publish(testSnapshot(t, 1, 2))
+	ask := func(conn net.Conn, qtype uint16) error {
+		c := dns.Conn{Conn: conn}
+		if err := c.WriteMsg(new(dns.Msg).SetQuestion("dl.example.org.", qtype)); err != nil {
+			return err
+		}
+		_, err := c.ReadMsg()
+		return err
+	}
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeANY} { // ANY is miekg/dns's
+		var conns []net.Conn
+		for range 3 {
+			conns = append(conns, dialTCP(t, addr))
+			if err := ask(conns[len(conns)-1], dns.TypeA); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := ask(conns[0], qtype); err != nil {
+			t.Fatal(err)
+		}
+		fourth := dialTCP(t, addr)
+		if err := ask(fourth, dns.TypeA); err != nil {
+			t.Errorf("one more connection: %v", err)
+		}
+		if _, err := conns[1].Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the one that has waited longest: %v, want its end", err)
+		}
+		for i, conn := range []net.Conn{conns[0], conns[2], fourth} {
+			if err := ask(conn, qtype); err != nil {
+				t.Errorf("connection %d of those that stay: %v", i, err)
+			}
+		}
+	}
 }
 
 // TestHalfClose sends queries and says that there are no more, byte by byte.
@@ -182,7 +222,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "<nil>\n" {
 		b.Fatalf("the client says %q, %v", line, err)
 	}
-	open, _ := s.gate.limit.Open()
+	open := s.crowd.Size().Connections
 	if took := time.Since(start); open < heldConnections {
 		b.Fatalf("%d of %d connections are open after %v", open, heldConnections, took)
 	}

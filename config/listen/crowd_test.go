@@ -1,0 +1,109 @@
+package listen
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// closed tells the names of the connections that are closed.
+type closed []string
+
+// A named connection tells closed when it is closed.
+type named struct {
+	name string
+	to   *closed
+}
+
+func (n named) Close() error {
+	*n.to = append(*n.to, n.name)
+	return nil
+}
+
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	networks := map[byte]netip.Prefix{
+		'a': netip.MustParsePrefix("192.0.2.0/24"), 'b': netip.MustParsePrefix("2001:db8::/56"),
+		'c': netip.MustParsePrefix("198.51.100.0/24"), 'p': {},
+	}
+	tests := map[string]struct {
+		does   string // one a second: "a1" enters, of network a; "-a1" leaves; "!a1" has been answered
+		closed []string
+		size   CrowdSize
+	}{
+		"room for all":                              {"a1 b1 a2 b2", nil, CrowdSize{4, 2, 0}},
+		"a network has too many":                    {"b1 a1 a2 a3 a4 a5", []string{"a1", "a2"}, CrowdSize{4, 2, 2}},
+		"who was answered has waited less":          {"a1 a2 a3 !a1 a4", []string{"a2"}, CrowdSize{3, 1, 1}},
+		"too many in all: the largest makes room":   {"b1 a1 a2 a3 c1 b2", []string{"a1"}, CrowdSize{5, 3, 1}},
+		"and then who has waited longest":           {"b1 a1 a2 b2 c1 !b1 c2 c3", []string{"a1", "b2"}, CrowdSize{5, 3, 2}},
+		"even if nobody has more than one":          {"a1 b1 c1 p1 p2 p3", []string{"a1"}, CrowdSize{5, 2, 1}},
+		"a proxy has as many as there may be":       {"p1 p2 p3 p4 p5", nil, CrowdSize{5, 0, 0}},
+		"proxies make room last":                    {"p1 p2 p3 p4 a1 a2 a3", []string{"a1", "a2"}, CrowdSize{5, 1, 2}},
+		"but for each other":                        {"p1 p2 p3 p4 p5 p6 a1", []string{"p1", "p2"}, CrowdSize{5, 1, 2}},
+		"who leaves makes room":                     {"a1 a2 a3 -a2 a4", nil, CrowdSize{3, 1, 0}},
+		"and counts once":                           {"a1 a2 a3 -a2 -a2 a4 a5", []string{"a1"}, CrowdSize{3, 1, 1}},
+		"who made room may leave":                   {"a1 a2 a3 a4 -a1 a5", []string{"a1", "a2"}, CrowdSize{3, 1, 2}},
+		"nothing is kept of a network that is gone": {"a1 b1 -a1 -b1 p1 -p1", nil, CrowdSize{}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crowd, got := NewCrowd(5, 3), closed(nil)
+			members := map[string]*Member{}
+			for second, step := range strings.Fields(test.does) {
+				now := time.Unix(1_800_000_000+int64(second), 0)
+				switch who := step[1:]; step[0] {
+				case '-':
+					members[who].Leave()
+				case '!':
+					members[who].Wait(now)
+				default:
+					members[step] = crowd.Enter(networks[step[0]], named{step, &got}, now)
+				}
+			}
+			if !slices.Equal(got, test.closed) || crowd.Size() != test.size {
+				t.Errorf("closed are %v and it is %+v, want %v and %+v", got, crowd.Size(), test.closed, test.size)
+			}
+		})
+	}
+}
+
+// TestCrowdOfMany has one client in a crowd of those who hold connections open, which come from 100 networks and are more than
+// are looked at: it has all the time that it needs.
+func TestCrowdOfMany(t *testing.T) {
+	t.Parallel()
+	const most = 1000
+	crowd, now := NewCrowd(most, 500), time.Unix(1_800_000_000, 0)
+	var guestClosed, othersClosed closed
+	enter := func(i int) {
+		now = now.Add(time.Microsecond)
+		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i % 100), 0}), 24)
+		crowd.Enter(network, named{fmt.Sprint(i), &othersClosed}, now)
+	}
+	for i := range most {
+		enter(i)
+	}
+	crowd.Enter(netip.MustParsePrefix("192.0.2.0/24"), named{"guest", &guestClosed}, now)
+	for i := range 100 * most {
+		enter(i)
+	}
+	if len(guestClosed) > 0 {
+		t.Error("the guest is closed")
+	}
+	if size := crowd.Size(); size != (CrowdSize{most, 101, 100*most + 1}) || len(othersClosed) != 100*most+1 {
+		t.Errorf("it is %+v, and %d are closed", size, len(othersClosed))
+	}
+}
+
+func BenchmarkCrowd(b *testing.B) {
+	const most = 4096
+	crowd, now := NewCrowd(most, most), time.Unix(1_800_000_000, 0)
+	var all closed
+	for i := 0; b.Loop(); i++ {
+		all = all[:0]
+		crowd.Enter(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24), named{"x", &all}, now.Add(time.Duration(i)))
+	}
+}

@@ -1,0 +1,45 @@
+package authority
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"mirrorpool/config/listen"
+)
+
+const (
+	maxConnections        = 20_000 // over TCP, at all addresses together, and at most half of the process' descriptors
+	maxNetworkConnections = 1_000  // of one client network, IPv4 /24 or IPv6 /56
+	acceptPause           = 20 * time.Millisecond
+)
+
+// newCrowd returns the crowd of all connections of a server. One too many takes the place of another, which RFC 7766
+// section 6.2.3 leaves to the server.
+func newCrowd() *listen.Crowd {
+	return listen.NewCrowd(min(maxConnections, max(1, listen.MaxDescriptors()/2)), maxNetworkConnections)
+}
+
+// networkOf returns the network that is taken for one client.
+func networkOf(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap()
+	bits := 56
+	if addr.Is4() {
+		bits = 24
+	}
+	network, _ := addr.Prefix(bits) // fails for no address that has so many bits
+	return network
+}
+
+// acceptFrom waits for a connection at a listener, which waits in the kernel while there are no descriptors.
+func acceptFrom(l net.Listener) (net.Conn, error) {
+	for {
+		conn, err := l.Accept()
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+			return conn, err
+		}
+		time.Sleep(acceptPause) // another connection will end
+	}
+}
