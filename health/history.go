@@ -181,7 +181,9 @@ func (s *Strip) read(text string) error {
 
 // LoadHistory restores what SaveHistory wrote to path, as LoadState does with verdicts.
 func (h *History) LoadHistory(path string, now time.Time, log *zap.Logger) {
-	_ = loadFile(path, "the saved history", log, func(r io.Reader) error { return h.Restore(r, now) }) // it is logged
+	if err := statefile.Load(path, func(r io.Reader) error { return h.Restore(r, now) }); err != nil {
+		log.Warn("the saved history cannot be used", zap.Error(err))
+	}
 }
 
 // SaveHistory writes the history to a file at path, which is there completely or as it was before. That it cannot is

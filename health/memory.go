@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -95,11 +93,19 @@ func (c *Checker) Restore(r io.Reader) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
+	now, forgotten := c.now(), 0
 	for _, m := range state.Mirrors {
 		for i := range m.Verdicts {
-			m.Verdicts[i].Verdict = m.Verdicts[i].revive(now, restoredIntervals*c.policy.Interval)
+			v := &m.Verdicts[i].Verdict
+			known := v.State != Unknown
+			if *v = v.revive(now, restoredIntervals*c.policy.Interval); known && v.State == Unknown {
+				forgotten++
+			}
 		}
+	}
+	if forgotten > 0 {
+		c.log.Info("saved verdicts are too old, or of the future, and not used",
+			zap.Int("verdicts", forgotten), zap.Duration("age", now.Sub(state.Saved).Round(time.Second)))
 	}
 	c.memory = memory{state.Mirrors}
 	c.fresh.releases = slices.DeleteFunc(state.Releases, func(r Release) bool { return r.Since.After(now) })
@@ -165,30 +171,11 @@ func (c *Checker) Warm() bool {
 // used is set aside, as path with ".bad" appended. The checker works without it, so the error has been logged and
 // needs no more attention.
 func (c *Checker) LoadState(path string) error {
-	return loadFile(path, "saved verdicts", c.log, c.Restore)
-}
-
-// loadFile has a file restored. That there is none is no error; one that cannot be used is set aside. What is wrong is
-// logged.
-func loadFile(path, what string, log *zap.Logger, restore func(io.Reader) error) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	err := statefile.Load(path, c.Restore)
 	if err != nil {
-		log.Warn(what+" cannot be read", zap.String("file", path), zap.Error(err))
-		return err
+		c.log.Warn("saved verdicts cannot be used", zap.Error(err))
 	}
-	defer f.Close()
-	if err = restore(f); err == nil {
-		return nil
-	}
-	aside := path + ".bad"
-	log.Warn(what+" cannot be used", zap.String("file", path), zap.String("set_aside_as", aside), zap.Error(err))
-	if err := os.Rename(path, aside); err != nil {
-		log.Warn("cannot set the file aside", zap.String("file", path), zap.Error(err))
-	}
-	return fmt.Errorf("%s: %w", path, err)
+	return err
 }
 
 // SaveState writes all verdicts to a file at path, which is there completely or as it was before. The checker

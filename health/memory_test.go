@@ -221,8 +221,16 @@ func TestMemoryForgets(t *testing.T) {
 		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Unknown || b.Warm() {
 			t.Errorf("after 10 intervals without a check: %v, warm %v", v.State, b.Warm())
 		}
-		if v := restored().verdictAt("192.0.2.1", HTTP); v.State != Unknown {
+		const message = "saved verdicts are too old, or of the future, and not used"
+		if n := b.logs.FilterMessage(message).Len(); n != 0 {
+			t.Errorf("it is logged %d times that young verdicts are old", n)
+		}
+		old := restored()
+		if v := old.verdictAt("192.0.2.1", HTTP); v.State != Unknown {
 			t.Errorf("restored after more than 10 intervals: %v", v.State)
+		}
+		if logs := old.logs.FilterMessage(message).All(); len(logs) != 1 || logs[0].ContextMap()["verdicts"].(int64) == 0 || logs[0].ContextMap()["age"] != 5*time.Minute {
+			t.Errorf("logged %v", old.logs.All())
 		}
 	})
 }
@@ -332,7 +340,7 @@ func TestBadStateFileIsSetAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBed(t, nil)
-	want := path + ": not a file of mirrorpool-verdicts"
+	want := path + ": not a file of mirrorpool-verdicts; set aside as " + path + ".bad"
 	if err := b.LoadState(path); err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
@@ -355,13 +363,13 @@ func TestStateFileOutOfReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBed(t, nil)
-	if err := b.LoadState(filepath.Join(file, "below")); err == nil || b.logs.FilterMessage("saved verdicts cannot be read").Len() != 1 || b.logs.Len() != 1 {
+	if err := b.LoadState(filepath.Join(file, "below")); err == nil || b.logs.FilterMessage("saved verdicts cannot be used").Len() != 1 || b.logs.Len() != 1 {
 		t.Errorf("below a file: %v, logged %v", err, b.logs.All())
 	}
 	if err := os.Mkdir(file+".bad", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.LoadState(file); err == nil || b.logs.FilterMessage("cannot set the file aside").Len() != 1 {
+	if err := b.LoadState(file); err == nil || !strings.Contains(err.Error(), "it cannot be set aside") || b.logs.Len() != 2 {
 		t.Errorf("no way to set it aside: %v, logged %v", err, b.logs.All())
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "nonsense" {

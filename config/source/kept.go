@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,7 +17,6 @@ import (
 
 const (
 	keptName   = "mirrors.kept"
-	badSuffix  = ".bad" // of a kept file that is set aside
 	keptMagic  = "mirrorpool-kept-1"
 	maxKept    = maxListSize + 4*maxSignatureSize + 16<<10
 	magicBytes = len(keptMagic) + 1 + 2*sha256.Size + 1
@@ -82,30 +80,20 @@ func decodeKept(data []byte) (*kept, error) {
 	return k, nil
 }
 
-// loadKept reads the kept list from dir. It returns nil if there is none.
-func loadKept(dir string) (*kept, error) {
-	f, err := os.Open(filepath.Join(dir, keptName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxKept+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxKept {
-		return nil, errors.New("it is too large")
-	}
-	return decodeKept(data)
-}
-
-// setAside takes a kept file that is of no use out of the way, and leaves it there to be looked at.
-func setAside(dir string) (string, error) {
-	path := filepath.Join(dir, keptName)
-	return path + badSuffix, os.Rename(path, path+badSuffix)
+// loadKept reads the kept list from dir. It returns nil if there is none; one that cannot be used is set aside.
+func loadKept(dir string) (k *kept, err error) {
+	err = statefile.Load(filepath.Join(dir, keptName), func(r io.Reader) error {
+		data, err := io.ReadAll(io.LimitReader(r, maxKept+1))
+		if err != nil {
+			return err
+		}
+		if len(data) > maxKept {
+			return errors.New("it is too large")
+		}
+		k, err = decodeKept(data)
+		return err
+	})
+	return k, err
 }
 
 // saveKept writes k to dir, where nobody else may read it: the list has e-mail addresses.

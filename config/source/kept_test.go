@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mirrorpool/config/statefile"
 )
 
 func TestKept(t *testing.T) {
@@ -92,10 +94,10 @@ func TestKeptOfNoUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = newRig(t, o)
-	if err := r.Start(t.Context()); err == nil || r.logged("set aside") != 1 {
+	if err := r.Start(t.Context()); err == nil || r.logged("the kept list of mirrors cannot be used") != 1 {
 		t.Errorf("with a corrupt file: %v", err)
 	}
-	if _, err := os.Stat(kept + badSuffix); err != nil {
+	if _, err := os.Stat(kept + statefile.Aside); err != nil {
 		t.Error(err)
 	}
 }

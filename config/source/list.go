@@ -153,13 +153,7 @@ func (l *List) useKept() bool {
 	k, err := loadKept(l.o.StateDir)
 	switch {
 	case err != nil:
-		to, renameErr := setAside(l.o.StateDir)
-		if renameErr != nil {
-			l.o.Log.Warn("the kept list of mirrors cannot be used, nor set aside: see that state_dir is a folder mirrorpool may write to",
-				zap.String("state_dir", l.o.StateDir), zap.Error(err))
-			return false
-		}
-		l.o.Log.Warn("the kept list of mirrors is of no use; set aside", zap.String("to", to), zap.NamedError("why", err))
+		l.o.Log.Warn("the kept list of mirrors cannot be used; see that state_dir is a folder mirrorpool may write to", zap.Error(err))
 		return false
 	case k == nil:
 		return false

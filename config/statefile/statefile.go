@@ -1,4 +1,5 @@
-// Package statefile replaces files whole, so that whenever the machine stops, either the new one is there, or the old one.
+// Package statefile replaces files whole, so that whenever the machine stops, either the new one is there, or the old one;
+// and loads them, so that one that is of no use is kept to be looked at.
 //
 // It knows nothing of what is in them. Several processes may replace the same file: the last one's stays.
 package statefile
@@ -6,12 +7,47 @@ package statefile
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 )
+
+// Aside is appended to the name of a file that is set aside.
+const Aside = ".bad"
+
+// Load has use read the file at path. That there is none is no error. One that cannot be read, or that is of no use, is set
+// aside under a name that ends in Aside, so that it is not lost with the next Replace; the error tells of both.
+func Load(path string, use func(io.Reader) error) error {
+	err := load(path, use)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if asideErr := os.Rename(path, path+Aside); asideErr != nil {
+		return fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, plain(err), asideErr)
+	}
+	return fmt.Errorf("%s: %w; set aside as %s", path, plain(err), path+Aside)
+}
+
+func load(path string, use func(io.Reader) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return use(f)
+}
+
+// plain is an error without the path of a file.
+func plain(err error) error {
+	if at := (*os.PathError)(nil); errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
 
 // suffix ends the names of temporary files.
 const suffix = ".tmp"

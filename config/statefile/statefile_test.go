@@ -119,3 +119,48 @@ func wantAlone(t *testing.T, path, want string) {
 		t.Errorf("beside it there is %v, %v", names, err)
 	}
 }
+
+// TestLoad: what is of no use is set aside, whatever is in the way of using it, and nothing else is.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	use := func(r io.Reader) error {
+		text, err := io.ReadAll(r)
+		if err == nil && string(text) != "good" {
+			err = errors.New("it is not good")
+		}
+		return err
+	}
+	tests := map[string]struct {
+		prepare func(path string) error
+		want    string // of the error, with PATH for the path
+		aside   bool
+	}{
+		"none":   {func(string) error { return nil }, "", false},
+		"good":   {func(path string) error { return os.WriteFile(path, []byte("good"), 0o600) }, "", false},
+		"bad":    {func(path string) error { return os.WriteFile(path, []byte("bad"), 0o600) }, "PATH: it is not good; set aside as PATH.bad", true},
+		"folder": {func(path string) error { return os.Mkdir(path, 0o700) }, "PATH: is a directory; set aside as PATH.bad", true},
+		"loop":   {func(path string) error { return os.Symlink(path, path) }, "PATH: too many levels of symbolic links; set aside as PATH.bad", true},
+		"no way to set it aside": {func(path string) error {
+			return errors.Join(os.WriteFile(path, []byte("bad"), 0o600), os.Mkdir(path+Aside, 0o700))
+		}, "PATH: it is not good; and it cannot be set aside: rename PATH PATH.bad: file exists", true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "state")
+			if err := test.prepare(path); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if err := Load(path, use); err != nil {
+				got = err.Error()
+			}
+			if want := strings.ReplaceAll(test.want, "PATH", path); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			if _, err := os.Lstat(path + Aside); (err == nil) != test.aside {
+				t.Errorf("aside there is: %v", err)
+			}
+		})
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -125,47 +124,32 @@ func (d *decoder) soa(wire []byte) *dns.SOA {
 }
 
 // LoadSerial returns the latest serial that a server with the state folder dir has had, for dnspool.Input; 0 if there
-// is none. A file that cannot be used is logged: without it, the clock gives the serial.
+// is none. A file that cannot be used is logged and set aside: without it, the clock gives the serial.
 func LoadSerial(dir string, log *zap.Logger) uint32 {
-	body := loadState(dir, serialName, log)
-	serial, err := strconv.ParseUint(strings.TrimSpace(string(body)), 10, 32)
-	if err != nil && body != nil {
-		log.Warn("the saved serial cannot be used", zap.String("file", filepath.Join(dir, serialName)), zap.Error(err))
-	}
+	var serial uint64
+	loadState(dir, serialName, log, func(body []byte) (err error) {
+		serial, err = strconv.ParseUint(strings.TrimSpace(string(body)), 10, 32)
+		return err
+	})
 	return uint32(serial)
 }
 
-// loadState returns the body of a file in the state folder, or nil if there is none or it cannot be used. A damaged one
-// is set aside.
-func loadState(dir, name string, log *zap.Logger) []byte {
-	path := filepath.Join(dir, name)
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// loadState has use read the body of a file in the state folder, if there is one. One that cannot be used is logged and set
+// aside.
+func loadState(dir, name string, log *zap.Logger, use func(body []byte) error) {
+	err := statefile.Load(filepath.Join(dir, name), func(r io.Reader) error {
+		text, err := io.ReadAll(io.LimitReader(r, maxState+1))
+		if err != nil {
+			return err
+		}
+		head, body, _ := bytes.Cut(text, []byte("\n"))
+		if len(text) > maxState || string(head)+"\n" != fmt.Sprintf(stateHeader, name, sha256.Sum256(body)) {
+			return errors.New("its header or its checksum is not right")
+		}
+		return use(body)
+	})
 	if err != nil {
-		log.Warn("saved state cannot be read", zap.String("file", path), zap.Error(err))
-		return nil
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxState+1))
-	if err != nil {
-		log.Warn("saved state cannot be read", zap.String("file", path), zap.Error(err))
-		return nil
-	}
-	head, body, _ := bytes.Cut(text, []byte("\n"))
-	if len(text) <= maxState && string(head)+"\n" == fmt.Sprintf(stateHeader, name, sha256.Sum256(body)) {
-		return body
-	}
-	setAside(path, errors.New("its header or its checksum is not right"), log)
-	return nil
-}
-
-// setAside takes a file that is of no use out of the way, and leaves it there to be looked at.
-func setAside(path string, cause error, log *zap.Logger) {
-	log.Warn("saved state cannot be used", zap.String("file", path), zap.String("set_aside_as", path+".bad"), zap.Error(cause))
-	if err := os.Rename(path, path+".bad"); err != nil {
-		log.Warn("cannot set the file aside", zap.String("file", path), zap.Error(err))
+		log.Warn("saved state cannot be used", zap.Error(err))
 	}
 }
 
@@ -178,16 +162,11 @@ func saveState(dir, name string, body []byte) error {
 }
 
 // loadHistory returns the history that is kept for a zone, or nil.
-func loadHistory(dir, origin string, log *zap.Logger) *history {
-	body := loadState(dir, journalName, log)
-	if body == nil {
-		return nil
-	}
-	h, err := decodeHistory(body, origin)
-	if err != nil {
-		setAside(filepath.Join(dir, journalName), err, log)
-		return nil
-	}
+func loadHistory(dir, origin string, log *zap.Logger) (h *history) {
+	loadState(dir, journalName, log, func(body []byte) (err error) {
+		h, err = decodeHistory(body, origin)
+		return err
+	})
 	return h
 }
 
