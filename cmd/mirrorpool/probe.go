@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,21 +75,25 @@ type probeFlags struct {
 }
 
 // complete returns, for the shell, the mirrors of the pool that are not among args: by name, or by host where that is enough to
-// tell them apart.
+// tell them apart. Where it cannot, it says why.
 func (f *probeFlags) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const only = cobra.ShellCompDirectiveNoFileComp
+	because := func(text string) []cobra.Completion {
+		first, _, _ := strings.Cut(text, "\n")
+		return cobra.AppendActiveHelp(nil, first)
+	}
 	if f.config == "" {
-		return nil, only
+		return because("to complete mirrors, give --config FILE first"), only
 	}
 	c, _, err := config.LoadServer(f.config)
 	if err != nil {
-		return nil, only
+		return because(err.Error()), only
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 	defer cancel()
 	pool, err := readPool(ctx, c)
 	if err != nil {
-		return nil, only
+		return because(err.Error()), only
 	}
 	hosts := map[string]int{}
 	for i := range pool.Mirrors {
