@@ -80,11 +80,17 @@ func show(s sets) (lines []string) {
 
 func TestWanted(t *testing.T) {
 	t.Parallel()
+	seen := sets{
+		{"dl.example.org.", dnspool.IPv4}: {[]netip.Addr{netip.MustParseAddr("192.0.2.98"), netip.MustParseAddr("192.0.2.99")}, 30},
+		{"dl.example.org.", dnspool.IPv6}: {[]netip.Addr{netip.MustParseAddr("2001:db8::99")}, 30},
+	}
+	const before, beforeV6 = "dl.example.org. A: [192.0.2.98 192.0.2.99] with a TTL of 30", "dl.example.org. AAAA: [2001:db8::99] with a TTL of 30"
 	tests := map[string]struct {
 		pool    string
 		names   []string
 		patient bool
-		want    []string // nil: leave everything as it is
+		nobody  bool // is there to be published
+		want    []string
 	}{
 		"the heaviest": {pool: "1 192.0.2.1\n9 192.0.2.2\n5 192.0.2.3",
 			want: []string{"dl.example.org. A: [192.0.2.2 192.0.2.3] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
@@ -99,12 +105,20 @@ func TestWanted(t *testing.T) {
 		"several names": {pool: "5 192.0.2.1 2001:db8::1", names: []string{"@", "*"}, want: []string{
 			"*.example.org. A: [192.0.2.1] with a TTL of 60", "*.example.org. AAAA: [2001:db8::1] with a TTL of 60",
 			"example.org. A: [192.0.2.1] with a TTL of 60", "example.org. AAAA: [2001:db8::1] with a TTL of 60"}},
-		"no address is known":         {pool: "5", patient: true},
-		"nor later":                   {pool: "5"},
-		"there is no enabled mirror":  {pool: "0 192.0.2.1"},
-		"some address is not known":   {pool: "5\n5 192.0.2.2", patient: true, want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60"}},
-		"and is not after long":       {pool: "5\n5 192.0.2.2", want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
-		"a disabled one is not known": {pool: "0\n5 192.0.2.2", patient: true, want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
+		"no address is known": {pool: "5", patient: true, nobody: true, want: []string{before, beforeV6}},
+		"nor later":           {pool: "5", nobody: true, want: []string{before, beforeV6}},
+		"there is no enabled mirror": {pool: "0 192.0.2.1", nobody: true,
+			want: []string{before, beforeV6}},
+		"and what it had is still there": {pool: "0 192.0.2.98\n0 2001:db8::99", nobody: true,
+			want: []string{"dl.example.org. A: [192.0.2.99] with a TTL of 30", "dl.example.org. AAAA: nothing"}},
+		"some address is not known": {pool: "5\n5 192.0.2.2", patient: true,
+			want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60", beforeV6}},
+		"and a disabled one is": {pool: "5\n5 192.0.2.2\n0 2001:db8::99", patient: true,
+			want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
+		"and is not after long": {pool: "5\n5 192.0.2.2",
+			want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
+		"a disabled one is not known": {pool: "0\n5 192.0.2.2", patient: true,
+			want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -113,9 +127,9 @@ func TestWanted(t *testing.T) {
 			if test.names != nil {
 				c.Names = test.names
 			}
-			got, err := wanted(c, pool(t, test.pool), test.patient)
-			if (err != nil) != (test.want == nil) || err != nil && !errors.Is(err, errNobody) {
-				t.Fatal(err)
+			got, err := wanted(c, pool(t, test.pool), test.patient, seen)
+			if test.nobody && err != errNobody || !test.nobody && err != nil {
+				t.Errorf("nobody is there: %v", err)
 			}
 			if diff := cmp.Diff(test.want, show(got)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -124,18 +138,39 @@ func TestWanted(t *testing.T) {
 	}
 }
 
+// TestDisabled: an address that an enabled mirror has too is not gone, whatever the order.
+func TestDisabled(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"0 192.0.2.1 2001:db8::1\n5! 192.0.2.1", "5! 192.0.2.1\n0 192.0.2.1 2001:db8::1"} {
+		s := pool(t, text)
+		for i := range s.Mirrors {
+			s.Mirrors[i].DNS.Addresses = []netip.Addr{netip.MustParseAddr(fmt.Sprintf("192.0.2.1%d", s.Mirrors[i].Weight))}
+		}
+		var gone []string
+		for addr, is := range disabled(s) {
+			if is {
+				gone = append(gone, addr.String())
+			}
+		}
+		slices.Sort(gone)
+		if want := []string{"192.0.2.10", "2001:db8::1"}; !slices.Equal(gone, want) {
+			t.Errorf("%q: %v are gone, want %v", text, gone, want)
+		}
+	}
+}
+
 // TestWantedIsStable has mirrors in another order, and builds the snapshot with other randomness.
 func TestWantedIsStable(t *testing.T) {
 	t.Parallel()
 	lines := []string{"1 192.0.2.1", "1 192.0.2.2", "2 192.0.2.3", "2 192.0.2.4", "2 192.0.2.5"}
-	first, err := wanted(testTarget(), pool(t, strings.Join(lines, "\n")), false)
+	first, err := wanted(testTarget(), pool(t, strings.Join(lines, "\n")), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
-		if again, _ := wanted(testTarget(), pool(t, strings.Join(lines, "\n")), false); !again.equal(first) {
+		if again, _ := wanted(testTarget(), pool(t, strings.Join(lines, "\n")), false, nil); !again.equal(first) {
 			t.Fatalf("%v became %v", show(first), show(again))
 		}
 	}
@@ -383,8 +418,10 @@ func TestKeep(t *testing.T) {
 		{"5 192.0.2.1\n5 192.0.2.2\n4! 192.0.2.3", []string{a, b}, 1}, // of no concern here
 		{"5 192.0.2.1\n5! 192.0.2.2\n1 192.0.2.3", []string{a, c}, 2},
 		{"5! 192.0.2.1\n5! 192.0.2.2\n1! 192.0.2.3", []string{a, b}, 3}, // panic
-		{"5", []string{a, b}, 3}, // nobody: left as it is
-		{"5 2001:db8::1", []string{"dl.example.org. 60 IN AAAA 2001:db8::1"}, 4},
+		{"5", []string{a, b}, 3},           // nobody: left as it is
+		{"5\n0 192.0.2.2", []string{a}, 4}, // but for a disabled mirror
+		{"5\n0 192.0.2.2", []string{a}, 4},
+		{"5 2001:db8::1", []string{"dl.example.org. 60 IN AAAA 2001:db8::1"}, 5},
 	} {
 		_, err := kept.keep(t.Context(), pool(t, step.pool))
 		if err != nil && !errors.Is(err, errNobody) {

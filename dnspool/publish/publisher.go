@@ -94,20 +94,17 @@ func (p *Publisher) each(do func(*target) (string, error), w io.Writer) error {
 
 // plan finds out what has to be changed, and changes nothing.
 func (t *target) plan(ctx context.Context, s *dnspool.Snapshot) ([]change, error) {
-	want, err := wanted(t.config, s, true)
-	if err != nil {
-		return nil, &Error{t.addr, "update of " + t.config.Zone, -1, err}
-	}
 	conn, err := t.dial(ctx, "tcp")
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	seen, err := t.read(ctx, conn, want)
+	seen, err := t.read(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	return compare(seen, want), nil
+	want, err := t.wanted(s, seen)
+	return compare(seen, want), err
 }
 
 // describe puts changes into a script for nsupdate. It names the key's file, never the key.

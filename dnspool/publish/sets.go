@@ -50,8 +50,19 @@ func (s set) String() string {
 	return fmt.Sprintf("%v with a TTL of %d", s.addrs, s.ttl)
 }
 
-// sets are what all places of a target hold. A place that is not in it is left as it is.
+// sets are what all places of a target hold.
 type sets map[place]set
+
+// placesOf returns all places of a target.
+func placesOf(c config.Publish) []place {
+	var places []place
+	for _, name := range c.Names {
+		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
+			places = append(places, place{absolute(name, c.Zone), family})
+		}
+	}
+	return places
+}
 
 // places returns the places in order.
 func (s sets) places() []place {
@@ -82,32 +93,62 @@ func compare(seen, want sets) []change {
 	return changes
 }
 
-// errNobody is why nothing is published.
-var errNobody = errors.New("no enabled mirror has a known address: leaving everything as it is")
+// errNobody is why nobody is published.
+var errNobody = errors.New("no enabled mirror has a known address: taking disabled ones away, and leaving the rest as it is")
 
-// wanted is what a target should hold. It is a pure function, so that the sets change only when eligibility does.
+// wanted is what a target should hold, which holds what is seen. It is a pure function, so that the sets change only when
+// eligibility does. err is errNobody or nil.
 //
 // Of the eligible, those with most weight are listed, and of the same weight those with lower addresses. Where no
-// enabled mirror has an address of a family, nothing is to be there. But while there are mirrors whose addresses are
-// not known yet, which is patient's business, such a place is left as it is.
-func wanted(c config.Publish, s *dnspool.Snapshot, patient bool) (sets, error) {
-	want := sets{}
-	any := false
-	waiting := patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool { return candidate(&m) && !known(&m) })
+// enabled mirror has an address of a family, nothing is to be there. But while no address is known at all, or there are mirrors
+// whose addresses are not known yet, which is patient's business, such a place keeps what it has, without disabled mirrors.
+func wanted(c config.Publish, s *dnspool.Snapshot, patient bool, seen sets) (want sets, err error) {
+	chosen := map[dnspool.Family][]netip.Addr{}
 	for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
-		chosen := heaviest(s.DNS(family), c.MaxAnswers)
-		if len(chosen) == 0 && waiting {
-			continue
-		}
-		any = any || len(chosen) > 0
-		for _, name := range c.Names {
-			want[place{absolute(name, c.Zone), family}] = set{chosen, uint32(c.TTL / time.Second)}
+		if best := heaviest(s.DNS(family), c.MaxAnswers); len(best) > 0 {
+			chosen[family] = best
 		}
 	}
-	if !any {
-		return nil, errNobody
+	if len(chosen) == 0 {
+		err = errNobody
 	}
-	return want, nil
+	waiting := err != nil || patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool { return candidate(&m) && !known(&m) })
+	gone := disabled(s)
+	want = sets{}
+	for _, p := range placesOf(c) {
+		if addrs := chosen[p.family]; addrs != nil || !waiting {
+			want[p] = set{addrs, uint32(c.TTL / time.Second)}
+		} else {
+			want[p] = seen[p].without(gone)
+		}
+	}
+	return want, err
+}
+
+// disabled returns the addresses that only disabled mirrors have.
+func disabled(s *dnspool.Snapshot) map[netip.Addr]bool {
+	gone := map[netip.Addr]bool{}
+	for _, enabled := range [...]bool{false, true} {
+		for i := range s.Mirrors {
+			m := &s.Mirrors[i]
+			if m.Enabled() != enabled {
+				continue
+			}
+			for _, e := range m.Endpoints {
+				gone[e.Address.Unmap()] = !enabled
+			}
+			for _, addr := range m.DNS.Addresses {
+				gone[addr.Unmap()] = !enabled
+			}
+		}
+	}
+	return gone
+}
+
+// without returns s without some addresses.
+func (s set) without(gone map[netip.Addr]bool) set {
+	kept := slices.DeleteFunc(slices.Clone(s.addrs), func(addr netip.Addr) bool { return gone[addr] })
+	return set{kept, s.ttl}
 }
 
 // candidate reports whether a mirror may be in DNS.

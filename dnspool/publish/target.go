@@ -123,25 +123,22 @@ func (t *target) tell(err error) {
 
 // keep makes the server hold what s wants, and returns what it has changed.
 func (t *target) keep(ctx context.Context, s *dnspool.Snapshot) ([]change, error) {
-	want, err := wanted(t.config, s, s.Built.Sub(t.started) < patience)
-	if err != nil {
-		return nil, &Error{t.addr, "update of " + t.config.Zone, -1, err}
-	}
 	conn, err := t.dial(ctx, "tcp")
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	for round := range maxRounds {
-		seen, err := t.read(ctx, conn, want)
+		seen, err := t.read(ctx, conn)
 		if err != nil {
 			return nil, err
 		}
+		want, nobody := t.wanted(s, seen)
 		changes := compare(seen, want)
 		if len(changes) == 0 {
 			t.inOrder(want)
 			t.disputes = 0
-			return nil, nil
+			return nil, nobody
 		}
 		if round == 0 {
 			if err := t.judge(seen, want); err != nil {
@@ -153,12 +150,23 @@ func (t *target) keep(ctx context.Context, s *dnspool.Snapshot) ([]change, error
 			return nil, err
 		}
 		if done {
-			return changes, t.verify(ctx, conn, want)
+			if err := t.verify(ctx, conn, want); err != nil {
+				return changes, err
+			}
+			return changes, nobody
 		}
 		t.counts.conflicts.Add(1)
 	}
 	return nil, &Error{t.addr, "update of " + t.config.Zone, dns.RcodeNXRrset,
 		errors.New("what it holds is never what it has just answered: somebody else changes it all the time, or a wildcard answers for a name")}
+}
+
+// wanted is what the target should hold; err tells if nobody is there to be published.
+func (t *target) wanted(s *dnspool.Snapshot, seen sets) (want sets, err error) {
+	if want, err = wanted(t.config, s, s.Built.Sub(t.started) < patience, seen); err != nil {
+		err = &Error{t.addr, "update of " + t.config.Zone, -1, err}
+	}
+	return want, err
 }
 
 // judge looks for changes by somebody else, and returns an error if these are to be left alone.
@@ -188,10 +196,10 @@ func (t *target) inOrder(want sets) {
 	t.counts.checked.Store(t.now().Unix())
 }
 
-// read asks the server what it holds at the places of want.
-func (t *target) read(ctx context.Context, conn net.Conn, want sets) (sets, error) {
+// read asks the server what it holds.
+func (t *target) read(ctx context.Context, conn net.Conn) (sets, error) {
 	seen := sets{}
-	for _, p := range want.places() {
+	for _, p := range placesOf(t.config) {
 		step := fmt.Sprintf("query for %v", p)
 		req := new(dns.Msg).SetQuestion(p.name, p.rrtype())
 		req.RecursionDesired = false
@@ -262,7 +270,7 @@ func (t *target) send(ctx context.Context, conn net.Conn, changes []change, want
 func (t *target) verify(ctx context.Context, conn net.Conn, want sets) error {
 	deadline := t.now().Add(verifyTime)
 	for {
-		seen, err := t.read(ctx, conn, want)
+		seen, err := t.read(ctx, conn)
 		if err != nil {
 			return err
 		}
