@@ -282,13 +282,18 @@ func (h *host) inside(f func() error) error {
 	if h.local {
 		return f()
 	}
+	return inNetwork("/run/netns/"+h.ns, f)
+}
+
+// inNetwork runs f in the network namespace that a file stands for.
+func inNetwork(file string, f func() error) error {
 	runtime.LockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return err
 	}
 	defer home.Close()
-	there, err := os.Open("/run/netns/" + h.ns)
+	there, err := os.Open(file)
 	if err != nil {
 		return err
 	}
