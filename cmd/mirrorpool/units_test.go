@@ -74,11 +74,12 @@ func boot(t *testing.T) *machine {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	m := &machine{t: t, repo: repo}
 	t.Cleanup(func() {
+		exec.Command("nsenter", "--target", m.init, "--all", "systemctl", "stop", "mirrorpool.socket", "mirrorpool.service").Run() // has its own /tmp removed
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	m := &machine{t: t, repo: repo}
 	eventually(t, "systemd has booted", func() bool {
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
 		if err != nil || len(bytes.Fields(children)) == 0 {
