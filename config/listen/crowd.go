@@ -10,10 +10,11 @@ import (
 
 // A Crowd is the open connections of some listeners. It is never larger than it may be, in all and of one client network:
 // then each new connection takes the place of another, which is closed. That is the one that has waited longest for its
-// client: of the network's own, or of the networks that have most. So who holds connections open, however many and from
-// however many networks, keeps nobody out. It is safe for concurrent use.
+// client: of the network's own, or of all, where networks that have much of what a network may have come first. So who holds
+// connections open, however many and from however many networks, keeps nobody out. It is safe for concurrent use.
 type Crowd struct {
 	most, mostOfNetwork int
+	much                int // connections of a network; with twice as many it has twice as much
 
 	mu        sync.Mutex
 	members   set
@@ -33,7 +34,7 @@ type Member struct {
 
 // NewCrowd returns a crowd of so many connections at most, and so many of one client network. Both are at least 1.
 func NewCrowd(most, mostOfNetwork int) *Crowd {
-	return &Crowd{most: most, mostOfNetwork: mostOfNetwork, members: set{}, networks: map[netip.Prefix]set{}}
+	return &Crowd{most: most, mostOfNetwork: mostOfNetwork, much: max(1, mostOfNetwork/8), members: set{}, networks: map[netip.Prefix]set{}}
 }
 
 // Enter adds a connection that a client of a network has opened now. conn may be closed at any time from then on, until
@@ -76,17 +77,18 @@ func (c *Crowd) add(m *Member) (displaced *Member) {
 // begins to tell its keys somewhere: who has most of the connections has most of the sample.
 const looks = 64
 
-// dispensable returns the connection that should make room.
+// dispensable returns the connection that should make room. Networks with less than much are alike: behind one there may be
+// many clients, and others may hold a connection from each of very many networks.
 func (c *Crowd) dispensable(among set) *Member {
 	var found *Member
-	var size, looked int
+	var share, looked int
 	for m := range among {
 		if looked++; looked > looks {
 			break
 		}
-		n := len(c.networks[m.network])
-		if found == nil || n > size || n == size && m.since.Load() < found.since.Load() {
-			found, size = m, n
+		n := len(c.networks[m.network]) / c.much
+		if found == nil || n > share || n == share && m.since.Load() < found.since.Load() {
+			found, share = m, n
 		}
 	}
 	return found
@@ -94,10 +96,9 @@ func (c *Crowd) dispensable(among set) *Member {
 
 func (c *Crowd) remove(m *Member) {
 	delete(c.members, m)
-	if of := c.networks[m.network]; of != nil {
-		if delete(of, m); len(of) == 0 {
-			delete(c.networks, m.network)
-		}
+	of := c.networks[m.network]
+	if delete(of, m); len(of) == 0 {
+		delete(c.networks, m.network)
 	}
 }
 

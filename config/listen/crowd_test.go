@@ -71,7 +71,7 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// TestCrowdOfMany has one client in a crowd of those who hold connections open, which come from 100 networks and are more than
+// TestCrowdOfMany has one client in a crowd of those who hold connections open, which come from 10 networks and are more than
 // are looked at: it has all the time that it needs.
 func TestCrowdOfMany(t *testing.T) {
 	t.Parallel()
@@ -80,7 +80,7 @@ func TestCrowdOfMany(t *testing.T) {
 	var guestClosed, othersClosed closed
 	enter := func(i int) {
 		now = now.Add(time.Microsecond)
-		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i % 100), 0}), 24)
+		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i % 10), 0}), 24)
 		crowd.Enter(network, named{fmt.Sprint(i), &othersClosed}, now)
 	}
 	for i := range most {
@@ -93,8 +93,52 @@ func TestCrowdOfMany(t *testing.T) {
 	if len(guestClosed) > 0 {
 		t.Error("the guest is closed")
 	}
-	if size := crowd.Size(); size != (CrowdSize{most, 101, 100*most + 1}) || len(othersClosed) != 100*most+1 {
+	if size := crowd.Size(); size != (CrowdSize{most, 11, 100*most + 1}) || len(othersClosed) != 100*most+1 {
 		t.Errorf("it is %+v, and %d are closed", size, len(othersClosed))
+	}
+}
+
+// TestSharedNetwork has clients that share a network in a crowd of others that hold a connection from each of very many
+// networks: who asks now and then keeps its connection.
+func TestSharedNetwork(t *testing.T) {
+	t.Parallel()
+	const most, clients = 1000, 40
+	crowd, now := NewCrowd(most, 512), time.Unix(1_800_000_000, 0)
+	var clientsClosed, othersClosed closed
+	var shared []*Member
+	for i := range clients {
+		shared = append(shared, crowd.Enter(netip.MustParsePrefix("192.0.2.0/24"), named{fmt.Sprint(i), &clientsClosed}, now))
+	}
+	for i := range 20 * most {
+		now = now.Add(time.Millisecond)
+		crowd.Enter(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), named{"other", &othersClosed}, now)
+		shared[i%clients].Wait(now)
+	}
+	if len(clientsClosed) > 0 || len(othersClosed) == 0 {
+		t.Errorf("%d of the clients are closed, and %d others", len(clientsClosed), len(othersClosed))
+	}
+}
+
+// TestLooks: of very many it does not look at all, which would take too long in a flood. So it seldom finds the one that has
+// waited longest.
+func TestLooks(t *testing.T) {
+	t.Parallel()
+	const most, tries = 100 * looks, 6
+	found := 0
+	for range tries {
+		crowd, now := NewCrowd(most, most), time.Unix(1_800_000_000, 0)
+		var oldest, others closed
+		crowd.Enter(netip.Prefix{}, named{"oldest", &oldest}, now)
+		for i := range most {
+			crowd.Enter(netip.Prefix{}, named{"another", &others}, now.Add(time.Duration(1+i)))
+		}
+		if len(oldest)+len(others) != 1 {
+			t.Fatalf("%d have made room, want 1", len(oldest)+len(others))
+		}
+		found += len(oldest)
+	}
+	if found == tries {
+		t.Errorf("it is always found, among %d", most)
 	}
 }
 

@@ -92,7 +92,7 @@ func TestWanted(t *testing.T) {
 		nobody  bool // is there to be published
 		want    []string
 	}{
-		"the heaviest": {pool: "1 192.0.2.1\n9 192.0.2.2\n5 192.0.2.3",
+		"the heaviest": {pool: "1 192.0.2.1\n9 192.0.2.3\n5 192.0.2.2",
 			want: []string{"dl.example.org. A: [192.0.2.2 192.0.2.3] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
 		"of the same weight, lower addresses": {pool: "5 192.0.2.3\n5 192.0.2.1\n5 192.0.2.2",
 			want: []string{"dl.example.org. A: [192.0.2.1 192.0.2.2] with a TTL of 60", "dl.example.org. AAAA: nothing"}},
@@ -135,6 +135,24 @@ func TestWanted(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestCandidate: for a mirror that is not to be in DNS nobody waits.
+func TestCandidate(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		weight, inDNS uint32
+		off, want     bool
+	}{
+		"enabled": {5, 5, false, true}, "with another weight": {5, 1, false, true}, "not in DNS": {5, 5, true, false},
+		"no weight in DNS": {5, 0, false, false}, "disabled": {0, 5, false, false}, "disabled and not in DNS": {0, 0, true, false},
+	} {
+		m := &pool(t, fmt.Sprint(test.weight)).Mirrors[0]
+		m.DNS.Weight, m.DNS.Off = test.inDNS, test.off
+		if got := candidate(m); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 

@@ -168,7 +168,7 @@ func heaviest(g *dnspool.DNSGroup, n int) []netip.Addr {
 	slices.SortFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(g.Weights[b], g.Weights[a]), g.Addresses[a].Compare(g.Addresses[b]))
 	})
-	chosen := make([]netip.Addr, 0, min(n, len(order)))
+	var chosen []netip.Addr
 	for _, i := range order[:min(n, len(order))] {
 		chosen = append(chosen, g.Addresses[i].Unmap())
 	}

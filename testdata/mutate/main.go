@@ -36,6 +36,7 @@ import (
 // rules are the files that hold the rules, and those beside whose tests notice nearly all, sooner than all of the package
 // do.
 var rules = []struct{ file, tests string }{
+	{"config/listen/crowd.go", "config/listen/crowd_test.go"},
 	{"dnspool/build.go", "dnspool/build_test.go"},
 	{"dnspool/choose.go", "dnspool/choose_test.go"},
 	{"dnspool/deck.go", "dnspool/deck_test.go"},
@@ -44,6 +45,7 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/place.go", "dnspool/place_test.go"},
 	{"dnspool/shares.go", "dnspool/shares_test.go"},
 	{"dnspool/sticky.go", "dnspool/choose_test.go"},
+	{"dnspool/publish/sets.go", "dnspool/publish/publish_test.go"},
 	{"health/verdict.go", "health/verdict_test.go"},
 	{"health/freshness.go", "health/freshness_test.go"},
 	{"health/memory.go", "health/memory_test.go"},
