@@ -12,14 +12,15 @@ import (
 
 const (
 	maxConnections        = 20_000 // over TCP, at all addresses together, and at most half of the process' descriptors
-	maxNetworkConnections = 1_000  // of one client network, IPv4 /24 or IPv6 /56
+	maxNetworkConnections = 1_000  // of one client network, IPv4 /24 or IPv6 /56, and at most an eighth of all
 	acceptPause           = 20 * time.Millisecond
 )
 
 // newCrowd returns the crowd of all connections of a server. One too many takes the place of another, which RFC 7766
 // section 6.2.3 leaves to the server.
 func newCrowd() *listen.Crowd {
-	return listen.NewCrowd(min(maxConnections, max(1, listen.MaxDescriptors()/2)), maxNetworkConnections)
+	most := min(maxConnections, max(1, listen.MaxDescriptors()/2))
+	return listen.NewCrowd(most, min(maxNetworkConnections, max(1, most/8)))
 }
 
 // networkOf returns the network that is taken for one client.

@@ -12,7 +12,8 @@ import (
 
 // newCrowd returns the crowd of all connections of a server, which leaves descriptors for the rest of the process.
 func newCrowd() *listen.Crowd {
-	return listen.NewCrowd(min(maxConnections, max(1, listen.MaxDescriptors()/4)), maxFromNetwork)
+	most := min(maxConnections, max(1, listen.MaxDescriptors()/4))
+	return listen.NewCrowd(most, min(maxFromNetwork, max(1, most/8)))
 }
 
 // A crowdListener accepts connections into a crowd.

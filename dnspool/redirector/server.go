@@ -20,7 +20,7 @@ import (
 
 const (
 	maxConnections = 4096             // at all listeners together, and at most a quarter of the process' descriptors
-	maxFromNetwork = 512              // of these, from one client network
+	maxFromNetwork = 512              // of these, from one client network, and at most an eighth of all
 	maxHeaderBytes = 16 << 10         // of a request
 	readTime       = 5 * time.Second  // for reading a request
 	requestTime    = 10 * time.Second // for reading and answering it
