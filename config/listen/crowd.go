@@ -87,6 +87,9 @@ func (c *Crowd) dispensable(among set) *Member {
 			break
 		}
 		n := len(c.networks[m.network]) / c.much
+		if !m.network.IsValid() {
+			n = -1
+		}
 		if found == nil || n > share || n == share && m.since.Load() < found.since.Load() {
 			found, share = m, n
 		}

@@ -119,6 +119,23 @@ func TestSharedNetwork(t *testing.T) {
 	}
 }
 
+// TestProxiesStay: connections of no network make room last, even if they have waited longest and networks have little.
+func TestProxiesStay(t *testing.T) {
+	t.Parallel()
+	crowd, now := NewCrowd(20, 16), time.Unix(1_800_000_000, 0)
+	var proxiesClosed, othersClosed closed
+	for range 10 {
+		crowd.Enter(netip.Prefix{}, named{"proxy", &proxiesClosed}, now)
+	}
+	for i := range 30 {
+		now = now.Add(time.Second)
+		crowd.Enter(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24), named{"other", &othersClosed}, now)
+	}
+	if len(proxiesClosed) != 0 || len(othersClosed) != 20 {
+		t.Errorf("%d proxies and %d others have made room, want 0 and 20", len(proxiesClosed), len(othersClosed))
+	}
+}
+
 // TestLooks: of very many it does not look at all, which would take too long in a flood. So it seldom finds the one that has
 // waited longest.
 func TestLooks(t *testing.T) {
