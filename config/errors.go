@@ -19,16 +19,16 @@ type Error struct {
 	Err          error  // what is wrong, what would be right
 }
 
-// Error gives "file:line:column: /json/pointer: what is wrong, what would be right".
+// Error gives "file:line:column: /json/pointer: what is wrong, what would be right", in one printable line.
 func (e *Error) Error() string {
 	if e.Line == 0 {
-		return fmt.Sprintf("%s: %v", e.File, e.Err)
+		return Printable(fmt.Sprintf("%s: %v", e.File, e.Err))
 	}
 	pointer := e.Pointer
 	if pointer == "" {
 		pointer = "(document)"
 	}
-	return fmt.Sprintf("%s:%d:%d: %s: %v", e.File, e.Line, e.Column, pointer, e.Err)
+	return Printable(fmt.Sprintf("%s:%d:%d: %s: %v", e.File, e.Line, e.Column, pointer, e.Err))
 }
 
 // Unwrap gives e.Err, so that a caller can ask errors.Is(err, fs.ErrNotExist).

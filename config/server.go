@@ -135,5 +135,5 @@ type Publish struct {
 // Log configures what is written to standard error.
 type Log struct {
 	Level  string // debug, info, warn or error
-	Format string // json or console
+	Format string // auto, json or console
 }

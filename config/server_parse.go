@@ -52,7 +52,7 @@ func defaultServer() *Server {
 			DNSURL:         "http://{zone}/tails/project/trace",
 			PanicThreshold: 0.5,
 		},
-		Log: Log{Level: "info", Format: "json"},
+		Log: Log{Level: "info", Format: "auto"},
 	}
 }
 

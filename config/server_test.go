@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 			StartupTimeout: 5 * time.Second, Path: "project/trace", MaxLag: 3 * time.Hour, MaxAge: 0,
 			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AllowPrivate: false,
 		},
-		Log: Log{Level: "info", Format: "json"},
+		Log: Log{Level: "info", Format: "auto"},
 	}
 	if diff := cmp.Diff(want, got, comparers); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

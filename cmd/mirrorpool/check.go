@@ -129,7 +129,7 @@ func (f finding) severity() string {
 // message is the text without the place in the file, but with the place in the document.
 func (f finding) message() string {
 	if f.Pointer == "" {
-		return f.Err.Error()
+		return config.Printable(f.Err.Error())
 	}
-	return fmt.Sprintf("%s: %v", f.Pointer, f.Err)
+	return config.Printable(fmt.Sprintf("%s: %v", f.Pointer, f.Err))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"mirrorpool/config"
 )
 
 // A checkFormat is how check says what it has found.
@@ -67,7 +70,7 @@ func (r *checkReport) writeText(stdout, stderr io.Writer) error {
 	}
 	for _, f := range r.files {
 		if f.valid {
-			if _, err := fmt.Fprintf(stdout, "%s: valid %s\n", f.name, f.kind); err != nil {
+			if _, err := fmt.Fprintf(stdout, "%s: valid %s\n", config.Printable(f.name), f.kind); err != nil {
 				return err
 			}
 		}
@@ -94,11 +97,11 @@ func (r *checkReport) writeJSON(w io.Writer) error {
 // writeGitHub writes annotations, which GitHub shows in the lines that a change is about:
 // https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
 func (r *checkReport) writeGitHub(w io.Writer) error {
-	text := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	text := strings.NewReplacer("%", "%25") // all else that a message must not have is escaped already
+	property := strings.NewReplacer("%", "%25", ":", "%3A", ",", "%2C")
 	for _, f := range r.findings {
 		_, err := fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d::%s\n",
-			f.severity(), property.Replace(f.File), max(1, f.Line), max(1, f.Column), text.Replace(f.message()))
+			f.severity(), property.Replace(config.Printable(f.File)), max(1, f.Line), max(1, f.Column), text.Replace(f.message()))
 		if err != nil {
 			return err
 		}
@@ -136,8 +139,13 @@ func (r *checkReport) writeGitLab(w io.Writer) error {
 }
 
 func writeIndented(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, config.PrintableLines(text.String()))
+	return err
 }

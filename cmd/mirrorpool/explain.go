@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 )
@@ -46,12 +47,11 @@ in proportion to the points as far as max_share allows.`,
 			}
 			out := cmd.OutOrStdout()
 			if asJSON {
-				_, err := fmt.Fprintf(out, "%s\n", text)
-				return failed(err)
+				return failed(printJSON(out, text))
 			}
 			var answer admin.ExplainAnswer
 			if err := json.Unmarshal(text, &answer); err != nil {
-				return failed(fmt.Errorf("%s answers with something else than an explanation: %v", client.address, err))
+				return failed(fmt.Errorf("%s did not return an explanation: %v", client.address, err))
 			}
 			return failed(writeExplanation(out, &answer))
 		},
@@ -89,7 +89,7 @@ func writeExplanation(w io.Writer, a *admin.ExplainAnswer) error {
 	if a.Secure {
 		scheme = "https"
 	}
-	fmt.Fprintf(&text, "Over %s, %s leads to %s\n", scheme, printable(a.Path), printable(cmp.Or(a.Location, "nothing: "+a.Problem)))
+	fmt.Fprintf(&text, "Over %s, %s leads to %s\n", scheme, config.Printable(a.Path), config.Printable(cmp.Or(a.Location, "nothing: "+a.Problem)))
 	if a.Ends != nil {
 		fmt.Fprintf(&text, "All of %s meet the same mirror until %s.\n", a.Network, a.Ends.UTC().Format(time.DateTime+" MST"))
 	} else {
@@ -149,6 +149,6 @@ func explainedRow(m *dnspool.Explained) string {
 	if m.Distance >= 0 {
 		distance, border, far = fmt.Sprintf("%.0f km", m.Distance), fmt.Sprintf("%.0f", m.Border), fmt.Sprintf("%.0f", m.Far)
 	}
-	return strings.Join([]string{order, printable(m.URLPrefix), cmp.Or(m.Country.String(), "-"), fmt.Sprint(m.Weight),
-		distance, border, far, near, points, share, printable(m.Why)}, "\t")
+	return strings.Join([]string{order, config.Printable(m.URLPrefix), cmp.Or(m.Country.String(), "-"), fmt.Sprint(m.Weight),
+		distance, border, far, near, points, share, config.Printable(m.Why)}, "\t")
 }

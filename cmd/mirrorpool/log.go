@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
 
 	"mirrorpool/config"
@@ -16,15 +19,59 @@ func newLogger(c config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel, error) 
 	if err != nil {
 		return nil, level, fmt.Errorf("log level %q: %w", c.Level, err)
 	}
-	var encoder zapcore.Encoder
-	if c.Format == "console" {
+	encoder := &lineEncoder{Encoder: newEncoder(c.Format, w), journal: isJournal(w, os.Getenv("JOURNAL_STREAM"))}
+	return zap.New(holdRepeats(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level))), level, nil
+}
+
+// newEncoder returns the encoder for a log.format; "auto" is text for a person at a terminal, and else JSON.
+func newEncoder(format string, w io.Writer) zapcore.Encoder {
+	if format == "console" || format == "auto" && isTerminal(w) {
 		settings := zap.NewDevelopmentEncoderConfig()
 		settings.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05")
-		encoder = zapcore.NewConsoleEncoder(settings)
-	} else {
-		settings := zap.NewProductionEncoderConfig()
-		settings.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-		encoder = zapcore.NewJSONEncoder(settings)
+		return zapcore.NewConsoleEncoder(settings)
 	}
-	return zap.New(holdRepeats(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level))), level, nil
+	settings := zap.NewProductionEncoderConfig()
+	settings.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	return zapcore.NewJSONEncoder(settings)
+}
+
+// A lineEncoder makes each entry one printable line, whatever a mirror has put into it.
+type lineEncoder struct {
+	zapcore.Encoder
+	journal bool // begin each line with its priority, see sd-daemon(3)
+}
+
+// Clone copies the encoder with the fields that were added to it.
+func (e *lineEncoder) Clone() zapcore.Encoder { return &lineEncoder{e.Encoder.Clone(), e.journal} }
+
+var linePool = buffer.NewPool()
+
+// EncodeEntry encodes an entry and its fields.
+func (e *lineEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
+	text, err := e.Encoder.EncodeEntry(entry, fields)
+	if err != nil {
+		return nil, err
+	}
+	defer text.Free()
+	line := linePool.Get()
+	if e.journal {
+		fmt.Fprintf(line, "<%d>", priority(entry.Level))
+	}
+	line.AppendString(config.PrintableLines(strings.TrimSuffix(text.String(), "\n")))
+	line.AppendByte('\n')
+	return line, nil
+}
+
+// priority is a level as syslog(3) numbers it.
+func priority(level zapcore.Level) int {
+	switch {
+	case level >= zapcore.ErrorLevel:
+		return 3
+	case level == zapcore.WarnLevel:
+		return 4
+	case level == zapcore.InfoLevel:
+		return 6
+	default:
+		return 7
+	}
 }

@@ -9,9 +9,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"mirrorpool/config"
 )
 
 // Exit codes, of all commands.
@@ -35,19 +38,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var failed *failure
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &failed):
 		if failed.err != nil {
-			fmt.Fprintf(stderr, "mirrorpool: %v\n", failed.err)
+			printError(stderr, failed.err)
 		}
 		return failed.code
 	default: // of cobra: an unknown command or flag
-		fmt.Fprintf(stderr, "mirrorpool: %v\nTry 'mirrorpool --help'.\n", err)
+		printError(stderr, err)
+		fmt.Fprintf(stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
+	}
+}
+
+// printError prints err with a prefix on each line, so that no text in it can pass for a line of something else.
+func printError(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(w, "mirrorpool: %s\n", config.Printable(line))
 	}
 }
 
@@ -78,9 +89,11 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "mirrorpool",
 		Short:         "Answer DNS and HTTP with the mirrors that are fit to serve",
+		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(), newReloadCommand(),
 		newStatusCommand(), newExplainCommand(), newSchemaCommand(), newVersionCommand())
 	return root

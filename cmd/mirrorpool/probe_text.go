@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/health"
 )
 
@@ -28,7 +29,7 @@ func (r *probeResult) writeText(w io.Writer, colour bool) error {
 			line := lines[0]
 			lines = lines[1:]
 			if row.note != "" {
-				line += "\n      " + printable(row.note)
+				line += "\n      " + config.Printable(row.note)
 			}
 			fmt.Fprintln(&text, paint(line, row.State, colour))
 		}
@@ -164,7 +165,7 @@ func (r *probeResult) summary() []string {
 	}
 	for _, w := range append([]string{r.Reference.Problem}, r.Warnings...) {
 		if w != "" {
-			lines = append(lines, "Warning: "+printable(w))
+			lines = append(lines, "Warning: "+config.Printable(w))
 		}
 	}
 	if r.Suspect != "" {

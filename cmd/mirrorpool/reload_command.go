@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,12 +16,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool/admin"
 )
 
 const (
 	adminAddress   = "127.0.0.1:8053" // where a server answers the administrator by default
-	adminTime      = 3 * time.Minute  // more than the server gives itself for a reload
+	adminPort      = "8053"
+	adminTime      = 3 * time.Minute // more than the server gives itself for a reload
 	maxAdminAnswer = 64 << 20
 )
 
@@ -36,7 +39,7 @@ func (a *adminClient) flags(cmd *cobra.Command) {
 func (a *adminClient) call(ctx context.Context, method, path string, query url.Values, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTime)
 	defer cancel()
-	u := url.URL{Scheme: "http", Host: a.address, Path: path, RawQuery: query.Encode()}
+	u := url.URL{Scheme: "http", Host: withPort(a.address, adminPort), Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return fmt.Errorf("want an address such as %q after --admin, got %q", adminAddress, a.address)
@@ -62,12 +65,26 @@ func (a *adminClient) call(ctx context.Context, method, path string, query url.V
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
 	if err != nil {
-		return fmt.Errorf("the answer of %s broke off: %v", a.address, err)
+		return fmt.Errorf("reading the response of %s: %v", a.address, err)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
-		return fmt.Errorf("%s answers %s: %s", a.address, resp.Status, strings.TrimSpace(string(text[:min(len(text), 200)])))
+		return fmt.Errorf("%s answers %s: %s", a.address, resp.Status, config.Printable(strings.TrimSpace(string(text[:min(len(text), 200)]))))
 	}
 	return nil
+}
+
+// withPort adds a port to an address that has none.
+func withPort(address, port string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), port)
+}
+
+// printJSON prints what a server sent, with nothing in it that a terminal would obey.
+func printJSON(w io.Writer, text json.RawMessage) error {
+	_, err := fmt.Fprintln(w, config.PrintableLines(string(text)))
+	return err
 }
 
 func newReloadCommand() *cobra.Command {
@@ -105,18 +122,18 @@ The exit code is 0 if all that is new is in force or nothing is, and 1 if someth
 // printReload tells what came of a reload, and to stderr why something was refused.
 func printReload(stdout, stderr io.Writer, a *admin.ReloadAnswer) {
 	for _, w := range a.Pool.Warnings {
-		fmt.Fprintf(stderr, "warning: %s\n", w)
+		fmt.Fprintf(stderr, "warning: %s\n", config.Printable(w))
 	}
 	for _, e := range []string{a.Settings.Error, a.Pool.Error} {
 		if e != "" {
-			fmt.Fprintf(stderr, "mirrorpool: %s\n", e)
+			printError(stderr, errors.New(e))
 		}
 	}
 	if len(a.Settings.Applied) > 0 {
-		fmt.Fprintf(stdout, "configuration: %s changed\n", strings.Join(a.Settings.Applied, ", "))
+		fmt.Fprintf(stdout, "configuration: %s changed\n", config.Printable(strings.Join(a.Settings.Applied, ", ")))
 	}
 	if len(a.Settings.Restart) > 0 {
-		fmt.Fprintf(stdout, "configuration: %s changed, which needs a restart\n", strings.Join(a.Settings.Restart, ", "))
+		fmt.Fprintf(stdout, "configuration: %s changed, which needs a restart\n", config.Printable(strings.Join(a.Settings.Restart, ", ")))
 	}
 	switch {
 	case a.Pool.Change != nil && a.Pool.Error != "":
@@ -130,7 +147,7 @@ func printReload(stdout, stderr io.Writer, a *admin.ReloadAnswer) {
 	}
 	if a.Pool.Change != nil {
 		for _, line := range a.Pool.Change.Lines() {
-			fmt.Fprintf(stdout, "  %s\n", line)
+			fmt.Fprintf(stdout, "  %s\n", config.Printable(line))
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool/admin"
 )
 
@@ -30,12 +31,11 @@ func newStatusCommand() *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			if asJSON {
-				_, err := fmt.Fprintf(out, "%s\n", text)
-				return failed(err)
+				return failed(printJSON(out, text))
 			}
 			var status admin.Status
 			if err := json.Unmarshal(text, &status); err != nil {
-				return failed(fmt.Errorf("%s answers with something else than a status: %v", client.address, err))
+				return failed(fmt.Errorf("%s did not return a status: %v", client.address, err))
 			}
 			return failed(writeStatus(out, &status, time.Now(), colours(out)))
 		},
@@ -49,24 +49,24 @@ func newStatusCommand() *cobra.Command {
 func writeStatus(w io.Writer, s *admin.Status, now time.Time, colour bool) error {
 	var text bytes.Buffer
 	for _, line := range statusHeader(s, now) {
-		fmt.Fprintln(&text, printable(line))
+		fmt.Fprintln(&text, config.Printable(line))
 	}
 	rows := alignStatus(s, now)
 	fmt.Fprintf(&text, "\n%s\n", rows[0])
 	rows = rows[1:]
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
-		fmt.Fprintln(&text, printable(statusTitle(m)))
+		fmt.Fprintln(&text, config.Printable(statusTitle(m)))
 		for _, e := range m.Endpoints {
 			line := rows[0]
 			rows = rows[1:]
 			if note := cmp.Or(e.Reason, e.Warning); note != "" {
-				line += "\n      " + printable(note)
+				line += "\n      " + config.Printable(note)
 			}
 			fmt.Fprintln(&text, paint(line, e.State, colour))
 		}
 		if len(m.Endpoints) == 0 {
-			fmt.Fprintf(&text, "      %s\n", printable(cmp.Or(m.Reason, "no address is known")))
+			fmt.Fprintf(&text, "      %s\n", config.Printable(cmp.Or(m.Reason, "no address is known")))
 		}
 	}
 	_, err := w.Write(text.Bytes())
@@ -136,11 +136,18 @@ func alignStatus(s *admin.Status, now time.Time) []string {
 				address = e.Address.String()
 			}
 			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", address, e.Role, e.State,
-				agoOrDash(e.Since, now), agoOrDash(e.Checked, now), shortMS(e.LatencyMS)+" ms", agoOrDash(e.Trace, now))
+				agoOrDash(e.Since, now), agoOrDash(e.Checked, now), latency(e.LatencyMS), agoOrDash(e.Trace, now))
 		}
 	}
 	table.Flush()
 	return strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
+}
+
+func latency(ms float64) string {
+	if ms == 0 {
+		return "-"
+	}
+	return shortMS(ms) + " ms"
 }
 
 func ago(t, now time.Time) string { return shortAge(int64(now.Sub(t) / time.Second)) }

@@ -46,11 +46,11 @@ The reference is 26h00m old, and carried by 1 of 2 enabled mirrors.
 https://mirror.example.net/tails/  m7  weight 10, serves dns and http
   192.0.2.7    http  up       3h00m  12s      45.7 ms  26h00m
   2001:db8::7  http  down     3h00m  12s      45.7 ms  26h00m
-      connect: timed out` + "\uFFFD" + `[2J
+      connect: timed out\u001b[2J
 http://ftp.example.org/  weight 20, serves nobody
       resolve: "ftp.example.org" has no address
 http://192.0.2.9/  disabled
-  192.0.2.9    dns   unknown  -      -        - ms     -
+  192.0.2.9    dns   unknown  -      -        -        -
 `
 	var got strings.Builder
 	if err := writeStatus(&got, &status, now, false); err != nil {

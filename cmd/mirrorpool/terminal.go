@@ -2,8 +2,6 @@ package main
 
 import (
 	"os"
-	"strings"
-	"unicode"
 )
 
 // isTerminal reports whether somebody may be watching what is written to f.
@@ -19,14 +17,4 @@ func isTerminal(f any) bool {
 // colours reports whether f is a terminal whose user likes colours (https://no-color.org).
 func colours(f any) bool {
 	return isTerminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-}
-
-// printable is text without what a terminal would obey: a mirror has a say in what is wrong with it.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
 }

@@ -14,10 +14,14 @@ func newVersionCommand() *cobra.Command {
 		Short: "Print the version, the Go version and the commit",
 		Args:  cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			version, commit := build()
-			fmt.Fprintf(cmd.OutOrStdout(), "mirrorpool %s %s commit %s\n", version, runtime.Version(), commit)
+			fmt.Fprintln(cmd.OutOrStdout(), versionLine())
 		},
 	}
+}
+
+func versionLine() string {
+	version, commit := build()
+	return fmt.Sprintf("mirrorpool %s %s commit %s", version, runtime.Version(), commit)
 }
 
 // build returns what the Go toolchain wrote into the program of its version and commit.
