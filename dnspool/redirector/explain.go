@@ -28,7 +28,7 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (location s
 	if err != nil {
 		return "", e, errMalformed
 	}
-	rest, err := cleanPath(target.EscapedPath(), h.Config.BasePath)
+	rest, err := cleanPath(requestPath(target), h.Config.BasePath)
 	switch {
 	case err != nil:
 		return "", e, err

@@ -118,8 +118,9 @@ func plainHeader(name, value []byte) bool {
 // answerPlain answers a plain request as ServeHTTP does, where that is a redirect. If it is something else, it reports
 // that it has not answered. err is that of the network.
 func (h *Handler) answerPlain(w io.Writer, escaped []byte, addr netip.Addr) (answered bool, err error) {
-	path, err := cleanPath(string(escaped), h.Config.BasePath)
-	if _, metalink := metalinkFile(path); err != nil || metalink || h.own(string(escaped)) != nil {
+	target := collapse(string(escaped))
+	path, err := cleanPath(target, h.Config.BasePath)
+	if _, metalink := metalinkFile(path); err != nil || metalink || h.own(target) != nil {
 		return false, nil
 	}
 	snapshot := h.Current.Load()

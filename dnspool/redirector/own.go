@@ -21,9 +21,9 @@ const (
 		`<circle cx="13" cy="3" r="1.6"/><circle cx="13" cy="8" r="1.6"/><circle cx="13" cy="13" r="1.6"/></g></svg>` + "\n"
 )
 
-// own returns what answers requests for a path that is no file of the mirrors; nil for all other paths.
+// own returns what answers requests for an escaped path that is no file of the mirrors; nil for all other paths.
 func (h *Handler) own(path string) http.HandlerFunc {
-	switch path {
+	switch unescape(path) {
 	case legacyPath:
 		return h.serveLegacyList
 	case robotsPath:

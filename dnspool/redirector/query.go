@@ -25,27 +25,5 @@ func splitQuery(raw string) (rest string, wantsList bool) {
 			return "", wantsList
 		}
 	}
-	return "?" + escapeQuery(raw), wantsList
-}
-
-func escapeQuery(raw string) string {
-	i := strings.IndexFunc(raw, func(r rune) bool { return r >= 0x7f || !inURL(byte(r)) })
-	if i < 0 {
-		return raw
-	}
-	const digits = "0123456789ABCDEF"
-	text := []byte(raw[:i])
-	for ; i < len(raw); i++ {
-		if c := raw[i]; inURL(c) {
-			text = append(text, c)
-		} else {
-			text = append(text, '%', digits[c>>4], digits[c&15])
-		}
-	}
-	return string(text)
-}
-
-// inURL reports whether c may stand in a query in a header. Some of what RFC 3986 does not have, browsers send as it is.
-func inURL(c byte) bool {
-	return c > ' ' && c < 0x7f && c != '"' && c != '<' && c != '>' && c != '\\'
+	return "?" + percentEncode(raw, inQuery), wantsList
 }

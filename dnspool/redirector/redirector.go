@@ -86,11 +86,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusRequestURITooLong)
 		return
 	}
-	if serve := h.own(r.URL.Path); serve != nil {
+	target := requestPath(r.URL)
+	if serve := h.own(target); serve != nil {
 		serve(w, r)
 		return
 	}
-	path, err := cleanPath(r.URL.EscapedPath(), h.Config.BasePath)
+	path, err := cleanPath(target, h.Config.BasePath)
 	switch {
 	case errors.Is(err, errMalformed):
 		fail(w, http.StatusBadRequest)
