@@ -77,7 +77,7 @@ func prepare(z *zone) *prepared {
 		names = append(names, rr.(*dns.NS).Ns)
 	}
 	for _, name := range names {
-		for name = dns.CanonicalName(name); z.contains(name) && !z.nodes[name]; name = parent(name) {
+		for name = canonicalName(name); z.contains(name) && !z.nodes[name]; name = parent(name) {
 			p.nodes[wireName(name)] = &node{slow: true}
 		}
 	}
@@ -100,13 +100,12 @@ func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
 		n.slow = true // it has more than the pool's addresses
 		return n
 	}
-	n.noName = z.prepareFixed(anyLabel+name, dns.TypeNULL)
-	if z.static.nodes["*."+name] {
-		n.noName = nil // there is
+	if !z.static.nodes["*."+name] {
+		n.noName = z.prepareAbsent(name)
 	}
-	n.noData = z.prepareFixed(name, dns.TypeNULL)
+	n.noData = z.prepareFixed(name, noType)
 	if encloser, ok := strings.CutPrefix(name, "*."); ok {
-		n.noData = z.prepareFixed(anyLabel+encloser, dns.TypeNULL)
+		n.noData = z.prepareAbsent(encloser)
 	}
 	if name == z.origin {
 		n.types[dns.TypeSOA] = z.prepareFixed(name, dns.TypeSOA)
@@ -121,7 +120,7 @@ func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
 			return nil // it depends on who asks
 		case z.pool[name] && decks[qtype] != nil:
 			return decks[qtype]
-		case len(z.named[name]) > 0:
+		case len(z.named[name]) > 0 || len(z.static.sets[name][qtype]) > 0:
 			return z.prepareFixed(name, qtype)
 		default:
 			return n.noData
@@ -131,8 +130,19 @@ func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
 	return n
 }
 
-// anyLabel stands for any label that is not a name's of the zone. No host name has a NUL in it.
-const anyLabel = `\000.`
+const (
+	anyLabel = `\000.` // stands for the labels that no name of the zone has; no host name has a NUL in it
+	noType   = 0       // no zone has records of it (RFC 6895 section 3.1)
+)
+
+// prepareAbsent writes down the response for all names right below encloser that do not exist, for any type. It returns
+// nil, which leaves them to respond, in the odd zone that has the name that is to stand for them.
+func (z *zone) prepareAbsent(encloser string) *answers {
+	if z.exists(anyLabel + encloser) {
+		return nil
+	}
+	return z.prepareFixed(anyLabel+encloser, noType)
+}
 
 // prepareDeck writes down all cards of a deck.
 func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *answers {

@@ -135,7 +135,7 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *d
 			return
 		}
 		resp.Answer = append(resp.Answer, alias...)
-		name = dns.CanonicalName(alias[0].(*dns.CNAME).Target)
+		name = canonicalName(alias[0].(*dns.CNAME).Target)
 		if !z.contains(name) || owns(resp.Answer, name) {
 			return // whoever asks has to ask on elsewhere, or has seen it all
 		}
@@ -153,7 +153,7 @@ func (z *zone) refer(resp *dns.Msg, cut string) {
 	resp.Ns = z.static.sets[cut][dns.TypeNS]
 	var glue []dns.RR
 	for _, rr := range resp.Ns {
-		glue = append(glue, z.static.addresses(dns.CanonicalName(rr.(*dns.NS).Ns))...)
+		glue = append(glue, z.static.addresses(canonicalName(rr.(*dns.NS).Ns))...)
 	}
 	resp.Extra = append(glue, resp.Extra...) // the OPT record stays last
 }

@@ -99,7 +99,7 @@ func parseStatic(path string, text []byte, origin string, pool []string) (*Stati
 			err = s.add(rr, pool)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %s %s: %w", path, lines.line(), rr.Header().Name, dns.TypeToString[rr.Header().Rrtype], err)
+			return nil, fmt.Errorf("%s:%d: %s %s: %w", path, lines.line(), rr.Header().Name, dns.Type(rr.Header().Rrtype), err)
 		}
 	}
 	if err := parser.Err(); err != nil {
@@ -117,10 +117,21 @@ func checkPacks(rr dns.RR, scratch []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, owner, err := dns.UnpackDomainName(scratch[:end], 0); err != nil || end == owner+10 {
+	_, owner, err := dns.UnpackDomainName(scratch[:end], 0)
+	if err != nil || end == owner+10 && !mayBeEmpty(rr) {
 		return errors.New("has no data")
 	}
 	return nil
+}
+
+// mayBeEmpty reports whether a record is of a type whose data may have no bytes: a list that may be empty (RFC 3123), or
+// one that anything goes for (RFC 1035 section 3.3.10, RFC 3597 section 5).
+func mayBeEmpty(rr dns.RR) bool {
+	switch rr.(type) {
+	case *dns.APL, *dns.NULL, *dns.RFC3597:
+		return true
+	}
+	return false
 }
 
 // notServed are types that need more than to be looked up, which this server does not do.
@@ -129,7 +140,7 @@ var notServed = []uint16{dns.TypeDNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSE
 // add takes in one record.
 func (s *Static) add(rr dns.RR, pool []string) error {
 	h := rr.Header()
-	h.Name = dns.CanonicalName(h.Name)
+	h.Name = canonicalName(h.Name)
 	name, rrtype := h.Name, h.Rrtype
 	isPool := slices.Contains(pool, name)
 	switch {
@@ -137,7 +148,7 @@ func (s *Static) add(rr dns.RR, pool []string) error {
 		return fmt.Errorf("is outside of the zone %s", s.origin)
 	case h.Class != dns.ClassINET:
 		return fmt.Errorf("want class IN, got %s", dns.ClassToString[h.Class])
-	case slices.Contains(notServed, rrtype):
+	case slices.Contains(notServed, rrtype) || isMeta(rrtype):
 		return errors.New("is of a type that is not served")
 	case rrtype == dns.TypeSOA && name != s.origin:
 		return fmt.Errorf("want the SOA record at %s", s.origin)
@@ -194,13 +205,13 @@ func (s *Static) check(pool []string) error {
 		cut := s.cut(name)
 		for rrtype, rrs := range set {
 			if cut != "" && !(name == cut && (rrtype == dns.TypeNS || rrtype == dns.TypeDS)) && rrtype != dns.TypeA && rrtype != dns.TypeAAAA {
-				return fmt.Errorf("%s %s: is below the delegation of %s; only addresses may be, as glue", name, dns.TypeToString[rrtype], cut)
+				return fmt.Errorf("%s %s: is below the delegation of %s; only addresses may be, as glue", name, dns.Type(rrtype), cut)
 			}
 			if rrtype != dns.TypeNS {
 				continue
 			}
 			for _, rr := range rrs {
-				target := dns.CanonicalName(rr.(*dns.NS).Ns)
+				target := canonicalName(rr.(*dns.NS).Ns)
 				if dns.IsSubDomain(s.origin, target) && len(s.addresses(target)) == 0 {
 					return fmt.Errorf("%s NS %s: want A or AAAA records at %s, which is in the zone", name, target, target)
 				}

@@ -150,6 +150,20 @@ func (z *zone) addNode(name string) {
 	}
 }
 
+// canonicalName returns a name in lower case, with each character spelled as miekg/dns spells it when it reads a message.
+// A zone file may spell a character in several ways, such as `\032` and `\ `.
+func canonicalName(name string) string {
+	wire := make([]byte, maxNameSize)
+	end, err := dns.PackDomainName(dns.Fqdn(name), wire, 0, nil, false)
+	if err != nil {
+		return dns.CanonicalName(name)
+	}
+	if spelled, _, err := dns.UnpackDomainName(wire[:end], 0); err == nil {
+		name = spelled
+	}
+	return dns.CanonicalName(name)
+}
+
 // parent returns name without its first label, or "" for the root.
 func parent(name string) string {
 	next, end := dns.NextLabel(name, 0)
