@@ -1,11 +1,6 @@
 package config
 
-import (
-	"errors"
-	"fmt"
-	"io"
-	"os"
-)
+import "mirrorpool/config/safefile"
 
 // A Kind is one of the two kinds of file that this package reads.
 type Kind string
@@ -78,38 +73,9 @@ func CheckFile(path string) (Kind, []*Error, error) {
 // ReadFile reads a regular file of at most MaxFileSize bytes. The error is an [*Error]; it is fs.ErrNotExist
 // where there is none.
 func ReadFile(path string) ([]byte, error) {
-	// Opening a pipe or a device can block or have effects, so the look comes before the open.
-	info, err := os.Stat(path)
+	data, err := safefile.Read(path, MaxFileSize)
 	if err != nil {
-		return nil, fileError(path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fileError(path, errors.New("not a regular file"))
-	}
-	if info.Size() > MaxFileSize {
-		return nil, fileError(path, fmt.Errorf("want a file of at most %d bytes, got %d", MaxFileSize, info.Size()))
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fileError(path, err)
-	}
-	defer f.Close()
-	// One byte more than allowed, so that a file that grew is refused rather than cut.
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
-	if err != nil {
-		return nil, fileError(path, err)
-	}
-	if len(data) > MaxFileSize {
-		return nil, fileError(path, fmt.Errorf("want a file of at most %d bytes", MaxFileSize))
+		return nil, &Error{File: path, Err: safefile.Reason(err)}
 	}
 	return data, nil
-}
-
-// fileError says why a file could not be read. The path is said by Error already.
-func fileError(path string, err error) error {
-	var perr *os.PathError
-	if errors.As(err, &perr) {
-		err = perr.Err
-	}
-	return &Error{File: path, Err: err}
 }

@@ -10,19 +10,20 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mirrorpool/config"
+	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool/admin"
 )
 
 const (
 	adminAddress   = "127.0.0.1:8053" // where a server answers the administrator by default
 	adminPort      = "8053"
+	maxTokenFile   = 1 << 10         // bytes
 	adminTime      = 3 * time.Minute // more than the server gives itself for a reload
 	maxAdminAnswer = 64 << 20
 )
@@ -45,7 +46,7 @@ func (a *adminClient) call(ctx context.Context, method, path string, query url.V
 		return fmt.Errorf("want an address such as %q after --admin, got %q", adminAddress, a.address)
 	}
 	if a.tokenFile != "" {
-		token, err := os.ReadFile(a.tokenFile)
+		token, err := safefile.Read(a.tokenFile, maxTokenFile)
 		if err != nil {
 			return fmt.Errorf("cannot read the administrator's token: %v", err)
 		}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/listen"
+	"mirrorpool/config/safefile"
 	"mirrorpool/config/source"
 )
 
@@ -46,6 +49,9 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
+	if err := checkStateDir(c.StateDir); err != nil {
+		return &failure{exitUsage, err}
+	}
 	log, level, err := newLogger(c.Log, cmd.ErrOrStderr())
 	if err != nil {
 		return &failure{exitUsage, err}
@@ -75,6 +81,19 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	g.Go(func() error { return s.tellManager(ctx, sockets) })
 	g.Go(func() error { return reloadOnHangup(ctx, hangup, s) })
 	return failed(g.Wait())
+}
+
+// checkStateDir returns an error if other users could change what is kept in dir. A folder that does not exist is
+// created later.
+func checkStateDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	err := safefile.CheckFolder(dir)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("cannot use state_dir: %w", err)
 }
 
 // startCode is the exit code where no list of mirrors can be had. To start again may help where its source

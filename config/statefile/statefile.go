@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"mirrorpool/config/safefile"
 )
 
 // Aside is appended to the name of a file that is set aside.
@@ -27,26 +29,18 @@ func Load(path string, use func(io.Reader) error) error {
 		return nil
 	}
 	if asideErr := os.Rename(path, path+Aside); asideErr != nil {
-		return fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, plain(err), asideErr)
+		return fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, safefile.Reason(err), asideErr)
 	}
-	return fmt.Errorf("%s: %w; set aside as %s", path, plain(err), path+Aside)
+	return fmt.Errorf("%s: %w; set aside as %s", path, safefile.Reason(err), path+Aside)
 }
 
 func load(path string, use func(io.Reader) error) error {
-	f, err := os.Open(path)
+	f, err := safefile.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	return use(f)
-}
-
-// plain is an error without the path of a file.
-func plain(err error) error {
-	if at := (*os.PathError)(nil); errors.As(err, &at) {
-		return at.Err
-	}
-	return err
 }
 
 // suffix ends the names of temporary files.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package statefile
 
 import (
@@ -9,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -138,7 +141,8 @@ func TestLoad(t *testing.T) {
 		"none":   {func(string) error { return nil }, "", false},
 		"good":   {func(path string) error { return os.WriteFile(path, []byte("good"), 0o600) }, "", false},
 		"bad":    {func(path string) error { return os.WriteFile(path, []byte("bad"), 0o600) }, "PATH: it is not good; set aside as PATH.bad", true},
-		"folder": {func(path string) error { return os.Mkdir(path, 0o700) }, "PATH: is a directory; set aside as PATH.bad", true},
+		"folder": {func(path string) error { return os.Mkdir(path, 0o700) }, "PATH: not a regular file; set aside as PATH.bad", true},
+		"FIFO":   {func(path string) error { return syscall.Mkfifo(path, 0o600) }, "PATH: not a regular file; set aside as PATH.bad", true},
 		"loop":   {func(path string) error { return os.Symlink(path, path) }, "PATH: too many levels of symbolic links; set aside as PATH.bad", true},
 		"no way to set it aside": {func(path string) error {
 			return errors.Join(os.WriteFile(path, []byte("bad"), 0o600), os.Mkdir(path+Aside, 0o700))

@@ -4,9 +4,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
+
+	"mirrorpool/config/safefile"
 )
 
 const (
@@ -17,7 +17,7 @@ const (
 // Load reads the key files at the given paths. The same name twice is an error.
 //
 // A file holds `key "NAME" { algorithm ALGORITHM; secret "BASE64"; };`, once or more often, with BIND's comments. It
-// has to be readable by its owner alone. No error quotes a secret.
+// has to be a secret as [safefile.ReadSecret] defines it. No error quotes a secret.
 func Load(paths ...string) (*Ring, error) {
 	r := &Ring{keys: map[string]*Key{}}
 	for _, path := range paths {
@@ -48,24 +48,7 @@ func LoadOne(path string) (*Key, error) {
 }
 
 func loadFile(path string) ([]*Key, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read a key file: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat() // of what is open: nobody can put another file there in between
-	if err != nil {
-		return nil, fmt.Errorf("cannot read a key file: %w", err)
-	}
-	switch mode := info.Mode(); {
-	case !mode.IsRegular():
-		return nil, fmt.Errorf("%s: want a file with a key", path)
-	case mode.Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s: others than its owner may use this key (mode %04o): chmod 600 %s", path, mode.Perm(), path)
-	case info.Size() > maxFile:
-		return nil, fmt.Errorf("%s: want at most %d bytes", path, maxFile)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile))
+	text, err := safefile.ReadSecret(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a key file: %w", err)
 	}

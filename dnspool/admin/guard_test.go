@@ -55,16 +55,16 @@ func TestReadToken(t *testing.T) {
 		}
 		return path
 	}
-	if token, err := readToken(write("good", "  0123456789abcdef\n")); err != nil || string(token) != "0123456789abcdef" {
+	if token, err := ReadToken(write("good", "  0123456789abcdef\n")); err != nil || string(token) != "0123456789abcdef" {
 		t.Errorf("%q, %v; want the token without white space", token, err)
 	}
-	if token, err := readToken(""); err != nil || token != nil {
+	if token, err := ReadToken(""); err != nil || token != nil {
 		t.Errorf("%q, %v; want none", token, err)
 	}
 	for name, path := range map[string]string{
 		"empty": write("empty", ""), "short": write("short", "12345\n"), "missing": filepath.Join(dir, "missing"),
 	} {
-		_, err := readToken(path)
+		_, err := ReadToken(path)
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		} else if strings.Contains(err.Error(), "12345") {

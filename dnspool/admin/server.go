@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/listen"
+	"mirrorpool/config/safefile"
 )
 
 const (
@@ -60,7 +60,7 @@ type Server struct {
 
 // Listen opens the listener that c asks for, which must not be off. It answers from Run on.
 func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
-	token, err := readToken(c.TokenFile)
+	token, err := ReadToken(c.TokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -137,23 +137,17 @@ func writeJSONStatus(w http.ResponseWriter, status int, v any) {
 	w.Write(append(text, '\n')) // the client's going away is its own affair
 }
 
-// readToken reads the secret that clients from other hosts have to show. An empty path means that there are
-// to be none.
-func readToken(path string) ([]byte, error) {
+// ReadToken reads the secret that clients from other hosts have to show: a file that [safefile.ReadSecret] accepts.
+// An empty path means that there is none.
+func ReadToken(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(path)
+	text, err := safefile.ReadSecret(path, maxTokenBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the administrator's token: %w", err)
 	}
-	defer f.Close()
-	buf := make([]byte, maxTokenBytes)
-	n, err := f.Read(buf)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the administrator's token from %s: %w", path, err)
-	}
-	token := bytes.TrimSpace(buf[:n])
+	token := bytes.TrimSpace(text)
 	if len(token) < minTokenLength {
 		return nil, fmt.Errorf("the administrator's token in %s is shorter than %d characters: put a long random one there", path, minTokenLength)
 	}

@@ -6,9 +6,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
+
+	"mirrorpool/config/safefile"
 
 	"github.com/miekg/dns"
 )
@@ -40,17 +40,9 @@ func (s *Static) Same(other *Static) bool {
 // A record may be out of place for the reasons that RFC 1034 and 2181 give, or because the pool has that name;
 // the error then begins with the file and the line, and the Static is nil.
 func LoadStatic(path, origin string, pool []string) (*Static, error) {
-	f, err := os.Open(path)
+	text, err := safefile.Read(path, maxZoneBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the zone file: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxZoneBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the zone file: %w", err)
-	}
-	if len(text) > maxZoneBytes {
-		return nil, fmt.Errorf("%s: want a zone file of at most %d bytes", path, maxZoneBytes)
 	}
 	return parseStatic(path, text, origin, pool)
 }

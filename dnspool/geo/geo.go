@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool"
 )
 
@@ -112,7 +113,7 @@ func (r *Reader) look() (changed bool) {
 // It is read into memory, not mapped: to touch a page of a mapped file that somebody has cut short would end the
 // program.
 func (f *file) read() (fresh bool, err error) {
-	from, err := os.Open(f.path)
+	from, err := safefile.Open(f.path)
 	if err != nil {
 		f.seen = nil
 		return false, fmt.Errorf("%v; want a MaxMind DB file", err)

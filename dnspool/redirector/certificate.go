@@ -11,7 +11,10 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/config/safefile"
 )
+
+const maxPEM = 1 << 20 // bytes of a certificate with its chain, or of a key
 
 // lookInterval is the time between looks at the certificate's files.
 const lookInterval = 10 * time.Second
@@ -76,11 +79,28 @@ func (c *certificate) look() (changed bool, err error) {
 	if same {
 		return false, nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.files.Cert, c.files.Key)
+	pair, err := LoadCertificate(c.files)
 	if err != nil {
-		return false, fmt.Errorf("cannot use the certificate in %s with the key in %s: %v", c.files.Cert, c.files.Key, err)
+		return false, err
 	}
 	c.seen = now
-	c.current.Store(&pair)
+	c.current.Store(pair)
 	return true, nil
+}
+
+// LoadCertificate reads a certificate and its key, which has to be a secret as [safefile.ReadSecret] defines it.
+func LoadCertificate(files config.TLS) (*tls.Certificate, error) {
+	cert, err := safefile.Read(files.Cert, maxPEM)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the certificate: %w", err)
+	}
+	key, err := safefile.ReadSecret(files.Key, maxPEM)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the certificate's key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the certificate in %s with the key in %s: %v", files.Cert, files.Key, err)
+	}
+	return &pair, nil
 }
