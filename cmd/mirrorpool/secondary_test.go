@@ -195,20 +195,28 @@ func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secon
 	})
 }
 
-// TestSecondaryWithoutAccess has a secondary with another secret, which gets nothing.
+// TestSecondaryWithoutAccess has secondaries with another secret, which get nothing, and blame the key and not the clock.
 func TestSecondaryWithoutAccess(t *testing.T) {
 	t.Parallel()
-	at := "127.0.0.1:" + freePort(t, "127.0.0.1")
-	d, s := hiddenPrimary(t, at)
-	d.start(t)
-	n := s.secondary(t, "knot", at, s.ours, "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=")
-	eventually(t, "it was told that its signature is wrong", func() bool { return strings.Contains(n.log.String(), "failed to verify TSIG") })
-	if serialAt(n.addr, poolZone) != 0 {
-		t.Error("it has the zone")
+	for name, blame := range map[string]string{"knot": "failed to verify TSIG", "bind": "tsig indicates error"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := "127.0.0.1:" + freePort(t, "127.0.0.1")
+			d, s := hiddenPrimary(t, at)
+			d.start(t)
+			n := s.secondary(t, name, at, s.ours, "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=")
+			eventually(t, "its log says that its signature is wrong", func() bool { return strings.Contains(n.log.String(), blame) })
+			if strings.Contains(n.log.String(), "clocks are unsynchronized") {
+				t.Error("its log blames the clocks")
+			}
+			if serialAt(n.addr, poolZone) != 0 {
+				t.Error("it has the zone")
+			}
+			eventually(t, "we say that it cannot be notified", func() bool {
+				return metric(t, d.admin, fmt.Sprintf(`mirrorpool_notify_sent_total{result="failed",server=%q}`, at)) > 0
+			})
+		})
 	}
-	eventually(t, "we say that it cannot be notified", func() bool {
-		return metric(t, d.admin, fmt.Sprintf(`mirrorpool_notify_sent_total{result="failed",server=%q}`, at)) > 0
-	})
 }
 
 // TestTransferIsCut has a network that breaks each connection in the middle, at first.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dchest/siphash"
+	"github.com/miekg/dns"
 
 	"mirrorpool/config"
 )
@@ -115,4 +116,19 @@ func (j cookieJar) appendTo(dst, cookie []byte, addr netip.Addr, now time.Time) 
 	dst = append(dst, 1, 0, 0, 0) // version, reserved
 	dst = binary.BigEndian.AppendUint32(dst, uint32(now.Unix()))
 	return binary.LittleEndian.AppendUint64(dst, j[0].hash(dst[start:], addr))
+}
+
+// appendCookieReply appends the response to a query that has no question, but asks for a cookie or whether the one it
+// brings is still good (RFC 7873 section 5.4).
+func (z *zone) appendCookieReply(dst, msg []byte, q *query, from asker) (response []byte, rcode int) {
+	const flagQR, flagRD = 0x80, 0x01
+	if _, good := z.cookies.valid(q.cookie, from.addr, from.now); !good && len(q.cookie) > clientCookieSize {
+		rcode = dns.RcodeBadCookie
+	}
+	if q.version != 0 {
+		rcode = dns.RcodeBadVers
+	}
+	dst = append(dst, msg[0], msg[1], flagQR|msg[2]&flagRD, byte(rcode&0xf), 0, 0, 0, 0, 0, 0, 0, 1)
+	dst = q.appendOPT(dst, z.maxSize, byte(rcode>>4))
+	return z.appendCookie(dst, q, from), rcode
 }

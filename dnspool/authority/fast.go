@@ -21,9 +21,9 @@ func newDealer(z *atomic.Pointer[zone], t *tally) *dealer {
 	return &dealer{zone: z, tally: t, next: [2]uint32{rand.Uint32(), rand.Uint32()}}
 }
 
-// answer appends the response to msg to dst. ok is false, and dst as it was, for what it leaves to miekg/dns: all that is
-// not plain, does not fit or is not prepared. What has a fault does not get that far, nor what is not to be answered: then
-// ok is true and dst as it was.
+// answer appends the response to msg to dst. If ok is false, dst is as it was, and miekg/dns has to answer: the query is
+// not plain, or its answer does not fit or is not prepared. msg may have been changed then, to what miekg/dns understands.
+// If ok is true and dst as it was, there is no response.
 func (d *dealer) answer(dst, msg []byte, from asker) (response []byte, ok bool) {
 	z := d.zone.Load()
 	switch {
@@ -31,32 +31,52 @@ func (d *dealer) answer(dst, msg []byte, from asker) (response []byte, ok bool) 
 		return dst, false
 	case !from.answerable():
 		return dst, true
-	case z == nil:
-		return dst, false // SERVFAIL, for now
+	case z == nil || isResponse(msg):
+		return dst, false // SERVFAIL, for now; silence
 	}
 	from.size = len(msg)
 	q, plain := parse(msg, &d.name)
-	var s shape
-	if !plain {
-		var f fault
-		if s, f = vet(msg); f != noFault {
-			if !z.allows(from, nil) {
-				d.tally.limited[dropped].Add(1)
-				return dst, true
-			}
-			d.tally.count(dns.TypeNone, dns.RcodeFormatError)
-			return appendFormErr(dst, msg, s, f, z.maxSize), true
-		}
-		q.end, q.edns, q.cookie = s.end, s.opt != nil, cookieIn(s.options())
-		q.do = q.edns && s.opt[6]&0x80 != 0
-	}
-	if !z.allows(from, q.cookie) {
+	switch {
+	case !plain:
+		return d.answerOther(dst, msg, z, from)
+	case !z.allows(from, q.cookie):
 		return d.slip(dst, msg, z, &q, from), true
 	}
-	if !plain {
-		return dst, false
+	if response, ok = d.deal(dst, msg, z, &q, from); !ok {
+		simplify(msg, q.options)
 	}
-	return d.deal(dst, msg, z, &q, from)
+	return response, ok
+}
+
+// answerOther is answer for a query that is not plain. What needs no more than a look at its shape is answered here.
+func (d *dealer) answerOther(dst, msg []byte, z *zone, from asker) (response []byte, ok bool) {
+	s, f := vet(msg)
+	q := s.query()
+	switch {
+	case f != noFault:
+		return d.refuse(dst, msg, z, s, f, from), true
+	case !z.allows(from, q.cookie):
+		return d.slip(dst, msg, z, &q, from), true
+	case s.questions == 0:
+		dst, rcode := z.appendCookieReply(dst, msg, &q, from)
+		d.tally.count(dns.TypeNone, rcode)
+		return dst, true
+	case !s.signed:
+		simplify(msg, q.options)
+	case new(dns.Msg).Unpack(msg) != nil: // it could be simplified, if that did not break the signature
+		return d.refuse(dst, msg, z, s, malformed, from), true
+	}
+	return dst, false
+}
+
+// refuse appends the response to a message with a fault.
+func (d *dealer) refuse(dst, msg []byte, z *zone, s shape, f fault, from asker) []byte {
+	if !z.allows(from, nil) {
+		d.tally.limited[dropped].Add(1)
+		return dst
+	}
+	d.tally.count(dns.TypeNone, f.rcode())
+	return appendFault(dst, msg, s, f, z.maxSize)
 }
 
 // deal appends the prepared response to a plain query.

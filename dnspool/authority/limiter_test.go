@@ -79,7 +79,7 @@ func TestRateLimit(t *testing.T) {
 		"by the slow path":       {query(nsid), overUDP, map[string]int{"passed on": 5, "nothing": 10, "TC": 10}},
 		"the same with a cookie": {query(nsid, cookie(good)), overUDP, map[string]int{"passed on": 25}},
 		"and with a new one":     {query(nsid, cookie("0102030405060708")), overUDP, map[string]int{"passed on": 5, "BADCOOKIE": 20}},
-		"another opcode":         {append([]byte{0, 0, 0x28}, query()[3:]...), overUDP, map[string]int{"passed on": 5, "nothing": 20}},
+		"another opcode":         {append([]byte{0, 0, 0x28}, query()[3:]...), overUDP, map[string]int{"NOTIMP": 5, "nothing": 20}},
 		"cut":                    {query()[:20], overUDP, map[string]int{"FORMERR": 5, "nothing": 20}},
 	}
 	for name, test := range tests {
@@ -101,7 +101,7 @@ func TestRateLimit(t *testing.T) {
 			for i := range d.tally.limited {
 				held += d.tally.limited[i].Load()
 			}
-			if want := 25 - test.want["answer"] - test.want["passed on"] - test.want["FORMERR"]; held != uint64(want) {
+			if want := 25 - test.want["answer"] - test.want["passed on"] - test.want["FORMERR"] - test.want["NOTIMP"]; held != uint64(want) {
 				t.Errorf("%d are counted, want %d", held, want)
 			}
 		})
@@ -127,6 +127,8 @@ func outcome(t *testing.T, out []byte, ok bool) string {
 			t.Errorf("a bad BADCOOKIE: %v", &m)
 		}
 		return "BADCOOKIE"
+	case m.Rcode == dns.RcodeNotImplemented:
+		return "NOTIMP"
 	case m.Truncated:
 		if len(m.Answer) > 0 {
 			t.Errorf("TC with an answer: %v", &m)

@@ -17,18 +17,20 @@ const (
 
 // A query is what has to be known of a message to answer it from prepared answers.
 type query struct {
-	name  []byte // in wire format and lower case
-	end   int    // where the question ends in the message
-	qtype uint16
-	edns  bool
-	do    bool // DNSSEC OK, which is echoed (RFC 3225 section 3)
-	size  int  // of a UDP response, at most, as the asker says; 512 without EDNS
+	name    []byte // in wire format and lower case
+	end     int    // where the question ends in the message
+	qtype   uint16
+	edns    bool
+	do      bool // DNSSEC OK, which is echoed (RFC 3225 section 3)
+	version byte // of EDNS
+	size    int  // of a UDP response, at most, as the asker says; 512 without EDNS
 
-	cookie []byte // the data of the first COOKIE option, in the message; nil without one
+	options []byte // the data of the OPT record, in the message
+	cookie  []byte // the data of the first COOKIE option, in the message; nil without one
 }
 
-// parse reads a plain query: one question of class IN without compression, no records but an OPT of version 0, whose
-// options are none that are answered but COOKIE, no flags but RD, AD and CD, and nothing behind it. Of all else it
+// parse reads a plain query: one question of class IN without compression, no records but an OPT of version 0, of whose
+// options none is answered but COOKIE, no flags but RD, AD and CD, and nothing behind it. Of all else it
 // says that it is not plain, which leaves the verdict on it to miekg/dns. The query's name is written to buf.
 func parse(msg []byte, buf *[maxNameSize]byte) (q query, plain bool) {
 	const question1, noAnswer, noAuthority = 1, 0, 0
@@ -94,6 +96,7 @@ func (q *query) parseOPT(rest []byte) (plain bool) {
 	q.size = max(dns.MinMsgSize, int(binary.BigEndian.Uint16(rest[3:])))
 	q.do = rest[7]&0x80 != 0
 	options := rest[optSize:]
+	q.options = options
 	if len(options) != int(binary.BigEndian.Uint16(rest[9:])) {
 		return false
 	}
@@ -106,7 +109,7 @@ func (q *query) parseOPT(rest []byte) (plain bool) {
 			if q.cookie == nil { // RFC 7873 section 5.2: only the first counts
 				q.cookie = data
 			}
-		case !ignored(code):
+		case !ignored(code, data):
 			return false
 		}
 		options = next
@@ -114,9 +117,16 @@ func (q *query) parseOPT(rest []byte) (plain bool) {
 	return true
 }
 
-// ignored reports whether an option makes no difference: it is not answered, and miekg/dns has no idea of it that it
-// could refuse.
-func ignored(option uint16) bool { return option >= dns.EDNS0LOCALSTART }
+// ignored reports whether an option makes no difference, whatever is in it (RFC 6891 section 6.1.2).
+func ignored(option uint16, data []byte) bool {
+	switch option {
+	case dns.EDNS0NSID, dns.EDNS0SUBNET, dns.EDNS0COOKIE:
+		return false
+	case dns.EDNS0TCPKEEPALIVE:
+		return len(data) != 0 // RFC 7828 section 3.2.1
+	}
+	return true
+}
 
 // appendOPT appends the OPT record of the response to q, without options. rcode is the upper part of the response's code
 // (RFC 6891 section 6.1.3).

@@ -23,6 +23,14 @@ func accept(h dns.Header) dns.MsgAcceptAction {
 	return dns.MsgAccept
 }
 
+// replyTo returns a response with a code and without records. It does not copy CD, which is for resolvers (RFC 4035 section
+// 3.1.6).
+func replyTo(req *dns.Msg, rcode int) *dns.Msg {
+	resp := new(dns.Msg).SetRcode(req, rcode)
+	resp.CheckingDisabled = false
+	return resp
+}
+
 // respond returns the response to a query that accept has let pass, in wire format.
 func (z *zone) respond(req *dns.Msg, from asker) ([]byte, error) {
 	wire, _, err := z.respondWithCode(req, from)
@@ -50,10 +58,7 @@ func (z *zone) respondWithCode(req *dns.Msg, from asker) (wire []byte, rcode int
 
 // message is respond before packing, for a query in lower case.
 func (z *zone) message(req *dns.Msg, from asker) *dns.Msg {
-	resp := new(dns.Msg)
-	resp.SetReply(req)
-	resp.CheckingDisabled = false
-
+	resp := replyTo(req, dns.RcodeSuccess)
 	opt := req.IsEdns0()
 	if opt != nil {
 		resp.SetEdns0(z.maxSize, opt.Do())

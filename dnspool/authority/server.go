@@ -252,13 +252,13 @@ func (s *Server) respond(req *dns.Msg, from asker) (wire []byte, rcode int, err 
 		}
 		return z.respondWithCode(req, from)
 	}
-	wire, err = new(dns.Msg).SetRcode(req, dns.RcodeServerFailure).Pack()
+	wire, err = replyTo(req, dns.RcodeServerFailure).Pack()
 	return wire, dns.RcodeServerFailure, err
 }
 
 // truncatedReply makes an asker come back over TCP.
 func truncatedReply(req *dns.Msg) *dns.Msg {
-	resp := new(dns.Msg).SetReply(req)
+	resp := replyTo(req, dns.RcodeSuccess)
 	resp.Truncated = true
 	return resp
 }

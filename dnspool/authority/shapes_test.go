@@ -65,6 +65,23 @@ func queryShapes(tb testing.TB) []queryShape {
 		{"unknown option", edns(1232, func(o *dns.OPT) { o.Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65002, Data: []byte("x")}} })},
 		{"padding", edns(1232, func(o *dns.OPT) { o.Option = []dns.EDNS0{&dns.EDNS0_PADDING{Padding: make([]byte, 20)}} })},
 		{"NSID", edns(1232, func(o *dns.OPT) { o.Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}} })},
+		{"no question, a cookie", raw(plainEDNS, func(msg []byte) []byte {
+			opt := msg[len(msg)-optSize:]
+			msg = append(msg[:headerSize], opt...)
+			msg[5], msg[len(msg)-1] = 0, 12
+			return append(msg, option(dns.EDNS0COOKIE, 8)...)
+		})},
+		{"TSIG twice", raw(plain, func(msg []byte) []byte {
+			return withRecord(withRecord(msg, emptySignature, additionalCount), emptySignature, additionalCount)
+		})},
+		{"TSIG before OPT", raw(plainEDNS, func(msg []byte) []byte {
+			end := len(msg) - optSize
+			return append(withRecord(msg[:end], emptySignature, additionalCount), msg[end:]...)
+		})},
+		{"TSIG as an answer", raw(plain, func(msg []byte) []byte { return withRecord(msg, emptySignature, answerCount) })},
+		{"TSIG without data", raw(plain, func(msg []byte) []byte {
+			return withRecord(msg, []byte{1, 'k', 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0}, additionalCount)
+		})},
 		{"two OPTs", raw(plainEDNS, func(msg []byte) []byte { msg[11] = 2; return append(msg, msg[len(msg)-optSize:]...) })},
 		{"an OPT of another owner", raw(plainEDNS, func(msg []byte) []byte {
 			opt := msg[len(msg)-optSize+1:]
@@ -82,6 +99,14 @@ func queryShapes(tb testing.TB) []queryShape {
 		})},
 		{"a reserved label", raw(plain, func(msg []byte) []byte { return append(msg[:headerSize], 0x41, 'a', 0, 0, 1, 0, 1) })},
 	}
+	for _, code := range []uint16{dns.EDNS0LLQ, dns.EDNS0EXPIRE, dns.EDNS0ZONEVERSION} {
+		for _, size := range []int{0, 1} {
+			shapes = append(shapes, queryShape{fmt.Sprintf("option %d of %d bytes", code, size), raw(plainEDNS, func(msg []byte) []byte {
+				msg[len(msg)-1] = byte(optionHead + size)
+				return append(msg, option(code, size)...)
+			})})
+		}
+	}
 	for opcode := 1; opcode < 16; opcode++ {
 		shapes = append(shapes, queryShape{fmt.Sprintf("opcode %d", opcode), with(func(m *dns.Msg) { m.Opcode = opcode })})
 	}
@@ -90,6 +115,9 @@ func queryShapes(tb testing.TB) []queryShape {
 	}
 	return shapes
 }
+
+// emptySignature is a TSIG record of the key "k", without a MAC.
+var emptySignature = append([]byte{1, 'k', 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 17}, make([]byte, 17)...)
 
 // shapeQuestions are what each shape asks for.
 func shapeQuestions() []dns.Question {
@@ -117,6 +145,9 @@ var shapeDifferences = []difference{
 		"it refuses to be asked for types without records of their own; for us and NSD there are none: RFC 6895 section 3.1 asks for no more"},
 	{"knot", nil, []uint16{0}, "it does not implement type 0, of which for us, BIND and NSD there are no records (RFC 6895 section 3.1)"},
 	{"bind", []string{"CD"}, nil, "it copies CD, which an authoritative server should clear (RFC 4035 section 3.1.6)"},
+	{"bind", []string{"option 1 of 0 bytes", "option 1 of 1 bytes", "option 9 of 1 bytes"}, nil,
+		"it wants LLQ and EXPIRE to be well formed, although they change nothing here; we ignore them (RFC 6891 section 6.1.2), as Knot and NSD do"},
+	{"knot", []string{"no question, a cookie"}, nil, "it does not implement queries without a question, which RFC 7873 section 5.4 has for cookies; BIND does"},
 	{"bind", []string{"an OPT of another owner"}, nil, "at the root a pointer at the question is the root's name; RFC 6891 section 6.1.2 wants the name to be 0, and we take it by the letter"},
 	{"knot", []string{"an OPT of another owner"}, nil, "it does not look at the owner, which has to be the root (RFC 6891 section 6.1.2); BIND and NSD do"},
 	{"knot", []string{"bytes behind"}, nil, "it refuses what is behind the message, as RFC 1035 does not; BIND and NSD ignore it, too"},

@@ -21,9 +21,17 @@ func (s *Server) SetFeed(feed *Feed, keys *tsig.Ring) {
 
 // refuseSignature tells what is wrong with the signature of a request.
 func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
-	resp := new(dns.Msg).SetReply(req)
-	tsig.Refuse(resp, req.IsTsig(), tsig.ErrorCode(w.TsigStatus()), time.Now())
-	return resp.Rcode, w.WriteMsg(resp)
+	resp := replyTo(req, dns.RcodeSuccess)
+	code := tsig.ErrorCode(w.TsigStatus())
+	tsig.Refuse(resp, req.IsTsig(), code, time.Now())
+	if code == dns.RcodeBadTime { // which is signed, by w
+		return resp.Rcode, w.WriteMsg(resp)
+	}
+	wire, err := resp.Pack() // w would set its time to 0, for which BIND blames the clocks
+	if err == nil {
+		_, err = w.Write(wire)
+	}
+	return resp.Rcode, err
 }
 
 // serveSigned answers as if the request were not signed, and signs the response.

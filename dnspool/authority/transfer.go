@@ -213,7 +213,7 @@ func keyName(req *dns.Msg) string {
 
 func (f *Feed) deny(send sender, req *dns.Msg, rcode int, result string) (int, error) {
 	f.requests.WithLabelValues("none", result).Inc()
-	wire, err := new(dns.Msg).SetRcode(req, rcode).Pack()
+	wire, err := replyTo(req, rcode).Pack()
 	if err != nil {
 		return rcode, err
 	}

@@ -6,19 +6,22 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A fault is what is wrong with a message.
+// A fault is why a message is answered with an error, whatever it asks for.
 type fault int
 
 const (
-	noFault   fault = iota
-	malformed       // it is not what its header announces
-	badOption       // an EDNS option breaks the rules of its RFC
+	noFault        fault = iota
+	notImplemented       // it is no QUERY
+	malformed            // it is not what its header announces
+	badOption            // an EDNS option breaks the rules of its RFC
 )
 
 // A shape is where the parts of a query are.
 type shape struct {
-	end int    // of the question
-	opt []byte // the OPT record without its owner, or nil
+	questions int    // 0 or 1
+	end       int    // of the question; of the header if there is none
+	opt       []byte // the OPT record without its owner, or nil
+	signed    bool   // the last record is a TSIG record
 }
 
 // options returns the data of the OPT record, which is whole.
@@ -29,42 +32,126 @@ func (s *shape) options() []byte {
 	return s.opt[optSize-1:]
 }
 
-// vet tells whether a message is what its header announces: so many whole records, with names that end, and at most one
-// OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options. miekg/dns is more generous:
-// it takes messages whose records are missing, pointers that lead forward (RFC 9267), and any number of OPT records.
-//
-// Only queries with one question are looked at. The others have their answers from the header alone.
-func vet(msg []byte) (s shape, f fault) {
-	const additional = 3 // the last of the four sections
-	if len(msg) < headerSize || msg[2]&0xf8 != 0 || binary.BigEndian.Uint16(msg[4:]) != 1 {
-		return s, noFault
+// query returns what has to be known of a query that is not plain, of which miekg/dns reads the name and the type.
+func (s *shape) query() query {
+	q := query{end: s.end, edns: s.opt != nil, options: s.options(), cookie: cookieIn(s.options())}
+	if q.edns {
+		q.do, q.version = s.opt[6]&0x80 != 0, s.opt[5]
 	}
-	at := skipName(msg, headerSize)
-	if at == 0 || at+4 > len(msg) {
+	return q
+}
+
+// isResponse reports whether a message of at least a header is a response.
+func isResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
+
+// vet tells whether a query is what its header announces: one question, so many whole records, with names that end, at
+// most one OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options, and at most one TSIG
+// record, at the end (RFC 8945 section 5.1). miekg/dns is more generous: it takes messages whose records are missing,
+// pointers that lead forward (RFC 9267), and any number of OPT and TSIG records.
+//
+// A query without a question is one for a cookie (RFC 7873 section 5.4), and not malformed if it brings one.
+func vet(msg []byte) (s shape, f fault) {
+	const opcodes = 0x78
+	switch {
+	case len(msg) < headerSize || isResponse(msg):
+		return s, noFault
+	case msg[2]&opcodes != dns.OpcodeQuery:
+		return s, notImplemented
+	case !s.read(msg):
 		return s, malformed
 	}
-	at += 4
-	s.end = at
+	f = vetOptions(s.options())
+	if f == noFault && s.questions == 0 && (s.signed || cookieIn(s.options()) == nil) {
+		f = malformed
+	}
+	return s, f
+}
+
+// read finds the parts of a query. It reports whether they are there.
+func (s *shape) read(msg []byte) bool {
+	const additional = 3 // the last of the four sections
+	s.questions, s.end = int(binary.BigEndian.Uint16(msg[4:])), headerSize
+	if s.questions > 1 { // RFC 9619
+		return false
+	}
+	if s.questions == 1 {
+		at := skipName(msg, headerSize)
+		if at == 0 || at+4 > len(msg) {
+			return false
+		}
+		s.end = at + 4
+	}
+	at := s.end
 	for section := 1; section <= additional; section++ {
 		for range binary.BigEndian.Uint16(msg[4+2*section:]) {
-			owner := at
-			if at = skipName(msg, at); at == 0 || at+10 > len(msg) {
-				return s, malformed
+			if at = s.readRecord(msg, at, section == additional); at == 0 {
+				return false
 			}
-			end := at + 10 + int(binary.BigEndian.Uint16(msg[at+8:]))
-			if end > len(msg) {
-				return s, malformed
-			}
-			if binary.BigEndian.Uint16(msg[at:]) == dns.TypeOPT {
-				if section != additional || s.opt != nil || msg[owner] != 0 {
-					return s, malformed
-				}
-				s.opt = msg[at:end]
-			}
-			at = end
 		}
 	}
-	return s, vetOptions(s.options())
+	return true
+}
+
+// readRecord returns where the record at the given place ends, or 0 if it is not whole or out of place.
+func (s *shape) readRecord(msg []byte, owner int, additional bool) (end int) {
+	at := skipName(msg, owner)
+	if at == 0 || at+10 > len(msg) || s.signed { // nothing is behind a TSIG record
+		return 0
+	}
+	data := at + 10
+	end = data + int(binary.BigEndian.Uint16(msg[at+8:]))
+	if end > len(msg) {
+		return 0
+	}
+	switch binary.BigEndian.Uint16(msg[at:]) {
+	case dns.TypeOPT:
+		if !additional || s.opt != nil || msg[owner] != 0 {
+			return 0
+		}
+		s.opt = msg[at:end]
+	case dns.TypeTSIG:
+		if !additional || !tsigShaped(msg[:end], data) {
+			return 0
+		}
+		s.signed = true
+	}
+	return end
+}
+
+// tsigShaped reports whether the end of a message, from the given place on, may be the data of a TSIG record (RFC 8945
+// section 4.2).
+func tsigShaped(msg []byte, data int) bool {
+	const timeAndFudge, idAndError = 6 + 2, 2 + 2
+	at := skipName(msg, data)
+	if at == 0 {
+		return false
+	}
+	for _, fixed := range [...]int{timeAndFudge, idAndError} { // before the MAC, and before the other data
+		at += fixed
+		if at+2 > len(msg) {
+			return false
+		}
+		at += 2 + int(binary.BigEndian.Uint16(msg[at:]))
+	}
+	return at == len(msg)
+}
+
+// simplify takes out of an unsigned query what has no meaning for us, and which miekg/dns would copy or stumble over: flags
+// of responses, and options that are not answered, whose data is as nobody knows.
+func simplify(msg, options []byte) {
+	const rd = 0x01
+	msg[2] &= rd
+	msg[3] = 0
+	for len(options) > 0 {
+		code, data, rest, ok := nextOption(options)
+		if !ok {
+			return
+		}
+		if ignored(code, data) {
+			binary.BigEndian.PutUint16(options, dns.EDNS0LOCALSTART) // of which miekg/dns wants nothing
+		}
+		options = rest
+	}
 }
 
 // maxPointers bounds the compression pointers in a name: it has no more labels.
@@ -157,21 +244,30 @@ func cookieIn(options []byte) []byte {
 	return nil
 }
 
-// appendFormErr appends the response to a message with a fault. To one that is malformed that is a header, and nothing
-// that may have been meant by the rest; else EDNS is spoken, and shall not be taken for unknown (RFC 6891 section 7).
-func appendFormErr(dst, msg []byte, s shape, f fault, udpSize uint16) []byte {
-	const response = 0x80
+// appendFault appends the response to a message with a fault. To one that is malformed or no QUERY that is a header, and
+// nothing that may have been meant by the rest; else EDNS is spoken, and shall not be taken for unknown (RFC 6891 section
+// 7). Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
+func appendFault(dst, msg []byte, s shape, f fault, udpSize uint16) []byte {
+	const response, opcodeAndRD = 0x80, 0x79
 	counts := [8]byte{}
 	rest := []byte(nil)
 	if f == badOption {
-		counts[1], counts[7] = 1, 1
+		counts[1], counts[7] = byte(s.questions), 1
 		rest = msg[headerSize:s.end]
 	}
-	dst = append(dst, msg[0], msg[1], response|msg[2]&0x01, dns.RcodeFormatError)
+	dst = append(dst, msg[0], msg[1], response|msg[2]&opcodeAndRD, byte(f.rcode()))
 	dst = append(append(dst, counts[:]...), rest...)
 	if f == badOption {
-		q := query{do: s.opt[6]&0x80 != 0}
+		q := s.query()
 		dst = q.appendOPT(dst, udpSize, 0)
 	}
 	return dst
+}
+
+// rcode is the code of the response to a message with a fault.
+func (f fault) rcode() int {
+	if f == notImplemented {
+		return dns.RcodeNotImplemented
+	}
+	return dns.RcodeFormatError
 }
