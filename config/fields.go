@@ -2,9 +2,11 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,6 +157,28 @@ func (o object) networks(key string, to *[]netip.Prefix) {
 		list = append(list, p.Masked())
 	}
 	*to = list
+}
+
+// sources reads the addresses of this host that connections are made from, at most one of each family.
+func (o object) sources(key string, to *[]netip.Addr) {
+	for _, n := range o.items(key) {
+		s := n.value.(string)
+		addr, err := netip.ParseAddr(s)
+		addr = addr.Unmap()
+		switch {
+		case err != nil:
+			err = errors.New("not an address")
+		case addr.IsUnspecified() || addr.IsMulticast():
+			err = errors.New("not an address of a host")
+		case slices.ContainsFunc(*to, func(other netip.Addr) bool { return other.Is4() == addr.Is4() }):
+			err = errors.New("there is one of that family already")
+		}
+		if err != nil {
+			o.c.fail(n, `want an address of this host, such as "192.0.2.1", one of each family at most, got %s (%v)`, quote(s), err)
+			continue
+		}
+		*to = append(*to, addr)
+	}
 }
 
 // listeners reads where a face listens, a list of addresses or "-".

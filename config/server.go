@@ -70,9 +70,10 @@ type DNS struct {
 	RateLimit     int      // answers over UDP per second and client network; 0: off
 	StatusClients []netip.Prefix
 	Geo           bool
-	Notify        []string // host:port, or host:port and, after a space, the name of a key: lower case, absolute
-	AllowTransfer []string // networks, as netip.ParsePrefix reads them, or key names: lower case, absolute
-	TSIGKeys      []string // paths of BIND key files
+	Notify        []string     // host:port, or host:port and, after a space, the name of a key: lower case, absolute
+	NotifySource  []netip.Addr // where NOTIFY comes from, at most one of each family; none: as the system likes
+	AllowTransfer []string     // networks, as netip.ParsePrefix reads them, or key names: lower case, absolute
+	TSIGKeys      []string     // paths of BIND key files
 }
 
 // HTTP configures the redirector.
@@ -128,8 +129,9 @@ type Publish struct {
 	Names      []string
 	TTL        time.Duration
 	MaxAnswers int
-	TSIG       string // path of a BIND key file
-	Reconcile  string // "enforce" (undo foreign changes) or "report"
+	TSIG       string       // path of a BIND key file
+	Source     []netip.Addr // where updates come from, at most one of each family; none: as the system likes
+	Reconcile  string       // "enforce" (undo foreign changes) or "report"
 }
 
 // Log configures what is written to standard error.

@@ -181,6 +181,7 @@ func (c *checker) dns(root object, d *DNS) {
 		}
 		d.Notify = append(d.Notify, target)
 	}
+	o.sources("notify_source", &d.NotifySource)
 	for _, n := range o.items("allow_transfer") {
 		who, err := parseTransferClient(n.value.(string))
 		if err != nil {
@@ -458,6 +459,7 @@ func (c *checker) publish(o object, dns DNS) Publish {
 	o.duration("ttl", &p.TTL, time.Second, day, time.Second)
 	o.int("max_answers", &p.MaxAnswers)
 	o.path("tsig", &p.TSIG)
+	o.sources("source", &p.Source)
 	o.string("reconcile", &p.Reconcile)
 	return p
 }

@@ -101,6 +101,7 @@ func TestParseServerValues(t *testing.T) {
 			StatusClients: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 			Geo:           true,
 			Notify:        []string{"192.0.2.53:53", "ns2.example.org:5353", "[2001:db8::53]:53"},
+			NotifySource:  []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 			AllowTransfer: []string{"192.0.2.0/24", "2001:db8::53/128", "transfer-key."},
 			TSIGKeys:      []string{"testdata/keys/transfer.key", "/etc/bind/update.key"},
 		},
@@ -125,7 +126,7 @@ func TestParseServerValues(t *testing.T) {
 			{Server: "192.0.2.53:53", Zone: "dl.example.org.", Names: []string{"@"}, TTL: 3 * time.Second, MaxAnswers: 4, Reconcile: "enforce"},
 			{
 				Server: "ns1.example.org:53", Zone: "example.org.", Names: []string{"dl", "dl2"}, TTL: 5 * time.Minute,
-				MaxAnswers: 8, TSIG: "testdata/update.key", Reconcile: "report",
+				MaxAnswers: 8, TSIG: "testdata/update.key", Source: []netip.Addr{netip.MustParseAddr("2001:db8::1")}, Reconcile: "report",
 			},
 		},
 		Log: Log{Level: "debug", Format: "console"},

@@ -34,6 +34,7 @@ var settings = []setting{
 	{"dns.status_clients", func(s *Server) any { return &s.DNS.StatusClients }, true},
 	{"dns.geo", func(s *Server) any { return &s.DNS.Geo }, false},
 	{"dns.notify", func(s *Server) any { return &s.DNS.Notify }, false},
+	{"dns.notify_source", func(s *Server) any { return &s.DNS.NotifySource }, false},
 	{"dns.allow_transfer", func(s *Server) any { return &s.DNS.AllowTransfer }, false},
 	{"dns.tsig_keys", func(s *Server) any { return &s.DNS.TSIGKeys }, false},
 	{"http", func(s *Server) any { return &s.HTTP }, false},

@@ -182,6 +182,9 @@ func parsePoolName(s, zone string) (string, error) {
 	if name == "@" {
 		return name, nil
 	}
+	if err := checkRelative(name, zone); err != nil {
+		return "", err
+	}
 	if absolute, ok := strings.CutSuffix(name, "."); ok && zone != "" {
 		if name == zone {
 			return "@", nil
@@ -210,6 +213,20 @@ func parsePoolName(s, zone string) (string, error) {
 		return "", errors.New("that name is the server's own")
 	}
 	return name, nil
+}
+
+// checkRelative refuses a name that ends in the zone's name without a final dot. By the rules of zone files it is relative
+// to the zone (RFC 1035 section 5.1), which is hardly ever meant.
+func checkRelative(name, zone string) error {
+	relative, inZone := strings.CutSuffix("."+name, "."+strings.TrimSuffix(zone, "."))
+	if zone == "" || !inZone {
+		return nil
+	}
+	short := strings.TrimPrefix(relative, ".")
+	if short == "" {
+		short = "@"
+	}
+	return fmt.Errorf("without a final dot it would be %s.%s; write %q or %q", name, zone, short, name+".")
 }
 
 // parseMailbox normalises a mailbox as a domain name (RFC 1035 section 3.3.13). It takes the form

@@ -34,7 +34,7 @@ func newFeeds(c *config.Server, log *zap.Logger) (*feeds, error) {
 	if f.transfers, err = authority.NewFeed(c.DNS, f.keys, c.StateDir, log); err != nil {
 		return nil, err
 	}
-	if f.notifier, err = publish.NewNotifier(c.DNS.Zone, c.DNS.Notify, f.keys, log); err != nil {
+	if f.notifier, err = publish.NewNotifier(c.DNS, f.keys, log); err != nil {
 		return nil, err
 	}
 	if f.publisher, err = publish.NewPublisher(c.Publish, log); err != nil {

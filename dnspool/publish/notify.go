@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"mirrorpool/config"
 	"mirrorpool/config/tsig"
 )
 
@@ -42,17 +43,18 @@ type notified struct {
 // A schedule says how often something is tried.
 type schedule struct{ pause, first, last time.Duration }
 
-// NewNotifier makes a notifier for a zone. Each target is host:port, or that and the name of a key in keys.
-func NewNotifier(zone string, targets []string, keys *tsig.Ring, log *zap.Logger) (*Notifier, error) {
-	n := &Notifier{zone: zone, log: log, sent: prometheus.NewCounterVec(prometheus.CounterOpts{
+// NewNotifier makes a notifier for the zone and the targets that c configures, with the keys that it names.
+func NewNotifier(c config.DNS, keys *tsig.Ring, log *zap.Logger) (*Notifier, error) {
+	n := &Notifier{zone: c.Zone, log: log, sent: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mirrorpool_notify_sent_total", Help: "NOTIFY messages, by target, and whether it has answered them well."}, []string{"server", "result"})}
-	for _, target := range targets {
+	for _, target := range c.Notify {
 		addr, name, signed := strings.Cut(target, " ")
 		key := keys.Key(name)
 		if signed && key == nil {
 			return nil, fmt.Errorf("dns.notify: no file in dns.tsig_keys has the key %q", name)
 		}
-		n.targets = append(n.targets, &notified{peer: newPeer(addr, key), schedule: schedule{notifyPause, firstRetry, lastRetry}, wake: make(chan struct{}, 1)})
+		n.targets = append(n.targets, &notified{peer: newPeer(addr, c.NotifySource, key),
+			schedule: schedule{notifyPause, firstRetry, lastRetry}, wake: make(chan struct{}, 1)})
 	}
 	return n, nil
 }

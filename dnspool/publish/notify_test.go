@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,12 +12,13 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"mirrorpool/config"
 	"mirrorpool/config/tsig"
 )
 
 func notifierOf(t *testing.T, keys *tsig.Ring, log *zap.Logger, targets ...string) *Notifier {
 	t.Helper()
-	n, err := NewNotifier("example.org.", targets, keys, log)
+	n, err := NewNotifier(config.DNS{Zone: "example.org.", Notify: targets}, keys, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,8 +100,67 @@ func TestNotifyRetry(t *testing.T) {
 
 func TestNewNotifier(t *testing.T) {
 	t.Parallel()
-	_, err := NewNotifier("example.org.", []string{"192.0.2.1:53 missing."}, testKey(t, 1).Ring(), zap.NewNop())
+	_, err := NewNotifier(config.DNS{Zone: "example.org.", Notify: []string{"192.0.2.1:53 missing."}}, testKey(t, 1).Ring(), zap.NewNop())
 	if err == nil || !strings.Contains(err.Error(), `no file in dns.tsig_keys has the key "missing."`) {
 		t.Error(err)
 	}
+}
+
+// TestSources connects from addresses of this host, where there is one of the peer's family.
+func TestSources(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		listen  string
+		sources []string
+		want    string // the address that the peer sees, or the error
+	}{
+		"none":                 {"127.0.0.1", nil, "127.0.0.1"},
+		"of the peer's family": {"127.0.0.1", []string{"127.0.0.2"}, "127.0.0.2"},
+		"of both":              {"127.0.0.1", []string{"::1", "127.0.0.2"}, "127.0.0.2"},
+		"of both, over IPv6":   {"::1", []string{"127.0.0.2", "::1"}, "::1"},
+		"of the other family":  {"127.0.0.1", []string{"::1"}, "127.0.0.1"},
+		"likewise, over IPv6":  {"::1", []string{"127.0.0.2"}, "::1"},
+		"not of this host":     {"127.0.0.1", []string{"192.0.2.1"}, "connection from 192.0.2.1: bind: cannot assign requested address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sources []netip.Addr
+			for _, source := range test.sources {
+				sources = append(sources, netip.MustParseAddr(source))
+			}
+			for _, network := range []string{"udp", "tcp"} {
+				p := newPeer(listenAt(t, network, test.listen), sources, nil)
+				conn, err := p.dial(t.Context(), network)
+				if err != nil {
+					if want := p.addr + ": " + test.want; err.Error() != want {
+						t.Errorf("over %s: %v, want %s", network, err, want)
+					}
+					continue
+				}
+				if got := netip.MustParseAddrPort(conn.LocalAddr().String()).Addr().String(); got != test.want {
+					t.Errorf("over %s: from %s, want %s", network, got, test.want)
+				}
+				conn.Close()
+			}
+		})
+	}
+}
+
+// listenAt listens until the test ends, at a port of its own, and returns the address.
+func listenAt(t *testing.T, network, host string) string {
+	t.Helper()
+	if network == "udp" {
+		conn, err := net.ListenPacket(network, net.JoinHostPort(host, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn.LocalAddr().String()
+	}
+	l, err := net.Listen(network, net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
 }

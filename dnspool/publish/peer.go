@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -36,21 +38,49 @@ func (e *Error) Unwrap() error { return e.Err }
 // A peer is another server, and the key that it shares with us.
 type peer struct {
 	addr    string
-	key     *tsig.Key // nil for none
+	sources []netip.Addr // to connect from, at most one of each family; none: as the system likes
+	key     *tsig.Key    // nil for none
 	timeout time.Duration
 	now     func() time.Time
 }
 
-func newPeer(addr string, key *tsig.Key) peer {
-	return peer{addr: addr, key: key, timeout: exchangeTime, now: time.Now}
+func newPeer(addr string, sources []netip.Addr, key *tsig.Key) peer {
+	return peer{addr: addr, sources: sources, key: key, timeout: exchangeTime, now: time.Now}
 }
 
-// dial connects to the peer.
-func (p *peer) dial(ctx context.Context, network string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: p.timeout}
+// dial connects to the peer over "udp" or "tcp".
+func (p *peer) dial(ctx context.Context, network string) (conn net.Conn, err error) {
+	networks := []string{network}
+	if len(p.sources) > 0 { // which are of one family each
+		networks = []string{network + "4", network + "6"}
+	}
+	for _, network := range networks {
+		conn, dialErr := p.dialFrom(ctx, network)
+		if dialErr == nil {
+			return conn, nil
+		}
+		if noAddress := new(net.AddrError); err == nil || !errors.As(dialErr, &noAddress) {
+			err = dialErr // the peer has an address of this family, so that this tells more
+		}
+	}
+	return nil, err
+}
+
+// dialFrom connects to the peer, from the source address of the network's family if there is one.
+func (p *peer) dialFrom(ctx context.Context, network string) (net.Conn, error) {
+	dialer, step := net.Dialer{Timeout: p.timeout}, "connection"
+	for _, source := range p.sources {
+		if source.Is4() == strings.HasSuffix(network, "4") {
+			local := netip.AddrPortFrom(source, 0)
+			if dialer.LocalAddr = net.Addr(net.TCPAddrFromAddrPort(local)); strings.HasPrefix(network, "udp") {
+				dialer.LocalAddr = net.UDPAddrFromAddrPort(local)
+			}
+			step += " from " + source.String()
+		}
+	}
 	conn, err := dialer.DialContext(ctx, network, p.addr)
 	if err != nil {
-		return nil, &Error{p.addr, "connection", -1, cause(err)}
+		return nil, &Error{p.addr, step, -1, cause(err)}
 	}
 	return conn, nil
 }

@@ -68,7 +68,7 @@ func newTarget(c config.Publish, log *zap.Logger) (*target, error) {
 		}
 	}
 	return &target{
-		peer: newPeer(c.Server, key), schedule: schedule{updatePause, firstRetry, lastRetry}, config: c, reconcile: reconcileInterval,
+		peer: newPeer(c.Server, c.Source, key), schedule: schedule{updatePause, firstRetry, lastRetry}, config: c, reconcile: reconcileInterval,
 		log: log.With(zap.String("server", c.Server), zap.String("zone", c.Zone)), started: time.Now(), wake: make(chan struct{}, 1),
 	}, nil
 }
