@@ -14,6 +14,9 @@ import (
 // lookupTimeout bounds one look-up of a host.
 const lookupTimeout = 10 * time.Second
 
+// maxProbed is how many of the addresses that DNS gives for a host are used. Each is probed, and has metrics of its own.
+const maxProbed = 8
+
 // A lookup knows the addresses of a host, and finds them out again and again unless they are given.
 type lookup struct {
 	host    string
@@ -49,14 +52,25 @@ func (l *lookup) learn(v4, v6 Answer, allowPrivate bool) {
 	l.problem = l.findProblem(allowPrivate)
 }
 
-// addresses returns the addresses that were found and may be probed, IPv4 first.
+// addresses returns the addresses that were found and may be probed, IPv4 first: at most maxProbed of those that are not
+// given here, of both families if there are.
 func (l *lookup) addresses(allowPrivate bool) []netip.Addr {
+	v4, v6 := l.v4.permitted(allowPrivate), l.v6.permitted(allowPrivate)
+	if !l.v4.Local {
+		v4 = v4[:min(len(v4), max(maxProbed/2, maxProbed-len(v6)))]
+	}
+	if !l.v6.Local {
+		v6 = v6[:min(len(v6), max(maxProbed/2, maxProbed-len(v4)))]
+	}
+	return append(v4, v6...)
+}
+
+// permitted returns the addresses of an answer that may be probed.
+func (a Answer) permitted(allowPrivate bool) []netip.Addr {
 	var addrs []netip.Addr
-	for _, answer := range [...]Answer{l.v4, l.v6} {
-		for _, addr := range answer.Addresses {
-			if allowPrivate || answer.Local || checkPublic(addr) == nil {
-				addrs = append(addrs, addr)
-			}
+	for _, addr := range a.Addresses {
+		if allowPrivate || a.Local || checkPublic(addr) == nil {
+			addrs = append(addrs, addr)
 		}
 	}
 	return addrs
@@ -82,6 +96,9 @@ func (l *lookup) findProblem(allowPrivate bool) string {
 				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it", stepResolve, addr, l.host, err)
 			}
 		}
+	}
+	if used := len(l.addresses(allowPrivate)); used < known {
+		return fmt.Sprintf("%s: %q has %d addresses, of which %d are used: give those that matter in dns.addresses", stepResolve, l.host, known, used)
 	}
 	return ""
 }

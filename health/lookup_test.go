@@ -2,6 +2,7 @@ package health
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -36,6 +37,18 @@ func TestLearnAddresses(t *testing.T) {
 	)
 	local := found("10.0.0.1")
 	local.Local = true
+	many := func(format string, n int) (text string) {
+		for i := range n {
+			text += fmt.Sprintf(format+" ", i+1)
+		}
+		return text
+	}
+	const v4, v6 = "192.0.2.%d", "2001:db8::%d"
+	crowd := func(n, used int) string {
+		return fmt.Sprintf(`resolve: "a.example.net" has %d addresses, of which %d are used: give those that matter in dns.addresses`, n, used)
+	}
+	localMany := found(many("10.0.0.%d", 20))
+	localMany.Local = true
 	for name, test := range map[string]struct {
 		before, now  [2]Answer
 		allowPrivate bool
@@ -55,6 +68,11 @@ func TestLearnAddresses(t *testing.T) {
 		"failed after":                 {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, failed}, addresses: "192.0.2.1 2001:db8::1", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
 		"IPv4 failed after":            {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, found("2001:db8::2")}, addresses: "192.0.2.1 2001:db8::2", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
 		"failed after the hosts file":  {before: [2]Answer{local, found("")}, now: [2]Answer{failed, found("")}, addresses: "10.0.0.1", problem: "resolve: SERVFAIL; keeping 1 known addresses"},
+		"too many":                     {now: [2]Answer{found(many(v4, 64)), found("")}, addresses: many(v4, 8), problem: crowd(64, 8)},
+		"too many, of both families":   {now: [2]Answer{found(many(v4, 64)), found(many(v6, 9))}, addresses: many(v4, 4) + many(v6, 4), problem: crowd(73, 8)},
+		"too many, but for one family": {now: [2]Answer{found(many(v4, 3)), found(many(v6, 9))}, addresses: many(v4, 3) + many(v6, 5), problem: crowd(12, 8)},
+		"just as many":                 {now: [2]Answer{found(many(v4, 6)), found(many(v6, 2))}, addresses: many(v4, 6) + many(v6, 2)},
+		"many of the hosts file":       {now: [2]Answer{localMany, found("")}, addresses: many("10.0.0.%d", 20)},
 		"gone":                         {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found(""), found("")}, problem: noAddress},
 		"another one":                  {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found("192.0.2.2"), found("")}, addresses: "192.0.2.2"},
 	} {
@@ -86,6 +104,7 @@ func TestLookupIsTold(t *testing.T) {
 			}
 		}
 		drained()
+		const tooMany = "192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8 192.0.2.9 192.0.2.10 192.0.2.11"
 		wait(10 * time.Minute)
 		if n := resolver.counts()["a.example.net"]; n < 10 || n > 14 { // for a TTL of a minute, and somewhat earlier
 			t.Errorf("looked up %d times in 10 minutes", n)
@@ -102,6 +121,8 @@ func TestLookupIsTold(t *testing.T) {
 			{func() { b.knows("a.example.net", "192.0.2.2") }, "info", true, 2},
 			{func() { b.knows("a.example.net", "192.0.2.2 192.0.2.3") }, "info", true, 2},
 			{func() { b.knows("a.example.net", "192.0.2.3") }, "info", true, 2}, // of which no verdict tells
+			{func() { b.knows("a.example.net", tooMany) }, "warn", true, 3},
+			{func() {}, "warn", false, 3},
 		} {
 			step.does()
 			wait(3 * time.Minute)

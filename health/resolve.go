@@ -20,9 +20,8 @@ const (
 	// after retryTTL.
 	retryTTL = minTTL
 
-	maxAddresses = 64 // of a host and family; further ones are ignored
+	maxAddresses = 64 // of a host and family that are remembered: the lowest ones
 	serverTries  = 2  // how often each name server is asked
-	serverWait   = 3 * time.Second
 )
 
 // An Answer is what a Resolver found for one host and address family.
@@ -74,12 +73,13 @@ func (r *SystemResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer
 	return v4, <-done
 }
 
-// ask asks the configured servers in turn until one answers for host.
+// ask asks the configured servers in turn until one answers for host. The second time it asks without EDNS: there are
+// servers, and firewalls before them, that drop queries with it.
 func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16) Answer {
 	var last error
-	for range serverTries {
+	for try := range serverTries {
 		for _, server := range conf.Servers {
-			answer, err := askServer(ctx, net.JoinHostPort(server, conf.Port), host, qtype)
+			answer, err := askServer(ctx, net.JoinHostPort(server, conf.Port), host, qtype, try == 0)
 			if err == nil {
 				return answer
 			}
@@ -92,27 +92,6 @@ func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16)
 	return Answer{Err: last, TTL: retryTTL}
 }
 
-func askServer(ctx context.Context, server, host string, qtype uint16) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, serverWait)
-	defer cancel()
-	query := new(dns.Msg)
-	query.SetQuestion(dns.Fqdn(host), qtype)
-	query.SetEdns0(1232, false)
-	client := dns.Client{Net: "udp"}
-	resp, _, err := client.ExchangeContext(ctx, query, server)
-	if err == nil && resp.Truncated {
-		client.Net = "tcp"
-		resp, _, err = client.ExchangeContext(ctx, query, server)
-	}
-	switch {
-	case err != nil:
-		return Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], describe(err))
-	case resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError:
-		return Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], dns.RcodeToString[resp.Rcode])
-	}
-	return readAnswer(resp, qtype), nil
-}
-
 // readAnswer takes the addresses out of a response. The name server has followed CNAME records already, so
 // that the owners of the address records do not matter.
 //
@@ -122,7 +101,7 @@ func readAnswer(resp *dns.Msg, qtype uint16) Answer {
 	answer := Answer{TTL: maxTTL}
 	for _, rr := range resp.Answer {
 		answer.TTL = min(answer.TTL, seconds(rr.Header().Ttl))
-		if rr.Header().Rrtype != qtype || len(answer.Addresses) >= maxAddresses {
+		if rr.Header().Rrtype != qtype {
 			continue
 		}
 		switch rr := rr.(type) {
@@ -141,6 +120,7 @@ func readAnswer(resp *dns.Msg, qtype uint16) Answer {
 	}
 	answer.TTL = max(answer.TTL, minTTL)
 	answer.Addresses = tidy(answer.Addresses)
+	answer.Addresses = answer.Addresses[:min(len(answer.Addresses), maxAddresses)]
 	return answer
 }
 
