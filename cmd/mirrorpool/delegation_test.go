@@ -1,0 +1,302 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// An internet is a namespace with a root server, which delegates to the servers of example.org, which delegate to
+// mirrorpool. All of them are there at addresses that pass for public ones, and at port 53.
+type internet struct{ *host }
+
+// Where the servers of the internet are. mirrorpool is at the addresses of both of its names.
+var internetServers = map[string][]string{
+	"a.root-servers.net.": {"9.1.0.1", "2a00:1::1"},
+	"ns1.example.org.":    {"9.2.0.1", "2a00:2::1"},
+	"ns2.example.org.":    {"9.3.0.1", "2a00:3::1"},
+	"one":                 {"9.4.0.1", "2a00:4::1"},
+	"two":                 {"9.5.0.1", "2a00:5::1"},
+}
+
+// newInternet makes the namespace.
+func newInternet(t *testing.T, name string) internet {
+	t.Helper()
+	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "zonemaster-cli": "zonemaster-cli", "dnsviz": "dnsviz"} {
+		needPeer(t, program, debianPackage)
+	}
+	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d-%s", os.Getpid(), name)}
+	h := &host{box: b, name: name, ns: b.id}
+	if out, err := exec.Command("ip", "netns", "add", h.ns).CombinedOutput(); err != nil {
+		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
+			t.Fatalf("network namespaces cannot be made: %v\n%s", err, out)
+		}
+		t.Skipf("network namespaces cannot be made, as root they can: %s", out)
+	}
+	t.Cleanup(func() { exec.Command("ip", "netns", "del", h.ns).Run() })
+	b.ip("-n", h.ns, "link", "set", "lo", "up")
+	for _, addrs := range internetServers {
+		b.ip("-n", h.ns, "addr", "add", addrs[0]+"/32", "dev", "lo")
+		b.ip("-n", h.ns, "addr", "add", addrs[1]+"/128", "dev", "lo", "nodad")
+	}
+	// DNSViz wants a way to the world, at the end of which there is nothing.
+	b.ip("-n", h.ns, "link", "add", "world", "type", "veth", "peer", "name", "nothing")
+	b.ip("-n", h.ns, "link", "set", "world", "up")
+	b.ip("-n", h.ns, "link", "set", "nothing", "up")
+	b.ip("-n", h.ns, "route", "add", "default", "dev", "world", "src", internetServers["one"][0])
+	b.ip("-n", h.ns, "-6", "route", "add", "default", "dev", "world")
+	b.write("resolv.conf", "nameserver 127.0.0.1\n") // where there is none
+	return internet{h}
+}
+
+// addressRecords are those of a server, in a zone file.
+func addressRecords(owner, server string) string {
+	addrs := internetServers[server]
+	return fmt.Sprintf("%s A %s\n%[1]s AAAA %[3]s\n", owner, addrs[0], addrs[1])
+}
+
+// startParents starts the servers of the root and of example.org, whose zone ends with the delegation. ours are
+// mirrorpool's names.
+func (n internet) startParents(delegation string, ours [2]string) {
+	n.t.Helper()
+	root := "$TTL 86400\n. SOA a.root-servers.net. nstld.example.org. 1 14400 3600 1209600 86400\n. NS a.root-servers.net.\n" +
+		addressRecords("a.root-servers.net.", "a.root-servers.net.") + "example.org. NS ns1.example.org.\nexample.org. NS ns2.example.org.\n" +
+		addressRecords("ns1.example.org.", "ns1.example.org.") + addressRecords("ns2.example.org.", "ns2.example.org.")
+	for i, server := range []string{"one", "two"} {
+		for _, addr := range internetServers[server] {
+			reverse, err := dns.ReverseAddr(addr)
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			root += reverse + " PTR " + ours[i] + "\n"
+		}
+	}
+	parent := "$TTL 3600\n@ SOA ns1 hostmaster 1 14400 3600 1209600 3600\n@ NS ns1\n@ NS ns2\n@ MX 10 ns1\n" +
+		addressRecords("ns1", "ns1.example.org.") + addressRecords("ns2", "ns2.example.org.") + delegation
+	n.startKnot("root", ".", root, "a.root-servers.net.")
+	n.startKnot("parent", "example.org.", parent, "ns1.example.org.", "ns2.example.org.")
+}
+
+func (n internet) startKnot(name, zone, text string, servers ...string) {
+	n.t.Helper()
+	var listen []string
+	for _, server := range servers {
+		listen = append(listen, internetServers[server]...)
+	}
+	file := n.write(name+"/zone", text)
+	conf := n.write(name+"/knot.conf", fmt.Sprintf(`server:
+  listen: [ %s ]
+  rundir: %[2]s
+database:
+  storage: %[2]s
+log:
+  - target: stderr
+    any: warning
+zone:
+  - domain: %[3]q
+    file: %[4]s
+    zonefile-sync: -1
+`, strings.Join(listen, ", "), filepath.Dir(file), zone, file))
+	n.start(nil, needPeer(n.t, "knotd", "knot"), "-c", conf)
+	n.await(listen[0], zone)
+}
+
+// startOurs starts mirrorpool with the given keys of dns.
+func (n internet) startOurs(keys map[string]any) {
+	n.t.Helper()
+	program, err := buildProgram()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	listen := []string{}
+	for _, addr := range slices.Concat(internetServers["one"], internetServers["two"]) {
+		listen = append(listen, net.JoinHostPort(addr, "53"))
+	}
+	keys["zone"], keys["listen"] = "dl.example.org", listen
+	conf, err := json.Marshal(map[string]any{"dns": keys, "http": map[string]any{"listen": "-"}, "health": map[string]any{"enabled": false}})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.write("mirrors.json", `{"version": 1, "mirrors": [
+		{"url_prefix": "https://m1.example.net/tails/", "name": "m1", "weight": 10, "dns": {"addresses": ["9.6.0.1", "2a00:6::1"]}},
+		{"url_prefix": "https://m2.example.net/tails/", "weight": 10, "dns": {"addresses": ["9.7.0.1", "2a00:7::1"]}}]}`)
+	n.start(nil, program, "serve", "--config", n.write("mirrorpool.json", string(conf)))
+	n.await(internetServers["one"][0], poolZone)
+}
+
+// await waits until a server answers for a zone.
+func (n internet) await(addr, zone string) {
+	n.t.Helper()
+	eventually(n.t, addr+" answers for "+zone, func() bool {
+		conn, err := n.dial(n.t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(addr), 53).String())
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(time.Second))
+		resp, _, err := new(dns.Client).ExchangeWithConn(new(dns.Msg).SetQuestion(zone, dns.TypeSOA), &dns.Conn{Conn: conn})
+		return err == nil && resp.Authoritative && len(resp.Answer) == 1
+	})
+}
+
+// output runs a program in the internet and returns what it prints.
+func (n internet) output(stdin []byte, args ...string) []byte {
+	n.t.Helper()
+	cmd := n.command(n.t.Context(), args...)
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(stdin), &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		n.t.Fatalf("%v: %v\n%s%s", args, err, out, stderr.Bytes())
+	}
+	return out
+}
+
+// hints are where the root server is.
+func (n internet) hints() string {
+	addrs := internetServers["a.root-servers.net."]
+	return n.write("hints", fmt.Sprintf(". 3600000 NS a.root-servers.net.\na.root-servers.net. 3600000 A %s\na.root-servers.net. 3600000 AAAA %s\n", addrs[0], addrs[1]))
+}
+
+// zonemaster returns the tags of what Zonemaster notes, warns of or calls an error.
+func (n internet) zonemaster() []string {
+	n.t.Helper()
+	out := n.output(nil, "zonemaster-cli", "--hints", n.hints(), "--level", "NOTICE", "--json", "--no-progress", "dl.example.org")
+	var messages []struct{ Level, Module, Tag string }
+	if err := json.Unmarshal(out, &messages); err != nil {
+		n.t.Fatalf("%v\n%s", err, out)
+	}
+	var said []string
+	for _, m := range messages {
+		said = append(said, m.Level+" "+m.Module+" "+m.Tag)
+	}
+	slices.Sort(said)
+	return slices.Compact(said)
+}
+
+// dnsviz returns what DNSViz warns of or calls an error, anywhere from the root down to names of the pool.
+func (n internet) dnsviz() []string {
+	n.t.Helper()
+	addrs := internetServers["a.root-servers.net."]
+	root := fmt.Sprintf(".:a.root-servers.net=%s,a.root-servers.net=[%s]", addrs[0], addrs[1])
+	probed := n.output(nil, "dnsviz", "probe", "-A", "-a", ".", "-x", root, "dl.example.org", "m1.dl.example.org")
+	if !bytes.Contains(probed, []byte(internetServers["one"][0])) {
+		n.t.Fatalf("DNSViz has not come to us:\n%s", probed)
+	}
+	out := n.output(probed, "dnsviz", "grok", "-l", "warning")
+	if len(bytes.TrimSpace(out)) == 0 {
+		return nil // nothing to say
+	}
+	var found any
+	if err := json.Unmarshal(out, &found); err != nil {
+		n.t.Fatalf("%v\n%s", err, out)
+	}
+	said := complaints(found)
+	slices.Sort(said)
+	return slices.Compact(said)
+}
+
+// complaints collects the codes of all errors and warnings in what DNSViz says.
+func complaints(v any) (codes []string) {
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			codes = append(codes, complaints(item)...)
+		}
+	case map[string]any:
+		for key, item := range v {
+			list, _ := item.([]any)
+			for _, c := range list {
+				if complaint, ok := c.(map[string]any); ok && (key == "errors" || key == "warnings") {
+					codes = append(codes, fmt.Sprint(key, " ", complaint["code"]))
+				}
+			}
+			codes = append(codes, complaints(item)...)
+		}
+	}
+	return codes
+}
+
+// What Zonemaster notes of a zone that is as it is meant to be.
+var (
+	unsignedZone = []string{
+		"NOTICE DNSSEC NEITHER_DNSKEY_NOR_DS", // answers that change with the mirrors are not signed
+		"NOTICE DNSSEC NOT_SIGNED",
+	}
+	quickZone = []string{
+		"NOTICE ZONE REFRESH_MINIMUM_VALUE_LOWER",         // secondaries are to ask often, should NOTIFY get lost
+		"NOTICE ZONE RETRY_MINIMUM_VALUE_LOWER",           // likewise
+		"NOTICE ZONE SOA_DEFAULT_TTL_MAXIMUM_VALUE_LOWER", // that there is no address may change as soon as the addresses do
+		"NOTICE ZONE Z09_MISSING_MAIL_TARGET",             // a pool of mirrors takes no mail
+	}
+)
+
+// TestDelegation has Zonemaster and DNSViz follow a delegation from the root to mirrorpool. It lists all that they say, so
+// that a new notice, warning or error fails it.
+func TestDelegation(t *testing.T) {
+	t.Parallel()
+	const inZone = `$TTL 3600
+@ SOA ns1 hostmaster 1 14400 3600 1209600 300
+@ NS ns1
+@ NS ns2
+@ MX 10 mail
+@ TXT "v=spf1 -all"
+mail A 9.4.0.1
+`
+	for name, test := range map[string]struct {
+		names      [2]string // of the servers
+		delegation string    // in the parent's zone
+		zoneFile   string
+		zonemaster []string
+		dnsviz     []string
+	}{
+		"parent": {
+			names:      [2]string{"ns3.example.org.", "ns4.example.org."},
+			delegation: "dl NS ns3\ndl NS ns4\n" + addressRecords("ns3", "one") + addressRecords("ns4", "two"),
+			zonemaster: slices.Concat(unsignedZone, quickZone),
+		},
+		"own": {
+			names:      [2]string{"ns1.dl.example.org.", "ns2.dl.example.org."},
+			delegation: "dl NS ns1.dl\ndl NS ns2.dl\n" + addressRecords("ns1.dl", "one") + addressRecords("ns2.dl", "two"),
+			zoneFile:   inZone + addressRecords("ns1", "one") + addressRecords("ns2", "two"),
+			zonemaster: unsignedZone,
+		},
+		// The glue of ns2 leads to another server, so that both tools have something to find.
+		"wrong": {
+			names:      [2]string{"ns1.dl.example.org.", "ns2.dl.example.org."},
+			delegation: "dl NS ns1.dl\ndl NS ns2.dl\n" + addressRecords("ns1.dl", "one") + addressRecords("ns2.dl", "ns2.example.org."),
+			zoneFile:   inZone + addressRecords("ns1", "one") + addressRecords("ns2", "two"),
+			zonemaster: append([]string{"ERROR CONSISTENCY IN_BAILIWICK_ADDR_MISMATCH", "NOTICE CONSISTENCY EXTRA_ADDRESS_CHILD"}, unsignedZone...),
+			dnsviz:     []string{"errors MISSING_SOA_FOR_NODATA", "errors NOT_AUTHORITATVE", "errors SERVER_NOT_AUTHORITATIVE", "warnings GLUE_MISMATCH"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newInternet(t, name)
+			n.startParents(test.delegation, test.names)
+			keys := map[string]any{"nameservers": test.names}
+			if test.zoneFile != "" {
+				keys = map[string]any{"zone_file": n.write("dl.zone", test.zoneFile)}
+			}
+			n.startOurs(keys)
+			for tool, said := range map[string]struct{ got, want []string }{
+				"Zonemaster": {n.zonemaster(), test.zonemaster}, "DNSViz": {n.dnsviz(), test.dnsviz},
+			} {
+				if !slices.Equal(said.got, slices.Sorted(slices.Values(said.want))) {
+					t.Errorf("%s says:\n%s\nwant:\n%s", tool, strings.Join(said.got, "\n"), strings.Join(said.want, "\n"))
+				}
+			}
+		})
+	}
+}
