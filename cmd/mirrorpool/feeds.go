@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -10,6 +11,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/config/tsig"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/publish"
 )
@@ -58,6 +60,22 @@ func (f *feeds) run(ctx context.Context) error {
 func (f *feeds) publish(s *dnspool.Snapshot) {
 	f.notifier.Notify(s.Serial)
 	f.publisher.Publish(s)
+}
+
+// describe tells whether the other servers can be fed.
+func (f *feeds) describe(status *admin.Status) {
+	status.Notify, status.Publish = feedStatus(f.notifier.Conditions()), feedStatus(f.publisher.Conditions())
+}
+
+func feedStatus(conditions []publish.Condition) []admin.FeedStatus {
+	feeds := make([]admin.FeedStatus, len(conditions))
+	for i, c := range conditions {
+		feeds[i] = admin.FeedStatus{Server: c.Server, Zone: strings.TrimSuffix(c.Zone, "."), Problem: c.Problem}
+		if !c.Since.IsZero() {
+			feeds[i].Since = &c.Since
+		}
+	}
+	return feeds
 }
 
 // collect sends what has been counted.

@@ -73,6 +73,7 @@ func TestAdminClientEscapesHostileServers(t *testing.T) {
 		"no JSON": hostileText,
 		"JSON": strings.ReplaceAll(`{"zone": X, "suspect": X, "pool": {"source": X, "error": X, "warnings": [X], "change": {"added": [X]}},
 			"settings": {"error": X, "applied": [X], "restart": [X]}, "path": X, "location": X, "problem": X,
+			"notify": [{"server": X, "problem": X}], "publish": [{"server": X, "problem": X}],
 			"mirrors": [{"url_prefix": X, "name": X, "weight": 1, "reason": X, "why": X, "endpoints": [{"reason": X}]}]}`, "X", string(raw)),
 	}
 	for name, answer := range answers {

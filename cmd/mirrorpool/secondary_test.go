@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool/admin"
 )
 
 const poolZone = "dl.example.org."
@@ -215,6 +218,13 @@ func TestSecondaryWithoutAccess(t *testing.T) {
 			eventually(t, "we say that it cannot be notified", func() bool {
 				return metric(t, d.admin, fmt.Sprintf(`mirrorpool_notify_sent_total{result="failed",server=%q}`, at)) > 0
 			})
+			var status admin.Status
+			if err := json.Unmarshal(fetch(t, http.DefaultClient, "http://"+d.admin+"/api/v1/status"), &status); err != nil {
+				t.Fatal(err)
+			}
+			if len(status.Notify) != 1 || !strings.HasPrefix(status.Notify[0].Problem, at+": NOTIFY of dl.example.org.: ") {
+				t.Errorf("the status says %+v of the secondary", status.Notify)
+			}
 		})
 	}
 }

@@ -326,6 +326,7 @@ func (s *server) describe() admin.Status {
 	status.Zone = strings.TrimSuffix(s.config.Load().DNS.Zone, ".")
 	status.Ready = s.ready() == nil
 	status.Pool = poolStatus(s.list.Status(), time.Now())
+	s.feeds.describe(&status)
 	return status
 }
 

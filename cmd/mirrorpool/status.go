@@ -105,11 +105,25 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 	if s.Pool.Error != "" {
 		lines = append(lines, "Warning: "+s.Pool.Error)
 	}
+	for _, f := range s.Notify {
+		lines = append(lines, feedProblem("NOTIFY", f, now)...)
+	}
+	for _, f := range s.Publish {
+		lines = append(lines, feedProblem("publishing", f, now)...)
+	}
 	if s.Reference.Trace != nil {
 		lines = append(lines, fmt.Sprintf("The reference is %s old, and carried by %d of %s.",
 			ago(*s.Reference.Trace, now), s.Reference.Mirrors, count(s.Reference.Enabled, "enabled mirror")))
 	}
 	return lines
+}
+
+// feedProblem is a line on a server that cannot be fed, or none.
+func feedProblem(what string, f admin.FeedStatus, now time.Time) []string {
+	if f.Problem == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("Warning: %s has failed for %s: %s", what, agoOrDash(f.Since, now), f.Problem)}
 }
 
 func statusTitle(m *admin.MirrorStatus) string {

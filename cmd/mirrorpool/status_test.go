@@ -24,8 +24,13 @@ func TestStatusText(t *testing.T) {
 	}
 	status := admin.Status{
 		Zone: "dl.example.org", Serial: 1795420016, Ready: true,
-		Groups:    []admin.GroupStatus{{Role: health.DNS, Family: "ipv4", UpWeight: 10, EnabledWeight: 30, Panic: true}},
-		Pool:      admin.PoolStatus{Source: "mirrors.json", Loaded: now.Add(-49 * time.Hour), Error: "mirrors.json:1:2: cut"},
+		Groups: []admin.GroupStatus{{Role: health.DNS, Family: "ipv4", UpWeight: 10, EnabledWeight: 30, Panic: true}},
+		Pool:   admin.PoolStatus{Source: "mirrors.json", Loaded: now.Add(-49 * time.Hour), Error: "mirrors.json:1:2: cut"},
+		Notify: []admin.FeedStatus{
+			{Server: "192.0.2.53:53", Problem: "192.0.2.53:53: NOTIFY of dl.example.org.: no answer in time", Since: before(5 * time.Minute)},
+			{Server: "192.0.2.54:53", Since: before(time.Hour)},
+		},
+		Publish:   []admin.FeedStatus{{Problem: "192.0.2.55:53: connection: connection refused", Since: before(3 * time.Hour)}},
 		Reference: admin.ReferenceStatus{Trace: before(26 * time.Hour), Mirrors: 1, Enabled: 2},
 		Mirrors: []admin.MirrorStatus{
 			{URLPrefix: "https://mirror.example.net/tails/", Name: "m7", Weight: 10, Eligible: []string{"dns", "http"}, Endpoints: []admin.EndpointStatus{
@@ -40,6 +45,8 @@ func TestStatusText(t *testing.T) {
 Pool from mirrors.json, accepted 2d ago.
 Warning: panic in role dns, ipv4: only 10 of 30 by weight is up.
 Warning: mirrors.json:1:2: cut
+Warning: NOTIFY has failed for 5m: 192.0.2.53:53: NOTIFY of dl.example.org.: no answer in time
+Warning: publishing has failed for 3h00m: 192.0.2.55:53: connection: connection refused
 The reference is 26h00m old, and carried by 1 of 2 enabled mirrors.
 
   ADDRESS      ROLE  STATE    SINCE  CHECKED  LATENCY  TRACE

@@ -215,6 +215,12 @@ func pageProblems(s *Status, now time.Time) []string {
 	add(s.Pool.KeepError != "", "The list of mirrors cannot be kept on disk: %s", s.Pool.KeepError)
 	add(s.Pool.Held != nil, "An update of the list is held back, because it takes away much of the weight.")
 	add(s.Reference.Problem != "", "No news of the reference: %s", s.Reference.Problem)
+	for _, f := range s.Notify {
+		add(f.Problem != "", "NOTIFY has failed for %s: %s", since(f.Since, now), f.Problem)
+	}
+	for _, f := range s.Publish {
+		add(f.Problem != "", "Publishing has failed for %s: %s", since(f.Since, now), f.Problem)
+	}
 	if s.Reload != nil {
 		add(!s.Reload.OK && s.Reload.Error != s.Pool.Error, "The last reload was refused: %s", s.Reload.Error)
 	}

@@ -107,6 +107,9 @@ func TestPage(t *testing.T) {
 	s.Groups[0].Panic, s.Groups[0].UpWeight = true, 3
 	s.Suspect = "local network"
 	s.Pool.Held = &HeldStatus{Since: now.Add(-2 * time.Hour)}
+	failing := now.Add(-3 * time.Hour)
+	s.Notify = []FeedStatus{{Problem: "192.0.2.53:53: no answer in time", Since: &failing}, {Server: "192.0.2.54:53", Since: &failing}}
+	s.Publish = []FeedStatus{{Problem: "192.0.2.55:53: refused", Since: &failing}}
 	s.Reload = &ReloadStatus{At: now.Add(-3 * time.Minute), Error: "mirrorpool.json:1:1: no"}
 	w := render(t, s, "/")
 	page := w.Body.String()
@@ -116,7 +119,8 @@ func TestPage(t *testing.T) {
 		"Panic: of DNS IPv4, only 3 of the weight 300 is up.",
 		"Suspect: local network.", "An update of the list is held back",
 		"https://mirror1.example.org/pub/tails/ serves nobody.", "The certificate of https://mirror1.example.org/pub/tails/ has 5 days left.",
-		"Held update since 2 h 0 min, waits for", "Last reload 3 min ago, refused: mirrorpool.json:1:1: no", "Accepted 2 d ago", "Serial 1795529816",
+		"Held update since 2 h 0 min, waits for",
+		"NOTIFY has failed for 3 h 0 min: 192.0.2.53:53: no answer in time", "Publishing has failed for 3 h 0 min: 192.0.2.55:53: refused", "Last reload 3 min ago, refused: mirrorpool.json:1:1: no", "Accepted 2 d ago", "Serial 1795529816",
 		"Release 30 h old, on 3 of 4 enabled mirrors",
 		`down 192.0.2.1, 2 d status: 404 <script>alert("x")</script>`,
 		"dns up 192.0.2.0, 2 d up 2001:db8::, 2 d 59 d 30 h 3.3 % v6 3.3 % 3.3 % v6 3.3 % up 100.0 %",

@@ -21,10 +21,20 @@ type Status struct {
 	Reference ReferenceStatus `json:"reference"`
 	Groups    []GroupStatus   `json:"groups"`
 	Pool      PoolStatus      `json:"pool"`
-	Reload    *ReloadStatus   `json:"reload"` // the latest one that somebody asked for; null if none was
+	Notify    []FeedStatus    `json:"notify"`  // the secondaries of dns.notify
+	Publish   []FeedStatus    `json:"publish"` // the servers that are kept up to date
+	Reload    *ReloadStatus   `json:"reload"`  // the latest one that somebody asked for; null if none was
 	Process   ProcessStatus   `json:"process"`
 	Redirects uint64          `json:"redirects"` // since the start
 	Mirrors   []MirrorStatus  `json:"mirrors"`
+}
+
+// A FeedStatus says whether another DNS server can be notified, or kept up to date.
+type FeedStatus struct {
+	Server  string     `json:"server"`  // host:port
+	Zone    string     `json:"zone"`    // without the final dot
+	Problem string     `json:"problem"` // why the latest attempt failed, or ""
+	Since   *time.Time `json:"since"`   // for how long all attempts have failed, or none has; null before the first
 }
 
 // A ReloadStatus is what came of a reload.

@@ -35,9 +35,9 @@ type Notifier struct {
 type notified struct {
 	peer
 	schedule
-	serial  atomic.Uint32
-	wake    chan struct{} // there is a new serial
-	problem string        // of the latest attempt
+	outcome
+	serial atomic.Uint32
+	wake   chan struct{} // there is a new serial
 }
 
 // A schedule says how often something is tried.
@@ -91,21 +91,19 @@ func (n *Notifier) tell(ctx context.Context, t *notified) {
 	for pace.wait(ctx, t.wake) {
 		serial := t.serial.Load()
 		err := t.notify(ctx, n.zone)
-		result, problem := "ok", ""
-		if err != nil {
-			result, problem = "failed", err.Error()
-		}
 		if ctx.Err() != nil {
 			return
 		}
+		result := "ok"
+		if err != nil {
+			result = "failed"
+		}
 		n.sent.WithLabelValues(t.addr, result).Inc()
-		if problem != t.problem {
-			t.problem = problem
-			if err != nil {
-				n.log.Warn("cannot notify a secondary; trying on", zap.Uint32("serial", serial), zap.Error(err))
-			} else {
-				n.log.Info("a secondary can be notified again", zap.String("server", t.addr), zap.Uint32("serial", serial))
-			}
+		switch news := t.note(err, t.now()); {
+		case news && err != nil:
+			n.log.Warn("cannot notify a secondary; trying on", zap.Uint32("serial", serial), zap.Error(err))
+		case news:
+			n.log.Info("a secondary can be notified again", zap.String("server", t.addr), zap.Uint32("serial", serial))
 		}
 		pace.done(err)
 	}
@@ -130,8 +128,31 @@ func (t *notified) notify(ctx context.Context, zone string) error {
 	return nil
 }
 
-// Collect sends what the notifier has counted.
-func (n *Notifier) Collect(ch chan<- prometheus.Metric) { n.sent.Collect(ch) }
+var notifyUpDesc = prometheus.NewDesc("mirrorpool_notify_up",
+	"Whether a secondary has answered the latest NOTIFY well; absent before the first.", []string{"server"}, nil)
+
+// Collect sends what the notifier has counted, and how things are.
+func (n *Notifier) Collect(ch chan<- prometheus.Metric) {
+	n.sent.Collect(ch)
+	for _, c := range n.Conditions() {
+		up := 0.0
+		if c.Problem == "" {
+			up = 1
+		}
+		if !c.Since.IsZero() {
+			ch <- prometheus.MustNewConstMetric(notifyUpDesc, prometheus.GaugeValue, up, c.Server)
+		}
+	}
+}
+
+// Conditions tells of each target whether it can be notified, in the order of the configuration.
+func (n *Notifier) Conditions() []Condition {
+	conditions := make([]Condition, len(n.targets))
+	for i, t := range n.targets {
+		conditions[i] = t.condition(t.addr, n.zone)
+	}
+	return conditions
+}
 
 // A pacer says when one attempt follows another: after good ones there has to be news, after bad ones time has to pass.
 type pacer struct {

@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -8,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -92,6 +96,19 @@ func TestNotifyRetry(t *testing.T) {
 		}
 	}
 	eventually(t, "the refusal is in the log", said(refusing.addr, "REFUSED"))
+	eventually(t, "the refusal is told, and that the others are well", func() bool {
+		c := n.Conditions()
+		return strings.HasPrefix(c[0].Problem, refusing.addr+": NOTIFY of example.org.: REFUSED") && !c[0].Since.IsZero() &&
+			c[1].Problem == "" && c[2] == Condition{good.addr, "example.org.", "", c[2].Since}
+	})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.CollectorFunc(n.Collect))
+	want := fmt.Sprintf("# HELP mirrorpool_notify_up Whether a secondary has answered the latest NOTIFY well; absent before the first.\n"+
+		"# TYPE mirrorpool_notify_up gauge\nmirrorpool_notify_up{server=%q} 1\nmirrorpool_notify_up{server=%q} 0\nmirrorpool_notify_up{server=%q} 1\n",
+		late.addr, refusing.addr, good.addr)
+	eventually(t, "the metrics say so, too", func() bool {
+		return testutil.GatherAndCompare(registry, strings.NewReader(want), "mirrorpool_notify_up") == nil
+	})
 	eventually(t, "the silence is in the log", said(late.addr, "no answer in time"))
 	if n := good.notified(); n != 1 {
 		t.Errorf("the good one was told %d times", n)
@@ -163,4 +180,27 @@ func listenAt(t *testing.T, network, host string) string {
 	}
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
+}
+
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	var o outcome
+	if c := o.condition("s", "z"); c != (Condition{Server: "s", Zone: "z"}) {
+		t.Errorf("before the first attempt: %v", c)
+	}
+	start := time.Unix(1_800_000_000, 0)
+	for i, step := range []struct {
+		err   error
+		news  bool
+		since int // the step
+	}{
+		{nil, false, 0}, {nil, false, 0}, {errors.New("a"), true, 2}, {errors.New("a"), false, 2}, {errors.New("b"), true, 2},
+		{nil, true, 5}, {errors.New("b"), true, 6},
+	} {
+		at := func(step int) time.Time { return start.Add(time.Duration(step) * time.Second) }
+		news := o.note(step.err, at(i))
+		if c := o.condition("s", "z"); news != step.news || !c.Since.Equal(at(step.since)) || (c.Problem == "") != (step.err == nil) {
+			t.Errorf("step %d: news %v, %v", i, news, c)
+		}
+	}
 }

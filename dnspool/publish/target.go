@@ -37,6 +37,7 @@ var errForeign = errors.New("somebody else has changed it")
 type target struct {
 	peer
 	schedule
+	outcome
 	config    config.Publish
 	log       *zap.Logger
 	reconcile time.Duration
@@ -47,7 +48,6 @@ type target struct {
 	left     sets // as it was left, or found to be; nil before that. All below belongs to run
 	tried    sets // what may have arrived besides
 	disputes int  // how often in a row somebody else has changed it
-	problem  string
 
 	counts counts
 }
@@ -105,18 +105,13 @@ func (t *target) run(ctx context.Context) {
 // tell logs what came of an attempt, if it is not what came of the one before.
 func (t *target) tell(err error) {
 	t.counts.good.Store(err == nil)
-	problem := ""
 	if err != nil {
-		problem = err.Error()
 		t.counts.failures.Add(1)
 	}
-	if problem == t.problem {
-		return
-	}
-	t.problem = problem
-	if err != nil {
+	switch news := t.note(err, t.now()); {
+	case news && err != nil:
 		t.log.Warn("cannot publish the pool at another server", zap.Error(err))
-	} else {
+	case news:
 		t.log.Info("another server can be kept again")
 	}
 }
