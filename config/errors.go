@@ -5,18 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// maxReported bounds the faults and the warnings that are reported for one file, each. Nobody reads
-// more, and a hostile file could otherwise turn each of its bytes into a line of text.
+// maxReported bounds the faults and the warnings that are reported for one file, each. A person
+// reads no more, and a hostile file could otherwise turn each of its bytes into a line of text.
 const maxReported = 1000
 
 // An Error points at one fault in a file, so that an editor can jump to it.
 type Error struct {
 	File         string
-	Line, Column int    // both from 1, Column in bytes; both 0 if the file could not be read at all
-	Pointer      string // RFC 6901; empty for the document as a whole
-	Err          error  // what is wrong, what would be right
+	Line, Column int         // both from 1, Column in bytes; both 0 if the file could not be read at all
+	Pointer      string      // RFC 6901; empty for the document as a whole
+	Err          error       // what is wrong, what would be right
+	Kind         WarningKind // of a warning; empty for an error
 }
 
 // Error gives "file:line:column: /json/pointer: what is wrong, what would be right", in one printable line.
@@ -29,6 +31,22 @@ func (e *Error) Error() string {
 		pointer = "(document)"
 	}
 	return Printable(fmt.Sprintf("%s:%d:%d: %s: %v", e.File, e.Line, e.Column, pointer, e.Err))
+}
+
+// ErrorAt returns err as an [*Error] at a value of a document: at the deepest value on the way to pointer (RFC 6901)
+// that data, the text of file, has.
+func ErrorAt(file string, data []byte, pointer string, err error) *Error {
+	e := &Error{File: file, Line: 1, Column: 1, Pointer: pointer, Err: err}
+	d, _ := readDocument(file, data)
+	if d.root == nil {
+		return e
+	}
+	steps := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+	for i, step := range steps {
+		steps[i] = unescapePointer.Replace(step)
+	}
+	e.Line, e.Column = d.position(d.root.at(steps).off)
+	return e
 }
 
 // Unwrap gives e.Err, so that a caller can ask errors.Is(err, fs.ErrNotExist).
@@ -59,6 +77,7 @@ func Errors(err error) []*Error {
 type fault struct {
 	off  int
 	node *node // nil for the document as a whole
+	kind WarningKind
 	say  func() string
 }
 
@@ -75,7 +94,7 @@ func (d *document) errorsOf(faults []fault) []*Error {
 	var list []*Error
 	for _, f := range faults {
 		line, column := d.position(f.off)
-		e := &Error{File: d.file, Line: line, Column: column, Err: errors.New(f.say())}
+		e := &Error{File: d.file, Line: line, Column: column, Err: errors.New(f.say()), Kind: f.kind}
 		if f.node != nil {
 			e.Pointer = f.node.pointer()
 		}
@@ -84,6 +103,7 @@ func (d *document) errorsOf(faults []fault) []*Error {
 	if more > 0 {
 		last := *list[len(list)-1]
 		last.Pointer = ""
+		last.Kind = ""
 		last.Err = fmt.Errorf("at least %d more from here on are not shown", more)
 		list = append(list, &last)
 	}

@@ -25,17 +25,17 @@ type checker struct {
 // fail files a fault of the value n.
 func (c *checker) fail(n *node, format string, args ...any) {
 	c.bad[n] = true
-	c.faults = append(c.faults, fault{n.off, n, says(format, args...)})
+	c.faults = append(c.faults, fault{off: n.off, node: n, say: says(format, args...)})
 }
 
 // missing files a fault of a key that the object n lacks. n stays good: its other keys are worth checking.
 func (c *checker) missing(n *node, text string) {
-	c.faults = append(c.faults, fault{n.off, n, says("%s", text)})
+	c.faults = append(c.faults, fault{off: n.off, node: n, say: says("%s", text)})
 }
 
 // warn files a warning of the value n.
-func (c *checker) warn(n *node, format string, args ...any) {
-	c.warnings = append(c.warnings, fault{n.off, n, says(format, args...)})
+func (c *checker) warn(n *node, kind WarningKind, format string, args ...any) {
+	c.warnings = append(c.warnings, fault{off: n.off, node: n, kind: kind, say: says(format, args...)})
 }
 
 // checkSchema files what the schema says against root, the document or what stands for it.
@@ -72,7 +72,7 @@ func (c *checker) explain(root *node, e *jsonschema.ValidationError) {
 		}
 	default:
 		c.bad[n] = true
-		c.faults = append(c.faults, fault{n.off, n, func() string {
+		c.faults = append(c.faults, fault{off: n.off, node: n, say: func() string {
 			return wrong(c.rules.want(part), c.got(n, part), hint(k, part))
 		}})
 	}
@@ -102,7 +102,9 @@ func (c *checker) unknownKeys(n *node, part map[string]any) {
 				c.unknownKeys(m, property)
 				continue
 			}
-			c.warnings = append(c.warnings, c.unknownKey(m, part))
+			unknown := c.unknownKey(m, part)
+			unknown.kind = WarnUnknownKey
+			c.warnings = append(c.warnings, unknown)
 		}
 	}
 	if items, ok := part["items"].(map[string]any); ok && !n.isObject() {
@@ -114,7 +116,7 @@ func (c *checker) unknownKeys(n *node, part map[string]any) {
 
 // unknownKey is the fault of the member m of an object that part describes.
 func (c *checker) unknownKey(m *node, part map[string]any) fault {
-	return fault{m.keyOff, m, func() string { return c.rules.unknownKey(part, m.name) }}
+	return fault{off: m.keyOff, node: m, say: func() string { return c.rules.unknownKey(part, m.name) }}
 }
 
 // unknownKey says that an object has no such key, and which one may be meant.

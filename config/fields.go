@@ -152,7 +152,7 @@ func (o object) networks(key string, to *[]netip.Prefix) {
 			continue
 		}
 		if p != p.Masked() {
-			o.c.warn(n, "%s has bits beyond its length; taken as %s", quote(s), p.Masked())
+			o.c.warn(n, WarnNetworkBits, "%s has bits beyond its length; taken as %s", quote(s), p.Masked())
 		}
 		list = append(list, p.Masked())
 	}

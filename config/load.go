@@ -33,15 +33,6 @@ func (d *document) kind() Kind {
 	return KindServer
 }
 
-// LoadPool reads and checks the pool file at path. See [ParsePool].
-func LoadPool(path string) (*Pool, []*Error, error) {
-	data, err := ReadFile(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	return ParsePool(path, data)
-}
-
 // LoadServer reads and checks the server's configuration at path. See [ParseServer].
 func LoadServer(path string) (*Server, []*Error, error) {
 	data, err := ReadFile(path)
@@ -49,25 +40,6 @@ func LoadServer(path string) (*Server, []*Error, error) {
 		return nil, nil, err
 	}
 	return ParseServer(path, data)
-}
-
-// CheckFile reads and checks a file of either kind.
-func CheckFile(path string) (Kind, []*Error, error) {
-	data, err := ReadFile(path)
-	if err != nil {
-		return "", nil, err
-	}
-	kind, err := KindOf(path, data)
-	if err != nil {
-		return "", nil, err
-	}
-	var warnings []*Error
-	if kind == KindPool {
-		_, warnings, err = ParsePool(path, data)
-	} else {
-		_, warnings, err = ParseServer(path, data)
-	}
-	return kind, warnings, err
 }
 
 // ReadFile reads a regular file of at most MaxFileSize bytes. The error is an [*Error]; it is fs.ErrNotExist

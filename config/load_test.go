@@ -25,19 +25,16 @@ func TestLoadRefuses(t *testing.T) {
 		"/dev/zero":                     "/dev/zero: not a regular file",
 		big:                             "big.json: want a file of at most 4194304 bytes",
 	} {
-		_, _, err := LoadPool(path)
+		_, err := ReadFile(path)
 		if err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("LoadPool(%s): %v, want %s", path, err, want)
+			t.Errorf("ReadFile(%s): %v, want %s", path, err, want)
 		}
 		_, _, err = LoadServer(path)
 		if list := Errors(err); len(list) != 1 || list[0].File != path {
 			t.Errorf("LoadServer(%s): %v, want an error of that file", path, err)
 		}
-		if _, _, err = CheckFile(path); err == nil {
-			t.Errorf("CheckFile(%s): no error", path)
-		}
 	}
-	if _, _, err := LoadPool(filepath.Join(dir, "none.json")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadFile(filepath.Join(dir, "none.json")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v is not fs.ErrNotExist", err)
 	}
 }
@@ -56,22 +53,6 @@ func TestKindOf(t *testing.T) {
 		kind, err := KindOf("x.json", []byte(text))
 		if got := fmt.Sprint(kind, " ", err); got != want {
 			t.Errorf("KindOf(%q): got %s, want %s", text, got, want)
-		}
-	}
-}
-
-func TestCheckFile(t *testing.T) {
-	for path, want := range map[string]string{
-		"testdata/mirrors.json":                   "mirrors.json 3 0",
-		"testdata/tails.json":                     "mirrors.json 3 0",
-		"testdata/mirrorpool.json":                "mirrorpool.json 0 0",
-		"testdata/broken/pool-warnings.json":      "mirrors.json 10 0",
-		"testdata/broken/server-unknown-key.json": "mirrorpool.json 0 7",
-		"testdata/broken/pool-syntax-comma.json":  " 0 1",
-	} {
-		kind, warnings, err := CheckFile(path)
-		if got := fmt.Sprint(kind, " ", len(warnings), " ", len(Errors(err))); got != want {
-			t.Errorf("CheckFile(%s): got %s, want %s: %v", path, got, want, err)
 		}
 	}
 }

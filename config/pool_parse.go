@@ -13,7 +13,7 @@ const MaxMirrors = 100_000
 //
 // The key "version" may be missing, with a warning; if given it is 1. Whole numbers may be written as
 // 1.0 or 1e0, as JSON Schema has it. Unknown keys are warnings, so that a list made for a newer
-// program still loads; a wrong type or value refuses the whole file. Then the pool is nil, and the
+// program still loads. An optional key of null or "" is as if it were missing. A wrong type or value refuses the whole file. Then the pool is nil, and the
 // error joins one [*Error] per fault ([Errors] takes it apart). Warnings come in both cases. A pool
 // without an enabled mirror is a warning here: the caller knows whether there was a better one before.
 func ParsePool(file string, data []byte) (*Pool, []*Error, error) {
@@ -33,6 +33,7 @@ func ParsePoolIn(file string, data []byte, dns DNS) (*Pool, []*Error, error) {
 		// Not worth the schema's time: it would look at each of them before it complains.
 		c.fail(list, "want at most %d mirrors, got %d", MaxMirrors, len(list.order))
 	} else {
+		c.dropAbsent(d.root, c.rules.text, true)
 		c.unknownKeys(d.root, c.rules.text)
 		if c.checkMirrors() {
 			pool = c.pool(object{c, d.root}, dns)
@@ -87,7 +88,7 @@ func (c *checker) checkMirrors() (all bool) {
 // pool applies the rules of the whole list.
 func (c *checker) pool(root object, dns DNS) *Pool {
 	if root.node.isObject() && root.node.member("version") == nil {
-		c.warn(root.node, `the key "version" is missing; taken as 1`)
+		c.warn(root.node, WarnNoVersion, `the key "version" is missing; taken as 1`)
 	}
 	pool := &Pool{}
 	prefixes := make(map[string]*node)
@@ -108,7 +109,7 @@ func (c *checker) pool(root object, dns DNS) *Pool {
 		c.fail(items[collision.Mirror].member("name"), "%v", collision)
 	}
 	if len(c.faults) == 0 {
-		c.doubt(root, pool)
+		c.warnPool(root, pool)
 	}
 	return pool
 }
@@ -157,7 +158,7 @@ func (c *checker) mirror(o object) Mirror {
 	m.ServeOnly = c.places(o.object("serve_only"))
 	m.Exclude = c.places(o.object("exclude"))
 	if n := o.get("serve_only"); n != nil && !slices.ContainsFunc(n.order, (*node).filled) {
-		c.warn(n, "names no place, so that it restricts nothing")
+		c.warn(n, WarnEmptyServeOnly, "names no place, so that it restricts nothing")
 	}
 	return m
 }

@@ -15,7 +15,7 @@ var comparers = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{
 
 // TestParsePoolReference reads the example of the contract.
 func TestParsePoolReference(t *testing.T) {
-	pool, _, err := LoadPool("testdata/mirrors.json")
+	pool, _, err := ParsePool("testdata/mirrors.json", readFile(t, "testdata/mirrors.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestParsePoolReference(t *testing.T) {
 
 // TestParsePoolTails reads a list as Tails publishes it, with two keys per mirror.
 func TestParsePoolTails(t *testing.T) {
-	pool, _, err := LoadPool("testdata/tails.json")
+	pool, _, err := ParsePool("testdata/tails.json", readFile(t, "testdata/tails.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,4 +212,46 @@ func bigPool(mirrors int, full bool) []byte {
 		data = append(data, '}')
 	}
 	return append(data, "]}"...)
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestAbsentKeys wants optional keys of null or "" to be as if they were missing, and required ones to be refused.
+func TestAbsentKeys(t *testing.T) {
+	const mirror = `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1%s}]}`
+	want, wantWarnings, err := ParsePool("m", fmt.Appendf(nil, mirror, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range []string{
+		`, "email": null, "notes": null, "name": null, "rsync_url": null, "dns": null, "location": null, "serve_only": null`,
+		`, "email": "", "notes": "", "name": "", "rsync_url": ""`,
+		`, "location": {"country": "", "latitude": null, "longitude": null, "asn": null}, "exclude": {"countries": null}`,
+		`, "dns": {"weight": null, "addresses": null}`,
+	} {
+		got, warnings, err := ParsePool("m", fmt.Appendf(nil, mirror, keys))
+		if err != nil {
+			t.Errorf("%s: %v", keys, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got, comparers); diff != "" || len(warnings) != len(wantWarnings) {
+			t.Errorf("%s: warnings %v, want as without these keys:\n%s", keys, warnings, diff)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"mirrors": null}`: "/mirrors: want a list of 1 to 100000 mirrors, got null",
+		`{"mirrors": [{"url_prefix": "", "weight": 1}]}`:                          `/mirrors/0/url_prefix: want an http or https URL of a folder, got ""`,
+		`{"mirrors": [{"url_prefix": "https://a.example.net/", "weight": null}]}`: "/mirrors/0/weight: want a whole number",
+	} {
+		if _, _, err := ParsePool("m", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %s", text, err, want)
+		}
+	}
 }

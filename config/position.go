@@ -141,7 +141,7 @@ func readDocument(file string, data []byte) (*document, []fault) {
 
 // faultAt is a fault of the document as a whole, at an offset.
 func faultAt(off int, format string, args ...any) *fault {
-	return &fault{off, nil, says(format, args...)}
+	return &fault{off: off, say: says(format, args...)}
 }
 
 // checkText refuses what is not UTF-8 text of a sensible size (RFC 8259 section 8.1).
@@ -324,7 +324,7 @@ func (t *treeBuilder) start(n *node, token json.Token) (more bool) {
 	case json.Number:
 		n.value = token
 		if text := wrongNumber(token); text != "" {
-			t.faults = append(t.faults, fault{n.off, n, says("%s", text)})
+			t.faults = append(t.faults, fault{off: n.off, node: n, say: says("%s", text)})
 			n.value = json.Number("0") // harmless to whoever looks on; the file is refused
 		}
 	default:
@@ -346,7 +346,7 @@ func (t *treeBuilder) put(n *node) *node {
 		return p
 	}
 	if _, twice := object[n.name]; twice {
-		t.faults = append(t.faults, fault{n.keyOff, n, says("the key %s is given twice; remove one of them", quote(n.name))})
+		t.faults = append(t.faults, fault{off: n.keyOff, node: n, say: says("the key %s is given twice; remove one of them", quote(n.name))})
 		return p
 	}
 	p.order = append(p.order, n)

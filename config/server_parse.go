@@ -59,7 +59,7 @@ func defaultServer() *Server {
 // ParseServer checks data, the text of a mirrorpool.json, and fills in defaults; file is its name in
 // errors, and paths in it are relative to that file's folder.
 //
-// Unknown keys are errors, as are wrong types and values. Then the server is nil, and the error joins
+// An optional key of null is as if it were missing. Unknown keys are errors, as are wrong types and values. Then the server is nil, and the error joins
 // one [*Error] per fault ([Errors] takes it apart). Warnings come in both cases. No error quotes a
 // secret.
 //
@@ -72,6 +72,7 @@ func ParseServer(file string, data []byte) (*Server, []*Error, error) {
 		return nil, nil, join(d.errorsOf(faults))
 	}
 	c := &checker{document: d, rules: serverRules(), faults: faults, bad: make(map[*node]bool)}
+	c.dropAbsent(d.root, c.rules.text, false)
 	c.checkSchema(d.root)
 	var s *Server
 	if d.root.isObject() {
@@ -109,7 +110,7 @@ func (c *checker) server(root object) *Server {
 	geoip.path("city", &s.GeoIP.City)
 	geoip.path("asn", &s.GeoIP.ASN)
 	if n := root.object("dns").get("geo"); n != nil && s.DNS.Geo && s.GeoIP == (GeoIP{}) {
-		c.warn(n, `no answer goes by place without a database; want "geoip": {"city": "FILE"}`)
+		c.warn(n, WarnGeoWithoutData, `no answer goes by place without a database; want "geoip": {"city": "FILE"}`)
 	}
 	c.health(root.object("health"), &s.Health, s.DNS.Zone)
 	for _, n := range root.items("publish") {
@@ -122,7 +123,20 @@ func (c *checker) server(root object) *Server {
 	log.string("level", &s.Log.Level)
 	log.string("format", &s.Log.Format)
 	c.distinctListeners(root, s)
+	c.warnNoReference(root, s)
 	return s
+}
+
+// warnNoReference warns where mirrors alone decide what is fresh.
+func (c *checker) warnNoReference(root object, s *Server) {
+	n := root.object("health").node
+	if n == nil {
+		n = root.node
+	}
+	if len(c.faults) == 0 && s.Health.Enabled && s.Health.ReferenceURL == "" {
+		c.warn(n, WarnNoReference, `health.reference_url is missing; want the https URL of the project's own trace, `+
+			`or the mirrors' majority decides which content is current`)
+	}
 }
 
 // mirrors reads where the pool comes from.
@@ -229,7 +243,7 @@ func (c *checker) zone(root, o object, d *DNS) {
 		if err != nil {
 			c.failValue(n, `a DNS name such as "ns1.example.org"`, err)
 		} else if strings.HasSuffix("."+name, "."+d.Zone) && text(o.value("zone_file")) == "" {
-			c.warn(n, "%s is in the zone, where it has no address; want a zone_file that gives it one, or nobody finds it", name)
+			c.warn(n, WarnNameserverInZone, "%s is in the zone, where it has no address; want a zone_file that gives it one", name)
 		}
 		d.Nameservers = append(d.Nameservers, name)
 	}
@@ -400,7 +414,7 @@ func (c *checker) health(o object, h *Health, zone string) {
 			n = o.get("interval")
 		}
 		if n != nil {
-			c.warn(n, "the timeout of %s is longer than the interval of %s, so that a slow mirror is checked less often",
+			c.warn(n, WarnTimeout, "the timeout of %s is longer than the interval of %s, so that a slow mirror is checked less often",
 				short(h.Timeout), short(h.Interval))
 		}
 	}

@@ -16,12 +16,12 @@ import (
 // with a file that gives nothing but what must be given.
 func TestParseServerReference(t *testing.T) {
 	reference, warnings, err := LoadServer("testdata/mirrorpool.json")
-	if err != nil || len(warnings) != 0 {
-		t.Fatalf("warnings %v, error %v", warnings, err)
+	if err != nil || len(warnings) != 1 || warnings[0].Kind != WarnNoReference {
+		t.Fatalf("warnings %v, error %v; want one that reference_url is missing", warnings, err)
 	}
 	least, warnings, err := ParseServer("testdata/least.json", []byte(least))
-	if err != nil || len(warnings) != 0 {
-		t.Fatalf("warnings %v, error %v", warnings, err)
+	if err != nil || len(warnings) != 1 {
+		t.Fatalf("warnings %v, error %v; want one that reference_url is missing", warnings, err)
 	}
 	least.DNS.Nameservers = reference.DNS.Nameservers
 	least.DNS.Hostmaster = reference.DNS.Hostmaster

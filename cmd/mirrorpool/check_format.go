@@ -39,8 +39,8 @@ func (f *checkFormat) Set(s string) error {
 func (f *checkFormat) Type() string { return "FORMAT" }
 
 // write writes the report. What programs read goes to stdout.
-func (r *checkReport) write(format checkFormat, stdout, stderr io.Writer) error {
-	switch format {
+func (r *checkReport) write(flags *checkFlags, stdout, stderr io.Writer) error {
+	switch flags.format {
 	case formatJSON:
 		return r.writeJSON(stdout)
 	case formatGitHub:
@@ -48,23 +48,29 @@ func (r *checkReport) write(format checkFormat, stdout, stderr io.Writer) error 
 	case formatGitLab:
 		return r.writeGitLab(stdout)
 	default:
-		return r.writeText(stdout, stderr)
+		return r.writeText(stdout, stderr, flags.strict)
 	}
 }
 
-func (r *checkReport) writeText(stdout, stderr io.Writer) error {
+func (r *checkReport) writeText(stdout, stderr io.Writer, strict bool) error {
 	red, yellow, plain := "", "", ""
 	if colours(stderr) {
 		red, yellow, plain = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 	}
+	var warnings []*config.Error
 	for _, f := range r.findings {
-		var err error
-		if f.isError {
-			_, err = fmt.Fprintf(stderr, "%s%v%s\n", red, f.Error, plain)
-		} else {
-			_, err = fmt.Fprintf(stderr, "%swarning:%s %v\n", yellow, plain, f.Error)
+		if f.Kind != "" {
+			warnings = append(warnings, f.Error)
+		} else if _, err := fmt.Fprintf(stderr, "%s%v%s\n", red, f.Error, plain); err != nil {
+			return err
 		}
-		if err != nil {
+	}
+	format := yellow + "warning:" + plain + " %v\n"
+	if strict {
+		format = red + "%v" + plain + "\n"
+	}
+	for _, group := range config.GroupWarnings(warnings) {
+		if _, err := fmt.Fprintf(stderr, format, group); err != nil {
 			return err
 		}
 	}
@@ -86,10 +92,11 @@ func (r *checkReport) writeJSON(w io.Writer) error {
 		Pointer  string `json:"pointer"` // RFC 6901
 		Severity string `json:"severity"`
 		Message  string `json:"message"`
+		Kind     string `json:"kind,omitempty"` // of a warning, for --allow
 	}
 	list := []entry{}
 	for _, f := range r.findings {
-		list = append(list, entry{f.File, f.Line, f.Column, f.Pointer, f.severity(), f.Err.Error()})
+		list = append(list, entry{f.File, f.Line, f.Column, f.Pointer, f.severity(), f.Err.Error(), string(f.Kind)})
 	}
 	return writeIndented(w, list)
 }
@@ -100,8 +107,12 @@ func (r *checkReport) writeGitHub(w io.Writer) error {
 	text := strings.NewReplacer("%", "%25") // all else that a message must not have is escaped already
 	property := strings.NewReplacer("%", "%25", ":", "%3A", ",", "%2C")
 	for _, f := range r.findings {
-		_, err := fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d::%s\n",
-			f.severity(), property.Replace(config.Printable(f.File)), max(1, f.Line), max(1, f.Column), text.Replace(f.message()))
+		title := ""
+		if f.Kind != "" {
+			title = ",title=" + string(f.Kind)
+		}
+		_, err := fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d%s::%s\n", f.severity(), property.Replace(config.Printable(f.File)),
+			max(1, f.Line), max(1, f.Column), title, text.Replace(f.message()))
 		if err != nil {
 			return err
 		}
@@ -133,9 +144,17 @@ func (r *checkReport) writeGitLab(w io.Writer) error {
 		}
 		// GitLab compares fingerprints to tell new problems from old ones, so no line number is in it.
 		sum := sha256.Sum256([]byte(f.File + "\x00" + f.message()))
-		list = append(list, entry{f.message(), "mirrorpool", hex.EncodeToString(sum[:]), severity, location{f.File, lines{max(1, f.Line)}}})
+		list = append(list, entry{f.message(), checkName(f.Kind), hex.EncodeToString(sum[:]), severity, location{f.File, lines{max(1, f.Line)}}})
 	}
 	return writeIndented(w, list)
+}
+
+// checkName is the name of the check that a finding comes from.
+func checkName(kind config.WarningKind) string {
+	if kind == "" {
+		return "mirrorpool"
+	}
+	return "mirrorpool/" + string(kind)
 }
 
 func writeIndented(w io.Writer, v any) error {

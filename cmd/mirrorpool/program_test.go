@@ -45,9 +45,22 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
+// builtIn is the folder of the built program, or empty.
+var builtIn string
+
+func removeBuiltProgram() {
+	if builtIn != "" {
+		os.RemoveAll(builtIn)
+	}
+}
+
 var buildProgram = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "mirrorpool-test-")
 	if err != nil {
+		return "", err
+	}
+	builtIn = dir
+	if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
 		return "", err
 	}
 	path := filepath.Join(dir, "mirrorpool")

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -16,7 +14,6 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/listen"
-	"mirrorpool/config/safefile"
 	"mirrorpool/config/source"
 )
 
@@ -81,19 +78,6 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	g.Go(func() error { return s.tellManager(ctx, sockets) })
 	g.Go(func() error { return reloadOnHangup(ctx, hangup, s) })
 	return failed(g.Wait())
-}
-
-// checkStateDir returns an error if other users could change what is kept in dir. A folder that does not exist is
-// created later.
-func checkStateDir(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	err := safefile.CheckFolder(dir)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return fmt.Errorf("cannot use state_dir: %w", err)
 }
 
 // startCode is the exit code where no list of mirrors can be had. To start again may help where its source

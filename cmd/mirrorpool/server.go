@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
-	"mirrorpool/config/listen"
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
@@ -81,6 +80,9 @@ func newServer(ctx context.Context, inForce *atomic.Pointer[config.Server], file
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
+	if err := checkListeners(ctx, c, log); err != nil {
+		return nil, failed(err)
+	}
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
@@ -97,7 +99,6 @@ func newServer(ctx context.Context, inForce *atomic.Pointer[config.Server], file
 		backend := admin.Backend{
 			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect, Redirects: s.handler.EachRedirect,
 		}
-		s.warnIfTaken(ctx, []string{c.Admin.Listen}, "tcp")
 		if s.admin, err = admin.Listen(ctx, c.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -126,8 +127,12 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error { return s.list.Run(ctx, s.look) })
 	g.Go(func() error { return s.face(ctx) })
 	err := g.Wait()
-	s.log.Info("stopped", zap.Error(err))
-	return err
+	if err != nil {
+		s.log.Error("stopped", zap.Error(err))
+		return err
+	}
+	s.log.Info("stopped")
+	return nil
 }
 
 // face opens the faces as soon as there is something to say, and runs them until ctx ends.
@@ -204,8 +209,6 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	c, static := s.config.Load(), s.static
 	s.mu.Unlock()
-	s.warnIfTaken(ctx, c.DNS.Listen, "udp", "tcp")
-	s.warnIfTaken(ctx, c.HTTP.Listen, "tcp")
 	dns, err := authority.Listen(ctx, c.DNS, static, s.log)
 	if err != nil {
 		return err
@@ -224,19 +227,6 @@ func (s *server) open(ctx context.Context) error {
 	s.dns.Publish(s.current.Load())
 	s.feeds.publish(s.current.Load())
 	return nil
-}
-
-// warnIfTaken tells if somebody else is at an address. That is as it should be while a new copy of the program takes over
-// from an old one, and a mistake otherwise: the two share what comes in.
-func (s *server) warnIfTaken(ctx context.Context, addrs []string, networks ...string) {
-	for _, addr := range addrs {
-		for _, network := range networks {
-			if listen.Taken(ctx, network, addr) {
-				s.log.Warn("another process listens at the same address, and gets a part of what comes in until it ends",
-					zap.String("address", addr), zap.String("transport", network))
-			}
-		}
-	}
 }
 
 // globalSource is the runtime's source of randomness, which is safe for concurrent use.

@@ -96,7 +96,7 @@ func boot(t *testing.T) *machine {
 func (m *machine) try(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", "--target", m.init, "--all", "sh", "-e", "-c", "cd "+m.repo+"\n"+script)
+	cmd := exec.CommandContext(ctx, "nsenter", "--target", m.init, "--all", "sh", "-e", "-c", "export PATH=/usr/local/bin:$PATH\ncd "+m.repo+"\n"+script)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
@@ -256,6 +256,8 @@ func TestUnits(t *testing.T) {
 		t.Errorf("the journal does not tell that it answers:\n%s", out)
 	}
 
+	m.checkRecovery()
+
 	// It opens the sockets for DNS itself, as README.md says where one CPU is not enough.
 	m.sh("sed -i '/^Listen.*:53$/d' /etc/systemd/system/mirrorpool.socket; mkdir /etc/systemd/system/mirrorpool.service.d")
 	m.write("/etc/systemd/system/mirrorpool.service.d/own.conf",
@@ -268,6 +270,27 @@ func TestUnits(t *testing.T) {
 		strings.Contains(sockets, `"systemd"`) || !strings.Contains(sockets, `0.0.0.0:53 `) {
 		t.Errorf("its sockets are\n%s", sockets)
 	}
+}
+
+// checkRecovery breaks the configuration until systemd gives up, sockets included, and mends it.
+func (m *machine) checkRecovery() {
+	m.t.Helper()
+	good := m.sh("cat /etc/mirrorpool/mirrorpool.json")
+	m.write("/etc/mirrorpool/mirrorpool.json", "{")
+	m.try("systemctl restart mirrorpool")
+	eventually(m.t, "systemd has given up on the sockets", func() bool {
+		if conn, err := m.dial(m.t.Context(), "udp", "127.0.0.1:53"); err == nil { // each query starts it again
+			conn.Write([]byte("query"))
+			conn.Close()
+		}
+		return m.sh("systemctl show --value --property ActiveState mirrorpool.socket") == "failed"
+	})
+	m.write("/etc/mirrorpool/mirrorpool.json", good)
+	m.sh("systemctl reset-failed mirrorpool.service mirrorpool.socket; systemctl restart mirrorpool")
+	if addrs, err := m.addresses("udp", "127.0.0.1:53"); err != nil || !slices.Equal(addrs, []string{"127.0.0.11"}) {
+		m.t.Errorf("after the configuration is mended: %v, %v", addrs, err)
+	}
+	m.sh("systemctl stop mirrorpool.socket mirrorpool.service")
 }
 
 // edited is the configuration that has been installed, changed.

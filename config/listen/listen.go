@@ -48,26 +48,38 @@ func UDP(ctx context.Context, addr string) (conn *net.UDPConn, ours bool, err er
 	return pc.(*net.UDPConn), true, nil
 }
 
-// Taken reports whether another socket, which does not belong to this process yet, is at addr. It is for telling people,
-// before the first socket is opened there: TCP and UDP share the address without asking.
-func Taken(ctx context.Context, network, addr string) bool {
-	if f := inherited(ctx); network == "tcp" && f.has("tcp", addr) || network == "udp" && f.has("udp", addr) {
-		return false
+// Check tries whether a socket can be opened at addr, over "tcp" or "udp", before this process has opened one there.
+// taken says that another process has the address. Then err is nil if that process shares it, as another copy of this
+// program does; over UDP that is not known, and err is nil.
+func Check(ctx context.Context, network, addr string) (taken bool, err error) {
+	if inherited(ctx).has(network, addr) {
+		return false, nil
 	}
-	var lc net.ListenConfig // without SO_REUSEPORT, so that it cannot share
-	var err error
+	err = bindAlone(ctx, network, addr)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return false, err
+	}
 	if network == "tcp" {
-		var l net.Listener
-		if l, err = lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr); err == nil {
+		return true, bindShared(addr)
+	}
+	return true, nil
+}
+
+// bindAlone opens a socket that shares its address with no other, and closes it.
+func bindAlone(ctx context.Context, network, addr string) error {
+	var lc net.ListenConfig // without SO_REUSEPORT
+	if network == "tcp" {
+		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
+		if err == nil {
 			l.Close()
 		}
-	} else {
-		var c net.PacketConn
-		if c, err = lc.ListenPacket(ctx, config.ListenNetwork("udp", addr), addr); err == nil {
-			c.Close()
-		}
+		return err
 	}
-	return errors.Is(err, syscall.EADDRINUSE)
+	c, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", addr), addr)
+	if err == nil {
+		c.Close()
+	}
+	return err
 }
 
 // A Listener is a listener that can be closed without dropping clients.

@@ -2,12 +2,16 @@ package listen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
+
+	"mirrorpool/config"
 )
 
 // accept accepts connections until the listener is closed or drained, and sends its name over each.
@@ -39,6 +43,30 @@ func who(t *testing.T, addr string) string {
 	return string(buf[:n])
 }
 
+func checkAddress(t *testing.T, ctx context.Context, network, addr string, wantTaken bool, want error) {
+	t.Helper()
+	if taken, err := Check(ctx, network, addr); taken != wantTaken || !errors.Is(err, want) {
+		t.Errorf("%s %s: taken %v, error %v; want %v, %v", network, addr, taken, err, wantTaken, want)
+	}
+}
+
+// TestCheck tries addresses that cannot be opened.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, alone := range []string{"127.0.0.1:0", "[::1]:0", ":0"} { // it does not share its address
+		l, err := net.Listen(config.ListenNetwork("tcp", alone), alone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		host, _, _ := net.SplitHostPort(alone)
+		addr := net.JoinHostPort(host, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		checkAddress(t, t.Context(), "tcp", addr, true, syscall.EADDRINUSE)
+	}
+	checkAddress(t, t.Context(), "tcp", "192.0.2.1:5300", false, syscall.EADDRNOTAVAIL)
+	checkAddress(t, t.Context(), "udp", "[2001:db8::1]:5300", false, syscall.EADDRNOTAVAIL)
+}
+
 // TestDrain: once a process gives way, all new clients meet the other one, whichever of its sockets are closed first.
 func TestDrain(t *testing.T) {
 	t.Parallel()
@@ -62,9 +90,8 @@ func TestDrain(t *testing.T) {
 		return all
 	}
 	old := open("old")
-	if !Taken(ctx, "tcp", addr) || Taken(ctx, "udp", addr) {
-		t.Error("Taken does not tell that the address is taken over TCP, and over UDP is not")
-	}
+	checkAddress(t, ctx, "tcp", addr, true, nil) // by listeners that share it
+	checkAddress(t, ctx, "udp", addr, false, nil)
 	next := open("next")
 	seen := map[string]int{}
 	for range 200 {
@@ -139,8 +166,10 @@ func TestInherited(t *testing.T) {
 	}
 	ctx := With(context.Background(), f)
 	addr := l.Addr().String()
-	if Taken(ctx, "tcp", addr) || Taken(ctx, "udp", addr) || !More(ctx, addr) {
-		t.Error("our own sockets count as somebody else's")
+	checkAddress(t, ctx, "tcp", addr, false, nil) // the sockets there are our own
+	checkAddress(t, ctx, "udp", addr, false, nil)
+	if !More(ctx, addr) {
+		t.Error("there are no more sockets at the address")
 	}
 	tcp, err := TCP(ctx, addr)
 	if err != nil || tcp.ours {

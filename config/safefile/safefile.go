@@ -17,7 +17,7 @@ import (
 func Open(path string) (*os.File, error) {
 	// To open a device can have effects, so it is looked at first. What replaces it in between is noticed below.
 	if info, err := os.Stat(path); err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: Reason(err)}
 	} else if !info.Mode().IsRegular() {
 		return nil, refuse(path, "not a regular file")
 	}

@@ -62,6 +62,15 @@ func Open(c config.GeoIP, log *zap.Logger) *Reader {
 	return r
 }
 
+// Check returns an error if there is no usable database at path. An empty path means none, which is no error.
+func Check(path string) error {
+	if path == "" {
+		return nil
+	}
+	_, err := (&file{path: path}).read()
+	return err
+}
+
 // Run looks for new files until ctx ends, and calls changed when there is another database in force.
 func (r *Reader) Run(ctx context.Context, changed func()) error {
 	return r.run(ctx, lookInterval, changed)

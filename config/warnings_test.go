@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDoubt holds the words of each warning about what is allowed, but suspicious.
-func TestDoubt(t *testing.T) {
+// TestWarnPool holds the words of each warning about what is allowed, but suspicious.
+func TestWarnPool(t *testing.T) {
 	const good = `{"url_prefix": "https://good.example.net/", "weight": 10, "rsync_url": "rsync://good.example.net/x/"}`
 	for _, tt := range []struct {
 		name, mirrors string
@@ -21,13 +21,13 @@ func TestDoubt(t *testing.T) {
 			`/mirrors/1/weight: this mirror alone has 80 % of the pool's weight; want at most 80 %, so that the others can carry on without it`}},
 		{"just not heavy", good + `, {"url_prefix": "https://a.example.net/", "weight": 40, "rsync_url": "rsync://a.example.net/x/"}`, nil},
 		{"http only", good + `, {"url_prefix": "http://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/"}`, []string{
-			`/mirrors/1/url_prefix: http only; want an https URL, since who asks over https is never sent here`}},
+			`/mirrors/1/url_prefix: http only; want an https URL, since clients that ask over https are never sent here`}},
 		{"no rsync_url", good + `, {"url_prefix": "https://a.example.net/", "weight": 10}`, []string{
 			`/mirrors/1: the key "rsync_url" is missing; want a URL like rsync://host/module/, as other mirrors of the list have`}},
 		{"no rsync_url at all", `{"url_prefix": "https://a.example.net/", "weight": 10}, {"url_prefix": "https://b.example.net/", "weight": 10}`, []string{
-			`/mirrors: no mirror has the key "rsync_url"; without it nobody can check what they carry`}},
+			`/mirrors: no mirror has the key "rsync_url", without which their rsync daemons are not checked`}},
 		{"e-mail", good + `, {"url_prefix": "https://a.example.net/", "weight": 0, "email": "ops at example.net"}`, []string{
-			`/mirrors/1/email: not an e-mail address: "ops at example.net"; want one such as "ops@example.net", so that somebody can be told when the mirror fails`,
+			`/mirrors/1/email: not an e-mail address: "ops at example.net"; want one such as "ops@example.net"`,
 			`/mirrors/0/weight: this mirror alone has 100 % of the pool's weight; want at most 80 %, so that the others can carry on without it`}},
 		{"e-mail with a name", good + "," + strings.Replace(good, "good.example.net/\", \"weight", `a.example.net/", "email": "Ops <ops@example.net>", "weight`, 1), nil},
 		{"addresses", good + `, {"url_prefix": "https://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/", "dns": {"addresses": ["10.0.0.1", "9.9.9.9"]}}`, []string{
@@ -38,7 +38,7 @@ func TestDoubt(t *testing.T) {
 			`/mirrors: no mirror has an IPv6 address; want one at least, or clients without IPv4 cannot be served`}},
 		{"no rules for the disabled", good + "," + strings.ReplaceAll(good, "good", "fine") + `, {"url_prefix": "http://10.0.0.1/", "weight": 0}`, nil},
 		{"nobody enabled", `{"url_prefix": "http://10.0.0.1/", "weight": 0}`, []string{
-			`/mirrors: no mirror has a weight above 0, so that nobody would be served`}},
+			`/mirrors: no mirror has a weight above 0; give at least one a weight, or no client is served`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			pool, warnings, err := ParsePool("m", []byte(`{"version": 1, "mirrors": [`+tt.mirrors+`]}`))

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/config/safefile"
+	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/geo"
+	"mirrorpool/dnspool/publish"
+	"mirrorpool/dnspool/redirector"
+)
+
+// openErrors opens what a valid mirrorpool.json names, as the server does at its start, and returns what fails, at the
+// key that names it.
+func openErrors(in *checkInput) []*config.Error {
+	c := in.server
+	opens := []struct {
+		pointer string
+		open    func() error
+	}{
+		{"/mirrors", func() error { return openList(c.Mirrors) }},
+		{"/state_dir", func() error { return checkStateDir(c.StateDir) }},
+		{"/dns/zone_file", func() error { _, err := loadStatic(c); return err }},
+		{"/dns/tsig_keys", func() error { _, err := tsig.Load(c.DNS.TSIGKeys...); return err }},
+		{"/dns/allow_transfer", func() error { return checkTransferKeys(c) }},
+		{"/dns/notify", func() error { return checkNotifyKeys(c) }},
+		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
+		{"/http/tls", func() error { return openCertificate(c.HTTP.TLS) }},
+		{"/admin/token_file", func() error { _, err := admin.ReadToken(c.Admin.TokenFile); return err }},
+		{"/geoip/city", func() error { return geo.Check(c.GeoIP.City) }},
+		{"/geoip/asn", func() error { return geo.Check(c.GeoIP.ASN) }},
+	}
+	var list []*config.Error
+	for _, o := range opens {
+		if err := o.open(); err != nil {
+			list = append(list, config.ErrorAt(in.name, in.text, o.pointer, err))
+		}
+	}
+	return list
+}
+
+// openList reads the list of mirrors if it is a file. What is in it is checked for itself.
+func openList(path string) error {
+	if strings.Contains(path, "://") {
+		return nil
+	}
+	_, err := config.ReadFile(path)
+	return err
+}
+
+// checkTransferKeys returns an error if allow_transfer names a key that no key file has. Key files that cannot be read
+// have been reported.
+func checkTransferKeys(c *config.Server) error {
+	keys, err := tsig.Load(c.DNS.TSIGKeys...)
+	if err != nil {
+		return nil
+	}
+	_, err = authority.NewFeed(c.DNS, keys, "", zap.NewNop())
+	return err
+}
+
+// checkNotifyKeys is checkTransferKeys for notify.
+func checkNotifyKeys(c *config.Server) error {
+	keys, err := tsig.Load(c.DNS.TSIGKeys...)
+	if err != nil {
+		return nil
+	}
+	_, err = publish.NewNotifier(c.DNS.Zone, c.DNS.Notify, keys, zap.NewNop())
+	return err
+}
+
+func openCertificate(files *config.TLS) error {
+	if files == nil {
+		return nil
+	}
+	_, err := redirector.LoadCertificate(*files)
+	return err
+}
+
+// openWarnings warns of a configuration that other users can read although it holds secrets, and of an answer that says
+// less than it seems because root may open everything.
+func openWarnings(in *checkInput) []*config.Error {
+	var list []*config.Error
+	warn := func(kind config.WarningKind, pointer, format string, args ...any) {
+		w := config.ErrorAt(in.name, in.text, pointer, fmt.Errorf(format, args...))
+		w.Kind = kind
+		list = append(list, w)
+	}
+	if safefile.Exposed(in.name) {
+		for pointer, set := range map[string]bool{
+			"/dns/cookie_secret": len(in.server.DNS.CookieSecrets) > 0, "/http/sticky_secret": in.server.HTTP.StickySecret != "",
+		} {
+			if set {
+				warn(config.WarnExposedSecret, pointer, "other users can read this secret; run: chmod o-rwx %s", in.name)
+			}
+		}
+	}
+	if os.Geteuid() == 0 && namesSecrets(in.server) {
+		warn(config.WarnAsRoot, "", "files were opened as root, whose rights the server may not have; give --as USER")
+	}
+	return list
+}
+
+// namesSecrets reports whether a configuration names files that only some users can read.
+func namesSecrets(c *config.Server) bool {
+	publishes := false
+	for i := range c.Publish {
+		publishes = publishes || c.Publish[i].TSIG != ""
+	}
+	return publishes || len(c.DNS.TSIGKeys) > 0 || c.HTTP.TLS != nil || c.Admin.TokenFile != "" || isFolder(c.StateDir)
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return path != "" && err == nil && info.IsDir()
+}
+
+// checkStateDir returns an error if dir cannot be used for state: other users could change what is kept there, or the
+// server cannot write to it. A folder that does not exist is created later.
+func checkStateDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	err := safefile.CheckFolder(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && !writable(dir):
+		err = fmt.Errorf("%s: this user cannot write to it", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot use state_dir: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package config
+
+import (
+	"fmt"
+	"net/mail"
+	"net/netip"
+	"slices"
+)
+
+// A WarningKind is the short name of a kind of warning, by which an administrator allows it: mirrorpool check --allow NAME.
+type WarningKind string
+
+// The kinds of warning. An error has none.
+const (
+	WarnUnknownKey     WarningKind = "unknown-key"
+	WarnNoVersion      WarningKind = "no-version"
+	WarnHeavyWeight    WarningKind = "heavy-weight"
+	WarnHTTPOnly       WarningKind = "http-only"
+	WarnNoRsync        WarningKind = "no-rsync"
+	WarnEmail          WarningKind = "email"
+	WarnNotPublic      WarningKind = "not-public"
+	WarnNoIPv6         WarningKind = "no-ipv6"
+	WarnEmptyServeOnly WarningKind = "empty-serve-only"
+	WarnNotInDNS       WarningKind = "not-in-dns"
+	WarnNoneEnabled    WarningKind = "none-enabled" // a server refuses such a list
+
+	WarnNoReference      WarningKind = "no-reference"
+	WarnNetworkBits      WarningKind = "network-bits"
+	WarnGeoWithoutData   WarningKind = "geo-without-data"
+	WarnNameserverInZone WarningKind = "nameserver-in-zone"
+	WarnTimeout          WarningKind = "timeout"
+	WarnExposedSecret    WarningKind = "exposed-secret"
+	WarnAsRoot           WarningKind = "as-root"
+)
+
+// WarningKinds lists all kinds of warning.
+func WarningKinds() []WarningKind {
+	return []WarningKind{
+		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
+		WarnEmptyServeOnly, WarnNotInDNS, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
+		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot,
+	}
+}
+
+// A WarningGroup is the warnings of one kind about one file.
+type WarningGroup struct {
+	First *Error
+	More  int // further ones
+}
+
+// GroupWarnings gathers warnings of one kind about one file, in the order in which the kinds first occur.
+func GroupWarnings(list []*Error) []WarningGroup {
+	type key struct {
+		file string
+		kind WarningKind
+	}
+	index := make(map[key]int)
+	var groups []WarningGroup
+	for _, w := range list {
+		k := key{w.File, w.Kind}
+		if i, ok := index[k]; ok {
+			groups[i].More++
+			continue
+		}
+		index[k] = len(groups)
+		groups = append(groups, WarningGroup{First: w})
+	}
+	return groups
+}
+
+// String is the first warning with its kind, and how many more there are.
+func (g WarningGroup) String() string {
+	switch g.More {
+	case 0:
+		return fmt.Sprintf("%v [%s]", g.First, g.First.Kind)
+	default:
+		return fmt.Sprintf("%v [%s, and %d more]", g.First, g.First.Kind, g.More)
+	}
+}
+
+// heavyShare is the share of the total weight above which one mirror draws a warning.
+const heavyShare = 0.8
+
+// warnPool warns of what is allowed but seldom meant. The pool has no faults, so each mirror has its item in the
+// list. Little is worth a warning at a disabled mirror.
+func (c *checker) warnPool(root object, pool *Pool) {
+	list := root.get("mirrors")
+	total := pool.EnabledWeight()
+	if total == 0 {
+		c.warn(list, WarnNoneEnabled, "no mirror has a weight above 0; give at least one a weight, or no client is served")
+		return
+	}
+	if !slices.ContainsFunc(pool.Mirrors, func(m Mirror) bool { return m.DNS.Weight > 0 }) {
+		c.warn(list, WarnNotInDNS, "no mirror is in the DNS pool, so that the pool's name has no address")
+	}
+	rsync := slices.ContainsFunc(pool.Mirrors, func(m Mirror) bool { return m.RsyncURL != "" })
+	if !rsync {
+		c.warn(list, WarnNoRsync, `no mirror has the key "rsync_url", without which their rsync daemons are not checked`)
+	}
+	for i := range pool.Mirrors {
+		m, o := &pool.Mirrors[i], object{c, list.order[i]}
+		c.warnEmail(o, m.Email)
+		if !m.Enabled() {
+			continue
+		}
+		if float64(m.Weight) > heavyShare*float64(total) {
+			c.warn(o.get("weight"), WarnHeavyWeight, "this mirror alone has %d %% of the pool's weight; want at most %.0f %%, so that the others can carry on without it",
+				uint64(m.Weight)*100/total, heavyShare*100)
+		}
+		if m.URL.Scheme == "http" {
+			c.warn(o.get("url_prefix"), WarnHTTPOnly, "http only; want an https URL, since clients that ask over https are never sent here")
+		}
+		if rsync && m.RsyncURL == "" {
+			c.warn(o.node, WarnNoRsync, `the key "rsync_url" is missing; want a URL like rsync://host/module/, as other mirrors of the list have`)
+		}
+		c.warnAddresses(o, m)
+	}
+	if noIPv6(pool) {
+		c.warn(list, WarnNoIPv6, "no mirror has an IPv6 address; want one at least, or clients without IPv4 cannot be served")
+	}
+}
+
+func (c *checker) warnEmail(o object, email string) {
+	if email == "" {
+		return
+	}
+	if a, err := mail.ParseAddress(email); err != nil || a.Address == "" {
+		c.warn(o.get("email"), WarnEmail, `not an e-mail address: %s; want one such as "ops@example.net"`, quote(email))
+	}
+}
+
+func (c *checker) warnAddresses(o object, m *Mirror) {
+	for i, addr := range m.DNS.Addresses {
+		if !isPublic(addr) {
+			n := o.object("dns").get("addresses").order[i]
+			c.warn(n, WarnNotPublic, "%s is not a public address; clients elsewhere cannot reach it", addr)
+		}
+	}
+	if addr, err := netip.ParseAddr(m.URL.Hostname()); err == nil && !isPublic(addr) {
+		c.warn(o.get("url_prefix"), WarnNotPublic, "%s is not a public address; clients elsewhere cannot reach it", addr)
+	}
+}
+
+// noIPv6 reports whether no enabled mirror has an IPv6 address, as far as the file tells: a host that has to
+// be looked up may have one.
+func noIPv6(pool *Pool) bool {
+	for i := range pool.Mirrors {
+		m := &pool.Mirrors[i]
+		if !m.Enabled() {
+			continue
+		}
+		addrs := m.DNS.Addresses
+		if len(addrs) == 0 {
+			addr, err := netip.ParseAddr(m.URL.Hostname())
+			if err != nil {
+				return false
+			}
+			addrs = []netip.Addr{addr}
+		}
+		if slices.ContainsFunc(addrs, netip.Addr.Is6) {
+			return false
+		}
+	}
+	return true
+}
+
+// documentation lists the networks of examples: an address in one was copied and not replaced.
+var documentation = []netip.Prefix{
+	netip.MustParsePrefix("192.0.2.0/24"),    // RFC 5737
+	netip.MustParsePrefix("198.51.100.0/24"), // RFC 5737
+	netip.MustParsePrefix("203.0.113.0/24"),  // RFC 5737
+	netip.MustParsePrefix("2001:db8::/32"),   // RFC 3849
+	netip.MustParsePrefix("3fff::/20"),       // RFC 9637
+}
+
+// isPublic reports whether clients anywhere may reach addr.
+func isPublic(addr netip.Addr) bool { return IsPublic(addr) && !within(documentation, addr) }
