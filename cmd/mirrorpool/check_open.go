@@ -74,7 +74,7 @@ func checkNotifyKeys(c *config.Server) error {
 	if err != nil {
 		return nil
 	}
-	_, err = publish.NewNotifier(c.DNS.Zone, c.DNS.Notify, keys, zap.NewNop())
+	_, err = publish.NewNotifier(c.DNS, keys, zap.NewNop())
 	return err
 }
 
