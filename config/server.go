@@ -33,8 +33,9 @@ type Server struct {
 	Mirrors string
 	// MirrorsRefresh is how often an unchanged source is looked at again.
 	MirrorsRefresh time.Duration
-	// MirrorsKey is a minisign public key that must have signed mirrors.json, or empty.
-	MirrorsKey string
+	// MirrorsKeys are minisign public keys, of which one must have signed mirrors.json. Without any, no signature is
+	// asked for.
+	MirrorsKeys []string
 	// MirrorsGuard is the share of the enabled weight, 0 to 1, that an update may take away without
 	// confirmation. 0 turns the guard off.
 	MirrorsGuard float64

@@ -90,12 +90,7 @@ func (c *checker) server(root object) *Server {
 	s := defaultServer()
 	c.mirrors(root, s)
 	root.duration("mirrors_refresh", &s.MirrorsRefresh, 50*time.Millisecond, 7*day, 1)
-	if n := root.string("mirrors_key", &s.MirrorsKey); n != nil && s.MirrorsKey != "" {
-		key, err := base64.StdEncoding.DecodeString(s.MirrorsKey)
-		if err != nil || len(key) != 42 || string(key[:2]) != "Ed" {
-			c.fail(n, "want a minisign public key (56 characters, the last line of its .pub file), got %s", quote(s.MirrorsKey))
-		}
-	}
+	c.mirrorsKeys(root, s)
 	root.float("mirrors_guard", &s.MirrorsGuard)
 	root.path("state_dir", &s.StateDir)
 	c.dns(root, &s.DNS)
@@ -163,6 +158,30 @@ func (c *checker) mirrors(root object, s *Server) {
 		return
 	}
 	s.Mirrors = u.String()
+}
+
+// mirrorsKeys reads the keys that sign the list of mirrors: one, or a list.
+func (c *checker) mirrorsKeys(root object, s *Server) {
+	n := root.get("mirrors_key")
+	if n == nil || n.value == "" {
+		return
+	}
+	nodes := []*node{n}
+	if _, one := n.value.(string); !one {
+		nodes = root.items("mirrors_key")
+	}
+	for _, n := range nodes {
+		s.MirrorsKeys = append(s.MirrorsKeys, c.minisignKey(n))
+	}
+}
+
+// minisignKey checks a minisign public key: "Ed", the key's id and the key, in base64.
+func (c *checker) minisignKey(n *node) string {
+	key, err := base64.StdEncoding.DecodeString(text(n.value))
+	if err != nil || len(key) != 42 || string(key[:2]) != "Ed" {
+		c.fail(n, "want a minisign public key (56 characters, the last line of its .pub file), got %s", quote(text(n.value)))
+	}
+	return text(n.value)
 }
 
 // dns reads the section of that name.

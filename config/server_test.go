@@ -41,7 +41,6 @@ func TestDefaults(t *testing.T) {
 	want := &Server{
 		Mirrors:        "/etc/mirrorpool/mirrors.json",
 		MirrorsRefresh: 5 * time.Minute,
-		MirrorsKey:     "",
 		MirrorsGuard:   0.5,
 		StateDir:       "",
 		DNS: DNS{
@@ -80,7 +79,7 @@ func TestParseServerValues(t *testing.T) {
 	want := &Server{
 		Mirrors:        "https://mirrors.example.org/mirrors.json?x=1",
 		MirrorsRefresh: 90 * time.Second,
-		MirrorsKey:     "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
+		MirrorsKeys:    []string{"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"},
 		MirrorsGuard:   0,
 		StateDir:       "/var/lib/mirrorpool",
 		DNS: DNS{

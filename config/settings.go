@@ -14,7 +14,7 @@ type setting struct {
 var settings = []setting{
 	{"mirrors", func(s *Server) any { return &s.Mirrors }, false},
 	{"mirrors_refresh", func(s *Server) any { return &s.MirrorsRefresh }, true},
-	{"mirrors_key", func(s *Server) any { return &s.MirrorsKey }, false},
+	{"mirrors_key", func(s *Server) any { return &s.MirrorsKeys }, true},
 	{"mirrors_guard", func(s *Server) any { return &s.MirrorsGuard }, true},
 	{"state_dir", func(s *Server) any { return &s.StateDir }, false},
 	{"dns.listen", func(s *Server) any { return &s.DNS.Listen }, false},
@@ -22,23 +22,23 @@ var settings = []setting{
 	{"dns.names", func(s *Server) any { return &s.DNS.Names }, true},
 	{"dns.nameservers", func(s *Server) any { return &s.DNS.Nameservers }, true},
 	{"dns.hostmaster", func(s *Server) any { return &s.DNS.Hostmaster }, true},
-	{"dns.zone_file", func(s *Server) any { return &s.DNS.ZoneFile }, false},
+	{"dns.zone_file", func(s *Server) any { return &s.DNS.ZoneFile }, true},
 	{"dns.ttl", func(s *Server) any { return &s.DNS.TTL }, true},
 	{"dns.ttl_min", func(s *Server) any { return &s.DNS.TTLMin }, true},
 	{"dns.max_answers", func(s *Server) any { return &s.DNS.MaxAnswers }, true},
-	{"dns.udp_size", func(s *Server) any { return &s.DNS.UDPSize }, false},
+	{"dns.udp_size", func(s *Server) any { return &s.DNS.UDPSize }, true},
 	{"dns.nsid", func(s *Server) any { return &s.DNS.NSID }, true},
 	{"dns.version", func(s *Server) any { return &s.DNS.Version }, true},
 	{"dns.cookie_secret", func(s *Server) any { return &s.DNS.CookieSecrets }, true},
 	{"dns.rate_limit", func(s *Server) any { return &s.DNS.RateLimit }, true},
 	{"dns.status_clients", func(s *Server) any { return &s.DNS.StatusClients }, true},
-	{"dns.geo", func(s *Server) any { return &s.DNS.Geo }, false},
+	{"dns.geo", func(s *Server) any { return &s.DNS.Geo }, true},
 	{"dns.notify", func(s *Server) any { return &s.DNS.Notify }, false},
 	{"dns.notify_source", func(s *Server) any { return &s.DNS.NotifySource }, false},
 	{"dns.allow_transfer", func(s *Server) any { return &s.DNS.AllowTransfer }, false},
 	{"dns.tsig_keys", func(s *Server) any { return &s.DNS.TSIGKeys }, false},
 	{"http", func(s *Server) any { return &s.HTTP }, false},
-	{"selection", func(s *Server) any { return &s.Selection }, false},
+	{"selection", func(s *Server) any { return &s.Selection }, true},
 	{"admin", func(s *Server) any { return &s.Admin }, false},
 	{"geoip", func(s *Server) any { return &s.GeoIP }, false},
 	{"health.enabled", func(s *Server) any { return &s.Health.Enabled }, false},
@@ -57,6 +57,17 @@ var settings = []setting{
 	{"publish", func(s *Server) any { return &s.Publish }, false},
 	{"log.level", func(s *Server) any { return &s.Log.Level }, true},
 	{"log.format", func(s *Server) any { return &s.Log.Format }, false},
+}
+
+// RestartKeys lists the keys that a reload does not put in force.
+func RestartKeys() []string {
+	var keys []string
+	for _, s := range settings {
+		if !s.live {
+			keys = append(keys, s.key)
+		}
+	}
+	return keys
 }
 
 // Update returns the configuration that a running server can go on with when old is in force and next is

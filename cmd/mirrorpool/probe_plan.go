@@ -30,9 +30,11 @@ type probePlan struct {
 // keeps it.
 func readPool(ctx context.Context, c *config.Server) (*config.Pool, error) {
 	list, err := source.New(source.Options{
-		Source: c.Mirrors, Key: c.MirrorsKey,
-		Settings: func() source.Settings { return source.Settings{Refresh: c.MirrorsRefresh, DNS: c.DNS} },
-		Log:      zap.NewNop(), Now: time.Now, Rand: newRand(),
+		Source: c.Mirrors,
+		Settings: func() source.Settings {
+			return source.Settings{Refresh: c.MirrorsRefresh, DNS: c.DNS, Keys: c.MirrorsKeys}
+		},
+		Log: zap.NewNop(), Now: time.Now, Rand: newRand(),
 	})
 	if err != nil {
 		return nil, err

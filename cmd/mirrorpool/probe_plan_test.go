@@ -123,7 +123,7 @@ func TestProbeOneMirror(t *testing.T) {
 		{
 			one:      oneMirror{URLPrefix: "http://mirror.example.net/"},
 			want:     "http://mirror.example.net/ [] rsync: dns: project/trace 10s false",
-			warnings: "--url-prefix: http only; want an https URL, since who asks over https is never sent here",
+			warnings: "--url-prefix: http only; want an https URL, since clients that ask over https are never sent here",
 		},
 		{one: oneMirror{URLPrefix: "mirror.example.net"}, error: `--url-prefix: want `},
 		{one: oneMirror{URLPrefix: "https://mirror.example.net/?x"}, error: `--url-prefix: want `},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,45 +23,62 @@ import (
 func newList(inForce *atomic.Pointer[config.Server], text []byte, log *zap.Logger) (*source.List, error) {
 	c := inForce.Load()
 	return source.New(source.Options{
-		Source: c.Mirrors, Text: text, Key: c.MirrorsKey, StateDir: c.StateDir,
+		Source: c.Mirrors, Text: text, StateDir: c.StateDir,
 		Settings: func() source.Settings {
 			c := inForce.Load()
-			return source.Settings{Refresh: c.MirrorsRefresh, Guard: c.MirrorsGuard, DNS: c.DNS}
+			return source.Settings{Refresh: c.MirrorsRefresh, Guard: c.MirrorsGuard, DNS: c.DNS, Keys: c.MirrorsKeys}
 		},
 		Log: log, Now: time.Now, Rand: newRand(),
 	})
 }
 
-// reload reads the configuration and the list of mirrors again, and puts in force what is good. It is called
-// when somebody asks for it.
-func (s *server) reload(ctx context.Context, confirm bool) admin.ReloadAnswer {
+// reload reads the configuration and the list of mirrors again, and puts in force what is good; with o.DryRun nothing. It
+// is called on request.
+func (s *server) reload(ctx context.Context, o admin.ReloadOptions) admin.ReloadAnswer {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	answer := admin.ReloadAnswer{Settings: s.reloadSettings()}
-	s.events.ReloadSettings(&answer.Settings)
-	answer.Pool = poolReload(s.reloadPool(ctx, confirm))
+	answer := admin.ReloadAnswer{DryRun: o.DryRun}
+	if o.DryRun {
+		answer.Settings = s.readSettings().answer
+		answer.Pool = poolReload(s.list.Preview(ctx, o.Confirm))
+	} else {
+		answer.Settings = s.reloadSettings()
+		s.events.ReloadSettings(&answer.Settings)
+		answer.Pool = poolReload(s.reloadPool(ctx, o.Confirm))
+	}
 	answer.OK = answer.Settings.Error == "" && answer.Pool.Error == ""
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	answer.Pool.Latest = s.unreported
+	if o.DryRun {
+		return answer
+	}
+	s.unreported = nil
 	s.lastReload = &admin.ReloadStatus{
 		At: time.Now(), OK: answer.OK, Error: cmp.Or(answer.Settings.Error, answer.Pool.Error), Restart: answer.Settings.Restart,
 	}
 	return answer
 }
 
-// look reads the list of mirrors again, because it may have changed. The configuration it leaves alone: who
-// edits that says when it is done.
+// look reads the list of mirrors again, because it may have changed. The configuration is read on request only: its
+// editors say when they are done.
 func (s *server) look(ctx context.Context) source.Result {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	return s.reloadPool(ctx, false)
+	r := s.reloadPool(ctx, false)
+	if r.Applied {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unreported = &admin.PoolUpdate{At: s.now(), Change: r.Change}
+	}
+	return r
 }
 
 // reloadPool puts in force what the list of mirrors has come to.
 func (s *server) reloadPool(ctx context.Context, confirm bool) source.Result {
 	r := s.list.Reload(ctx, confirm)
-	told := poolReload(r)
-	s.events.ReloadPool(&told)
+	counted := poolReload(r)
+	s.events.ReloadPool(&counted)
 	if r.Applied {
 		s.mu.Lock()
 		defer s.mu.Unlock() // no snapshot may join the new pool with verdicts on the old one
@@ -70,11 +88,19 @@ func (s *server) reloadPool(ctx context.Context, confirm bool) source.Result {
 	return r
 }
 
-// reloadSettings reads the configuration again, and puts in force what can change now.
-func (s *server) reloadSettings() admin.SettingsReload {
-	answer := admin.SettingsReload{Applied: []string{}, Restart: []string{}}
+// newSettings are what the configuration's file comes to.
+type newSettings struct {
+	config   *config.Server // in force, with what can change while the server runs
+	static   *authority.Static
+	warnings []*config.Error
+	answer   admin.SettingsReload
+}
+
+// readSettings reads the configuration again, and puts nothing in force.
+func (s *server) readSettings() newSettings {
+	n := newSettings{answer: admin.SettingsReload{Applied: []string{}, Restart: []string{}}}
 	if s.file == "" {
-		return answer
+		return n
 	}
 	next, warnings, err := config.LoadServer(s.file)
 	if err == nil {
@@ -85,28 +111,40 @@ func (s *server) reloadSettings() admin.SettingsReload {
 		read, err = loadStatic(next)
 	}
 	if err != nil {
-		s.log.Error("cannot use the configuration; the old one stays in force", zap.Error(err))
-		answer.Error = err.Error()
-		return answer
+		n.answer.Error = err.Error()
+		return n
 	}
 	now, applied, restart := config.Update(s.config.Load(), next)
+	n.config, n.static = now, s.static
+	if next.DNS.Zone == now.DNS.Zone && !read.Same(s.static) { // else it waits for the restart
+		n.static = read
+		if !slices.Contains(applied, "dns.zone_file") {
+			applied = append(applied, "dns.zone_file")
+		}
+	}
 	if len(applied)+len(restart) > 0 { // else they are in the log already
-		logWarnings(s.log, warnings)
+		n.warnings = warnings
 	}
-	static := s.static
-	if next.DNS.ZoneFile == now.DNS.ZoneFile && next.DNS.Zone == now.DNS.Zone && !read.Same(static) { // else it waits for the restart
-		static = read
-		applied = append(applied, "dns.zone_file")
+	n.answer.Applied, n.answer.Restart = append(n.answer.Applied, applied...), append(n.answer.Restart, restart...)
+	return n
+}
+
+// reloadSettings reads the configuration again, and puts in force what can change now.
+func (s *server) reloadSettings() admin.SettingsReload {
+	n := s.readSettings()
+	if n.answer.Error != "" {
+		s.log.Error("cannot use the configuration; the old one stays in force", zap.String("error", n.answer.Error))
+		return n.answer
 	}
-	answer.Applied, answer.Restart = append(answer.Applied, applied...), append(answer.Restart, restart...)
-	if len(restart) > 0 {
-		s.log.Warn("the configuration has changes that need a restart", zap.Strings("keys", restart))
+	logWarnings(s.log, n.warnings)
+	if len(n.answer.Restart) > 0 {
+		s.log.Warn("the configuration has changes that need a restart", zap.Strings("keys", n.answer.Restart))
 	}
-	if len(applied) > 0 {
-		s.apply(now, static)
-		s.log.Info("configuration has changed", zap.Strings("keys", applied))
+	if len(n.answer.Applied) > 0 {
+		s.apply(n.config, n.static)
+		s.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied))
 	}
-	return answer
+	return n.answer
 }
 
 // loadStatic reads the zone file, if the configuration names one.
@@ -143,7 +181,7 @@ func collision(pool *config.Pool, c *config.Server) error {
 	return errors.Join(errs...)
 }
 
-// poolReload tells an administrator what has come of the list of mirrors.
+// poolReload is what an administrator learns of a reload of the list of mirrors.
 func poolReload(r source.Result) admin.PoolReload {
 	answer := admin.PoolReload{Applied: r.Applied, Held: r.Held, Warnings: []string{}}
 	if r.Err != nil {
@@ -152,8 +190,8 @@ func poolReload(r source.Result) admin.PoolReload {
 	if !r.Change.Empty() {
 		answer.Change = &r.Change
 	}
-	for _, w := range r.Warnings {
-		answer.Warnings = append(answer.Warnings, w.Error())
+	for _, group := range config.GroupWarnings(r.Warnings) {
+		answer.Warnings = append(answer.Warnings, group.String())
 	}
 	return answer
 }

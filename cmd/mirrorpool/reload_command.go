@@ -90,13 +90,19 @@ func printJSON(w io.Writer, text json.RawMessage) error {
 
 func newReloadCommand() *cobra.Command {
 	var client adminClient
-	var confirm bool
+	var confirm, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Make a running server read its configuration and list of mirrors again",
 		Long: `Make a running server read its configuration and its list of mirrors again, and print what changed.
 
-An update that takes away more of the pool than mirrors_guard allows is held back; --confirm accepts it.
+An update that takes away more of the pool than mirrors_guard allows is held back; --confirm accepts it. --dry-run
+prints what would change, and changes nothing. The list of mirrors is also read by itself as it changes; what the
+server took by itself in the last ten minutes is printed too.
+
+A reload puts all keys of the configuration in force, but for these, which need a restart:
+  ` + strings.Join(config.RestartKeys(), ", ") + `
+
 The exit code is 0 if all that is new is in force or nothing is, and 1 if something was refused or held back.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -104,11 +110,14 @@ The exit code is 0 if all that is new is in force or nothing is, and 1 if someth
 			if confirm {
 				query.Set("confirm", "true")
 			}
+			if dryRun {
+				query.Set("dry_run", "true")
+			}
 			var answer admin.ReloadAnswer
 			if err := client.call(cmd.Context(), http.MethodPost, "/api/v1/reload", query, &answer); err != nil {
 				return failed(err)
 			}
-			printReload(cmd.OutOrStdout(), cmd.ErrOrStderr(), &answer)
+			printReload(cmd.OutOrStdout(), cmd.ErrOrStderr(), &answer, time.Now())
 			if !answer.OK {
 				return &failure{code: exitFailure}
 			}
@@ -117,11 +126,15 @@ The exit code is 0 if all that is new is in force or nothing is, and 1 if someth
 	}
 	client.flags(cmd)
 	cmd.Flags().BoolVar(&confirm, "confirm", false, "accept an update of the pool that is held back")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would change, and change nothing")
 	return cmd
 }
 
-// printReload tells what came of a reload, and to stderr why something was refused.
-func printReload(stdout, stderr io.Writer, a *admin.ReloadAnswer) {
+// latestTime is how long an update that the server took by itself is printed by the next reload.
+const latestTime = 10 * time.Minute
+
+// printReload prints what came of a reload, and to stderr why something was refused.
+func printReload(stdout, stderr io.Writer, a *admin.ReloadAnswer, now time.Time) {
 	for _, w := range a.Pool.Warnings {
 		fmt.Fprintf(stderr, "warning: %s\n", config.Printable(w))
 	}
@@ -130,25 +143,40 @@ func printReload(stdout, stderr io.Writer, a *admin.ReloadAnswer) {
 			printError(stderr, errors.New(e))
 		}
 	}
-	if len(a.Settings.Applied) > 0 {
-		fmt.Fprintf(stdout, "configuration: %s changed\n", config.Printable(strings.Join(a.Settings.Applied, ", ")))
-	}
-	if len(a.Settings.Restart) > 0 {
-		fmt.Fprintf(stdout, "configuration: %s changed, which needs a restart\n", config.Printable(strings.Join(a.Settings.Restart, ", ")))
-	}
+	printKeys(stdout, a.Settings.Applied, verb("changed", "would change", a.DryRun))
+	printKeys(stdout, a.Settings.Restart, "changed, which needs a restart")
+	recent := a.Pool.Latest != nil && now.Sub(a.Pool.Latest.At) < latestTime
 	switch {
 	case a.Pool.Change != nil && a.Pool.Error != "":
-		fmt.Fprintln(stdout, "pool: unchanged; held back:")
+		printChange(stdout, "pool: unchanged; held back:", a.Pool.Change)
 	case a.Pool.Change != nil:
-		fmt.Fprintln(stdout, "pool: changed:")
+		printChange(stdout, "pool: "+verb("changed:", "would change:", a.DryRun), a.Pool.Change)
 	case a.Pool.Error != "":
 		fmt.Fprintln(stdout, "pool: unchanged")
+	case recent:
+		printChange(stdout, fmt.Sprintf("pool: nothing new; the server took this by itself, %s ago:", ago(a.Pool.Latest.At, now)), &a.Pool.Latest.Change)
 	default:
 		fmt.Fprintln(stdout, "pool: nothing new")
 	}
-	if a.Pool.Change != nil {
-		for _, line := range a.Pool.Change.Lines() {
-			fmt.Fprintf(stdout, "  %s\n", config.Printable(line))
-		}
+}
+
+// verb is what happened, or with dryRun what would.
+func verb(happened, would string, dryRun bool) string {
+	if dryRun {
+		return would
+	}
+	return happened
+}
+
+func printKeys(w io.Writer, keys []string, what string) {
+	if len(keys) > 0 {
+		fmt.Fprintf(w, "configuration: %s %s\n", config.Printable(strings.Join(keys, ", ")), what)
+	}
+}
+
+func printChange(w io.Writer, title string, change *config.Change) {
+	fmt.Fprintln(w, title)
+	for _, line := range change.Lines() {
+		fmt.Fprintf(w, "  %s\n", config.Printable(line))
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/admin"
 )
 
 // A served is a server in this process, whose list of mirrors is a file.
@@ -79,7 +80,7 @@ func (s *served) write(t testing.TB, text []byte) {
 // first mirror.
 func (s *served) swap(t testing.TB) {
 	t.Helper()
-	if answer := s.reload(context.Background(), false); !answer.OK {
+	if answer := s.reload(context.Background(), admin.ReloadOptions{}); !answer.OK {
 		t.Fatalf("%+v", answer)
 	}
 	first := s.list.Pool().Mirrors[0].URLPrefix
@@ -121,7 +122,7 @@ func TestReloadMemory(t *testing.T) {
 	swap := func(n int) {
 		for i := range n {
 			s.write(t, editions[(i+1)%2])
-			if answer := s.reload(t.Context(), false); !answer.OK {
+			if answer := s.reload(t.Context(), admin.ReloadOptions{}); !answer.OK {
 				t.Fatalf("%+v", answer)
 			}
 			s.rebuild() // as follow does, in a moment

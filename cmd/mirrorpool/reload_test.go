@@ -100,6 +100,13 @@ func TestReload(t *testing.T) {
 	p.wantReload(t, 0, "pool: nothing new")
 
 	list.set(t, "1 10", `2 0`, "3 20", `4 10, "name": "m4"`)
+	p.wantReload(t, 0, `pool: would change:
+added     https://m4.example.org/
+weight    https://m2.example.org/ 10 -> 0 (disabled)
+weight    https://m3.example.org/ 10 -> 20`, "--dry-run")
+	if got := p.inDNS(t); len(got) != 3 || !got["127.0.3.2"] {
+		t.Errorf("after a dry run the answers are %v, want them as before", got)
+	}
 	p.wantReload(t, 0, `pool: changed:
 added     https://m4.example.org/
 weight    https://m2.example.org/ 10 -> 0 (disabled)
@@ -170,26 +177,37 @@ func testSettingsReload(t *testing.T, p *program, c *serverConfig) {
 	c.set("dns", "names", []string{"@", "www"})
 	c.set("dns", "max_answers", 3)
 	c.set("dns", "udp_size", 1400)
+	c.json["selection"] = map[string]any{"near": 3}
 	c.set("http", "listen", []string{"127.0.0.1:1"})
 	c.json["log"] = map[string]any{"level": "debug"}
 	c.write(t, "zone", "@ SOA ns1.example.org. hostmaster.example.org. 1 2 3 4 5\n@ NS ns1.example.org.\nstatic A 192.0.2.1\n")
 	c.set("dns", "zone_file", "zone")
 	c.write(t, "mirrorpool.json", c.json)
-	p.wantReload(t, 0, `configuration: dns.names, dns.ttl, dns.max_answers, log.level changed
-configuration: dns.zone_file, dns.udp_size, http changed, which needs a restart
+	p.wantReload(t, 0, `configuration: dns.names, dns.zone_file, dns.ttl, dns.max_answers, dns.udp_size, selection, log.level would change
+configuration: http changed, which needs a restart
+pool: nothing new`, "--dry-run")
+	req := new(dns.Msg).SetQuestion("www.dl.example.org.", dns.TypeA)
+	if resp, err := dns.Exchange(req, p.dns); err != nil || resp.Rcode != dns.RcodeNameError {
+		t.Errorf("after a dry run: %v, %v; want NXDOMAIN for www", resp, err)
+	}
+	p.wantReload(t, 0, `configuration: dns.names, dns.zone_file, dns.ttl, dns.max_answers, dns.udp_size, selection, log.level changed
+configuration: http changed, which needs a restart
 pool: nothing new`)
 	if got := p.ask(t, "www.dl.example.org.", dns.TypeA); len(got) != 3 {
 		t.Errorf("www: %v, want 3 addresses", got)
 	}
-	req := new(dns.Msg)
-	req.SetQuestion("dl.example.org.", dns.TypeA)
+	req = new(dns.Msg).SetQuestion("dl.example.org.", dns.TypeA)
 	resp, err := dns.Exchange(req, p.dns)
 	if err != nil || len(resp.Answer) == 0 || resp.Answer[0].Header().Ttl != 7 {
 		t.Errorf("%v, %v; want a TTL of 7", resp, err)
 	}
 	req.SetQuestion("static.dl.example.org.", dns.TypeA)
-	if resp, err = dns.Exchange(req, p.dns); err != nil || resp.Rcode != dns.RcodeNameError {
-		t.Errorf("%v, %v; want no record of the zone file, which waits for a restart", resp, err)
+	if resp, err = dns.Exchange(req, p.dns); err != nil || len(resp.Answer) != 1 {
+		t.Errorf("%v, %v; want the record of the zone file", resp, err)
+	}
+	req.SetEdns0(4096, false)
+	if resp, err = dns.Exchange(req, p.dns); err != nil || resp.IsEdns0() == nil || resp.IsEdns0().UDPSize() != 1400 {
+		t.Errorf("%v, %v; want a payload size of 1400", resp, err)
 	}
 	// What is wrong changes nothing, and the list is looked at all the same.
 	for text, want := range map[string]string{
@@ -206,7 +224,7 @@ pool: nothing new`)
 	delete(c.json["dns"].(map[string]any), "udp_size")
 	delete(c.json["dns"].(map[string]any), "zone_file")
 	c.write(t, "mirrorpool.json", c.json)
-	p.wantReload(t, 0, "pool: nothing new")
+	p.wantReload(t, 0, "configuration: dns.zone_file, dns.udp_size changed\npool: nothing new")
 	if strings.Contains(before, "list of mirrors is unchanged") {
 		t.Error("debug messages at level info")
 	}
@@ -284,6 +302,22 @@ func testLegacyList(t *testing.T, p *program, list *webList) {
 		got.Reset()
 		return json.Compact(&got, text) == nil && got.String() == want
 	})
+}
+
+// TestReloadReportsWatcher wants what the server took from a file by itself to be printed by the next reload, once.
+func TestReloadReportsWatcher(t *testing.T) {
+	t.Parallel()
+	c, where := newServerConfig(t)
+	c.set("health", "enabled", false)
+	p := c.serve(t, where, mirrorsText(t, "1 10", "2 10"))
+	c.write(t, "mirrors.json", mirrorsText(t, "1 10", "2 10", "3 10"))
+	eventually(t, "the server takes the new list", func() bool { return len(p.status(t).Mirrors) == 3 })
+	code, stdout, stderr := command(t, "reload", "--admin", p.admin)
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "pool: nothing new; the server took this by itself, ") ||
+		!strings.HasSuffix(stdout, "\n  added     https://m3.example.org/\n") {
+		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
+	}
+	p.wantReload(t, 0, "pool: nothing new")
 }
 
 // TestKeptAtStart: without its web site a server starts with the list that it kept, or says why it cannot.

@@ -15,6 +15,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/config/listen"
 	"mirrorpool/config/source"
+	"mirrorpool/dnspool/admin"
 )
 
 func newServeCommand() *cobra.Command {
@@ -98,14 +99,14 @@ func reloadOnHangup(ctx context.Context, hangup <-chan os.Signal, s *server) err
 			return nil
 		case <-hangup:
 			notifyManager(s.log, "RELOADING=1\nMONOTONIC_USEC="+monotonic())
-			s.reload(ctx, false)
+			s.reload(ctx, admin.ReloadOptions{})
 			notifyManager(s.log, "READY=1")
 		}
 	}
 }
 
 func logWarnings(log *zap.Logger, warnings []*config.Error) {
-	for _, w := range warnings {
-		log.Warn("suspicious configuration", zap.Error(w))
+	for _, group := range config.GroupWarnings(warnings) {
+		log.Warn("suspicious configuration", zap.Error(group.First), zap.String("kind", string(group.First.Kind)), zap.Int("more_of_this_kind", group.More))
 	}
 }

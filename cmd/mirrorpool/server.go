@@ -63,6 +63,7 @@ type server struct {
 	dns         *authority.Server // nil if off, or before the faces are open
 	web         *redirector.Server
 	lastReload  *admin.ReloadStatus // nil before the first
+	unreported  *admin.PoolUpdate   // taken from the list's source by itself since the last reload on request; or nil
 }
 
 // newServer prepares a server for the pool that list has in force. The administrator's listener is open once

@@ -190,7 +190,7 @@ func upgrade(t testing.TB, workers, times int) {
 		wait("the load is on")
 		next := c.start(t, where)
 		eventually(t, "the next copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
-		if !strings.Contains(next.log.String(), "another process listens at the same address") {
+		if !strings.Contains(next.log.String(), "address is shared with another process") {
 			t.Error("the next copy does not tell that it is not alone")
 		}
 		wait("both answer")

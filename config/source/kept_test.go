@@ -111,16 +111,14 @@ func TestKeptSigned(t *testing.T) {
 	text := poolText("a 1", "b 1")
 	put(t, path, text)
 	put(t, path+signatureSuffix, team.sign(t, text))
-	o := Options{Source: path, StateDir: filepath.Join(dir, "state"), Key: team.public}
-	newRig(t, o).start(t)
+	o := Options{Source: path, StateDir: filepath.Join(dir, "state")}
+	newRig(t, o, team.public).start(t)
 	os.Remove(path)
-	newRig(t, o).start(t).expect(t, "a 1", "b 1")
-	o.Key = other.public
-	r := newRig(t, o)
+	newRig(t, o, team.public).start(t).expect(t, "a 1", "b 1")
+	r := newRig(t, o, other.public)
 	if err := r.Start(t.Context()); err == nil || r.logged("not signed with mirrors_key") != 1 {
 		t.Errorf("with another key: %v", err)
 	}
-	o.Key = ""
 	newRig(t, o).start(t).expect(t, "a 1", "b 1")
 }
 

@@ -23,7 +23,6 @@ const (
 // Options are what a List works with.
 type Options struct {
 	Source   string // a path, or an https URL
-	Key      string // minisign public key that must have signed the list, or empty
 	StateDir string // where accepted lists are kept, or empty
 	Text     []byte // the list itself, if not nil; Source is only its name then
 
@@ -42,6 +41,7 @@ type Settings struct {
 	Refresh time.Duration // between looks
 	Guard   float64       // see [config.Guard]
 	DNS     config.DNS    // whose names are not for mirrors
+	Keys    []string      // minisign public keys, one of which must have signed the list; none: no signature is asked for
 }
 
 // A List is the pool in force, and how it came to be.
@@ -49,7 +49,6 @@ type List struct {
 	o      Options
 	origin string // the source, whatever the working folder is
 	reader reader
-	key    *publicKey // nil: none
 
 	looking sync.Mutex // held during a look, one at a time; guards these:
 	fetched *document  // at the latest look that succeeded
@@ -93,10 +92,8 @@ type Result struct {
 func New(o Options) (*List, error) {
 	l := &List{o: o, origin: o.Source, status: Status{Source: o.Source}}
 	var err error
-	if o.Key != "" {
-		if l.key, err = newPublicKey(o.Key, o.Source); err != nil {
-			return nil, err
-		}
+	if _, err := newPublicKeys(o.Settings().Keys, o.Source); err != nil {
+		return nil, err
 	}
 	switch {
 	case o.Text != nil:
@@ -161,14 +158,19 @@ func (l *List) useKept() bool {
 		l.o.Log.Warn("the kept list of mirrors is from another source; not used", zap.String("kept", k.Source), zap.String("source", l.origin))
 		return false
 	}
-	d := k.document(l.key != nil)
-	if l.key != nil {
-		if err := l.key.verify(d); err != nil {
+	settings := l.o.Settings()
+	keys, err := newPublicKeys(settings.Keys, l.o.Source)
+	if err != nil {
+		return false // Reload returns the same
+	}
+	d := k.document(keys != nil)
+	if keys != nil {
+		if err := keys.verify(d); err != nil {
 			l.o.Log.Warn("the kept list of mirrors is not signed with mirrors_key; not used", zap.Error(err))
 			return false
 		}
 	}
-	pool, _, err := config.ParsePoolIn(l.o.Source, k.list, l.o.Settings().DNS)
+	pool, _, err := config.ParsePoolIn(l.o.Source, k.list, settings.DNS)
 	if err == nil && pool.EnabledMirrors() == 0 {
 		err = errors.New("no mirror is enabled")
 	}
@@ -183,65 +185,111 @@ func (l *List) useKept() bool {
 	return true
 }
 
-// Reload looks at the source now. What it finds comes into force unless it is bad, or the guard holds it back;
-// confirm makes the guard give way. Whatever fails, the pool in force stays.
-//
-// Who confirms has seen one update: if the source has changed since it was held back, and the guard objects
-// to the new one too, that is held back in turn.
+// Reload looks at the source now. What it finds comes into force unless it is bad, or the guard holds it back; confirm
+// accepts the update that was held. If the source has changed since and the guard rejects the new version as well, that
+// version is held instead. Whatever fails, the pool in force stays.
 func (l *List) Reload(ctx context.Context, confirm bool) Result {
 	l.looking.Lock()
 	defer l.looking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	d, err := fetch(ctx, l.reader, l.key, l.fetched)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return Result{Err: ctx.Err()} // nobody waits for it, which is no fault of the source
+	d, keys, err := l.read(ctx)
+	if errors.Is(err, context.Canceled) {
+		return Result{Err: err} // the caller has given up, which is no fault of the source
 	}
 	if err != nil {
 		return l.fail(err)
 	}
 	l.fetched = d
-	return l.consider(d, confirm)
+	j := l.judge(d, keys, confirm)
+	switch {
+	case j.old:
+		l.accept(l.inForce, l.pool)
+	case j.Held != nil:
+		return l.hold(d, j.Result)
+	case j.Err != nil:
+		return l.fail(j.Err)
+	case j.Applied:
+		l.logApplied(j.pool, j.Result)
+		l.accept(d, j.pool)
+	default:
+		l.accept(d, l.pool) // so that what was made of the pool stays
+	}
+	return j.Result
 }
 
-// consider decides what becomes of a list that was read.
-func (l *List) consider(d *document, confirm bool) Result {
+// Preview looks at the source now, and returns what Reload would, without putting anything in force or noting it.
+func (l *List) Preview(ctx context.Context, confirm bool) Result {
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	d, keys, err := l.read(ctx)
+	if err != nil {
+		return Result{Err: err}
+	}
+	return l.judge(d, keys, confirm).Result
+}
+
+// read reads the source and checks its signature.
+func (l *List) read(ctx context.Context) (*document, *publicKeys, error) {
+	keys, err := newPublicKeys(l.o.Settings().Keys, l.o.Source)
+	if err != nil {
+		return nil, nil, err
+	}
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	d, err := fetch(ctx, l.reader, keys, l.fetched)
+	if caller.Err() != nil {
+		return nil, nil, context.Cause(caller)
+	}
+	return d, keys, err
+}
+
+// A judgement is what is to become of a list that was read. Result.Applied says that it should be put in force.
+type judgement struct {
+	Result
+	old  bool         // it is the list in force
+	pool *config.Pool // that it holds, if it is new and may be put in force
+}
+
+// judge decides what is to become of a list that was read, and changes nothing.
+func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 	var outdated error
-	if l.key != nil {
-		outdated = l.key.outdated(l.inForce, d, l.status.Loaded)
+	if keys != nil {
+		outdated = keys.outdated(l.inForce, d, l.status.Loaded)
 	}
 	switch {
 	case d.same(l.inForce), outdated != nil && d.sameList(l.inForce):
-		l.accept(l.inForce, l.pool)
-		return Result{Change: config.Compare(l.pool, l.pool)}
+		return judgement{old: true, Result: Result{Change: config.Compare(l.pool, l.pool)}}
 	case outdated != nil:
-		return l.fail(outdated) // what is held waits on: this may be a cache that is behind
+		return judgement{Result: Result{Err: outdated}} // what is held waits on: this may be a cache that is behind
 	}
 	settings := l.o.Settings()
 	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, settings.DNS)
 	if err != nil {
-		return l.fail(&RefusedError{err})
+		return judgement{Result: Result{Err: &RefusedError{err}}}
 	}
 	before := l.pool
 	if before == nil {
 		before = &config.Pool{}
 	}
-	r := Result{Change: config.Compare(before, pool), Warnings: warnings}
+	j := judgement{pool: pool, Result: Result{Change: config.Compare(before, pool), Warnings: warnings}}
 	decision := config.Guard(l.pool, pool, settings.Guard)
 	switch {
 	case decision.Ruling == config.GuardRefuse:
-		return l.fail(refuse("%s: %v", l.o.Source, decision))
+		return judgement{Result: Result{Err: refuse("%s: %v", l.o.Source, decision)}}
 	case decision.Ruling == config.GuardHold && !(confirm && (l.held == nil || l.held.same(d))):
-		return l.hold(d, r, decision, confirm)
+		j.Held, j.Err = &decision, l.heldError(decision, confirm)
+	default:
+		j.Applied = l.pool == nil || !j.Change.Empty()
 	}
-	r.Applied = l.pool == nil || !r.Change.Empty()
-	if r.Applied {
-		l.logApplied(pool, r)
-	} else {
-		pool = l.pool // so that what was made of it stays
+	return j
+}
+
+// heldError says how to confirm an update that is held back.
+func (l *List) heldError(decision config.Decision, confirm bool) error {
+	if confirm {
+		return fmt.Errorf("%s: changed since it was held back, and held back again: %v; if it is meant, confirm it once more", l.o.Source, decision)
 	}
-	l.accept(d, pool)
-	return r
+	return fmt.Errorf("%s: held back: %v; if it is meant, confirm it: mirrorpool reload --confirm", l.o.Source, decision)
 }
 
 // accept puts pool, which d holds, in force.
@@ -281,22 +329,17 @@ func (l *List) keep(d *document, accepted time.Time) string {
 	return ""
 }
 
-// hold keeps the update that d holds back.
-func (l *List) hold(d *document, r Result, decision config.Decision, confirm bool) Result {
+// hold keeps the update that d holds back, as r says.
+func (l *List) hold(d *document, r Result) Result {
 	again := l.held.same(d)
-	text := fmt.Sprintf("%s: held back: %v; if it is meant, confirm it: mirrorpool reload --confirm", l.o.Source, decision)
-	if confirm {
-		text = fmt.Sprintf("%s: changed since it was held back, and held back again: %v; if it is meant, confirm it once more", l.o.Source, decision)
-	}
-	r.Held, r.Err = &decision, errors.New(text)
 	l.held = d
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.status.Error = text
+	l.status.Error = r.Err.Error()
 	if !again {
-		l.status.Held = &Held{Since: l.o.Now(), Decision: decision, Change: r.Change}
+		l.status.Held = &Held{Since: l.o.Now(), Decision: *r.Held, Change: r.Change}
 		l.o.Log.Error("update of the list of mirrors is held back; if it is meant: mirrorpool reload --confirm",
-			append(changeFields(&r.Change), zap.String("source", l.o.Source), zap.Stringer("why", decision))...)
+			append(changeFields(&r.Change), zap.String("source", l.o.Source), zap.Stringer("why", r.Held))...)
 	}
 	return r
 }

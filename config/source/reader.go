@@ -70,14 +70,14 @@ func refuse(format string, args ...any) error { return &RefusedError{fmt.Errorf(
 // Two files cannot be replaced at once, nor uploaded.
 var settlePauses = [...]time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second}
 
-// fetch reads the source, and checks the signature if there is a key. last is what was read before, or nil;
+// fetch reads the source, and checks the signature if there are keys. last is what was read before, or nil;
 // if nothing has changed the result is last itself.
-func fetch(ctx context.Context, r reader, key *publicKey, last *document) (*document, error) {
-	d, err := fetchOnce(ctx, r, key, last)
-	if err != nil || key == nil || d == last {
+func fetch(ctx context.Context, r reader, keys *publicKeys, last *document) (*document, error) {
+	d, err := fetchOnce(ctx, r, keys, last)
+	if err != nil || keys == nil {
 		return d, err
 	}
-	problem := key.verify(d)
+	problem := keys.verify(d)
 	for _, pause := range settlePauses {
 		if problem == nil {
 			break
@@ -85,10 +85,10 @@ func fetch(ctx context.Context, r reader, key *publicKey, last *document) (*docu
 		if err := sleep(ctx, pause); err != nil {
 			return nil, err
 		}
-		if d, err = fetchOnce(ctx, r, key, d); err != nil {
+		if d, err = fetchOnce(ctx, r, keys, d); err != nil {
 			return nil, err
 		}
-		problem = key.verify(d)
+		problem = keys.verify(d)
 	}
 	if problem != nil {
 		return nil, &RefusedError{problem}
@@ -96,8 +96,8 @@ func fetch(ctx context.Context, r reader, key *publicKey, last *document) (*docu
 	return d, nil
 }
 
-// fetchOnce reads the list, and its signature if there is a key.
-func fetchOnce(ctx context.Context, r reader, key *publicKey, last *document) (*document, error) {
+// fetchOnce reads the list, and its signature if there are keys.
+func fetchOnce(ctx context.Context, r reader, keys *publicKeys, last *document) (*document, error) {
 	if last == nil {
 		last = &document{}
 	}
@@ -106,7 +106,7 @@ func fetchOnce(ctx context.Context, r reader, key *publicKey, last *document) (*
 	if d.list, err = r.read(ctx, "", maxListSize, last.list); err != nil {
 		return nil, err
 	}
-	if key != nil {
+	if keys != nil {
 		if d.signature, err = r.read(ctx, signatureSuffix, maxSignatureSize, last.signature); err != nil {
 			return nil, err
 		}

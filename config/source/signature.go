@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,35 +13,56 @@ import (
 // missingSignature is what to do where there is a list, and no signature.
 const missingSignature = "mirrors_key is given, so that the list has to come with a signature: minisign -S -m mirrors.json, and publish both"
 
-// A publicKey tells whether a list was signed by who owns the secret one.
-type publicKey struct {
-	key  minisign.PublicKey
+// publicKeys verify lists against minisign public keys, of which any one is enough: while a key is replaced, the old and
+// the new one are both accepted.
+type publicKeys struct {
+	keys []minisign.PublicKey
 	name string // of the source, for errors
 }
 
-// newPublicKey reads a minisign public key: the last line of its .pub file.
-func newPublicKey(text, source string) (*publicKey, error) {
-	key, err := minisign.NewPublicKey(text)
-	if err != nil {
-		return nil, fmt.Errorf("mirrors_key: not a minisign public key, the last line of its .pub file: %q", text)
+// newPublicKeys reads minisign public keys, each the last line of its .pub file. It returns nil if there are none.
+func newPublicKeys(texts []string, source string) (*publicKeys, error) {
+	if len(texts) == 0 {
+		return nil, nil
 	}
-	return &publicKey{key, source}, nil
+	k := &publicKeys{name: source}
+	for _, text := range texts {
+		key, err := minisign.NewPublicKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("mirrors_key: not a minisign public key, the last line of its .pub file: %q", text)
+		}
+		k.keys = append(k.keys, key)
+	}
+	return k, nil
 }
 
-// verify returns nil if the document is signed, or what is wrong and what to do.
-func (k *publicKey) verify(d *document) error {
-	signature, err := minisign.DecodeSignature(string(d.signature.data))
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s%s: not a minisign signature: sign the list with minisign -S -m %s", k.name, signatureSuffix, k.name)
-	case signature.KeyId != k.key.KeyId:
-		return fmt.Errorf("%s%s: made with the key %X, but mirrors_key is %X: sign the list with the right key, or give the new one in mirrors_key",
-			k.name, signatureSuffix, reversed(signature.KeyId), reversed(k.key.KeyId))
+// verify returns nil if one of the keys has signed the document, or what is wrong and what to do.
+func (k *publicKeys) verify(d *document) error {
+	if d.signature == nil {
+		return fmt.Errorf("%s: %s", k.name, missingSignature)
 	}
-	if _, err := k.key.Verify(d.list.data, signature); err != nil {
+	signature, err := minisign.DecodeSignature(string(d.signature.data))
+	if err != nil {
+		return fmt.Errorf("%s%s: not a minisign signature: sign the list with minisign -S -m %s", k.name, signatureSuffix, k.name)
+	}
+	i := slices.IndexFunc(k.keys, func(key minisign.PublicKey) bool { return key.KeyId == signature.KeyId })
+	if i < 0 {
+		return fmt.Errorf("%s%s: made with the key %X, but mirrors_key is %s: sign the list with the right key, or give the new one in mirrors_key",
+			k.name, signatureSuffix, reversed(signature.KeyId), k.ids())
+	}
+	if _, err := k.keys[i].Verify(d.list.data, signature); err != nil {
 		return fmt.Errorf("%s: its signature %s%s is of other contents: sign the list again, and publish both", k.name, k.name, signatureSuffix)
 	}
 	return nil
+}
+
+// ids names the keys as minisign prints them.
+func (k *publicKeys) ids() string {
+	ids := make([]string, len(k.keys))
+	for i, key := range k.keys {
+		ids[i] = fmt.Sprintf("%X", reversed(key.KeyId))
+	}
+	return strings.Join(ids, " or ")
 }
 
 // signedAt returns when a document that passed verify says it was signed: minisign writes "timestamp:" and Unix seconds
@@ -63,10 +85,10 @@ func signedAt(d *document) time.Time {
 	return time.Time{}
 }
 
-// outdated returns an error if next was signed before the list in force, or does not say when although that one does: who
-// can publish, and has no key, could bring back a list that was good once. A clock that was ahead when the list in force was
-// signed counts for no more than when it was accepted, or nobody could sign the next one for as long.
-func (k *publicKey) outdated(inForce, next *document, accepted time.Time) error {
+// outdated rejects replays of old lists: it returns an error if next was signed before inForce, or has no timestamp while
+// inForce has one. If the signer's clock was fast, the time at which inForce was accepted is used, or no list could
+// replace it until then.
+func (k *publicKeys) outdated(inForce, next *document, accepted time.Time) error {
 	before, after := signedAt(inForce), signedAt(next)
 	if before.After(accepted) {
 		before = accepted

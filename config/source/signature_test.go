@@ -61,7 +61,7 @@ func TestSignedFile(t *testing.T) {
 	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
 	put(t, path, old)
 	put(t, path+signatureSuffix, team.sign(t, old))
-	r := newRig(t, Options{Source: path, Key: team.public}).start(t)
+	r := newRig(t, Options{Source: path}, team.public).start(t)
 	for name, signature := range map[string]string{
 		"is of other contents":                         team.sign(t, old),
 		"but mirrors_key is":                           other.sign(t, next),
@@ -95,6 +95,40 @@ func TestSignedFile(t *testing.T) {
 	r.expect(t, "a 1", "b 1", "c 1")
 }
 
+// TestSignedWithNewKey replaces the key while the list is in force, in the order that README gives, and in the wrong one.
+func TestSignedWithNewKey(t *testing.T) {
+	t.Parallel()
+	old, next := newSigner(t), newSigner(t)
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	publish := func(by *signer, mirrors ...string) {
+		put(t, path, poolText(mirrors...))
+		put(t, path+signatureSuffix, by.sign(t, poolText(mirrors...)))
+	}
+	o := Options{Source: path, StateDir: t.TempDir()}
+	publish(old, "a 1")
+	r := newRig(t, o, old.public).start(t)
+	reload := func(want string) {
+		t.Helper()
+		if result := r.Reload(t.Context(), false); want == "" && result.Err != nil || want != "" && (result.Err == nil || !strings.Contains(result.Err.Error(), want)) {
+			t.Errorf("error %v, want %q", result.Err, want)
+		}
+	}
+	r.keys = []string{next.public} // too early: the old list stays in force, and says why
+	reload("but mirrors_key is ")
+	r.expect(t, "a 1")
+	r.keys = []string{old.public, next.public}
+	reload("")
+	publish(next, "a 1", "b 1")
+	reload("")
+	r.expect(t, "a 1", "b 1")
+	r.keys = []string{next.public}
+	reload("")
+	publish(old, "a 1", "evil 1")
+	reload("but mirrors_key is ")
+	r.expect(t, "a 1", "b 1")
+	newRig(t, o, next.public).start(t).expect(t, "a 1", "b 1") // from what was kept
+}
+
 // forge puts the key number of one signature into another.
 func forge(t testing.TB, numbered, signed string) string {
 	t.Helper()
@@ -110,13 +144,13 @@ func TestSignedEarlier(t *testing.T) {
 	t.Parallel()
 	team := newSigner(t)
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	o := Options{Source: path, Key: team.public, StateDir: t.TempDir()}
+	o := Options{Source: path, StateDir: t.TempDir()}
 	publish := func(comment string, mirrors ...string) {
 		put(t, path, poolText(mirrors...))
 		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
 	}
 	publish("timestamp:1000000000\tfile:mirrors.json", "a 1")
-	r := newRig(t, o).start(t)
+	r := newRig(t, o, team.public).start(t)
 	publish("timestamp:1000000100\tfile:mirrors.json\thashed", "a 1", "b 1")
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Fatalf("%+v", result)
@@ -130,7 +164,7 @@ func TestSignedEarlier(t *testing.T) {
 			}
 			r.expect(t, "a 1", "b 1")
 		}
-		r = newRig(t, o).start(t) // with the list that was kept
+		r = newRig(t, o, team.public).start(t) // with the list that was kept
 	}
 	for _, comment := range []string{"no time", "timestamp:soon"} {
 		publish(comment, "a 1", "c 1")
@@ -158,15 +192,15 @@ func TestSignedAhead(t *testing.T) {
 	t.Parallel()
 	team := newSigner(t)
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	o := Options{Source: path, Key: team.public, StateDir: t.TempDir()}
-	r := newRig(t, o)
+	o := Options{Source: path, StateDir: t.TempDir()}
+	r := newRig(t, o, team.public)
 	publish := func(at time.Time, mirrors ...string) {
 		put(t, path, poolText(mirrors...))
 		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", fmt.Sprintf("timestamp:%d", at.Unix())))
 	}
 	publish(r.now.Add(365*24*time.Hour), "a 1", "b 1")
 	r.start(t)
-	r = newRig(t, o).start(t) // which knows when the list was accepted
+	r = newRig(t, o, team.public).start(t) // which knows when the list was accepted
 	publish(r.now.Add(-time.Second), "a 1", "old 1")
 	if result := r.Reload(t.Context(), false); result.Err == nil {
 		t.Error("a list from before the one in force was accepted")
@@ -188,7 +222,7 @@ func TestSignedEarlierWhileHeld(t *testing.T) {
 		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
 	}
 	publish("timestamp:1000000100", "a 1", "b 1", "c 1")
-	r := newRig(t, Options{Source: path, Key: team.public}).start(t)
+	r := newRig(t, Options{Source: path}, team.public).start(t)
 	publish("timestamp:1000000200", "a 1")
 	if result := r.Reload(t.Context(), false); result.Held == nil {
 		t.Fatalf("%+v", result)
@@ -212,7 +246,7 @@ func TestSignedHalfUpdated(t *testing.T) {
 	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
 	put(t, path, old)
 	put(t, path+signatureSuffix, team.sign(t, old))
-	r := newRig(t, Options{Source: path, Key: team.public}).start(t)
+	r := newRig(t, Options{Source: path}, team.public).start(t)
 	signature := team.sign(t, next)
 	put(t, path, next)
 	time.AfterFunc(250*time.Millisecond, func() { put(t, path+signatureSuffix, signature) })
@@ -227,12 +261,12 @@ func TestSignedWeb(t *testing.T) {
 	team := newSigner(t)
 	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
 	s := newSite(t, old)
-	o := Options{Source: s.list(), Transport: s.transport(), Key: team.public}
-	if err := newRig(t, o).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "404 Not Found: mirrors_key is given") {
+	o := Options{Source: s.list(), Transport: s.transport()}
+	if err := newRig(t, o, team.public).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "404 Not Found: mirrors_key is given") {
 		t.Fatalf("without a signature: %v", err)
 	}
 	s.set("/mirrors.json.minisig", team.sign(t, old))
-	r := newRig(t, o).start(t)
+	r := newRig(t, o, team.public).start(t)
 	r.expect(t, "a 1", "b 1")
 	full := s.full.Load()
 	if result := r.Reload(t.Context(), false); result.Err != nil || s.full.Load() != full {
@@ -248,7 +282,8 @@ func TestSignedWeb(t *testing.T) {
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Errorf("%+v", result)
 	}
-	if _, err := New(Options{Source: s.list(), Key: "RWQ"}); err == nil || !strings.Contains(err.Error(), "mirrors_key: not a minisign public key") {
+	bad := func() Settings { return Settings{Keys: []string{"RWQ"}} }
+	if _, err := New(Options{Source: s.list(), Settings: bad}); err == nil || !strings.Contains(err.Error(), "mirrors_key: not a minisign public key") {
 		t.Errorf("a bad key: %v", err)
 	}
 }

@@ -53,18 +53,19 @@ func put(t testing.TB, path, text string) {
 // A rig is a list with what it needs, and a log to look into.
 type rig struct {
 	*List
-	log *observer.ObservedLogs
-	now time.Time
+	log  *observer.ObservedLogs
+	now  time.Time
+	keys []string // that sign the list
 }
 
-func newRig(t testing.TB, o Options) *rig {
+func newRig(t testing.TB, o Options, keys ...string) *rig {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	r := &rig{log: logs, now: time.Unix(1_800_000_000, 0).UTC()}
+	r := &rig{log: logs, now: time.Unix(1_800_000_000, 0).UTC(), keys: keys}
 	o.Log, o.Rand = zap.New(core), rand.New(rand.NewPCG(1, 2))
 	o.Now = func() time.Time { return r.now }
 	if o.Settings == nil {
-		o.Settings = func() Settings { return Settings{Refresh: time.Hour, Guard: 0.5} }
+		o.Settings = func() Settings { return Settings{Refresh: time.Hour, Guard: 0.5, Keys: r.keys} }
 	}
 	var err error
 	if r.List, err = New(o); err != nil {

@@ -309,10 +309,10 @@ func TestCheckHop(t *testing.T) {
 			t.Errorf("%s, secure %v: %v", tt.url, tt.secure, err)
 		}
 	}
-	if _, err := New(Options{Source: "http://example.org/mirrors.json"}); err == nil {
+	if _, err := New(Options{Settings: func() Settings { return Settings{} }, Source: "http://example.org/mirrors.json"}); err == nil {
 		t.Error("http from elsewhere is taken")
 	}
-	if _, err := New(Options{Source: "http://127.0.0.1:1/mirrors.json"}); err != nil {
+	if _, err := New(Options{Settings: func() Settings { return Settings{} }, Source: "http://127.0.0.1:1/mirrors.json"}); err != nil {
 		t.Error(err)
 	}
 }

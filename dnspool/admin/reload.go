@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,7 +22,8 @@ const (
 
 // A ReloadAnswer is the answer of /api/v1/reload.
 type ReloadAnswer struct {
-	OK       bool           `json:"ok"` // all that is new is in force, or waits for a restart; or nothing is new
+	OK       bool           `json:"ok"`      // all that is new is in force, or waits for a restart; or nothing is new
+	DryRun   bool           `json:"dry_run"` // nothing was put in force: this is what a reload would do
 	Pool     PoolReload     `json:"pool"`
 	Settings SettingsReload `json:"settings"`
 }
@@ -32,7 +34,20 @@ type PoolReload struct {
 	Error    string           `json:"error"`    // why not, although the source has another list or none; or ""
 	Held     *config.Decision `json:"held"`     // why the update waits for confirmation, or null
 	Change   *config.Change   `json:"change"`   // what the list changes, or null if nothing
-	Warnings []string         `json:"warnings"` // of the new list
+	Warnings []string         `json:"warnings"` // of the new list, one for each kind
+	Latest   *PoolUpdate      `json:"latest"`   // taken from the source by itself since the reload before; or null
+}
+
+// A PoolUpdate is a change of the pool that was put in force.
+type PoolUpdate struct {
+	At     time.Time     `json:"at"`
+	Change config.Change `json:"change"`
+}
+
+// ReloadOptions say what a reload may do.
+type ReloadOptions struct {
+	Confirm bool // accept an update that the guard holds back
+	DryRun  bool // put nothing in force
 }
 
 // A SettingsReload is what came of the server's configuration.
@@ -42,10 +57,10 @@ type SettingsReload struct {
 	Error   string   `json:"error"`   // why the old configuration stays, or ""
 }
 
-// reload handles POST /api/v1/reload. To confirm, say so in the query or in a JSON object.
+// reload handles POST /api/v1/reload. Its options stand in the query or in a JSON object.
 func reload(b Backend) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		confirm, err := confirms(w, r)
+		options, err := reloadOptions(w, r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -54,7 +69,7 @@ func reload(b Backend) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), reloadTime)
 		defer cancel()
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(reloadTime + requestTime))
-		answer := b.Reload(ctx, confirm)
+		answer := b.Reload(ctx, options)
 		status := http.StatusOK
 		if !answer.OK {
 			status = http.StatusConflict
@@ -63,23 +78,28 @@ func reload(b Backend) http.HandlerFunc {
 	}
 }
 
-// confirms reads whether a request confirms what the guard holds back.
-func confirms(w http.ResponseWriter, r *http.Request) (bool, error) {
+// reloadOptions reads the options of a reload.
+func reloadOptions(w http.ResponseWriter, r *http.Request) (ReloadOptions, error) {
 	var body struct {
 		Confirm bool `json:"confirm"`
+		DryRun  bool `json:"dry_run"`
 	}
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&body); err != nil && !errors.Is(err, io.EOF) {
-		return false, errors.New(`want no body, or {"confirm": true}`)
+		return ReloadOptions{}, errors.New(`want no body, or {"confirm": true, "dry_run": true}`)
 	}
-	switch r.URL.Query().Get("confirm") {
-	case "", "false", "0":
-		return body.Confirm, nil
-	case "true", "1":
-		return true, nil
+	o := ReloadOptions{Confirm: body.Confirm, DryRun: body.DryRun}
+	for key, option := range map[string]*bool{"confirm": &o.Confirm, "dry_run": &o.DryRun} {
+		switch r.URL.Query().Get(key) {
+		case "", "false", "0":
+		case "true", "1":
+			*option = true
+		default:
+			return ReloadOptions{}, fmt.Errorf("want %s=true or %[1]s=false", key)
+		}
 	}
-	return false, errors.New("want confirm=true or confirm=false")
+	return o, nil
 }
 
 // ownHost lets requests pass that name this host as an address, as localhost, or as listen does.

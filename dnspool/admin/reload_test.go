@@ -39,7 +39,7 @@ func TestOwnHost(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			reloads := 0
-			b := Backend{Reload: func(context.Context, bool) ReloadAnswer { reloads++; return ReloadAnswer{OK: true} }}
+			b := Backend{Reload: func(context.Context, ReloadOptions) ReloadAnswer { reloads++; return ReloadAnswer{OK: true} }}
 			r := httptest.NewRequest("POST", "/api/v1/reload", nil)
 			r.Host, r.RemoteAddr = tt.host, "127.0.0.1:1"
 			for key, value := range tt.header {
@@ -78,7 +78,7 @@ func TestReload(t *testing.T) {
 			t.Parallel()
 			calls, confirmed := 0, false
 			answer := ReloadAnswer{OK: tt.ok, Pool: PoolReload{Held: &config.Decision{Lost: 3}, Warnings: []string{}}}
-			b := Backend{Reload: func(_ context.Context, confirm bool) ReloadAnswer { calls++; confirmed = confirm; return answer }}
+			b := Backend{Reload: func(_ context.Context, o ReloadOptions) ReloadAnswer { calls++; confirmed = o.Confirm; return answer }}
 			w := httptest.NewRecorder()
 			newMux(b).ServeHTTP(w, httptest.NewRequest(tt.method, "/api/v1/reload"+tt.query, strings.NewReader(tt.body)))
 			if w.Code != tt.want || confirmed != tt.confirm || (calls > 0) != (tt.want == 200 || tt.want == 409) {

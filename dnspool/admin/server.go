@@ -43,7 +43,7 @@ type Backend struct {
 	Ready func() error
 	// Reload reads what people have written again, and says what came of it; nil if there is nothing to
 	// read. confirm accepts an update of the pool that the guard holds back.
-	Reload func(ctx context.Context, confirm bool) ReloadAnswer
+	Reload func(ctx context.Context, o ReloadOptions) ReloadAnswer
 	// Explain says what a client would get now; nil if nobody is redirected.
 	Explain func(ExplainQuestion) ExplainAnswer
 	// Collect sends what the faces have counted; nil if they count nothing.

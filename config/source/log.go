@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	maxTold   = 10 // faults of a list in a status or a log line; `mirrorpool check` tells all
+	maxTold   = 10 // faults of a list in a status or a log line; `mirrorpool check` prints all
 	maxLogged = 50 // lines of a change in a log line
 )
 
-// summary is err, cut to what somebody reads in a log.
+// summary is err, cut to a length that can be read in a log.
 func summary(err error) error {
 	var refused *RefusedError
 	if errors.As(err, &refused) {
@@ -28,19 +28,15 @@ func summary(err error) error {
 	for _, e := range list[1:maxTold] {
 		s += "\n" + e.Error()
 	}
-	return fmt.Errorf("%s\nand %d more: mirrorpool check tells all", s, len(list)-maxTold)
+	return fmt.Errorf("%s\nand %d more: mirrorpool check prints all", s, len(list)-maxTold)
 }
 
 func (l *List) logApplied(pool *config.Pool, r Result) {
-	for i, w := range r.Warnings {
-		if l.o.Text != nil {
-			break // nobody wrote it
+	if l.o.Text == nil { // a list in memory was written by the program
+		for _, group := range config.GroupWarnings(r.Warnings) {
+			l.o.Log.Warn("suspicious list of mirrors", zap.Error(group.First), zap.String("kind", string(group.First.Kind)),
+				zap.Int("more_of_this_kind", group.More))
 		}
-		if i == maxTold {
-			l.o.Log.Warn("more that is suspicious in the list of mirrors: mirrorpool check tells all", zap.Int("more", len(r.Warnings)-i))
-			break
-		}
-		l.o.Log.Warn("suspicious list of mirrors", zap.Error(w))
 	}
 	fields := []zap.Field{zap.String("source", l.o.Source), zap.Int("mirrors", len(pool.Mirrors)), zap.Int("enabled", pool.EnabledMirrors())}
 	if l.pool == nil {
