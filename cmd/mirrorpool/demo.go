@@ -139,10 +139,20 @@ func printHints(w io.Writer, s *server, mirrors int) {
   dig @%s -p %d m1.%s A +short
   curl -sI http://%s/%s
   curl -sL http://%s/%s
-  curl -s http://%s/api/v1/status
+  mirrorpool status --admin %s
+  mirrorpool explain --admin %s --client 192.0.2.1 /%s
+
+and in a browser
+
+  http://%s/                 the status page
+  http://%s/%s?mirrorlist
+
+To have redirects follow the client's place, give geoip.city a database, such as iptoasn-country.mmdb of
+ip-location-db, which is in the public domain (PDDL).
 
 Ctrl-C stops it.
-`, mirrors, demoWorks, demoFails, dns.IP, dns.Port, zone, dns.IP, dns.Port, zone, web, demoFile, web, demoFile, s.admin.Addr())
+`, mirrors, demoWorks, demoFails, dns.IP, dns.Port, zone, dns.IP, dns.Port, zone, web, demoFile, web, demoFile,
+		s.admin.Addr(), s.admin.Addr(), demoFile, s.admin.Addr(), web, demoFile)
 }
 
 // A demoMirror is a small web server that carries any file below /tails/.

@@ -1,5 +1,5 @@
-// Package geo finds out where addresses are, in MaxMind DB files: GeoLite2 and GeoIP2 City or Country, and ASN, and
-// others with the same fields, such as those of DB-IP.
+// Package geo finds out where addresses are, in MaxMind DB files: GeoLite2 and GeoIP2 City or Country, and ASN; others
+// with the same fields, such as those of DB-IP; and flat ones, as ip-location-db and IPinfo Lite have them.
 //
 // It reads what the pool needs and nothing else: no names, no cities. It makes no requests, and what it is asked for
 // is neither stored nor logged.
@@ -196,7 +196,7 @@ func check(db *maxminddb.Reader) error {
 		}
 	}
 	if known == 0 {
-		return errors.New("it tells nothing of the kind")
+		return errors.New("no country, position or network number found")
 	}
 	return nil
 }

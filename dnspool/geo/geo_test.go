@@ -81,7 +81,7 @@ func TestOddRecords(t *testing.T) {
 	t.Parallel()
 	odd := map[string]mmdbtype.Map{
 		"198.18.1.0/24": {"registered_country": mmdbtype.Map{"iso_code": mmdbtype.String("DE")}},
-		"198.18.2.0/24": {"country": mmdbtype.String("DE")},
+		"198.18.2.0/24": {"country_code": mmdbtype.Map{}},
 		"198.18.3.0/24": {"country": mmdbtype.Map{"iso_code": mmdbtype.String("deu")}, "continent": mmdbtype.Map{"code": mmdbtype.String("EU")}},
 		"198.18.4.0/24": {"location": mmdbtype.Map{"latitude": mmdbtype.Float32(1), "longitude": mmdbtype.Float32(2)}},
 		"198.18.5.0/24": {"location": mmdbtype.Map{"latitude": mmdbtype.String("1")}},
@@ -108,6 +108,42 @@ func TestOddRecords(t *testing.T) {
 	for network := range odd {
 		p := r.Place(netip.MustParsePrefix(network).Addr())
 		if got := fmt.Sprint(p.Country, " ", p.Continent, " ", p.Latitude, " ", p.Longitude, " ", p.HasPosition); got != want[network] {
+			t.Errorf("%s: got %q, want %q", network, got, want[network])
+		}
+	}
+}
+
+// TestFlatRecords reads the fields of databases that anyone may have without a key.
+func TestFlatRecords(t *testing.T) {
+	t.Parallel()
+	records := map[string]mmdbtype.Map{
+		// ip-location-db, country and city
+		"198.18.1.0/24": {"country_code": mmdbtype.String("DE")},
+		"198.18.2.0/24": {"country_code": mmdbtype.String("FR"), "city": mmdbtype.String("Paris"), "state1": mmdbtype.String("IDF"),
+			"latitude": mmdbtype.Float32(48.86), "longitude": mmdbtype.Float32(2.35), "postcode": mmdbtype.String("75001"), "timezone": mmdbtype.String("Europe/Paris")},
+		// IPinfo Lite
+		"198.18.3.0/24": {"asn": mmdbtype.String("AS15169"), "as_name": mmdbtype.String("Google LLC"), "as_domain": mmdbtype.String("google.com"),
+			"country_code": mmdbtype.String("US"), "country": mmdbtype.String("United States"), "continent_code": mmdbtype.String("NA"), "continent": mmdbtype.String("North America")},
+		"198.18.4.0/24": {"asn": mmdbtype.Uint32(64496), "country_code": mmdbtype.String("Germany")},
+		"198.18.5.0/24": {"asn": mmdbtype.String("AS99999999999"), "location": mmdbtype.String("somewhere")},
+	}
+	want := map[string]string{
+		"198.18.1.0/24": "DE EU AS0 51.0 9.8", "198.18.2.0/24": "FR EU AS0 48.9 2.3", "198.18.3.0/24": "US NA AS15169 39.0 -91.5",
+		"198.18.4.0/24": "  AS64496 0.0 0.0", "198.18.5.0/24": "  AS0 0.0 0.0",
+	}
+	var networks []testNetwork
+	for network := range records {
+		networks = append(networks, testNetwork{network: netip.MustParsePrefix(network)})
+	}
+	path := filepath.Join(t.TempDir(), "flat.mmdb")
+	write(t, path, makeDatabase(t, "flat", networks, func(n testNetwork) mmdbtype.Map { return records[n.network.String()] }))
+	if err := Check(path); err != nil {
+		t.Fatal(err)
+	}
+	r := Open(config.GeoIP{City: path}, zap.NewNop())
+	for network := range records {
+		p := r.Place(netip.MustParsePrefix(network).Addr())
+		if got := fmt.Sprintf("%s %s AS%d %.1f %.1f", p.Country, p.Continent, p.ASN, p.Latitude, p.Longitude); got != want[network] {
 			t.Errorf("%s: got %q, want %q", network, got, want[network])
 		}
 	}

@@ -3,6 +3,8 @@ package geo
 import (
 	"errors"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/oschwald/maxminddb-golang/v2"
 	"github.com/oschwald/maxminddb-golang/v2/mmdbdata"
@@ -52,22 +54,57 @@ func (r *record) UnmarshalMaxMindDBCursor(at mmdbdata.Cursor) (mmdbdata.Cursor, 
 	return next, mmdbdata.NormalizeUnmarshalError[record](err)
 }
 
+// field reads a field of MaxMind's records, or of the flat ones of ip-location-db and IPinfo. The latter have names
+// where MaxMind has maps: "country" is "Germany".
 func (r *record) field(key []byte, at mmdbdata.Cursor) (mmdbdata.Cursor, error) {
 	switch string(key) {
 	case "continent":
-		return eachEntry(at, r.continent)
+		return ifMap(at, r.continent)
 	case "country":
-		return eachEntry(at, r.country)
+		return ifMap(at, r.country)
 	case "registered_country":
-		return eachEntry(at, r.registeredCountry)
+		return ifMap(at, r.registeredCountry)
 	case "location":
-		return eachEntry(at, r.location)
-	case "autonomous_system_number":
+		return ifMap(at, r.location)
+	case "autonomous_system_number", "asn":
+		return r.asn(at)
+	case "continent_code":
+		return readString(at, &r.place.Continent)
+	case "country_code":
+		return readString(at, &r.place.Country)
+	case "latitude", "longitude":
+		return r.location(key, at)
+	}
+	return at.Skip()
+}
+
+// asn reads the number of an autonomous system: 15169 or, as IPinfo writes it, "AS15169".
+func (r *record) asn(at mmdbdata.Cursor) (next mmdbdata.Cursor, err error) {
+	kind, err := at.Kind()
+	if err != nil {
+		return next, err
+	}
+	if kind != mmdbdata.KindString {
 		n, next, err := at.ReadUint()
 		r.place.ASN = uint32(n)
 		return next, err
 	}
-	return at.Skip()
+	text, next, err := at.ReadString()
+	if err != nil {
+		return next, err
+	}
+	if n, err := strconv.ParseUint(strings.TrimPrefix(text, "AS"), 10, 32); err == nil {
+		r.place.ASN = uint32(n)
+	}
+	return next, nil
+}
+
+// ifMap calls read for each entry of a map, and skips any other value.
+func ifMap(at mmdbdata.Cursor, read func(key []byte, at mmdbdata.Cursor) (mmdbdata.Cursor, error)) (mmdbdata.Cursor, error) {
+	if kind, err := at.Kind(); err == nil && kind != mmdbdata.KindMap {
+		return at.Skip()
+	}
+	return eachEntry(at, read)
 }
 
 func (r *record) continent(key []byte, at mmdbdata.Cursor) (mmdbdata.Cursor, error) {
@@ -103,6 +140,10 @@ func readCode(key []byte, want string, at mmdbdata.Cursor, to *dnspool.Code) (mm
 	if string(key) != want {
 		return at.Skip()
 	}
+	return readString(at, to)
+}
+
+func readString(at mmdbdata.Cursor, to *dnspool.Code) (mmdbdata.Cursor, error) {
 	text, next, err := at.ReadString()
 	*to = dnspool.ParseCode(text)
 	return next, err
