@@ -125,6 +125,7 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.places.Run(ctx, s.rebuild) })
 	g.Go(func() error { return s.remember(ctx) })
+	g.Go(func() error { return boundGarbage(ctx) })
 	g.Go(func() error { return s.list.Run(ctx, s.look) })
 	g.Go(func() error { return s.face(ctx) })
 	err := g.Wait()

@@ -1,6 +1,7 @@
 package redirector
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -16,6 +17,9 @@ func newCrowd() *listen.Crowd {
 	return listen.NewCrowd(most, min(maxFromNetwork, max(1, most/8)))
 }
 
+// sendBuffer is how many bytes the kernel keeps for a client that reads slowly: by itself it would keep megabytes.
+const sendBuffer = 64 << 10
+
 // A crowdListener accepts connections into a crowd.
 type crowdListener struct {
 	net.Listener
@@ -29,30 +33,72 @@ func (l *crowdListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		tcp.SetWriteBuffer(sendBuffer) // if it fails, the kernel takes as much as it does otherwise
+	}
 	c := &crowdConn{lazyConn: lazyConn{Conn: conn}}
-	var network netip.Prefix
 	if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		if c.peer = peer.AddrPort().Addr().Unmap().WithZone(""); !contains(l.proxies, c.peer) {
-			network = dnspool.ClientNetwork(c.peer)
+			c.network = dnspool.ClientNetwork(c.peer)
 		}
 	}
-	c.member = l.crowd.Enter(network, conn, time.Now())
+	c.member = l.crowd.Enter(c.network, conn, time.Now())
 	return c, nil
 }
 
 // A crowdConn is in a crowd until it is closed.
 type crowdConn struct {
 	lazyConn
-	peer   netip.Addr // invalid if it is not known
-	member *listen.Member
-	busy   atomic.Bool // a request is expected or being answered
-	ahead  []byte      // what has been read from it before
+	peer    netip.Addr           // invalid if it is not known
+	network netip.Prefix         // zero: a proxy's
+	tls     *tls.ConnectionState // nil without TLS
+	member  *listen.Member
+	costly  *listen.Member // nil while it takes little; see Server.costly
+	busy    atomic.Bool    // a request is expected or being answered
+	streams atomic.Int32   // requests of HTTP/2 that are being answered
+}
+
+// Close closes the connection.
+func (c *crowdConn) Close() error {
+	c.member.Leave()
+	c.cheapen()
+	return c.Conn.Close()
+}
+
+// wait tells that it is the client's turn.
+func (c *crowdConn) wait(now time.Time) {
+	c.member.Wait(now)
+	if c.costly != nil {
+		c.costly.Wait(now)
+	}
+}
+
+// enter has the connection be one of the costly ones.
+func (c *crowdConn) enter(costly *listen.Crowd) {
+	if c.costly == nil {
+		c.costly = costly.Enter(c.network, c.Conn, time.Now())
+	}
+}
+
+// cheapen has it be none of them any longer.
+func (c *crowdConn) cheapen() {
+	if c.costly != nil {
+		c.costly.Leave()
+		c.costly = nil
+	}
+}
+
+// A passedConn is a connection of HTTP/1.1, of which something has been read before.
+type passedConn struct {
+	net.Conn // below, with or without TLS, is under
+	under    *crowdConn
+	ahead    []byte
 }
 
 // Read reads what has been read before, and then from the connection.
-func (c *crowdConn) Read(p []byte) (int, error) {
+func (c *passedConn) Read(p []byte) (int, error) {
 	if len(c.ahead) == 0 {
-		return c.lazyConn.Read(p)
+		return c.Conn.Read(p)
 	}
 	n := copy(p, c.ahead)
 	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
@@ -61,8 +107,14 @@ func (c *crowdConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes the connection.
-func (c *crowdConn) Close() error {
-	c.member.Leave()
-	return c.Conn.Close()
+// crowdConnOf returns what is below a connection that net/http has; nil if it is not ours.
+func crowdConnOf(conn net.Conn) *crowdConn {
+	switch c := conn.(type) {
+	case *passedConn:
+		return c.under
+	case *tls.Conn: // of HTTP/2
+		under, _ := c.NetConn().(*crowdConn)
+		return under
+	}
+	return nil
 }

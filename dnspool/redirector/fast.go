@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"net/netip"
 	"strings"
 )
 
@@ -117,7 +116,7 @@ func plainHeader(name, value []byte) bool {
 
 // answerPlain answers a plain request as ServeHTTP does, where that is a redirect. If it is something else, it reports
 // that it has not answered. err is that of the network.
-func (h *Handler) answerPlain(w io.Writer, escaped []byte, addr netip.Addr) (answered bool, err error) {
+func (h *Handler) answerPlain(w io.Writer, escaped []byte, c client) (answered bool, err error) {
 	target := collapse(string(escaped))
 	path, err := cleanPath(target, h.Config.BasePath)
 	if _, metalink := metalinkFile(path); err != nil || metalink || h.own(target) != nil {
@@ -129,7 +128,7 @@ func (h *Handler) answerPlain(w io.Writer, escaped []byte, addr netip.Addr) (ans
 	}
 	s := h.scratch.Get().(*scratch)
 	defer h.scratch.Put(s)
-	h.ask(&s.request, client{addr: addr})
+	h.ask(&s.request, c)
 	picked := h.choose(snapshot, s)
 	if picked == nil {
 		return false, nil

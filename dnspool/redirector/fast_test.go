@@ -150,7 +150,7 @@ func FuzzPlain(f *testing.F) {
 			return
 		}
 		var fast bytes.Buffer
-		answered, err := h.answerPlain(&fast, request.path, fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap())
+		answered, err := h.answerPlain(&fast, request.path, client{addr: fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()})
 		if err != nil || !answered {
 			return
 		}
@@ -193,7 +193,13 @@ func readAnswer(t *testing.T, from *bufio.Reader) *http.Response {
 // runServer runs a server at a loopback address until stop is called.
 func runServer(t *testing.T, with ...func(*Server)) (s *Server, stop func()) {
 	t.Helper()
-	s, err := Listen(context.Background(), config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"}), zap.NewNop())
+	return runServerWith(t, config.HTTP{}, with...)
+}
+
+func runServerWith(t *testing.T, c config.HTTP, with ...func(*Server)) (s *Server, stop func()) {
+	t.Helper()
+	c.Listen = []string{"127.0.0.1:0"}
+	s, err := Listen(context.Background(), c, placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"}), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,8 +226,8 @@ func TestMixedRequests(t *testing.T) {
 	t.Parallel()
 	s, stop := runServer(t)
 	t.Cleanup(stop)
-	long := "GET /pub/x HTTP/1.1\r\nHost: a\r\nCookie: " + strings.Repeat("a", 2*maxFrontBuffer) + "\r\n\r\n"
-	medium := "GET /pub/x HTTP/1.1\r\nHost: a\r\nCookie: " + strings.Repeat("a", 2*minFrontBuffer) + "\r\n\r\n"
+	long := "GET /pub/x HTTP/1.1\r\nHost: a\r\nCookie: " + strings.Repeat("a", 2*maxPlain) + "\r\n\r\n"
+	medium := "GET /pub/x HTTP/1.1\r\nHost: a\r\nCookie: " + strings.Repeat("a", 2*minHeadBuffer) + "\r\n\r\n"
 	requests := []struct {
 		text   string
 		status int
@@ -302,7 +308,7 @@ func TestFrontDeadlines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, client := newPipe()
-				f := newFront(&crowdListener{l, newCrowd(), nil}, &Server{}, h, zap.NewNop())
+				f := newFront(&crowdListener{l, newCrowd(), nil}, newServer(), h, zap.NewNop())
 				go f.run()
 				go f.wait()
 				start := time.Now()
@@ -336,7 +342,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		start := time.Now()
 		go io.WriteString(client, plainText)
-		_, err = newFront(l, &Server{}, h, zap.NewNop()).answer(c.(*crowdConn))
+		_, err = newFront(l, newServer(), h, zap.NewNop()).answer(c.(*crowdConn))
 		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != requestTime {
 			t.Errorf("it ends after %v with %v, want %v", time.Since(start), err, requestTime)
 		}
@@ -406,7 +412,7 @@ func TestCutRequest(t *testing.T) {
 func TestCloseBeforeHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(&crowdListener{l, newCrowd(), nil}, &Server{}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+		f := newFront(&crowdListener{l, newCrowd(), nil}, newServer(), placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, "HEAD "); err != nil {
@@ -434,7 +440,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	core, logs := observer.New(zap.ErrorLevel)
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(&crowdListener{l, newCrowd(), nil}, &Server{}, h, zap.New(core))
+		f := newFront(&crowdListener{l, newCrowd(), nil}, newServer(), h, zap.New(core))
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, plainText); err != nil {
@@ -476,7 +482,7 @@ func TestPlainWithoutMirrors(t *testing.T) {
 	h.Current = new(dnspool.Current)
 	for range 2 { // before the first snapshot, and with one that is empty
 		var out bytes.Buffer
-		if answered, err := h.answerPlain(&out, []byte("/pub/x"), netip.MustParseAddr("198.18.1.1")); answered || err != nil || out.Len() > 0 {
+		if answered, err := h.answerPlain(&out, []byte("/pub/x"), client{addr: netip.MustParseAddr("198.18.1.1")}); answered || err != nil || out.Len() > 0 {
 			t.Errorf("answered is %v, %v, with %q", answered, err, out.String())
 		}
 		h.Current.Publish(dnspool.Build(dnspool.Input{Pool: &config.Pool{}, Health: &health.Report{}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2))}))
@@ -485,12 +491,12 @@ func TestPlainWithoutMirrors(t *testing.T) {
 
 func BenchmarkPlain(b *testing.B) {
 	h := placedHandler(b, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
-	addr := fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	c := client{addr: fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()}
 	text := []byte(plainText)
 	b.ReportAllocs()
 	for b.Loop() {
 		request, _ := readPlain(text)
-		if answered, err := h.answerPlain(io.Discard, request.path, addr); !answered || err != nil {
+		if answered, err := h.answerPlain(io.Discard, request.path, c); !answered || err != nil {
 			b.Fatal(answered, err)
 		}
 	}

@@ -2,9 +2,9 @@ package redirector
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -13,14 +13,12 @@ import (
 	"go.uber.org/zap"
 )
 
-const (
-	minFrontBuffer = 1 << 10               // bytes that a connection holds, unless it has had a longer request
-	maxFrontBuffer = 4 << 10               // bytes of a plain request
-	acceptPause    = 20 * time.Millisecond // when there are no file descriptors
-)
+// acceptPause is how long accepting waits where there are no file descriptors.
+const acceptPause = 20 * time.Millisecond
 
-// A front answers plain requests itself, over http. A connection on which another one comes in it hands over to net/http,
-// whose listener it is.
+// A front answers plain requests itself. A connection on which another one comes in it hands over to net/http, whose
+// listener it is, but not before the request is there as a whole: what net/http makes of headers takes ten times as much
+// memory as they do, and a client may take its time. With TLS it does the handshake, and hands over HTTP/2 at once.
 type front struct {
 	net.Listener
 	server   *Server
@@ -60,7 +58,7 @@ func (f *front) Close() error {
 		close(f.closing)
 	}
 	for c := range f.open {
-		c.Close()
+		c.Conn.Close() // whoever serves it does the rest
 	}
 	f.open = nil
 	return err
@@ -114,12 +112,12 @@ func (f *front) leave(c *crowdConn) {
 
 // serve answers the plain requests on a connection, up to the first that is none. Then it is net/http's.
 func (f *front) serve(c *crowdConn) {
-	rest, err := f.answer(c)
+	next, err := f.answer(c)
 	f.leave(c)
 	if err == nil {
-		c.ahead = bytes.TrimPrefix(rest, emptyLine) // which net/http would not ignore
+		c.enter(f.server.costly)
 		select {
-		case f.passed <- c:
+		case f.passed <- next:
 			return
 		case <-f.closing:
 		}
@@ -128,65 +126,60 @@ func (f *front) serve(c *crowdConn) {
 	c.Close()
 }
 
-// answer answers the plain requests on a connection, and returns what has come in after them. err is that of the network,
-// or a panic: as with net/http, that ends the connection alone.
-func (f *front) answer(c *crowdConn) (rest []byte, err error) {
+// answer answers the plain requests on a connection, and returns what net/http is to go on with. err is that of the
+// network, or a panic: as with net/http, that ends the connection alone.
+func (f *front) answer(c *crowdConn) (next net.Conn, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("panic: %v", cause)
 			f.log.Error("a request cannot be answered; please report this", zap.Error(err), zap.Stack("stack"))
 		}
 	}()
-	in := make([]byte, 0, minFrontBuffer)
-	c.SetReadDeadline(time.Now().Add(readTime)) // if it fails, so will the read
+	r := headReader{Conn: c, under: c, server: f.server}
+	if f.server.tls != nil {
+		secure, speaksHTTP1 := f.handshake(c)
+		if !speaksHTTP1 {
+			return secure, nil
+		}
+		r.Conn = secure
+	}
 	for {
-		request, how := readPlain(in)
-		if how == partial && len(in) < maxFrontBuffer {
-			more, err := f.read(c, in)
-			if errors.Is(err, io.EOF) && len(in) > 0 {
-				return in, nil // it is cut short, which net/http tells
-			}
+		request, how, err := r.next()
+		if err != nil {
+			return nil, err
+		}
+		if how == plain && !f.server.ending.Load() { // net/http tells a client that it may not go on
+			now := time.Now()
+			c.member.Wait(now)
+			r.SetWriteDeadline(now.Add(requestTime))
+			answered, err := f.handler.answerPlain(r, request.path, client{addr: c.peer, secure: c.tls != nil})
 			if err != nil {
 				return nil, err
 			}
-			in = more
-			continue
+			if answered {
+				r.drop(request.size)
+				continue
+			}
 		}
-		if how != plain || f.server.ending.Load() { // who may not go on is told so by net/http
-			return in, nil
-		}
-		now := time.Now()
-		c.member.Wait(now)
-		c.SetWriteDeadline(now.Add(requestTime))
-		if answered, err := f.handler.answerPlain(c, request.path, c.peer); !answered || err != nil {
-			return in, err
-		}
-		in = in[:copy(in, in[request.size:])]
-		f.expect(c, len(in) > 0)
+		// net/http would not ignore an empty line.
+		return &passedConn{Conn: r.Conn, under: c, ahead: bytes.TrimPrefix(r.in, emptyLine)}, nil
 	}
 }
 
-// read reads more of a request, after what there is of it.
-func (f *front) read(c *crowdConn, in []byte) ([]byte, error) {
-	if len(in) == cap(in) {
-		in = append(make([]byte, 0, maxFrontBuffer), in...)
+// handshake begins to speak TLS. net/http speaks HTTP/2, and tells a client that does not speak TLS what it should do.
+func (f *front) handshake(c *crowdConn) (secure *tls.Conn, speaksHTTP1 bool) {
+	c.enter(f.server.costly)
+	secure = tls.Server(c, f.server.tls)
+	c.SetDeadline(time.Now().Add(readTime)) // if it fails, so will the handshake
+	if secure.Handshake() != nil {
+		return secure, false
 	}
-	n, err := c.Read(in[len(in):cap(in)])
-	if n == 0 {
-		return nil, err
+	state := secure.ConnectionState()
+	c.tls = &state
+	c.SetDeadline(time.Time{})
+	if state.NegotiatedProtocol == http2Protocol {
+		return secure, false
 	}
-	if !c.busy.Load() {
-		f.expect(c, true)
-	}
-	return in[:len(in)+n], nil
-}
-
-// expect gives the client time for its next request, which has begun or not.
-func (f *front) expect(c *crowdConn, begun bool) {
-	f.server.setBusy(c, begun)
-	limit := idleTime
-	if begun {
-		limit = readTime
-	}
-	c.SetReadDeadline(time.Now().Add(limit))
+	c.cheapen()
+	return secure, true
 }

@@ -90,5 +90,26 @@ func (h *Handler) serveLegacyList(w http.ResponseWriter, r *http.Request) {
 	header.Set("Access-Control-Allow-Origin", "*") // the dispatcher's page is on another site
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("ETag", list.etag)
-	http.ServeContent(w, r, "", list.modified, bytes.NewReader(list.text))
+	// ServeContent would hold 32 kB of the text for each client that reads slowly, so it decides on the headers only.
+	head := r.Clone(r.Context())
+	head.Method = http.MethodHead
+	head.Header.Del("Range")
+	answer := headWriter{ResponseWriter: w}
+	http.ServeContent(&answer, head, "", list.modified, bytes.NewReader(list.text))
+	if answer.status == http.StatusOK && r.Method == http.MethodGet {
+		w.Write(list.text) // the client's going away is its own affair
+	}
+}
+
+// A headWriter notes the status of a response that is not served in ranges.
+type headWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader writes the status and the headers.
+func (w *headWriter) WriteHeader(status int) {
+	w.status = status
+	w.Header().Del("Accept-Ranges")
+	w.ResponseWriter.WriteHeader(status)
 }

@@ -10,9 +10,6 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// maxListed is how many mirrors a list or a Metalink has, at most.
-const maxListed = 1000
-
 // metalinkFile returns the path of the file whose Metalink a path asks for.
 func metalinkFile(path string) (file string, ok bool) {
 	for _, suffix := range [...]string{".meta4", ".metalink"} {
@@ -23,7 +20,17 @@ func metalinkFile(path string) (file string, ok bool) {
 	return "", false
 }
 
-// A metalink is a Metalink document (RFC 5854). It has neither size nor hashes: nobody here has seen the file.
+// fileName returns the name of the file at a path, as a client may store it (RFC 5854 section 4.1.2.1). ok is false for a
+// folder, and for a name that leads out of one.
+func fileName(path string) (name string, ok bool) {
+	if _, err := cleanPath("/"+path, "/"); err != nil {
+		return "", false // with what was behind the name, it was not "..", for example
+	}
+	name, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
+	return name, err == nil && name != "" && name != "." && !strings.ContainsAny(name, `/\`)
+}
+
+// A metalink is a Metalink document (RFC 5854). It has neither size nor hashes: nothing here has seen the file.
 type metalink struct {
 	XMLName   xml.Name `xml:"urn:ietf:params:xml:ns:metalink metalink"`
 	Generator string   `xml:"generator"`
@@ -39,38 +46,32 @@ type metalinkURL struct {
 	URL      string `xml:",chardata"`
 }
 
-// serveMetalink answers with the file at all mirrors that may serve the client, the one that is picked first.
-func (h *Handler) serveMetalink(w http.ResponseWriter, r *http.Request, e dnspool.Explanation, file string) {
-	name, err := url.PathUnescape(file[strings.LastIndexByte(file, '/')+1:])
-	if err != nil || name == "" || strings.ContainsAny(name, `/\`) {
-		fail(w, http.StatusNotFound) // a folder, or not the name of a file (RFC 5854 section 4.1.2.1)
-		return
+// metalinkPage returns a page with the file at all mirrors that may serve the client, the one that is picked first.
+func metalinkPage(header http.Header, e dnspool.Explanation, file string) (status int, text []byte) {
+	name, ok := fileName(file)
+	if !ok {
+		return http.StatusNotFound, nil
 	}
 	doc := metalink{Generator: "mirrorpool"}
 	doc.File.Name = name
 	for i := range e.Mirrors {
 		m := &e.Mirrors[i]
-		if m.Order == 0 || i == maxListed {
+		if m.Order == 0 || i == maxOnPage(file, "") {
 			break
 		}
 		doc.File.URLs = append(doc.File.URLs, metalinkURL{m.Order, strings.ToLower(m.Country.String()), m.URLPrefix + file})
 	}
 	if len(doc.File.URLs) == 0 {
-		unavailable(w)
-		return
+		return http.StatusServiceUnavailable, nil
 	}
-	var text bytes.Buffer
-	text.WriteString(xml.Header)
-	encoder := xml.NewEncoder(&text)
+	var out bytes.Buffer
+	out.WriteString(xml.Header)
+	encoder := xml.NewEncoder(&out)
 	encoder.Indent("", "  ")
 	if err := encoder.Encode(doc); err != nil {
-		fail(w, http.StatusInternalServerError)
-		return
+		return http.StatusInternalServerError, nil
 	}
-	text.WriteByte('\n')
-	header := w.Header()
+	out.WriteByte('\n')
 	header.Set("Content-Type", "application/metalink4+xml; charset=utf-8")
-	header["Cache-Control"] = noCache
-	header.Set("X-Content-Type-Options", "nosniff")
-	w.Write(text.Bytes())
+	return http.StatusOK, out.Bytes()
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"html"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -18,7 +19,7 @@ import (
 //go:embed mirrorlist.html
 var mirrorListText string
 
-var mirrorListPage = template.Must(template.New("mirrorlist").Parse(mirrorListText))
+var mirrorListTemplate = template.Must(template.New("mirrorlist").Parse(mirrorListText))
 
 // A mirrorList is the list of mirrors for one client and path. It does not say who the client is, only where.
 type mirrorList struct {
@@ -39,13 +40,62 @@ type listedMirror struct {
 	dnspool.Explained
 }
 
-// Percent is the mirror's share for people.
-func (m listedMirror) Percent() string {
-	switch share := 100 * m.Share; {
+// Rows are the table's rows. A template would take ten times as long for a thousand.
+func (l *mirrorList) Rows() template.HTML {
+	text := make([]byte, 0, l.size())
+	for i := range l.Mirrors {
+		text = l.appendRow(text, &l.Mirrors[i])
+	}
+	return template.HTML(text)
+}
+
+// size is how many bytes the rows, or the list as JSON, take at most, about.
+func (l *mirrorList) size() int {
+	const mirror = 600
+	n := 0
+	for i := range l.Mirrors {
+		n += mirror + len(l.Mirrors[i].URL)
+	}
+	return n
+}
+
+func (l *mirrorList) appendRow(text []byte, m *listedMirror) []byte {
+	class, order, share := "off", "", ""
+	if m.Order > 0 {
+		class, order, share = "", strconv.Itoa(m.Order), percent(m.Share)
+	}
+	if m.Order == 1 {
+		class = "picked"
+	}
+	state, prefix := m.State.String(), html.EscapeString(m.URLPrefix)
+	text = append(append(append(text, "<tr class=\""...), class...), "\">\n<td class=\"n\">"...)
+	text = append(append(text, order...), "</td>\n<td class=\"mirror\">"...)
+	if m.URL != "" {
+		text = append(append(append(text, "<a href=\""...), html.EscapeString(m.URL)...), "\">"...)
+		text = append(append(text, prefix...), "</a>"...)
+	} else {
+		text = append(text, prefix...)
+	}
+	text = append(append(append(text, "</td>\n<td>"...), m.Country.String()...), "</td>\n"...)
+	if l.Geo {
+		text = append(text, "<td class=\"n\">"...)
+		if m.Distance >= 0 {
+			text = append(strconv.AppendFloat(text, m.Distance, 'f', 0, 64), " km"...)
+		}
+		text = append(text, "</td>\n"...)
+	}
+	text = append(append(append(text, "<td class=\""...), state...), "\">"...)
+	text = append(append(append(text, state...), "</td>\n<td class=\"n\">"...), share...)
+	return append(append(append(text, "</td>\n<td>"...), html.EscapeString(m.Why)...), "</td>\n</tr>\n"...)
+}
+
+// percent is a share for people.
+func percent(share float64) string {
+	switch share *= 100; {
 	case share == 0:
 		return "0 %"
 	case share < 0.1:
-		return "< 0.1 %"
+		return "&lt; 0.1 %"
 	default:
 		return strconv.FormatFloat(share, 'f', 1, 64) + " %"
 	}
@@ -66,7 +116,7 @@ func newMirrorList(e *dnspool.Explanation, path, query string) *mirrorList {
 		l.Place = &e.Place
 	}
 	for i, m := range e.Mirrors {
-		if i == maxListed {
+		if i == maxOnPage(path, query) {
 			l.More = len(e.Mirrors) - i
 			break
 		}
@@ -108,35 +158,32 @@ var continents = map[string]string{
 	"AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania", "SA": "South America",
 }
 
-// serveMirrorList answers with all mirrors of a path: with a page for people, or with JSON if that is preferred.
-func (h *Handler) serveMirrorList(w http.ResponseWriter, r *http.Request, e dnspool.Explanation, path, query string) {
+// mirrorListPage returns all mirrors of a path: as a page for people, or as JSON if that is preferred.
+func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, query string) (status int, text []byte) {
 	list := newMirrorList(&e, path, query)
-	var text bytes.Buffer
+	var out bytes.Buffer
+	out.Grow(list.size())
 	var err error
-	header := w.Header()
-	header["Cache-Control"] = noCache
 	header.Set("Vary", "Accept")
-	header.Set("X-Content-Type-Options", "nosniff")
-	if prefersJSON(r.Header.Values("Accept")) {
+	if prefersJSON(asked.Values("Accept")) {
 		header.Set("Content-Type", "application/json")
-		encoder := json.NewEncoder(&text)
+		encoder := json.NewEncoder(&out)
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(list)
 	} else {
 		header.Set("Content-Type", "text/html; charset=utf-8")
 		header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'")
 		header.Set("Referrer-Policy", "no-referrer")
-		err = mirrorListPage.Execute(&text, list)
+		err = mirrorListTemplate.Execute(&out, list)
 	}
 	if err != nil {
-		fail(w, http.StatusInternalServerError)
-		return
+		return http.StatusInternalServerError, nil
 	}
 	if list.Location == "" {
 		header.Set("Retry-After", retryAfter)
-		w.WriteHeader(http.StatusServiceUnavailable)
+		return http.StatusServiceUnavailable, out.Bytes()
 	}
-	w.Write(text.Bytes())
+	return http.StatusOK, out.Bytes()
 }
 
 // prefersJSON reports whether Accept headers rank JSON above HTML (RFC 9110 section 12.5.1). Who says nothing is a person.

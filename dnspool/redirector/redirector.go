@@ -41,6 +41,7 @@ type Handler struct {
 	Options
 	sticky  *dnspool.Sticky // nil if off
 	legacy  legacyCache
+	pages   pageLimiter
 	scratch sync.Pool // of *scratch
 	counts  redirectCounts
 }
@@ -108,11 +109,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query, wantsList := splitQuery(r.URL.RawQuery)
 	s := h.scratch.Get().(*scratch)
 	defer h.scratch.Put(s)
-	h.ask(&s.request, clientOf(r, h.Config.TrustedProxies))
+	c := clientOf(r, h.Config.TrustedProxies)
+	h.ask(&s.request, c)
 	if wantsList {
-		h.serveMirrorList(w, r, snapshot.Explain(&s.request), path, query)
+		h.servePage(w, c.addr, func() (int, []byte) {
+			return mirrorListPage(w.Header(), r.Header, snapshot.Explain(&s.request), path, query)
+		})
 	} else if file, ok := metalinkFile(path); ok {
-		h.serveMetalink(w, r, snapshot.Explain(&s.request), file)
+		h.servePage(w, c.addr, func() (int, []byte) { return metalinkPage(w.Header(), snapshot.Explain(&s.request), file) })
 	} else {
 		h.redirect(w, snapshot, s, path, query)
 	}

@@ -21,33 +21,53 @@ import (
 const (
 	maxConnections = 4096             // at all listeners together, and at most a quarter of the process' descriptors
 	maxFromNetwork = 512              // of these, from one client network, and at most an eighth of all
-	maxHeaderBytes = 16 << 10         // of a request
+	maxHeaderBytes = 8 << 10          // of a request
 	readTime       = 5 * time.Second  // for reading a request
 	requestTime    = 10 * time.Second // for reading and answering it
 	idleTime       = 60 * time.Second
 	shutdownTime   = 3 * time.Second
 	busyInterval   = 5 * time.Millisecond // how often it is looked whether all are answered, at the end
+
+	maxCostly  = 1024 // connections that take much memory, and requests of HTTP/2
+	maxStreams = 8    // requests of HTTP/2 at once on a connection
+
+	http2Protocol = "h2" // RFC 9113 section 3.1
 )
 
 // A Server is the HTTP face.
 type Server struct {
-	listeners   []net.Listener
-	fronts      []*front           // those of listeners that are one
-	drains      []*listen.Listener // what is below listeners
-	http        http.Server
-	crowd       *listen.Crowd
+	fronts []*front
+	drains []*listen.Listener // what is below fronts
+	http   http.Server
+	crowd  *listen.Crowd // all connections
+	// costly are those that take up to 80 kB, where others take 20: they do a TLS handshake, send a long request, or are
+	// net/http's. A request of HTTP/2 beside another one on its connection is one more.
+	costly      *listen.Crowd
 	ending      atomic.Bool
 	busy        atomic.Int64 // connections on which a request is expected or being answered
+	tls         *tls.Config  // nil without TLS
 	certificate *certificate // nil without TLS
+}
+
+func newServer() *Server {
+	return &Server{crowd: newCrowd(), costly: listen.NewCrowd(maxCostly, maxCostly/8)}
 }
 
 // Listen opens the listeners that c asks for. They answer from Run on.
 func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logger) (*Server, error) {
-	s := &Server{crowd: newCrowd()}
+	s := newServer()
 	s.http = http.Server{
 		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(handler, w, r) }),
 		ReadTimeout: readTime, WriteTimeout: requestTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeaderBytes, ConnState: s.track,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, crowdConnOf(conn))
+		},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			// What a client sends besides headers is not read.
+			MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 1 << 10,
+		},
 		ErrorLog: zap.NewStdLog(zap.NewNop()), // its messages name client addresses
 	}
 	if c.TLS != nil {
@@ -55,7 +75,8 @@ func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logge
 		if s.certificate, err = loadCertificate(*c.TLS, log); err != nil {
 			return nil, err
 		}
-		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate.get}
+		s.tls = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate.get, NextProtos: []string{http2Protocol, "http/1.1"}}
+		s.http.TLSConfig = s.tls.Clone() // net/http speaks HTTP/2 then, and changes it
 	}
 	for _, addr := range c.Listen {
 		drain, err := listen.TCP(ctx, addr)
@@ -64,53 +85,77 @@ func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logge
 			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
 		}
 		s.drains = append(s.drains, drain)
-		var l net.Listener = &crowdListener{drain, s.crowd, c.TrustedProxies}
-		if c.TLS == nil {
-			f := newFront(l, s, handler, log)
-			l, s.fronts = f, append(s.fronts, f)
-		}
-		s.listeners = append(s.listeners, l)
+		s.fronts = append(s.fronts, newFront(&crowdListener{drain, s.crowd, c.TrustedProxies}, s, handler, log))
 	}
 	return s, nil
 }
 
 // Addrs returns the addresses that are listened at, one for each in the configuration.
 func (s *Server) Addrs() []net.Addr {
-	addrs := make([]net.Addr, len(s.listeners))
-	for i, l := range s.listeners {
-		addrs[i] = l.Addr()
+	addrs := make([]net.Addr, len(s.fronts))
+	for i, f := range s.fronts {
+		addrs[i] = f.Addr()
 	}
 	return addrs
 }
 
 // Close closes the listeners, where Run is not going to.
 func (s *Server) Close() {
-	for _, l := range s.listeners {
-		l.Close()
+	for _, f := range s.fronts {
+		f.Close()
 	}
 }
+
+// connKey is the key of a request's context for its connection.
+type connKey struct{}
 
 // answer answers a request. The last one on each connection tells the client to open another for the next.
 func (s *Server) answer(handler http.Handler, w http.ResponseWriter, r *http.Request) {
 	if s.ending.Load() {
 		w.Header()["Connection"] = connectionClose
 	}
-	handler.ServeHTTP(w, r)
+	c, _ := r.Context().Value(connKey{}).(*crowdConn)
+	if c != nil && r.TLS == nil {
+		r.TLS = c.tls // net/http does not see through a passedConn
+	}
+	if c == nil || r.ProtoMajor < 2 {
+		handler.ServeHTTP(w, r)
+		return
+	}
+	if c.streams.Add(1) > 1 {
+		beside := s.costly.Enter(c.network, c.Conn, time.Now())
+		defer beside.Leave()
+	}
+	defer c.streams.Add(-1)
+	body := bodyWriter{ResponseWriter: w}
+	handler.ServeHTTP(&body, r)
+	if body.begun {
+		_ = http.NewResponseController(w).Flush() // until then, the request takes its memory
+	}
+}
+
+// A bodyWriter notes whether a response has more than headers.
+type bodyWriter struct {
+	http.ResponseWriter
+	begun bool
+}
+
+// Write writes a part of the body.
+func (w *bodyWriter) Write(p []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(p)
 }
 
 var connectionClose = []string{"close"} // must not be changed
 
 // track counts connections that net/http must not be told to shut down yet: it would close them without an answer.
 func (s *Server) track(conn net.Conn, state http.ConnState) {
-	if c, ok := conn.(*tls.Conn); ok {
-		conn = c.NetConn()
-	}
-	c, ok := conn.(*crowdConn)
-	if !ok {
+	c := crowdConnOf(conn)
+	if c == nil {
 		return
 	}
 	if state == http.StateIdle {
-		c.member.Wait(time.Now())
+		c.wait(time.Now())
 	}
 	s.setBusy(c, state == http.StateNew || state == http.StateActive)
 }
@@ -158,10 +203,8 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 		g.Go(func() error { f.wait(); return nil })
-	}
-	for _, l := range s.listeners {
 		g.Go(func() error {
-			if err := s.serve(l); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+			if err := s.http.Serve(f); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 				return err
 			}
 			return nil
@@ -185,11 +228,4 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	})
 	return g.Wait()
-}
-
-func (s *Server) serve(l net.Listener) error {
-	if s.certificate != nil {
-		return s.http.ServeTLS(l, "", "") // HTTP/2 too
-	}
-	return s.http.Serve(l)
 }
