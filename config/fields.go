@@ -143,7 +143,7 @@ func (o object) networks(key string, to *[]netip.Prefix) {
 	if o.get(key) == nil {
 		return
 	}
-	var list []netip.Prefix
+	list := []netip.Prefix{} // not nil, which means that the key is missing
 	for _, n := range o.items(key) {
 		s := n.value.(string)
 		p, err := parseNetwork(s)

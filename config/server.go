@@ -64,12 +64,12 @@ type DNS struct {
 	TTLMin      time.Duration // whole seconds; the least TTL while a verdict is in doubt
 	MaxAnswers  int           // at least 1
 
-	UDPSize       int      // bytes, 512 to 4096
-	NSID          string   // empty: off
-	Version       string   // the answer to version.bind; empty: off
-	CookieSecrets []string // hexadecimal, 16 bytes each; the first makes cookies; none: random
-	RateLimit     int      // answers over UDP per second and client network; 0: off
-	StatusClients []netip.Prefix
+	UDPSize       int            // bytes, 512 to 4096
+	NSID          string         // empty: off
+	Version       string         // the answer to version.bind; empty: off
+	CookieSecrets []string       // hexadecimal, 16 bytes each; the first makes cookies; none: random
+	RateLimit     int            // answers over UDP per second and client network; 0: off
+	StatusClients []netip.Prefix // that may ask for the status; nil: this host
 	Geo           bool
 	Notify        []string     // host:port, or host:port and, after a space, the name of a key: lower case, absolute
 	NotifySource  []netip.Addr // where NOTIFY comes from, at most one of each family; none: as the system likes

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"net"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -25,13 +24,12 @@ func defaultServer() *Server {
 		MirrorsRefresh: 5 * time.Minute,
 		MirrorsGuard:   0.5,
 		DNS: DNS{
-			Listen:        []string{"127.0.0.1:5300"},
-			Names:         []string{"@"},
-			TTL:           60 * time.Second,
-			TTLMin:        5 * time.Second,
-			MaxAnswers:    2,
-			UDPSize:       1232,
-			StatusClients: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+			Listen:     []string{"127.0.0.1:5300"},
+			Names:      []string{"@"},
+			TTL:        60 * time.Second,
+			TTLMin:     5 * time.Second,
+			MaxAnswers: 2,
+			UDPSize:    1232,
 		},
 		HTTP: HTTP{
 			Listen:   []string{"127.0.0.1:8080"},

@@ -25,6 +25,7 @@ func TestParseServerReference(t *testing.T) {
 	}
 	least.DNS.Nameservers = reference.DNS.Nameservers
 	least.DNS.Hostmaster = reference.DNS.Hostmaster
+	least.HTTP.TrustedProxies = []netip.Prefix{} // as the example writes it
 	if diff := cmp.Diff(reference, least, comparers); diff != "" {
 		t.Errorf("-reference +least:\n%s", diff)
 	}
@@ -44,16 +45,15 @@ func TestDefaults(t *testing.T) {
 		MirrorsGuard:   0.5,
 		StateDir:       "",
 		DNS: DNS{
-			Listen:        []string{"127.0.0.1:5300"},
-			Zone:          "dl.example.org.",
-			Names:         []string{"@"},
-			Nameservers:   []string{"ns1.example.org."},
-			Hostmaster:    "hostmaster.dl.example.org.",
-			TTL:           time.Minute,
-			TTLMin:        5 * time.Second,
-			MaxAnswers:    2,
-			UDPSize:       1232,
-			StatusClients: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+			Listen:      []string{"127.0.0.1:5300"},
+			Zone:        "dl.example.org.",
+			Names:       []string{"@"},
+			Nameservers: []string{"ns1.example.org."},
+			Hostmaster:  "hostmaster.dl.example.org.",
+			TTL:         time.Minute,
+			TTLMin:      5 * time.Second,
+			MaxAnswers:  2,
+			UDPSize:     1232,
 		},
 		HTTP:      HTTP{Listen: []string{"127.0.0.1:8080"}, BasePath: "/", Sticky: 10 * time.Minute},
 		Selection: Selection{Geo: true, Near: 1.5, MinCandidates: 3, MaxShare: 0.5},

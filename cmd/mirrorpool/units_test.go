@@ -223,6 +223,10 @@ func TestUnits(t *testing.T) {
 		}
 	}
 	m.checkPrivileges()
+	m.sh("ip address add 192.0.2.1/32 dev lo")
+	eventually(t, "the status is told to this host under its own address", func() bool {
+		return strings.Contains(m.sh("dig @192.0.2.1 _status.dl.example.org TXT +short"), "panic no")
+	})
 
 	stop := m.clients()
 	m.write("/etc/mirrorpool/mirrors.json", list(0))

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,15 +19,33 @@ const (
 	mirrorsLabel = "_mirrors."
 )
 
-// tellsStatus reports whether name is one that tells the status, and client may know it. To others it does not exist.
+// tellsStatus reports whether name is one of the status, and client may ask for it. For others it does not exist.
 func (z *zone) tellsStatus(name string, client netip.Addr) bool {
 	if name != statusLabel+z.origin && name != mirrorsLabel+z.origin || z.exists(name) {
 		return false
 	}
-	return slices.ContainsFunc(z.clients, func(p netip.Prefix) bool { return p.Contains(client.Unmap()) })
+	client = client.Unmap()
+	if z.clients == nil {
+		return ownAddress(client)
+	}
+	return slices.ContainsFunc(z.clients, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
-// answerStatus tells the status in TXT records, which nobody shall keep.
+// ownAddress reports whether addr is one of this host's: then a socket can be bound to it. To list the addresses would
+// need netlink, which a service that is well locked in does not have.
+func ownAddress(addr netip.Addr) bool {
+	if addr.IsLoopback() {
+		return true
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return !addr.IsUnspecified()
+}
+
+// answerStatus answers with TXT records of TTL 0.
 func (z *zone) answerStatus(resp *dns.Msg, q dns.Question) {
 	if q.Qtype != dns.TypeTXT && q.Qtype != dns.TypeANY {
 		resp.Ns = []dns.RR{z.soa(0)}

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -120,4 +121,22 @@ func defaultStatusClients(t *testing.T) []netip.Prefix {
 		t.Fatal(err)
 	}
 	return s.DNS.StatusClients
+}
+
+func TestOwnAddress(t *testing.T) {
+	t.Parallel()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if p := netip.MustParsePrefix(a.String()); !p.Addr().IsLinkLocalUnicast() && !ownAddress(p.Addr()) {
+			t.Errorf("%s is this host's", p.Addr())
+		}
+	}
+	for _, addr := range []string{"192.0.2.1", "2001:db8::1", "0.0.0.0", "::"} {
+		if ownAddress(netip.MustParseAddr(addr)) {
+			t.Errorf("%s is not this host's", addr)
+		}
+	}
 }

@@ -36,7 +36,7 @@ type zone struct {
 	nsid     string    // tells this server from others (RFC 5001, RFC 4892); empty: off
 	version  string    // of the software, as the operator words it; empty: off
 	cookies  cookieJar
-	clients  []netip.Prefix                 // who may ask for the status
+	clients  []netip.Prefix                 // that may ask for the status; nil: this host
 	rate     int                            // responses over UDP per second and network; 0: no limit
 	limiter  *limiter                       // nil where rate is 0
 	answers  int                            // addresses in an answer, at most
