@@ -1,13 +1,18 @@
 package admin
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"mirrorpool/config"
 )
 
 func TestGuard(t *testing.T) {
@@ -23,6 +28,11 @@ func TestGuard(t *testing.T) {
 		"another host":                  {peer: "192.0.2.1:1", path: "/api/v1/status", want: 401},
 		"another host, empty token":     {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer ", want: 401},
 		"another host, with the token":  {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token, token: token, want: 200},
+		"another host, in lower case":   {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "bearer " + token, token: token, want: 200},
+		"another host, in upper case":   {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "BEARER   " + token, token: token, want: 200},
+		"another host, a bare token":    {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: token, token: token, want: 401},
+		"another host, another scheme":  {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Basic " + token, token: token, want: 401},
+		"another host, no space":        {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer" + token, token: token, want: 401},
 		"another host, a wrong token":   {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token + "x", token: token, want: 401},
 		"another host, no token at all": {peer: "192.0.2.1:1", path: "/api/v1/status", token: token, want: 401},
 		"health is no secret":           {peer: "192.0.2.1:1", path: "/healthz", token: token, want: 200},
@@ -81,5 +91,58 @@ func TestReadyz(t *testing.T) {
 		if w.Code != want {
 			t.Errorf("%v: %d, want %d", problem, w.Code, want)
 		}
+	}
+}
+
+// TestIdleConnections holds more connections than there may be: that locks out neither a client that comes later, nor one
+// whose request is being answered.
+func TestIdleConnections(t *testing.T) {
+	t.Parallel()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	s, err := Listen(t.Context(), config.Admin{Listen: "127.0.0.1:0"}, Backend{
+		Ready: func() error { return nil }, Status: func() Status { return Status{} },
+		Reload: func(context.Context, ReloadOptions) ReloadAnswer {
+			close(begun)
+			<-goOn
+			return ReloadAnswer{OK: true}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	url := "http://" + s.Addr().String()
+	reloaded := make(chan error, 1)
+	go func() {
+		resp, err := http.Post(url+"/api/v1/reload", "", nil)
+		if err == nil {
+			resp.Body.Close()
+		}
+		reloaded <- err
+	}()
+	<-begun
+	for range maxConnections + 64 {
+		conn, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url + "/healthz")
+	if err != nil {
+		t.Fatalf("beside idle connections: %v", err)
+	}
+	resp.Body.Close()
+	close(goOn)
+	if err := <-reloaded; err != nil {
+		t.Errorf("the reload under way: %v", err)
+	}
+	cancel()
+	http.DefaultClient.CloseIdleConnections()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

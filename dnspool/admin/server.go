@@ -19,16 +19,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 
 	"mirrorpool/config"
 	"mirrorpool/config/listen"
 	"mirrorpool/config/safefile"
+	"mirrorpool/dnspool"
 )
 
 const (
-	maxConnections = 256
-	maxHeaderBytes = 16 << 10
+	maxConnections = 256 // one more takes the place of another
+	maxHeaderBytes = 8 << 10
 	requestTime    = 10 * time.Second
 	shutdownTime   = 3 * time.Second
 	minTokenLength = 16   // bytes
@@ -55,6 +55,7 @@ type Backend struct {
 // A Server is the administrator's face.
 type Server struct {
 	listener *listen.Listener
+	limited  *listen.LimitedListener // the same
 	http     http.Server
 }
 
@@ -68,12 +69,15 @@ func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
+	limited := &listen.LimitedListener{Listener: l, Crowd: listen.NewCrowd(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork}
 	return &Server{
 		listener: l,
+		limited:  limited,
 		http: http.Server{
 			Handler:     guard(newMux(b), token, c.Listen),
 			ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeaderBytes,
-			ErrorLog: zap.NewStdLog(zap.NewNop()), // its messages name client addresses
+			ConnState: limited.State,
+			ErrorLog:  zap.NewStdLog(zap.NewNop()), // its messages name client addresses
 		},
 	}, nil
 }
@@ -84,7 +88,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Run answers requests until ctx ends. It closes the listener.
 func (s *Server) Run(ctx context.Context) error {
 	done := make(chan error, 1)
-	go func() { done <- s.http.Serve(netutil.LimitListener(s.listener, maxConnections)) }()
+	go func() { done <- s.http.Serve(s.limited) }()
 	select {
 	case err := <-done:
 		return err
@@ -160,8 +164,7 @@ func guard(next http.Handler, token []byte, listen string) http.Handler {
 	want := sha256.Sum256(token)
 	next = http.NewCrossOriginProtection().Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		hash := sha256.Sum256([]byte(given))
+		hash := sha256.Sum256([]byte(bearer(r.Header.Get("Authorization"))))
 		switch {
 		case r.URL.Path == "/healthz", r.URL.Path == "/readyz",
 			len(token) > 0 && subtle.ConstantTimeCompare(hash[:], want[:]) == 1:
@@ -175,6 +178,15 @@ func guard(next http.Handler, token []byte, listen string) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// bearer returns the token in credentials, or "" if their scheme is another one (RFC 9110 section 11.4, RFC 6750 section 2.1).
+func bearer(credentials string) string {
+	scheme, token, _ := strings.Cut(credentials, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimLeft(token, " ")
 }
 
 func fromLoopback(r *http.Request) bool {

@@ -86,14 +86,22 @@ func (h *Handler) EachRedirect(yield func(mirror, reason string, n uint64)) {
 	}
 }
 
-var unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total", "Requests that no mirror could serve.", nil, nil)
+var (
+	unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total", "Requests that no mirror could serve.", nil, nil)
+	refusedDesc     = prometheus.NewDesc("mirrorpool_http_pages_refused_total",
+		"Requests for a page with all mirrors that were refused, as too many were being answered.", nil, nil)
+)
 
 // Describe sends the descriptions of the metrics.
-func (h *Handler) Describe(ch chan<- *prometheus.Desc) { ch <- unavailableDesc }
+func (h *Handler) Describe(ch chan<- *prometheus.Desc) {
+	ch <- unavailableDesc
+	ch <- refusedDesc
+}
 
 // Collect sends what was counted, without what EachRedirect tells: there may be very much of that.
 func (h *Handler) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
+	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(h.pages.refused.Load()))
 }
 
 var (
@@ -110,7 +118,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect sends how crowded it is.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
-	crowd := s.crowd.Size()
+	crowd, costly := s.crowd.Size(), s.costly.Size()
 	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(crowd.Connections))
-	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Displaced))
+	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Displaced+costly.Displaced))
 }

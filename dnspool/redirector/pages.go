@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"mirrorpool/dnspool"
 )
@@ -24,7 +25,8 @@ type pageLimiter struct {
 	pages     int
 	byNetwork map[netip.Prefix]int
 
-	making sync.Mutex // one at a time, so that redirects find a CPU
+	making  sync.Mutex // one at a time, so that redirects find a CPU
+	refused atomic.Uint64
 }
 
 // enter takes a place for a page that a client of a network asks for, until leave is called. Proxies' clients may be of
@@ -59,6 +61,7 @@ func (h *Handler) servePage(w http.ResponseWriter, addr netip.Addr, write func()
 	}
 	leave, ok := h.pages.enter(network)
 	if !ok {
+		h.pages.refused.Add(1)
 		w.Header().Set("Retry-After", pageRetryAfter)
 		fail(w, http.StatusServiceUnavailable)
 		return

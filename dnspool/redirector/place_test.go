@@ -361,7 +361,8 @@ func TestMetalink(t *testing.T) {
 			}
 		}
 	}
-	for target, status := range map[string]int{"/.meta4": 404, "/a/.metalink": 404, "/a%2fb.meta4": 404, "/a/../b.meta4": 404} {
+	for target, status := range map[string]int{"/.meta4": 404, "/a/.metalink": 404, "/a%2fb.meta4": 404, "/a/../b.meta4": 404,
+		"/stable/...meta4": 404, "/stable/..meta4": 404, "/%2e%2e.meta4": 404, "/a/%252e%252e.metalink": 404, "/a/..;x.meta4": 404, "/....meta4": 200} {
 		if w := get(h, target, ""); w.Code != status {
 			t.Errorf("%s: %d, want %d", target, w.Code, status)
 		}
