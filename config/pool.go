@@ -27,7 +27,7 @@ type Mirror struct {
 	// Weight is the mirror's chance of being picked, relative to the other mirrors' weights, from 0
 	// to MaxWeight. 0 disables the mirror: it is probed and shown, but never served.
 	Weight uint32
-	// Email and Notes are for people. They never leave the server.
+	// Email and Notes are for people: the administrator sees them, the public never does.
 	Email, Notes string
 	// Name is the lower-case DNS label at which the mirror's own addresses are published, or empty.
 	Name string

@@ -15,6 +15,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/health"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -23,7 +24,11 @@ func newStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Print what a running server thinks of every mirror",
-		Args:  cobra.NoArgs,
+		Long: `Print what a running server thinks of every mirror: each address in each role with its state, and the reason where
+it is not up. Of a mirror that is not up throughout, the operators' address and the notes of the list are printed, too.
+
+The exit code is 0 if the server has answered, whatever the state of the mirrors, and 1 if it has not.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var text json.RawMessage
 			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/status", nil, &text); err != nil {
@@ -68,9 +73,30 @@ func writeStatus(w io.Writer, s *admin.Status, now time.Time, colour bool) error
 		if len(m.Endpoints) == 0 {
 			fmt.Fprintf(&text, "      %s\n", config.Printable(cmp.Or(m.Reason, "no address is known")))
 		}
+		for _, line := range contactLines(m) {
+			fmt.Fprintf(&text, "      %s\n", config.Printable(line))
+		}
 	}
 	_, err := w.Write(text.Bytes())
 	return err
+}
+
+// contactLines are whom to write to about an enabled mirror that is not up throughout, and what the list notes of it.
+func contactLines(m *admin.MirrorStatus) (lines []string) {
+	troubled := len(m.Endpoints) == 0
+	for _, e := range m.Endpoints {
+		troubled = troubled || e.State == health.Down || e.State == health.Stale
+	}
+	if !troubled || m.Weight == 0 {
+		return nil
+	}
+	if m.Email != "" {
+		lines = append(lines, "operators: "+m.Email)
+	}
+	if m.Notes != "" {
+		lines = append(lines, "notes: "+m.Notes)
+	}
+	return lines
 }
 
 // statusHeader is what is to be known of the pool as a whole.

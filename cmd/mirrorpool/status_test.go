@@ -33,7 +33,7 @@ func TestStatusText(t *testing.T) {
 		Publish:   []admin.FeedStatus{{Problem: "192.0.2.55:53: connection: connection refused", Since: before(3 * time.Hour)}},
 		Reference: admin.ReferenceStatus{Trace: before(26 * time.Hour), Mirrors: 1, Enabled: 2},
 		Mirrors: []admin.MirrorStatus{
-			{URLPrefix: "https://mirror.example.net/tails/", Name: "m7", Weight: 10, Eligible: []string{"dns", "http"}, Endpoints: []admin.EndpointStatus{
+			{URLPrefix: "https://mirror.example.net/tails/", Name: "m7", Weight: 10, Email: "ops@example.net", Notes: "1 Gbit/s", Eligible: []string{"dns", "http"}, Endpoints: []admin.EndpointStatus{
 				endpoint("192.0.2.7", health.HTTP, health.Up, ""),
 				endpoint("2001:db8::7", health.HTTP, health.Down, "connect: timed out\x1b[2J"),
 			}},
@@ -54,6 +54,8 @@ https://mirror.example.net/tails/  m7  weight 10, serves dns and http
   192.0.2.7    http  up       3h00m  12s      45.7 ms  26h00m
   2001:db8::7  http  down     3h00m  12s      45.7 ms  26h00m
       connect: timed out\u001b[2J
+      operators: ops@example.net
+      notes: 1 Gbit/s
 http://ftp.example.org/  weight 20, serves nobody
       resolve: "ftp.example.org" has no address
 http://192.0.2.9/  disabled

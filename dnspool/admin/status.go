@@ -101,6 +101,8 @@ type MirrorStatus struct {
 	Name      string           `json:"name"`
 	Weight    uint32           `json:"weight"`
 	DNSWeight uint32           `json:"dns_weight"`
+	Email     string           `json:"email"` // of the mirror's operators, for the administrator only
+	Notes     string           `json:"notes"` // of the mirror team, likewise
 	Eligible  []string         `json:"eligible"` // what it may be picked for now: "dns", "http"
 	State     health.State     `json:"state"`    // of the best endpoint
 	Reason    string           `json:"reason"`   // why an endpoint is not up, or ""
@@ -181,7 +183,7 @@ func mirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
 		mirrors[i] = MirrorStatus{
-			URLPrefix: m.URLPrefix, Name: m.Name, Weight: m.Weight, DNSWeight: m.DNS.Weight,
+			URLPrefix: m.URLPrefix, Name: m.Name, Weight: m.Weight, DNSWeight: m.DNS.Weight, Email: m.Email, Notes: m.Notes,
 			Eligible: eligible(m), Place: placeOf(m),
 			Shares: []ShareStatus{}, Endpoints: []EndpointStatus{},
 		}
