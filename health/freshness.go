@@ -119,26 +119,3 @@ func (f *Freshness) Judge(v *Verdict, o Observation) Observation {
 	}
 	return o
 }
-
-// newestShared returns the newest trace that at least two of the mirrors carry, each of which may carry several.
-// It is zero if there is none.
-func newestShared(mirrors [][]time.Time) time.Time {
-	carriers := map[int64]int{} // by second
-	newest := int64(0)
-	for _, traces := range mirrors {
-		for i, trace := range traces {
-			if slices.ContainsFunc(traces[:i], trace.Equal) {
-				continue // it counts once for a mirror
-			}
-			second := trace.Unix()
-			carriers[second]++
-			if carriers[second] >= 2 {
-				newest = max(newest, second)
-			}
-		}
-	}
-	if newest == 0 {
-		return time.Time{}
-	}
-	return time.Unix(newest, 0).UTC()
-}

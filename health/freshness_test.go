@@ -159,39 +159,6 @@ func TestFreshnessIsBounded(t *testing.T) {
 	}
 }
 
-func TestNewestShared(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		traces [][]float64
-		want   float64 // 0: none
-	}{
-		{"nobody", nil, 0},
-		{"one alone", [][]float64{{5}}, 0},
-		{"one at two addresses", [][]float64{{5, 5}}, 0},
-		{"two", [][]float64{{5}, {5}}, 5},
-		{"the first with a release", [][]float64{{6}, {5}, {5}, {5}}, 5},
-		{"the second with a release", [][]float64{{6}, {6}, {5}, {5}}, 6},
-		{"no agreement", [][]float64{{6}, {5}, {4}}, 0},
-		{"one half through", [][]float64{{6, 5}, {6}, {5}}, 6},
-	} {
-		var traces [][]time.Time
-		for _, list := range test.traces {
-			var of []time.Time
-			for _, h := range list {
-				of = append(of, hours(h))
-			}
-			traces = append(traces, of)
-		}
-		want := hours(test.want)
-		if test.want == 0 {
-			want = time.Time{}
-		}
-		if got := newestShared(traces); !got.Equal(want) {
-			t.Errorf("%s: %v, want %v", test.name, got, want)
-		}
-	}
-}
-
 // The bubble's clock starts in 2000, so the traces here are of that time.
 func ago(d time.Duration) time.Time { return time.Now().Add(-d).Truncate(time.Second) }
 
@@ -200,11 +167,11 @@ func TestReferenceByVote(t *testing.T) {
 		old, released := ago(100*time.Hour), ago(50*time.Hour)
 		b := newBed(t, nil)
 		b.set("192.0.2.1", carries(old))
-		for _, addr := range []string{"192.0.2.2", "192.0.2.3"} {
+		for _, addr := range []string{"198.51.100.1", "203.0.113.1"} {
 			b.set(addr, carries(released))
 		}
 		b.set("192.0.2.4", carries(ago(0))) // disabled
-		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2 c.example.net=192.0.2.3 -d.example.net=192.0.2.4"))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=198.51.100.1 c.example.net=203.0.113.1 -d.example.net=192.0.2.4"))
 		defer b.start()()
 		<-b.Swept()
 		// Whichever came first, the first sweep tells the truth.

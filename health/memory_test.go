@@ -21,8 +21,8 @@ import (
 // ran returns a bed that has run for a while: a up, b down, c looked up.
 func ran(t *testing.T) *bed {
 	b := newBed(t, nil)
-	b.knows("c.example.net", "192.0.2.3")
-	for _, addr := range []string{"192.0.2.1", "192.0.2.3"} {
+	b.knows("c.example.net", "198.51.100.3")
+	for _, addr := range []string{"192.0.2.1", "198.51.100.3"} {
 		b.set(addr, carries(ago(10*time.Hour)))
 	}
 	b.set("192.0.2.2", fails("connect: connection refused"))

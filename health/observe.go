@@ -155,7 +155,7 @@ func (c *Checker) learnReference(trace, now time.Time) {
 	}
 }
 
-// survey looks over the whole pool: what its mirrors share, and whether they fail together.
+// survey looks over the whole pool: which trace most of it carries, and whether its mirrors fail together.
 func (c *Checker) survey(now time.Time) {
 	c.surveyed = now
 	var seen survey
@@ -163,7 +163,7 @@ func (c *Checker) survey(now time.Time) {
 		seen.add(m, now.Add(-c.policy.Interval))
 	}
 	if c.referenceURL == nil {
-		c.learnReference(newestShared(seen.traces), now)
+		c.learnReference(majorityTrace(seen.voters), now)
 	}
 	switch {
 	case c.suspect == "" && seen.beginsTogether():
@@ -178,21 +178,17 @@ func (c *Checker) survey(now time.Time) {
 
 // A survey is what all mirrors together look like.
 type survey struct {
-	traces  [][]time.Time // of the enabled mirrors, as last read
-	wereUp  int           // checks that are up, or were when they began to fail
-	failing int           // those of them that fail
-	recent  int           // those that began within the last interval
-	mirrors int           // with such checks
+	voters  []voter // the enabled mirrors
+	wereUp  int     // checks that are up, or were when they began to fail
+	failing int     // those of them that fail
+	recent  int     // those that began within the last interval
+	mirrors int     // with such checks
 }
 
 // add adds m. What began to fail after since is recent.
 func (s *survey) add(m *mirror, since time.Time) {
-	var traces []time.Time
 	recent := s.recent
 	for k := range m.all {
-		if v := &k.verdict; !v.Trace.IsZero() {
-			traces = append(traces, v.Trace)
-		}
 		switch {
 		case !k.failing.IsZero():
 			s.wereUp++
@@ -205,11 +201,27 @@ func (s *survey) add(m *mirror, since time.Time) {
 		}
 	}
 	if m.Enabled() {
-		s.traces = append(s.traces, traces)
+		s.voters = append(s.voters, m.voter())
 	}
 	if s.recent > recent {
 		s.mirrors++
 	}
+}
+
+// voter returns m's say in what the reference is.
+func (m *mirror) voter() voter {
+	v := voter{host: m.web.host, weight: uint64(m.Weight)}
+	for _, k := range m.checks {
+		trace := k.verdict.Trace
+		if trace.IsZero() {
+			continue
+		}
+		v.networks = append(v.networks, networkOf(k.address))
+		if trace.After(v.trace) {
+			v.trace = trace
+		}
+	}
+	return v
 }
 
 // beginsTogether reports whether most of what did not fail an interval ago does now.

@@ -37,7 +37,7 @@ it is not up, the reason.
   mirrorpool probe --url-prefix URL          one that is in no pool yet
 
 It reads no verdicts and keeps none, and a running server does not notice. Without health.reference_url the
-reference is what at least two mirrors share, so that those which were not asked for are looked at too.
+reference is what mirrors with more than half of the weight carry, so the other enabled mirrors are probed too.
 
 A mirror is up in a role if it is up at one address at least, and stale or down at none: where this host
 cannot tell, because it has no route to an address, nobody is to blame. Disabled mirrors are shown and do not

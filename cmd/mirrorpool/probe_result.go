@@ -27,7 +27,7 @@ type probeResult struct {
 // than are shown: see withVoters.
 type probedReference struct {
 	Trace         *time.Time `json:"trace"`   // null if it is not known
-	Source        string     `json:"source"`  // fromURL, or fromMirrors: the newest trace that two of them share
+	Source        string     `json:"source"`  // fromURL, or fromMirrors: the newest trace that most of the weight has reached
 	Problem       string     `json:"problem"` // why it is not known, although there is a reference_url; or ""
 	Mirrors       int        `json:"mirrors"` // enabled ones that carry it
 	Enabled       int        `json:"enabled_mirrors"`

@@ -180,9 +180,9 @@ func (r *probedReference) summary(now time.Time) string {
 	case r.Trace == nil && r.Source == fromURL:
 		return "Reference: not known, so that nobody is judged by it."
 	case r.Trace == nil:
-		return "Reference: not known, so that nobody is judged by it: it takes two mirrors that share a trace."
+		return "Reference: not known, so that nobody is judged by it: it takes mirrors with more than half of the weight."
 	}
-	origin := "shared by mirrors"
+	origin := "carried or passed by most of the weight"
 	if r.Source == fromURL {
 		origin = "from " + fromURL
 	}

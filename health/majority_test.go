@@ -1,0 +1,124 @@
+package health
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// voters parses "host weight trace addresses...", one per line; the trace is in hours, "-" if there is none.
+func voters(t *testing.T, text string) []voter {
+	t.Helper()
+	var list []voter
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 {
+			continue
+		}
+		v := voter{host: fields[0], weight: uint64(number(t, fields[1]))}
+		if fields[2] != "-" {
+			v.trace = hours(number(t, fields[2]))
+		}
+		for _, addr := range addrs(strings.Join(fields[3:], " ")) {
+			v.networks = append(v.networks, networkOf(addr))
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func number(t *testing.T, text string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestMajorityTrace(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		voters string
+		want   float64 // 0: none
+	}{
+		{"no mirror", "", 0},
+		{"one mirror", "a 10 5 192.0.2.1", 0},
+		{"two mirrors", "a 10 5 192.0.2.1\n b 10 5 198.51.100.1", 5},
+		{"two of four are ahead", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
+		{"two of three are ahead", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1", 9},
+		{"weight counts, not number", "a 30 9 192.0.2.1\n b 20 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1\n e 10 5 1.0.1.1", 9},
+		{"one with most of the weight is not enough", "a 90 9 192.0.2.1\n b 10 5 198.51.100.1", 5},
+		{"half the weight is not enough", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 20 5 203.0.113.1", 5},
+		{"a newer trace stands for older ones", "a 10 9 192.0.2.1\n b 10 8 198.51.100.1\n c 10 7 203.0.113.1", 8},
+		{"mirrors without a trace speak against", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 -\n d 10 -", 0},
+		{"one host listed twice", "a 10 9 192.0.2.1\n a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
+		{"all hosts listed twice", "a 10 9 192.0.2.1\n a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n c 10 5 203.0.113.1", 9},
+		{"two names at one address", "a 10 9 192.0.2.1\n b 10 9 192.0.2.1\n c 10 9 198.51.100.1\n d 10 5 203.0.113.1\n e 10 5 1.0.0.1", 5},
+		{"two addresses of one /24", "a 10 9 192.0.2.1\n b 10 9 192.0.2.200\n c 10 5 198.51.100.1", 5},
+		{"two addresses of one /48", "a 10 9 2001:db8:1::1\n b 10 9 2001:db8:1:9::1\n c 10 5 2001:db8:2::1", 5},
+		{"one network of either family", "a 10 9 192.0.2.1 2001:db8:1::1\n b 10 9 198.51.100.1 2001:db8:1::2\n c 10 5 203.0.113.1", 5},
+		{"private addresses count each", "a 10 9 10.0.0.1\n b 10 9 10.0.0.2\n c 10 5 10.0.0.3", 9},
+		{"one with addresses in the networks of others gains nothing", "x 10 9 192.0.2.66 198.51.100.66 203.0.113.66 1.0.0.66\n y 10 9 1.0.9.1\n" +
+			"a 10 5 192.0.2.1\n b 10 5 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 0},
+	} {
+		list := voters(t, test.voters)
+		want := hours(test.want)
+		if test.want == 0 {
+			want = time.Time{}
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 20 { // the order does not matter
+			random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+			if got := majorityTrace(list); !got.Equal(want) {
+				t.Fatalf("%s: %v, want %v, of %v", test.name, got, want, list)
+			}
+		}
+	}
+}
+
+func TestNetworkOf(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.7": "192.0.2.0/24", "2001:db8:1:2::7": "2001:db8:1::/48",
+		"127.0.0.7": "127.0.0.7/32", "10.1.2.3": "10.1.2.3/32", "fd00::7": "fd00::7/128",
+	} {
+		if got := networkOf(netip.MustParseAddr(addr)); got.String() != want {
+			t.Errorf("%s: %v, want %s", addr, got, want)
+		}
+	}
+}
+
+// TestMinorityCannotOutdateMirrors: two mirrors of six, one of which is in the list twice, carry a trace from the future.
+func TestMinorityCannotOutdateMirrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.MaxLag = time.Minute })
+		released := ago(50 * time.Hour)
+		honest := []string{"203.0.113.1", "1.0.0.1", "1.0.1.1", "1.0.2.1"}
+		for _, addr := range honest {
+			b.set(addr, carries(released))
+		}
+		for _, addr := range []string{"192.0.2.1", "198.51.100.1"} {
+			b.set(addr, carries(ago(-240*time.Second)))
+		}
+		p := pool(t, "x.example.net=192.0.2.1 y.example.net=198.51.100.1 a.example.net=203.0.113.1 b.example.net=1.0.0.1 c.example.net=1.0.1.1 d.example.net=1.0.2.1")
+		again := p.Mirrors[0]
+		again.URLPrefix = "https://x.example.net/tails/"
+		p.Mirrors = append(p.Mirrors, again)
+		b.SetPool(p)
+		defer b.start()()
+		<-b.Swept()
+		wait(time.Hour)
+		for _, addr := range honest {
+			if v := b.verdictAt(addr, HTTP); v.State != Up {
+				t.Errorf("%s: %v, %q", addr, v.State, v.Reason)
+			}
+		}
+		if r := b.Report().Reference; !r.Trace.Equal(released) {
+			t.Errorf("the reference is %v, want %v", r.Trace, released)
+		}
+	})
+}
