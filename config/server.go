@@ -100,7 +100,7 @@ type Selection struct {
 
 // Admin configures the administrator's listener.
 type Admin struct {
-	Listen    string // host:port; empty if off
+	Listen    string // host:port, or "unix:" and an absolute path; empty if off
 	TokenFile string
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // A day and a year bound durations; nobody means a longer one.
@@ -385,9 +387,13 @@ func (c *checker) admin(o object, a *Admin) {
 		a.Listen = ""
 		return
 	}
+	if path, ok := strings.CutPrefix(n.value.(string), unixPrefix); ok {
+		c.unixListener(n, path, a)
+		return
+	}
 	address, err := parseListener(n.value.(string))
 	if err != nil {
-		c.failValue(n, `an address such as "127.0.0.1:8053", or "-" to turn it off`, err)
+		c.failValue(n, `an address such as "127.0.0.1:8053", "unix:/PATH", or "-" to turn it off`, err)
 		return
 	}
 	host, _, _ := net.SplitHostPort(address)
@@ -395,6 +401,23 @@ func (c *checker) admin(o object, a *Admin) {
 		c.fail(n, "want an address on loopback or a token_file, got %s (anyone could reload and read)", quote(address))
 	}
 	a.Listen = address
+}
+
+// Unix sockets, which only the administrator's listener may be.
+const (
+	unixPrefix  = "unix:"
+	maxUnixPath = 100 // bytes; the kernel takes 107, and the listener adds a suffix while it opens the socket
+)
+
+func (c *checker) unixListener(n *node, path string, a *Admin) {
+	switch {
+	case !filepath.IsAbs(path), strings.ContainsFunc(path, unicode.IsControl):
+		c.fail(n, "want an absolute path after %q, got %s", unixPrefix, quote(path))
+	case len(path) > maxUnixPath:
+		c.fail(n, "want a path of at most %d bytes for a Unix socket, got %d", maxUnixPath, len(path))
+	default:
+		a.Listen = unixPrefix + path
+	}
 }
 
 // health reads the section of that name.

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mirrorpool/config"
+	"mirrorpool/config/listen"
 	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool/admin"
 )
@@ -32,15 +33,23 @@ const (
 type adminClient struct{ address, tokenFile string }
 
 func (a *adminClient) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.address, "admin", adminAddress, "the running server's admin listener")
-	cmd.Flags().StringVar(&a.tokenFile, "token-file", "", "the file with the administrator's token, to ask from another host")
+	cmd.Flags().StringVar(&a.address, "admin", adminAddress, "the running server's admin listener; unix:/PATH for a Unix socket")
+	cmd.Flags().StringVar(&a.tokenFile, "token-file", "", "the file with the administrator's token, to ask from another host or to reload")
 }
 
 // call sends a request and reads its answer, whatever the status, into answer.
 func (a *adminClient) call(ctx context.Context, method, path string, query url.Values, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTime)
 	defer cancel()
-	u := url.URL{Scheme: "http", Host: withPort(a.address, adminPort), Path: path, RawQuery: query.Encode()}
+	transport := &http.Transport{}
+	host := withPort(a.address, adminPort)
+	if socket, ok := listen.UnixPath(a.address); ok {
+		host = "localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+	}
+	u := url.URL{Scheme: "http", Host: host, Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return fmt.Errorf("want an address such as %q after --admin, got %q", adminAddress, a.address)
@@ -53,7 +62,7 @@ func (a *adminClient) call(ctx context.Context, method, path string, query url.V
 		req.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
 	}
 	// A redirect would take the token elsewhere, and no proxy leads to an admin listener.
-	client := http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {

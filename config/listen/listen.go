@@ -52,6 +52,9 @@ func UDP(ctx context.Context, addr string) (conn *net.UDPConn, ours bool, err er
 // taken says that another process has the address. Then err is nil if that process shares it, as another copy of this
 // program does; over UDP that is not known, and err is nil.
 func Check(ctx context.Context, network, addr string) (taken bool, err error) {
+	if path, ok := UnixPath(addr); ok {
+		return unixTaken(ctx, path), checkUnix(path)
+	}
 	if inherited(ctx).has(network, addr) {
 		return false, nil
 	}
@@ -102,13 +105,18 @@ func newListener(l *net.TCPListener, ours bool) *Listener {
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.TCPListener.AcceptTCP()
 	if err != nil {
-		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() {
-			err = net.ErrClosed // drain has ended
-		}
-		return nil, err
+		return nil, ended(err)
 	}
 	return c, nil
+}
+
+// ended returns net.ErrClosed for an error of Accept with which Drain ends it, and other errors as they are.
+func ended(err error) error {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return net.ErrClosed
+	}
+	return err
 }
 
 // Close closes the listener at once. Clients that wait in it are dropped, unless Drain has been called before.

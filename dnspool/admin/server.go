@@ -54,9 +54,23 @@ type Backend struct {
 
 // A Server is the administrator's face.
 type Server struct {
-	listener *listen.Listener
+	listener listener
 	limited  *listen.LimitedListener // the same
 	http     http.Server
+}
+
+// A listener can be closed without dropping clients.
+type listener interface {
+	net.Listener
+	Drain(ctx context.Context, sockets int)
+}
+
+// open opens the listener at an address.
+func open(ctx context.Context, addr string) (listener, error) {
+	if path, ok := listen.UnixPath(addr); ok {
+		return listen.Unix(ctx, path)
+	}
+	return listen.TCP(ctx, addr)
 }
 
 // Listen opens the listener that c asks for, which must not be off. It answers from Run on.
@@ -65,7 +79,7 @@ func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := listen.TCP(ctx, c.Listen)
+	l, err := open(ctx, c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
@@ -159,20 +173,24 @@ func ReadToken(path string) ([]byte, error) {
 }
 
 // guard lets requests pass that come from this host or carry the token, and not from a page of another site
-// in a browser. Whether the server lives and is ready is no secret: a load balancer asks for it.
-func guard(next http.Handler, token []byte, listen string) http.Handler {
+// in a browser. What changes something needs the token where there is one: any user of this host can connect. Over a Unix
+// socket the file's mode decides. Whether the server lives and is ready is no secret: a load balancer asks for it.
+func guard(next http.Handler, token []byte, listenAddr string) http.Handler {
 	want := sha256.Sum256(token)
 	next = http.NewCrossOriginProtection().Handler(next)
+	if _, ok := listen.UnixPath(listenAddr); ok {
+		return next
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hash := sha256.Sum256([]byte(bearer(r.Header.Get("Authorization"))))
 		switch {
 		case r.URL.Path == "/healthz", r.URL.Path == "/readyz",
 			len(token) > 0 && subtle.ConstantTimeCompare(hash[:], want[:]) == 1:
 			next.ServeHTTP(w, r)
-		case !fromLoopback(r):
+		case !fromLoopback(r), len(token) > 0 && r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "the administrator's token is needed", http.StatusUnauthorized)
-		case !ownHost(r, listen):
+			http.Error(w, "the administrator's token is needed; see --token-file", http.StatusUnauthorized)
+		case !ownHost(r, listenAddr):
 			http.Error(w, "ask under an IP address or localhost, or with the administrator's token", http.StatusForbidden)
 		default:
 			next.ServeHTTP(w, r)
