@@ -16,15 +16,10 @@ func (c *checker) dropAbsent(n *node, part map[string]any, emptyToo bool) {
 	if !ok || !n.isObject() {
 		return
 	}
-	object := n.value.(map[string]any)
 	required, _ := part["required"].([]any)
 	n.order = slices.DeleteFunc(n.order, func(m *node) bool {
-		absent := m.value == nil || emptyToo && m.value == ""
-		if !absent || properties[m.name] == nil || slices.Contains(required, any(m.name)) {
-			return false
-		}
-		delete(object, m.name)
-		return true
+		absent := m.isNull() || emptyToo && m.value == ""
+		return absent && properties[m.name] != nil && !slices.Contains(required, any(m.name))
 	})
 	for _, m := range n.order {
 		if property, ok := properties[m.name].(map[string]any); ok {

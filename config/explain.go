@@ -40,7 +40,7 @@ func (c *checker) warn(n *node, kind WarningKind, format string, args ...any) {
 
 // checkSchema files what the schema says against root, the document or what stands for it.
 func (c *checker) checkSchema(root *node) {
-	err := c.rules.compiled.Validate(root.value)
+	err := c.rules.compiled.Validate(root.any())
 	var invalid *jsonschema.ValidationError
 	if errors.As(err, &invalid) {
 		c.explain(root, invalid)
@@ -178,6 +178,14 @@ func (c *checker) got(n *node, part map[string]any) string {
 	if part["x-secret"] == true {
 		return "something else (not shown: it is a secret)"
 	}
+	switch {
+	case n.kind == objectValue:
+		return "an object"
+	case n.kind == arrayValue && len(n.order) == 0:
+		return "an empty list"
+	case n.kind == arrayValue:
+		return fmt.Sprintf("a list of %d", len(n.order))
+	}
 	switch v := n.value.(type) {
 	case nil:
 		return "null"
@@ -185,13 +193,6 @@ func (c *checker) got(n *node, part map[string]any) string {
 		return quote(hideUser(v))
 	case json.Number:
 		return shorten(string(v))
-	case []any:
-		if len(v) == 0 {
-			return "an empty list"
-		}
-		return fmt.Sprintf("a list of %d", len(v))
-	case map[string]any:
-		return "an object"
 	}
 	return fmt.Sprint(n.value)
 }

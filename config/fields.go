@@ -1,13 +1,11 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -58,14 +56,14 @@ func (o object) items(key string) []*node {
 func (o object) string(key string, to *string) *node {
 	n := o.get(key)
 	if n != nil {
-		*to = n.value.(string)
+		*to = n.text()
 	}
 	return n
 }
 
 func (o object) bool(key string, to *bool) {
 	if n := o.get(key); n != nil {
-		*to = n.value.(bool)
+		*to = n.value == true
 	}
 }
 
@@ -81,25 +79,19 @@ func (o object) int(key string, to *int) {
 	}
 }
 
-// float gives the number n. The schema has bounded it, and whole numbers below 2^53 are exact.
-func (n *node) float() float64 {
-	f, _ := strconv.ParseFloat(string(n.value.(json.Number)), 64)
-	return f
-}
-
 // duration reads a duration from least to most, in multiples of unit.
 func (o object) duration(key string, to *time.Duration, least, most, unit time.Duration) *node {
 	n := o.get(key)
 	if n == nil {
 		return nil
 	}
-	d, err := time.ParseDuration(n.value.(string))
+	d, err := time.ParseDuration(n.text())
 	if err != nil || d < least || d > most {
-		o.c.fail(n, "want a duration from %s to %s, got %s", short(least), short(most), quote(n.value.(string)))
+		o.c.fail(n, "want a duration from %s to %s, got %s", short(least), short(most), quote(n.text()))
 		return nil
 	}
 	if d%unit != 0 {
-		o.c.fail(n, "want a multiple of %s, got %s", short(unit), quote(n.value.(string)))
+		o.c.fail(n, "want a multiple of %s, got %s", short(unit), quote(n.text()))
 		return nil
 	}
 	*to = d
@@ -127,7 +119,7 @@ func (o object) path(key string, to *string) {
 
 // resolve makes a path relative to the folder of the document. An empty one stays empty.
 func (c *checker) resolve(n *node) string {
-	path := n.value.(string)
+	path := n.text()
 	if strings.ContainsFunc(path, unicode.IsControl) {
 		c.fail(n, "want a path without control characters, got %s", quote(path))
 		return ""
@@ -145,7 +137,7 @@ func (o object) networks(key string, to *[]netip.Prefix) {
 	}
 	list := []netip.Prefix{} // not nil, which means that the key is missing
 	for _, n := range o.items(key) {
-		s := n.value.(string)
+		s := n.text()
 		p, err := parseNetwork(s)
 		if err != nil {
 			o.c.fail(n, `want a network such as "192.0.2.0/24", or an IP address, got %s (%v)`, quote(s), err)
@@ -162,7 +154,7 @@ func (o object) networks(key string, to *[]netip.Prefix) {
 // sources reads the addresses of this host that connections are made from, at most one of each family.
 func (o object) sources(key string, to *[]netip.Addr) {
 	for _, n := range o.items(key) {
-		s := n.value.(string)
+		s := n.text()
 		addr, err := netip.ParseAddr(s)
 		addr = addr.Unmap()
 		switch {
@@ -193,7 +185,7 @@ func (o object) listeners(key string, to *[]string) {
 	}
 	var list []string
 	for _, item := range o.items(key) {
-		s := item.value.(string)
+		s := item.text()
 		address, err := parseListener(s)
 		if s == Off {
 			err = fmt.Errorf("%q stands alone, to turn the face off", Off)

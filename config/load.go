@@ -23,11 +23,10 @@ func KindOf(file string, data []byte) (Kind, error) {
 }
 
 func (d *document) kind() Kind {
-	object, _ := d.root.value.(map[string]any)
-	if _, ok := object["version"]; ok {
+	if d.root.member("version") != nil {
 		return KindPool
 	}
-	if _, ok := object["mirrors"].([]any); ok {
+	if mirrors := d.root.member("mirrors"); mirrors != nil && mirrors.kind == arrayValue {
 		return KindPool
 	}
 	return KindServer

@@ -47,7 +47,7 @@ func TestKindOf(t *testing.T) {
 		`{}`:                            "mirrorpool.json <nil>",
 		`[]`:                            "mirrorpool.json <nil>",
 		`{"dns": 1, "dns": 1}`:          "mirrorpool.json <nil>",
-		"{\n \"mirrors\": [\n]\n} oops": " x.json:4:3: (document): not valid JSON: invalid character 'o' after top-level value",
+		"{\n \"mirrors\": [\n]\n} oops": " x.json:4:3: (document): not valid JSON: 'o' after the end of the document",
 		``:                              " x.json:1:1: (document): the file is empty; want a JSON object",
 	} {
 		kind, err := KindOf("x.json", []byte(text))

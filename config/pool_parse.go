@@ -48,39 +48,23 @@ func ParsePoolIn(file string, data []byte, dns DNS) (*Pool, []*Error, error) {
 
 // checkMirrors files what the schema says against the document, and reports whether it saw all of it.
 //
-// Of a long list it sees only what is not plain, and the first one, in batches, and no further than there
-// are faults to report: the validator takes close to a kilobyte for each fault, and a hostile list can have
-// 500,000.
+// The validator sees a long list in batches, and no further than there are faults to report: it takes close to a
+// kilobyte for each fault, and a hostile list can have 500,000.
 func (c *checker) checkMirrors() (all bool) {
 	const batch = 1000
 	list := c.root.member("mirrors")
-	if list == nil || list.isObject() || len(list.order) <= batch {
+	if list == nil || list.kind != arrayValue || len(list.order) <= batch {
 		c.checkSchema(c.root)
 		return true
 	}
-	var suspects []*node
-	var values []any
-	for i, n := range list.order {
-		if i == 0 || !plainMirror(n) {
-			suspects, values = append(suspects, n), append(values, n.value)
-		}
-	}
-	for from := 0; from < len(suspects); from += batch {
+	rest := slices.DeleteFunc(slices.Clone(c.root.order), func(m *node) bool { return m == list })
+	for items := range slices.Chunk(list.order, batch) {
 		if len(c.faults) > maxReported {
 			return false
 		}
-		to := min(from+batch, len(suspects))
-		some := &node{name: list.name, off: list.off, order: suspects[from:to], value: values[from:to]}
-		root := &node{value: map[string]any{list.name: some.value}, order: []*node{some}}
-		if from == 0 { // once is enough for the rest of the document
-			for _, m := range c.root.order {
-				if m != list {
-					root.order = append(root.order, m)
-					root.value.(map[string]any)[m.name] = m.value
-				}
-			}
-		}
-		c.checkSchema(root)
+		some := &node{name: list.name, off: list.off, kind: arrayValue, order: items}
+		c.checkSchema(&node{kind: objectValue, order: append(rest, some)})
+		rest = nil // once is enough
 	}
 	return true
 }
@@ -132,7 +116,7 @@ func (c *checker) mirror(o object) Mirror {
 	o.string("name", &m.Name)
 	m.Name = strings.ToLower(m.Name)
 	if n := o.get("url_prefix"); n != nil {
-		u, err := parsePrefix(n.value.(string), webPorts)
+		u, err := parsePrefix(n.text(), webPorts)
 		if err != nil {
 			c.failValue(n, "an http or https URL of a folder", err)
 		} else {
@@ -140,7 +124,7 @@ func (c *checker) mirror(o object) Mirror {
 		}
 	}
 	if n := o.get("rsync_url"); n != nil {
-		u, err := parsePrefix(n.value.(string), rsyncPorts)
+		u, err := parsePrefix(n.text(), rsyncPorts)
 		if err == nil && strings.HasPrefix(u.EscapedPath()+"/", "//") {
 			err = errors.New("no module")
 		}
@@ -165,8 +149,7 @@ func (c *checker) mirror(o object) Mirror {
 
 // filled reports whether n is anything but an empty list.
 func (n *node) filled() bool {
-	list, ok := n.value.([]any)
-	return !ok || len(list) > 0
+	return n.kind != arrayValue || len(n.order) > 0
 }
 
 // failValue files a fault of a value, with err as the hint.
@@ -189,7 +172,7 @@ func (c *checker) mirrorDNS(o object, weight uint32) MirrorDNS {
 		d.Weight = uint32(n.float())
 	}
 	for _, n := range dns.items("addresses") {
-		addr, err := parseAddress(n.value.(string))
+		addr, err := parseAddress(n.text())
 		if err == nil && slices.Contains(d.Addresses, addr) {
 			err = errors.New("it is in the list already")
 		}
@@ -231,10 +214,10 @@ func (c *checker) location(o object) Location {
 func (c *checker) places(o object) Places {
 	var p Places
 	for _, n := range o.items("countries") {
-		p.Countries = append(p.Countries, strings.ToUpper(n.value.(string)))
+		p.Countries = append(p.Countries, strings.ToUpper(n.text()))
 	}
 	for _, n := range o.items("continents") {
-		p.Continents = append(p.Continents, n.value.(string))
+		p.Continents = append(p.Continents, n.text())
 	}
 	for _, n := range o.items("asns") {
 		p.ASNs = append(p.ASNs, uint32(n.float()))

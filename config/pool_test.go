@@ -143,38 +143,8 @@ func TestMaxMirrors(t *testing.T) {
 	}
 }
 
-// TestPlainMirror holds what is plain, and that a fault in a long list is found among what is not.
-func TestPlainMirror(t *testing.T) {
-	for text, want := range map[string]bool{
-		`{"url_prefix": "x", "weight": 1}`: true,
-		`{"url_prefix": "x", "weight": 999999999, "rsync_url": "x", "email": "", "notes": "", "name": "a-1", "dns": {"weight": 0, "addresses": ["x"]}, "location": {"country": "de", "latitude": -90, "longitude": 13.40001}}`: true,
-		`{"url_prefix": "x", "weight": 1, "location": {"latitude": 90.1}}`: false,
-		`{"url_prefix": "x", "weight": 1, "location": {"latitude": 9e1}}`:  false,
-		`{"url_prefix": "x", "weight": 1, "dns": false, "location": {}}`:   true,
-		`{"url_prefix": "x"}`:                                               false,
-		`{"url_prefix": "x", "weight": 1000000000}`:                         false,
-		`{"url_prefix": "x", "weight": -1}`:                                 false,
-		`{"url_prefix": "x", "weight": 1e3}`:                                false,
-		`{"url_prefix": "x", "weight": "1"}`:                                false,
-		`{"url_prefix": "", "weight": 1}`:                                   false,
-		`{"url_prefix": "x", "weight": 1, "name": "-a"}`:                    false,
-		`{"url_prefix": "x", "weight": 1, "name": ""}`:                      false,
-		`{"url_prefix": "x", "weight": 1, "dns": {"addresses": []}}`:        false,
-		`{"url_prefix": "x", "weight": 1, "dns": {"addresses": {"a": ""}}}`: false,
-		`{"url_prefix": "x", "weight": 1, "dns": null}`:                     false,
-		`{"url_prefix": "x", "weight": 1, "location": {"country": "d1"}}`:   false,
-		`{"url_prefix": "x", "weight": 1, "exclude": {}}`:                   false,
-		`{"url_prefix": "x", "weight": 1, "unknown": 1}`:                    false,
-		`[]`: false,
-		`1`:  false,
-	} {
-		data := []byte(`{"mirrors": [` + text + `]}`)
-		d, _ := readDocument("m", data)
-		if got := plainMirror(d.root.member("mirrors").order[0]); got != want {
-			t.Errorf("%s: plain %v", text, got)
-		}
-		checkPlain(t, data)
-	}
+// TestLongList finds a fault in a list that the validator sees in batches.
+func TestLongList(t *testing.T) {
 	long := strings.Replace(string(bigPool(2000, true)), `"weight": 1500,`, `"weight": -1500,`, 1)
 	_, _, err := ParsePool("m", []byte(long))
 	if err == nil || !strings.HasPrefix(err.Error(), "m:1501:62: /mirrors/1499/weight: want a whole number") {

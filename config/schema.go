@@ -75,9 +75,6 @@ func (r *rules) part(location string) map[string]any {
 	return part
 }
 
-// unescapePointer follows RFC 6901 section 4.
-var unescapePointer = strings.NewReplacer("~1", "/", "~0", "~")
-
 // property is what the schema says of a key of an object, with references followed, or nil.
 func (r *rules) property(object map[string]any, key string) map[string]any {
 	properties, _ := object["properties"].(map[string]any)

@@ -111,7 +111,7 @@ func (c *checker) server(root object) *Server {
 	for _, n := range root.items("publish") {
 		s.Publish = append(s.Publish, c.publish(object{c, n}, s.DNS))
 	}
-	if n := root.get("publish"); len(s.Publish) > 0 && s.Health.DNSURL == "" && root.object("health").value("dns_url") == nil {
+	if n := root.get("publish"); len(s.Publish) > 0 && s.Health.DNSURL == "" && !root.object("health").has("dns_url") {
 		c.fail(n, "want dns.zone or health.dns_url to be given, by which is checked who may be in DNS")
 	}
 	log := root.object("log")
@@ -141,7 +141,7 @@ func (c *checker) mirrors(root object, s *Server) {
 		s.Mirrors = c.resolve(&node{value: s.Mirrors})
 		return
 	}
-	if s.Mirrors = n.value.(string); !strings.Contains(s.Mirrors, "://") {
+	if s.Mirrors = n.text(); !strings.Contains(s.Mirrors, "://") {
 		root.path("mirrors", &s.Mirrors)
 		return
 	}
@@ -167,7 +167,7 @@ func (c *checker) mirrorsKeys(root object, s *Server) {
 		return
 	}
 	nodes := []*node{n}
-	if _, one := n.value.(string); !one {
+	if n.kind == arrayValue {
 		nodes = root.items("mirrors_key")
 	}
 	for _, n := range nodes {
@@ -177,11 +177,11 @@ func (c *checker) mirrorsKeys(root object, s *Server) {
 
 // minisignKey checks a minisign public key: "Ed", the key's id and the key, in base64.
 func (c *checker) minisignKey(n *node) string {
-	key, err := base64.StdEncoding.DecodeString(text(n.value))
+	key, err := base64.StdEncoding.DecodeString(n.text())
 	if err != nil || len(key) != 42 || string(key[:2]) != "Ed" {
-		c.fail(n, "want a minisign public key (56 characters, the last line of its .pub file), got %s", quote(text(n.value)))
+		c.fail(n, "want a minisign public key (56 characters, the last line of its .pub file), got %s", quote(n.text()))
 	}
-	return text(n.value)
+	return n.text()
 }
 
 // dns reads the section of that name.
@@ -194,7 +194,7 @@ func (c *checker) dns(root object, d *DNS) {
 	if n := o.duration("ttl_min", &d.TTLMin, time.Second, day, time.Second); n == nil {
 		d.TTLMin = min(d.TTLMin, d.TTL) // the default gives way
 	} else if d.TTLMin > d.TTL {
-		c.fail(n, "want at most the ttl of %s, got %s", short(d.TTL), quote(n.value.(string)))
+		c.fail(n, "want at most the ttl of %s, got %s", short(d.TTL), quote(n.text()))
 	}
 	o.int("max_answers", &d.MaxAnswers)
 	o.int("udp_size", &d.UDPSize)
@@ -208,7 +208,7 @@ func (c *checker) dns(root object, d *DNS) {
 	o.networks("status_clients", &d.StatusClients)
 	o.bool("geo", &d.Geo)
 	for _, n := range o.items("notify") {
-		target, err := parseNotified(n.value.(string))
+		target, err := parseNotified(n.text())
 		if err != nil {
 			c.failValue(n, `a target such as "192.0.2.53:53"`, err)
 		}
@@ -216,7 +216,7 @@ func (c *checker) dns(root object, d *DNS) {
 	}
 	o.sources("notify_source", &d.NotifySource)
 	for _, n := range o.items("allow_transfer") {
-		who, err := parseTransferClient(n.value.(string))
+		who, err := parseTransferClient(n.text())
 		if err != nil {
 			c.failValue(n, `a network such as "192.0.2.0/24", or the name of a TSIG key`, err)
 		}
@@ -254,14 +254,14 @@ func parseTransferClient(s string) (string, error) {
 func (c *checker) zone(root, o object, d *DNS) {
 	c.name(o, "zone", &d.Zone, `a DNS name such as "dl.example.org"`)
 	c.names(o, d.Zone, &d.Names)
-	if d.Zone == "" && o.value("zone") != nil {
+	if d.Zone == "" && o.has("zone") {
 		d.Zone = "zone.invalid." // stands in for a faulty one, so that what depends on it is checked
 	}
 	for _, n := range o.items("nameservers") {
-		name, err := parseName(n.value.(string))
+		name, err := parseName(n.text())
 		if err != nil {
 			c.failValue(n, `a DNS name such as "ns1.example.org"`, err)
-		} else if strings.HasSuffix("."+name, "."+d.Zone) && text(o.value("zone_file")) == "" {
+		} else if strings.HasSuffix("."+name, "."+d.Zone) && o.text("zone_file") == "" {
 			c.warn(n, WarnNameserverInZone, "%s is in the zone, where it has no address; want a zone_file that gives it one", name)
 		}
 		d.Nameservers = append(d.Nameservers, name)
@@ -270,7 +270,7 @@ func (c *checker) zone(root, o object, d *DNS) {
 		d.Hostmaster = "hostmaster." + d.Zone
 	}
 	if n := o.get("hostmaster"); n != nil {
-		mailbox, err := parseMailbox(n.value.(string))
+		mailbox, err := parseMailbox(n.text())
 		if err != nil {
 			c.failValue(n, `a mailbox such as "hostmaster.example.org"`, err)
 		}
@@ -288,23 +288,26 @@ func (c *checker) zone(root, o object, d *DNS) {
 	if where.member("zone") == nil || o.node == nil {
 		c.missing(where, `the key "zone" of "dns" is missing; want the pool's DNS name, such as "dl.example.org"`)
 	}
-	if o.node == nil || where.member("nameservers") == nil && text(o.value("zone_file")) == "" {
+	if o.node == nil || where.member("nameservers") == nil && o.text("zone_file") == "" {
 		c.missing(where, `the key "nameservers" of "dns" is missing; want their DNS names, or a zone_file that has them`)
 	}
 }
 
-// value gives the value at key, faulty or not, or nil.
-func (o object) value(key string) any {
-	if o.node == nil || o.node.member(key) == nil {
-		return nil
+// has reports whether there is a value at key, faulty or not.
+func (o object) has(key string) bool { return o.node != nil && o.node.member(key) != nil }
+
+// text gives the string at key, faulty or not, or empty.
+func (o object) text(key string) string {
+	if !o.has(key) {
+		return ""
 	}
-	return o.node.member(key).value
+	return o.node.member(key).text()
 }
 
 // name reads an absolute DNS name.
 func (c *checker) name(o object, key string, to *string, want string) {
 	if n := o.get(key); n != nil {
-		name, err := parseName(n.value.(string))
+		name, err := parseName(n.text())
 		if err != nil {
 			c.failValue(n, want, err)
 			return
@@ -321,7 +324,7 @@ func (c *checker) names(o object, zone string, to *[]string) {
 	*to = nil
 	seen := make(map[string]bool)
 	for _, n := range o.items("names") {
-		name, err := parsePoolName(n.value.(string), zone)
+		name, err := parsePoolName(n.text(), zone)
 		if err == nil && seen[name] {
 			err = errors.New("it is in the list already")
 		}
@@ -387,17 +390,17 @@ func (c *checker) admin(o object, a *Admin) {
 		a.Listen = ""
 		return
 	}
-	if path, ok := strings.CutPrefix(n.value.(string), unixPrefix); ok {
+	if path, ok := strings.CutPrefix(n.text(), unixPrefix); ok {
 		c.unixListener(n, path, a)
 		return
 	}
-	address, err := parseListener(n.value.(string))
+	address, err := parseListener(n.text())
 	if err != nil {
 		c.failValue(n, `an address such as "127.0.0.1:8053", "unix:/PATH", or "-" to turn it off`, err)
 		return
 	}
 	host, _, _ := net.SplitHostPort(address)
-	if !isLoopback(host) && text(o.value("token_file")) == "" {
+	if !isLoopback(host) && o.text("token_file") == "" {
 		c.fail(n, "want an address on loopback or a token_file, got %s (anyone could reload and read)", quote(address))
 	}
 	a.Listen = address
@@ -442,7 +445,7 @@ func (c *checker) health(o object, h *Health, zone string) {
 		h.ReferenceURL = c.url(n, h.ReferenceURL)
 	}
 	o.duration("max_lag", &h.MaxLag, time.Millisecond, year, 1)
-	if n := o.get("max_age"); n != nil && !isZero(n.value.(string)) {
+	if n := o.get("max_age"); n != nil && !isZero(n.text()) {
 		o.duration("max_age", &h.MaxAge, time.Millisecond, year, 1)
 	}
 	c.dnsURL(o, h, zone)
@@ -506,7 +509,7 @@ func (c *checker) publish(o object, dns DNS) Publish {
 		p.Server = server
 	}
 	c.name(o, "zone", &p.Zone, `a DNS name such as "dl.example.org"`)
-	if p.Zone == "" && o.value("zone") == nil {
+	if p.Zone == "" && !o.has("zone") {
 		c.missing(o.node, `the key "zone" is missing; want a DNS name, since there is no dns.zone either`)
 	}
 	c.names(o, p.Zone, &p.Names)
@@ -528,7 +531,7 @@ func (c *checker) distinctListeners(root object, s *Server) {
 		list = append(list, n)
 	}
 	for _, n := range list {
-		address, err := parseListener(text(n.value))
+		address, err := parseListener(n.text())
 		if err != nil || strings.HasSuffix(address, ":0") {
 			continue
 		}
@@ -539,7 +542,7 @@ func (c *checker) distinctListeners(root object, s *Server) {
 		seen[address] = n
 	}
 	for section, addresses := range map[string][]string{"dns": s.DNS.Listen, "http": s.HTTP.Listen, "admin": {s.Admin.Listen}} {
-		if root.object(section).value("listen") != nil {
+		if root.object(section).has("listen") {
 			continue
 		}
 		for _, address := range addresses {

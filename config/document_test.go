@@ -70,7 +70,7 @@ func checkTree(t *testing.T, data []byte) {
 	if err := dec.Decode(&want); err != nil {
 		t.Fatalf("%q is accepted, but encoding/json says %v", data, err)
 	}
-	if diff := cmp.Diff(want, d.root.value); diff != "" {
+	if diff := cmp.Diff(want, d.root.any()); diff != "" {
 		t.Errorf("%q: -want +got:\n%s", data, diff)
 	}
 }
