@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -124,10 +126,7 @@ func (c *checker) mirror(o object) Mirror {
 		}
 	}
 	if n := o.get("rsync_url"); n != nil {
-		u, err := parsePrefix(n.text(), rsyncPorts)
-		if err == nil && strings.HasPrefix(u.EscapedPath()+"/", "//") {
-			err = errors.New("no module")
-		}
+		u, err := parseRsyncURL(n.text())
 		if err != nil {
 			c.failValue(n, "a URL like rsync://host/module/", err)
 		} else {
@@ -145,6 +144,24 @@ func (c *checker) mirror(o object) Mirror {
 		c.warn(n, WarnEmptyServeOnly, "names no place, so that it restricts nothing")
 	}
 	return m
+}
+
+// parseRsyncURL normalises the URL of a module of an rsync daemon, or of a folder in one. The error for rsync's own
+// notation without a URL, "host::module", says what to write.
+func parseRsyncURL(s string) (*url.URL, error) {
+	u, err := parsePrefix(s, rsyncPorts)
+	if err == nil && strings.HasPrefix(u.EscapedPath()+"/", "//") {
+		err = errors.New("no module")
+	}
+	if err == nil {
+		return u, nil
+	}
+	if host, module, ok := strings.Cut(strings.TrimPrefix(s, "rsync://"), "::"); ok {
+		if u, err := parsePrefix("rsync://"+host+"/"+strings.TrimPrefix(module, "/"), rsyncPorts); err == nil && u.Path != "/" {
+			return nil, fmt.Errorf("in a URL, a slash stands before the module: %s", u)
+		}
+	}
+	return nil, err
 }
 
 // filled reports whether n is anything but an empty list.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -187,24 +186,6 @@ func (c *Checker) newMirror(entry *config.Mirror) *mirror {
 	return m
 }
 
-// setRsync finds out where m's rsync daemon is said to be. A new place is judged anew.
-func (c *Checker) setRsync(m *mirror) {
-	var u rsync.URL
-	if m.RsyncURL != "" && c.settings.Enabled {
-		parsed, err := rsync.ParseURL(m.RsyncURL)
-		if err != nil { // config lets no such URL pass
-			c.log.Warn("rsync URL is not checked", zap.String("mirror", m.URLPrefix), zap.Error(err))
-		} else {
-			u = parsed.Join(c.settings.Path)
-		}
-	}
-	if u != m.rsyncURL && m.rsync != nil {
-		c.drop(m.rsync.task)
-		m.rsync = nil
-	}
-	m.rsyncURL = u
-}
-
 // rolesOf is in which roles m's addresses are judged.
 func (c *Checker) rolesOf(m *mirror) []Role {
 	if c.dnsURL == nil || m.DNS.Off {
@@ -232,33 +213,6 @@ func (c *Checker) setAddresses(m *mirror, now time.Time) {
 		}
 	}
 	c.setRsyncAddress(m, now)
-}
-
-// setRsyncAddress sees to it that m's rsync daemon is asked at one of its addresses.
-func (c *Checker) setRsyncAddress(m *mirror, now time.Time) {
-	host := m.rsyncLookup()
-	if m.rsyncURL.Host == "" || !host.known {
-		return
-	}
-	addrs := host.addresses(c.settings.AllowPrivate)
-	if m.rsync != nil && slices.Contains(addrs, m.rsync.address) {
-		return
-	}
-	p := place{role: Rsync}
-	if len(addrs) > 0 {
-		p.address = addrs[0]
-	}
-	if m.rsync == nil {
-		m.rsync = c.newCheck(m, p, now)
-	}
-	m.rsync.place = p
-}
-
-func (m *mirror) rsyncLookup() *lookup {
-	if m.rsyncHost != nil {
-		return m.rsyncHost
-	}
-	return m.web
 }
 
 func (c *Checker) newCheck(m *mirror, p place, now time.Time) *check {

@@ -118,7 +118,7 @@ func (v Verdict) revive(now time.Time, maxAge time.Duration) Verdict {
 		return Verdict{}
 	}
 	v.Restored = true
-	v.Pending, v.Count = Unknown, 0
+	v.Pending, v.Count, v.Blind = Unknown, 0, 0
 	if v.State == Up {
 		v.Reason = ""
 	}
@@ -133,7 +133,7 @@ func readState(r io.Reader) (*savedState, error) {
 	}
 	for prefix, m := range state.Mirrors {
 		for _, v := range m.Verdicts {
-			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 {
+			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 || v.Blind < 0 {
 				return nil, fmt.Errorf("verdict on %s at %v in role %v makes no sense", prefix, v.Address, v.Role)
 			}
 		}

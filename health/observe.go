@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,21 +25,37 @@ const (
 func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Duration {
 	c.mu.Lock()
 	target, patience := c.target(k), k.verdict.Patience(c.policy)
-	blind := c.blind(k)
-	c.mu.Unlock()
-	if blind == nil {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		o := c.probers[target.Role].Probe(ctx, target)
-		blind = &o
-		if c.watch != nil {
-			c.watch(target.Role, o)
-		}
+	withoutAddress := c.blind(k)
+	var further []netip.Addr
+	if k.role == Rsync {
+		further = furtherAddresses(k.mirror.rsyncLookup().addresses(c.settings.AllowPrivate), k.address)
 	}
+	c.mu.Unlock()
+	if withoutAddress != nil {
+		return c.finish(k, *withoutAddress, target.Address, target.Address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var o Observation
+	reached := target.Address
+	if target.Role == Rsync {
+		o, reached = c.probeRsync(ctx, target, further)
+	} else {
+		o = c.probers[target.Role].Probe(ctx, target)
+	}
+	if c.watch != nil {
+		c.watch(target.Role, o)
+	}
+	return c.finish(k, o, target.Address, reached)
+}
+
+// finish returns what takes in o, which was seen by a probe that was to look at one address and reached another, or the
+// same one.
+func (c *Checker) finish(k *check, o Observation, address, reached netip.Addr) func(time.Time) time.Duration {
 	return func(now time.Time) time.Duration {
-		c.observe(k, *blind, now)
-		if k.role == Rsync && blind.Result == Unknown {
-			c.tryOtherFamily(k)
+		c.observe(k, o, now)
+		if k.address == address { // it may have got another one meanwhile
+			k.address = reached
 		}
 		return k.verdict.Wait(c.policy)
 	}
@@ -51,29 +68,6 @@ func (c *Checker) target(k *check) Target {
 		t.URL = c.dnsURL
 	}
 	return t
-}
-
-// blind returns what is seen of an rsync daemon without any address, or nil.
-func (c *Checker) blind(k *check) *Observation {
-	if k.address.IsValid() {
-		return nil
-	}
-	host := k.mirror.rsyncLookup()
-	o := &Observation{At: c.now(), Result: Down, Reason: host.problem}
-	if host.v4.Err != nil || host.v6.Err != nil {
-		o.Result = Unknown // it is our resolver that fails, as far as we know
-	}
-	return o
-}
-
-// tryOtherFamily lets an rsync daemon be asked at an address of the other family, if it has one.
-func (c *Checker) tryOtherFamily(k *check) {
-	for _, addr := range k.mirror.rsyncLookup().addresses(c.settings.AllowPrivate) {
-		if addr.Is4() != k.address.Is4() {
-			k.address = addr
-			return
-		}
-	}
 }
 
 // observe takes in what a probe has seen.
@@ -94,6 +88,7 @@ func (c *Checker) observe(k *check, o Observation, now time.Time) {
 	switch {
 	case o.Result == Up || o.Result == Stale:
 		k.failing = time.Time{}
+	case k.role == Rsync && o.Result == Unknown: // a busy daemon is no sign of trouble here
 	case old.State == Up && k.failing.IsZero():
 		k.failing = o.At
 	}

@@ -14,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"mirrorpool/health/rsync"
 )
 
 // The steps of a probe, in order. A reason begins with the step that failed.
@@ -37,10 +39,10 @@ func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
 func (e *stepError) Unwrap() error { return e.err }
 
 // judge turns the error of a probe into a state and a reason in words that an operator understands.
-// The state is Unknown where the fault is on our side.
+// The state is Unknown where the fault is on our side, and where a busy daemon may serve the next client.
 func judge(err error) (State, string) {
 	state := Down
-	if ours(err) {
+	if ours(err) || errors.Is(err, rsync.ErrBusy) {
 		state = Unknown
 	}
 	step := stepRequest
@@ -92,6 +94,8 @@ func describe(err error) string {
 		first   *spokeFirst
 	)
 	switch {
+	case errors.Is(err, rsync.ErrBusy):
+		return shorten(err.Error(), 300)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fmt.Sprintf("certificate is not valid now, but from %s to %s",
 			invalid.Cert.NotBefore.UTC().Format("2006-01-02"), invalid.Cert.NotAfter.UTC().Format("2006-01-02"))

@@ -28,6 +28,8 @@ func (p *RsyncProber) Probe(ctx context.Context, t Target) Observation {
 	o.Timings.Total = o.Took
 	if err != nil {
 		o.Result, o.Reason = judge(err)
+		var failed *stepError
+		o.NoConnection = errors.As(err, &failed) && failed.step == stepConnect
 	}
 	return o
 }
@@ -44,7 +46,7 @@ func (p *RsyncProber) look(ctx context.Context, t Target, o *Observation) error 
 	file, err := rsync.Stat(ctx, conn, t.Rsync.Module, t.Rsync.Path)
 	switch {
 	case errors.Is(err, rsync.ErrUnknownModule), errors.Is(err, rsync.ErrAuthRequired),
-		errors.Is(err, rsync.ErrRefused), errors.Is(err, rsync.ErrNoFile):
+		errors.Is(err, rsync.ErrRefused), errors.Is(err, rsync.ErrBusy), errors.Is(err, rsync.ErrNoFile):
 		return &stepError{stepStatus, err} // the daemon works, and said no
 	case err != nil:
 		return &stepError{stepRequest, err}

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +28,13 @@ use chroot = no
   path = %[2]s/tree
   auth users = someone
   secrets file = %[2]s/secrets
+[hook]
+  path = %[2]s/tree
+  pre-xfer exec = false
+[full]
+  path = %[2]s/tree
+  max connections = 1
+  lock file = %[2]s/lock
 `
 
 // startRsync runs the rsync daemon until the test ends, and returns its port at 127.0.0.7.
@@ -68,6 +77,27 @@ func rsyncTarget(port, module, path string) Target {
 		Rsync: rsync.URL{Host: mirrorHost, Port: port, Module: module, Path: path}}
 }
 
+// occupyRsync holds a connection to a module of the daemon at 127.0.0.7 until the test ends.
+func occupyRsync(t testing.TB, port, module string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.7:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "@RSYNCD: 29\n%s\n", module)
+	in := bufio.NewReader(conn)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line == "@RSYNCD: OK\n" {
+			return
+		}
+	}
+}
+
 func TestProbeRsync(t *testing.T) {
 	port := startRsync(t)
 	hung := serveRaw(t, "127.0.0.7", linger)
@@ -75,6 +105,8 @@ func TestProbeRsync(t *testing.T) {
 		fmt.Fprint(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		linger(conn)
 	})
+	closed := serveRaw(t, "127.0.0.7", func(conn net.Conn) { conn.Close() })
+	occupyRsync(t, port, "full")
 	for _, test := range []struct {
 		name   string
 		target Target
@@ -84,6 +116,9 @@ func TestProbeRsync(t *testing.T) {
 		{"no such module", rsyncTarget(port, "debian", "project/trace"), `status: opening module "debian": the daemon has no such module: ...`},
 		{"no such file", rsyncTarget(port, "tails", "nowhere/trace"), "status: reading the file list: the daemon lists no such file: ..."},
 		{"locked", rsyncTarget(port, "locked", "project/trace"), `status: opening module "locked": the module asks for a password`},
+		{"a hook says no", rsyncTarget(port, "hook", "project/trace"), "status: the daemon refused for now: pre-xfer exec returned failure ..."},
+		{"full", rsyncTarget(port, "full", "project/trace"), `status: opening module "full": the daemon refused for now: @ERROR: max connections (1) reached...`},
+		{"no greeting", rsyncTarget(portOf(closed), "tails", "project/trace"), "status: waiting for the daemon's greeting: the daemon refused for now: it hung up before its greeting: ..."},
 		{"empty", rsyncTarget(port, "tails", "empty/trace"), "body: the trace file has 0 bytes, want an epoch second"},
 		{"large", rsyncTarget(port, "tails", "large/trace"), "body: the trace file has 100 bytes, want an epoch second"},
 		{"nobody there", rsyncTarget("9", "tails", "project/trace"), "connect: connection refused"},
@@ -92,8 +127,15 @@ func TestProbeRsync(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := NewRsyncProber(time.Now).Probe(within(t, 2*time.Second), test.target)
-			if !matches(o.Reason, test.want) || (o.Result == Up) != (test.want == "") || o.Took <= 0 {
-				t.Errorf("saw %v, %q after %v, want %q", o.Result, o.Reason, o.Took, test.want)
+			state := Down
+			switch {
+			case test.want == "":
+				state = Up
+			case strings.Contains(test.want, "refused for now"):
+				state = Unknown
+			}
+			if !matches(o.Reason, test.want) || o.Result != state || o.Took <= 0 || o.NoConnection != strings.HasPrefix(test.want, "connect: ") {
+				t.Errorf("saw %+v, want %v, %q", o, state, test.want)
 			}
 		})
 	}
@@ -112,6 +154,17 @@ func rsyncPool(t testing.TB, addresses, rsyncURL string) *config.Pool {
 	p := pool(t, "a.example.net="+addresses)
 	p.Mirrors[0].RsyncURL = rsyncURL
 	return p
+}
+
+func cannotConnect(why string) func(context.Context, Target) Observation {
+	return func(context.Context, Target) Observation {
+		return Observation{Result: Down, Reason: "connect: " + why, NoConnection: true}
+	}
+}
+
+func blackHole(ctx context.Context, t Target) Observation {
+	<-ctx.Done()
+	return cannotConnect("timed out")(ctx, t)
 }
 
 func TestRsyncInTheReport(t *testing.T) {
@@ -171,8 +224,24 @@ func TestRsyncAddresses(t *testing.T) {
 			reason: "resolve: asking 192.0.2.53:53 for rsync.example.net A: SERVFAIL; no address is known"},
 		{name: "no route for IPv4", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "2001:db8::9", state: Up,
 			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": func(context.Context, Target) Observation {
-				return Observation{Reason: "connect: " + errNoRoute.Error()}
+				return Observation{Reason: "connect: " + errNoRoute.Error(), NoConnection: true}
 			}}},
+		{name: "one family refuses", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "2001:db8::9", state: Up,
+			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": cannotConnect("connection refused")}},
+		{name: "one address refuses", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10", address: "192.0.2.10", state: Up,
+			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": cannotConnect("connection refused")}},
+		{name: "all addresses fail", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9", state: Down,
+			reason: "connect: connection refused at 192.0.2.9; timed out at 2001:db8::9",
+			set: map[string]func(context.Context, Target) Observation{
+				"192.0.2.9": cannotConnect("connection refused"), "2001:db8::9": cannotConnect("timed out")}},
+		// Only what cannot be connected to is tried elsewhere: a daemon that answers has answered.
+		{name: "no such module", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9", state: Down,
+			reason: "status: no such module",
+			set:    map[string]func(context.Context, Target) Observation{"192.0.2.9": fails("status: no such module")}},
+		// The first takes a fourth of the time at most, so that the last is reached.
+		{name: "three hang", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10 192.0.2.11 192.0.2.12", address: "192.0.2.12", state: Up,
+			set: map[string]func(context.Context, Target) Observation{
+				"192.0.2.9": blackHole, "192.0.2.10": blackHole, "192.0.2.11": blackHole}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -203,6 +272,56 @@ func TestRsyncAddresses(t *testing.T) {
 	}
 }
 
+func TestFurtherAddresses(t *testing.T) {
+	for _, test := range []struct{ addrs, after, want string }{
+		{"192.0.2.1", "192.0.2.1", ""},
+		{"192.0.2.1 192.0.2.2 2001:db8::1", "192.0.2.1", "2001:db8::1 192.0.2.2"},
+		{"192.0.2.1 2001:db8::1 2001:db8::2", "2001:db8::1", "192.0.2.1 2001:db8::2"},
+		{"192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5", "192.0.2.2", "192.0.2.1 192.0.2.3 192.0.2.4"},
+		{"192.0.2.1 192.0.2.2 192.0.2.3 2001:db8::1 2001:db8::2 2001:db8::3", "192.0.2.1", "2001:db8::1 192.0.2.2 2001:db8::2"},
+	} {
+		if got := furtherAddresses(addrs(test.addrs), netip.MustParseAddr(test.after)); !slices.Equal(got, addrs(test.want)) {
+			t.Errorf("%s of %s: %v, want %s", test.after, test.addrs, got, test.want)
+		}
+	}
+}
+
+// TestBusyRsyncIsNotDown: a daemon that refuses because of its load, from now on, is asked no more often for that, and
+// does not take the mirror out.
+func TestBusyRsyncIsNotDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(rsyncPool(t, "192.0.2.1", "rsync://a.example.net/tails/"))
+		defer b.start()()
+		<-b.Swept()
+		wait(time.Minute)
+		const reason = "status: the daemon refused for now: max connections (5) reached"
+		b.set("192.0.2.1/rsync", func(context.Context, Target) Observation { return Observation{Reason: reason} })
+		before := len(b.startsAt("192.0.2.1", Rsync))
+		for _, step := range []struct {
+			after time.Duration
+			state State
+		}{{30 * time.Second, Up}, {2 * time.Minute, Unknown}, {10 * time.Hour, Unknown}} {
+			wait(step.after)
+			r := b.Report().Mirrors["http://a.example.net/tails/"]
+			if r.Rsync.State != step.state || r.Rsync.Reason != reason || r.RsyncDown() {
+				t.Errorf("%v later: %v, %q, want %v", step.after, r.Rsync.State, r.Rsync.Reason, step.state)
+			}
+		}
+		starts := b.startsAt("192.0.2.1", Rsync)[before:]
+		for i := 1; i < len(starts); i++ {
+			if pause := starts[i].Sub(starts[i-1]); pause < 20*time.Second {
+				t.Fatalf("asked again after %v", pause)
+			}
+		}
+		b.set("192.0.2.1/rsync", fails("status: the daemon has no such module"))
+		wait(10 * time.Minute)
+		if r := b.Report().Mirrors["http://a.example.net/tails/"]; !r.RsyncDown() {
+			t.Errorf("a daemon without the module: %+v", r.Rsync)
+		}
+	})
+}
+
 // TestRsyncAddressChanges: a daemon is asked at the address that works until its host has it no more, and then at another
 // one, with the verdict that it had.
 func TestRsyncAddressChanges(t *testing.T) {
@@ -210,7 +329,7 @@ func TestRsyncAddressChanges(t *testing.T) {
 		b := newBed(t, nil)
 		b.knows("a.example.net", "192.0.2.1 2001:db8::1")
 		b.set("192.0.2.1/rsync", func(context.Context, Target) Observation {
-			return Observation{Reason: "connect: " + errNoRoute.Error()}
+			return Observation{Reason: "connect: " + errNoRoute.Error(), NoConnection: true}
 		})
 		p := pool(t, "a.example.net")
 		p.Mirrors[0].RsyncURL = "rsync://a.example.net/tails/"

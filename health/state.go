@@ -87,6 +87,9 @@ type Observation struct {
 	Result State         // Up, Stale or Down; Unknown where nothing can be said of the mirror
 	Reason string        // why the result is not Up
 
+	// NoConnection says, of an rsync daemon, that it may still be reached at another address.
+	NoConnection bool
+
 	Trace       time.Time // what the trace file says; zero if it was not read
 	CertExpires time.Time // of the certificates seen, when the first one expires; zero if there was none
 	Timings     Timings

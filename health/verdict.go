@@ -34,7 +34,7 @@ const (
 // of an endpoint which was never checked.
 type Verdict struct {
 	State   State         `json:"state"`
-	Reason  string        `json:"reason"` // why State is not Up; or, of one that is up, why it is in doubt
+	Reason  string        `json:"reason"` // why State is not Up; or, of one that is up, what the latest failure was
 	Since   time.Time     `json:"since"`  // when State was entered
 	Checked time.Time     `json:"checked"`
 	Latency time.Duration `json:"latency"`        // of the last probe
@@ -51,6 +51,8 @@ type Verdict struct {
 	// all speak against it, the last one for Pending.
 	Pending State `json:"pending,omitzero"`
 	Count   int   `json:"count,omitzero"`
+	// Blind is, while State is Up, how many consecutive observations told nothing.
+	Blind int `json:"blind,omitzero"`
 	// From is, while State is Unknown, what it was before; Unknown if nothing ever was.
 	From State `json:"from,omitzero"`
 	// Owes is what Observation.Owes was.
@@ -67,6 +69,7 @@ type Verdict struct {
 //   - Up is left after p.Fall consecutive observations that are not Up, for what the last one saw.
 //   - Any other state is left after p.Rise (to Up, or from Down to Stale) or p.Fall (to Down or Unknown)
 //     consecutive observations of the same result.
+//   - An observation that tells nothing is no failure: it takes p.Fall of them on end to go from Up to Unknown.
 //   - Unknown forgets nothing. What an endpoint was before counts as if it still were, so that an outage
 //     of our own neither condemns nor pardons anybody; it is that again after one observation.
 //   - An endpoint that entered or left Up more than flapChanges times within flapWindow is flapping: it
@@ -82,6 +85,12 @@ func (v Verdict) Next(o Observation, p Policy) Verdict {
 		}
 		return v
 	case judged == Unknown, v.State == Unknown && o.Result == judged:
+		return v.enter(&o)
+	case v.State == Up && o.Result == Unknown:
+		v.Reason = o.Reason
+		if v.Blind++; v.Blind < p.Fall {
+			return v
+		}
 		return v.enter(&o)
 	}
 
@@ -119,6 +128,9 @@ func (v Verdict) note(o *Observation) Verdict {
 		v.Owes = o.Owes
 		// The peaks are kept for a while, so that one quick answer does not make a slow mirror look late.
 		v.Usual = max(o.Took, v.Usual-(v.Usual-o.Took)/usualShare)
+	}
+	if o.Result != Unknown {
+		v.Blind = 0
 	}
 	if o.Result != Up {
 		v.Calm = time.Time{}
@@ -165,7 +177,7 @@ func (v Verdict) enter(o *Observation) Verdict {
 		v.From = judged
 	}
 	v.State, v.Reason, v.Since = o.Result, o.Reason, o.At
-	v.Pending, v.Count = Unknown, 0
+	v.Pending, v.Count, v.Blind = Unknown, 0, 0
 	return v
 }
 
@@ -196,6 +208,8 @@ func (v *Verdict) Wait(p Policy) time.Duration {
 	switch {
 	case v.Checked.IsZero():
 		return 0
+	case v.Blind > 0:
+		return p.Interval // what told nothing, such as a busy daemon, would tell nothing again
 	case v.judged() == Up && v.Count > 0:
 		pause := min(p.Interval/recheckShare, maxRecheck)
 		return max(pause-v.Latency, pause/breathShare)
@@ -229,6 +243,6 @@ func (v Verdict) At(now time.Time, maxAge time.Duration) Verdict {
 	v.From = v.State
 	v.State, v.Since = Unknown, v.Checked.Add(maxAge)
 	v.Reason = fmt.Sprintf("last checked %v ago", age.Round(time.Second))
-	v.Pending, v.Count = Unknown, 0
+	v.Pending, v.Count, v.Blind = Unknown, 0, 0
 	return v
 }

@@ -60,6 +60,8 @@ func TestNext(t *testing.T) {
 		{"mixed passes are no run", "dusus", "ddddd"},
 		{"our own fault is no reason to leave up at once", "u??u", "uuuu"},
 		{"but it is in the end", "u???", "uuu?"},
+		{"what tells nothing is no failure", "u??dd?d", "uuuuuud"},
+		{"and forgives none", "ud?d?d", "uuuuud"},
 		{"after our outage, up is up", "u???u", "uuu?u"},
 		{"after our outage, one failure does not condemn", "u???dd", "uuu???"},
 		{"after our outage, fall failures do", "u???ddd", "uuu???d"},
@@ -209,7 +211,7 @@ func checkStep(t *testing.T, before, after *Verdict, results []State, last State
 		t.Fatalf("%v: became %v since %v, checked %v", results, after.State, after.Since, after.Checked)
 	case after.State == before.State && !before.Since.IsZero() && !after.Since.Equal(before.Since):
 		t.Fatalf("%v: since moved from %v to %v without a change", results, before.Since, after.Since)
-	case (after.Reason == "") != (after.State == Up && !after.InDoubt()):
+	case (after.Reason == "") != (after.State == Up && !after.InDoubt() && after.Blind == 0):
 		t.Fatalf("%v: %v, in doubt %v, for reason %q", results, after.State, after.InDoubt(), after.Reason)
 	case after.State != Unknown && after.From != Unknown:
 		t.Fatalf("%v: %v, and was %v before it was unknown", results, after.State, after.From)
@@ -236,6 +238,8 @@ func TestWait(t *testing.T) {
 		{"in doubt after a quick failure", Verdict{State: Up, Count: 1, Checked: checked}, 2 * time.Second},
 		{"in doubt after a slow failure", Verdict{State: Up, Count: 1, Checked: checked, Latency: 10 * time.Second}, 200 * time.Millisecond},
 		{"in doubt behind an outage of ours", Verdict{From: Up, Count: 1, Checked: checked}, 2 * time.Second},
+		{"a look that told nothing", Verdict{State: Up, Blind: 1, Checked: checked}, 30 * time.Second},
+		{"a look that told nothing after a failure", Verdict{State: Up, Blind: 1, Count: 1, Checked: checked}, 30 * time.Second},
 		{"just gone down", Verdict{State: Down, Since: checked, Checked: checked}, 30 * time.Second},
 		{"down for 10 minutes", Verdict{State: Down, Since: checked.Add(-10 * time.Minute), Checked: checked}, 150 * time.Second},
 		{"down for an hour", Verdict{State: Down, Since: checked.Add(-time.Hour), Checked: checked}, 5 * time.Minute},

@@ -160,6 +160,7 @@ func isUp(m *config.Mirror, seen *health.MirrorReport) bool {
 	for _, e := range endpoints {
 		switch {
 		case e.Role == health.DNS && m.DNS.Weight == 0 && m.Enabled():
+		case e.Role == health.Rsync && e.State == health.Unknown: // such as a busy daemon
 		case e.State == health.Stale || e.State == health.Down:
 			return false
 		default:

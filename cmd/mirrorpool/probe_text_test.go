@@ -179,7 +179,7 @@ func TestProbeIsUp(t *testing.T) {
 		{name: "not in DNS", mirror: outOfDNS, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v4, health.DNS, health.Down)}, want: true},
 		{name: "disabled, down in DNS", mirror: disabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v4, health.DNS, health.Down)}},
 		{name: "rsync down", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up)}, rsync: rsync(health.Down)},
-		{name: "rsync unknown", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up)}, rsync: rsync(health.Unknown)},
+		{name: "rsync unknown", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up)}, rsync: rsync(health.Unknown), want: true},
 		{name: "stale at one of two", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v6, health.HTTP, health.Stale)}},
 		{name: "no route to one of two", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v6, health.HTTP, health.Unknown)}, want: true},
 		{name: "no route to both", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Unknown), at(v6, health.HTTP, health.Unknown)}},

@@ -51,6 +51,16 @@ const modules = `
   path = %[1]s/tree
   max connections = 1
   lock file = %[1]s/lock
+[closed]
+  path = %[1]s/tree
+  max connections = -1
+  lock file = %[1]s/lock
+[hook]
+  path = %[1]s/tree
+  pre-xfer exec = echo load is 99; false
+[early]
+  path = %[1]s/tree
+  early exec = false
 [two words]
   path = %[1]s/tree
 `
@@ -298,8 +308,28 @@ func TestDaemonFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Stat(within(t, 20*time.Second), dial(t, d.addr), "full", "project/trace")
-	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "max connections (1) reached") {
-		t.Errorf("got %v, want %v with the daemon's words", err, ErrRefused)
+	if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "max connections (1) reached") {
+		t.Errorf("got %v, want %v with the daemon's words", err, ErrBusy)
+	}
+}
+
+// TestDaemonHooks: a hook that fails, as when it watches the load, is no fault of what the daemon serves. A module that
+// its administrator has closed is not busy.
+func TestDaemonHooks(t *testing.T) {
+	d := startDaemon(t, "")
+	d.add(t, "project/trace", "1772368497\n", traceTime)
+	for module, want := range map[string]struct {
+		err  error
+		says string
+	}{
+		"hook":   {ErrBusy, "pre-xfer exec returned failure"},
+		"early":  {ErrBusy, "@ERROR: early exec failed"},
+		"closed": {ErrRefused, "max connections (-1) reached"},
+	} {
+		_, err := Stat(within(t, 20*time.Second), dial(t, d.addr), module, "project/trace")
+		if !errors.Is(err, want.err) || !strings.Contains(err.Error(), want.says) {
+			t.Errorf("%s: got %v, want %v with %q", module, err, want.err, want.says)
+		}
 	}
 }
 

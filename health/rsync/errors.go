@@ -25,22 +25,56 @@ var (
 	ErrAuthRequired = errors.New("the module asks for a password")
 
 	// ErrRefused: the daemon said no for another reason, such as an address it
-	// denies or too many connections.
+	// denies.
 	ErrRefused = errors.New("the daemon refused")
+
+	// ErrBusy: the daemon said no because of its load, or a hook of its said so. It
+	// may say yes to the next client, so this says nothing of what it serves.
+	ErrBusy = errors.New("the daemon refused for now")
 
 	// ErrNoFile: the module is open, but has no regular file at the path.
 	ErrNoFile = errors.New("the daemon lists no such file")
 )
 
-// refusal makes an error of a line that begins with @ERROR.
-func refusal(line string) error {
+// refusal makes an error of what a daemon says when it refuses: a line that begins with
+// @ERROR, or a message beside the file list.
+//
+// The protocol has no codes: the words (clientserver.c, start_daemon and
+// rsync_module) are the only sign. If they change, the error becomes the broader one.
+func refusal(text string) error {
 	kind := ErrRefused
-	// The protocol has no codes: these words (clientserver.c, start_daemon) are the
-	// only sign. If they change, the error becomes the broader one.
-	if strings.HasPrefix(line, "@ERROR: Unknown module") {
+	switch {
+	case strings.HasPrefix(text, "@ERROR: Unknown module"):
 		kind = ErrUnknownModule
+	case isBusy(text):
+		kind = ErrBusy
 	}
-	return fmt.Errorf("%w: %s", kind, printable(line))
+	return fmt.Errorf("%w: %s", kind, printable(text))
+}
+
+// busyWords are what daemons say when they lack a resource, and what hooks that
+// watch the load make them say.
+var busyWords = [...]string{
+	"max connections", "try again later", "fork failed", "failed to open lock file",
+	"early exec failed", "early exec preparation failed", "pre-xfer exec",
+	"too busy", "server busy", "overloaded", "load average", "load is too high", "too many connections",
+}
+
+// isBusy reports whether a refusal may be over with the next client. A negative limit of
+// connections is how an administrator closes a module (rsyncd.conf(5)).
+func isBusy(text string) bool {
+	text = strings.ToLower(text)
+	for _, lasting := range [...]string{"max connections (-", "access denied", "auth failed"} {
+		if strings.Contains(text, lasting) {
+			return false
+		}
+	}
+	for _, words := range busyWords {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // noFile makes the error for a list that lacks the file asked for, with the daemon's

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 )
@@ -15,10 +16,13 @@ import (
 func (s *session) greet(offer int) error {
 	s.step = "waiting for the daemon's greeting"
 	line, err := s.readLine()
-	if err != nil {
+	switch {
+	case errors.Is(err, io.EOF) && line == "":
+		// A super-server at its limit does so: systemd's MaxConnections, xinetd's max_load.
+		return fmt.Errorf("%w: it hung up before its greeting: %w", ErrBusy, io.ErrUnexpectedEOF)
+	case err != nil:
 		return err
-	}
-	if strings.HasPrefix(line, "@ERROR") {
+	case strings.HasPrefix(line, "@ERROR"):
 		return refusal(line)
 	}
 	version, ok := parseGreeting(line)
@@ -73,14 +77,11 @@ func (s *session) open(module string, offer int) error {
 	return fmt.Errorf("%w: its message of the day exceeds %d bytes", ErrProtocol, maxMOTD)
 }
 
-// readLine reads one line, without its end.
+// readLine reads one line, without its end. With an error, it is what came of the line.
 func (s *session) readLine() (string, error) {
 	line, err := s.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
 		return "", fmt.Errorf("%w: it sent a line of more than %d bytes", ErrProtocol, maxLine)
 	}
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimRight(string(line), "\r\n"), nil
+	return strings.TrimRight(string(line), "\r\n"), err
 }

@@ -39,6 +39,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"syscall"
 	"time"
 )
 
@@ -224,14 +225,21 @@ func (s *session) explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && s.ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", s.step, context.Cause(s.ctx))
+	case errors.Is(err, ErrBusy):
+		return fmt.Errorf("%s: %w", s.step, err)
+	case s.demux != nil && s.demux.said != "" && hungUp(err):
+		return refusal(s.demux.said)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		if s.demux != nil && s.demux.said != "" {
-			return fmt.Errorf("%w: %s", ErrRefused, s.demux.said)
-		}
 		return fmt.Errorf("%s: the daemon hung up: %w", s.step, io.ErrUnexpectedEOF)
 	default:
 		return fmt.Errorf("%s: %w", s.step, err)
 	}
+}
+
+// hungUp reports whether err is that of a connection which the daemon has ended. It is reset where the daemon
+// has not read all that we sent.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // A budget reads from r until it has given left bytes, and then fails instead of

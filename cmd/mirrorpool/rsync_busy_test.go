@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// TestBusyRsyncDaemon runs the program on a mirror whose rsync daemon is full from some time on. The mirror stays.
+func TestBusyRsyncDaemon(t *testing.T) {
+	t.Parallel()
+	program := needPeer(t, "rsync", "rsync")
+	const address = "127.0.6.9"
+	tree := newTree(t, time.Now())
+	web, port := freePort(t, address), freePort(t, address)
+	(&testMirror{address: address, root: tree}).start(t, web)
+	ids := ""
+	if os.Geteuid() == 0 { // or it would become nobody, who cannot enter the tree
+		ids = "uid = 0\ngid = 0\n"
+	}
+	file := filepath.Join(t.TempDir(), "rsyncd.conf")
+	conf := fmt.Sprintf("use chroot = no\nlog file = /dev/null\nlock file = %s.lock\nmax connections = 1\n%s[tails]\npath = %s/tails\n", file, ids, tree)
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	daemon := net.JoinHostPort(address, port)
+	t.Cleanup(startProcess(t, exec.Command(program, "--daemon", "--no-detach", "--config", file, "--address", address, "--port", port)))
+
+	c, where := newServerConfig(t)
+	c.json["dns"] = map[string]any{"listen": "-"}
+	prefix := "http://" + net.JoinHostPort(address, web) + "/tails/"
+	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": []any{
+		map[string]any{"url_prefix": prefix, "rsync_url": "rsync://" + daemon + "/tails/", "weight": 10}}})
+	rsync := func(state health.State, reason string) func() bool {
+		return func() bool {
+			for _, e := range p.status(t).Mirrors[0].Endpoints {
+				if e.Role == health.Rsync && e.State == state && strings.Contains(e.Reason, reason) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	eventually(t, "the daemon is up", rsync(health.Up, ""))
+	occupy(t, daemon)
+	eventually(t, "the daemon is unknown", rsync(health.Unknown, "max connections (1) reached"))
+	if m := p.status(t).Mirrors[0]; !slices.Contains(m.Eligible, "http") {
+		t.Errorf("the mirror is eligible for %v, want http", m.Eligible)
+	}
+	if got := p.inRedirects(t, "/stable/x.img"); !got[strings.TrimSuffix(prefix, "/")] {
+		t.Errorf("redirected to %v", got)
+	}
+}
+
+// occupy takes the only connection to the daemon's module as soon as no probe has it, and holds it until the test ends.
+func occupy(t *testing.T, daemon string) {
+	t.Helper()
+	eventually(t, "the daemon's connection can be taken", func() bool {
+		conn, err := net.Dial("tcp", daemon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprint(conn, "@RSYNCD: 29\ntails\n")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			if lines.Text() == "@RSYNCD: OK" {
+				return true
+			}
+		}
+		return false
+	})
+}

@@ -1,0 +1,139 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/health/rsync"
+)
+
+// maxRsyncAddresses is at how many addresses one check tries to reach an rsync daemon.
+const maxRsyncAddresses = 4
+
+// setRsync finds out where m's rsync daemon is said to be. A new place is judged anew.
+func (c *Checker) setRsync(m *mirror) {
+	var u rsync.URL
+	if m.RsyncURL != "" && c.settings.Enabled {
+		parsed, err := rsync.ParseURL(m.RsyncURL)
+		if err != nil { // config lets no such URL pass
+			c.log.Warn("rsync URL is not checked", zap.String("mirror", m.URLPrefix), zap.Error(err))
+		} else {
+			u = parsed.Join(c.settings.Path)
+		}
+	}
+	if u != m.rsyncURL && m.rsync != nil {
+		c.drop(m.rsync.task)
+		m.rsync = nil
+	}
+	m.rsyncURL = u
+}
+
+// setRsyncAddress sees to it that m's rsync daemon is asked at one of its addresses: the one where it was last reached,
+// while it has that.
+func (c *Checker) setRsyncAddress(m *mirror, now time.Time) {
+	host := m.rsyncLookup()
+	if m.rsyncURL.Host == "" || !host.known {
+		return
+	}
+	addrs := host.addresses(c.settings.AllowPrivate)
+	if m.rsync != nil && slices.Contains(addrs, m.rsync.address) {
+		return
+	}
+	p := place{role: Rsync}
+	if len(addrs) > 0 {
+		p.address = addrs[0]
+	}
+	if m.rsync == nil {
+		m.rsync = c.newCheck(m, p, now)
+	}
+	m.rsync.place = p
+}
+
+func (m *mirror) rsyncLookup() *lookup {
+	if m.rsyncHost != nil {
+		return m.rsyncHost
+	}
+	return m.web
+}
+
+// blind returns what is seen of an rsync daemon without any address, or nil.
+func (c *Checker) blind(k *check) *Observation {
+	if k.address.IsValid() {
+		return nil
+	}
+	host := k.mirror.rsyncLookup()
+	o := &Observation{At: c.now(), Result: Down, Reason: host.problem}
+	if host.v4.Err != nil || host.v6.Err != nil {
+		o.Result = Unknown // it is our resolver that fails, as far as we know
+	}
+	return o
+}
+
+// probeRsync probes a daemon at addr and, where no connection can be made, at the further addresses in turn, as a client of
+// rsync does. It returns what it saw last, and where. An address that is not the last gets its share of the time.
+func (c *Checker) probeRsync(ctx context.Context, t Target, further []netip.Addr) (Observation, netip.Addr) {
+	var failed []Observation
+	addrs := append([]netip.Addr{t.Address}, further...)
+	for i, addr := range addrs {
+		t.Address = addr
+		tryCtx, cancel := withShare(ctx, len(addrs)-i)
+		o := c.probers[Rsync].Probe(tryCtx, t)
+		cancel()
+		if !o.NoConnection {
+			return o, addr
+		}
+		failed = append(failed, o)
+	}
+	return unreachableAt(addrs, failed), addrs[0]
+}
+
+// withShare bounds ctx to the nth part of the time that it has left.
+func withShare(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || n == 1 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
+}
+
+// unreachableAt is what was seen of a daemon that cannot be reached at any of the addresses. It is down if one of these fails for
+// another reason than ours.
+func unreachableAt(addrs []netip.Addr, failed []Observation) Observation {
+	if len(failed) == 1 {
+		return failed[0]
+	}
+	o := failed[len(failed)-1]
+	reasons := make([]string, len(failed))
+	for i := range failed {
+		o.Result = max(o.Result, failed[i].Result)
+		reasons[i] = fmt.Sprintf("%s at %v", strings.TrimPrefix(failed[i].Reason, stepConnect+": "), addrs[i])
+	}
+	o.Reason = stepConnect + ": " + strings.Join(reasons, "; ")
+	return o
+}
+
+// furtherAddresses returns the addresses to try after one of the same host, the other family first, then by turns.
+func furtherAddresses(addrs []netip.Addr, after netip.Addr) []netip.Addr {
+	var same, other []netip.Addr
+	for _, addr := range addrs {
+		switch {
+		case addr == after:
+		case addr.Is4() == after.Is4():
+			same = append(same, addr)
+		default:
+			other = append(other, addr)
+		}
+	}
+	var further []netip.Addr
+	for i := range max(len(same), len(other)) {
+		further = append(further, other[min(i, len(other)):min(i+1, len(other))]...)
+		further = append(further, same[min(i, len(same)):min(i+1, len(same))]...)
+	}
+	return further[:min(len(further), maxRsyncAddresses-1)]
+}
