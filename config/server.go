@@ -1,27 +1,9 @@
 package config
 
 import (
-	"net"
 	"net/netip"
 	"time"
 )
-
-// ListenNetwork returns the network to listen at addr with, such as "tcp4" for base "tcp": IPv4 where addr is an IPv4
-// address, 0.0.0.0 too, and IPv6 where it is an IPv6 one. At an address without a host, such as ":53", it is both.
-func ListenNetwork(base, addr string) string {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return base
-	}
-	switch ip, err := netip.ParseAddr(host); {
-	case err != nil:
-		return base
-	case ip.Is4():
-		return base + "4"
-	default:
-		return base + "6"
-	}
-}
 
 // Off is the listener's address that turns a face off.
 const Off = "-"

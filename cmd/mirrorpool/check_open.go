@@ -11,12 +11,12 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
-	"mirrorpool/config/tsig"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/publish"
 	"mirrorpool/dnspool/redirector"
+	"mirrorpool/dnspool/tsig"
 )
 
 // openErrors opens what a valid mirrorpool.json names, as the server does at its start, and returns what fails, at the

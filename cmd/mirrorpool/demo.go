@@ -81,7 +81,7 @@ func demo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) error {
 	if err := list.Start(ctx); err != nil {
 		return err
 	}
-	s, err := newServer(ctx, &inForce, "", list, log, level)
+	s, err := newServer(ctx, nil, &inForce, "", list, log, level)
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
-	"mirrorpool/config/tsig"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/publish"
+	"mirrorpool/dnspool/tsig"
 )
 
 // Feeds are what other DNS servers are fed by: transfers of our zone, word that there is something new in it, and

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"mirrorpool/config/listen"
+	"mirrorpool/dnspool/listen"
 )
 
 // memoryFloods make a server hold as much as one client can have it hold, over as many connections as there may be.

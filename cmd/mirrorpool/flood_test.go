@@ -20,7 +20,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/net/ipv4"
 
-	"mirrorpool/config/listen"
+	"mirrorpool/dnspool/listen"
 )
 
 // The guest is a client that does nothing wrong, in a network of its own.

@@ -10,27 +10,27 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
-	"mirrorpool/config/listen"
+	"mirrorpool/dnspool/listen"
 )
 
 // checkListeners returns an error if a socket cannot be opened at one of the addresses that c names, before the mirrors
 // are checked rather than after. It warns where another process shares an address: that is right while a new copy of the
 // program takes over from an old one, and a mistake otherwise, since each gets a part of what comes in.
-func checkListeners(ctx context.Context, c *config.Server, log *zap.Logger) error {
+func checkListeners(ctx context.Context, sockets *listen.Opener, c *config.Server, log *zap.Logger) error {
 	var admin []string
 	if c.Admin.Listen != "" {
 		admin = append(admin, c.Admin.Listen)
 	}
 	return errors.Join(
-		checkAddresses(ctx, log, "dns", c.DNS.Listen, "udp", "tcp"),
-		checkAddresses(ctx, log, "http", c.HTTP.Listen, "tcp"),
-		checkAddresses(ctx, log, "admin", admin, "tcp"))
+		checkAddresses(ctx, sockets, log, "dns", c.DNS.Listen, "udp", "tcp"),
+		checkAddresses(ctx, sockets, log, "http", c.HTTP.Listen, "tcp"),
+		checkAddresses(ctx, sockets, log, "admin", admin, "tcp"))
 }
 
-func checkAddresses(ctx context.Context, log *zap.Logger, face string, addrs []string, networks ...string) error {
+func checkAddresses(ctx context.Context, sockets *listen.Opener, log *zap.Logger, face string, addrs []string, networks ...string) error {
 	for _, addr := range addrs {
 		for _, network := range networks {
-			taken, err := listen.Check(ctx, network, addr)
+			taken, err := sockets.Check(ctx, network, addr)
 			if err != nil {
 				return fmt.Errorf("%s.listen: cannot listen at %s over %s: %w%s", face, addr, network, err, listenHint(err))
 			}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool/tsig"
 )
 
 const updatedName = "dl.example.org."

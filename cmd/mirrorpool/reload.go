@@ -164,9 +164,6 @@ func (s *server) apply(c *config.Server, static *authority.Static) {
 	s.mu.Lock()
 	s.config.Store(c)
 	s.static = static
-	if s.dns != nil {
-		s.dns.SetConfig(c.DNS, static)
-	}
 	s.zoneChanged = true
 	s.mu.Unlock()
 	s.rebuild()

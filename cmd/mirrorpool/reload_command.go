@@ -16,9 +16,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"mirrorpool/config"
-	"mirrorpool/config/listen"
 	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/listen"
 )
 
 const (

@@ -51,7 +51,7 @@ func serveHere(t testing.TB, text []byte) *served {
 	if err := list.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.server, err = newServer(context.Background(), &inForce, "", list, zap.NewNop(), zap.NewAtomicLevel()); err != nil {
+	if s.server, err = newServer(context.Background(), nil, &inForce, "", list, zap.NewNop(), zap.NewAtomicLevel()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -205,7 +205,7 @@ func BenchmarkLoadBuildSwap(b *testing.B) {
 		})
 		s.mu.Lock()
 		s.current.Publish(snapshot)
-		s.dns.Publish(snapshot)
+		s.dns.Publish(s.config.Load().DNS, nil, snapshot)
 		s.mu.Unlock()
 	}
 }

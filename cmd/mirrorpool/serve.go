@@ -8,14 +8,15 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
-	"mirrorpool/config/listen"
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/listen"
 )
 
 func newServeCommand() *cobra.Command {
@@ -42,7 +43,6 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	if err != nil {
 		return &failure{exitFailure, err}
 	}
-	ctx = listen.With(ctx, sockets)
 	c, warnings, err := config.LoadServer(file)
 	if err != nil {
 		return &failure{exitUsage, err}
@@ -70,13 +70,13 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	case err != nil:
 		return &failure{startCode(err), err}
 	}
-	s, err := newServer(ctx, &inForce, file, list, log, level)
+	s, err := newServer(ctx, sockets, &inForce, file, list, log, level)
 	if err != nil {
 		return failed(err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.run(ctx) })
-	g.Go(func() error { return s.tellManager(ctx, sockets) })
+	g.Go(func() error { return s.tellManager(ctx) })
 	g.Go(func() error { return reloadOnHangup(ctx, hangup, s) })
 	return failed(g.Wait())
 }
@@ -98,9 +98,9 @@ func reloadOnHangup(ctx context.Context, hangup <-chan os.Signal, s *server) err
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
-			notifyManager(s.log, "RELOADING=1\nMONOTONIC_USEC="+monotonic())
+			notifyManager(s.log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 			s.reload(ctx, admin.ReloadOptions{})
-			notifyManager(s.log, "READY=1")
+			notifyManager(s.log, daemon.SdNotifyReady)
 		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/geo"
+	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
 )
@@ -38,6 +39,7 @@ var errNotReady = errors.New("starting: the mirrors are being checked for the fi
 type server struct {
 	file     string                         // the configuration's, to read it again; empty: none
 	config   *atomic.Pointer[config.Server] // in force; shared with list
+	sockets  *listen.Opener
 	log      *zap.Logger
 	now      func() time.Time
 	logLevel zap.AtomicLevel
@@ -68,20 +70,20 @@ type server struct {
 
 // newServer prepares a server for the pool that list has in force. The administrator's listener is open once
 // it returns. file is where the configuration was read from, empty if from nowhere.
-func newServer(ctx context.Context, inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
+func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
 	c := inForce.Load()
 	static, err := loadStatic(c)
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
 	s := &server{
-		config: inForce, file: file, log: log, now: time.Now, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(),
+		sockets: sockets, config: inForce, file: file, log: log, now: time.Now, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(),
 		static: static, history: health.NewHistory(), events: admin.NewEvents(), started: time.Now(),
 	}
 	if s.feeds, err = newFeeds(c, log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
-	if err := checkListeners(ctx, c, log); err != nil {
+	if err := checkListeners(ctx, sockets, c, log); err != nil {
 		return nil, failed(err)
 	}
 	s.checker, err = health.NewChecker(health.Options{
@@ -100,7 +102,7 @@ func newServer(ctx context.Context, inForce *atomic.Pointer[config.Server], file
 		backend := admin.Backend{
 			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect, Redirects: s.handler.EachRedirect,
 		}
-		if s.admin, err = admin.Listen(ctx, c.Admin, backend); err != nil {
+		if s.admin, err = admin.Listen(ctx, sockets, c.Admin, backend); err != nil {
 			return nil, err
 		}
 	}
@@ -211,11 +213,13 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	c, static := s.config.Load(), s.static
 	s.mu.Unlock()
-	dns, err := authority.Listen(ctx, c.DNS, static, s.log)
+	dns, err := authority.Listen(ctx, authority.Options{
+		Sockets: s.sockets, Config: c.DNS, ZoneFile: static, Places: s.places.Place, Feed: s.feeds.transfers, Keys: s.feeds.keys, Log: s.log,
+	})
 	if err != nil {
 		return err
 	}
-	web, err := redirector.Listen(ctx, c.HTTP, s.handler, s.log)
+	web, err := redirector.Listen(ctx, s.sockets, c.HTTP, s.handler, s.log)
 	if err != nil {
 		dns.Close()
 		return err
@@ -223,10 +227,7 @@ func (s *server) open(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dns, s.web = dns, web
-	s.dns.SetFeed(s.feeds.transfers, s.feeds.keys)
-	s.dns.SetPlaces(s.places.Place)
-	s.dns.SetConfig(s.config.Load().DNS, s.static) // it may have been reloaded just now
-	s.dns.Publish(s.current.Load())
+	s.dns.Publish(s.config.Load().DNS, s.static, s.current.Load()) // the configuration may have been reloaded just now
 	s.feeds.publish(s.current.Load())
 	return nil
 }
@@ -282,7 +283,7 @@ func (s *server) rebuild() {
 	if s.dns == nil {
 		return // the faces are not open yet
 	}
-	s.dns.Publish(next)
+	s.dns.Publish(c.DNS, s.static, next)
 	s.feeds.publish(next)
 	if previous.Panic() != next.Panic() {
 		s.log.Warn("panic mode changed", zap.Bool("panic", next.Panic()))

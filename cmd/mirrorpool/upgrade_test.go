@@ -279,7 +279,7 @@ func TestActivation(t *testing.T) {
 		t.Errorf("answer %v", got)
 	}
 	p.inRedirects(t, "/x")
-	if !strings.Contains(p.log.String(), "a socket of the service manager is at no address of the configuration") {
+	if !strings.Contains(p.log.String(), "inherited socket matches no configured address") {
 		t.Error("nothing is said of the socket that nobody wants")
 	}
 	manager.expect(t, "WATCHDOG=1")

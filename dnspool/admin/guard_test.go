@@ -106,7 +106,7 @@ func TestReadyz(t *testing.T) {
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	s, err := Listen(t.Context(), config.Admin{Listen: "127.0.0.1:0"}, Backend{
+	s, err := Listen(t.Context(), nil, config.Admin{Listen: "127.0.0.1:0"}, Backend{
 		Ready: func() error { return nil }, Status: func() Status { return Status{} },
 		Reload: func(context.Context, ReloadOptions) ReloadAnswer {
 			close(begun)

@@ -21,9 +21,9 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
-	"mirrorpool/config/listen"
 	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/listen"
 )
 
 const (
@@ -66,24 +66,24 @@ type listener interface {
 }
 
 // open opens the listener at an address.
-func open(ctx context.Context, addr string) (listener, error) {
+func open(ctx context.Context, sockets *listen.Opener, addr string) (listener, error) {
 	if path, ok := listen.UnixPath(addr); ok {
 		return listen.Unix(ctx, path)
 	}
-	return listen.TCP(ctx, addr)
+	return sockets.TCP(ctx, addr)
 }
 
 // Listen opens the listener that c asks for, which must not be off. It answers from Run on.
-func Listen(ctx context.Context, c config.Admin, b Backend) (*Server, error) {
+func Listen(ctx context.Context, sockets *listen.Opener, c config.Admin, b Backend) (*Server, error) {
 	token, err := ReadToken(c.TokenFile)
 	if err != nil {
 		return nil, err
 	}
-	l, err := open(ctx, c.Listen)
+	l, err := open(ctx, sockets, c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
-	limited := &listen.LimitedListener{Listener: l, Crowd: listen.NewCrowd(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork}
+	limited := &listen.LimitedListener{Listener: l, Crowd: listen.NewConnLimiter(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork}
 	return &Server{
 		listener: l,
 		limited:  limited,

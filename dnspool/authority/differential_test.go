@@ -190,11 +190,11 @@ func startStatic(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Listen(t.Context(), c, static, zap.NewNop())
+	s, err := Listen(t.Context(), Options{Config: c, ZoneFile: static, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

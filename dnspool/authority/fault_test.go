@@ -99,7 +99,7 @@ func faultyMessages(t *testing.T) map[string]struct {
 func TestFaultsOverTheWire(t *testing.T) {
 	t.Parallel()
 	s, addr, _ := startPrimary(t, transferConfig("xfr."), nil, newTestKey(t, "xfr.", 1), "")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	const response, opcodes, rd = 0x80, 0x78, 0x01
 	for name, test := range faultyMessages(t) {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func exchangeRaw(t *testing.T, addr, network string, msg []byte) []byte {
 func TestOptionsOfAnyLength(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	for _, network := range []string{"udp", "tcp"} {
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeANY} { // which is not prepared
 			want := exchangeRaw(t, addr, network, typeWithOptions(t, qtype))[2:]
@@ -168,7 +168,7 @@ func TestOptionsOfAnyLength(t *testing.T) {
 func TestCookieWithoutQuestion(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	ask := func(cookie string, version byte) (rcode int, given string) {
 		t.Helper()
 		query := queryWithOptions(t, append(binary.BigEndian.AppendUint16([]byte{0, byte(dns.EDNS0COOKIE)}, uint16(len(cookie)/2)), unhex(t, cookie)...)...)

@@ -24,7 +24,7 @@ func BenchmarkPublishUnderFullLoad(b *testing.B) {
 		b.Run(test.name, func(b *testing.B) {
 			s, addr := startServer(b, "127.0.0.1:0")
 			snapshots := []*dnspool.Snapshot{testSnapshot(b, 10, 2), testSnapshot(b, 11, 2)}
-			s.Publish(snapshots[0])
+			s.publish(snapshots[0])
 			ctx, cancel := context.WithCancel(b.Context())
 			var publisher, clients sync.WaitGroup
 			if test.rate > 0 {
@@ -36,7 +36,7 @@ func BenchmarkPublishUnderFullLoad(b *testing.B) {
 						case <-ctx.Done():
 							return
 						case <-tick.C:
-							s.Publish(snapshots[n%2])
+							s.publish(snapshots[n%2])
 						}
 					}
 				})

@@ -26,7 +26,7 @@ func eventually(t *testing.T, check func() error) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	ask := func(network, name string, qtype uint16, edns uint8) {
 		req := new(dns.Msg)
 		req.SetQuestion(name, qtype)

@@ -32,10 +32,6 @@ type nearDeck struct {
 	next atomic.Uint32
 }
 
-// SetPlaces makes a server answer by place, if dns.geo is on, with what find knows of addresses. It is called before
-// Publish.
-func (s *Server) SetPlaces(find func(netip.Addr) dnspool.Place) { s.places = find }
-
 // at returns the place for which a query is answered: that of the client subnet in it (RFC 7871 section 7.2.1), or else of
 // who sent it, a resolver near the client as a rule. It is nil where places do not count. subnet is the option that counted.
 func (z *zone) at(opt *dns.OPT, from asker) (place *dnspool.Place, subnet *dns.EDNS0_SUBNET) {

@@ -20,11 +20,11 @@ import (
 // run runs a server for c with a pool of six mirrors until the test ends, and returns where it listens.
 func run(t *testing.T, c config.DNS) string {
 	t.Helper()
-	s, err := Listen(t.Context(), c, nil, zap.NewNop())
+	s, err := Listen(t.Context(), Options{Config: c, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Publish(testSnapshot(t, 6, 2))
+	s.publish(testSnapshot(t, 6, 2))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

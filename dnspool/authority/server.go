@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
-	"mirrorpool/config/listen"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/listen"
+	"mirrorpool/dnspool/tsig"
 )
 
 const (
@@ -33,30 +34,35 @@ const (
 
 // A Server is the DNS face.
 type Server struct {
-	log     *zap.Logger
-	config  config.DNS
-	static  *Static // of the zone file; nil without one
+	o       Options
 	sockets []*dns.Server
 	addrs   []net.Addr
 	cookies cookieJar // where no secret is configured
 	limiter *limiter  // for where a rate limit is
-	crowd   *listen.Crowd
+	crowd   *listen.ConnLimiter
 	zone    atomic.Pointer[zone]
-	feed    *Feed                          // nil if there is none
-	places  func(netip.Addr) dnspool.Place // nil without a geographical database
 	latency *prometheus.HistogramVec
 	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
-// Listen opens the sockets that c asks for, UDP and TCP at each address, and as many of each as there are
-// CPUs. They answer from Run on. Until the first Publish, the answer is SERVFAIL.
-//
-// static is what the zone file holds; nil without one.
-func Listen(ctx context.Context, c config.DNS, static *Static, log *zap.Logger) (*Server, error) {
-	s := &Server{config: c, static: static, log: log, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), crowd: newCrowd(), latency: newLatency()}
+// Options are what a Server works with.
+type Options struct {
+	Sockets  *listen.Opener
+	Config   config.DNS
+	ZoneFile *Static                        // nil without one
+	Places   func(netip.Addr) dnspool.Place // nil without a geographical database
+	Feed     *Feed                          // serves transfers; nil: none
+	Keys     *tsig.Ring                     // sign transfers; nil: none
+	Log      *zap.Logger
+}
+
+// Listen opens the sockets that o.Config asks for, UDP and TCP at each address, and as many of each as there are CPUs.
+// They answer from Run on. Until the first Publish, the answer is SERVFAIL.
+func Listen(ctx context.Context, o Options) (*Server, error) {
+	s := &Server{o: o, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), crowd: newCrowd(), latency: newLatency()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
-	for _, addr := range c.Listen {
+	for _, addr := range o.Config.Listen {
 		if err := s.listen(ctx, addr); err != nil {
 			s.Close()
 			return nil, fmt.Errorf("cannot answer DNS at %s: %w", addr, err)
@@ -71,7 +77,7 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		sockets = min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
 	}
 	for i := range sockets {
-		l, err := listen.TCP(ctx, addr)
+		l, err := s.o.Sockets.TCP(ctx, addr)
 		if err != nil {
 			return err
 		}
@@ -80,7 +86,7 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 			return err
 		}
 		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.crowd}})
-		conn, ours, err := listen.UDP(ctx, addr)
+		conn, ours, err := s.o.Sockets.UDP(ctx, addr)
 		if err != nil {
 			return err
 		}
@@ -92,8 +98,8 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 			return err
 		}
 		s.add(&dns.Server{PacketConn: pc})
-		if !ours && !listen.More(ctx, addr) {
-			break // to open others there is no right, or no need
+		if !ours && !s.o.Sockets.More(addr) {
+			break // the service manager handed us one socket; we may not open more
 		}
 	}
 	return nil
@@ -122,6 +128,9 @@ func (s *Server) add(srv *dns.Server) {
 	srv.MsgAcceptFunc = accept
 	srv.UDPSize = maxQuery
 	srv.MaxTCPQueries = unlimited
+	if s.o.Keys != nil {
+		srv.TsigProvider = s.o.Keys
+	}
 	srv.ReadTimeout = firstQueryTime
 	srv.IdleTimeout = func() time.Duration { return idleTime }
 	s.sockets = append(s.sockets, srv)
@@ -130,19 +139,20 @@ func (s *Server) add(srv *dns.Server) {
 // Addrs returns the addresses that are listened at, one for each in the configuration.
 func (s *Server) Addrs() []net.Addr { return s.addrs }
 
-// Publish makes the answers come from snapshot.
-func (s *Server) Publish(snapshot *dnspool.Snapshot) {
-	z := newZone(s.config, s.static, snapshot, randomStart())
-	if len(s.config.CookieSecrets) == 0 {
+// Publish makes the answers come from snapshot, as c has it, and from what the zone file holds, if there is one. c.Listen
+// is left alone. It must not be called at the same time as itself.
+func (s *Server) Publish(c config.DNS, static *Static, snapshot *dnspool.Snapshot) {
+	z := newZone(c, static, snapshot, randomStart())
+	if len(c.CookieSecrets) == 0 {
 		z.cookies = s.cookies // clients keep theirs through changes of the pool
 	}
-	if s.config.Geo {
-		z.place = s.places
+	if c.Geo {
+		z.place = s.o.Places
 	}
 	if z.rate > 0 {
 		z.limiter = s.limiter
 	}
-	s.feed.publish(z) // before anybody can ask for it
+	s.o.Feed.publish(z) // before a client can ask for it
 	s.zone.Store(z)
 }
 
@@ -153,8 +163,8 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, srv := range s.sockets {
 		g.Go(func() error { return serve(ctx, srv) })
 	}
-	if s.feed != nil {
-		g.Go(func() error { s.feed.keep(ctx); return nil })
+	if s.o.Feed != nil {
+		g.Go(func() error { s.o.Feed.keep(ctx); return nil })
 	}
 	return g.Wait()
 }
@@ -211,14 +221,14 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 		tally.latency.Observe(time.Since(came).Seconds())
 		tally.count(req.Question[0].Qtype, rcode)
 		if err != nil {
-			s.log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))
+			s.o.Log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))
 		}
 	}
-	signed := s.feed != nil && req.IsTsig() != nil
+	signed := s.o.Feed != nil && req.IsTsig() != nil
 	switch {
 	case signed && w.TsigStatus() != nil:
 		answered(refuseSignature(w, req))
-	case s.feed.wants(w.RemoteAddr(), req):
+	case s.o.Feed.wants(w.RemoteAddr(), req):
 		s.serveTransfer(w, req, answered)
 	case signed:
 		answered(s.serveSigned(w, req, from))
@@ -238,10 +248,10 @@ func (s *Server) serveUnsigned(w dns.ResponseWriter, req *dns.Msg, from asker) (
 // serveTransfer answers a request for a transfer, over TCP alongside others, as it may take long.
 func (s *Server) serveTransfer(w dns.ResponseWriter, req *dns.Msg, answered func(rcode int, err error)) {
 	if from, ok := w.RemoteAddr().(streamAddr); ok {
-		from.conn.alongside(func() { answered(s.feed.serve(from.conn.send, req, true)) })
+		from.conn.alongside(func() { answered(s.o.Feed.serve(from.conn.send, req, true)) })
 		return
 	}
-	answered(s.feed.serve(func(message []byte) error { _, err := w.Write(message); return err }, req, false))
+	answered(s.o.Feed.serve(func(message []byte) error { _, err := w.Write(message); return err }, req, false))
 }
 
 func (s *Server) respond(req *dns.Msg, from asker) (wire []byte, rcode int, err error) {

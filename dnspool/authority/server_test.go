@@ -13,13 +13,15 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// startServer runs a server on a loopback port until the test ends, and returns it with its address.
+// publish makes the answers come from a snapshot, as the options that s was opened with have it.
+func (s *Server) publish(snapshot *dnspool.Snapshot) { s.Publish(s.o.Config, s.o.ZoneFile, snapshot) }
+
 // startServer runs a server until the end of the test, with what is changed in it before.
 func startServer(t testing.TB, listen string, with ...func(*Server)) (*Server, string) {
 	t.Helper()
 	c := testConfig()
 	c.Listen = []string{listen}
-	s, err := Listen(t.Context(), c, nil, zap.NewNop())
+	s, err := Listen(t.Context(), Options{Config: c, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +57,7 @@ func TestServer(t *testing.T) {
 			t.Errorf("%s, before the first snapshot: %v, %v; want SERVFAIL", network, resp, err)
 		}
 	}
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	for _, network := range []string{"udp", "tcp"} {
 		client := dns.Client{Net: network}
 		resp, _, err := client.Exchange(req, addr)
@@ -69,7 +71,7 @@ func TestServer(t *testing.T) {
 func TestTCPAfterTruncation(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 100, 100))
+	s.publish(testSnapshot(t, 100, 100))
 	req := new(dns.Msg)
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	client := dns.Client{}
@@ -87,7 +89,7 @@ func TestTCPAfterTruncation(t *testing.T) {
 func TestBadPackets(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	query := func(change func(m *dns.Msg)) []byte {
 		m := new(dns.Msg)
 		m.SetQuestion("dl.example.org.", dns.TypeA)
@@ -156,7 +158,7 @@ func TestListenFailure(t *testing.T) {
 	t.Parallel()
 	c := testConfig()
 	c.Listen = []string{"127.0.0.1:0", "192.0.2.1:0"} // the second address is not of this host
-	if _, err := Listen(t.Context(), c, nil, zap.NewNop()); err == nil {
+	if _, err := Listen(t.Context(), Options{Config: c, Log: zap.NewNop()}); err == nil {
 		t.Error("no error at an address that is not ours")
 	}
 }
@@ -174,7 +176,7 @@ func TestWildcardListener(t *testing.T) {
 		t.Run(listen, func(t *testing.T) {
 			t.Parallel()
 			s, addr := startServer(t, listen)
-			s.Publish(testSnapshot(t, 1, 2))
+			s.publish(testSnapshot(t, 1, 2))
 			_, port, _ := net.SplitHostPort(addr)
 			for _, host := range hosts {
 				for _, qtype := range []uint16{dns.TypeA, dns.TypeANY} { // by the fast path, and by miekg/dns
@@ -195,7 +197,7 @@ func TestPublishUnderLoad(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
 	snapshots := []*dnspool.Snapshot{testSnapshot(t, 6, 2), testSnapshot(t, 3, 1)}
-	s.Publish(snapshots[0])
+	s.publish(snapshots[0])
 	ctx, cancel := context.WithCancel(t.Context())
 	var publisher, clients sync.WaitGroup
 	changes := 0
@@ -208,7 +210,7 @@ func TestPublishUnderLoad(t *testing.T) {
 				return
 			case <-tick.C:
 				changes++
-				s.Publish(snapshots[changes%2])
+				s.publish(snapshots[changes%2])
 			}
 		}
 	})

@@ -5,19 +5,11 @@ import (
 
 	"github.com/miekg/dns"
 
-	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool/tsig"
 )
 
 // maxSignature is how many bytes a TSIG record takes at most: two names, a MAC of 64 bytes and what else there is.
 const maxSignature = 2*maxNameSize + 64 + 32
-
-// SetFeed makes the server sign and verify with keys, and hand transfers to feed. It is called before Publish and Run.
-func (s *Server) SetFeed(feed *Feed, keys *tsig.Ring) {
-	s.feed = feed
-	for _, srv := range s.sockets {
-		srv.TsigProvider = keys
-	}
-}
 
 // refuseSignature tells what is wrong with the signature of a request.
 func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mirrorpool/config/listen"
+	"mirrorpool/dnspool/listen"
 )
 
 const (
@@ -24,7 +24,7 @@ type streamListener struct {
 	sockets int // as many listeners share the address
 	zone    *atomic.Pointer[zone]
 	tally   *tally
-	crowd   *listen.Crowd
+	crowd   *listen.ConnLimiter
 }
 
 // Accept waits for the next connection.
@@ -48,18 +48,18 @@ type streamConn struct {
 	pass   int           // as many of the next bytes are for miekg/dns
 	long   chan struct{} // closed at the end of the answer that is sent alongside; nil if there was none
 	ending atomic.Bool
-	member *listen.Member
+	member *listen.Slot
 }
 
-func newStreamConn(conn net.Conn, d *dealer, crowd *listen.Crowd) *streamConn {
+func newStreamConn(conn net.Conn, d *dealer, crowd *listen.ConnLimiter) *streamConn {
 	peer := askerOf(conn.RemoteAddr(), time.Time{}).addr
-	return &streamConn{Conn: conn, dealer: d, peer: peer, member: crowd.Enter(networkOf(peer), conn, time.Now())}
+	return &streamConn{Conn: conn, dealer: d, peer: peer, member: crowd.Admit(networkOf(peer), conn, time.Now())}
 }
 
 // Close closes the connection, when a long answer is at its end.
 func (c *streamConn) Close() error {
 	c.awaitLong()
-	c.member.Leave()
+	c.member.Release()
 	return c.Conn.Close()
 }
 
@@ -180,7 +180,7 @@ func (c *streamConn) flush() error {
 // concurrently. Nothing can follow what was sent in part only, so that the connection ends with it.
 func (c *streamConn) Write(p []byte) (int, error) {
 	now := time.Now()
-	c.member.Wait(now)
+	c.member.Touch(now)
 	if err := c.SetWriteDeadline(now.Add(writeTime)); err != nil {
 		return 0, err
 	}

@@ -67,7 +67,7 @@ func mixedQueries(t *testing.T, n int) (queries [][]byte) {
 func TestPipelining(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 6, 2))
+	s.publish(testSnapshot(t, 6, 2))
 	const n = 300
 	var stream []byte
 	for _, q := range mixedQueries(t, n) {
@@ -108,7 +108,7 @@ func TestPipelining(t *testing.T) {
 func TestLongMessages(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	conn := dialTCP(t, addr)
 	padded := func(bytes int, options ...dns.EDNS0) []byte {
 		m := new(dns.Msg).SetQuestion("dl.example.org.", dns.TypeA)
@@ -220,7 +220,7 @@ func TestNothingFollowsPart(t *testing.T) {
 func TestShutdownEndsConnections(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0") // its cleanup fails if Run does not end
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	conn := dialTCP(t, addr)
 	plain := truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
 	for range 3 {
@@ -318,7 +318,7 @@ func TestWriteDeadlines(t *testing.T) {
 func TestManyLongAnswers(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 200, 200))
+	s.publish(testSnapshot(t, 200, 200))
 	conn := dialTCP(t, addr)
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
 	const n = 500

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
-	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool/tsig"
 )
 
 const (

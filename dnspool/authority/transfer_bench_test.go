@@ -48,7 +48,7 @@ func BenchmarkAXFR(b *testing.B) {
 	c := transferConfig("xfr.")
 	c.Names = []string{"@"}
 	s, addr, _ := startPrimary(b, c, largeStatic(b, 10_000), key, "")
-	s.Publish(largeSnapshot(b, 1000, 7, false))
+	s.publish(largeSnapshot(b, 1000, 7, false))
 	records := 0
 	for b.Loop() {
 		messages, err := transfer(b, addr, axfrRequest(), key)
@@ -75,7 +75,7 @@ func BenchmarkPublishLargeZone(b *testing.B) {
 				serial++
 				next := *snapshots[serial%2]
 				next.Serial = serial
-				s.Publish(&next)
+				s.publish(&next)
 			}
 		})
 	}
@@ -96,7 +96,7 @@ func BenchmarkSecondaries(b *testing.B) {
 				serial++
 				next := *snapshots[serial%2]
 				next.Serial = serial
-				s.Publish(&next)
+				s.publish(&next)
 			}
 			publish()
 			ctx, cancel := context.WithCancel(b.Context())

@@ -21,8 +21,8 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
-	"mirrorpool/config/tsig"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/tsig"
 )
 
 func newTestKey(tb testing.TB, name string, fill byte) *tsig.Key {
@@ -48,11 +48,10 @@ func startPrimary(tb testing.TB, c config.DNS, static *Static, key *tsig.Key, di
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s, err = Listen(tb.Context(), c, static, zap.NewNop())
+	s, err = Listen(tb.Context(), Options{Config: c, ZoneFile: static, Feed: feed, Keys: key.Ring(), Log: zap.NewNop()})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.SetFeed(feed, key.Ring())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -121,7 +120,7 @@ func TestAXFR(t *testing.T) {
 	c := transferConfig("127.0.0.0/8")
 	c.Names = []string{"@", "*.eu"}
 	s, addr, _ := startPrimary(t, c, nil, nil, "")
-	s.Publish(snapshotAt(t, 3, 7))
+	s.publish(snapshotAt(t, 3, 7))
 	messages, err := transfer(t, addr, axfrRequest(), nil)
 	if err != nil || len(messages) != 1 {
 		t.Fatalf("%d messages, %v", len(messages), err)
@@ -153,10 +152,10 @@ func TestIXFR(t *testing.T) {
 	c := transferConfig("127.0.0.0/8")
 	c.Names = []string{"@"}
 	s, addr, _ := startPrimary(t, c, nil, nil, "")
-	s.Publish(snapshotAt(t, 12, 7))
-	s.Publish(snapshotAt(t, 11, 8))
-	s.Publish(snapshotAt(t, 11, 8)) // nothing new
-	s.Publish(snapshotAt(t, 13, 9))
+	s.publish(snapshotAt(t, 12, 7))
+	s.publish(snapshotAt(t, 11, 8))
+	s.publish(snapshotAt(t, 11, 8)) // nothing new
+	s.publish(snapshotAt(t, 13, 9))
 	soa := func(serial string) string {
 		return strings.Replace(fmt.Sprintf(soa, 3600), "1800000000", serial, 1)
 	}
@@ -232,7 +231,7 @@ func TestWhoMayTransfer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, addr, _ := startPrimary(t, test.config, nil, key, "")
-			s.Publish(snapshotAt(t, 3, 7))
+			s.publish(snapshotAt(t, 3, 7))
 			req := axfrRequest()
 			req.SetEdns0(1232, false)
 			client := dns.Client{Net: "tcp", TsigProvider: test.key.Ring(), Dialer: &net.Dialer{}}
@@ -288,7 +287,7 @@ func TestSignedQueries(t *testing.T) {
 	t.Parallel()
 	key := newTestKey(t, "xfr.", 1)
 	s, addr, _ := startPrimary(t, transferConfig("xfr."), nil, key, "")
-	s.Publish(snapshotAt(t, 60, 7))
+	s.publish(snapshotAt(t, 60, 7))
 	for _, network := range []string{"udp", "tcp"} {
 		for _, qtype := range []uint16{dns.TypeSOA, dns.TypeA, dns.TypeMX, dns.TypeAXFR} {
 			if qtype == dns.TypeAXFR && network == "tcp" {
@@ -327,7 +326,7 @@ func TestLargeTransfer(t *testing.T) {
 	c := transferConfig("xfr.")
 	c.Names = []string{"@"}
 	s, addr, _ := startPrimary(t, c, largeStatic(t, 5000), key, "")
-	s.Publish(snapshotAt(t, 200, 7))
+	s.publish(snapshotAt(t, 200, 7))
 	messages, err := transfer(t, addr, axfrRequest(), key)
 	if err != nil || len(messages) < 5 {
 		t.Fatalf("%d messages, %v", len(messages), err)
@@ -343,9 +342,9 @@ func TestTransferHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	key := newTestKey(t, "transfer.", 1)
 	s, addr, _ := startPrimary(t, transferConfig("transfer."), nil, key, "")
-	s.Publish(snapshotAt(t, 3, 7))
+	s.publish(snapshotAt(t, 3, 7))
 	for range maxTransfers {
-		s.feed.turns <- struct{}{}
+		s.o.Feed.turns <- struct{}{}
 	}
 	var stream []byte
 	ask := func(id, qtype uint16) {
@@ -388,7 +387,7 @@ func TestTransferHoldsUpNoOthers(t *testing.T) {
 		}
 	}
 	for range maxTransfers {
-		<-s.feed.turns
+		<-s.o.Feed.turns
 	}
 	var prefix [2]byte
 	if _, err := io.ReadFull(conn, prefix[:]); err != nil {
@@ -415,7 +414,7 @@ func TestTransferHoldsUpNoOthers(t *testing.T) {
 func TestCutTransfer(t *testing.T) {
 	t.Parallel()
 	s, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), largeStatic(t, 5000), nil, "")
-	s.Publish(snapshotAt(t, 200, 7))
+	s.publish(snapshotAt(t, 200, 7))
 	wire, err := axfrRequest().Pack()
 	if err != nil {
 		t.Fatal(err)
@@ -447,15 +446,15 @@ func TestRestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	c := transferConfig("127.0.0.1/32")
 	s, _, stop := startPrimary(t, c, nil, nil, dir)
-	s.Publish(snapshotAt(t, 12, 7))
-	s.Publish(snapshotAt(t, 11, 8))
+	s.publish(snapshotAt(t, 12, 7))
+	s.publish(snapshotAt(t, 11, 8))
 	stop()
 	if got := LoadSerial(dir, zap.NewNop()); got != 8 {
 		t.Errorf("serial %d was kept, want 8", got)
 	}
 
 	s, addr, stop := startPrimary(t, c, nil, nil, dir)
-	s.Publish(snapshotAt(t, 12, 9))
+	s.publish(snapshotAt(t, 12, 9))
 	messages, err := transfer(t, addr, ixfrRequest(7), nil)
 	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 6 {
 		t.Errorf("since before the restart: %v, %q; want two deltas", err, all)
@@ -472,7 +471,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, addr, stop = startPrimary(t, c, nil, nil, dir)
-	s.Publish(snapshotAt(t, 12, 10))
+	s.publish(snapshotAt(t, 12, 10))
 	messages, err = transfer(t, addr, ixfrRequest(7), nil)
 	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 2 {
 		t.Errorf("with a damaged journal: %v, %q; want all of the zone", err, all)
@@ -489,7 +488,7 @@ func TestOlderCopy(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	c := transferConfig("127.0.0.1/32")
 	older, _, stopOlder := startPrimary(t, c, nil, nil, dir)
-	older.Publish(snapshotAt(t, 12, 7))
+	older.publish(snapshotAt(t, 12, 7))
 	eventually(t, func() error { // or it might save while the newer one does: see Feed.save
 		if h := loadHistory(dir, c.Zone, zap.NewNop()); h == nil {
 			return errors.New("nothing is saved")
@@ -497,8 +496,8 @@ func TestOlderCopy(t *testing.T) {
 		return nil
 	})
 	newer, _, stopNewer := startPrimary(t, c, nil, nil, dir)
-	newer.Publish(snapshotAt(t, 11, 8))
-	newer.Publish(snapshotAt(t, 12, 9))
+	newer.publish(snapshotAt(t, 11, 8))
+	newer.publish(snapshotAt(t, 12, 9))
 	stopNewer()
 	stopOlder()
 	if got := LoadSerial(dir, zap.NewNop()); got != 9 {
@@ -517,7 +516,7 @@ func TestUnwritableState(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, addr, stop := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, filepath.Join(file, "below"))
-	s.Publish(snapshotAt(t, 3, 7))
+	s.publish(snapshotAt(t, 3, 7))
 	if _, err := transfer(t, addr, axfrRequest(), nil); err != nil {
 		t.Error(err)
 	}
@@ -545,8 +544,8 @@ func TestBeforeTheFirstSnapshot(t *testing.T) {
 func TestFeedMetrics(t *testing.T) {
 	t.Parallel()
 	s, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, "")
-	s.Publish(snapshotAt(t, 12, 7))
-	s.Publish(snapshotAt(t, 11, 8))
+	s.publish(snapshotAt(t, 12, 7))
+	s.publish(snapshotAt(t, 11, 8))
 	for _, req := range []*dns.Msg{axfrRequest(), ixfrRequest(7), ixfrRequest(6), ixfrRequest(8)} {
 		if _, err := transfer(t, addr, req, nil); err != nil {
 			t.Fatal(err)
@@ -565,8 +564,8 @@ func TestFeedMetrics(t *testing.T) {
 		mirrorpool_transfer_requests_total{kind="none",result="refused"} 1
 		mirrorpool_transfer_requests_total{kind="soa",result="ok"} 1
 	`
-	eventually(t, func() error { return testutil.CollectAndCompare(s.feed.requests, strings.NewReader(want)) })
-	if problems, err := testutil.GatherAndLint(gatherer(t, s.feed)); err != nil || len(problems) > 0 {
+	eventually(t, func() error { return testutil.CollectAndCompare(s.o.Feed.requests, strings.NewReader(want)) })
+	if problems, err := testutil.GatherAndLint(gatherer(t, s.o.Feed)); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
 }

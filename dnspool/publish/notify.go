@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
-	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool/tsig"
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
-	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool/tsig"
 )
 
 func notifierOf(t *testing.T, keys *tsig.Ring, log *zap.Logger, targets ...string) *Notifier {

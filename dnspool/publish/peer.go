@@ -16,7 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"mirrorpool/config/tsig"
+	"mirrorpool/dnspool/tsig"
 )
 
 // exchangeTime is how long a server may take for a connection, and for each answer.

@@ -26,8 +26,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
-	"mirrorpool/config/tsig"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/tsig"
 	"mirrorpool/health"
 )
 

@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
-	"mirrorpool/config/tsig"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/tsig"
 )
 
 const (

@@ -199,7 +199,7 @@ func runServer(t *testing.T, with ...func(*Server)) (s *Server, stop func()) {
 func runServerWith(t *testing.T, c config.HTTP, with ...func(*Server)) (s *Server, stop func()) {
 	t.Helper()
 	c.Listen = []string{"127.0.0.1:0"}
-	s, err := Listen(context.Background(), c, placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"}), zap.NewNop())
+	s, err := Listen(context.Background(), nil, c, placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"}), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -465,7 +465,7 @@ func (failingListener) Accept() (net.Conn, error) { return nil, syscall.ENOBUFS 
 // TestAcceptFails tells why a server cannot go on, though a client is connected.
 func TestAcceptFails(t *testing.T) {
 	t.Parallel()
-	s, err := Listen(t.Context(), config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+	s, err := Listen(t.Context(), nil, config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

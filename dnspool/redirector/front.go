@@ -150,7 +150,7 @@ func (f *front) answer(c *crowdConn) (next net.Conn, err error) {
 		}
 		if how == plain && !f.server.ending.Load() { // net/http tells a client that it may not go on
 			now := time.Now()
-			c.member.Wait(now)
+			c.member.Touch(now)
 			r.SetWriteDeadline(now.Add(requestTime))
 			answered, err := f.handler.answerPlain(r, request.path, client{addr: c.peer, secure: c.tls != nil})
 			if err != nil {

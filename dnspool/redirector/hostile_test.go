@@ -23,7 +23,7 @@ import (
 // lead to a file below an eligible mirror's url_prefix.
 func TestHostileRequests(t *testing.T) {
 	t.Parallel()
-	s, err := Listen(t.Context(), config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"}), zap.NewNop())
+	s, err := Listen(t.Context(), nil, config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"}), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

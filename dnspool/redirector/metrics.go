@@ -118,7 +118,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect sends how crowded it is.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
-	crowd, costly := s.crowd.Size(), s.costly.Size()
+	crowd, costly := s.crowd.Stats(), s.costly.Stats()
 	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(crowd.Connections))
-	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Displaced+costly.Displaced))
+	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Evicted+costly.Evicted))
 }

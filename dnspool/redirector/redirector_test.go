@@ -237,7 +237,7 @@ func TestClientOf(t *testing.T) {
 func TestServer(t *testing.T) {
 	t.Parallel()
 	h := testHandler(t, config.HTTP{}, "http://m1.example.org/")
-	s, err := Listen(t.Context(), config.HTTP{Listen: []string{"127.0.0.1:0", "127.0.0.1:0"}}, h, zap.NewNop())
+	s, err := Listen(t.Context(), nil, config.HTTP{Listen: []string{"127.0.0.1:0", "127.0.0.1:0"}}, h, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestServer(t *testing.T) {
 
 func TestListenFailure(t *testing.T) {
 	t.Parallel()
-	if _, err := Listen(t.Context(), config.HTTP{Listen: []string{"192.0.2.1:0"}}, nil, zap.NewNop()); err == nil {
+	if _, err := Listen(t.Context(), nil, config.HTTP{Listen: []string{"192.0.2.1:0"}}, nil, zap.NewNop()); err == nil {
 		t.Error("no error at an address that is not ours")
 	}
 }

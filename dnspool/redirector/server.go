@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
-	"mirrorpool/config/listen"
+	"mirrorpool/dnspool/listen"
 )
 
 const (
@@ -39,10 +39,10 @@ type Server struct {
 	fronts []*front
 	drains []*listen.Listener // what is below fronts
 	http   http.Server
-	crowd  *listen.Crowd // all connections
+	crowd  *listen.ConnLimiter // all connections
 	// costly are those that take up to 80 kB, where others take 20: they do a TLS handshake, send a long request, or are
 	// net/http's. A request of HTTP/2 beside another one on its connection is one more.
-	costly      *listen.Crowd
+	costly      *listen.ConnLimiter
 	ending      atomic.Bool
 	busy        atomic.Int64 // connections on which a request is expected or being answered
 	tls         *tls.Config  // nil without TLS
@@ -50,11 +50,11 @@ type Server struct {
 }
 
 func newServer() *Server {
-	return &Server{crowd: newCrowd(), costly: listen.NewCrowd(maxCostly, maxCostly/8)}
+	return &Server{crowd: newCrowd(), costly: listen.NewConnLimiter(maxCostly, maxCostly/8)}
 }
 
 // Listen opens the listeners that c asks for. They answer from Run on.
-func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logger) (*Server, error) {
+func Listen(ctx context.Context, sockets *listen.Opener, c config.HTTP, handler *Handler, log *zap.Logger) (*Server, error) {
 	s := newServer()
 	s.http = http.Server{
 		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(handler, w, r) }),
@@ -79,7 +79,7 @@ func Listen(ctx context.Context, c config.HTTP, handler *Handler, log *zap.Logge
 		s.http.TLSConfig = s.tls.Clone() // net/http speaks HTTP/2 then, and changes it
 	}
 	for _, addr := range c.Listen {
-		drain, err := listen.TCP(ctx, addr)
+		drain, err := sockets.TCP(ctx, addr)
 		if err != nil {
 			s.Close()
 			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
@@ -123,8 +123,8 @@ func (s *Server) answer(handler http.Handler, w http.ResponseWriter, r *http.Req
 		return
 	}
 	if c.streams.Add(1) > 1 {
-		beside := s.costly.Enter(c.network, c.Conn, time.Now())
-		defer beside.Leave()
+		beside := s.costly.Admit(c.network, c.Conn, time.Now())
+		defer beside.Release()
 	}
 	defer c.streams.Add(-1)
 	body := bodyWriter{ResponseWriter: w}

@@ -58,7 +58,7 @@ func TestTLS(t *testing.T) {
 	writeCertificate(t, files, 1)
 	core, logs := observer.New(zapcore.DebugLevel)
 	c := config.HTTP{Listen: []string{"127.0.0.1:0"}, TLS: &files}
-	s, err := Listen(t.Context(), c, placedHandler(t, c), zap.New(core))
+	s, err := Listen(t.Context(), nil, c, placedHandler(t, c), zap.New(core))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func TestWellKnown(t *testing.T) {
 func serveWellKnown(t *testing.T, c config.HTTP) string {
 	t.Helper()
 	c.Listen = []string{"127.0.0.1:0"}
-	s, err := Listen(t.Context(), c, testHandler(t, c, "https://m1.example.org/"), zap.NewNop())
+	s, err := Listen(t.Context(), nil, c, testHandler(t, c, "https://m1.example.org/"), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

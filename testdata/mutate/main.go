@@ -36,7 +36,7 @@ import (
 // rules are the files that hold the rules, and those beside whose tests notice nearly all, sooner than all of the package
 // do.
 var rules = []struct{ file, tests string }{
-	{"config/listen/crowd.go", "config/listen/crowd_test.go"},
+	{"dnspool/listen/connlimit.go", "dnspool/listen/crowd_test.go"},
 	{"dnspool/build.go", "dnspool/build_test.go"},
 	{"dnspool/choose.go", "dnspool/choose_test.go"},
 	{"dnspool/deck.go", "dnspool/deck_test.go"},

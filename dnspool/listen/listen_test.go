@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"mirrorpool/config"
 )
 
 // accept accepts connections until the listener is closed or drained, and sends its name over each.
@@ -43,9 +41,9 @@ func who(t *testing.T, addr string) string {
 	return string(buf[:n])
 }
 
-func checkAddress(t *testing.T, ctx context.Context, network, addr string, wantTaken bool, want error) {
+func checkAddress(t *testing.T, o *Opener, network, addr string, wantTaken bool, want error) {
 	t.Helper()
-	if taken, err := Check(ctx, network, addr); taken != wantTaken || !errors.Is(err, want) {
+	if taken, err := o.Check(t.Context(), network, addr); taken != wantTaken || !errors.Is(err, want) {
 		t.Errorf("%s %s: taken %v, error %v; want %v, %v", network, addr, taken, err, wantTaken, want)
 	}
 }
@@ -54,17 +52,17 @@ func checkAddress(t *testing.T, ctx context.Context, network, addr string, wantT
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for _, alone := range []string{"127.0.0.1:0", "[::1]:0", ":0"} { // it does not share its address
-		l, err := net.Listen(config.ListenNetwork("tcp", alone), alone)
+		l, err := net.Listen(familyNetwork("tcp", alone), alone)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
 		host, _, _ := net.SplitHostPort(alone)
 		addr := net.JoinHostPort(host, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-		checkAddress(t, t.Context(), "tcp", addr, true, syscall.EADDRINUSE)
+		checkAddress(t, nil, "tcp", addr, true, syscall.EADDRINUSE)
 	}
-	checkAddress(t, t.Context(), "tcp", "192.0.2.1:5300", false, syscall.EADDRNOTAVAIL)
-	checkAddress(t, t.Context(), "udp", "[2001:db8::1]:5300", false, syscall.EADDRNOTAVAIL)
+	checkAddress(t, nil, "tcp", "192.0.2.1:5300", false, syscall.EADDRNOTAVAIL)
+	checkAddress(t, nil, "udp", "[2001:db8::1]:5300", false, syscall.EADDRNOTAVAIL)
 }
 
 // TestDrain: once a process gives way, all new clients meet the other one, whichever of its sockets are closed first.
@@ -78,7 +76,7 @@ func TestDrain(t *testing.T) {
 	addr := "127.0.0.1:0"
 	open := func(name string) (all []*Listener) {
 		for range each {
-			l, err := TCP(ctx, addr)
+			l, err := (*Opener)(nil).TCP(ctx, addr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,8 +88,8 @@ func TestDrain(t *testing.T) {
 		return all
 	}
 	old := open("old")
-	checkAddress(t, ctx, "tcp", addr, true, nil) // by listeners that share it
-	checkAddress(t, ctx, "udp", addr, false, nil)
+	checkAddress(t, nil, "tcp", addr, true, nil) // by listeners that share it
+	checkAddress(t, nil, "udp", addr, false, nil)
 	next := open("next")
 	seen := map[string]int{}
 	for range 200 {
@@ -124,7 +122,7 @@ func TestDrain(t *testing.T) {
 // TestDrainEnds: who has connected before is accepted, and then nobody.
 func TestDrainEnds(t *testing.T) {
 	t.Parallel()
-	l, err := TCP(t.Context(), "127.0.0.1:0")
+	l, err := (*Opener)(nil).TCP(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +142,7 @@ func TestDrainEnds(t *testing.T) {
 	}
 }
 
-func TestInherited(t *testing.T) {
+func TestOpener(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,37 +152,37 @@ func TestInherited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Inherited{}
+	o := &Opener{}
 	for _, socket := range []interface{ File() (*os.File, error) }{l.(*net.TCPListener), c.(*net.UDPConn)} {
 		file, err := socket.File()
 		if err == nil {
-			err = f.add(file)
+			err = o.add(file)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	ctx := With(context.Background(), f)
+	ctx := context.Background()
 	addr := l.Addr().String()
-	checkAddress(t, ctx, "tcp", addr, false, nil) // the sockets there are our own
-	checkAddress(t, ctx, "udp", addr, false, nil)
-	if !More(ctx, addr) {
+	checkAddress(t, o, "tcp", addr, false, nil) // the sockets there are our own
+	checkAddress(t, o, "udp", addr, false, nil)
+	if !o.More(addr) {
 		t.Error("there are no more sockets at the address")
 	}
-	tcp, err := TCP(ctx, addr)
+	tcp, err := o.TCP(ctx, addr)
 	if err != nil || tcp.ours {
 		t.Fatalf("%v, %+v", err, tcp)
 	}
 	defer tcp.Close()
-	if More(ctx, addr) {
+	if o.More(addr) {
 		t.Error("there is another listener")
 	}
-	udp, ours, err := UDP(ctx, addr)
+	udp, ours, err := o.UDP(ctx, addr)
 	if err != nil || ours {
 		t.Fatalf("%v, ours %v", err, ours)
 	}
 	defer udp.Close()
-	if unused := f.Unused(); len(unused) != 0 {
+	if unused := o.Unused(); len(unused) != 0 {
 		t.Errorf("unused: %v", unused)
 	}
 	l.Close()
@@ -202,7 +200,7 @@ func TestInherited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.add(pipe); err == nil {
+	if err := o.add(pipe); err == nil {
 		t.Error("a pipe is taken for a socket")
 	}
 }

@@ -7,14 +7,12 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
-
-	"mirrorpool/config"
 )
 
 // bindShared binds a TCP socket to addr as TCP does, and closes it without having listened, so that no client reaches
 // it. It fails where a process that does not share the address is there.
 func bindShared(addr string) error {
-	tcp, err := net.ResolveTCPAddr(config.ListenNetwork("tcp", addr), addr)
+	tcp, err := net.ResolveTCPAddr(familyNetwork("tcp", addr), addr)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 // had waited for their client since they were opened.
 type LimitedListener struct {
 	net.Listener
-	Crowd   *Crowd
+	Crowd   *ConnLimiter
 	Network func(netip.Addr) netip.Prefix // of a client; a client without an IP address has none
 }
 
@@ -26,7 +26,7 @@ func (l *LimitedListener) Accept() (net.Conn, error) {
 	if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		network = l.Network(peer.AddrPort().Addr().Unmap().WithZone(""))
 	}
-	return &limitedConn{Conn: conn, member: l.Crowd.Enter(network, conn, time.Now())}, nil
+	return &limitedConn{Conn: conn, member: l.Crowd.Admit(network, conn, time.Now())}, nil
 }
 
 // State tells whose turn it is on a connection: one on which a request is being answered makes room last.
@@ -34,19 +34,19 @@ func (l *LimitedListener) State(conn net.Conn, state http.ConnState) {
 	c, ok := conn.(*limitedConn)
 	switch {
 	case ok && state == http.StateActive:
-		c.member.Wait(time.Unix(0, math.MaxInt64))
+		c.member.Touch(time.Unix(0, math.MaxInt64))
 	case ok && state == http.StateIdle:
-		c.member.Wait(time.Now())
+		c.member.Touch(time.Now())
 	}
 }
 
 type limitedConn struct {
 	net.Conn
-	member *Member
+	member *Slot
 }
 
 // Close closes the connection.
 func (c *limitedConn) Close() error {
-	c.member.Leave()
+	c.member.Release()
 	return c.Conn.Close()
 }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"mirrorpool/config/listen"
+	"mirrorpool/dnspool/listen"
 )
 
 const (
@@ -18,9 +18,9 @@ const (
 
 // newCrowd returns the crowd of all connections of a server. One too many takes the place of another, which RFC 7766
 // section 6.2.3 leaves to the server.
-func newCrowd() *listen.Crowd {
+func newCrowd() *listen.ConnLimiter {
 	most := min(maxConnections, max(1, listen.MaxDescriptors()/2))
-	return listen.NewCrowd(most, min(maxNetworkConnections, max(1, most/8)))
+	return listen.NewConnLimiter(most, min(maxNetworkConnections, max(1, most/8)))
 }
 
 // networkOf returns the network that is taken for one client.

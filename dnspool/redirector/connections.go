@@ -7,14 +7,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mirrorpool/config/listen"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/listen"
 )
 
 // newCrowd returns the crowd of all connections of a server, which leaves descriptors for the rest of the process.
-func newCrowd() *listen.Crowd {
+func newCrowd() *listen.ConnLimiter {
 	most := min(maxConnections, max(1, listen.MaxDescriptors()/4))
-	return listen.NewCrowd(most, min(maxFromNetwork, max(1, most/8)))
+	return listen.NewConnLimiter(most, min(maxFromNetwork, max(1, most/8)))
 }
 
 // sendBuffer is how many bytes the kernel keeps for a client that reads slowly: by itself it would keep megabytes.
@@ -23,7 +23,7 @@ const sendBuffer = 64 << 10
 // A crowdListener accepts connections into a crowd.
 type crowdListener struct {
 	net.Listener
-	crowd   *listen.Crowd
+	crowd   *listen.ConnLimiter
 	proxies []netip.Prefix // each of which has many clients: it is not one network among others
 }
 
@@ -42,7 +42,7 @@ func (l *crowdListener) Accept() (net.Conn, error) {
 			c.network = dnspool.ClientNetwork(c.peer)
 		}
 	}
-	c.member = l.crowd.Enter(c.network, conn, time.Now())
+	c.member = l.crowd.Admit(c.network, conn, time.Now())
 	return c, nil
 }
 
@@ -52,38 +52,38 @@ type crowdConn struct {
 	peer    netip.Addr           // invalid if it is not known
 	network netip.Prefix         // zero: a proxy's
 	tls     *tls.ConnectionState // nil without TLS
-	member  *listen.Member
-	costly  *listen.Member // nil while it takes little; see Server.costly
-	busy    atomic.Bool    // a request is expected or being answered
-	streams atomic.Int32   // requests of HTTP/2 that are being answered
+	member  *listen.Slot
+	costly  *listen.Slot // nil while it takes little; see Server.costly
+	busy    atomic.Bool  // a request is expected or being answered
+	streams atomic.Int32 // requests of HTTP/2 that are being answered
 }
 
 // Close closes the connection.
 func (c *crowdConn) Close() error {
-	c.member.Leave()
+	c.member.Release()
 	c.cheapen()
 	return c.Conn.Close()
 }
 
 // wait tells that it is the client's turn.
 func (c *crowdConn) wait(now time.Time) {
-	c.member.Wait(now)
+	c.member.Touch(now)
 	if c.costly != nil {
-		c.costly.Wait(now)
+		c.costly.Touch(now)
 	}
 }
 
 // enter has the connection be one of the costly ones.
-func (c *crowdConn) enter(costly *listen.Crowd) {
+func (c *crowdConn) enter(costly *listen.ConnLimiter) {
 	if c.costly == nil {
-		c.costly = costly.Enter(c.network, c.Conn, time.Now())
+		c.costly = costly.Admit(c.network, c.Conn, time.Now())
 	}
 }
 
 // cheapen has it be none of them any longer.
 func (c *crowdConn) cheapen() {
 	if c.costly != nil {
-		c.costly.Leave()
+		c.costly.Release()
 		c.costly = nil
 	}
 }

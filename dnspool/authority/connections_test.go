@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
-	"mirrorpool/config/listen"
+	"mirrorpool/dnspool/listen"
 )
 
 // TestCrowd fills it: one network with all that it may have, others with the rest.
@@ -27,21 +27,21 @@ func TestCrowd(t *testing.T) {
 	t.Parallel()
 	c, now, most := newCrowd(), time.Unix(1_800_000_000, 0), min(maxConnections, listen.MaxDescriptors()/2)
 	ofNetwork := min(maxNetworkConnections, most/8)
-	enter := func(addr string) { c.Enter(networkOf(netip.MustParseAddr(addr)), io.NopCloser(nil), now) }
+	enter := func(addr string) { c.Admit(networkOf(netip.MustParseAddr(addr)), io.NopCloser(nil), now) }
 	for i := range ofNetwork {
 		enter(fmt.Sprintf("192.0.2.%d", i%250))
 	}
-	if size := c.Size(); size != (listen.CrowdSize{Connections: ofNetwork, Networks: 1}) {
+	if size := c.Stats(); size != (listen.ConnStats{Connections: ofNetwork, Networks: 1}) {
 		t.Errorf("a network has %+v, want %d connections", size, ofNetwork)
 	}
 	enter("::ffff:192.0.2.1")
-	if size := c.Size(); size != (listen.CrowdSize{Connections: ofNetwork, Networks: 1, Displaced: 1}) {
+	if size := c.Stats(); size != (listen.ConnStats{Connections: ofNetwork, Networks: 1, Evicted: 1}) {
 		t.Errorf("and with one more it has %+v", size)
 	}
 	for i := range maxConnections { // each from a network of its own
 		enter(fmt.Sprintf("2001:db8:%x:%x00::1", i>>8, i&0xff))
 	}
-	if size := c.Size(); size.Connections != most || int(size.Displaced) != 1+ofNetwork+maxConnections-most {
+	if size := c.Stats(); size.Connections != most || int(size.Evicted) != 1+ofNetwork+maxConnections-most {
 		t.Errorf("in all there are %+v, of %d descriptors", size, listen.MaxDescriptors())
 	}
 }
@@ -50,7 +50,7 @@ func TestCrowd(t *testing.T) {
 func TestConnectionsLeave(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	for range 3 {
 		var conns []net.Conn
 		for range 40 {
@@ -61,7 +61,7 @@ func TestConnectionsLeave(t *testing.T) {
 		}
 	}
 	eventually(t, func() error {
-		if left := s.crowd.Size(); left != (listen.CrowdSize{}) {
+		if left := s.crowd.Stats(); left != (listen.ConnStats{}) {
 			return fmt.Errorf("%+v are still counted", left)
 		}
 		return nil
@@ -71,8 +71,8 @@ func TestConnectionsLeave(t *testing.T) {
 // TestMakeRoom opens more connections than there may be: one that has been answered last, by whichever path, stays.
 func TestMakeRoom(t *testing.T) {
 	t.Parallel()
-	s, addr := startServer(t, "127.0.0.1:0", func(s *Server) { *s.crowd = *listen.NewCrowd(3, 3) })
-	s.Publish(testSnapshot(t, 1, 2))
+	s, addr := startServer(t, "127.0.0.1:0", func(s *Server) { *s.crowd = *listen.NewConnLimiter(3, 3) })
+	s.publish(testSnapshot(t, 1, 2))
 	ask := func(conn net.Conn, qtype uint16) error {
 		c := dns.Conn{Conn: conn}
 		if err := c.WriteMsg(new(dns.Msg).SetQuestion("dl.example.org.", qtype)); err != nil {
@@ -111,7 +111,7 @@ func TestMakeRoom(t *testing.T) {
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	conn := dialTCP(t, addr)
 	defer conn.Close()
 	conn.SetNoDelay(true)
@@ -146,7 +146,7 @@ func TestHalfClose(t *testing.T) {
 func TestSilentConnection(t *testing.T) {
 	t.Parallel()
 	s, addr := startServer(t, "127.0.0.1:0")
-	s.Publish(testSnapshot(t, 1, 2))
+	s.publish(testSnapshot(t, 1, 2))
 	conn := dialTCP(t, addr)
 	defer conn.Close()
 	conn.SetReadDeadline(time.Now().Add(20 * firstQueryTime))
@@ -201,7 +201,7 @@ func hold(addr string) {
 // they take of memory, and how long a query over UDP takes with them and without. It fails if one is closed early.
 func BenchmarkIdleConnections(b *testing.B) {
 	s, addr := startServer(b, "127.0.0.1:0")
-	s.Publish(testSnapshot(b, 10, 2))
+	s.publish(testSnapshot(b, 10, 2))
 	before, quiet := residentMiB(b), medianLatency(b, addr)
 	start := time.Now()
 	client := exec.Command(os.Args[0])
@@ -223,7 +223,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "<nil>\n" {
 		b.Fatalf("the client says %q, %v", line, err)
 	}
-	open := s.crowd.Size().Connections
+	open := s.crowd.Stats().Connections
 	if took := time.Since(start); open < heldConnections {
 		b.Fatalf("%d of %d connections are open after %v", open, heldConnections, took)
 	}

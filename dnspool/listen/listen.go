@@ -1,6 +1,6 @@
 // Package listen opens the sockets that the configuration names, so that a new copy of the program can take over from an
 // old one without losing anything: either the copies share the address, or the service manager keeps the sockets open for
-// both. A Crowd bounds how many connections are open.
+// both. A ConnLimiter caps the open connections.
 //
 // It knows nothing of what is said over the sockets.
 package listen
@@ -9,39 +9,55 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
-
-	"mirrorpool/config"
 )
 
 // handshakeTime is how long a client that has begun to connect gets to finish. It has answered within one round trip.
 const handshakeTime = 500 * time.Millisecond
 
+// familyNetwork returns the network to listen at addr with, such as "tcp4" for base "tcp": IPv4 where addr is an IPv4 address,
+// 0.0.0.0 too, and IPv6 where it is an IPv6 one. At an address without a host, such as ":53", it is both.
+func familyNetwork(base, addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return base
+	}
+	switch ip, err := netip.ParseAddr(host); {
+	case err != nil:
+		return base
+	case ip.Is4():
+		return base + "4"
+	default:
+		return base + "6"
+	}
+}
+
 // TCP opens a listener at addr. It shares the address with others that are opened here by the same user, also in other
-// processes. It takes one that came with ctx, if there is one for the address: see With.
-func TCP(ctx context.Context, addr string) (*Listener, error) {
-	if l := inherited(ctx).tcp(addr); l != nil {
+// processes. If the service manager has handed one over for the address, it is taken.
+func (o *Opener) TCP(ctx context.Context, addr string) (*Listener, error) {
+	if l := o.tcp(addr); l != nil {
 		return newListener(l, false), nil
 	}
 	lc := net.ListenConfig{Control: share}
 	lc.SetMultipathTCP(false) // the kernel lets no program choose among such listeners; see giveWay
-	l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
+	l, err := lc.Listen(ctx, familyNetwork("tcp", addr), addr)
 	if err != nil {
 		return nil, err
 	}
 	return newListener(l.(*net.TCPListener), true), nil
 }
 
-// UDP opens a socket at addr, as TCP does. ours is false if it came with ctx: then whoever gave it goes on using it, so
-// that it must neither be connected nor shut down.
-func UDP(ctx context.Context, addr string) (conn *net.UDPConn, ours bool, err error) {
-	if c := inherited(ctx).udp(addr); c != nil {
+// UDP opens a socket at addr, as TCP does. ours is false if the service manager has handed it over: it goes on using the
+// socket, which must neither be connected nor shut down.
+func (o *Opener) UDP(ctx context.Context, addr string) (conn *net.UDPConn, ours bool, err error) {
+	if c := o.udp(addr); c != nil {
 		return c, false, nil
 	}
 	lc := net.ListenConfig{Control: share}
-	pc, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", addr), addr)
+	pc, err := lc.ListenPacket(ctx, familyNetwork("udp", addr), addr)
 	if err != nil {
 		return nil, false, err
 	}
@@ -51,11 +67,11 @@ func UDP(ctx context.Context, addr string) (conn *net.UDPConn, ours bool, err er
 // Check tries whether a socket can be opened at addr, over "tcp" or "udp", before this process has opened one there.
 // taken says that another process has the address. Then err is nil if that process shares it, as another copy of this
 // program does; over UDP that is not known, and err is nil.
-func Check(ctx context.Context, network, addr string) (taken bool, err error) {
+func (o *Opener) Check(ctx context.Context, network, addr string) (taken bool, err error) {
 	if path, ok := UnixPath(addr); ok {
 		return unixTaken(ctx, path), checkUnix(path)
 	}
-	if inherited(ctx).has(network, addr) {
+	if o.has(network, addr) {
 		return false, nil
 	}
 	err = bindAlone(ctx, network, addr)
@@ -72,13 +88,13 @@ func Check(ctx context.Context, network, addr string) (taken bool, err error) {
 func bindAlone(ctx context.Context, network, addr string) error {
 	var lc net.ListenConfig // without SO_REUSEPORT
 	if network == "tcp" {
-		l, err := lc.Listen(ctx, config.ListenNetwork("tcp", addr), addr)
+		l, err := lc.Listen(ctx, familyNetwork("tcp", addr), addr)
 		if err == nil {
 			l.Close()
 		}
 		return err
 	}
-	c, err := lc.ListenPacket(ctx, config.ListenNetwork("udp", addr), addr)
+	c, err := lc.ListenPacket(ctx, familyNetwork("udp", addr), addr)
 	if err == nil {
 		c.Close()
 	}

@@ -21,7 +21,7 @@ func TestUnix(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("%v, %v; want mode 0660", info.Mode(), err)
 	}
-	if taken, err := Check(t.Context(), "tcp", UnixPrefix+path); !taken || err != nil {
+	if taken, err := (*Opener)(nil).Check(t.Context(), "tcp", UnixPrefix+path); !taken || err != nil {
 		t.Errorf("while one listens: %v, %v", taken, err)
 	}
 	second, err := Unix(t.Context(), path)
@@ -47,7 +47,7 @@ func TestUnix(t *testing.T) {
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Errorf("it is still there: %v", err)
 	}
-	if taken, err := Check(t.Context(), "tcp", UnixPrefix+path); taken || err != nil {
+	if taken, err := (*Opener)(nil).Check(t.Context(), "tcp", UnixPrefix+path); taken || err != nil {
 		t.Errorf("when none listens: %v, %v", taken, err)
 	}
 }
