@@ -25,12 +25,11 @@ const maxInherited = 1024
 // FromEnvironment returns an opener with the sockets that a service manager has handed over (sd_listen_fds(3)), and nil
 // where it has not. The environment does not name them any longer afterwards.
 func FromEnvironment() (*Opener, error) {
-	if fds := os.Getenv("LISTEN_FDS"); fds != "" && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
-		if n, err := strconv.Atoi(fds); err != nil || n < 0 || n > maxInherited {
-			return nil, fmt.Errorf("LISTEN_FDS is %q, want the number of sockets, at most %d", fds, maxInherited)
-		}
+	fds, ours := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
+	files := activation.Files(true) // which has no way to say that it is confused
+	if n, err := strconv.Atoi(fds); ours && fds != "" && (err != nil || n < 0 || n > maxInherited) {
+		return nil, fmt.Errorf("LISTEN_FDS is %q, want the number of sockets, at most %d", fds, maxInherited)
 	}
-	files := activation.Files(true)
 	if len(files) == 0 {
 		return nil, nil
 	}
