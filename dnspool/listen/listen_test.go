@@ -231,7 +231,7 @@ func TestFromEnvironment(t *testing.T) {
 		pid, fds string
 		fails    bool
 	}{
-		{"", "", false}, {"1", "3", false}, {strconv.Itoa(os.Getpid()), "many", true}, {strconv.Itoa(os.Getpid()), "-1", true},
+		{"", "", false}, {"1", "3", false}, {strconv.Itoa(os.Getpid()), "many", true}, {strconv.Itoa(os.Getpid()), "-1", true}, {strconv.Itoa(os.Getpid()), "2000000000", true},
 	} {
 		t.Setenv("LISTEN_PID", tt.pid)
 		t.Setenv("LISTEN_FDS", tt.fds)

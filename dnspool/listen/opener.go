@@ -26,10 +26,11 @@ const maxInherited = 1024
 // where it has not. The environment does not name them any longer afterwards.
 func FromEnvironment() (*Opener, error) {
 	fds, ours := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
-	files := activation.Files(true) // which has no way to say that it is confused
 	if n, err := strconv.Atoi(fds); ours && fds != "" && (err != nil || n < 0 || n > maxInherited) {
+		os.Unsetenv("LISTEN_FDS")
 		return nil, fmt.Errorf("LISTEN_FDS is %q, want the number of sockets, at most %d", fds, maxInherited)
 	}
+	files := activation.Files(true)
 	if len(files) == 0 {
 		return nil, nil
 	}
