@@ -32,6 +32,14 @@ http {
     server_name mirror.example.net; root %[1]s/tree;
     ssl_certificate %[1]s/cert.pem; ssl_certificate_key %[1]s/key.pem;
   }
+  ssl_certificate %[1]s/rsa.pem; ssl_certificate_key %[1]s/rsa.key;
+  ssl_protocols TLSv1.2;
+  server { listen 127.0.0.11:%[3]s ssl; root %[1]s/tree; ssl_ciphers AES256-GCM-SHA384; }
+  server { listen 127.0.0.12:%[3]s ssl; root %[1]s/tree; ssl_ciphers ECDHE-RSA-AES256-SHA384; }
+  server { listen 127.0.0.13:%[3]s ssl; root %[1]s/tree; ssl_ecdh_curve secp521r1; }
+  limit_req_zone $binary_remote_addr zone=one:1m rate=1r/s;
+  server { listen 127.0.0.14:%[2]s; server_name dl.example.org; root %[1]s/tree; limit_req zone=one; limit_req_status 429; }
+  server { listen 127.0.0.15:%[2]s; server_name dl.example.org; root %[1]s/tree; gzip_static always; gunzip off; }
 }
 `
 
@@ -46,7 +54,11 @@ func startNginx(t testing.TB, ca *authority) (plain, secure string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rsaCert, rsaKey := ca.issueRSA(t, mirrorHost)
 	for name, content := range map[string][]byte{
+		"rsa.pem":                  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rsaCert}),
+		"rsa.key":                  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: rsaKey}),
+		"tree/project/trace.gz":    zipped(t, trace),
 		"cert.pem":                 pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
 		"key.pem":                  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
 		"tree/project/trace":       []byte(trace),
@@ -101,24 +113,34 @@ func TestProbeNginx(t *testing.T) {
 	plain, secure := startNginx(t, ca)
 	p := NewHTTPProber(ca.roots(), time.Now)
 	for _, test := range []struct {
-		name   string
-		target Target
-		want   string
+		name    string
+		target  Target
+		want    string
+		warning string
 	}{
-		{"the pool's virtual host", target(t, DNS, "http", poolHost, plain, "127.0.0.7"), ""},
-		{"another virtual host", target(t, DNS, "http", "dl.example.com", plain, "127.0.0.7"), "status: 404 Not Found, want 200"},
+		{"the pool's virtual host", target(t, DNS, "http", poolHost, plain, "127.0.0.7"), "", ""},
+		{"another virtual host", target(t, DNS, "http", "dl.example.com", plain, "127.0.0.7"), "status: 404 Not Found, want 200", ""},
 		{"no ranges", target(t, DNS, "http", poolHost, plain, "127.0.0.8"),
-			"status: 200 OK to a range request, want 206: the server cannot resume downloads"},
-		{"redirect to https", target(t, DNS, "http", poolHost, plain, "127.0.0.9"), ""},
-		{"https", target(t, HTTP, "https", mirrorHost, secure, "127.0.0.7"), ""},
-		{"https by another name", target(t, HTTP, "https", poolHost, secure, "127.0.0.7"), `tls: certificate is not for "dl.example.org"`},
-		{"https on the plain port", target(t, HTTP, "https", mirrorHost, plain, "127.0.0.7"), "tls: the server does not speak TLS"},
-		{"plain text on the https port", target(t, HTTP, "http", mirrorHost, secure, "127.0.0.7"), "status: 400 Bad Request, want 200"},
+			"status: 200 OK to a range request, want 206: the server cannot resume downloads", ""},
+		{"redirect to https", target(t, DNS, "http", poolHost, plain, "127.0.0.9"), "", ""},
+		{"https", target(t, HTTP, "https", mirrorHost, secure, "127.0.0.7"), "", ""},
+		{"https by another name", target(t, HTTP, "https", poolHost, secure, "127.0.0.7"), `tls: certificate is not for "dl.example.org"`, ""},
+		{"https on the plain port", target(t, HTTP, "https", mirrorHost, plain, "127.0.0.7"), "tls: the server does not speak TLS", ""},
+		{"plain text on the https port", target(t, HTTP, "http", mirrorHost, secure, "127.0.0.7"), "status: 400 Bad Request, want 200", ""},
+		{name: "RSA key exchange", target: target(t, HTTP, "https", mirrorHost, secure, "127.0.0.11"),
+			warning: "TLS with RSA key exchange only, which some clients refuse: offer ECDHE ciphers"},
+		{name: "P-521", target: target(t, HTTP, "https", mirrorHost, secure, "127.0.0.13"),
+			warning: "TLS with the curve P-521 only, which some clients refuse: offer X25519 and P-256"},
+		{name: "CBC with SHA-384", target: target(t, HTTP, "https", mirrorHost, secure, "127.0.0.12"), want: "tls: the server refused " +
+			"the handshake: it may offer no cipher and key exchange that browsers accept, but CBC with SHA-384 or finite-field DH alone"},
+		{name: "a request a second", target: target(t, DNS, "http", poolHost, plain, "127.0.0.14"), want: "status: 429 Too Many " +
+			"Requests, want 206: the server limits how often one client may ask; exempt this host from that"},
+		{name: "gzip", target: target(t, DNS, "http", poolHost, plain, "127.0.0.15"), want: `body: the server encodes the file ("gzip"), which was not asked for`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := p.Probe(within(t, 5*time.Second), test.target)
-			if o.Reason != test.want || (o.Result == Up) != (test.want == "") {
-				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
+			if o.Reason != test.want || (o.Result == Up) != (test.want == "") || o.TLSWarning != test.warning {
+				t.Errorf("saw %v, %q, warning %q, want %q, %q", o.Result, o.Reason, o.TLSWarning, test.want, test.warning)
 			}
 		})
 	}

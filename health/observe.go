@@ -237,7 +237,8 @@ func (c *Checker) reconsider(now time.Time) {
 				continue
 			}
 			o := c.fresh.Judge(new(Verdict), Observation{
-				At: v.Checked, Took: v.Latency, Result: Up, Trace: v.Trace, CertExpires: v.CertExpires, Timings: v.Timings,
+				At: v.Checked, Took: v.Latency, Result: Up, Trace: v.Trace, CertExpires: v.CertExpires, TLSWarning: v.TLSWarning,
+				Timings: v.Timings,
 			})
 			if o.Result != Up {
 				k.verdict = Verdict{}.Next(o, c.policy)

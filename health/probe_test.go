@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,10 +79,23 @@ func TestProbeRoleDNSNeedsRanges(t *testing.T) {
 		{"no ranges", text(trace), "status: 200 OK to a range request, want 206: the server cannot resume downloads"},
 		{"wrong bytes", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Range") != "" {
+				w.Header().Set("Content-Range", "bytes 1-10/11")
 				w.WriteHeader(http.StatusPartialContent)
 			}
 			fmt.Fprint(w, trace)
 		}), "body: the answer to a range request holds other bytes than the file"},
+		{"no Content-Range", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "" {
+				w.WriteHeader(http.StatusPartialContent)
+				fmt.Fprint(w, trace[1:])
+				return
+			}
+			fmt.Fprint(w, trace)
+		}), `status: 206 without Content-Range, want "bytes 1-10/11": clients cannot resume downloads`},
+		{"a limit of requests", limited(http.StatusTooManyRequests),
+			"status: 429 Too Many Requests, want 206: the server limits how often one client may ask; exempt this host from that"},
+		{"a limit of requests, as nginx says it", limited(http.StatusServiceUnavailable),
+			"status: 503 Service Unavailable right after a 200, want 206: the server seems to limit how often one client may ask; exempt this host from that"},
 		{"ranges break it", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Range") != "" {
 				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
@@ -104,10 +118,22 @@ func TestProbeRoleDNSNeedsRanges(t *testing.T) {
 				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
 			}
 			o = p.Probe(within(t, 5*time.Second), target(t, HTTP, "http", mirrorHost, portOf(s.Listener), "127.0.0.7"))
-			if o.Result != Up {
+			if o.Result != Up && !strings.Contains(test.want, "limit") {
 				t.Errorf("in role http: %v, %q, want up", o.Result, o.Reason)
 			}
 		})
+	}
+}
+
+// limited serves the trace once, and the status for too many requests from then on.
+func limited(status int) http.HandlerFunc {
+	var served atomic.Bool
+	return func(w http.ResponseWriter, r *http.Request) {
+		if served.Swap(true) {
+			w.WriteHeader(status)
+			return
+		}
+		serveTrace(w, r)
 	}
 }
 
@@ -138,7 +164,7 @@ func TestProbeReasons(t *testing.T) {
 		{"a little ahead", ahead(4 * time.Minute), ""},
 		{"far ahead", ahead(time.Hour), "freshness: the trace file is 1h0m0s ahead of our clock"},
 		{"far too far ahead", text("99999999999999999"), `body: "99999999999999999", want an epoch second`},
-		{"gzip that was not asked for", gzipped(t), `body: more than 64 bytes, want an epoch second`},
+		{"gzip that was not asked for", gzipped(t), `body: the server encodes the file ("gzip"), which was not asked for`},
 		{"half a body", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "11")
 			fmt.Fprint(w, trace[:5])
@@ -148,6 +174,8 @@ func TestProbeReasons(t *testing.T) {
 		{"redirect to the mirror's own host", redirect("http://" + mirrorHost + ":PORT/elsewhere"), ""},
 		{"redirect to another host", redirect("http://other.example.com/elsewhere"),
 			"request: redirected to http://other.example.com/elsewhere: neither the same host nor the mirror's own"},
+		{"redirect to the host with a dot", redirect("http://" + mirrorHost + ".:PORT/elsewhere"),
+			"request: redirected to http://mirror.example.net.:PORT/elsewhere: its host ends in a dot, which is in no certificate"},
 		{"redirect inside", redirect("http://127.0.0.1/elsewhere"),
 			"request: redirected to http://127.0.0.1/elsewhere: neither the same host nor the mirror's own"},
 		{"redirect with a password", redirect("http://me:secret@other.example.com/"),

@@ -124,6 +124,9 @@ func describe(err error) string {
 	case errors.As(err, &first):
 		return first.Error()
 	}
+	if text := describeAlert(err); text != "" {
+		return text
+	}
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		// The transport says in what kind of connection something went wrong; what did is innermost.

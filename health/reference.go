@@ -34,7 +34,7 @@ func (r *HTTPReference) ReadReference(ctx context.Context, u *url.URL) (time.Tim
 	f := fetch{transport: r.transport, now: r.now, seen: new(Observation), mayFollow: func(to *http.Request, via []*http.Request) error {
 		return checkScheme(to.URL, via[len(via)-1].URL, len(via))
 	}}
-	body, err := f.get(ctx, u, "", http.StatusOK)
+	body, err := f.get(ctx, u, nil)
 	if err == nil {
 		var trace time.Time
 		if trace, err = readTrace(body, r.now()); err == nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -42,7 +43,8 @@ type Endpoint struct {
 	Address netip.Addr
 	Role    Role
 	Verdict
-	// Warning is about something that is not a failure yet: a certificate that ends soon.
+	// Warning is about something that is no failure, or none yet: a certificate that ends soon, TLS that some clients
+	// refuse.
 	Warning string
 }
 
@@ -87,7 +89,13 @@ func (m *mirror) problem() string {
 
 func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
 	e := Endpoint{Address: k.address, Role: k.role, Verdict: c.verdict(k, now)}
-	e.Warning = e.CertWarning(now)
+	var warnings []string
+	for _, text := range [...]string{e.CertWarning(now), k.verdict.TLSWarning} {
+		if text != "" {
+			warnings = append(warnings, text)
+		}
+	}
+	e.Warning = strings.Join(warnings, "; ")
 	return e
 }
 

@@ -92,6 +92,7 @@ type Observation struct {
 
 	Trace       time.Time // what the trace file says; zero if it was not read
 	CertExpires time.Time // of the certificates seen, when the first one expires; zero if there was none
+	TLSWarning  string    // what of TLS some clients refuse, or ""
 	Timings     Timings
 
 	// Owes is the trace that a mirror which was down has to carry before it is up again; zero if it

@@ -43,6 +43,7 @@ type Verdict struct {
 	Trace       time.Time `json:"trace,omitzero"`        // as last read; see Observation
 	CertExpires time.Time `json:"cert_expires,omitzero"` // as last seen; see Observation
 	Timings     Timings   `json:"timings,omitzero"`      // of the last probe
+	TLSWarning  string    `json:"tls_warning,omitzero"`  // as last seen; see Observation
 
 	// Restored is true while the verdict is one from before a restart.
 	Restored bool `json:"-"`
@@ -120,6 +121,9 @@ func (v Verdict) note(o *Observation) Verdict {
 	}
 	if !o.CertExpires.IsZero() {
 		v.CertExpires = o.CertExpires
+	}
+	if o.Result == Up || o.Result == Stale {
+		v.TLSWarning = o.TLSWarning
 	}
 	switch {
 	case o.Result == Down && v.judged() == Down:
