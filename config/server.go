@@ -66,6 +66,7 @@ type HTTP struct {
 	TrustedProxies []netip.Prefix
 	Sticky         time.Duration
 	StickySecret   string // empty: random
+	NoMetalinks    bool   // PATH.meta4 and PATH.metalink are files of the mirrors, as others are
 	TLS            *TLS
 }
 

@@ -356,6 +356,9 @@ func (c *checker) http(o object, h *HTTP) {
 	o.networks("trusted_proxies", &h.TrustedProxies)
 	o.duration("sticky", &h.Sticky, 0, day, 1)
 	o.string("sticky_secret", &h.StickySecret)
+	metalinks := true
+	o.bool("metalinks", &metalinks)
+	h.NoMetalinks = !metalinks
 	if tls := o.object("tls"); o.get("tls") != nil {
 		h.TLS = &TLS{}
 		tls.path("cert", &h.TLS.Cert)

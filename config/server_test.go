@@ -110,6 +110,7 @@ func TestParseServerValues(t *testing.T) {
 			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 			Sticky:         0,
 			StickySecret:   "0123456789abcdef",
+			NoMetalinks:    true,
 			TLS:            &TLS{Cert: "testdata/cert.pem", Key: "/etc/key.pem"},
 		},
 		Selection: Selection{Geo: false, Near: 2, MinCandidates: 1, MaxShare: 1},

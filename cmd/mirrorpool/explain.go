@@ -68,8 +68,9 @@ in proportion to the points as far as max_share allows.`,
 func (s *server) explain(q admin.ExplainQuestion) admin.ExplainAnswer {
 	q.Path = cmp.Or(q.Path, s.config.Load().HTTP.BasePath)
 	a := admin.ExplainAnswer{Client: q.Client, Path: q.Path, Network: dnspool.ClientNetwork(q.Client)}
-	var err error
-	if a.Location, a.Explanation, err = s.handler.Explain(q.Client, q.Secure, q.Path); err != nil {
+	answer, explanation, err := s.handler.Explain(q.Client, q.Secure, q.Path)
+	a.Status, a.Location, a.Content, a.Explanation = answer.Status, answer.Location, answer.What, explanation
+	if err != nil {
 		a.Problem = err.Error()
 	}
 	if begin, end, ok := s.handler.Window(q.Client); ok {
@@ -89,7 +90,7 @@ func writeExplanation(w io.Writer, a *admin.ExplainAnswer) error {
 	if a.Secure {
 		scheme = "https"
 	}
-	fmt.Fprintf(&text, "Over %s, %s leads to %s\n", scheme, config.Printable(a.Path), config.Printable(cmp.Or(a.Location, "nothing: "+a.Problem)))
+	fmt.Fprintf(&text, "Over %s, %s %s\n", scheme, config.Printable(a.Path), config.Printable(outcome(a)))
 	if a.Ends != nil {
 		fmt.Fprintf(&text, "All of %s meet the same mirror until %s.\n", a.Network, a.Ends.UTC().Format(time.DateTime+" MST"))
 	} else {
@@ -107,6 +108,18 @@ func writeExplanation(w io.Writer, a *admin.ExplainAnswer) error {
 	table.Flush()
 	_, err := w.Write(text.Bytes())
 	return err
+}
+
+// outcome says what the client gets.
+func outcome(a *admin.ExplainAnswer) string {
+	switch {
+	case a.Location != "":
+		return "leads to " + a.Location
+	case a.Content != "":
+		return fmt.Sprintf("is answered here, with %s (%d)", a.Content, a.Status)
+	default:
+		return fmt.Sprintf("leads to nothing: %s (%d)", a.Problem, a.Status)
+	}
 }
 
 func placeText(a *admin.ExplainAnswer) string {

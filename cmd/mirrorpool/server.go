@@ -97,6 +97,7 @@ func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Poin
 	s.places = geo.Open(c.GeoIP, log)
 	s.handler = redirector.NewHandler(redirector.Options{
 		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
+		FileSize: health.NewFileProber(nil).Size,
 	})
 	if c.Admin.Listen != "" {
 		backend := admin.Backend{

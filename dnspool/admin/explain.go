@@ -21,8 +21,10 @@ type ExplainQuestion struct {
 type ExplainAnswer struct {
 	Client   netip.Addr `json:"client"`
 	Path     string     `json:"path"`
+	Status   int        `json:"status"`   // of the response
 	Location string     `json:"location"` // where a redirect leads now; "" if there is none
-	Problem  string     `json:"problem"`  // why there is none, or ""
+	Content  string     `json:"content"`  // what a response with status 200 is, or ""
+	Problem  string     `json:"problem"`  // why it is neither, or ""
 	// Network is what counts as one client, and meets the same mirror from Begins to Ends, unless the pool changes; the
 	// times are null if any request may meet any mirror.
 	Network netip.Prefix `json:"network"`

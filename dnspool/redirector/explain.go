@@ -1,7 +1,9 @@
 package redirector
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
@@ -14,29 +16,49 @@ var (
 	errNobody     = errors.New("no mirror serves this client")
 )
 
-// Explain says what a client that asks for a path would get now: the location, or an error that says why there is
-// none. The path begins with the base path, and may end with a query.
-func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (location string, e dnspool.Explanation, err error) {
+// An Answer is what a client gets.
+type Answer struct {
+	Status   int
+	Location string // where a redirect leads, or ""
+	What     string // with status 200
+}
+
+// Explain says what a client that asks for a path would get now; err says why that is neither a redirect nor a page. The
+// path begins with the base path, and may end with a query.
+func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, e dnspool.Explanation, err error) {
 	snapshot := h.Current.Load()
 	if snapshot == nil {
-		return "", e, errNoSnapshot
+		return Answer{Status: http.StatusServiceUnavailable}, e, errNoSnapshot
 	}
 	var r dnspool.Request
 	h.ask(&r, client{addr: addr, secure: secure})
 	e = snapshot.Explain(&r)
 	target, err := url.ParseRequestURI(path)
 	if err != nil {
-		return "", e, errMalformed
+		return Answer{Status: http.StatusBadRequest}, e, errMalformed
 	}
-	rest, err := cleanPath(requestPath(target), h.Config.BasePath)
+	to := h.route(target, len(path))
 	switch {
-	case err != nil:
-		return "", e, err
+	case to.own != nil:
+		return Answer{Status: http.StatusOK, What: ownWhat[unescape(requestPath(target))]}, e, nil
+	case to.problem != nil:
+		return Answer{Status: to.status}, e, to.problem
 	case len(e.Mirrors) == 0 || e.Mirrors[0].Order == 0:
-		return "", e, errNobody
+		return Answer{Status: http.StatusServiceUnavailable}, e, errNobody
+	case to.list:
+		return Answer{Status: http.StatusOK, What: "a page with all mirrors"}, e, nil
+	case to.metalinkOf != "":
+		picked := e.Mirrors[0].Mirror
+		ctx, cancel := context.WithTimeout(context.Background(), sizeTime)
+		defer cancel()
+		if _, ok := fileName(to.metalinkOf); !ok {
+			return Answer{Status: http.StatusNotFound}, e, errForbidden
+		}
+		if !h.look(ctx, picked, to.path).found {
+			return Answer{Status: http.StatusOK, What: "a Metalink"}, e, nil
+		}
 	}
-	query, _ := splitQuery(target.RawQuery)
-	return e.Mirrors[0].URLPrefix + rest + query, e, nil
+	return Answer{Status: http.StatusFound, Location: e.Mirrors[0].URLPrefix + to.path + to.query}, e, nil
 }
 
 // Window returns for how long a client's network meets the same mirror. ok is false if it meets any.

@@ -119,7 +119,7 @@ func plainHeader(name, value []byte) bool {
 func (h *Handler) answerPlain(w io.Writer, escaped []byte, c client) (answered bool, err error) {
 	target := collapse(string(escaped))
 	path, err := cleanPath(target, h.Config.BasePath)
-	if _, metalink := metalinkFile(path); err != nil || metalink || h.own(target) != nil {
+	if err != nil || h.metalinkOf(path) != "" || h.own(target) != nil {
 		return false, nil
 	}
 	snapshot := h.Current.Load()
@@ -134,8 +134,14 @@ func (h *Handler) answerPlain(w io.Writer, escaped []byte, c client) (answered b
 		return false, nil
 	}
 	text := append(s.text[:0], "HTTP/1.1 302 Found\r\nCache-Control: "+noCache[0]+"\r\n"...)
-	if len(s.choice.RunnersUp) > 0 {
-		text = append(appendLinks(append(text, "Link: "...), s.choice.RunnersUp, path, ""), "\r\n"...)
+	links := len(text)
+	text = append(text, "Link: "...)
+	begin := len(text)
+	text = appendLinks(text, &s.choice, path, "", len(picked.URLPrefix)+len(path))
+	if len(text) == begin {
+		text = text[:links]
+	} else {
+		text = append(text, "\r\n"...)
 	}
 	text = append(append(append(text, "Location: "...), picked.URLPrefix...), path...)
 	text = h.Now().UTC().AppendFormat(append(text, "\r\nDate: "...), http.TimeFormat)

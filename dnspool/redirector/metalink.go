@@ -2,6 +2,8 @@ package redirector
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/xml"
 	"net/http"
 	"net/url"
@@ -10,14 +12,38 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// metalinkFile returns the path of the file whose Metalink a path asks for.
-func metalinkFile(path string) (file string, ok bool) {
+// metalinkOf returns the path of the file whose Metalink a path asks for, or "" if it asks for none.
+func (h *Handler) metalinkOf(path string) string {
+	if h.Config.NoMetalinks {
+		return ""
+	}
 	for _, suffix := range [...]string{".meta4", ".metalink"} {
-		if file, ok = strings.CutSuffix(path, suffix); ok {
-			return file, true
+		if file, ok := strings.CutSuffix(path, suffix); ok {
+			return cmp.Or(file, "/") // a folder
 		}
 	}
-	return "", false
+	return ""
+}
+
+// serveMetalink answers with a Metalink, or with a redirect if a mirror has a file of that name.
+func (h *Handler) serveMetalink(w http.ResponseWriter, r *http.Request, snapshot *dnspool.Snapshot, s *scratch, c client, to *route) {
+	var size fileSize
+	if snapshot.Choose(&s.choice, &s.request); s.choice.Picked != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), sizeTime)
+		defer cancel()
+		if h.look(ctx, s.choice.Picked, to.path).found {
+			h.redirect(w, snapshot, s, to.path, to.query)
+			return
+		}
+		size = h.look(ctx, s.choice.Picked, to.metalinkOf)
+	}
+	h.servePage(w, c.addr, func() (int, []byte) {
+		var hash *metalinkHash
+		if wantsHash(r.UserAgent()) {
+			hash = &metalinkHash{"unknown", "-"}
+		}
+		return metalinkPage(w.Header(), snapshot.Explain(&s.request), to.metalinkOf, size, hash)
+	})
 }
 
 // fileName returns the name of the file at a path, as a client may store it (RFC 5854 section 4.1.2.1). ok is false for a
@@ -30,15 +56,27 @@ func fileName(path string) (name string, ok bool) {
 	return name, err == nil && name != "" && name != "." && !strings.ContainsAny(name, `/\`)
 }
 
-// A metalink is a Metalink document (RFC 5854). It has neither size nor hashes: nothing here has seen the file.
+// A metalink is a Metalink document (RFC 5854). It has no hashes: nothing here has seen the file.
 type metalink struct {
 	XMLName   xml.Name `xml:"urn:ietf:params:xml:ns:metalink metalink"`
 	Generator string   `xml:"generator"`
 	File      struct {
 		Name string        `xml:"name,attr"`
+		Size *int64        `xml:"size"` // without one, GNU Wget2 takes the file for empty, and saves nothing
+		Hash *metalinkHash `xml:"hash"`
 		URLs []metalinkURL `xml:"url"`
 	} `xml:"file"`
 }
+
+// A metalinkHash is for GNU Wget2: without any hash it takes a file that it has not downloaded yet for complete. One of a
+// type that it does not know has it download the file, and not check it.
+type metalinkHash struct {
+	Type string `xml:"type,attr"`
+	Text string `xml:",chardata"`
+}
+
+// wantsHash reports whether the client that says to be agent needs a hash in a Metalink.
+func wantsHash(agent string) bool { return len(agent) >= 5 && strings.EqualFold(agent[:5], "wget2") }
 
 type metalinkURL struct {
 	Priority int    `xml:"priority,attr"` // the least is the best
@@ -47,13 +85,16 @@ type metalinkURL struct {
 }
 
 // metalinkPage returns a page with the file at all mirrors that may serve the client, the one that is picked first.
-func metalinkPage(header http.Header, e dnspool.Explanation, file string) (status int, text []byte) {
+func metalinkPage(header http.Header, e dnspool.Explanation, file string, size fileSize, hash *metalinkHash) (status int, text []byte) {
 	name, ok := fileName(file)
 	if !ok {
 		return http.StatusNotFound, nil
 	}
 	doc := metalink{Generator: "mirrorpool"}
-	doc.File.Name = name
+	doc.File.Name, doc.File.Hash = name, hash
+	if size.found {
+		doc.File.Size = &size.bytes
+	}
 	for i := range e.Mirrors {
 		m := &e.Mirrors[i]
 		if m.Order == 0 || i == maxOnPage(file, "") {

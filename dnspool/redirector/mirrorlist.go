@@ -158,20 +158,28 @@ var continents = map[string]string{
 	"AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania", "SA": "South America",
 }
 
-// mirrorListPage returns all mirrors of a path: as a page for people, or as JSON if that is preferred.
+// mirrorListPage returns all mirrors of a path: as a page for people, or as JSON or plain lines if that is preferred.
 func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, query string) (status int, text []byte) {
 	list := newMirrorList(&e, path, query)
 	var out bytes.Buffer
 	out.Grow(list.size())
 	var err error
 	header.Set("Vary", "Accept")
-	if prefersJSON(asked.Values("Accept")) {
-		header.Set("Content-Type", "application/json")
+	switch preferredType(asked.Values("Accept")) {
+	case typeJSON:
+		header.Set("Content-Type", typeJSON)
 		encoder := json.NewEncoder(&out)
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(list)
-	} else {
-		header.Set("Content-Type", "text/html; charset=utf-8")
+	case typePlain:
+		header.Set("Content-Type", typePlain+"; charset=utf-8")
+		for i := range list.Mirrors {
+			if url := list.Mirrors[i].URL; url != "" {
+				out.WriteString(url + "\n")
+			}
+		}
+	default:
+		header.Set("Content-Type", typeHTML+"; charset=utf-8")
 		header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'")
 		header.Set("Referrer-Policy", "no-referrer")
 		err = mirrorListTemplate.Execute(&out, list)
@@ -186,9 +194,17 @@ func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, quer
 	return http.StatusOK, out.Bytes()
 }
 
-// prefersJSON reports whether Accept headers rank JSON above HTML (RFC 9110 section 12.5.1). Who says nothing is a person.
-func prefersJSON(accept []string) bool {
-	var json, html float64
+// Types of a list of mirrors.
+const (
+	typeHTML  = "text/html"
+	typeJSON  = "application/json"
+	typePlain = "text/plain"
+)
+
+// preferredType returns the type that Accept headers rank first (RFC 9110 section 12.5.1): HTML, unless another one is
+// named and ranked above it. "text/*" alone, as apt sends it, is plain text.
+func preferredType(accept []string) string {
+	ranks := map[string]float64{}
 	for element := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		name, params, _ := strings.Cut(element, ";")
 		q := 1.0
@@ -198,12 +214,17 @@ func prefersJSON(accept []string) bool {
 				q = n
 			}
 		}
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "application/json":
-			json = max(json, q)
-		case "text/html":
-			html = max(html, q)
+		name = strings.ToLower(strings.TrimSpace(name))
+		if name == "text/*" {
+			name = typePlain
+		}
+		ranks[name] = max(ranks[name], q)
+	}
+	best := typeHTML
+	for _, other := range [...]string{typeJSON, typePlain} {
+		if ranks[other] > ranks[best] {
+			best = other
 		}
 	}
-	return json > html
+	return best
 }

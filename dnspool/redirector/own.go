@@ -21,6 +21,11 @@ const (
 		`<circle cx="13" cy="3" r="1.6"/><circle cx="13" cy="8" r="1.6"/><circle cx="13" cy="13" r="1.6"/></g></svg>` + "\n"
 )
 
+// ownWhat says what is at these paths.
+var ownWhat = map[string]string{ // must not be changed
+	legacyPath: "the list of mirrors", robotsPath: "what robots may follow", iconPath: "an icon",
+}
+
 // own returns what answers requests for an escaped path that is no file of the mirrors; nil for all other paths.
 func (h *Handler) own(path string) http.HandlerFunc {
 	switch unescape(path) {

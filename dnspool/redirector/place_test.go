@@ -180,10 +180,10 @@ func TestLinks(t *testing.T) {
 	if header.Get("Cache-Control") != "private, no-cache" || header.Values("Vary") != nil {
 		t.Errorf("headers: %v", header)
 	}
-	seen := map[string]bool{header.Get("Location"): true}
+	seen := map[string]bool{}
 	links := strings.Split(header.Get("Link"), ", ")
-	if len(links) != dnspool.MaxRunnersUp {
-		t.Errorf("%d links, want %d: %s", len(links), dnspool.MaxRunnersUp, header.Get("Link"))
+	if len(links) != 1+dnspool.MaxRunnersUp || !strings.HasPrefix(links[0], "<"+header.Get("Location")+">") {
+		t.Errorf("%d links, want that to %s and %d more: %s", len(links), header.Get("Location"), dnspool.MaxRunnersUp, header.Get("Link"))
 	}
 	countries := map[string]string{}
 	for i, link := range links {
@@ -203,6 +203,12 @@ func TestLinks(t *testing.T) {
 	}
 	if got, ok := countries["unknown.example.org"]; got != "" || !ok {
 		t.Errorf("the unknown place is in %q: %s", got, header.Get("Link"))
+	}
+	for length, want := range map[int]int{400: 6, 600: 4, 1000: 2, 1500: 0, 3000: 0} {
+		header := get(h, "https://dl.example.org/"+strings.Repeat("a", length), "198.18.1.1").Header()
+		if n := strings.Count(header.Get("Link"), "rel=duplicate"); n != want || len(header.Get("Link"))+len(header.Get("Location")) > maxLinked && n > 0 {
+			t.Errorf("%d links to a path of %d bytes, want %d", n, length, want)
+		}
 	}
 	alone := testHandler(t, config.HTTP{}, "http://m1.example.org/")
 	if links := get(alone, "/x", "").Header().Values("Link"); links != nil {
@@ -314,17 +320,39 @@ func TestMirrorListPage(t *testing.T) {
 	}
 }
 
-func TestPrefersJSON(t *testing.T) {
+func TestPreferredType(t *testing.T) {
 	t.Parallel()
-	for accept, want := range map[string]bool{
-		"": false, "*/*": false, "application/json": true, "Application/JSON; q=0.5": true,
-		"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": false,
-		"application/json, text/html":                                     false, "text/html;q=0.5, application/json": true, "application/json;q=0": false,
-		"application/json;q=x": true, ",,;;q=1": false,
+	for accept, want := range map[string]string{
+		"": typeHTML, "*/*": typeHTML, "application/json": typeJSON, "Application/JSON; q=0.5": typeJSON,
+		"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": typeHTML,
+		"application/json, text/html":                                     typeHTML, "text/html;q=0.5, application/json": typeJSON, "application/json;q=0": typeHTML,
+		"application/json;q=x": typeJSON, ",,;;q=1": typeHTML,
+		"text/plain": typePlain, "text/*": typePlain, "text/*, text/html": typeHTML, "text/plain;q=0.9, text/html;q=0.8": typePlain,
+		"text/plain, application/json": typeJSON, "text/plain;q=0": typeHTML, "text/html;level=1": typeHTML,
 	} {
-		if prefersJSON([]string{accept}) != want {
-			t.Errorf("%q: want %v", accept, want)
+		if got := preferredType([]string{accept}); got != want {
+			t.Errorf("%q: %s, want %s", accept, got, want)
 		}
+	}
+}
+
+// TestMirrorListText wants a list that apt and scripts can read: one URL in each line, the one that is picked first.
+func TestMirrorListText(t *testing.T) {
+	t.Parallel()
+	h := placedHandler(t, config.HTTP{Sticky: time.Hour})
+	w := get(h, "https://dl.example.org/debian/?mirrorlist", "198.18.4.1", "Accept: text/*")
+	lines := strings.Split(strings.TrimSuffix(w.Body.String(), "\n"), "\n")
+	redirect := get(h, "https://dl.example.org/debian/", "198.18.4.1").Header().Get("Location")
+	if w.Code != 200 || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" || len(lines) != 6 || lines[0] != redirect {
+		t.Errorf("%d, %v, while a redirect leads to %s:\n%s", w.Code, w.Header(), redirect, w.Body)
+	}
+	for _, line := range lines {
+		if !hasEligiblePrefix(line) || !strings.HasSuffix(line, "/debian/") {
+			t.Errorf("%q is no mirror of the folder", line)
+		}
+	}
+	if w := get(testHandler(t, config.HTTP{}), "/?mirrorlist", "", "Accept: text/plain"); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("without a mirror: %d, %q", w.Code, w.Body)
 	}
 }
 
@@ -393,22 +421,34 @@ func TestExplain(t *testing.T) {
 	t.Parallel()
 	h := placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
 	for _, client := range []string{"198.18.4.1", "198.18.96.1", "203.0.113.99", "2001:db8:1::1"} {
-		location, e, err := h.Explain(netip.MustParseAddr(client), true, "/pub/x.iso?a=b")
-		if want := get(h, "https://dl.example.org/pub/x.iso?a=b", client).Header().Get("Location"); location != want || err != nil || len(e.Mirrors) != len(testMirrors) {
-			t.Errorf("%s: %q, %v; while a redirect leads to %s", client, location, err, want)
+		a, e, err := h.Explain(netip.MustParseAddr(client), true, "/pub/x.iso?a=b")
+		if want := get(h, "https://dl.example.org/pub/x.iso?a=b", client).Header().Get("Location"); a.Location != want || err != nil || len(e.Mirrors) != len(testMirrors) {
+			t.Errorf("%s: %q, %v; while a redirect leads to %s", client, a.Location, err, want)
 		}
 		if begin, end, ok := h.Window(netip.MustParseAddr(client)); !ok || end.Sub(begin) != time.Hour {
 			t.Errorf("window %v to %v", begin, end)
 		}
 	}
-	for path, want := range map[string]error{"/x": errForbidden, "/pub/../x": errForbidden, "x": errMalformed, "/%": errMalformed} {
-		if _, _, err := h.Explain(netip.MustParseAddr("198.18.4.1"), false, path); err != want {
-			t.Errorf("%s: %v, want %v", path, err, want)
+	long := "/pub/" + strings.Repeat("a", maxTarget)
+	for path, want := range map[string]error{
+		"/x": errForbidden, "/pub/../x": errForbidden, "x": errMalformed, "/%": errMalformed, long: errTooLong, "/.well-known/x": errForbidden,
+		"/pub/.meta4": errForbidden, "/pub/x": nil, "/pub//./x": nil, "/pub/x?mirrorlist": nil, "/pub/x.meta4": nil, "/mirrors.json": nil,
+		"//robots.txt": nil, "/favicon.ico": nil, "/pub/robots.txt": nil,
+	} {
+		a, _, err := h.Explain(netip.MustParseAddr("198.18.4.1"), false, path)
+		if err != want || (err == nil) != (a.Location != "" || a.What != "") {
+			t.Errorf("%.20s: %+v, %v, want %v", path, a, err, want)
+		}
+		if !strings.HasPrefix(path, "/") || path == "/%" {
+			continue // no request
+		}
+		if w := get(h, path, "198.18.4.1"); w.Code != a.Status || w.Header().Get("Location") != a.Location {
+			t.Errorf("%.20s: %+v, while the answer is %d to %q", path, a, w.Code, w.Header().Get("Location"))
 		}
 	}
 	none := testHandler(t, config.HTTP{})
-	if _, _, err := none.Explain(netip.MustParseAddr("198.18.4.1"), false, "/"); err != errNobody {
-		t.Errorf("without a mirror: %v", err)
+	if a, _, err := none.Explain(netip.MustParseAddr("198.18.4.1"), false, "/"); err != errNobody || a.Status != 503 {
+		t.Errorf("without a mirror: %+v, %v", a, err)
 	}
 	if _, _, ok := none.Window(netip.MustParseAddr("198.18.4.1")); ok {
 		t.Error("a window without stickiness")

@@ -4,14 +4,18 @@
 // Over http, requests for a file by a plain path and with usual headers are answered as they come in: a front stands before
 // net/http, and hands over to it what it does not answer itself.
 //
-// It decides nothing about mirrors, has no list of files and reads no request bodies. It logs no requests.
+// It decides nothing about mirrors, has no list of files and reads no request bodies. It asks a mirror only for the size of a
+// file of which a client wants a Metalink. It logs no requests.
 package redirector
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -31,6 +35,9 @@ type Options struct {
 	Current *dnspool.Current // the snapshot in force
 	// Place finds out where a client is. It is nil without a geographical database.
 	Place func(netip.Addr) dnspool.Place
+	// FileSize asks a mirror at an address for the size of its file; the error is health.ErrNoFile if it has none. It is nil
+	// where mirrors are not to be asked.
+	FileSize func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
 	// Source is randomness that is safe for concurrent use.
 	Source rand.Source
 	Now    func() time.Time
@@ -42,6 +49,7 @@ type Handler struct {
 	sticky  *dnspool.Sticky // nil if off
 	legacy  legacyCache
 	pages   pageLimiter
+	sizes   fileSizes
 	scratch sync.Pool // of *scratch
 	counts  redirectCounts
 }
@@ -70,35 +78,27 @@ func NewHandler(o Options) *Handler {
 // ServeHTTP answers
 //
 //   - 302 with a mirror's url_prefix and the path;
-//   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink;
+//   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink, unless a
+//     mirror has a file of that name;
 //   - 400 and 404 to paths that are malformed, or forbidden: see cleanPath;
 //   - 405 to other methods than GET and HEAD;
 //   - 414 to what is too long;
-//   - 503 if no mirror is enabled that could serve the client.
+//   - 503 if no mirror is enabled that could serve the client, or too many ask for pages.
 //
 // Some paths are no files of the mirrors: /mirrors.json, see legacyList, /robots.txt and /favicon.ico.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		fail(w, http.StatusMethodNotAllowed)
 		return
-	case len(r.RequestURI) > maxTarget:
-		fail(w, http.StatusRequestURITooLong)
-		return
 	}
-	target := requestPath(r.URL)
-	if serve := h.own(target); serve != nil {
-		serve(w, r)
-		return
-	}
-	path, err := cleanPath(target, h.Config.BasePath)
+	to := h.route(r.URL, len(r.RequestURI))
 	switch {
-	case errors.Is(err, errMalformed):
-		fail(w, http.StatusBadRequest)
+	case to.own != nil:
+		to.own(w, r)
 		return
-	case err != nil:
-		fail(w, http.StatusNotFound)
+	case to.status != 0:
+		fail(w, to.status)
 		return
 	}
 	snapshot := h.Current.Load()
@@ -106,20 +106,54 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		unavailable(w)
 		return
 	}
-	query, wantsList := splitQuery(r.URL.RawQuery)
 	s := h.scratch.Get().(*scratch)
 	defer h.scratch.Put(s)
 	c := clientOf(r, h.Config.TrustedProxies)
 	h.ask(&s.request, c)
-	if wantsList {
+	switch {
+	case to.list:
 		h.servePage(w, c.addr, func() (int, []byte) {
-			return mirrorListPage(w.Header(), r.Header, snapshot.Explain(&s.request), path, query)
+			return mirrorListPage(w.Header(), r.Header, snapshot.Explain(&s.request), to.path, to.query)
 		})
-	} else if file, ok := metalinkFile(path); ok {
-		h.servePage(w, c.addr, func() (int, []byte) { return metalinkPage(w.Header(), snapshot.Explain(&s.request), file) })
-	} else {
-		h.redirect(w, snapshot, s, path, query)
+	case to.metalinkOf != "":
+		h.serveMetalink(w, r, snapshot, s, c, &to)
+	default:
+		h.redirect(w, snapshot, s, to.path, to.query)
 	}
+}
+
+// A route is how a request is answered: with a redirect, unless it says something else.
+type route struct {
+	own         http.HandlerFunc // what answers it; nil for files of the mirrors
+	status      int              // of an error, or 0
+	problem     error            // that status stands for
+	path, query string           // what follows a mirror's url_prefix
+	list        bool             // with all mirrors
+	metalinkOf  string           // with a Metalink of the file at that path
+}
+
+var errTooLong = fmt.Errorf("path and query are longer than %d bytes", maxTarget)
+
+// route finds out how a request for a URL, which came as so many bytes, is answered.
+func (h *Handler) route(u *url.URL, size int) (to route) {
+	if size > maxTarget {
+		return route{status: http.StatusRequestURITooLong, problem: errTooLong}
+	}
+	target := requestPath(u)
+	if to.own = h.own(target); to.own != nil {
+		return to
+	}
+	to.path, to.problem = cleanPath(target, h.Config.BasePath)
+	switch {
+	case errors.Is(to.problem, errMalformed):
+		to.status = http.StatusBadRequest
+	case to.problem != nil:
+		to.status = http.StatusNotFound
+	default:
+		to.query, to.list = splitQuery(u.RawQuery)
+		to.metalinkOf = h.metalinkOf(to.path)
+	}
+	return to
 }
 
 // ask fills in what a client asks of the pool.
@@ -154,7 +188,7 @@ func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s 
 	header := w.Header()
 	header["Location"] = values[:1:1]
 	header["Cache-Control"] = noCache
-	if s.text = appendLinks(s.text[:0], s.choice.RunnersUp, path, query); len(s.text) > 0 {
+	if s.text = appendLinks(s.text[:0], &s.choice, path, query, len(values[0])); len(s.text) > 0 {
 		values[1] = string(s.text)
 		header["Link"] = values[1:]
 	}
@@ -170,19 +204,43 @@ func (h *Handler) choose(snapshot *dnspool.Snapshot, s *scratch) *dnspool.Mirror
 	return s.choice.Picked
 }
 
-// appendLinks appends links to the same file elsewhere, best first (RFC 6249).
-func appendLinks(text []byte, mirrors []*dnspool.Mirror, path, query string) []byte {
-	for i, m := range mirrors {
+// maxLinked is how many bytes the headers Location and Link have together, so that a redirect fits into 4 KiB with all its
+// headers: a proxy such as nginx has no more room for them by default, and answers 502 otherwise.
+const maxLinked = 3600
+
+// appendLinks appends links to the file at the picked mirror and elsewhere, best first (RFC 6249), as far as they fit beside
+// a Location of so many bytes. The picked one is among them: GNU Wget2 takes the links for all there is. A link that leads
+// nowhere else is left out.
+func appendLinks(text []byte, c *dnspool.Choice, path, query string, location int) []byte {
+	begin, links := len(text), 0
+	for i := range len(c.RunnersUp) + 1 {
+		m := c.Picked
 		if i > 0 {
-			text = append(text, ", "...)
+			m = c.RunnersUp[i-1]
 		}
-		text = append(append(append(append(text, '<'), m.URLPrefix...), path...), query...)
-		text = append(text, ">; rel=duplicate; pri="...)
-		text = strconv.AppendUint(text, uint64(i+1), 10)
-		if c := m.Place.Country; c != (dnspool.Code{}) {
-			text = append(text, "; geo="...)
-			text = append(text, c[0]|0x20, c[1]|0x20) // in lower case
+		before := len(text)
+		if text = appendLink(text, m, path, query, i+1); location+len(text)-begin > maxLinked {
+			text = text[:before]
+			break
 		}
+		links++
+	}
+	if links < 2 {
+		return text[:begin]
+	}
+	return text
+}
+
+func appendLink(text []byte, m *dnspool.Mirror, path, query string, priority int) []byte {
+	if priority > 1 {
+		text = append(text, ", "...)
+	}
+	text = append(append(append(append(text, '<'), m.URLPrefix...), path...), query...)
+	text = append(text, ">; rel=duplicate; pri="...)
+	text = strconv.AppendUint(text, uint64(priority), 10)
+	if c := m.Place.Country; c != (dnspool.Code{}) {
+		text = append(text, "; geo="...)
+		text = append(text, c[0]|0x20, c[1]|0x20) // in lower case
 	}
 	return text
 }

@@ -1,0 +1,52 @@
+package health
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// ErrNoFile is the error where a mirror says that it does not have a file.
+var ErrNoFile = errors.New("no such file")
+
+// A FileProber asks mirrors about single files, without fetching them.
+type FileProber struct{ transport *http.Transport }
+
+// NewFileProber returns a prober that trusts roots, or the system's certificates if roots is nil.
+func NewFileProber(roots *x509.CertPool) *FileProber {
+	return &FileProber{newTransport(roots, dialPinned)}
+}
+
+// Size returns how many bytes a mirror's file at u has, as the mirror says at one address. It follows redirects to the
+// same host. The error is ErrNoFile, or another one if the mirror does not say.
+func (p *FileProber) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
+	ctx = context.WithValue(ctx, pinned{}, addr)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("User-Agent", userAgent)
+	client := http.Client{Transport: p.transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		if len(via) > maxRedirects || !strings.EqualFold(r.URL.Hostname(), u.Hostname()) || u.Scheme == "https" && r.URL.Scheme != "https" {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone:
+		return 0, ErrNoFile
+	case resp.StatusCode != http.StatusOK, resp.ContentLength < 0:
+		return 0, fmt.Errorf("HEAD %s: %s with length %d", u, resp.Status, resp.ContentLength)
+	}
+	return resp.ContentLength, nil
+}
