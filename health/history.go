@@ -18,10 +18,6 @@ const (
 	// HistoryParts is how many parts the history of a mirror has, and HistoryPart how long each is: 24 hours in all.
 	HistoryParts = 96
 	HistoryPart  = 15 * time.Minute
-
-	historyKind    = "mirrorpool-history"
-	historyVersion = 1
-	maxHistory     = 64 << 20 // bytes of the file
 )
 
 // A Strip is the last 24 hours of a mirror in one role, the oldest part first: the worst state that was seen in each.
@@ -130,14 +126,14 @@ func (h *History) Save(w io.Writer) error {
 		saved[prefix] = savedPast{p.last, p.strips[HTTP].String(), p.strips[DNS].String()}
 	}
 	h.mu.Unlock()
-	return writeSealed(w, historyKind, historyVersion, saved)
+	return writeSealed(w, historyFormat, saved)
 }
 
 // Restore reads what Save has written. If the error is not nil, nothing has changed. What is from the future, because a
 // clock was wrong, is left out.
 func (h *History) Restore(r io.Reader, now time.Time) error {
 	var saved map[string]savedPast
-	if err := readSealed(r, historyKind, historyVersion, maxHistory, &saved); err != nil {
+	if err := readSealed(r, historyFormat, &saved); err != nil {
 		return err
 	}
 	mirrors := make(map[string]*past, len(saved))

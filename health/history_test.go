@@ -97,7 +97,7 @@ func TestHistoryFile(t *testing.T) {
 	}
 	sealed := func(body string) []byte {
 		var out bytes.Buffer
-		if err := writeSealed(&out, historyKind, historyVersion, json.RawMessage(body)); err != nil {
+		if err := writeSealed(&out, historyFormat, json.RawMessage(body)); err != nil {
 			t.Fatal(err)
 		}
 		return out.Bytes()

@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	stateKind    = "mirrorpool-verdicts"
-	stateVersion = 1
-	maxState     = 256 << 20 // bytes
 
 	// restoredIntervals is how many intervals old a restored verdict may be.
 	restoredIntervals = 10
@@ -67,7 +64,7 @@ func (m memory) recallAddresses(prefix string, l *lookup) {
 
 // Save writes all verdicts to w.
 func (c *Checker) Save(w io.Writer) error {
-	return writeSealed(w, stateKind, stateVersion, c.savedState())
+	return writeSealed(w, stateFormat, c.savedState())
 }
 
 func (c *Checker) savedState() *savedState {
@@ -128,7 +125,7 @@ func (v Verdict) revive(now time.Time, maxAge time.Duration) Verdict {
 // readState reads and checks a file of saved verdicts.
 func readState(r io.Reader) (*savedState, error) {
 	var state savedState
-	if err := readSealed(r, stateKind, stateVersion, maxState, &state); err != nil {
+	if err := readSealed(r, stateFormat, &state); err != nil {
 		return nil, err
 	}
 	for prefix, m := range state.Mirrors {

@@ -147,7 +147,7 @@ func (l *List) useKept() bool {
 	if l.o.StateDir == "" {
 		return false
 	}
-	k, err := loadKept(l.o.StateDir)
+	k, err := loadLastGood(l.o.StateDir)
 	switch {
 	case err != nil:
 		l.o.Log.Warn("the kept list of mirrors cannot be used; see that state_dir is a folder mirrorpool may write to", zap.Error(err))
@@ -318,11 +318,11 @@ func (l *List) keep(d *document, accepted time.Time) string {
 	if l.o.StateDir == "" {
 		return ""
 	}
-	k := &kept{Source: l.origin, Accepted: accepted, list: d.list.data}
+	k := &lastGood{Source: l.origin, Accepted: accepted, list: d.list.data}
 	if d.signature != nil {
 		k.Signature = d.signature.data
 	}
-	if err := saveKept(l.o.StateDir, k); err != nil {
+	if err := k.save(l.o.StateDir); err != nil {
 		l.o.Log.Error("cannot keep the list of mirrors: without it a start needs the source; see to state_dir", zap.Error(err))
 		return err.Error()
 	}

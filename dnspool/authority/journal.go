@@ -3,11 +3,9 @@ package authority
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,15 +19,16 @@ import (
 )
 
 const (
-	serialName  = "serial"  // in the state folder: the latest serial
-	journalName = "journal" // in the state folder: the latest history
-	// stateHeader begins such a file. The number is the version of the format; the checksum of all that follows the
-	// line is for a file that was cut or edited, not against an attacker.
-	stateHeader = "mirrorpool-%s 1 sha256:%x\n"
-	maxState    = 256 << 20        // bytes
+	serialName  = "serial"         // in the state folder: the latest serial
+	journalName = "journal"        // in the state folder: the latest history
 	saveTime    = 1 * time.Second  // between two writes
 	saveRetry   = 60 * time.Second // after a write that failed
 )
+
+// stateFormat is the format of a file in the state folder.
+func stateFormat(name string) statefile.Format {
+	return statefile.Format{Kind: "mirrorpool-" + name, Version: 1, Limit: 256 << 20}
+}
 
 // A savedHistory is a history in JSON. Records are in wire format, one behind the other.
 type savedHistory struct {
@@ -137,28 +136,14 @@ func LoadSerial(dir string, log *zap.Logger) uint32 {
 // loadState has use read the body of a file in the state folder, if there is one. One that cannot be used is logged and set
 // aside.
 func loadState(dir, name string, log *zap.Logger, use func(body []byte) error) {
-	err := statefile.Load(filepath.Join(dir, name), func(r io.Reader) error {
-		text, err := io.ReadAll(io.LimitReader(r, maxState+1))
-		if err != nil {
-			return err
-		}
-		head, body, _ := bytes.Cut(text, []byte("\n"))
-		if len(text) > maxState || string(head)+"\n" != fmt.Sprintf(stateHeader, name, sha256.Sum256(body)) {
-			return errors.New("its header or its checksum is not right")
-		}
-		return use(body)
-	})
-	if err != nil {
+	if err := stateFormat(name).Load(filepath.Join(dir, name), use); err != nil {
 		log.Warn("saved state cannot be used", zap.Error(err))
 	}
 }
 
 // saveState replaces a file in the state folder.
 func saveState(dir, name string, body []byte) error {
-	return statefile.Replace(filepath.Join(dir, name), func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, stateHeader+"%s", name, sha256.Sum256(body), body)
-		return err
-	})
+	return stateFormat(name).Replace(filepath.Join(dir, name), body)
 }
 
 // loadHistory returns the history that is kept for a zone, or nil.

@@ -2,15 +2,13 @@ package source
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mirrorpool/config/statefile"
 )
@@ -19,7 +17,7 @@ func TestKept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
-	kept := filepath.Join(state, keptName)
+	kept := filepath.Join(state, lastGoodName)
 	put(t, path, poolText("a 1", "b 1"))
 	o := Options{Source: path, StateDir: state}
 	r := newRig(t, o).start(t)
@@ -72,7 +70,7 @@ func TestKeptOfNoUse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
-	kept := filepath.Join(state, keptName)
+	kept := filepath.Join(state, lastGoodName)
 	put(t, path, poolText("a 1", "b 1"))
 	o := Options{Source: path, StateDir: state}
 	newRig(t, o).start(t)
@@ -137,68 +135,60 @@ func TestKeepFails(t *testing.T) {
 	if r.Reload(t.Context(), false); r.Status().KeepError != "" {
 		t.Errorf("not tried again: %+v", r.Status())
 	}
-	if k, err := loadKept(state); err != nil || k == nil || k.Source != path {
+	if k, err := loadLastGood(state); err != nil || k == nil || k.Source != path {
 		t.Errorf("%+v, %v", k, err)
 	}
 }
 
-func TestDecodeKept(t *testing.T) {
-	t.Parallel()
-	good, err := encodeKept(&kept{Source: "x", Accepted: time.Unix(1, 0).UTC(), list: []byte("{}")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range good {
-		bad := bytes.Clone(good)
-		bad[i] ^= 0x20
-		if _, err := decodeKept(bad); err == nil {
-			t.Errorf("byte %d is wrong, and nobody sees it", i)
-		}
-		if _, err := decodeKept(good[:i]); err == nil {
-			t.Errorf("cut after %d bytes, and nobody sees it", i)
-		}
-	}
-	if _, err := decodeKept(append(good, ' ')); err == nil || !strings.Contains(err.Error(), "checksum") {
-		t.Errorf("longer: %v", err)
-	}
-}
-
-func FuzzDecodeKept(f *testing.F) {
-	for _, k := range []*kept{{}, {Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 5).UTC(), Signature: []byte("s"), list: []byte(poolText("a 1"))}} {
-		data, err := encodeKept(k)
+func FuzzDecodeLastGood(f *testing.F) {
+	for _, g := range []*lastGood{{}, {Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 5).UTC(), Signature: []byte("s"), list: []byte(poolText("a 1"))}} {
+		body, err := g.encode()
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(data, k.list)
+		f.Add(body)
 	}
-	f.Add([]byte(keptMagic+" "), []byte("{}\n"))
-	f.Fuzz(func(t *testing.T, data, list []byte) {
-		// What is read at all can be written and read again.
-		if k, err := decodeKept(data); err == nil {
-			checkKept(t, k)
+	f.Add([]byte("{}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		unsealLastGood(data) // ends well, whatever it is
+		if g, err := decodeLastGood(data); err == nil {
+			checkLastGood(t, g)
 		}
-		checkKept(t, &kept{Source: "x", Signature: data, list: list})
-		// And beyond the checksum, which no fuzzer guesses.
-		if sealed, err := encodeKept(&kept{list: list}); err == nil {
-			body := append(bytes.Clone(data), '\n')
-			if k, err := decodeKept(seal(append(body, sealed[magicBytes:]...))); err == nil {
-				checkKept(t, k)
-			}
-		}
+		checkLastGood(t, &lastGood{Source: "x", Signature: data, list: data})
 	})
 }
 
-func checkKept(t *testing.T, k *kept) {
+// checkLastGood wants what is written to be read again.
+func checkLastGood(t *testing.T, g *lastGood) {
 	t.Helper()
-	data, err := encodeKept(k)
+	body, err := g.encode()
 	if err != nil {
 		return // a time that JSON cannot say
 	}
-	again, err := decodeKept(data)
+	again, err := decodeLastGood(body)
 	if err != nil {
-		t.Fatalf("%+v: %v", k, err)
+		t.Fatalf("%+v: %v", g, err)
 	}
-	if diff := cmp.Diff(k, again, cmp.AllowUnexported(kept{}), cmpopts.EquateEmpty()); diff != "" {
-		t.Fatalf("-want +got:\n%s", diff)
+	if again.Source != g.Source || !again.Accepted.Equal(g.Accepted) || !bytes.Equal(again.Signature, g.Signature) || !bytes.Equal(again.list, g.list) {
+		t.Errorf("%+v became %+v", g, again)
+	}
+}
+
+// TestOldLastGood reads a file of the version before.
+func TestOldLastGood(t *testing.T) {
+	t.Parallel()
+	want := &lastGood{Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 0).UTC(), list: []byte(poolText("a 1"))}
+	body, err := want.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	old := fmt.Appendf(nil, "mirrorpool-kept-1 %x\n%s", sha256.Sum256(body), body)
+	if err := os.WriteFile(filepath.Join(dir, lastGoodName), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadLastGood(dir)
+	if err != nil || got.Source != want.Source || !bytes.Equal(got.list, want.list) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 }
