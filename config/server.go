@@ -104,6 +104,7 @@ type Health struct {
 	DNSURL         string        // with {zone} replaced by the zone, without its final dot; empty if there is no zone
 	PanicThreshold float64       // 0 to 1
 	AllowPrivate   bool
+	UserAgent      string // of the probes
 }
 
 // Publish is one target of dynamic updates (RFC 2136).

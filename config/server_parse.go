@@ -51,6 +51,7 @@ func defaultServer() *Server {
 			MaxLag:         3 * time.Hour,
 			DNSURL:         "http://{zone}/tails/project/trace",
 			PanicThreshold: 0.5,
+			UserAgent:      "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Log: Log{Level: "info", Format: "auto"},
 	}
@@ -454,6 +455,7 @@ func (c *checker) health(o object, h *Health, zone string) {
 	c.dnsURL(o, h, zone)
 	o.float("panic_threshold", &h.PanicThreshold)
 	o.bool("allow_private", &h.AllowPrivate)
+	o.string("user_agent", &h.UserAgent)
 	if h.Timeout > h.Interval {
 		n := timeout
 		if n == nil {

@@ -54,6 +54,7 @@ var settings = []setting{
 	{"health.dns_url", func(s *Server) any { return &s.Health.DNSURL }, false},
 	{"health.panic_threshold", func(s *Server) any { return &s.Health.PanicThreshold }, true},
 	{"health.allow_private", func(s *Server) any { return &s.Health.AllowPrivate }, false},
+	{"health.user_agent", func(s *Server) any { return &s.Health.UserAgent }, false},
 	{"publish", func(s *Server) any { return &s.Publish }, false},
 	{"log.level", func(s *Server) any { return &s.Log.Level }, true},
 	{"log.format", func(s *Server) any { return &s.Log.Format }, false},

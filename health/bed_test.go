@@ -165,7 +165,7 @@ func (b *bed) forgets(host string) {
 }
 
 // ReadReference returns the trace that the reference is said to behave with.
-func (b *bed) ReadReference(ctx context.Context, u *url.URL) (time.Time, error) {
+func (b *bed) ReadReference(ctx context.Context, u *url.URL, _ string) (time.Time, error) {
 	b.mu.Lock()
 	behave := b.behave[u.Host]
 	b.mu.Unlock()

@@ -28,6 +28,7 @@ type Checker struct {
 	probers      [3]Prober
 	resolver     Resolver
 	reference    ReferenceReader
+	checkAgents  bool
 	log          *zap.Logger
 	now          func() time.Time
 	watch        func(Role, Observation)
@@ -68,6 +69,9 @@ type Options struct {
 	// Watch is told what each probe saw; nil if nobody wants to know. It must not wait for anything.
 	Watch func(Role, Observation)
 
+	// CheckAgents says whether mirrors are also asked under the names of download clients.
+	CheckAgents bool
+
 	Rsync     Prober          // for role Rsync; nil: a RsyncProber
 	Reference ReferenceReader // for Settings.ReferenceURL; nil: an HTTPReference with the system's roots
 }
@@ -79,6 +83,10 @@ type mirror struct {
 	web   *lookup  // of the URL's host
 	// checks are those in the roles HTTP and DNS.
 	checks map[place]*check
+
+	agentsAsked time.Time // when it was last asked under the names of download clients
+	refuses     string    // which of them it refuses, or ""
+	refusesAt   place     // where
 
 	rsyncURL  rsync.URL // of the trace file; zero if there is none
 	rsyncHost *lookup   // nil if the host is the URL's
@@ -110,7 +118,7 @@ func NewChecker(o Options) (*Checker, error) {
 		settings: s,
 		policy:   Policy{Interval: s.Interval, Timeout: s.Timeout, Rise: s.Rise, Fall: s.Fall},
 		probers:  [3]Prober{HTTP: o.Prober, DNS: o.Prober, Rsync: o.Rsync},
-		resolver: o.Resolver, reference: o.Reference, log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
+		resolver: o.Resolver, reference: o.Reference, checkAgents: o.CheckAgents, log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
 		mirrors: map[string]*mirror{}, visits: map[string]*visit{}, busy: map[place]bool{}, sweeping: true,
 		fresh: Freshness{MaxLag: s.MaxLag, MaxAge: s.MaxAge},

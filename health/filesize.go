@@ -15,11 +15,15 @@ import (
 var ErrNoFile = errors.New("no such file")
 
 // A FileProber asks mirrors about single files, without fetching them.
-type FileProber struct{ transport *http.Transport }
+type FileProber struct {
+	transport *http.Transport
+	userAgent func() string
+}
 
-// NewFileProber returns a prober that trusts roots, or the system's certificates if roots is nil.
-func NewFileProber(roots *x509.CertPool) *FileProber {
-	return &FileProber{newTransport(roots, dialPinned)}
+// NewFileProber returns a prober that trusts roots, or the system's certificates if roots is nil. userAgent returns the
+// User-Agent of each request.
+func NewFileProber(roots *x509.CertPool, userAgent func() string) *FileProber {
+	return &FileProber{newTransport(roots, dialPinned), userAgent}
 }
 
 // Size returns how many bytes a mirror's file at u has, as the mirror says at one address. It follows redirects to the
@@ -30,7 +34,7 @@ func (p *FileProber) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int
 	if err != nil {
 		return 0, err
 	}
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", p.userAgent())
 	client := http.Client{Transport: p.transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects || !strings.EqualFold(r.URL.Hostname(), u.Hostname()) || u.Scheme == "https" && r.URL.Scheme != "https" {
 			return http.ErrUseLastResponse

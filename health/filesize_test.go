@@ -36,7 +36,7 @@ func TestFileSize(t *testing.T) {
 	}))
 	defer server.Close()
 	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
-	p := NewFileProber(nil)
+	p := NewFileProber(nil, func() string { return "test" })
 	for path, want := range map[string]struct {
 		size   int64
 		ok, no bool

@@ -295,7 +295,7 @@ func TestHTTPReference(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		trace, err := r.ReadReference(ctx, u)
+		trace, err := r.ReadReference(ctx, u, "test")
 		cancel()
 		if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want || err == nil && !trace.Equal(traceTime) {
 			t.Errorf("%s: %v, %v, want %q", test.name, trace, err, test.want)

@@ -37,6 +37,7 @@ http {
   server { listen 127.0.0.11:%[3]s ssl; root %[1]s/tree; ssl_ciphers AES256-GCM-SHA384; }
   server { listen 127.0.0.12:%[3]s ssl; root %[1]s/tree; ssl_ciphers ECDHE-RSA-AES256-SHA384; }
   server { listen 127.0.0.13:%[3]s ssl; root %[1]s/tree; ssl_ecdh_curve secp521r1; }
+  server { listen 127.0.0.16:%[2]s; root %[1]s/tree; if ($http_user_agent ~* wget) { return 403; } }
   limit_req_zone $binary_remote_addr zone=one:1m rate=1r/s;
   server { listen 127.0.0.14:%[2]s; server_name dl.example.org; root %[1]s/tree; limit_req zone=one; limit_req_status 429; }
   server { listen 127.0.0.15:%[2]s; server_name dl.example.org; root %[1]s/tree; gzip_static always; gunzip off; }
@@ -106,6 +107,17 @@ func awaitPort(t testing.TB, addr string) {
 		}
 	}
 	t.Fatalf("nobody listens at %s", addr)
+}
+
+func TestProbeAgents(t *testing.T) {
+	plain, _ := startNginx(t, newAuthority(t))
+	c := newBed(t, func(o *Options) { o.Prober = NewHTTPProber(nil, time.Now) }).Checker
+	for address, want := range map[string]string{"127.0.0.16": "refuses wget (403) by the User-Agent", "127.0.0.7": ""} {
+		tgt := target(t, HTTP, "http", poolHost, plain, address)
+		if got := c.probeAgents(within(t, 5*time.Second), tgt); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
 }
 
 func TestProbeNginx(t *testing.T) {

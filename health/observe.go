@@ -46,7 +46,15 @@ func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Dura
 	if c.watch != nil {
 		c.watch(target.Role, o)
 	}
-	return c.finish(k, o, target.Address, reached)
+	finish := c.finish(k, o, target.Address, reached)
+	if !c.wantsAgents(k, o) {
+		return finish
+	}
+	refuses := c.probeAgents(ctx, target)
+	return func(now time.Time) time.Duration {
+		c.noteAgents(k, refuses)
+		return finish(now)
+	}
 }
 
 // finish returns what takes in o, which was seen by a probe that was to look at one address and reached another, or the
@@ -63,7 +71,7 @@ func (c *Checker) finish(k *check, o Observation, address, reached netip.Addr) f
 
 func (c *Checker) target(k *check) Target {
 	m := k.mirror
-	t := Target{Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address, OwnHost: m.web.host}
+	t := Target{Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address, OwnHost: m.web.host, UserAgent: c.settings.UserAgent}
 	if k.role == DNS {
 		t.URL = c.dnsURL
 	}
@@ -124,7 +132,7 @@ func (c *Checker) warnOfCertificate(k *check, now time.Time) {
 func (c *Checker) readReference(ctx context.Context) func(time.Time) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
 	defer cancel()
-	trace, err := c.reference.ReadReference(ctx, c.referenceURL)
+	trace, err := c.reference.ReadReference(ctx, c.referenceURL, c.settings.UserAgent)
 	return func(now time.Time) time.Duration {
 		problem := ""
 		if err != nil {

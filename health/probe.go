@@ -22,7 +22,6 @@ const (
 	maxTraceBytes  = 64       // an epoch second has 10 digits
 	maxHeaderBytes = 64 << 10 // of a response
 	maxRedirects   = 5
-	userAgent      = "mirrorpool-healthcheck (mirror pool monitor)"
 )
 
 // A Target is what one probe looks at.
@@ -32,6 +31,8 @@ type Target struct {
 	Rsync   rsync.URL  // of the trace file, in role Rsync
 	Address netip.Addr // the only address that is connected to
 	OwnHost string     // the mirror's own host name: besides URL's, redirects may lead to it
+
+	UserAgent string // in roles HTTP and DNS
 }
 
 // A Prober looks at one target once. It returns by ctx's deadline, does not retry and changes nothing.
@@ -103,7 +104,7 @@ func (p *HTTPProber) Probe(ctx context.Context, t Target) Observation {
 }
 
 func (p *HTTPProber) look(ctx context.Context, t Target, o *Observation) error {
-	f := fetch{transport: p.transport, now: p.now, seen: o}
+	f := fetch{transport: p.transport, now: p.now, userAgent: t.UserAgent, seen: o}
 	f.mayFollow = func(to *http.Request, via []*http.Request) error {
 		return checkRedirect(to.URL, via[len(via)-1].URL, len(via), t)
 	}
@@ -133,6 +134,7 @@ type fetch struct {
 	transport *http.Transport
 	mayFollow func(to *http.Request, via []*http.Request) error
 	now       func() time.Time
+	userAgent string
 	seen      *Observation // takes certificates and timings
 }
 
@@ -144,7 +146,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 	if err != nil {
 		return nil, &stepError{stepRequest, err}
 	}
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", f.userAgent)
 	if of != nil {
 		req.Header.Set("Range", of.header())
 	}
@@ -156,6 +158,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	noteCertificate(resp.TLS, f.seen)
+	f.seen.Status = resp.StatusCode
 	f.seen.TLSWarning = cmp.Or(f.seen.TLSWarning, tlsWarning(resp.TLS))
 	return readResponse(resp, of)
 }

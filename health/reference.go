@@ -14,7 +14,7 @@ import (
 // A ReferenceReader reads the trace of the origin, which all mirrors should carry. It returns by ctx's
 // deadline.
 type ReferenceReader interface {
-	ReadReference(ctx context.Context, u *url.URL) (time.Time, error)
+	ReadReference(ctx context.Context, u *url.URL, userAgent string) (time.Time, error)
 }
 
 // An HTTPReference reads a trace over HTTP or HTTPS. The operator names its URL, so it may be anywhere, an
@@ -30,10 +30,11 @@ func NewHTTPReference(roots *x509.CertPool, now func() time.Time) *HTTPReference
 }
 
 // ReadReference reads the trace at u. The error begins with the step that failed.
-func (r *HTTPReference) ReadReference(ctx context.Context, u *url.URL) (time.Time, error) {
-	f := fetch{transport: r.transport, now: r.now, seen: new(Observation), mayFollow: func(to *http.Request, via []*http.Request) error {
+func (r *HTTPReference) ReadReference(ctx context.Context, u *url.URL, userAgent string) (time.Time, error) {
+	f := fetch{transport: r.transport, now: r.now, userAgent: userAgent, seen: new(Observation)}
+	f.mayFollow = func(to *http.Request, via []*http.Request) error {
 		return checkScheme(to.URL, via[len(via)-1].URL, len(via))
-	}}
+	}
 	body, err := f.get(ctx, u, nil)
 	if err == nil {
 		var trace time.Time

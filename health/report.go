@@ -44,7 +44,7 @@ type Endpoint struct {
 	Role    Role
 	Verdict
 	// Warning is about something that is no failure, or none yet: a certificate that ends soon, TLS that some clients
-	// refuse.
+	// refuse, clients that are refused by name.
 	Warning string
 }
 
@@ -90,7 +90,11 @@ func (m *mirror) problem() string {
 func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
 	e := Endpoint{Address: k.address, Role: k.role, Verdict: c.verdict(k, now)}
 	var warnings []string
-	for _, text := range [...]string{e.CertWarning(now), k.verdict.TLSWarning} {
+	refuses := ""
+	if k.place == k.mirror.refusesAt {
+		refuses = k.mirror.refuses
+	}
+	for _, text := range [...]string{e.CertWarning(now), k.verdict.TLSWarning, refuses} {
 		if text != "" {
 			warnings = append(warnings, text)
 		}

@@ -90,6 +90,7 @@ type Observation struct {
 	// NoConnection says, of an rsync daemon, that it may still be reached at another address.
 	NoConnection bool
 
+	Status      int       // of the latest HTTP response; 0 if there was none
 	Trace       time.Time // what the trace file says; zero if it was not read
 	CertExpires time.Time // of the certificates seen, when the first one expires; zero if there was none
 	TLSWarning  string    // what of TLS some clients refuse, or ""

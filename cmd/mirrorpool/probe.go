@@ -196,7 +196,7 @@ func sweep(ctx context.Context, plan *probePlan, show func(*health.Report)) (*he
 		Settings: settings, CheckDNS: settings.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
 		Log: zap.NewNop(), // all that it says is in the report
-		Now: time.Now, Rand: newRand(),
+		Now: time.Now, Rand: newRand(), CheckAgents: true,
 	})
 	if err != nil {
 		return nil, err

@@ -89,7 +89,7 @@ func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Poin
 	s.checker, err = health.NewChecker(health.Options{
 		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
-		Log: log, Now: time.Now, Rand: newRand(), Watch: s.events.Probe,
+		Log: log, Now: time.Now, Rand: newRand(), Watch: s.events.Probe, CheckAgents: true,
 	})
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Poin
 	s.places = geo.Open(c.GeoIP, log)
 	s.handler = redirector.NewHandler(redirector.Options{
 		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
-		FileSize: health.NewFileProber(nil).Size,
+		FileSize: health.NewFileProber(nil, func() string { return inForce.Load().Health.UserAgent }).Size,
 	})
 	if c.Admin.Listen != "" {
 		backend := admin.Backend{
