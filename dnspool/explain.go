@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"mirrorpool/config"
 	"mirrorpool/health"
 )
 
@@ -96,12 +97,23 @@ func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
 	case s.points > 0:
 		x.Why = "another one was drawn"
 	default:
-		x.Why = fmt.Sprintf("too far: over %g times as far as the nearest", near)
+		x.Why = fmt.Sprintf("too far: in another country, over %g times as far as the nearest, borders counted, and %d others compete",
+			near, c.competing())
 	}
 	if !s.eligible {
 		x.Why += "; it is " + x.State.String() + ", but no other one serves this place"
 	}
 	return x
+}
+
+// competing is how many mirrors have a share.
+func (c *Choice) competing() (n int) {
+	for i := range c.scores {
+		if c.scores[i].points > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // webState is the state in which a mirror stands for redirects.
@@ -129,8 +141,21 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 	case m.exclude != nil && r.Place.in(m.exclude):
 		return "does not serve this place (exclude)"
 	case state == health.Up && m.RsyncDown():
-		return "its rsync daemon is down"
+		return because("its rsync daemon is down", m.Rsync)
 	default:
+		for i := range m.Endpoints {
+			if e := &m.Endpoints[i]; e.Role == health.HTTP && FamilyOf(e.Address) == f && e.Standing() == state {
+				return because(state.String(), e)
+			}
+		}
 		return state.String()
 	}
+}
+
+// because adds the reason of an endpoint's state, if there is one. It comes from outside.
+func because(text string, e *health.Endpoint) string {
+	if e.Reason == "" {
+		return text
+	}
+	return text + ": " + config.Printable(e.Reason)
 }

@@ -67,7 +67,7 @@ func (l *mirrorList) appendRow(text []byte, m *listedMirror) []byte {
 	if m.Order == 1 {
 		class = "picked"
 	}
-	state, prefix := m.State.String(), html.EscapeString(m.URLPrefix)
+	state, prefix := m.State.String(), breakable(m.URLPrefix)
 	text = append(append(append(text, "<tr class=\""...), class...), "\">\n<td class=\"n\">"...)
 	text = append(append(text, order...), "</td>\n<td class=\"mirror\">"...)
 	if m.URL != "" {
@@ -85,8 +85,18 @@ func (l *mirrorList) appendRow(text []byte, m *listedMirror) []byte {
 		text = append(text, "</td>\n"...)
 	}
 	text = append(append(append(text, "<td class=\""...), state...), "\">"...)
-	text = append(append(append(text, state...), "</td>\n<td class=\"n\">"...), share...)
-	return append(append(append(text, "</td>\n<td>"...), html.EscapeString(m.Why)...), "</td>\n</tr>\n"...)
+	text = append(append(text, state...), "</td>\n<td class=\"n\" data-label=\"share\">"...)
+	text = append(append(text, share...), "</td>\n<td class=\"why\">"...)
+	return append(append(text, html.EscapeString(m.Why)...), "</td>\n</tr>\n"...)
+}
+
+// breakable is a URL that a line may break in, at its slashes.
+func breakable(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return html.EscapeString(url)
+	}
+	return html.EscapeString(scheme) + "://" + strings.ReplaceAll(html.EscapeString(strings.TrimSuffix(rest, "/")), "/", "/<wbr>") + "/"
 }
 
 // percent is a share for people.
