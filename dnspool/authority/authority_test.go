@@ -141,12 +141,12 @@ var (
 // exchange returns what a client reads from the wire.
 func exchange(tb testing.TB, z *zone, req *dns.Msg, from asker) *dns.Msg {
 	tb.Helper()
-	wire, err := z.respond(req, from)
+	packed, err := z.respond(req, from)
 	if err != nil {
 		tb.Fatalf("no response to %v: %v", req, err)
 	}
 	resp := new(dns.Msg)
-	if err := resp.Unpack(wire); err != nil {
+	if err := resp.Unpack(packed); err != nil {
 		tb.Fatal(err)
 	}
 	return resp
@@ -249,12 +249,12 @@ func TestTruncation(t *testing.T) {
 			req.SetEdns0(uint16(test.offer), false)
 		}
 		resp := exchange(t, z, req, overUDP)
-		wire, err := z.respond(req, overUDP)
+		packed, err := z.respond(req, overUDP)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !resp.Truncated || len(wire) > test.limit {
-			t.Errorf("offered %d: %d bytes, truncated %v", test.offer, len(wire), resp.Truncated)
+		if !resp.Truncated || len(packed) > test.limit {
+			t.Errorf("offered %d: %d bytes, truncated %v", test.offer, len(packed), resp.Truncated)
 		}
 		if (resp.IsEdns0() != nil) != (test.offer > 0) {
 			t.Errorf("offered %d: OPT record %v", test.offer, resp.IsEdns0())
@@ -344,11 +344,11 @@ func FuzzRespond(f *testing.F) {
 		for _, name := range []string{"dl.example.org.", "m1.dl.example.org.", "x.eu.DL.example.org.", "nothing.dl.example.org.", "."} {
 			req := new(dns.Msg)
 			req.SetQuestion(name, qtype)
-			wire, _ := req.Pack()
-			f.Add(wire)
+			packed, _ := req.Pack()
+			f.Add(packed)
 			req.SetEdns0(4096, true)
-			wire, _ = req.Pack()
-			f.Add(wire)
+			packed, _ = req.Pack()
+			f.Add(packed)
 		}
 	}
 	z := testZone(f, 40, 40)

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -162,7 +164,7 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 
 // passUp returns message i from ReadFrom.
 func (c *batchConn) passUp(p, msg []byte, i int) (int, net.Addr, error) {
-	if len(msg) < headerSize {
+	if len(msg) < wire.HeaderSize {
 		c.flush() // it may be the sign that the socket is shut, and ReadFrom not be called again
 	}
 	// miekg/dns starts a goroutine for each. They have to get their turn before there are too many.

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/miekg/dns"
 )
 
@@ -13,7 +15,7 @@ type dealer struct {
 	zone  *atomic.Pointer[zone]
 	tally *tally
 	next  [2]uint32 // the card to be dealt next, by family
-	name  [maxNameSize]byte
+	name  [wire.MaxNameSize]byte
 	slips uint // see slip
 }
 
@@ -27,79 +29,79 @@ func newDealer(z *atomic.Pointer[zone], t *tally) *dealer {
 func (d *dealer) answer(dst, msg []byte, from asker) (response []byte, ok bool) {
 	z := d.zone.Load()
 	switch {
-	case len(msg) < headerSize: // it may be the sign that the socket is shut
+	case len(msg) < wire.HeaderSize: // it may be the sign that the socket is shut
 		return dst, false
 	case !from.answerable():
 		return dst, true
-	case z == nil || isResponse(msg):
+	case z == nil || wire.IsResponse(msg):
 		return dst, false // SERVFAIL, for now; silence
 	}
 	from.size = len(msg)
-	q, plain := parse(msg, &d.name)
+	q, plain := wire.Parse(msg, &d.name)
 	switch {
 	case !plain:
 		return d.answerOther(dst, msg, z, from)
-	case !z.allows(from, q.cookie):
+	case !z.allows(from, q.Cookie):
 		return d.slip(dst, msg, z, &q, from), true
 	}
 	if response, ok = d.deal(dst, msg, z, &q, from); !ok {
-		simplify(msg, q.options)
+		wire.Simplify(msg, q.Options)
 	}
 	return response, ok
 }
 
 // answerOther is answer for a query that is not plain. What needs no more than a look at its shape is answered here.
 func (d *dealer) answerOther(dst, msg []byte, z *zone, from asker) (response []byte, ok bool) {
-	s, f := vet(msg)
-	q := s.query()
+	s, f := wire.Vet(msg)
+	q := s.Query()
 	switch {
-	case f != noFault:
+	case f != wire.NoFault:
 		return d.refuse(dst, msg, z, s, f, from), true
-	case !z.allows(from, q.cookie):
+	case !z.allows(from, q.Cookie):
 		return d.slip(dst, msg, z, &q, from), true
-	case s.questions == 0:
-		dst, rcode := z.appendCookieReply(dst, msg, &q, from)
+	case s.Questions == 0:
+		dst, rcode := z.cookies.AppendReply(dst, msg, &q, z.maxSize, from.addr, from.now)
 		d.tally.count(dns.TypeNone, rcode)
 		return dst, true
-	case !s.signed:
-		simplify(msg, q.options)
+	case !s.Signed:
+		wire.Simplify(msg, q.Options)
 	case new(dns.Msg).Unpack(msg) != nil: // it could be simplified, if that did not break the signature
-		return d.refuse(dst, msg, z, s, malformed, from), true
+		return d.refuse(dst, msg, z, s, wire.Malformed, from), true
 	}
 	return dst, false
 }
 
 // refuse appends the response to a message with a fault.
-func (d *dealer) refuse(dst, msg []byte, z *zone, s shape, f fault, from asker) []byte {
+func (d *dealer) refuse(dst, msg []byte, z *zone, s wire.Shape, f wire.Fault, from asker) []byte {
 	if !z.allows(from, nil) {
 		d.tally.limited[dropped].Add(1)
 		return dst
 	}
-	d.tally.count(dns.TypeNone, f.rcode())
-	return appendFault(dst, msg, s, f, z.maxSize)
+	d.tally.count(dns.TypeNone, f.Rcode())
+	return wire.AppendFault(dst, msg, s, f, z.maxSize)
 }
 
 // deal appends the prepared response to a plain query.
-func (d *dealer) deal(dst, msg []byte, z *zone, q *query, from asker) (response []byte, ok bool) {
+func (d *dealer) deal(dst, msg []byte, z *zone, q *wire.Query, from asker) (response []byte, ok bool) {
 	a := z.prepared.find(q)
 	if a == nil {
 		return dst, false
 	}
-	size, trusted := q.end+a.size, false
-	if q.edns {
-		size += optSize
+	size, trusted := q.End+a.size, false
+	if q.EDNS {
+		size += wire.OptSize
 	}
-	if q.cookie != nil {
-		size += optionHead + cookieSize
-		_, trusted = z.cookies.valid(q.cookie, from.addr, from.now)
+	if q.Cookie != nil {
+		size += wire.OptionHead + wire.CookieSize
+		_, trusted = z.cookies.Valid(q.Cookie, from.addr, from.now)
 	}
-	if size > z.limit(from, q.size, trusted) {
+	if size > z.limit(from, q.Size, trusted) {
 		return dst, false
 	}
-	d.tally.count(q.qtype, int(a.rcode))
+	d.tally.count(q.Type, int(a.rcode))
 	dst = a.appendTo(dst, msg, q, d.card(a), z.maxSize)
-	if q.cookie != nil {
-		dst = z.appendCookie(dst, q, from)
+	if q.Cookie != nil {
+		dst = z.cookies.AppendOption(dst, q, from.addr, from.now)
 	}
 	return dst, true
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/miekg/dns"
 )
 
@@ -54,14 +56,14 @@ func (tr *truth) check(t testing.TB, msg []byte, card uint32, stream bool) (fast
 	}
 	got = got[len(prefix):]
 	msg = bytes.Clone(msg)
-	s, f := vet(msg)
+	s, f := wire.Vet(msg)
 	switch {
-	case f != noFault && (len(got) < headerSize || int(got[3]) != f.rcode()):
-		t.Fatalf("%x is answered with %x, want %s", msg, got, dns.RcodeToString[f.rcode()])
-	case f != noFault || s.questions == 0:
+	case f != wire.NoFault && (len(got) < wire.HeaderSize || int(got[3]) != f.Rcode()):
+		t.Fatalf("%x is answered with %x, want %s", msg, got, dns.RcodeToString[f.Rcode()])
+	case f != wire.NoFault || s.Questions == 0:
 		return true
 	}
-	simplify(msg, s.options())
+	wire.Simplify(msg, s.Options())
 	req := new(dns.Msg)
 	if err := req.Unpack(msg); err != nil {
 		t.Fatalf("miekg/dns does not take %x: %v", msg, err)
@@ -133,7 +135,7 @@ func truthQuery(tb testing.TB, r *rand.Rand, name string, qtype uint16, size int
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for i := headerSize; i < len(msg) && msg[i] != 0; { // the labels' letters
+	for i := wire.HeaderSize; i < len(msg) && msg[i] != 0; { // the labels' letters
 		end := i + 1 + int(msg[i])
 		for i++; i < end; i++ {
 			if c := msg[i] | 0x20; 'a' <= c && c <= 'z' && r.IntN(2) == 0 {
@@ -170,7 +172,7 @@ func TestPlainQueriesAreFast(t *testing.T) {
 func TestFastPathPassesOn(t *testing.T) {
 	t.Parallel()
 	plain := truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, 1232)
-	end := len(plain) - optSize
+	end := len(plain) - wire.OptSize
 	change := func(at int, b byte) []byte {
 		msg := bytes.Clone(plain)
 		msg[at] = b
@@ -179,7 +181,7 @@ func TestFastPathPassesOn(t *testing.T) {
 	nsid := append(change(end+10, 4), 0, byte(dns.EDNS0NSID), 0, 0)
 	tests := map[string][]byte{
 		"empty":               nil,
-		"a header only":       plain[:headerSize-1],
+		"a header only":       plain[:wire.HeaderSize-1],
 		"a response":          change(2, 0x80),
 		"TC":                  change(2, 0x02),
 		"an rcode":            change(3, 0x01),
@@ -257,10 +259,10 @@ func BenchmarkFastPath(b *testing.B) {
 
 func BenchmarkParse(b *testing.B) {
 	msg := truthQuery(b, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, 1232)
-	var buf [maxNameSize]byte
+	var buf [wire.MaxNameSize]byte
 	b.ReportAllocs()
 	for b.Loop() {
-		parse(msg, &buf)
+		wire.Parse(msg, &buf)
 	}
 }
 

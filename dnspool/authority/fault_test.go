@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/miekg/dns"
 )
 
@@ -72,7 +74,7 @@ func faultyMessages(t *testing.T) map[string]struct {
 	shortA := []byte{0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 3, 192, 0, 2}
 	tests := map[string]faulty{
 		"no question":              {append(bytes.Clone(plain[:4]), make([]byte, 8)...), dns.RcodeFormatError},
-		"two questions":            {withRecord(plain, plain[headerSize:], 4), dns.RcodeFormatError},
+		"two questions":            {withRecord(plain, plain[wire.HeaderSize:], 4), dns.RcodeFormatError},
 		"cut":                      {plain[:len(plain)-1], dns.RcodeFormatError},
 		"an address of 3 bytes":    {withRecord(plain, shortA, additionalCount), dns.RcodeFormatError},
 		"a bad cookie":             {queryWithOptions(t, option(dns.EDNS0COOKIE, 7)...), dns.RcodeFormatError},
@@ -151,7 +153,7 @@ func TestOptionsOfAnyLength(t *testing.T) {
 			want := exchangeRaw(t, addr, network, typeWithOptions(t, qtype))[2:]
 			for code := range uint16(25) {
 				for _, size := range []int{0, 1, 2, 3, 4, 5, 8, 17, 18, 19, 100} {
-					if !ignored(code, make([]byte, size)) {
+					if !wire.Ignored(code, make([]byte, size)) {
 						continue
 					}
 					msg := typeWithOptions(t, qtype, option(code, size)...)
@@ -172,9 +174,9 @@ func TestCookieWithoutQuestion(t *testing.T) {
 	ask := func(cookie string, version byte) (rcode int, given string) {
 		t.Helper()
 		query := queryWithOptions(t, append(binary.BigEndian.AppendUint16([]byte{0, byte(dns.EDNS0COOKIE)}, uint16(len(cookie)/2)), unhex(t, cookie)...)...)
-		question := len(query) - optSize - optionHead - len(cookie)/2
-		msg := append(bytes.Clone(query[:headerSize]), query[question:]...)
-		msg[5], msg[headerSize+6] = 0, version
+		question := len(query) - wire.OptSize - wire.OptionHead - len(cookie)/2
+		msg := append(bytes.Clone(query[:wire.HeaderSize]), query[question:]...)
+		msg[5], msg[wire.HeaderSize+6] = 0, version
 		var resp dns.Msg
 		if err := resp.Unpack(exchangeRaw(t, addr, "udp", msg)); err != nil {
 			t.Fatal(err)
@@ -189,7 +191,7 @@ func TestCookieWithoutQuestion(t *testing.T) {
 	}
 	const client = "0102030405060708"
 	rcode, cookie := ask(client, 0)
-	if rcode != dns.RcodeSuccess || len(cookie) != 2*cookieSize || cookie[:len(client)] != client {
+	if rcode != dns.RcodeSuccess || len(cookie) != 2*wire.CookieSize || cookie[:len(client)] != client {
 		t.Fatalf("for a client's cookie: %s, %q", dns.RcodeToString[rcode], cookie)
 	}
 	if rcode, again := ask(cookie, 0); rcode != dns.RcodeSuccess || again != cookie {

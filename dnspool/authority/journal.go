@@ -57,11 +57,11 @@ func encodeHistory(h *history) ([]byte, error) {
 func wireOfSOA(soa *dns.SOA) []byte { return wireOf(keyed([]dns.RR{soa})) }
 
 func wireOf(records []record) []byte {
-	var wire bytes.Buffer
+	var packed bytes.Buffer
 	for _, r := range records {
-		wire.WriteString(r.key)
+		packed.WriteString(r.key)
 	}
-	return wire.Bytes()
+	return packed.Bytes()
 }
 
 // decodeHistory reads what encodeHistory wrote for a zone.
@@ -99,19 +99,19 @@ func decodeHistory(body []byte, origin string) (*history, error) {
 // A decoder reads records in wire format, and remembers what went wrong first.
 type decoder struct{ err error }
 
-func (d *decoder) records(wire []byte) []record {
+func (d *decoder) records(packed []byte) []record {
 	var rrs []dns.RR
-	for at := 0; at < len(wire) && d.err == nil; {
+	for at := 0; at < len(packed) && d.err == nil; {
 		var rr dns.RR
-		if rr, at, d.err = dns.UnpackRR(wire, at); d.err == nil {
+		if rr, at, d.err = dns.UnpackRR(packed, at); d.err == nil {
 			rrs = append(rrs, rr)
 		}
 	}
 	return keyed(rrs)
 }
 
-func (d *decoder) soa(wire []byte) *dns.SOA {
-	if records := d.records(wire); len(records) == 1 {
+func (d *decoder) soa(packed []byte) *dns.SOA {
+	if records := d.records(packed); len(records) == 1 {
 		if soa, ok := records[0].rr.(*dns.SOA); ok {
 			return soa
 		}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/dchest/siphash"
 	"github.com/miekg/dns"
 )
@@ -68,18 +70,18 @@ func (z *zone) allows(from asker, cookie []byte) bool {
 	if z.limiter == nil || from.stream || z.limiter.allow(from.addr, z.rate, from.now) {
 		return true
 	}
-	_, trusted := z.cookies.valid(cookie, from.addr, from.now)
+	_, trusted := z.cookies.Valid(cookie, from.addr, from.now)
 	return trusted
 }
 
 // slip appends what a client gets whose network is over the limit, if it gets anything.
 // q.end is 0 if there is no question to be answered.
-func (d *dealer) slip(dst, msg []byte, z *zone, q *query, from asker) []byte {
+func (d *dealer) slip(dst, msg []byte, z *zone, q *wire.Query, from asker) []byte {
 	const response, tc = 0x80, 0x02
 	what, flags, rcode := dropped, byte(response), dns.RcodeSuccess
 	switch {
-	case q.end == 0:
-	case q.cookie != nil:
+	case q.End == 0:
+	case q.Cookie != nil:
 		what, rcode = badCookie, dns.RcodeBadCookie
 	default:
 		if d.slips++; d.slips%slipEvery == 0 {
@@ -91,15 +93,15 @@ func (d *dealer) slip(dst, msg []byte, z *zone, q *query, from asker) []byte {
 		return dst
 	}
 	start := len(dst)
-	dst = append(dst, msg[:q.end]...)
+	dst = append(dst, msg[:q.End]...)
 	dst[start+2], dst[start+3] = flags|msg[2]&0x01, byte(rcode&0xf)
-	clear(dst[start+6 : start+headerSize]) // counts of the other sections
-	if q.edns {
-		dst[start+headerSize-1] = 1
-		dst = q.appendOPT(dst, z.maxSize, byte(rcode>>4))
+	clear(dst[start+6 : start+wire.HeaderSize]) // counts of the other sections
+	if q.EDNS {
+		dst[start+wire.HeaderSize-1] = 1
+		dst = q.AppendOPT(dst, z.maxSize, byte(rcode>>4))
 	}
-	if q.cookie != nil {
-		dst = z.appendCookie(dst, q, from)
+	if q.Cookie != nil {
+		dst = z.cookies.AppendOption(dst, q, from.addr, from.now)
 	}
 	return dst
 }

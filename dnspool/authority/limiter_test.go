@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/miekg/dns"
 )
 
@@ -49,7 +51,7 @@ func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	c := testConfig()
 	c.RateLimit = 5
-	jar := randomCookieJar()
+	jar := wire.RandomCookieJar()
 	query := func(options ...dns.EDNS0) []byte {
 		req := new(dns.Msg)
 		req.SetQuestion("dl.example.org.", dns.TypeA)
@@ -64,7 +66,7 @@ func TestRateLimit(t *testing.T) {
 		return msg
 	}
 	cookie := func(s string) dns.EDNS0 { return &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: s} }
-	good := fmt.Sprintf("%x", jar.appendTo(nil, []byte("client!!"), overUDP.addr, testNow))
+	good := fmt.Sprintf("%x", jar.AppendTo(nil, []byte("client!!"), overUDP.addr, testNow))
 	nsid := &dns.EDNS0_NSID{Code: dns.EDNS0NSID}
 	tests := map[string]struct {
 		msg  []byte
@@ -123,7 +125,7 @@ func outcome(t *testing.T, out []byte, ok bool) string {
 	}
 	switch {
 	case m.Rcode == dns.RcodeBadCookie:
-		if opt := m.IsEdns0(); len(m.Answer) > 0 || !opt.Do() || len(opt.Option) != 1 || len(opt.Option[0].(*dns.EDNS0_COOKIE).Cookie) != 2*cookieSize {
+		if opt := m.IsEdns0(); len(m.Answer) > 0 || !opt.Do() || len(opt.Option) != 1 || len(opt.Option[0].(*dns.EDNS0_COOKIE).Cookie) != 2*wire.CookieSize {
 			t.Errorf("a bad BADCOOKIE: %v", &m)
 		}
 		return "BADCOOKIE"

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/wire"
 )
 
 // BenchmarkPublishUnderFullLoad has clients that keep both CPUs busy over real sockets, while nothing changes and while
@@ -76,7 +77,7 @@ func askInWindows(b *testing.B, addr string, n int) {
 		var seen [window]bool
 		for range window {
 			size, err := conn.Read(buf)
-			if err != nil || size < headerSize {
+			if err != nil || size < wire.HeaderSize {
 				b.Errorf("a query is lost: %v", err)
 				return
 			}

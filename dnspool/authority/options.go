@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"time"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/miekg/dns"
 )
 
@@ -25,13 +27,13 @@ func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, from asker) (trusted
 				Code: dns.EDNS0SUBNET, Family: o.Family, SourceNetmask: o.SourceNetmask, SourceScope: 0, Address: o.Address})
 		case *dns.EDNS0_COOKIE:
 			cookie, err := hex.DecodeString(o.Cookie)
-			if given || err != nil || !cookieShaped(cookie) {
+			if given || err != nil || !wire.CookieShaped(cookie) {
 				continue // RFC 7873 section 5.2: only the first counts
 			}
 			given = true
-			_, trusted = z.cookies.valid(cookie, from.addr, from.now)
+			_, trusted = z.cookies.Valid(cookie, from.addr, from.now)
 			opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{
-				Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString(z.cookies.appendTo(nil, cookie, from.addr, from.now))})
+				Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString(z.cookies.AppendTo(nil, cookie, from.addr, from.now))})
 		case *dns.EDNS0_TCP_KEEPALIVE:
 			if from.stream { // RFC 7828 section 3.3.2; in units of 100 ms
 				opt.Option = append(opt.Option, &dns.EDNS0_TCP_KEEPALIVE{

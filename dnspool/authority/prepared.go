@@ -8,10 +8,8 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/wire"
 )
-
-// ownerPointer is a compressed name: the one at the message's offset 12, which is the question's.
-const ownerPointer = 0xc000 | headerSize
 
 var addressTypes = [...]uint16{dns.TypeA, dns.TypeAAAA}
 
@@ -51,7 +49,7 @@ type answers struct {
 
 // prepare makes prepared answers for all that is in z.
 func prepare(z *zone) *prepared {
-	p := &prepared{origin: wireName(z.origin), nodes: map[string]*node{}, static: z.static.wire}
+	p := &prepared{origin: wire.Name(z.origin), nodes: map[string]*node{}, static: z.static.wire}
 	decks := map[uint16]*answers{} // which all of the pool's names share
 	for _, qtype := range addressTypes {
 		if group := z.snapshot.DNS(familyOf(qtype)); group.Deck.Len() > 0 {
@@ -59,15 +57,15 @@ func prepare(z *zone) *prepared {
 		}
 	}
 	for name := range z.nodes {
-		p.nodes[wireName(name)] = z.prepareNode(name, decks)
+		p.nodes[wire.Name(name)] = z.prepareNode(name, decks)
 	}
 	for name := range z.nodes {
-		if n := p.nodes[wireName("*."+name)]; n != nil {
-			p.nodes[wireName(name)].wildcard = n
+		if n := p.nodes[wire.Name("*."+name)]; n != nil {
+			p.nodes[wire.Name(name)].wildcard = n
 		}
 	}
 	for _, label := range []string{statusLabel, mirrorsLabel} { // the answer depends on who asks
-		if name := wireName(label + z.origin); p.nodes[name] == nil {
+		if name := wire.Name(label + z.origin); p.nodes[name] == nil {
 			p.nodes[name] = &node{slow: true}
 		}
 	}
@@ -78,20 +76,10 @@ func prepare(z *zone) *prepared {
 	}
 	for _, name := range names {
 		for name = canonicalName(name); z.contains(name) && !z.nodes[name]; name = parent(name) {
-			p.nodes[wireName(name)] = &node{slow: true}
+			p.nodes[wire.Name(name)] = &node{slow: true}
 		}
 	}
 	return p
-}
-
-// wireName returns a valid name in wire format.
-func wireName(name string) string {
-	buf := make([]byte, maxNameSize)
-	n, err := dns.PackDomainName(dns.CanonicalName(name), buf, 0, nil, false)
-	if err != nil {
-		return "" // the name of no query: config and the zone's parser let none pass
-	}
-	return string(buf[:n])
 }
 
 func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
@@ -165,7 +153,7 @@ func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *answers {
 // addressRecord returns an address record whose owner is the question's name.
 func addressRecord(addr netip.Addr, qtype uint16, ttl uint32) []byte {
 	data := addr.AsSlice()
-	rr := binary.BigEndian.AppendUint16(nil, ownerPointer)
+	rr := binary.BigEndian.AppendUint16(nil, wire.OwnerPointer)
 	rr = binary.BigEndian.AppendUint16(rr, qtype)
 	rr = binary.BigEndian.AppendUint16(rr, dns.ClassINET)
 	rr = binary.BigEndian.AppendUint32(rr, ttl)
@@ -178,62 +166,30 @@ func addressRecord(addr netip.Addr, qtype uint16, ttl uint32) []byte {
 func (z *zone) prepareFixed(name string, qtype uint16) *answers {
 	req := new(dns.Msg)
 	req.SetQuestion(name, qtype)
-	wire, err := z.respond(req, asker{stream: true})
-	if err != nil || wire[2]&0x02 != 0 {
+	packed, err := z.respond(req, asker{stream: true})
+	if err != nil || packed[2]&0x02 != 0 {
 		return nil
 	}
-	nameSize := len(wireName(name))
+	nameSize := len(wire.Name(name))
 	a := &answers{
-		cards: wire[headerSize+nameSize+4:], count: 1, nameSize: nameSize,
-		rcode:        wire[3] & 0x0f,
-		answerRRs:    binary.BigEndian.Uint16(wire[6:]),
-		authorityRRs: binary.BigEndian.Uint16(wire[8:]),
+		cards: packed[wire.HeaderSize+nameSize+4:], count: 1, nameSize: nameSize,
+		rcode:        packed[3] & 0x0f,
+		answerRRs:    binary.BigEndian.Uint16(packed[6:]),
+		authorityRRs: binary.BigEndian.Uint16(packed[8:]),
 	}
 	a.size = len(a.cards)
-	a.pointers = findPointers(wire, headerSize+nameSize+4, int(a.answerRRs+a.authorityRRs))
+	a.pointers = wire.Pointers(packed, wire.HeaderSize+nameSize+4, int(a.answerRRs+a.authorityRRs))
 	return a
 }
 
-// findPointers returns where the names in count records, which begin at off, have a compression pointer to
-// anything but the whole of the question's name; as offsets from off.
-func findPointers(wire []byte, off, count int) []int {
-	var found []int
-	name := func(i int) int {
-		for wire[i] != 0 {
-			if wire[i] >= 0xc0 {
-				if binary.BigEndian.Uint16(wire[i:]) != ownerPointer {
-					found = append(found, i-off)
-				}
-				return i + 2
-			}
-			i += 1 + int(wire[i])
-		}
-		return i + 1
-	}
-	i := off
-	for range count {
-		i = name(i)
-		rrtype := binary.BigEndian.Uint16(wire[i:])
-		data := i + 10
-		i = data + int(binary.BigEndian.Uint16(wire[i+8:]))
-		switch rrtype {
-		case dns.TypeNS:
-			name(data)
-		case dns.TypeSOA:
-			name(name(data))
-		}
-	}
-	return found
-}
-
 // find returns the answers to a query, or nil if respond has to say.
-func (p *prepared) find(q *query) *answers {
-	name := q.name
+func (p *prepared) find(q *wire.Query) *answers {
+	name := q.Name
 	if len(name) < len(p.origin) || string(name[len(name)-len(p.origin):]) != p.origin {
 		return nil
 	}
 	if n := p.nodes[string(name)]; n != nil {
-		return n.of(q.qtype)
+		return n.of(q.Type)
 	}
 	for len(name) > len(p.origin) {
 		if p.static[string(name)] {
@@ -245,8 +201,8 @@ func (p *prepared) find(q *query) *answers {
 		case n == nil:
 			continue
 		case n.wildcard != nil:
-			return n.wildcard.of(q.qtype)
-		case n.slow || isMeta(q.qtype):
+			return n.wildcard.of(q.Type)
+		case n.slow || isMeta(q.Type):
 			return nil
 		default:
 			return n.noName
@@ -278,9 +234,9 @@ func isMeta(qtype uint16) bool {
 
 // appendTo appends the response to a query that is at the front of msg, but for the options in its OPT record. card says
 // which to give.
-func (a *answers) appendTo(dst, msg []byte, q *query, card uint32, udpSize uint16) []byte {
+func (a *answers) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpSize uint16) []byte {
 	start := len(dst)
-	dst = append(dst, msg[:q.end]...) // the question as it is: some resolvers check its letter case
+	dst = append(dst, msg[:q.End]...) // the question as it is: some resolvers check its letter case
 	header := dst[start:]
 	header[2] = 0x84 | msg[2]&0x01 // QR, AA, and RD as in the query
 	header[3] = a.rcode
@@ -291,15 +247,15 @@ func (a *answers) appendTo(dst, msg []byte, q *query, card uint32, udpSize uint1
 	first := int(card%a.count) * a.size
 	records := len(dst)
 	dst = append(dst, a.cards[first:first+a.size]...)
-	if longer := len(q.name) - a.nameSize; longer != 0 {
+	if longer := len(q.Name) - a.nameSize; longer != 0 {
 		for _, at := range a.pointers {
 			pointer := dst[records+at:]
 			binary.BigEndian.PutUint16(pointer, binary.BigEndian.Uint16(pointer)+uint16(longer))
 		}
 	}
-	if q.edns {
+	if q.EDNS {
 		dst[start+11] = 1
-		dst = q.appendOPT(dst, udpSize, 0)
+		dst = q.AppendOPT(dst, udpSize, 0)
 	}
 	return dst
 }

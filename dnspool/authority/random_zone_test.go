@@ -264,14 +264,14 @@ func (z *randomZone) answer(t *testing.T, d *dealer, req *dns.Msg) *dns.Msg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire, ok := d.answer(nil, msg, overTCP)
+	packed, ok := d.answer(nil, msg, overTCP)
 	if !ok {
-		if wire, err = z.zone.respond(req, overTCP); err != nil {
+		if packed, err = z.zone.respond(req, overTCP); err != nil {
 			t.Fatal(err)
 		}
 	}
 	resp := new(dns.Msg)
-	if err := resp.Unpack(wire); err != nil {
+	if err := resp.Unpack(packed); err != nil {
 		t.Fatal(err)
 	}
 	return resp

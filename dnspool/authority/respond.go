@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/wire"
 )
 
 // accept decides from the header alone what becomes of a message.
@@ -33,12 +34,12 @@ func replyTo(req *dns.Msg, rcode int) *dns.Msg {
 
 // respond returns the response to a query that accept has let pass, in wire format.
 func (z *zone) respond(req *dns.Msg, from asker) ([]byte, error) {
-	wire, _, err := z.respondWithCode(req, from)
-	return wire, err
+	packed, _, err := z.respondWithCode(req, from)
+	return packed, err
 }
 
 // respondWithCode is respond, and tells the response's code besides.
-func (z *zone) respondWithCode(req *dns.Msg, from asker) (wire []byte, rcode int, err error) {
+func (z *zone) respondWithCode(req *dns.Msg, from asker) (packed []byte, rcode int, err error) {
 	asked := req.Question[0].Name
 	lower := *req
 	lower.Question = []dns.Question{req.Question[0]}
@@ -47,13 +48,13 @@ func (z *zone) respondWithCode(req *dns.Msg, from asker) (wire []byte, rcode int
 		from.size = req.Len()
 	}
 	resp := z.message(&lower, from)
-	if wire, err = resp.Pack(); err != nil {
+	if packed, err = resp.Pack(); err != nil {
 		return nil, dns.RcodeServerFailure, err
 	}
 	// All records are compressed against the question's name, so that putting the asker's letter case back
 	// there gives it to all of them (RFC 4343 section 4.1). Some resolvers check it.
-	_, err = dns.PackDomainName(asked, wire, headerSize, nil, false)
-	return wire, resp.Rcode, err
+	_, err = dns.PackDomainName(asked, packed, wire.HeaderSize, nil, false)
+	return packed, resp.Rcode, err
 }
 
 // message is respond before packing, for a query in lower case.

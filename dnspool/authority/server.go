@@ -17,6 +17,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/wire"
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/tsig"
 )
@@ -37,8 +38,8 @@ type Server struct {
 	o       Options
 	sockets []*dns.Server
 	addrs   []net.Addr
-	cookies cookieJar // where no secret is configured
-	limiter *limiter  // for where a rate limit is
+	cookies wire.CookieJar // where no secret is configured
+	limiter *limiter       // for where a rate limit is
 	crowd   *listen.ConnLimiter
 	zone    atomic.Pointer[zone]
 	latency *prometheus.HistogramVec
@@ -59,7 +60,7 @@ type Options struct {
 // Listen opens the sockets that o.Config asks for, UDP and TCP at each address, and as many of each as there are CPUs.
 // They answer from Run on. Until the first Publish, the answer is SERVFAIL.
 func Listen(ctx context.Context, o Options) (*Server, error) {
-	s := &Server{o: o, cookies: randomCookieJar(), limiter: newLimiter(time.Now()), crowd: newCrowd(), latency: newLatency()}
+	s := &Server{o: o, cookies: wire.RandomCookieJar(), limiter: newLimiter(time.Now()), crowd: newCrowd(), latency: newLatency()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range o.Config.Listen {
@@ -238,9 +239,9 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 }
 
 func (s *Server) serveUnsigned(w dns.ResponseWriter, req *dns.Msg, from asker) (rcode int, err error) {
-	wire, rcode, err := s.respond(req, from)
+	packed, rcode, err := s.respond(req, from)
 	if err == nil {
-		_, err = w.Write(wire)
+		_, err = w.Write(packed)
 	}
 	return rcode, err
 }
@@ -254,16 +255,16 @@ func (s *Server) serveTransfer(w dns.ResponseWriter, req *dns.Msg, answered func
 	answered(s.o.Feed.serve(func(message []byte) error { _, err := w.Write(message); return err }, req, false))
 }
 
-func (s *Server) respond(req *dns.Msg, from asker) (wire []byte, rcode int, err error) {
+func (s *Server) respond(req *dns.Msg, from asker) (packed []byte, rcode int, err error) {
 	if z := s.zone.Load(); z != nil {
 		if !canBatch && !z.allows(from, nil) { // batches are looked at before
-			wire, err = truncatedReply(req).Pack()
-			return wire, dns.RcodeSuccess, err
+			packed, err = truncatedReply(req).Pack()
+			return packed, dns.RcodeSuccess, err
 		}
 		return z.respondWithCode(req, from)
 	}
-	wire, err = replyTo(req, dns.RcodeServerFailure).Pack()
-	return wire, dns.RcodeServerFailure, err
+	packed, err = replyTo(req, dns.RcodeServerFailure).Pack()
+	return packed, dns.RcodeServerFailure, err
 }
 
 // truncatedReply makes an asker come back over TCP.

@@ -94,11 +94,11 @@ func TestBadPackets(t *testing.T) {
 		m := new(dns.Msg)
 		m.SetQuestion("dl.example.org.", dns.TypeA)
 		change(m)
-		wire, err := m.Pack()
+		packed, err := m.Pack()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return wire
+		return packed
 	}
 	good := query(func(*dns.Msg) {})
 	tests := map[string]struct {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/miekg/dns"
 )
 
@@ -26,11 +28,11 @@ func queryShapes(tb testing.TB) []queryShape {
 			m := new(dns.Msg)
 			m.SetQuestion(name, qtype)
 			change(m)
-			wire, err := m.Pack()
+			packed, err := m.Pack()
 			if err != nil {
 				tb.Fatal(err)
 			}
-			return wire
+			return packed
 		}
 	}
 	edns := func(size uint16, change func(opt *dns.OPT)) func(string, uint16) []byte {
@@ -66,8 +68,8 @@ func queryShapes(tb testing.TB) []queryShape {
 		{"padding", edns(1232, func(o *dns.OPT) { o.Option = []dns.EDNS0{&dns.EDNS0_PADDING{Padding: make([]byte, 20)}} })},
 		{"NSID", edns(1232, func(o *dns.OPT) { o.Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}} })},
 		{"no question, a cookie", raw(plainEDNS, func(msg []byte) []byte {
-			opt := msg[len(msg)-optSize:]
-			msg = append(msg[:headerSize], opt...)
+			opt := msg[len(msg)-wire.OptSize:]
+			msg = append(msg[:wire.HeaderSize], opt...)
 			msg[5], msg[len(msg)-1] = 0, 12
 			return append(msg, option(dns.EDNS0COOKIE, 8)...)
 		})},
@@ -75,34 +77,34 @@ func queryShapes(tb testing.TB) []queryShape {
 			return withRecord(withRecord(msg, emptySignature, additionalCount), emptySignature, additionalCount)
 		})},
 		{"TSIG before OPT", raw(plainEDNS, func(msg []byte) []byte {
-			end := len(msg) - optSize
+			end := len(msg) - wire.OptSize
 			return append(withRecord(msg[:end], emptySignature, additionalCount), msg[end:]...)
 		})},
 		{"TSIG as an answer", raw(plain, func(msg []byte) []byte { return withRecord(msg, emptySignature, answerCount) })},
 		{"TSIG without data", raw(plain, func(msg []byte) []byte {
 			return withRecord(msg, []byte{1, 'k', 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0}, additionalCount)
 		})},
-		{"two OPTs", raw(plainEDNS, func(msg []byte) []byte { msg[11] = 2; return append(msg, msg[len(msg)-optSize:]...) })},
+		{"two OPTs", raw(plainEDNS, func(msg []byte) []byte { msg[11] = 2; return append(msg, msg[len(msg)-wire.OptSize:]...) })},
 		{"an OPT of another owner", raw(plainEDNS, func(msg []byte) []byte {
-			opt := msg[len(msg)-optSize+1:]
-			return append(append(slices.Clone(msg[:len(msg)-optSize]), 0xc0, 12), opt...)
+			opt := msg[len(msg)-wire.OptSize+1:]
+			return append(append(slices.Clone(msg[:len(msg)-wire.OptSize]), 0xc0, 12), opt...)
 		})},
-		{"no question", raw(plain, func(msg []byte) []byte { msg[5] = 0; return msg[:headerSize] })},
-		{"two questions", raw(plain, func(msg []byte) []byte { msg[5] = 2; return append(msg, msg[headerSize:]...) })},
+		{"no question", raw(plain, func(msg []byte) []byte { msg[5] = 0; return msg[:wire.HeaderSize] })},
+		{"two questions", raw(plain, func(msg []byte) []byte { msg[5] = 2; return append(msg, msg[wire.HeaderSize:]...) })},
 		{"cut in the question", raw(plain, func(msg []byte) []byte { return msg[:len(msg)-3] })},
 		{"an answer announced", raw(plain, func(msg []byte) []byte { msg[7] = 1; return msg })},
 		{"an additional record announced", raw(plain, func(msg []byte) []byte { msg[11] = 1; return msg })},
 		{"bytes behind", raw(plain, func(msg []byte) []byte { return append(msg, 1, 2, 3) })},
-		{"a pointer at itself", raw(plain, func(msg []byte) []byte { return append(msg[:headerSize], 0xc0, 12, 0, 1, 0, 1) })},
+		{"a pointer at itself", raw(plain, func(msg []byte) []byte { return append(msg[:wire.HeaderSize], 0xc0, 12, 0, 1, 0, 1) })},
 		{"a pointer forward", raw(plain, func(msg []byte) []byte {
-			return append(msg[:headerSize], 0xc0, 18, 0, 1, 0, 1, 1, 'a', 0)
+			return append(msg[:wire.HeaderSize], 0xc0, 18, 0, 1, 0, 1, 1, 'a', 0)
 		})},
-		{"a reserved label", raw(plain, func(msg []byte) []byte { return append(msg[:headerSize], 0x41, 'a', 0, 0, 1, 0, 1) })},
+		{"a reserved label", raw(plain, func(msg []byte) []byte { return append(msg[:wire.HeaderSize], 0x41, 'a', 0, 0, 1, 0, 1) })},
 	}
 	for _, code := range []uint16{dns.EDNS0LLQ, dns.EDNS0EXPIRE, dns.EDNS0ZONEVERSION} {
 		for _, size := range []int{0, 1} {
 			shapes = append(shapes, queryShape{fmt.Sprintf("option %d of %d bytes", code, size), raw(plainEDNS, func(msg []byte) []byte {
-				msg[len(msg)-1] = byte(optionHead + size)
+				msg[len(msg)-1] = byte(wire.OptionHead + size)
 				return append(msg, option(code, size)...)
 			})})
 		}

@@ -5,11 +5,12 @@ import (
 
 	"github.com/miekg/dns"
 
+	"mirrorpool/dnspool/authority/wire"
 	"mirrorpool/dnspool/tsig"
 )
 
 // maxSignature is how many bytes a TSIG record takes at most: two names, a MAC of 64 bytes and what else there is.
-const maxSignature = 2*maxNameSize + 64 + 32
+const maxSignature = 2*wire.MaxNameSize + 64 + 32
 
 // refuseSignature tells what is wrong with the signature of a request.
 func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
@@ -19,21 +20,21 @@ func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) 
 	if code == dns.RcodeBadTime { // which is signed, by w
 		return resp.Rcode, w.WriteMsg(resp)
 	}
-	wire, err := resp.Pack() // w would set its time to 0, for which BIND blames the clocks
+	packed, err := resp.Pack() // w would set its time to 0, for which BIND blames the clocks
 	if err == nil {
-		_, err = w.Write(wire)
+		_, err = w.Write(packed)
 	}
 	return resp.Rcode, err
 }
 
 // serveSigned answers as if the request were not signed, and signs the response.
 func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg, from asker) (rcode int, err error) {
-	wire, rcode, err := s.respond(req, from)
+	packed, rcode, err := s.respond(req, from)
 	if err != nil {
 		return rcode, err
 	}
 	resp := new(dns.Msg)
-	if err := resp.Unpack(wire); err != nil {
+	if err := resp.Unpack(packed); err != nil {
 		return rcode, err
 	}
 	limit := maxTCPMessage
@@ -43,7 +44,7 @@ func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg, from asker) (rc
 			limit = max(limit, min(int(asked.UDPSize()), int(given.UDPSize())))
 		}
 	}
-	resp.Truncate(max(limit-maxSignature, headerSize+maxNameSize))
+	resp.Truncate(max(limit-maxSignature, wire.HeaderSize+wire.MaxNameSize))
 	resp.Compress = true
 	signature := req.IsTsig()
 	resp.SetTsig(signature.Hdr.Name, signature.Algorithm, tsig.Fudge, time.Now().Unix())

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"mirrorpool/config/safefile"
+	"mirrorpool/dnspool/authority/wire"
 
 	"github.com/miekg/dns"
 )
@@ -175,7 +176,7 @@ func (s *Static) add(rr dns.RR, pool []string) error {
 	}
 	for ; !s.nodes[name]; name = parent(name) {
 		s.nodes[name] = true
-		s.wire[wireName(name)] = true
+		s.wire[wire.Name(name)] = true
 	}
 	return nil
 }

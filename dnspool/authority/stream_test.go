@@ -28,12 +28,12 @@ func readFrame(t *testing.T, r io.Reader) *dns.Msg {
 	if _, err := io.ReadFull(r, prefix[:]); err != nil {
 		t.Fatal(err)
 	}
-	wire := make([]byte, binary.BigEndian.Uint16(prefix[:]))
-	if _, err := io.ReadFull(r, wire); err != nil {
+	packed := make([]byte, binary.BigEndian.Uint16(prefix[:]))
+	if _, err := io.ReadFull(r, packed); err != nil {
 		t.Fatal(err)
 	}
 	m := new(dns.Msg)
-	if err := m.Unpack(wire); err != nil {
+	if err := m.Unpack(packed); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -115,11 +115,11 @@ func TestLongMessages(t *testing.T) {
 		m.SetEdns0(1232, false)
 		m.IsEdns0().Option = append(options, &dns.EDNS0_PADDING{})
 		m.IsEdns0().Option[len(options)] = &dns.EDNS0_PADDING{Padding: make([]byte, bytes-m.Len())}
-		wire, err := m.Pack()
-		if err != nil || len(wire) != bytes {
-			t.Fatalf("%d bytes, %v; want %d", len(wire), err, bytes)
+		packed, err := m.Pack()
+		if err != nil || len(packed) != bytes {
+			t.Fatalf("%d bytes, %v; want %d", len(packed), err, bytes)
 		}
-		return wire
+		return packed
 	}
 	plain := truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
 	twoOPT := append(padded(20_000), padded(100)[len(plain):]...)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool/authority/wire"
 	"mirrorpool/dnspool/tsig"
 )
 
@@ -213,11 +214,11 @@ func keyName(req *dns.Msg) string {
 
 func (f *Feed) deny(send sender, req *dns.Msg, rcode int, result string) (int, error) {
 	f.requests.WithLabelValues("none", result).Inc()
-	wire, err := replyTo(req, rcode).Pack()
+	message, err := replyTo(req, rcode).Pack()
 	if err != nil {
 		return rcode, err
 	}
-	return rcode, send.all([][]byte{wire}, req, f.keys.Key(keyName(req)))
+	return rcode, send.all([][]byte{message}, req, f.keys.Key(keyName(req)))
 }
 
 // pack puts records into as many messages as they need, in wire format. What differs from request to request is not
@@ -228,8 +229,8 @@ func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error
 	flush := func() error {
 		m := dns.Msg{Compress: true, Answer: batch, Question: []dns.Question{{Name: origin, Qtype: dns.TypeAXFR, Qclass: dns.ClassINET}}}
 		m.Response, m.Authoritative = true, true
-		wire, err := m.Pack()
-		messages, batch, size = append(messages, wire), nil, 0
+		message, err := m.Pack()
+		messages, batch, size = append(messages, message), nil, 0
 		return err
 	}
 	for rr := range records {
@@ -259,14 +260,14 @@ func (send sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 		if time.Now().After(end) {
 			return fmt.Errorf("the transfer takes longer than %v", transferTime)
 		}
-		wire, err := addressed(packed, req, i == 0)
+		message, err := addressed(packed, req, i == 0)
 		if err == nil && key != nil {
-			wire, mac, err = key.Append(wire, mac, i > 0, time.Now())
+			message, mac, err = key.Append(message, mac, i > 0, time.Now())
 		}
 		if err != nil {
 			return err
 		}
-		if err := send(wire); err != nil {
+		if err := send(message); err != nil {
 			return err
 		}
 	}
@@ -276,25 +277,25 @@ func (send sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 // addressed is a packed message as the answer to req. Its records are compressed against the question's name, which gets
 // the asker's letter case, as in any other answer. The first has an OPT record if the request has.
 func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
-	wire := append(make([]byte, 0, len(packed)+maxSignature), packed...)
-	binary.BigEndian.PutUint16(wire, req.Id)
-	end, err := dns.PackDomainName(req.Question[0].Name, wire, headerSize, nil, false)
+	message := append(make([]byte, 0, len(packed)+maxSignature), packed...)
+	binary.BigEndian.PutUint16(message, req.Id)
+	end, err := dns.PackDomainName(req.Question[0].Name, message, wire.HeaderSize, nil, false)
 	if err != nil {
 		return nil, err
 	}
-	binary.BigEndian.PutUint16(wire[end:], req.Question[0].Qtype)
+	binary.BigEndian.PutUint16(message[end:], req.Question[0].Qtype)
 	if opt := req.IsEdns0(); opt != nil && first {
 		ours := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
 		ours.SetUDPSize(dns.MinMsgSize)
 		ours.SetDo(opt.Do())
-		record := make([]byte, optSize)
+		record := make([]byte, wire.OptSize)
 		if _, err := dns.PackRR(ours, record, 0, nil, false); err != nil {
 			return nil, err
 		}
-		wire = append(wire, record...)
-		binary.BigEndian.PutUint16(wire[10:], 1)
+		message = append(message, record...)
+		binary.BigEndian.PutUint16(message[10:], 1)
 	}
-	return wire, nil
+	return message, nil
 }
 
 // The descriptions of what a Feed tells of itself, beside requests.

@@ -181,11 +181,11 @@ func drain(addr string, req *dns.Msg) error {
 	}
 	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for soas := 0; ; {
-		wire, err := c.ReadMsgHeader(nil)
+		message, err := c.ReadMsgHeader(nil)
 		if err != nil {
 			return err
 		}
-		if n := countSOA(wire); n > 0 {
+		if n := countSOA(message); n > 0 {
 			soas += n
 			if req.Question[0].Qtype == dns.TypeAXFR && soas == 2 || req.Question[0].Qtype == dns.TypeIXFR && soas == 4 {
 				return nil
@@ -196,9 +196,9 @@ func drain(addr string, req *dns.Msg) error {
 
 // countSOA counts the records whose type is SOA and whose owner is the question's name, which are next to each other as
 // bytes: a pointer to offset 12, the type 6, the class 1.
-func countSOA(wire []byte) (n int) {
-	for i := 12; i+6 <= len(wire); i++ {
-		if wire[i] == 0xc0 && wire[i+1] == 0x0c && wire[i+2] == 0 && wire[i+3] == 6 && wire[i+4] == 0 && wire[i+5] == 1 {
+func countSOA(message []byte) (n int) {
+	for i := 12; i+6 <= len(message); i++ {
+		if message[i] == 0xc0 && message[i+1] == 0x0c && message[i+2] == 0 && message[i+3] == 6 && message[i+4] == 0 && message[i+5] == 1 {
 			n++
 		}
 	}

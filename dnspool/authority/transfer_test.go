@@ -350,21 +350,21 @@ func TestTransferHoldsUpNoOthers(t *testing.T) {
 	ask := func(id, qtype uint16) {
 		m := new(dns.Msg).SetQuestion("dl.example.org.", qtype)
 		m.Id = id
-		wire, err := m.Pack()
+		message, err := m.Pack()
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream = append(stream, frame(wire)...)
+		stream = append(stream, frame(message)...)
 	}
 	askSigned := func(id, qtype uint16) (mac string) {
 		m := new(dns.Msg).SetQuestion("dl.example.org.", qtype)
 		m.Id = id
 		key.Sign(m, time.Now())
-		wire, mac, err := dns.TsigGenerateWithProvider(m, key.Ring(), "", false)
+		message, mac, err := dns.TsigGenerateWithProvider(m, key.Ring(), "", false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream = append(stream, frame(wire)...)
+		stream = append(stream, frame(message)...)
 		return mac
 	}
 	mac := askSigned(1, dns.TypeAXFR)
@@ -393,12 +393,12 @@ func TestTransferHoldsUpNoOthers(t *testing.T) {
 	if _, err := io.ReadFull(conn, prefix[:]); err != nil {
 		t.Fatal(err)
 	}
-	wire := make([]byte, binary.BigEndian.Uint16(prefix[:]))
-	if _, err := io.ReadFull(conn, wire); err != nil {
+	message := make([]byte, binary.BigEndian.Uint16(prefix[:]))
+	if _, err := io.ReadFull(conn, message); err != nil {
 		t.Fatal(err)
 	}
-	if err := dns.TsigVerifyWithProvider(wire, key.Ring(), mac, false); err != nil || binary.BigEndian.Uint16(wire) != 1 {
-		t.Errorf("the transfer has the id %d, and its signature: %v", binary.BigEndian.Uint16(wire), err)
+	if err := dns.TsigVerifyWithProvider(message, key.Ring(), mac, false); err != nil || binary.BigEndian.Uint16(message) != 1 {
+		t.Errorf("the transfer has the id %d, and its signature: %v", binary.BigEndian.Uint16(message), err)
 	}
 	rest := []uint16{readFrame(t, conn).Id, readFrame(t, conn).Id}
 	slices.Sort(rest)
@@ -415,7 +415,7 @@ func TestCutTransfer(t *testing.T) {
 	t.Parallel()
 	s, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), largeStatic(t, 5000), nil, "")
 	s.publish(snapshotAt(t, 200, 7))
-	wire, err := axfrRequest().Pack()
+	message, err := axfrRequest().Pack()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +427,7 @@ func TestCutTransfer(t *testing.T) {
 		if err := conn.(*net.TCPConn).SetLinger(0); err != nil { // a reset, not an end
 			t.Fatal(err)
 		}
-		if _, err := conn.Write(append([]byte{0, byte(len(wire))}, wire...)); err != nil {
+		if _, err := conn.Write(append([]byte{0, byte(len(message))}, message...)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := conn.Read(make([]byte, 100)); err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"mirrorpool/dnspool/authority/wire"
+
 	"github.com/miekg/dns"
 )
 
@@ -14,8 +16,8 @@ import (
 func malformedQueries(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	plain := truthQuery(tb, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, 1232)
-	question := plain[:len(plain)-optSize]
-	opt := plain[len(plain)-optSize:]
+	question := plain[:len(plain)-wire.OptSize]
+	opt := plain[len(plain)-wire.OptSize:]
 	with := func(count int, records ...[]byte) []byte {
 		msg := append(bytes.Clone(question), bytes.Join(records, nil)...)
 		binary.BigEndian.PutUint16(msg[10:], uint16(count))
@@ -66,7 +68,7 @@ func malformedQueries(tb testing.TB) map[string][]byte {
 func TestVet(t *testing.T) {
 	t.Parallel()
 	for name, msg := range malformedQueries(t) {
-		if _, f := vet(msg); f != malformed {
+		if _, f := wire.Vet(msg); f != wire.Malformed {
 			t.Errorf("%s: fault %d, want malformed", name, f)
 		}
 		out, ok := newTruth(t, 1, 2).dealer.answer(nil, msg, overUDP)
@@ -76,7 +78,7 @@ func TestVet(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, name := range truthNames {
-		if msg := truthQuery(t, r, name, dns.TypeA, 1232); faultOf(msg) != noFault {
+		if msg := truthQuery(t, r, name, dns.TypeA, 1232); faultOf(msg) != wire.NoFault {
 			t.Errorf("%s: a plain query is taken for malformed", name)
 		}
 	}
@@ -90,7 +92,7 @@ func TestVet(t *testing.T) {
 	req.Ns = []dns.RR{soa}
 	req.SetEdns0(1232, true)
 	req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}, &dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
-	if msg, err := req.Pack(); err != nil || faultOf(msg) != noFault {
+	if msg, err := req.Pack(); err != nil || faultOf(msg) != wire.NoFault {
 		t.Errorf("an IXFR query with compression and options is taken for malformed: %x, %v", msg, err)
 	}
 }
@@ -152,21 +154,7 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-// FuzzVet asserts that what must not be answered, a response and what is too short to be one, is left to
-// miekg/dns, which does not.
-func FuzzVet(f *testing.F) {
-	for _, msg := range malformedQueries(f) {
-		f.Add(msg)
-	}
-	f.Add(truthQuery(f, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, 1232))
-	f.Fuzz(func(t *testing.T, msg []byte) {
-		if faultOf(msg) != noFault && (len(msg) < headerSize || msg[2]&0x80 != 0) {
-			t.Fatalf("%x would be answered", msg)
-		}
-	})
-}
-
-func faultOf(msg []byte) fault {
-	_, f := vet(msg)
+func faultOf(msg []byte) wire.Fault {
+	_, f := wire.Vet(msg)
 	return f
 }

@@ -16,6 +16,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/wire"
 )
 
 // TTLs of what the zone says of itself, and what secondaries are told (RFC 1912 section 2.2).
@@ -35,7 +36,7 @@ type zone struct {
 	maxSize  uint16    // of a UDP response, bytes
 	nsid     string    // tells this server from others (RFC 5001, RFC 4892); empty: off
 	version  string    // of the software, as the operator words it; empty: off
-	cookies  cookieJar
+	cookies  wire.CookieJar
 	clients  []netip.Prefix                 // that may ask for the status; nil: this host
 	rate     int                            // responses over UDP per second and network; 0: no limit
 	limiter  *limiter                       // nil where rate is 0
@@ -108,6 +109,14 @@ func apexOf(c config.DNS) *Static {
 	return s
 }
 
+// cookieJarOf returns a jar with the secrets of a configuration, or with a random one if it has none.
+func cookieJarOf(c config.DNS) wire.CookieJar {
+	if len(c.CookieSecrets) == 0 {
+		return wire.RandomCookieJar()
+	}
+	return wire.NewCookieJar(c.CookieSecrets)
+}
+
 // PoolNames returns the pool's names, in full.
 func PoolNames(c config.DNS) []string {
 	names := make([]string, len(c.Names))
@@ -153,12 +162,12 @@ func (z *zone) addNode(name string) {
 // canonicalName returns a name in lower case, with each character spelled as miekg/dns spells it when it reads a message.
 // A zone file may spell a character in several ways, such as `\032` and `\ `.
 func canonicalName(name string) string {
-	wire := make([]byte, maxNameSize)
-	end, err := dns.PackDomainName(dns.Fqdn(name), wire, 0, nil, false)
+	packed := make([]byte, wire.MaxNameSize)
+	end, err := dns.PackDomainName(dns.Fqdn(name), packed, 0, nil, false)
 	if err != nil {
 		return dns.CanonicalName(name)
 	}
-	if spelled, _, err := dns.UnpackDomainName(wire[:end], 0); err == nil {
+	if spelled, _, err := dns.UnpackDomainName(packed[:end], 0); err == nil {
 		name = spelled
 	}
 	return dns.CanonicalName(name)

@@ -1,4 +1,4 @@
-package authority
+package wire
 
 import (
 	"encoding/binary"
@@ -6,76 +6,76 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A fault is why a message is answered with an error, whatever it asks for.
-type fault int
+// A Fault is why a message is answered with an error, whatever it asks for.
+type Fault int
 
 const (
-	noFault        fault = iota
-	notImplemented       // it is no QUERY
-	malformed            // it is not what its header announces
-	badOption            // an EDNS option breaks the rules of its RFC
+	NoFault        Fault = iota
+	NotImplemented       // it is no QUERY
+	Malformed            // it is not what its header announces
+	BadOption            // an EDNS option breaks the rules of its RFC
 )
 
-// A shape is where the parts of a query are.
-type shape struct {
-	questions int    // 0 or 1
+// A Shape is where the parts of a query are.
+type Shape struct {
+	Questions int    // 0 or 1
 	end       int    // of the question; of the header if there is none
 	opt       []byte // the OPT record without its owner, or nil
-	signed    bool   // the last record is a TSIG record
+	Signed    bool   // the last record is a TSIG record
 }
 
-// options returns the data of the OPT record, which is whole.
-func (s *shape) options() []byte {
+// Options returns the data of the OPT record, which is whole.
+func (s *Shape) Options() []byte {
 	if s.opt == nil {
 		return nil
 	}
-	return s.opt[optSize-1:]
+	return s.opt[OptSize-1:]
 }
 
-// query returns what has to be known of a query that is not plain, of which miekg/dns reads the name and the type.
-func (s *shape) query() query {
-	q := query{end: s.end, edns: s.opt != nil, options: s.options(), cookie: cookieIn(s.options())}
-	if q.edns {
-		q.do, q.version = s.opt[6]&0x80 != 0, s.opt[5]
+// Query returns what has to be known of a Query that is not plain, of which miekg/dns reads the name and the type.
+func (s *Shape) Query() Query {
+	q := Query{End: s.end, EDNS: s.opt != nil, Options: s.Options(), Cookie: cookieIn(s.Options())}
+	if q.EDNS {
+		q.DO, q.Version = s.opt[6]&0x80 != 0, s.opt[5]
 	}
 	return q
 }
 
-// isResponse reports whether a message of at least a header is a response.
-func isResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
+// IsResponse reports whether a message of at least a header is a response.
+func IsResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
 
-// vet tells whether a query is what its header announces: one question, so many whole records, with names that end, at
+// Vet tells whether a query is what its header announces: one question, so many whole records, with names that end, at
 // most one OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options, and at most one TSIG
 // record, at the end (RFC 8945 section 5.1). miekg/dns is more generous: it takes messages whose records are missing,
 // pointers that lead forward (RFC 9267), and any number of OPT and TSIG records.
 //
 // A query without a question is one for a cookie (RFC 7873 section 5.4), and not malformed if it brings one.
-func vet(msg []byte) (s shape, f fault) {
+func Vet(msg []byte) (s Shape, f Fault) {
 	const opcodes = 0x78
 	switch {
-	case len(msg) < headerSize || isResponse(msg):
-		return s, noFault
+	case len(msg) < HeaderSize || IsResponse(msg):
+		return s, NoFault
 	case msg[2]&opcodes != dns.OpcodeQuery:
-		return s, notImplemented
+		return s, NotImplemented
 	case !s.read(msg):
-		return s, malformed
+		return s, Malformed
 	}
-	f = vetOptions(s.options())
-	if f == noFault && s.questions == 0 && (s.signed || cookieIn(s.options()) == nil) {
-		f = malformed
+	f = vetOptions(s.Options())
+	if f == NoFault && s.Questions == 0 && (s.Signed || cookieIn(s.Options()) == nil) {
+		f = Malformed
 	}
 	return s, f
 }
 
 // read finds the parts of a query. It reports whether they are there.
-func (s *shape) read(msg []byte) bool {
+func (s *Shape) read(msg []byte) bool {
 	const additional = 3 // the last of the four sections
-	s.questions, s.end = int(binary.BigEndian.Uint16(msg[4:])), headerSize
-	if s.questions > 1 { // RFC 9619
+	s.Questions, s.end = int(binary.BigEndian.Uint16(msg[4:])), HeaderSize
+	if s.Questions > 1 { // RFC 9619
 		return false
 	}
-	if s.questions == 1 {
-		at := skipName(msg, headerSize)
+	if s.Questions == 1 {
+		at := skipName(msg, HeaderSize)
 		if at == 0 || at+4 > len(msg) {
 			return false
 		}
@@ -93,9 +93,9 @@ func (s *shape) read(msg []byte) bool {
 }
 
 // readRecord returns where the record at the given place ends, or 0 if it is not whole or out of place.
-func (s *shape) readRecord(msg []byte, owner int, additional bool) (end int) {
+func (s *Shape) readRecord(msg []byte, owner int, additional bool) (end int) {
 	at := skipName(msg, owner)
-	if at == 0 || at+10 > len(msg) || s.signed { // nothing is behind a TSIG record
+	if at == 0 || at+10 > len(msg) || s.Signed { // nothing is behind a TSIG record
 		return 0
 	}
 	data := at + 10
@@ -113,7 +113,7 @@ func (s *shape) readRecord(msg []byte, owner int, additional bool) (end int) {
 		if !additional || !tsigShaped(msg[:end], data) {
 			return 0
 		}
-		s.signed = true
+		s.Signed = true
 	}
 	return end
 }
@@ -136,9 +136,9 @@ func tsigShaped(msg []byte, data int) bool {
 	return at == len(msg)
 }
 
-// simplify takes out of an unsigned query what has no meaning for us, and which miekg/dns would copy or stumble over: flags
+// Simplify takes out of an unsigned query what has no meaning for us, and which miekg/dns would copy or stumble over: flags
 // of responses, and options that are not answered, whose data is as nobody knows.
-func simplify(msg, options []byte) {
+func Simplify(msg, options []byte) {
 	const rd = 0x01
 	msg[2] &= rd
 	msg[3] = 0
@@ -147,70 +147,35 @@ func simplify(msg, options []byte) {
 		if !ok {
 			return
 		}
-		if ignored(code, data) {
+		if Ignored(code, data) {
 			binary.BigEndian.PutUint16(options, dns.EDNS0LOCALSTART) // of which miekg/dns wants nothing
 		}
 		options = rest
 	}
 }
 
-// maxPointers bounds the compression pointers in a name: it has no more labels.
-const maxPointers = 127
-
-// skipName returns where the name at the given place ends, or 0 if it is none. A compression pointer has to lead
-// to what was before the name, so that no name can run in circles.
-func skipName(msg []byte, at int) int {
-	size, end, limit, pointers := 0, 0, at, 0
-	for at < len(msg) {
-		switch c := int(msg[at]); {
-		case c == 0:
-			if end == 0 {
-				end = at + 1
-			}
-			return end
-		case c <= maxLabelSize:
-			at += 1 + c
-			if size += 1 + c; size >= maxNameSize {
-				return 0
-			}
-		case c >= 0xc0 && at+1 < len(msg):
-			to := int(binary.BigEndian.Uint16(msg[at:]) & 0x3fff)
-			if pointers++; to < headerSize || to >= limit || pointers > maxPointers {
-				return 0
-			}
-			if end == 0 {
-				end = at + 2
-			}
-			at, limit = to, to
-		default: // reserved kinds of label (RFC 6891 section 5), or a cut one
-			return 0
-		}
-	}
-	return 0
-}
-
 // nextOption returns the first of a list of options, and the others. ok is false if it is not whole.
 func nextOption(options []byte) (code uint16, data, rest []byte, ok bool) {
-	if len(options) < optionHead {
+	if len(options) < OptionHead {
 		return 0, nil, nil, false
 	}
-	size := optionHead + int(binary.BigEndian.Uint16(options[2:]))
+	size := OptionHead + int(binary.BigEndian.Uint16(options[2:]))
 	if size > len(options) {
 		return 0, nil, nil, false
 	}
-	return binary.BigEndian.Uint16(options), options[optionHead:size], options[size:], true
+	return binary.BigEndian.Uint16(options), options[OptionHead:size], options[size:], true
 }
 
 // vetOptions tells whether the data of an OPT record is a list of whole options, and those that are answered make sense.
-func vetOptions(options []byte) fault {
-	found := noFault
+func vetOptions(options []byte) Fault {
+	found := NoFault
 	for len(options) > 0 {
 		code, data, rest, ok := nextOption(options)
 		if !ok {
-			return malformed
+			return Malformed
 		}
-		if code == dns.EDNS0COOKIE && !cookieShaped(data) || code == dns.EDNS0SUBNET && !subnetShaped(data) {
-			found = badOption
+		if code == dns.EDNS0COOKIE && !CookieShaped(data) || code == dns.EDNS0SUBNET && !subnetShaped(data) {
+			found = BadOption
 		}
 		options = rest
 	}
@@ -244,29 +209,29 @@ func cookieIn(options []byte) []byte {
 	return nil
 }
 
-// appendFault appends the response to a message with a fault. To one that is malformed or no QUERY that is a header, and
+// AppendFault appends the response to a message with a fault. To one that is malformed or no QUERY that is a header, and
 // nothing that may have been meant by the rest; else EDNS is spoken, and shall not be taken for unknown (RFC 6891 section
 // 7). Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
-func appendFault(dst, msg []byte, s shape, f fault, udpSize uint16) []byte {
+func AppendFault(dst, msg []byte, s Shape, f Fault, udpSize uint16) []byte {
 	const response, opcodeAndRD = 0x80, 0x79
 	counts := [8]byte{}
 	rest := []byte(nil)
-	if f == badOption {
-		counts[1], counts[7] = byte(s.questions), 1
-		rest = msg[headerSize:s.end]
+	if f == BadOption {
+		counts[1], counts[7] = byte(s.Questions), 1
+		rest = msg[HeaderSize:s.end]
 	}
-	dst = append(dst, msg[0], msg[1], response|msg[2]&opcodeAndRD, byte(f.rcode()))
+	dst = append(dst, msg[0], msg[1], response|msg[2]&opcodeAndRD, byte(f.Rcode()))
 	dst = append(append(dst, counts[:]...), rest...)
-	if f == badOption {
-		q := s.query()
-		dst = q.appendOPT(dst, udpSize, 0)
+	if f == BadOption {
+		q := s.Query()
+		dst = q.AppendOPT(dst, udpSize, 0)
 	}
 	return dst
 }
 
-// rcode is the code of the response to a message with a fault.
-func (f fault) rcode() int {
-	if f == notImplemented {
+// Rcode is the code of the response to a message with a fault.
+func (f Fault) Rcode() int {
+	if f == NotImplemented {
 		return dns.RcodeNotImplemented
 	}
 	return dns.RcodeFormatError

@@ -1,4 +1,4 @@
-package authority
+package wire
 
 import (
 	"crypto/rand"
@@ -9,15 +9,13 @@ import (
 
 	"github.com/dchest/siphash"
 	"github.com/miekg/dns"
-
-	"mirrorpool/config"
 )
 
 // Sizes of DNS cookies, in bytes (RFC 7873 section 4, RFC 9018 section 4).
 const (
 	clientCookieSize = 8
 	serverCookieSize = 16
-	cookieSize       = clientCookieSize + serverCookieSize
+	CookieSize       = clientCookieSize + serverCookieSize
 	minServerCookie  = 8  // of other servers: what a client may send back to the wrong one
 	maxServerCookie  = 32 // likewise
 )
@@ -25,20 +23,20 @@ const (
 // A server cookie is good for so long (RFC 9018 section 4.3), and given back as it is while it is young.
 const (
 	cookieLife  = time.Hour
-	cookieYoung = 30 * time.Minute
+	CookieYoung = 30 * time.Minute
 	cookieSkew  = 5 * time.Minute // that the clocks of servers with one secret may be apart
 )
 
 // A cookieKey is a secret of 128 bits, as SipHash-2-4 takes it.
 type cookieKey [2]uint64
 
-// A cookieJar makes and checks server cookies as RFC 9018 describes them, so that servers with the same secret know
+// A CookieJar makes and checks server cookies as RFC 9018 describes them, so that servers with the same secret know
 // each other's. The first key makes them; all are accepted, which lets a secret be replaced without a client's notice.
-type cookieJar []cookieKey
+type CookieJar []cookieKey
 
-// newCookieJar returns a jar with the given secrets, 32 hexadecimal digits each.
-func newCookieJar(secrets []string) cookieJar {
-	jar := make(cookieJar, 0, len(secrets))
+// NewCookieJar returns a jar with the given secrets, 32 hexadecimal digits each.
+func NewCookieJar(secrets []string) CookieJar {
+	jar := make(CookieJar, 0, len(secrets))
 	for _, secret := range secrets {
 		key, err := hex.DecodeString(secret)
 		if err != nil || len(key) != 16 {
@@ -49,31 +47,23 @@ func newCookieJar(secrets []string) cookieJar {
 	return jar
 }
 
-// cookieJarOf returns a jar with the secrets of a configuration, or with a random one if it has none.
-func cookieJarOf(c config.DNS) cookieJar {
-	if len(c.CookieSecrets) == 0 {
-		return randomCookieJar()
-	}
-	return newCookieJar(c.CookieSecrets)
-}
-
-// randomCookieJar returns a jar whose cookies no other server knows.
-func randomCookieJar() cookieJar {
+// RandomCookieJar returns a jar whose cookies no other server knows.
+func RandomCookieJar() CookieJar {
 	var key [16]byte
 	rand.Read(key[:]) // never fails
-	return cookieJar{{binary.LittleEndian.Uint64(key[:]), binary.LittleEndian.Uint64(key[8:])}}
+	return CookieJar{{binary.LittleEndian.Uint64(key[:]), binary.LittleEndian.Uint64(key[8:])}}
 }
 
-// cookieShaped reports whether an option's data may be a cookie: a client's, alone or with a server's.
-func cookieShaped(data []byte) bool {
+// CookieShaped reports whether an option's data may be a cookie: a client's, alone or with a server's.
+func CookieShaped(data []byte) bool {
 	server := len(data) - clientCookieSize
 	return server == 0 || minServerCookie <= server && server <= maxServerCookie
 }
 
-// valid reports whether a client has shown a cookie that one of the servers with our secrets gave to its address, and how
+// Valid reports whether a client has shown a cookie that one of the servers with our secrets gave to its address, and how
 // old that is.
-func (j cookieJar) valid(cookie []byte, addr netip.Addr, now time.Time) (age time.Duration, ok bool) {
-	if len(cookie) != cookieSize || cookie[clientCookieSize] != 1 {
+func (j CookieJar) Valid(cookie []byte, addr netip.Addr, now time.Time) (age time.Duration, ok bool) {
+	if len(cookie) != CookieSize || cookie[clientCookieSize] != 1 {
 		return 0, false
 	}
 	// Serial number arithmetic (RFC 1982), so that 2106 is not an end.
@@ -82,7 +72,7 @@ func (j cookieJar) valid(cookie []byte, addr netip.Addr, now time.Time) (age tim
 	if age > cookieLife || age < -cookieSkew {
 		return 0, false
 	}
-	hash := binary.LittleEndian.Uint64(cookie[cookieSize-8:])
+	hash := binary.LittleEndian.Uint64(cookie[CookieSize-8:])
 	for _, key := range j {
 		if key.hash(cookie, addr) == hash {
 			return age, true
@@ -106,9 +96,9 @@ func (k cookieKey) hash(cookie []byte, addr netip.Addr) uint64 {
 	return siphash.Hash(k[0], k[1], input[:n])
 }
 
-// appendTo appends the cookie to give to a client: the one it has shown, if that is good and young, or a new one.
-func (j cookieJar) appendTo(dst, cookie []byte, addr netip.Addr, now time.Time) []byte {
-	if age, ok := j[:1].valid(cookie, addr, now); ok && 0 <= age && age < cookieYoung {
+// AppendTo appends the cookie to give to a client: the one it has shown, if that is good and young, or a new one.
+func (j CookieJar) AppendTo(dst, cookie []byte, addr netip.Addr, now time.Time) []byte {
+	if age, ok := j[:1].Valid(cookie, addr, now); ok && 0 <= age && age < CookieYoung {
 		return append(dst, cookie...)
 	}
 	start := len(dst)
@@ -118,17 +108,25 @@ func (j cookieJar) appendTo(dst, cookie []byte, addr netip.Addr, now time.Time) 
 	return binary.LittleEndian.AppendUint64(dst, j[0].hash(dst[start:], addr))
 }
 
-// appendCookieReply appends the response to a query that has no question, but asks for a cookie or whether the one it
-// brings is still good (RFC 7873 section 5.4).
-func (z *zone) appendCookieReply(dst, msg []byte, q *query, from asker) (response []byte, rcode int) {
+// AppendOption appends a COOKIE option for the client that has sent q from addr to the OPT record without options at the
+// end of a message.
+func (j CookieJar) AppendOption(dst []byte, q *Query, addr netip.Addr, now time.Time) []byte {
+	dst[len(dst)-1] = OptionHead + CookieSize
+	dst = append(dst, 0, byte(dns.EDNS0COOKIE), 0, CookieSize)
+	return j.AppendTo(dst, q.Cookie, addr, now)
+}
+
+// AppendReply appends the response to a query that has no question, but asks for a cookie or whether the one it brings is
+// still good (RFC 7873 section 5.4).
+func (j CookieJar) AppendReply(dst, msg []byte, q *Query, udpSize uint16, addr netip.Addr, now time.Time) (response []byte, rcode int) {
 	const flagQR, flagRD = 0x80, 0x01
-	if _, good := z.cookies.valid(q.cookie, from.addr, from.now); !good && len(q.cookie) > clientCookieSize {
+	if _, good := j.Valid(q.Cookie, addr, now); !good && len(q.Cookie) > clientCookieSize {
 		rcode = dns.RcodeBadCookie
 	}
-	if q.version != 0 {
+	if q.Version != 0 {
 		rcode = dns.RcodeBadVers
 	}
 	dst = append(dst, msg[0], msg[1], flagQR|msg[2]&flagRD, byte(rcode&0xf), 0, 0, 0, 0, 0, 0, 0, 1)
-	dst = q.appendOPT(dst, z.maxSize, byte(rcode>>4))
-	return z.appendCookie(dst, q, from), rcode
+	dst = q.AppendOPT(dst, udpSize, byte(rcode>>4))
+	return j.AppendOption(dst, q, addr, now), rcode
 }
