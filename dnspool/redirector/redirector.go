@@ -1,7 +1,7 @@
 // Package redirector is the HTTP face of the pool: it sends each request for a file on to a mirror that has
 // it, picked from the snapshot in force.
 //
-// Over http, requests for a file by a plain path and with usual headers are answered as they come in: a front stands before
+// Over HTTP/1.1, requests for a file by a plain path and with usual headers are answered as they come in: a front stands before
 // net/http, and hands over to it what it does not answer itself.
 //
 // It decides nothing about mirrors, has no list of files and reads no request bodies. It asks a mirror only for the size of a
