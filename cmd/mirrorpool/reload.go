@@ -91,7 +91,7 @@ func (s *server) reloadPool(ctx context.Context, confirm bool) source.Result {
 // newSettings are what the configuration's file comes to.
 type newSettings struct {
 	config   *config.Server // in force, with what can change while the server runs
-	static   *authority.Static
+	static   *authority.ZoneFile
 	warnings []*config.Error
 	answer   admin.SettingsReload
 }
@@ -106,7 +106,7 @@ func (s *server) readSettings() newSettings {
 	if err == nil {
 		err = collision(s.list.Pool(), next)
 	}
-	var read *authority.Static
+	var read *authority.ZoneFile
 	if err == nil {
 		read, err = loadStatic(next)
 	}
@@ -148,16 +148,16 @@ func (s *server) reloadSettings() admin.SettingsReload {
 }
 
 // loadStatic reads the zone file, if the configuration names one.
-func loadStatic(c *config.Server) (*authority.Static, error) {
+func loadStatic(c *config.Server) (*authority.ZoneFile, error) {
 	if c.DNS.ZoneFile == "" {
 		return nil, nil
 	}
-	return authority.LoadStatic(c.DNS.ZoneFile, c.DNS.Zone, authority.PoolNames(c.DNS))
+	return authority.LoadZoneFile(c.DNS.ZoneFile, c.DNS.Zone, authority.PoolNames(c.DNS))
 }
 
 // apply puts a configuration in force, which differs from the one before in what can change while the server
 // runs.
-func (s *server) apply(c *config.Server, static *authority.Static) {
+func (s *server) apply(c *config.Server, static *authority.ZoneFile) {
 	if level, err := zapcore.ParseLevel(c.Log.Level); err == nil {
 		s.logLevel.SetLevel(level)
 	}

@@ -60,7 +60,7 @@ type server struct {
 
 	mu          sync.Mutex // guards all below
 	pool        *config.Pool
-	static      *authority.Static // of the zone file; nil without one
+	static      *authority.ZoneFile // of the zone file; nil without one
 	zoneChanged bool              // by other than the pool, since the latest snapshot
 	dns         *authority.Server // nil if off, or before the faces are open
 	web         *redirector.Server

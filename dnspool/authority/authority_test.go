@@ -134,12 +134,12 @@ func TestAnswers(t *testing.T) {
 // Two askers, at the same address and time.
 var (
 	testNow = time.Unix(1_800_000_000, 0)
-	overUDP = asker{addr: netip.MustParseAddr("198.51.100.7"), port: 5353, now: testNow}
-	overTCP = asker{addr: netip.MustParseAddr("198.51.100.7"), port: 5353, now: testNow, stream: true}
+	overUDP = client{addr: netip.MustParseAddr("198.51.100.7"), port: 5353, now: testNow}
+	overTCP = client{addr: netip.MustParseAddr("198.51.100.7"), port: 5353, now: testNow, stream: true}
 )
 
 // exchange returns what a client reads from the wire.
-func exchange(tb testing.TB, z *zone, req *dns.Msg, from asker) *dns.Msg {
+func exchange(tb testing.TB, z *zone, req *dns.Msg, from client) *dns.Msg {
 	tb.Helper()
 	packed, err := z.respond(req, from)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 // It waits in the kernel and not for the runtime's poller, which would be woken for each message, too.
 type batchConn struct {
 	local  *net.UDPAddr
-	dealer *dealer
+	fast   *fastPath
 	ours   bool        // nobody else has the socket open
 	ending atomic.Bool // no more is to be read
 
@@ -76,7 +76,7 @@ func newBatchConn(conn *net.UDPConn, ours bool, zone *atomic.Pointer[zone], t *t
 			return nil, err
 		}
 	}
-	c := &batchConn{local: local, fd: fd, ours: ours, dealer: newDealer(zone, t)}
+	c := &batchConn{local: local, fd: fd, ours: ours, fast: newFastPath(zone, t)}
 	c.in, c.out = newMmsgs(batchSize, local.IP.IsUnspecified()), newMmsgs(batchSize, false)
 	for range batchSize {
 		c.queries = append(c.queries, make([]byte, maxQuery))
@@ -114,10 +114,10 @@ func (*batchAddr) Network() string { return "udp" }
 
 func (a *batchAddr) String() string { return peerOf(&a.peer).String() }
 
-// asker is for askerOf.
-func (a *batchAddr) asker(now time.Time) asker {
+// asClient is for clientOf.
+func (a *batchAddr) asClient(now time.Time) client {
 	peer := peerOf(&a.peer)
-	return asker{addr: peer.Addr(), port: peer.Port(), size: a.size, now: now}
+	return client{addr: peer.Addr(), port: peer.Port(), size: a.size, now: now}
 }
 
 // ReadFrom returns the next message that is not a plain query.
@@ -131,7 +131,7 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			answerFrom(c.in.controlOf(i))
 			msg := c.queries[i][:c.in.size(i)]
 			peer := peerOf(&c.in.peers[i])
-			response, ok := c.dealer.answer(c.responses[c.ready][:0], msg, asker{addr: peer.Addr(), port: peer.Port(), now: c.now})
+			response, ok := c.fast.respond(c.responses[c.ready][:0], msg, client{addr: peer.Addr(), port: peer.Port(), now: c.now})
 			if ok {
 				if len(response) > 0 {
 					c.out.reply(c.ready, c.in, i, response)
@@ -146,7 +146,7 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		}
 		c.flush()
 		if c.n > 0 {
-			c.dealer.tally.answered(c.now)
+			c.fast.tally.answered(c.now)
 		}
 		for i, buf := range c.queries {
 			c.in.receive(i, buf)
@@ -253,7 +253,7 @@ func (c *batchConn) SetReadDeadline(t time.Time) error {
 	return c.shut()
 }
 
-// SetDeadline and SetWriteDeadline are for net.PacketConn. Nobody uses them here.
+// SetDeadline and SetWriteDeadline are for net.PacketConn, and not used here.
 
 func (c *batchConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
 func (c *batchConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }

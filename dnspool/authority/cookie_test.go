@@ -58,7 +58,7 @@ func TestCookiesOverTheWire(t *testing.T) {
 }
 
 func BenchmarkFastPathWithCookie(b *testing.B) {
-	d := newTruth(b, 6, 2).dealer
+	d := newTruth(b, 6, 2).fast
 	req := new(dns.Msg)
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	req.SetEdns0(1232, false)
@@ -70,6 +70,6 @@ func BenchmarkFastPathWithCookie(b *testing.B) {
 	buf := make([]byte, 0, 1232)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf, _ = d.answer(buf[:0], msg, overUDP)
+		buf, _ = d.respond(buf[:0], msg, overUDP)
 	}
 }

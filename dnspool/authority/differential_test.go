@@ -138,7 +138,7 @@ func freePort(t *testing.T) int {
 func staticQueries(tb testing.TB) (queries []dns.Question) {
 	tb.Helper()
 	names := map[string]bool{"example.org.": true, ".": true, "dl.example.net.": true, "nothing.dl.example.org.": true, "a.nothing.dl.example.org.": true}
-	static, err := LoadStatic(staticFile, staticZone, nil)
+	static, err := LoadZoneFile(staticFile, staticZone, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func startStatic(t *testing.T) string {
 	t.Helper()
 	c := testConfig()
 	c.Names, c.Listen = []string{"pool"}, []string{"127.0.0.1:0"}
-	static, err := LoadStatic(staticFile, staticZone, PoolNames(c))
+	static, err := LoadZoneFile(staticFile, staticZone, PoolNames(c))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -205,7 +205,7 @@ func unmapped(addrs []netip.Addr) []netip.Addr {
 }
 
 // all returns all records of s but the SOA.
-func (s *Static) all() []dns.RR {
+func (s *ZoneFile) all() []dns.RR {
 	var rrs []dns.RR
 	for _, sets := range s.sets {
 		for _, set := range sets {

@@ -34,7 +34,7 @@ type nearDeck struct {
 
 // at returns the place for which a query is answered: that of the client subnet in it (RFC 7871 section 7.2.1), or else of
 // who sent it, a resolver near the client as a rule. It is nil where places do not count. subnet is the option that counted.
-func (z *zone) at(opt *dns.OPT, from asker) (place *dnspool.Place, subnet *dns.EDNS0_SUBNET) {
+func (z *zone) at(opt *dns.OPT, from client) (place *dnspool.Place, subnet *dns.EDNS0_SUBNET) {
 	if z.place == nil {
 		return nil, nil
 	}
@@ -71,8 +71,8 @@ func setScope(resp *dns.Msg, bits uint8) {
 	}
 }
 
-// dealNear returns the next card for clients at a place. ok is false if these get what all get.
-func (z *zone) dealNear(family dnspool.Family, place *dnspool.Place) (card []int32, ok bool) {
+// nearCard returns the next card for clients at a place. ok is false if these get what all get.
+func (z *zone) nearCard(family dnspool.Family, place *dnspool.Place) (card []int32, ok bool) {
 	if place == nil {
 		return nil, false
 	}

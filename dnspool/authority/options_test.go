@@ -25,7 +25,7 @@ func TestOptions(t *testing.T) {
 		name  string
 		qtype uint16
 		asked []dns.EDNS0
-		from  asker
+		from  client
 		want  []string
 	}{
 		"NSID":                      {"dl.example.org.", dns.TypeA, []dns.EDNS0{nsid}, overUDP, []string{"6f6e65"}}, // "one"

@@ -24,16 +24,16 @@ type prepared struct {
 
 // A node is what is prepared for a name, and for the names below it that do not exist.
 type node struct {
-	slow     bool                // leave it to respond
-	a, aaaa  *answers            // of the types that nearly all ask for
-	types    map[uint16]*answers // of the other types that exist
-	noData   *answers            // for the other types
-	noName   *answers            // for names below
-	wildcard *node               // answers for names below, if there is one
+	unprepared bool                    // leave it to respond
+	a, aaaa    *preparedRRs            // of the types that nearly all ask for
+	types      map[uint16]*preparedRRs // of the other types that exist
+	noData     *preparedRRs            // for the other types
+	noName     *preparedRRs            // for names below
+	wildcard   *node                   // answers for names below, if there is one
 }
 
 // Answers are what follows the question in the responses to it: any of several cards, of the same length.
-type answers struct {
+type preparedRRs struct {
 	cards        []byte
 	size         int // of a card, bytes
 	count        uint32
@@ -50,7 +50,7 @@ type answers struct {
 // prepare makes prepared answers for all that is in z.
 func prepare(z *zone) *prepared {
 	p := &prepared{origin: wire.Name(z.origin), nodes: map[string]*node{}, static: z.static.wire}
-	decks := map[uint16]*answers{} // which all of the pool's names share
+	decks := map[uint16]*preparedRRs{} // which all of the pool's names share
 	for _, qtype := range addressTypes {
 		if group := z.snapshot.DNS(familyOf(qtype)); group.Deck.Len() > 0 {
 			decks[qtype] = z.prepareDeck(group, qtype)
@@ -66,7 +66,7 @@ func prepare(z *zone) *prepared {
 	}
 	for _, label := range []string{statusLabel, mirrorsLabel} { // the answer depends on who asks
 		if name := wire.Name(label + z.origin); p.nodes[name] == nil {
-			p.nodes[name] = &node{slow: true}
+			p.nodes[name] = &node{unprepared: true}
 		}
 	}
 	// Where these are asked for, miekg/dns compresses more than was prepared.
@@ -76,16 +76,16 @@ func prepare(z *zone) *prepared {
 	}
 	for _, name := range names {
 		for name = canonicalName(name); z.contains(name) && !z.nodes[name]; name = parent(name) {
-			p.nodes[wire.Name(name)] = &node{slow: true}
+			p.nodes[wire.Name(name)] = &node{unprepared: true}
 		}
 	}
 	return p
 }
 
-func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
-	n := &node{types: map[uint16]*answers{}}
+func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs) *node {
+	n := &node{types: map[uint16]*preparedRRs{}}
 	if z.static.sets[name] != nil && name != z.origin || z.static.cut(name) != "" {
-		n.slow = true // it has more than the pool's addresses
+		n.unprepared = true // it has more than the pool's addresses
 		return n
 	}
 	if !z.static.nodes["*."+name] {
@@ -102,7 +102,7 @@ func (z *zone) prepareNode(name string, decks map[uint16]*answers) *node {
 		}
 		n.types[dns.TypeNS] = z.prepareFixed(name, dns.TypeNS)
 	}
-	address := func(qtype uint16) *answers {
+	address := func(qtype uint16) *preparedRRs {
 		switch {
 		case z.pool[name] && decks[qtype] != nil && z.geo:
 			return nil // it depends on who asks
@@ -125,7 +125,7 @@ const (
 
 // prepareAbsent writes down the response for all names right below encloser that do not exist, for any type. It returns
 // nil, which leaves them to respond, in the odd zone that has the name that is to stand for them.
-func (z *zone) prepareAbsent(encloser string) *answers {
+func (z *zone) prepareAbsent(encloser string) *preparedRRs {
 	if z.exists(anyLabel + encloser) {
 		return nil
 	}
@@ -133,9 +133,9 @@ func (z *zone) prepareAbsent(encloser string) *answers {
 }
 
 // prepareDeck writes down all cards of a deck.
-func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *answers {
+func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *preparedRRs {
 	places := len(group.Deck.Card(0))
-	a := &answers{count: uint32(group.Deck.Len()), answerRRs: uint16(places), family: familyOf(qtype)}
+	a := &preparedRRs{count: uint32(group.Deck.Len()), answerRRs: uint16(places), family: familyOf(qtype)}
 	records := make([][]byte, len(group.Addresses))
 	for i, addr := range group.Addresses {
 		records[i] = addressRecord(addr, qtype, z.poolTTL[familyOf(qtype)])
@@ -163,15 +163,15 @@ func addressRecord(addr netip.Addr, qtype uint16, ttl uint32) []byte {
 
 // prepareFixed writes down the one response to a query. It returns nil, which leaves it to respond, if
 // there is none that is whole.
-func (z *zone) prepareFixed(name string, qtype uint16) *answers {
+func (z *zone) prepareFixed(name string, qtype uint16) *preparedRRs {
 	req := new(dns.Msg)
 	req.SetQuestion(name, qtype)
-	packed, err := z.respond(req, asker{stream: true})
+	packed, err := z.respond(req, client{stream: true})
 	if err != nil || packed[2]&0x02 != 0 {
 		return nil
 	}
 	nameSize := len(wire.Name(name))
-	a := &answers{
+	a := &preparedRRs{
 		cards: packed[wire.HeaderSize+nameSize+4:], count: 1, nameSize: nameSize,
 		rcode:        packed[3] & 0x0f,
 		answerRRs:    binary.BigEndian.Uint16(packed[6:]),
@@ -182,14 +182,14 @@ func (z *zone) prepareFixed(name string, qtype uint16) *answers {
 	return a
 }
 
-// find returns the answers to a query, or nil if respond has to say.
-func (p *prepared) find(q *wire.Query) *answers {
+// lookup returns the answers to a query, or nil if respond has to say.
+func (p *prepared) lookup(q *wire.Query) *preparedRRs {
 	name := q.Name
 	if len(name) < len(p.origin) || string(name[len(name)-len(p.origin):]) != p.origin {
 		return nil
 	}
 	if n := p.nodes[string(name)]; n != nil {
-		return n.of(q.Type)
+		return n.forType(q.Type)
 	}
 	for len(name) > len(p.origin) {
 		if p.static[string(name)] {
@@ -201,8 +201,8 @@ func (p *prepared) find(q *wire.Query) *answers {
 		case n == nil:
 			continue
 		case n.wildcard != nil:
-			return n.wildcard.of(q.Type)
-		case n.slow || isMeta(q.Type):
+			return n.wildcard.forType(q.Type)
+		case n.unprepared || isMeta(q.Type):
 			return nil
 		default:
 			return n.noName
@@ -211,10 +211,10 @@ func (p *prepared) find(q *wire.Query) *answers {
 	return nil
 }
 
-// of returns the answers to a query for a type at n.
-func (n *node) of(qtype uint16) *answers {
+// forType returns the answers to a query for a type at n.
+func (n *node) forType(qtype uint16) *preparedRRs {
 	switch {
-	case n.slow || isMeta(qtype):
+	case n.unprepared || isMeta(qtype):
 		return nil
 	case qtype == dns.TypeA:
 		return n.a
@@ -234,7 +234,7 @@ func isMeta(qtype uint16) bool {
 
 // appendTo appends the response to a query that is at the front of msg, but for the options in its OPT record. card says
 // which to give.
-func (a *answers) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpSize uint16) []byte {
+func (a *preparedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpSize uint16) []byte {
 	start := len(dst)
 	dst = append(dst, msg[:q.End]...) // the question as it is: some resolvers check its letter case
 	header := dst[start:]

@@ -18,7 +18,7 @@ import (
 type randomZone struct {
 	config config.DNS
 	text   string // for mirrorpool
-	static *Static
+	static *ZoneFile
 	zone   *zone // with a pool of one mirror, so that there is one answer
 }
 
@@ -174,8 +174,8 @@ func TestRandomZonesOneTruth(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(randomZones) {
 		z := newRandomZone(t, seed)
-		tr := &truth{z.zone, newTruth(t, 1, 2).dealer}
-		tr.dealer.zone.Store(z.zone)
+		tr := &truth{z.zone, newTruth(t, 1, 2).fast}
+		tr.fast.zone.Store(z.zone)
 		r := rand.New(rand.NewPCG(seed, 16))
 		fast := 0
 		for _, name := range z.names() {
@@ -223,7 +223,7 @@ func TestDifferentialRandomZones(t *testing.T) {
 // compare asks the peer at addr the same as both paths.
 func (z *randomZone) compare(t *testing.T, addr string) {
 	t.Helper()
-	d := newTruth(t, 1, 2).dealer
+	d := newTruth(t, 1, 2).fast
 	d.zone.Store(z.zone)
 	conn, err := dns.Dial("udp", addr)
 	if err != nil {
@@ -258,13 +258,13 @@ func (z *randomZone) compare(t *testing.T, addr string) {
 }
 
 // answer returns what a client gets: the prepared answer, or respond's where there is none.
-func (z *randomZone) answer(t *testing.T, d *dealer, req *dns.Msg) *dns.Msg {
+func (z *randomZone) answer(t *testing.T, d *fastPath, req *dns.Msg) *dns.Msg {
 	t.Helper()
 	msg, err := req.Pack()
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, ok := d.answer(nil, msg, overTCP)
+	packed, ok := d.respond(nil, msg, overTCP)
 	if !ok {
 		if packed, err = z.zone.respond(req, overTCP); err != nil {
 			t.Fatal(err)

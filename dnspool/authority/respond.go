@@ -33,13 +33,13 @@ func replyTo(req *dns.Msg, rcode int) *dns.Msg {
 }
 
 // respond returns the response to a query that accept has let pass, in wire format.
-func (z *zone) respond(req *dns.Msg, from asker) ([]byte, error) {
+func (z *zone) respond(req *dns.Msg, from client) ([]byte, error) {
 	packed, _, err := z.respondWithCode(req, from)
 	return packed, err
 }
 
 // respondWithCode is respond, and tells the response's code besides.
-func (z *zone) respondWithCode(req *dns.Msg, from asker) (packed []byte, rcode int, err error) {
+func (z *zone) respondWithCode(req *dns.Msg, from client) (packed []byte, rcode int, err error) {
 	asked := req.Question[0].Name
 	lower := *req
 	lower.Question = []dns.Question{req.Question[0]}
@@ -51,14 +51,14 @@ func (z *zone) respondWithCode(req *dns.Msg, from asker) (packed []byte, rcode i
 	if packed, err = resp.Pack(); err != nil {
 		return nil, dns.RcodeServerFailure, err
 	}
-	// All records are compressed against the question's name, so that putting the asker's letter case back
+	// All records are compressed against the question's name, so that putting the client's letter case back
 	// there gives it to all of them (RFC 4343 section 4.1). Some resolvers check it.
 	_, err = dns.PackDomainName(asked, packed, wire.HeaderSize, nil, false)
 	return packed, resp.Rcode, err
 }
 
 // message is respond before packing, for a query in lower case.
-func (z *zone) message(req *dns.Msg, from asker) *dns.Msg {
+func (z *zone) message(req *dns.Msg, from client) *dns.Msg {
 	resp := replyTo(req, dns.RcodeSuccess)
 	opt := req.IsEdns0()
 	if opt != nil {

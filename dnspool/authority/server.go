@@ -50,7 +50,7 @@ type Server struct {
 type Options struct {
 	Sockets  *listen.Opener
 	Config   config.DNS
-	ZoneFile *Static                        // nil without one
+	ZoneFile *ZoneFile                      // nil without one
 	Places   func(netip.Addr) dnspool.Place // nil without a geographical database
 	Feed     *Feed                          // serves transfers; nil: none
 	Keys     *tsig.Ring                     // sign transfers; nil: none
@@ -142,7 +142,7 @@ func (s *Server) Addrs() []net.Addr { return s.addrs }
 
 // Publish makes the answers come from snapshot, as c has it, and from what the zone file holds, if there is one. c.Listen
 // is left alone. It must not be called at the same time as itself.
-func (s *Server) Publish(c config.DNS, static *Static, snapshot *dnspool.Snapshot) {
+func (s *Server) Publish(c config.DNS, static *ZoneFile, snapshot *dnspool.Snapshot) {
 	z := newZone(c, static, snapshot, randomStart())
 	if len(c.CookieSecrets) == 0 {
 		z.cookies = s.cookies // clients keep theirs through changes of the pool
@@ -214,7 +214,7 @@ func (s *Server) Close() {
 // ServeDNS answers one query that was not answered from what is prepared. It is called by miekg/dns.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	came := time.Now()
-	from, tally := askerOf(w.RemoteAddr(), came), s.tallies[0]
+	from, tally := clientOf(w.RemoteAddr(), came), s.tallies[0]
 	if from.stream {
 		tally = s.tallies[1]
 	}
@@ -238,7 +238,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	}
 }
 
-func (s *Server) serveUnsigned(w dns.ResponseWriter, req *dns.Msg, from asker) (rcode int, err error) {
+func (s *Server) serveUnsigned(w dns.ResponseWriter, req *dns.Msg, from client) (rcode int, err error) {
 	packed, rcode, err := s.respond(req, from)
 	if err == nil {
 		_, err = w.Write(packed)
@@ -255,7 +255,7 @@ func (s *Server) serveTransfer(w dns.ResponseWriter, req *dns.Msg, answered func
 	answered(s.o.Feed.serve(func(message []byte) error { _, err := w.Write(message); return err }, req, false))
 }
 
-func (s *Server) respond(req *dns.Msg, from asker) (packed []byte, rcode int, err error) {
+func (s *Server) respond(req *dns.Msg, from client) (packed []byte, rcode int, err error) {
 	if z := s.zone.Load(); z != nil {
 		if !canBatch && !z.allows(from, nil) { // batches are looked at before
 			packed, err = truncatedReply(req).Pack()
@@ -267,7 +267,7 @@ func (s *Server) respond(req *dns.Msg, from asker) (packed []byte, rcode int, er
 	return packed, dns.RcodeServerFailure, err
 }
 
-// truncatedReply makes an asker come back over TCP.
+// truncatedReply makes a client come back over TCP.
 func truncatedReply(req *dns.Msg) *dns.Msg {
 	resp := replyTo(req, dns.RcodeSuccess)
 	resp.Truncated = true

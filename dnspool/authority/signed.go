@@ -28,7 +28,7 @@ func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) 
 }
 
 // serveSigned answers as if the request were not signed, and signs the response.
-func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg, from asker) (rcode int, err error) {
+func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg, from client) (rcode int, err error) {
 	packed, rcode, err := s.respond(req, from)
 	if err != nil {
 		return rcode, err

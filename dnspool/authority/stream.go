@@ -33,14 +33,14 @@ func (l streamListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newStreamConn(conn, newDealer(l.zone, l.tally), l.crowd), nil
+	return newStreamConn(conn, newFastPath(l.zone, l.tally), l.crowd), nil
 }
 
 // A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,
 // and lets miekg/dns, which reads from it, see only the other messages. They are answered in order, but for long answers.
 type streamConn struct {
 	net.Conn
-	dealer *dealer
+	fast   *fastPath
 	peer   netip.Addr
 	in     []byte // bytes from the client; in[start:] have not been looked at
 	start  int
@@ -51,9 +51,9 @@ type streamConn struct {
 	member *listen.Slot
 }
 
-func newStreamConn(conn net.Conn, d *dealer, crowd *listen.ConnLimiter) *streamConn {
-	peer := askerOf(conn.RemoteAddr(), time.Time{}).addr
-	return &streamConn{Conn: conn, dealer: d, peer: peer, member: crowd.Admit(networkOf(peer), conn, time.Now())}
+func newStreamConn(conn net.Conn, d *fastPath, crowd *listen.ConnLimiter) *streamConn {
+	peer := clientOf(conn.RemoteAddr(), time.Time{}).addr
+	return &streamConn{Conn: conn, fast: d, peer: peer, member: crowd.Admit(networkOf(peer), conn, time.Now())}
 }
 
 // Close closes the connection, when a long answer is at its end.
@@ -69,7 +69,7 @@ type streamAddr struct {
 	conn *streamConn
 }
 
-func (a streamAddr) asker(now time.Time) asker { return askerOf(a.Addr, now) }
+func (a streamAddr) asClient(now time.Time) client { return clientOf(a.Addr, now) }
 
 // RemoteAddr returns the address of the client.
 func (c *streamConn) RemoteAddr() net.Addr { return streamAddr{c.Conn.RemoteAddr(), c} }
@@ -140,7 +140,7 @@ func (c *streamConn) Read(p []byte) (int, error) {
 // answer answers the messages at the front of the input, until one is incomplete or for miekg/dns. It reports
 // whether it answered any.
 func (c *streamConn) answer() (any bool) {
-	from := asker{addr: c.peer, stream: true, now: time.Now()}
+	from := client{addr: c.peer, stream: true, now: time.Now()}
 	for {
 		rest := c.in[c.start:]
 		if len(rest) < prefixSize {
@@ -151,7 +151,7 @@ func (c *streamConn) answer() (any bool) {
 			return any
 		}
 		at := len(c.out)
-		response, ok := c.dealer.answer(append(c.out, 0, 0), rest[prefixSize:size], from)
+		response, ok := c.fast.respond(append(c.out, 0, 0), rest[prefixSize:size], from)
 		if !ok {
 			c.pass = size
 			return any

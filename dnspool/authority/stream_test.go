@@ -151,15 +151,15 @@ func TestLongMessages(t *testing.T) {
 // TestBufferOfLongMessages wants a connection to hold memory for what came in, not for what is announced, and to give it back.
 func TestBufferOfLongMessages(t *testing.T) {
 	t.Parallel()
-	zone := newTruth(t, 6, 2).dealer.zone
+	zone := newTruth(t, 6, 2).fast.zone
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
 	announced := &scriptedConn{r: bytes.NewReader([]byte{0xff, 0xff, 1, 2, 3})}
-	c := newStreamConn(announced, newDealer(zone, new(tally)), newCrowd())
+	c := newStreamConn(announced, newFastPath(zone, new(tally)), newCrowd())
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes for a message that does not come, %v", cap(c.in), err)
 	}
 	after := &scriptedConn{r: io.MultiReader(bytes.NewReader(frame(make([]byte, dns.MaxMsgSize))), bytes.NewReader(plain), bytes.NewReader(plain))}
-	c = newStreamConn(after, newDealer(zone, new(tally)), newCrowd())
+	c = newStreamConn(after, newFastPath(zone, new(tally)), newCrowd())
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes after a long message, %v", cap(c.in), err)
 	}
@@ -168,12 +168,12 @@ func TestBufferOfLongMessages(t *testing.T) {
 // TestSilenceDuringLongAnswer has a client that is silent while it gets a long answer, for longer than it may be otherwise.
 // When it asks again in the middle of that, it is answered at once; and after the end it has time for another query.
 func TestSilenceDuringLongAnswer(t *testing.T) {
-	zone := newTruth(t, 6, 2).dealer.zone
+	zone := newTruth(t, 6, 2).fast.zone
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newDealer(zone, new(tally)), newCrowd())
+		c := newStreamConn(server, newFastPath(zone, new(tally)), newCrowd())
 		start, ended := time.Now(), make(chan error)
 		c.SetReadDeadline(start.Add(idleTime))
 		c.alongside(func() { time.Sleep(3*idleTime + 5*time.Second) }) // in the bubble
@@ -198,11 +198,11 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 
 // TestNothingFollowsPart has a client that reads half of a message, too late: it gets no other one in place of the rest.
 func TestNothingFollowsPart(t *testing.T) {
-	zone := newTruth(t, 6, 2).dealer.zone
+	zone := newTruth(t, 6, 2).fast.zone
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newDealer(zone, new(tally)), newCrowd())
+		c := newStreamConn(server, newFastPath(zone, new(tally)), newCrowd())
 		go io.ReadFull(client, make([]byte, 50))
 		if err := c.send(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("half a message is sent with %v", err)
@@ -254,13 +254,13 @@ func FuzzStream(f *testing.F) {
 	f.Add(append(plain, plain...))
 	f.Add(append(append([]byte{0, 0}, plain...), 0, 5, 1, 2))
 	f.Add([]byte{0xff, 0xff, 1, 2, 3})
-	zone := newTruth(f, 6, 2).dealer.zone
+	zone := newTruth(f, 6, 2).fast.zone
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var results [2]string
 		for i, reader := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
 			under := &scriptedConn{r: reader(&sliceReader{stream})}
-			c := newStreamConn(under, newDealer(zone, new(tally)), newCrowd())
-			c.dealer.next = [2]uint32{}
+			c := newStreamConn(under, newFastPath(zone, new(tally)), newCrowd())
+			c.fast.next = [2]uint32{}
 			passed, err := io.ReadAll(c)
 			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Fatal(err)
@@ -289,12 +289,12 @@ func (r *sliceReader) Read(p []byte) (int, error) {
 
 // TestWriteDeadlines has a client that is silent for longer than a write may take, and one that does not read.
 func TestWriteDeadlines(t *testing.T) {
-	zone := newTruth(t, 6, 2).dealer.zone
+	zone := newTruth(t, 6, 2).fast.zone
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newDealer(zone, new(tally)), newCrowd())
+		c := newStreamConn(server, newFastPath(zone, new(tally)), newCrowd())
 		defer c.Close()
 		go c.Read(make([]byte, 1)) // which answers
 		if _, err := client.Write(plain); err != nil {

@@ -22,10 +22,10 @@ const (
 	maxTransfers    = 4                // at a time; the others wait, so that answers have a CPU
 	transferWait    = 30 * time.Second // for one's turn
 	transferTime    = 2 * time.Minute  // for all messages of one
-	transferMessage = 16 << 10         // bytes of records in a message, before compression, which reaches as far
+	transferMessage = 16 << 10         // bytes of records in a message: compression pointers reach 16 KiB (RFC 1035 section 4.1.4)
 )
 
-// A Feed is what other servers are fed with: it keeps the zone's history, and gives it to those who may have it.
+// A Feed serves transfers of the zone. It keeps the zone's history, and gives it to the servers that may have it.
 type Feed struct {
 	log      *zap.Logger
 	dir      string // for state; "" for none
@@ -36,8 +36,8 @@ type Feed struct {
 	turns    chan struct{}
 
 	serial  atomic.Uint32           // the latest
-	history atomic.Pointer[history] // nil if nobody may transfer, or before the first snapshot
-	static  *Static                 // that fixed was made of
+	history atomic.Pointer[history] // nil if no server may transfer, or before the first snapshot
+	static  *ZoneFile               // that fixed was made of
 	fixed   []record                // of the zone file
 	changed chan struct{}           // there is something to save
 
@@ -70,7 +70,7 @@ func NewFeed(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Feed,
 	return f, nil
 }
 
-// enabled reports whether anybody may transfer.
+// enabled reports whether any server may transfer.
 func (f *Feed) enabled() bool { return f != nil && len(f.networks)+len(f.keyNames) > 0 }
 
 // publish takes in the zone that is going to be in force. It is not called concurrently.
@@ -171,8 +171,8 @@ func (f *Feed) serve(send sender, req *dns.Msg, stream bool) (rcode int, err err
 	return dns.RcodeSuccess, err
 }
 
-// answerIXFR is what is told to who has a version already: what has changed since, or the SOA alone if nothing has, or
-// if that has to be told over TCP (RFC 1995 section 2), or all (nil) if it is not known.
+// answerIXFR chooses the reply to a secondary that has serial: the changes since; the SOA alone if it is current or asks over
+// UDP (RFC 1995 section 2); or the whole zone (nil).
 func (h *history) answerIXFR(serial uint32, stream bool) (kind string, records iter.Seq[dns.RR]) {
 	if !stream || int32(h.soa.Serial-serial) <= 0 {
 		return "soa", func(yield func(dns.RR) bool) { yield(h.soa) }
@@ -183,7 +183,7 @@ func (h *history) answerIXFR(serial uint32, stream bool) (kind string, records i
 	return "full", nil
 }
 
-// messages packs records; all of the zone if they are nil, once for all who ask.
+// messages packs records. If they are nil, it packs the whole zone, once for all requests.
 func (h *history) messages(records iter.Seq[dns.RR]) ([][]byte, error) {
 	if records != nil {
 		return pack(h.soa.Hdr.Name, records)
@@ -248,8 +248,8 @@ func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error
 // A sender sends one message.
 type sender func(message []byte) error
 
-// all sends packed messages in answer to req, signed with key if there is one. Whoever takes them too slowly is cut off,
-// by message and in all, so that it cannot keep others from their turn.
+// all sends packed messages in answer to req, signed with key if there is one. A secondary that takes them too slowly is
+// cut off, by message and in all, so that the others get their turn.
 func (send sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 	end := time.Now().Add(transferTime)
 	mac := ""
@@ -275,7 +275,7 @@ func (send sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 }
 
 // addressed is a packed message as the answer to req. Its records are compressed against the question's name, which gets
-// the asker's letter case, as in any other answer. The first has an OPT record if the request has.
+// the client's letter case, as in any other answer. The first has an OPT record if the request has.
 func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
 	message := append(make([]byte, 0, len(packed)+maxSignature), packed...)
 	binary.BigEndian.PutUint16(message, req.Id)

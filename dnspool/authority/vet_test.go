@@ -71,7 +71,7 @@ func TestVet(t *testing.T) {
 		if _, f := wire.Vet(msg); f != wire.Malformed {
 			t.Errorf("%s: fault %d, want malformed", name, f)
 		}
-		out, ok := newTruth(t, 1, 2).dealer.answer(nil, msg, overUDP)
+		out, ok := newTruth(t, 1, 2).fast.respond(nil, msg, overUDP)
 		if want := append(append(bytes.Clone(msg[:2]), 0x80|msg[2]&1, dns.RcodeFormatError), make([]byte, 8)...); !ok || !bytes.Equal(out, want) {
 			t.Errorf("%s: answered with %x, want FORMERR", name, out)
 		}
@@ -138,7 +138,7 @@ func TestBadOptions(t *testing.T) {
 			}
 			tr := newTruth(t, 1, 2)
 			tr.check(t, msg, 0, false)
-			out, ok := tr.dealer.answer(nil, msg, overUDP)
+			out, ok := tr.fast.respond(nil, msg, overUDP)
 			if test.good {
 				if ok && out[3]&0xf != dns.RcodeSuccess || tr.zone == nil {
 					t.Errorf("answered with %x", out)

@@ -47,7 +47,7 @@ type zone struct {
 	pool     map[string]bool
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
-	static   *Static // never nil
+	static   *ZoneFile // never nil
 	snapshot *dnspool.Snapshot
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
 	prepared *prepared
@@ -55,9 +55,9 @@ type zone struct {
 
 // newZone joins a configuration, the records of a zone file and a snapshot. Without a zone file, static is nil.
 // start is where the dealing begins.
-func newZone(c config.DNS, static *Static, s *dnspool.Snapshot, start [2]uint32) *zone {
+func newZone(c config.DNS, static *ZoneFile, s *dnspool.Snapshot, start [2]uint32) *zone {
 	if static == nil {
-		static = apexOf(c)
+		static = defaultZone(c)
 	}
 	z := &zone{
 		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize), nsid: c.NSID, version: c.Version,
@@ -92,14 +92,14 @@ func newZone(c config.DNS, static *Static, s *dnspool.Snapshot, start [2]uint32)
 	return z
 }
 
-// apexOf returns the records that a zone without a zone file has: what the configuration says of its apex.
-func apexOf(c config.DNS) *Static {
+// defaultZone returns the records that a zone without a zone file has: what the configuration says of its apex.
+func defaultZone(c config.DNS) *ZoneFile {
 	ttl := uint32(c.TTL / time.Second)
 	mname := "."
 	if len(c.Nameservers) > 0 {
 		mname = c.Nameservers[0]
 	}
-	s := &Static{origin: c.Zone, sets: map[string]map[uint16][]dns.RR{c.Zone: {}}, nodes: map[string]bool{c.Zone: true}, soa: &dns.SOA{
+	s := &ZoneFile{origin: c.Zone, sets: map[string]map[uint16][]dns.RR{c.Zone: {}}, nodes: map[string]bool{c.Zone: true}, soa: &dns.SOA{
 		Hdr: header(c.Zone, dns.TypeSOA, apexTTL), Ns: mname, Mbox: c.Hostmaster,
 		Refresh: refresh, Retry: retry, Expire: expire, Minttl: ttl,
 	}}
@@ -210,7 +210,7 @@ func (z *zone) records(source, owner string, qtype uint16, place *dnspool.Place)
 	case qtype == dns.TypeSOA && source == z.origin:
 		return []dns.RR{z.soa(z.static.soa.Hdr.Ttl)}
 	case address && z.pool[source]:
-		return z.deal(owner, familyOf(qtype), place)
+		return z.poolRecords(owner, familyOf(qtype), place)
 	case address && z.named[source] != nil:
 		return z.addresses(owner, familyOf(qtype), z.named[source])
 	default:
@@ -220,13 +220,13 @@ func (z *zone) records(source, owner string, qtype uint16, place *dnspool.Place)
 
 func isAddress(qtype uint16) bool { return qtype == dns.TypeA || qtype == dns.TypeAAAA }
 
-// deal returns the next card.
-func (z *zone) deal(owner string, family dnspool.Family, place *dnspool.Place) []dns.RR {
+// poolRecords returns the next card.
+func (z *zone) poolRecords(owner string, family dnspool.Family, place *dnspool.Place) []dns.RR {
 	group := z.snapshot.DNS(family)
 	if group.Deck.Len() == 0 {
 		return nil
 	}
-	card, ok := z.dealNear(family, place)
+	card, ok := z.nearCard(family, place)
 	if !ok {
 		card = group.Deck.Card(z.next[family].Add(1))
 	}

@@ -23,7 +23,7 @@ type Query struct {
 	EDNS    bool
 	DO      bool // DNSSEC OK, which is echoed (RFC 3225 section 3)
 	Version byte // of EDNS
-	Size    int  // of a UDP response, at most, as the asker says; 512 without EDNS
+	Size    int  // of a UDP response, at most, as the client says; 512 without EDNS
 
 	Options []byte // the data of the OPT record, in the message
 	Cookie  []byte // the data of the first COOKIE option, in the message; nil without one

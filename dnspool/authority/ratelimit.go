@@ -12,8 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A limiter bounds how many responses over UDP go to a client network in a second, so that nobody can use this server
-// to flood somebody else, whose address queries bear. A network is an IPv4 /24 or an IPv6 /56, as in BIND.
+// A limiter bounds how many responses over UDP go to a client network in a second, so that queries with a forged source
+// cannot make this server flood a victim. A network is an IPv4 /24 or an IPv6 /56, as in BIND.
 //
 // Each network may have a second's worth of responses at once (a token bucket, kept as the time at which it would be
 // full again: GCRA). Networks share a fixed number of buckets by a keyed hash. That two meet in one is rare, and costs
@@ -60,13 +60,13 @@ const (
 	limitedKinds
 )
 
-// Of so many queries over the limit which bring no cookie, one is told to come back over TCP. The others are
-// dropped, so that a flood becomes smaller on its way through this server.
+// slipEvery is how many queries over the limit without a cookie get one truncated response, to retry over TCP. The others
+// are dropped, so that a flood leaves this server smaller than it came.
 const slipEvery = 2
 
-// allows reports whether a query is within the rate limit, which is not for those who show by a good cookie, or by
-// speaking TCP, that their address is their own.
-func (z *zone) allows(from asker, cookie []byte) bool {
+// allows reports whether a query is within the rate limit. Clients that prove their address, by a good cookie or over TCP,
+// are not limited.
+func (z *zone) allows(from client, cookie []byte) bool {
 	if z.limiter == nil || from.stream || z.limiter.allow(from.addr, z.rate, from.now) {
 		return true
 	}
@@ -74,9 +74,9 @@ func (z *zone) allows(from asker, cookie []byte) bool {
 	return trusted
 }
 
-// slip appends what a client gets whose network is over the limit, if it gets anything.
+// slip appends the response to a client whose network is over the limit, if it gets any.
 // q.end is 0 if there is no question to be answered.
-func (d *dealer) slip(dst, msg []byte, z *zone, q *wire.Query, from asker) []byte {
+func (p *fastPath) slip(dst, msg []byte, z *zone, q *wire.Query, from client) []byte {
 	const response, tc = 0x80, 0x02
 	what, flags, rcode := dropped, byte(response), dns.RcodeSuccess
 	switch {
@@ -84,11 +84,11 @@ func (d *dealer) slip(dst, msg []byte, z *zone, q *wire.Query, from asker) []byt
 	case q.Cookie != nil:
 		what, rcode = badCookie, dns.RcodeBadCookie
 	default:
-		if d.slips++; d.slips%slipEvery == 0 {
+		if p.slips++; p.slips%slipEvery == 0 {
 			what, flags = truncated, response|tc
 		}
 	}
-	d.tally.limited[what].Add(1)
+	p.tally.limited[what].Add(1)
 	if what == dropped {
 		return dst
 	}

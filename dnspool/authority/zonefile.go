@@ -19,9 +19,9 @@ const (
 	maxZoneRecords = 500_000
 )
 
-// Static is what a zone file holds (RFC 1035 section 5): the records of the zone besides the pool's. It is not
+// ZoneFile is what a zone file holds (RFC 1035 section 5): the records of the zone besides the pool's. It is not
 // changed once loaded.
-type Static struct {
+type ZoneFile struct {
 	origin string
 	soa    *dns.SOA
 	sets   map[string]map[uint16][]dns.RR // by owner in lower case, then by type
@@ -32,15 +32,15 @@ type Static struct {
 }
 
 // Same reports whether s and other are of the same text. Either may be nil.
-func (s *Static) Same(other *Static) bool {
+func (s *ZoneFile) Same(other *ZoneFile) bool {
 	return s == other || s != nil && other != nil && s.sum == other.sum
 }
 
-// LoadStatic reads the zone file at path for the zone origin, in which the names in pool are the pool's.
+// LoadZoneFile reads the zone file at path for the zone origin, in which the names in pool are the pool's.
 //
 // A record may be out of place for the reasons that RFC 1034 and 2181 give, or because the pool has that name;
-// the error then begins with the file and the line, and the Static is nil.
-func LoadStatic(path, origin string, pool []string) (*Static, error) {
+// the error then begins with the file and the line, and the ZoneFile is nil.
+func LoadZoneFile(path, origin string, pool []string) (*ZoneFile, error) {
 	text, err := safefile.Read(path, maxZoneBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the zone file: %w", err)
@@ -75,8 +75,8 @@ func (c *lineCounter) line() int {
 	return c.ends + 1
 }
 
-func parseStatic(path string, text []byte, origin string, pool []string) (*Static, error) {
-	s := &Static{origin: origin, sets: map[string]map[uint16][]dns.RR{}, nodes: map[string]bool{origin: true},
+func parseStatic(path string, text []byte, origin string, pool []string) (*ZoneFile, error) {
+	s := &ZoneFile{origin: origin, sets: map[string]map[uint16][]dns.RR{}, nodes: map[string]bool{origin: true},
 		wire: map[string]bool{}, cuts: map[string]bool{}, sum: sha256.Sum256(text)}
 	lines := &lineCounter{Reader: bufio.NewReader(bytes.NewReader(text))}
 	parser := dns.NewZoneParser(lines, origin, "")
@@ -131,7 +131,7 @@ func mayBeEmpty(rr dns.RR) bool {
 var notServed = []uint16{dns.TypeDNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeDNSKEY}
 
 // add takes in one record.
-func (s *Static) add(rr dns.RR, pool []string) error {
+func (s *ZoneFile) add(rr dns.RR, pool []string) error {
 	h := rr.Header()
 	h.Name = canonicalName(h.Name)
 	name, rrtype := h.Name, h.Rrtype
@@ -182,7 +182,7 @@ func (s *Static) add(rr dns.RR, pool []string) error {
 }
 
 // check says what is wrong with the zone as a whole.
-func (s *Static) check(pool []string) error {
+func (s *ZoneFile) check(pool []string) error {
 	if s.soa == nil {
 		return fmt.Errorf("want an SOA record at %s", s.origin)
 	}
@@ -215,7 +215,7 @@ func (s *Static) check(pool []string) error {
 }
 
 // cut returns the delegation that name is at or below, the one nearest to the apex, or "".
-func (s *Static) cut(name string) (cut string) {
+func (s *ZoneFile) cut(name string) (cut string) {
 	if len(s.cuts) == 0 {
 		return ""
 	}
@@ -228,7 +228,7 @@ func (s *Static) cut(name string) (cut string) {
 }
 
 // records returns the records of a type at source, with the given owner.
-func (s *Static) records(source, owner string, rrtype uint16) []dns.RR {
+func (s *ZoneFile) records(source, owner string, rrtype uint16) []dns.RR {
 	rrs := s.sets[source][rrtype]
 	if source == owner {
 		return rrs
@@ -242,6 +242,6 @@ func (s *Static) records(source, owner string, rrtype uint16) []dns.RR {
 }
 
 // addresses returns the address records at name.
-func (s *Static) addresses(name string) []dns.RR {
+func (s *ZoneFile) addresses(name string) []dns.RR {
 	return slices.Concat(s.sets[name][dns.TypeA], s.sets[name][dns.TypeAAAA])
 }

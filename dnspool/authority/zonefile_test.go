@@ -19,7 +19,7 @@ func staticTestZone(tb testing.TB) *zone {
 	tb.Helper()
 	c := testConfig()
 	c.Names = []string{"pool"}
-	static, err := LoadStatic(staticFile, staticZone, PoolNames(c))
+	static, err := LoadZoneFile(staticFile, staticZone, PoolNames(c))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestBadZoneFiles(t *testing.T) {
 			}
 		})
 	}
-	if _, err := LoadStatic(filepath.Join(t.TempDir(), "missing"), staticZone, nil); err == nil {
+	if _, err := LoadZoneFile(filepath.Join(t.TempDir(), "missing"), staticZone, nil); err == nil {
 		t.Error("no error for a file that is not there")
 	}
 }
@@ -110,8 +110,8 @@ func TestBadZoneFiles(t *testing.T) {
 func TestStaticOneTruth(t *testing.T) {
 	t.Parallel()
 	tr := &truth{zone: staticTestZone(t)}
-	tr.dealer = newTruth(t, 1, 2).dealer
-	tr.dealer.zone.Store(tr.zone)
+	tr.fast = newTruth(t, 1, 2).fast
+	tr.fast.zone.Store(tr.zone)
 	for _, q := range staticQueries(t) {
 		for _, edns := range []bool{false, true} {
 			req := new(dns.Msg)

@@ -7,39 +7,39 @@ import (
 	"time"
 )
 
-// An asker is who has sent a message, and how.
-type asker struct {
+// A client is the sender of a message, and how it came.
+type client struct {
 	addr   netip.Addr
 	port   uint16
-	stream bool // over TCP, where the address is no lie and the message may be of any size
+	stream bool // over TCP: the address is not spoofed, and responses may be of any size
 	size   int  // of the message, bytes; 0 if it is not known
 	now    time.Time
 }
 
-// askerOf tells who has sent a message that miekg/dns has read.
-func askerOf(addr net.Addr, now time.Time) asker {
+// clientOf returns the sender of a message that miekg/dns has read.
+func clientOf(addr net.Addr, now time.Time) client {
 	switch a := addr.(type) {
-	case askerAddr:
-		return a.asker(now)
+	case clientAddr:
+		return a.asClient(now)
 	case *net.UDPAddr:
-		return asker{addr: a.AddrPort().Addr(), port: uint16(a.Port), now: now}
+		return client{addr: a.AddrPort().Addr(), port: uint16(a.Port), now: now}
 	case *net.TCPAddr:
-		return asker{addr: a.AddrPort().Addr(), port: uint16(a.Port), stream: true, now: now}
+		return client{addr: a.AddrPort().Addr(), port: uint16(a.Port), stream: true, now: now}
 	default:
-		return asker{now: now}
+		return client{now: now}
 	}
 }
 
-// An askerAddr is the address of a client on one of our own connections, which know more about it. An address is all that
+// A clientAddr is the address of a client on one of our own connections, which know more about it. An address is all that
 // miekg/dns lets a handler see of a connection.
-type askerAddr interface{ asker(now time.Time) asker }
+type clientAddr interface{ asClient(now time.Time) client }
 
-// noAnswerPorts are source ports from which no client asks, but which are chosen to make a server talk to another
-// service, or to itself, without end: none, echo, daytime, quotd, chargen, time, kpasswd.
+// noAnswerPorts are source ports that no client uses. Attackers choose them to make a server talk to another service, or
+// to itself, without end: none, echo, daytime, quotd, chargen, time, kpasswd.
 var noAnswerPorts = []uint16{0, 7, 13, 17, 19, 37, 464}
 
 // answerable reports whether a response would go to a client.
-func (a asker) answerable() bool {
+func (a client) answerable() bool {
 	return a.stream || a.port > 1023 || !slices.Contains(noAnswerPorts, a.port)
 }
 
@@ -48,7 +48,7 @@ func (a asker) answerable() bool {
 const amplification = 10
 
 // limit is how large a response may be. offered is what the client can take over UDP.
-func (z *zone) limit(from asker, offered int, trusted bool) int {
+func (z *zone) limit(from client, offered int, trusted bool) int {
 	if from.stream {
 		return maxTCPMessage
 	}

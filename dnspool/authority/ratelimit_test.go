@@ -70,7 +70,7 @@ func TestRateLimit(t *testing.T) {
 	nsid := &dns.EDNS0_NSID{Code: dns.EDNS0NSID}
 	tests := map[string]struct {
 		msg  []byte
-		from asker
+		from client
 		want map[string]int // of 25 queries, of which 5 are within the limit
 	}{
 		"plain":                  {query(), overUDP, map[string]int{"answer": 5, "nothing": 10, "TC": 10}},
@@ -90,10 +90,10 @@ func TestRateLimit(t *testing.T) {
 			z.cookies, z.limiter = jar, newLimiter(testNow)
 			var p atomic.Pointer[zone]
 			p.Store(z)
-			d := newDealer(&p, new(tally))
+			d := newFastPath(&p, new(tally))
 			got := map[string]int{}
 			for range 25 {
-				out, ok := d.answer(nil, test.msg, test.from)
+				out, ok := d.respond(nil, test.msg, test.from)
 				got[outcome(t, out, ok)]++
 			}
 			if fmt.Sprint(got) != fmt.Sprint(test.want) {
@@ -169,7 +169,7 @@ func TestAmplification(t *testing.T) {
 				if len(out) > amplification*len(msg) {
 					t.Fatalf("%v, size %d: %d bytes for %d", q, size, len(out), len(msg))
 				}
-				if out, _ := tr.dealer.answer(nil, msg, overUDP); len(out) > amplification*len(msg) {
+				if out, _ := tr.fast.respond(nil, msg, overUDP); len(out) > amplification*len(msg) {
 					t.Fatalf("%v, size %d, fast: %d bytes for %d", q, size, len(out), len(msg))
 				}
 			}
@@ -180,14 +180,14 @@ func TestAmplification(t *testing.T) {
 // TestNoAnswerPorts sends good queries from where no client is.
 func TestNoAnswerPorts(t *testing.T) {
 	t.Parallel()
-	d := newTruth(t, 1, 2).dealer
+	d := newTruth(t, 1, 2).fast
 	req := new(dns.Msg)
 	req.SetQuestion("dl.example.org.", dns.TypeA)
 	msg, _ := req.Pack()
 	for port, want := range map[uint16]bool{0: false, 7: false, 19: false, 464: false, 53: true, 1000: true, 65535: true} {
 		from := overUDP
 		from.port = port
-		if out, ok := d.answer(nil, msg, from); !ok || (len(out) > 0) != want {
+		if out, ok := d.respond(nil, msg, from); !ok || (len(out) > 0) != want {
 			t.Errorf("from port %d: %x, %v", port, out, ok)
 		}
 	}

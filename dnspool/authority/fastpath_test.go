@@ -19,8 +19,8 @@ import (
 
 // truth answers from both paths.
 type truth struct {
-	zone   *zone
-	dealer *dealer
+	zone *zone
+	fast *fastPath
 }
 
 func newTruth(tb testing.TB, n, maxAnswers int) *truth {
@@ -30,15 +30,15 @@ func newTruth(tb testing.TB, n, maxAnswers int) *truth {
 	c.Hostmaster = "hostmaster.mail.dl.example.org."
 	var p atomic.Pointer[zone]
 	p.Store(newZone(c, nil, testSnapshot(tb, n, maxAnswers), [2]uint32{}))
-	return &truth{p.Load(), newDealer(&p, new(tally))}
+	return &truth{p.Load(), newFastPath(&p, new(tally))}
 }
 
 // check asserts that the two paths give the same response to msg, where the fast one gives any, and returns
 // whether it did. card is what both are to deal.
 func (tr *truth) check(t testing.TB, msg []byte, card uint32, stream bool) (fast bool) {
 	t.Helper()
-	for f := range tr.dealer.next {
-		tr.dealer.next[f] = card
+	for f := range tr.fast.next {
+		tr.fast.next[f] = card
 		tr.zone.next[f].Store(card)
 	}
 	prefix := []byte("in front")
@@ -47,7 +47,7 @@ func (tr *truth) check(t testing.TB, msg []byte, card uint32, stream bool) (fast
 		from = overTCP
 	}
 	from.size = len(msg)
-	got, fast := tr.dealer.answer(prefix, msg, from)
+	got, fast := tr.fast.respond(prefix, msg, from)
 	if !bytes.HasPrefix(got, prefix) || !fast && len(got) != len(prefix) {
 		t.Fatalf("the buffer is spoilt: %q", got)
 	}
@@ -194,12 +194,12 @@ func TestFastPathPassesOn(t *testing.T) {
 		"an answered option":  nsid,
 		"a byte too many":     append(bytes.Clone(plain), 0),
 	}
-	d := newTruth(t, 6, 2).dealer
-	if _, ok := d.answer(nil, plain, overUDP); !ok {
+	d := newTruth(t, 6, 2).fast
+	if _, ok := d.respond(nil, plain, overUDP); !ok {
 		t.Fatal("the plain query is not answered")
 	}
 	for name, msg := range tests {
-		if _, ok := d.answer(nil, msg, overUDP); ok {
+		if _, ok := d.respond(nil, msg, overUDP); ok {
 			t.Errorf("%s: answered", name)
 		}
 	}
@@ -208,11 +208,11 @@ func TestFastPathPassesOn(t *testing.T) {
 // TestFastPathDoesNotAllocate holds the line.
 func TestFastPathDoesNotAllocate(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	d := newTruth(t, 6, 2).dealer
+	d := newTruth(t, 6, 2).fast
 	buf := make([]byte, 0, 1232)
 	for _, name := range []string{"dl.example.org.", "de.eu.dl.example.org.", "a.nothing.dl.example.org."} {
 		msg := truthQuery(t, r, name, dns.TypeA, 1232)
-		if n := testing.AllocsPerRun(1000, func() { buf, _ = d.answer(buf[:0], msg, overUDP) }); n != 0 {
+		if n := testing.AllocsPerRun(1000, func() { buf, _ = d.respond(buf[:0], msg, overUDP) }); n != 0 {
 			t.Errorf("%s: %v allocations, want 0", name, n)
 		}
 	}
@@ -246,12 +246,12 @@ func BenchmarkFastPath(b *testing.B) {
 		{"NXDOMAIN", "nothing.dl.example.org.", 6, -1},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			d := newTruth(b, test.mirrors, 2).dealer
+			d := newTruth(b, test.mirrors, 2).fast
 			msg := truthQuery(b, r, test.query, dns.TypeA, test.size)
 			buf := make([]byte, 0, 1232)
 			b.ReportAllocs()
 			for b.Loop() {
-				buf, _ = d.answer(buf[:0], msg, overUDP)
+				buf, _ = d.respond(buf[:0], msg, overUDP)
 			}
 		})
 	}
@@ -308,11 +308,11 @@ func benchmarkReload(b *testing.B, rate int) {
 			}
 		})
 	}
-	d := newDealer(&current, new(tally))
+	d := newFastPath(&current, new(tally))
 	msg := truthQuery(b, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1)
 	buf := make([]byte, 0, 1232)
 	for b.Loop() {
-		buf, _ = d.answer(buf[:0], msg, overUDP)
+		buf, _ = d.respond(buf[:0], msg, overUDP)
 	}
 	cancel()
 	publisher.Wait()

@@ -1,0 +1,116 @@
+package authority
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+
+	"mirrorpool/dnspool/authority/wire"
+
+	"github.com/miekg/dns"
+)
+
+// A fastPath answers queries from prepared answers, for one socket or connection. Each has its own position in the decks,
+// so none waits for another.
+type fastPath struct {
+	zone  *atomic.Pointer[zone]
+	tally *tally
+	next  [2]uint32 // the card to be dealt next, by family
+	name  [wire.MaxNameSize]byte
+	slips uint // see slip
+}
+
+func newFastPath(z *atomic.Pointer[zone], t *tally) *fastPath {
+	return &fastPath{zone: z, tally: t, next: [2]uint32{rand.Uint32(), rand.Uint32()}}
+}
+
+// respond appends the response to msg to dst. If ok is false, miekg/dns must answer: the query is not plain, the answer
+// does not fit, or none is prepared; msg may have been changed to what miekg/dns understands. If ok is true and dst is
+// unchanged, send nothing. Malformed messages get FORMERR here.
+func (p *fastPath) respond(dst, msg []byte, from client) (response []byte, ok bool) {
+	z := p.zone.Load()
+	switch {
+	case len(msg) < wire.HeaderSize: // it may signal that the socket is shut
+		return dst, false
+	case !from.answerable():
+		return dst, true
+	case z == nil || wire.IsResponse(msg):
+		return dst, false // SERVFAIL, for now; silence
+	}
+	from.size = len(msg)
+	q, plain := wire.Parse(msg, &p.name)
+	switch {
+	case !plain:
+		return p.respondUnplain(dst, msg, z, from)
+	case !z.allows(from, q.Cookie):
+		return p.slip(dst, msg, z, &q, from), true
+	}
+	if response, ok = p.respondPrepared(dst, msg, z, &q, from); !ok {
+		wire.Simplify(msg, q.Options)
+	}
+	return response, ok
+}
+
+// respondUnplain is respond for a query that is not plain. What its shape alone decides is answered here.
+func (p *fastPath) respondUnplain(dst, msg []byte, z *zone, from client) (response []byte, ok bool) {
+	s, f := wire.Vet(msg)
+	q := s.Query()
+	switch {
+	case f != wire.NoFault:
+		return p.refuse(dst, msg, z, s, f, from), true
+	case !z.allows(from, q.Cookie):
+		return p.slip(dst, msg, z, &q, from), true
+	case s.Questions == 0:
+		dst, rcode := z.cookies.AppendReply(dst, msg, &q, z.maxSize, from.addr, from.now)
+		p.tally.count(dns.TypeNone, rcode)
+		return dst, true
+	case !s.Signed:
+		wire.Simplify(msg, q.Options)
+	case new(dns.Msg).Unpack(msg) != nil: // it could be simplified, if that did not break the signature
+		return p.refuse(dst, msg, z, s, wire.Malformed, from), true
+	}
+	return dst, false
+}
+
+// refuse appends the response to a message with a fault.
+func (p *fastPath) refuse(dst, msg []byte, z *zone, s wire.Shape, f wire.Fault, from client) []byte {
+	if !z.allows(from, nil) {
+		p.tally.limited[dropped].Add(1)
+		return dst
+	}
+	p.tally.count(dns.TypeNone, f.Rcode())
+	return wire.AppendFault(dst, msg, s, f, z.maxSize)
+}
+
+// respondPrepared appends the prepared response to a plain query.
+func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from client) (response []byte, ok bool) {
+	a := z.prepared.lookup(q)
+	if a == nil {
+		return dst, false
+	}
+	size, trusted := q.End+a.size, false
+	if q.EDNS {
+		size += wire.OptSize
+	}
+	if q.Cookie != nil {
+		size += wire.OptionHead + wire.CookieSize
+		_, trusted = z.cookies.Valid(q.Cookie, from.addr, from.now)
+	}
+	if size > z.limit(from, q.Size, trusted) {
+		return dst, false
+	}
+	p.tally.count(q.Type, int(a.rcode))
+	dst = a.appendTo(dst, msg, q, p.nextCard(a), z.maxSize)
+	if q.Cookie != nil {
+		dst = z.cookies.AppendOption(dst, q, from.addr, from.now)
+	}
+	return dst, true
+}
+
+// nextCard returns the position of the card to give.
+func (p *fastPath) nextCard(a *preparedRRs) uint32 {
+	if a.count == 1 {
+		return 0
+	}
+	p.next[a.family]++
+	return p.next[a.family]
+}
