@@ -154,7 +154,7 @@ func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 		e.rank = uint8(slices.Index(trust[:], state))
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
-		candidates = append(candidates, candidate{mirror: e.mirror, weight: e.weight, state: state})
+		candidates = append(candidates, candidate{mirror: e.mirror, weight: e.weight, state: state, newcomer: e.mirror.Newcomer[health.HTTP]})
 	}
 	var ranks int
 	_, ranks, g.Tally = choose(candidates, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)
@@ -171,6 +171,7 @@ type candidate struct {
 	mirror    *Mirror
 	weight    float64
 	state     health.State
+	newcomer  bool         // it has not been up since it was added
 	addresses []netip.Addr // in that state; not for redirects
 }
 
@@ -180,7 +181,7 @@ var trust = [...]health.State{health.Up, health.Unknown, health.Stale, health.Do
 // best returns m as a candidate for DNS answers of a family, with its most trusted addresses. ok is false
 // if it has none of the family.
 func (m *Mirror) best(family Family) (c candidate, ok bool) {
-	c = candidate{mirror: m, weight: float64(m.DNS.Weight)}
+	c = candidate{mirror: m, weight: float64(m.DNS.Weight), newcomer: m.Newcomer[health.DNS]}
 	best := len(trust)
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
@@ -229,12 +230,16 @@ func choose(all []candidate, panicThreshold float64, panicked bool) (eligible []
 		byTrust[rank] = append(byTrust[rank], c)
 		weight[rank] += c.weight
 		tally.Enabled += c.weight
+		if c.newcomer {
+			tally.Newcomers += c.weight
+		}
 	}
 	tally.Up = weight[0]
 	if panicked && len(all) >= calmSize {
 		panicThreshold = min(1, panicThreshold+calmMargin)
 	}
-	enough := func(w float64) bool { return w > 0 && w >= panicThreshold*tally.Enabled }
+	// A newcomer's weight is not missed: it has never served anyone.
+	enough := func(w float64) bool { return w > 0 && w >= panicThreshold*(tally.Enabled-tally.Newcomers) }
 	tally.Panic = len(all) > 0 && !enough(tally.Up)
 	eligible, sum := byTrust[0], weight[0]
 	for ranks = 1; ranks < len(trust) && !enough(sum); ranks++ {

@@ -179,6 +179,34 @@ func TestEligible(t *testing.T) {
 	}
 }
 
+// TestNewcomerCausesNoPanic has a mirror with most of the weight, which is down, and has been up before or not.
+func TestNewcomerCausesNoPanic(t *testing.T) {
+	t.Parallel()
+	const prefix = "http://new.example.org/"
+	for _, test := range []struct {
+		newcomer [2]bool // by role
+		panic    bool
+	}{{[2]bool{true, true}, false}, {[2]bool{}, true}, {[2]bool{health.HTTP: true}, true}, {[2]bool{health.DNS: true}, true}} {
+		in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\nnew 1000 192.0.2.3=down/down").input(t)
+		report := in.Health.Mirrors[prefix]
+		report.Newcomer = test.newcomer
+		in.Health.Mirrors[prefix] = report
+		s := Build(in)
+		if s.Panic() != test.panic {
+			t.Errorf("newcomer by role %v: panic %v, want %v", test.newcomer, s.Panic(), test.panic)
+		}
+		if g := s.DNS(IPv4); g.Enabled != 1002 || g.Newcomers != 0 && g.Newcomers != 1000 {
+			t.Errorf("newcomer by role %v: %+v", test.newcomer, g.Tally)
+		}
+	}
+	// Where no other mirror is up, newcomers are better than nothing.
+	in := world("new 1000 192.0.2.3=down/down").input(t)
+	in.Health.Mirrors[prefix] = health.MirrorReport{Endpoints: in.Health.Mirrors[prefix].Endpoints, Newcomer: [2]bool{true, true}}
+	if s := Build(in); !s.Panic() || len(s.DNS(IPv4).Addresses) != 1 {
+		t.Errorf("newcomers alone: panic %v, %v", s.Panic(), s.DNS(IPv4).Addresses)
+	}
+}
+
 // TestOwnFault has a server that cannot judge any more: who was unfit before stays the last resort.
 func TestOwnFault(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@
 // daemon, if it has one.
 //
 // Those that are up are eligible. If they have less than the panic threshold of the group's weight, or
-// none is up, the group is in panic: it no longer trusts its checks, and the best of the others join,
+// none is up, the group is in panic (a mirror that has not been up since it was added does not count in that weight): it no longer trusts its checks, and the best of the others join,
 // first all that are unknown, then stale, then down, until the eligible weight reaches the threshold. So
 // a group with any enabled mirror has an eligible one, and a disabled mirror is in none. A large group leaves
 // panic a little above the threshold, so as not to come back at once.

@@ -85,7 +85,8 @@ type webGroup struct {
 // A Tally is the weight behind a group.
 type Tally struct {
 	Up, Enabled float64 // weight of the mirrors that are up, and of all that are enabled
-	Panic       bool    // too little of it is up
+	Newcomers   float64 // weight of those of the enabled that have not been up yet since they were added
+	Panic       bool    // too little of it is up, newcomers aside
 }
 
 // DNS returns who is eligible for DNS answers with addresses of family f.

@@ -84,6 +84,7 @@ type mirror struct {
 	// checks are those in the roles HTTP and DNS.
 	checks map[place]*check
 
+	everUp      [3]bool   // by role: whether an endpoint has been up since the mirror was added
 	agentsAsked time.Time // when it was last asked under the names of download clients
 	refuses     string    // which of them it refuses, or ""
 	refusesAt   place     // where
@@ -191,6 +192,7 @@ func (c *Checker) newMirror(entry *config.Mirror) *mirror {
 		checks: map[place]*check{},
 	}
 	c.memory.recallAddresses(entry.URLPrefix, m.web)
+	m.everUp = c.memory.mirrors[entry.URLPrefix].everUp()
 	return m
 }
 

@@ -30,6 +30,18 @@ type savedMirror struct {
 	V4       []netip.Addr   `json:"v4,omitempty"` // found by look-ups or given, private ones too
 	V6       []netip.Addr   `json:"v6,omitempty"`
 	Verdicts []savedVerdict `json:"verdicts"`
+	EverUp   []Role         `json:"ever_up"` // see mirror; null in files that do not tell
+}
+
+// everUp is what mirror.everUp was. Of a mirror in a file that does not tell, nothing bad is assumed.
+func (s savedMirror) everUp() (up [3]bool) {
+	if s.EverUp == nil && s.Verdicts != nil {
+		return [3]bool{true, true, true}
+	}
+	for _, role := range s.EverUp {
+		up[role] = true
+	}
+	return up
 }
 
 type savedVerdict struct {
@@ -72,7 +84,12 @@ func (c *Checker) savedState() *savedState {
 	defer c.mu.Unlock()
 	s := &savedState{Saved: c.now(), Releases: slices.Clone(c.fresh.releases), Mirrors: make(map[string]savedMirror, len(c.mirrors))}
 	for prefix, m := range c.mirrors {
-		saved := savedMirror{V4: m.web.v4.Addresses, V6: m.web.v6.Addresses} // never changed in place
+		saved := savedMirror{V4: m.web.v4.Addresses, V6: m.web.v6.Addresses, EverUp: []Role{}} // never changed in place
+		for role, up := range m.everUp {
+			if up {
+				saved.EverUp = append(saved.EverUp, Role(role))
+			}
+		}
 		for k := range m.all {
 			saved.Verdicts = append(saved.Verdicts, savedVerdict{k.address, k.role, k.verdict})
 		}

@@ -398,3 +398,55 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 		t.Errorf("not saved again: %v, logged %v", err, b.logs.All())
 	}
 }
+
+// TestNewcomer: a mirror that was never up since it was added is a newcomer, across restarts too, until it is up.
+func TestNewcomer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const prefix = "http://b.example.net/tails/"
+		want := func(what string, b *bed, http, dns bool) {
+			t.Helper()
+			if got := b.Report().Mirrors[prefix].Newcomer; got != [2]bool{HTTP: http, DNS: dns} {
+				t.Errorf("%s: newcomer by role %v, want %v, %v", what, got, http, dns)
+			}
+		}
+		dead := func(b *bed) { b.set("192.0.2.2", fails("connect: connection refused")) }
+		b := newBed(t, nil)
+		dead(b)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		stop := b.start()
+		<-b.Swept()
+		both := pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2")
+		b.SetPool(both)
+		want("added and not checked yet", b, true, true)
+		b.set("192.0.2.2/dns", carries(traceTime))
+		wait(10 * time.Minute)
+		want("up in one role", b, true, false)
+		dead(b)
+		b.set("192.0.2.2/dns", nil)
+		wait(10 * time.Minute)
+		want("down in both", b, true, false)
+		stop()
+		state := b.saved()
+
+		b = newBed(t, nil)
+		dead(b)
+		wait(10 * time.Hour) // the verdicts are too old by then
+		if err := b.Restore(state); err != nil {
+			t.Fatal(err)
+		}
+		b.SetPool(both)
+		want("before the first sweep has ended", b, false, false)
+		defer b.start()()
+		<-b.Swept()
+		wait(time.Minute)
+		want("after a restart", b, true, false)
+		b.set("192.0.2.2", nil)
+		wait(time.Hour)
+		want("up at last", b, false, false)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		dead(b)
+		b.SetPool(both)
+		wait(time.Minute)
+		want("removed and added again", b, true, true)
+	})
+}

@@ -101,6 +101,9 @@ func (c *Checker) observe(k *check, o Observation, now time.Time) {
 		k.failing = o.At
 	}
 	k.verdict = old.Next(o, c.policy)
+	if k.verdict.State == Up {
+		k.mirror.everUp[k.role] = true
+	}
 	c.tell(k, &old)
 	c.warnOfCertificate(k, now)
 }

@@ -29,6 +29,8 @@ type MirrorReport struct {
 	// mirror has none. The address is invalid if none is known. Whatever the family, a mirror whose
 	// daemon is down is not fit for redirects.
 	Rsync *Endpoint
+	// Newcomer says, by role, of a mirror that has been checked and has not been up since it was added.
+	Newcomer [2]bool
 	// Problem says why addresses are missing or may be out of date; empty if all is well.
 	Problem string
 	// Resolve is how long the latest look-up of the addresses took; 0 if they are given.
@@ -59,6 +61,9 @@ func (c *Checker) Report() *Report {
 	}
 	for prefix, m := range c.mirrors {
 		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took, Endpoints: make([]Endpoint, 0, len(m.checks))}
+		for role := range r.Newcomer {
+			r.Newcomer[role] = c.settings.Enabled && !c.sweeping && !m.everUp[role]
+		}
 		for _, k := range m.checks {
 			r.Endpoints = append(r.Endpoints, c.endpoint(k, now))
 		}

@@ -20,16 +20,19 @@ var trusted = []health.State{health.Up, health.Unknown, health.Stale, health.Dow
 
 // A standing is how a mirror should stand in a group.
 type standing struct {
-	weight float64
-	rank   int // in trusted
-	what   []string
+	weight   float64
+	newcomer bool // it has not been up since it was added
+	rank     int  // in trusted
+	what     []string
 }
 
 // eligible returns what should be served of a group.
 func eligible(group []standing) map[string]bool {
 	enabled, sum := 0.0, 0.0
 	for _, s := range group {
-		enabled += s.weight
+		if !s.newcomer {
+			enabled += s.weight
+		}
 	}
 	served := map[string]bool{}
 	for rank := range trusted {
@@ -76,7 +79,7 @@ func (m *model) rank(host int, addr netip.Addr, role health.Role) (rank int, ok 
 // said without knowing what was before.
 func (m *model) groupOf(role health.Role, family dnspool.Family, secure bool) (group []standing, ok bool) {
 	for _, e := range m.pool {
-		s := standing{weight: float64(e.weight)}
+		s := standing{weight: float64(e.weight), newcomer: m.newcomer(e, role)}
 		if role == health.DNS {
 			s.weight = float64(e.inDNS())
 		}
@@ -121,6 +124,17 @@ func (m *model) groupOf(role health.Role, family dnspool.Family, secure bool) (g
 		group = append(group, s)
 	}
 	return group, true
+}
+
+// newcomer reports whether a mirror has not been up since it was added. That depends on all that was before, so that it is not
+// worked out here, but taken from the server.
+func (m *model) newcomer(e modelEntry, role health.Role) bool {
+	for _, served := range m.current.Load().Mirrors {
+		if served.URLPrefix == e.prefix() {
+			return served.Newcomer[role]
+		}
+	}
+	return false
 }
 
 // checkCalm compares who is served with who should be, after nothing has changed for long.

@@ -165,7 +165,9 @@ func (w *world) Probe(ctx context.Context, t health.Target) health.Observation {
 }
 
 // ReadReference is the origin.
-func (w *world) ReadReference(context.Context, *url.URL, string) (time.Time, error) { return reference(), nil }
+func (w *world) ReadReference(context.Context, *url.URL, string) (time.Time, error) {
+	return reference(), nil
+}
 
 // watch says which hosts may be probed from now on.
 func (w *world) watch(hosts map[string]bool) {

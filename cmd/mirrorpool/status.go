@@ -119,7 +119,7 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 	}
 	for _, g := range s.Groups {
 		if g.Panic {
-			lines = append(lines, fmt.Sprintf("Warning: panic in role %s, %s: only %g of %g by weight is up.", g.Role, g.Family, g.UpWeight, g.EnabledWeight))
+			lines = append(lines, fmt.Sprintf("Warning: panic in role %s, %s: only %g of %g by weight is up.", g.Role, g.Family, g.UpWeight, g.EnabledWeight-g.NewcomerWeight))
 		}
 	}
 	if s.Suspect != "" {

@@ -207,7 +207,7 @@ func pageProblems(s *Status, now time.Time) []string {
 	add(!s.Ready, "The server does not answer yet, or its checks are overdue.")
 	for i := range s.Groups {
 		g := &s.Groups[i]
-		add(g.Panic, "Panic: of %s, only %s of the weight %s is up.", groupName(g), weight(g.UpWeight), weight(g.EnabledWeight))
+		add(g.Panic, "Panic: of %s, only %s of the weight %s is up.", groupName(g), weight(g.UpWeight), weight(g.EnabledWeight-g.NewcomerWeight))
 	}
 	add(s.Suspect != "", "Suspect: %s. Most mirrors began to fail together.", s.Suspect)
 	add(s.Pool.Error != "", "The list of mirrors cannot be used; the one before serves on: %s", s.Pool.Error)

@@ -71,6 +71,8 @@ type GroupStatus struct {
 	Secure        bool        `json:"secure"` // only the https mirrors, for requests over https
 	UpWeight      float64     `json:"up_weight"`
 	EnabledWeight float64     `json:"enabled_weight"`
+	// NewcomerWeight is that of the enabled mirrors that have not been up since they were added. It does not count for panic.
+	NewcomerWeight float64 `json:"newcomer_weight"`
 	// EligibleWeight is that of the mirrors that may be picked: of those that are up, and of others in panic.
 	EligibleWeight float64 `json:"eligible_weight"`
 	Panic          bool    `json:"panic"`
@@ -169,7 +171,7 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	}
 	for _, g := range s.Groups() {
 		status.Groups = append(status.Groups, GroupStatus{
-			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled,
+			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled, NewcomerWeight: g.Newcomers,
 			EligibleWeight: g.Eligible, Panic: g.Panic,
 		})
 	}

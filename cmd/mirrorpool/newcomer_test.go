@@ -1,0 +1,42 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// TestNewcomerCausesNoPanic adds a mirror with most of the weight, at which no one listens, to a pool of two that work.
+func TestNewcomerCausesNoPanic(t *testing.T) {
+	t.Parallel()
+	c, where := newServerConfig(t)
+	c.json["dns"] = map[string]any{"listen": "-"}
+	trace := &traceMirror{trace: time.Now()}
+	var mirrors []any
+	for range 2 {
+		m := httptest.NewServer(trace)
+		t.Cleanup(m.Close)
+		mirrors = append(mirrors, map[string]any{"url_prefix": m.URL, "weight": 10})
+	}
+	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
+	const newcomer = "http://127.0.6.10:9/"
+	c.write(t, "mirrors.json", map[string]any{"version": 1, "mirrors": append(mirrors, map[string]any{"url_prefix": newcomer, "weight": 1000})})
+	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != exitOK {
+		t.Fatal(stderr)
+	}
+	eventually(t, "the newcomer is down", func() bool {
+		status := p.status(t)
+		if status.Panic {
+			t.Fatalf("panic: %+v", status.Groups)
+		}
+		return len(status.Mirrors) == 3 && status.Mirrors[2].Reason == "http at 127.0.6.10: connect: connection refused"
+	})
+	if got := p.inRedirects(t, "/x"); len(got) != 2 || got[newcomer] {
+		t.Errorf("redirected to %v", got)
+	}
+	if resp, err := http.Get("http://" + p.admin + "/readyz"); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("readyz: %v, %v", resp, err)
+	}
+	p.stop(t)
+}
