@@ -41,20 +41,20 @@ var settings = []setting{
 	{"selection", func(s *Server) any { return &s.Selection }, true},
 	{"admin", func(s *Server) any { return &s.Admin }, false},
 	{"geoip", func(s *Server) any { return &s.GeoIP }, false},
-	{"health.enabled", func(s *Server) any { return &s.Health.Enabled }, false},
-	{"health.interval", func(s *Server) any { return &s.Health.Interval }, false},
-	{"health.timeout", func(s *Server) any { return &s.Health.Timeout }, false},
-	{"health.rise", func(s *Server) any { return &s.Health.Rise }, false},
-	{"health.fall", func(s *Server) any { return &s.Health.Fall }, false},
+	{"health.enabled", func(s *Server) any { return &s.Health.Enabled }, true},
+	{"health.interval", func(s *Server) any { return &s.Health.Interval }, true},
+	{"health.timeout", func(s *Server) any { return &s.Health.Timeout }, true},
+	{"health.rise", func(s *Server) any { return &s.Health.Rise }, true},
+	{"health.fall", func(s *Server) any { return &s.Health.Fall }, true},
 	{"health.startup_timeout", func(s *Server) any { return &s.Health.StartupTimeout }, false},
-	{"health.path", func(s *Server) any { return &s.Health.Path }, false},
-	{"health.reference_url", func(s *Server) any { return &s.Health.ReferenceURL }, false},
-	{"health.max_lag", func(s *Server) any { return &s.Health.MaxLag }, false},
-	{"health.max_age", func(s *Server) any { return &s.Health.MaxAge }, false},
-	{"health.dns_url", func(s *Server) any { return &s.Health.DNSURL }, false},
+	{"health.path", func(s *Server) any { return &s.Health.Path }, true},
+	{"health.reference_url", func(s *Server) any { return &s.Health.ReferenceURL }, true},
+	{"health.max_lag", func(s *Server) any { return &s.Health.MaxLag }, true},
+	{"health.max_age", func(s *Server) any { return &s.Health.MaxAge }, true},
+	{"health.dns_url", func(s *Server) any { return &s.Health.DNSURL }, true},
 	{"health.panic_threshold", func(s *Server) any { return &s.Health.PanicThreshold }, true},
-	{"health.allow_private", func(s *Server) any { return &s.Health.AllowPrivate }, false},
-	{"health.user_agent", func(s *Server) any { return &s.Health.UserAgent }, false},
+	{"health.allow_private", func(s *Server) any { return &s.Health.AllowPrivate }, true},
+	{"health.user_agent", func(s *Server) any { return &s.Health.UserAgent }, true},
 	{"publish", func(s *Server) any { return &s.Publish }, false},
 	{"log.level", func(s *Server) any { return &s.Log.Level }, true},
 	{"log.format", func(s *Server) any { return &s.Log.Format }, false},
@@ -80,6 +80,7 @@ func Update(old, next *Server) (now *Server, applied, restart []string) {
 	if old.DNS.Zone != next.DNS.Zone { // what follows from the zone waits with it
 		waiting := *next
 		waiting.DNS.Hostmaster, waiting.DNS.Nameservers = old.DNS.Hostmaster, old.DNS.Nameservers
+		waiting.Health.DNSURL = old.Health.DNSURL
 		next = &waiting
 	}
 	for _, s := range settings {

@@ -21,23 +21,22 @@ const verdictIntervals = 3
 
 // A Checker keeps the verdicts on a pool's endpoints up to date.
 type Checker struct {
-	settings     config.Health
-	policy       Policy
-	dnsURL       *url.URL // nil if role DNS is not judged
-	referenceURL *url.URL // nil if there is none
-	probers      [3]Prober
-	resolver     Resolver
-	reference    ReferenceReader
-	checkAgents  bool
-	log          *zap.Logger
-	now          func() time.Time
-	watch        func(Role, Observation)
+	checkDNS    bool
+	checkAgents bool
+	probers     [3]Prober
+	resolver    Resolver
+	reference   ReferenceReader
+	log         *zap.Logger
+	now         func() time.Time
+	watch       func(Role, Observation)
 
 	changed chan struct{} // holds one token while there are changes that nobody has fetched
 	wake    chan struct{} // holds one token while the schedule may have changed
 	swept   chan struct{} // closed when the first sweep has ended
 
 	mu       sync.Mutex // guards all below
+	settings settings
+	policy   Policy // of settings
 	mirrors  map[string]*mirror
 	tasks    schedule
 	visits   map[string]*visit // under way, by host
@@ -48,6 +47,7 @@ type Checker struct {
 	rand     *rand.Rand
 
 	fresh            Freshness
+	referenceTask    *task // nil without a reference_url
 	referenceProblem string
 	suspect          string    // see Report
 	suspected        time.Time // when that began
@@ -114,12 +114,14 @@ type check struct {
 
 // NewChecker returns a checker without mirrors. It does nothing until Run.
 func NewChecker(o Options) (*Checker, error) {
-	s := o.Settings
+	s, err := parseSettings(o.Settings, o.CheckDNS)
+	if err != nil {
+		return nil, err
+	}
 	c := &Checker{
-		settings: s,
-		policy:   Policy{Interval: s.Interval, Timeout: s.Timeout, Rise: s.Rise, Fall: s.Fall},
+		settings: s, policy: s.policy(), checkDNS: o.CheckDNS, checkAgents: o.CheckAgents,
 		probers:  [3]Prober{HTTP: o.Prober, DNS: o.Prober, Rsync: o.Rsync},
-		resolver: o.Resolver, reference: o.Reference, checkAgents: o.CheckAgents, log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
+		resolver: o.Resolver, reference: o.Reference, log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
 		mirrors: map[string]*mirror{}, visits: map[string]*visit{}, busy: map[place]bool{}, sweeping: true,
 		fresh: Freshness{MaxLag: s.MaxLag, MaxAge: s.MaxAge},
@@ -130,18 +132,7 @@ func NewChecker(o Options) (*Checker, error) {
 	if o.Reference == nil {
 		c.reference = NewHTTPReference(nil, o.Now)
 	}
-	var err error
-	if o.CheckDNS {
-		if c.dnsURL, err = url.Parse(s.DNSURL); err != nil {
-			return nil, err
-		}
-	}
-	if s.ReferenceURL != "" && s.Enabled {
-		if c.referenceURL, err = url.Parse(s.ReferenceURL); err != nil {
-			return nil, err
-		}
-		c.add(&task{due: o.Now(), work: c.readReference})
-	}
+	c.setReference(o.Now())
 	return c, nil
 }
 
@@ -193,12 +184,15 @@ func (c *Checker) newMirror(entry *config.Mirror) *mirror {
 	}
 	c.memory.recallAddresses(entry.URLPrefix, m.web)
 	m.everUp = c.memory.mirrors[entry.URLPrefix].everUp()
+	if !c.settings.Enabled {
+		m.everUp = [3]bool{true, true, true} // as it is taken to be
+	}
 	return m
 }
 
 // rolesOf is in which roles m's addresses are judged.
 func (c *Checker) rolesOf(m *mirror) []Role {
-	if c.dnsURL == nil || m.DNS.Off {
+	if c.settings.dnsURL == nil || m.DNS.Off {
 		return []Role{HTTP}
 	}
 	return []Role{HTTP, DNS}
@@ -229,11 +223,15 @@ func (c *Checker) newCheck(m *mirror, p place, now time.Time) *check {
 	k := &check{place: p, mirror: m}
 	k.verdict = c.memory.recall(m.URLPrefix, p)
 	if c.settings.Enabled {
-		k.task = c.add(&task{due: now, check: k, work: func(ctx context.Context) func(time.Time) time.Duration {
-			return c.probe(ctx, k)
-		}})
+		c.startCheck(k, now)
 	}
 	return k
+}
+
+func (c *Checker) startCheck(k *check, now time.Time) {
+	k.task = c.add(&task{due: now, check: k, work: func(ctx context.Context) func(time.Time) time.Duration {
+		return c.probe(ctx, k)
+	}})
 }
 
 // all returns m's checks in all roles.

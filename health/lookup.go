@@ -103,6 +103,13 @@ func (l *lookup) findProblem(allowPrivate bool) string {
 	return ""
 }
 
+// findProblems finds the problem anew, if addresses were found out.
+func (l *lookup) findProblems(allowPrivate bool) {
+	if l.known && l.task != nil {
+		l.problem = l.findProblem(allowPrivate)
+	}
+}
+
 // literal returns the address that host is, if it is one.
 func literal(host string) (addr netip.Addr, ok bool) {
 	addr, err := netip.ParseAddr(host)

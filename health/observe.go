@@ -73,7 +73,7 @@ func (c *Checker) target(k *check) Target {
 	m := k.mirror
 	t := Target{Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address, OwnHost: m.web.host, UserAgent: c.settings.UserAgent}
 	if k.role == DNS {
-		t.URL = c.dnsURL
+		t.URL = c.settings.dnsURL
 	}
 	return t
 }
@@ -133,9 +133,15 @@ func (c *Checker) warnOfCertificate(k *check, now time.Time) {
 
 // readReference reads reference_url. The returned function, called under the lock, takes it in.
 func (c *Checker) readReference(ctx context.Context) func(time.Time) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
+	c.mu.Lock()
+	s := c.settings
+	c.mu.Unlock()
+	if s.referenceURL == nil { // it was taken away just now, and this task with it
+		return func(time.Time) time.Duration { return s.Interval }
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	trace, err := c.reference.ReadReference(ctx, c.referenceURL, c.settings.UserAgent)
+	trace, err := c.reference.ReadReference(ctx, s.referenceURL, s.UserAgent)
 	return func(now time.Time) time.Duration {
 		problem := ""
 		if err != nil {
@@ -168,7 +174,7 @@ func (c *Checker) survey(now time.Time) {
 	for _, m := range c.mirrors {
 		seen.add(m, now.Add(-c.policy.Interval))
 	}
-	if c.referenceURL == nil {
+	if c.settings.referenceURL == nil {
 		c.learnReference(majorityTrace(seen.voters), now)
 	}
 	switch {

@@ -62,7 +62,7 @@ func (c *Checker) Report() *Report {
 	for prefix, m := range c.mirrors {
 		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took, Endpoints: make([]Endpoint, 0, len(m.checks))}
 		for role := range r.Newcomer {
-			r.Newcomer[role] = c.settings.Enabled && !c.sweeping && !m.everUp[role]
+			r.Newcomer[role] = !c.sweeping && !m.everUp[role]
 		}
 		for _, k := range m.checks {
 			r.Endpoints = append(r.Endpoints, c.endpoint(k, now))

@@ -161,6 +161,9 @@ func (s *server) apply(c *config.Server, static *authority.ZoneFile) {
 	if level, err := zapcore.ParseLevel(c.Log.Level); err == nil {
 		s.logLevel.SetLevel(level)
 	}
+	if err := s.checker.SetSettings(c.Health); err != nil {
+		s.log.Error("cannot use the new settings of the checks", zap.Error(err)) // config lets no such URL pass
+	}
 	s.mu.Lock()
 	s.config.Store(c)
 	s.static = static

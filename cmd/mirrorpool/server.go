@@ -87,7 +87,7 @@ func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Poin
 		return nil, failed(err)
 	}
 	s.checker, err = health.NewChecker(health.Options{
-		Settings: c.Health, CheckDNS: c.Health.DNSURL != "",
+		Settings: c.Health, CheckDNS: true,
 		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
 		Log: log, Now: time.Now, Rand: newRand(), Watch: s.events.Probe, CheckAgents: true,
 	})
@@ -243,9 +243,10 @@ func (globalSource) Uint64() uint64 { return rand.Uint64() }
 func (s *server) follow(ctx context.Context) error {
 	gather := time.NewTimer(0)
 	defer gather.Stop()
-	again := time.NewTicker(s.config.Load().Health.Interval)
+	again := time.NewTimer(0)
 	defer again.Stop()
 	for {
+		again.Reset(s.config.Load().Health.Interval)
 		select {
 		case <-ctx.Done():
 			return nil
