@@ -12,7 +12,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool/admin"
-	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/publish"
 	"mirrorpool/dnspool/redirector"
@@ -64,7 +64,7 @@ func checkTransferKeys(c *config.Server) error {
 	if err != nil {
 		return nil
 	}
-	_, err = authority.NewFeed(c.DNS, keys, "", zap.NewNop())
+	_, err = transfer.NewServer(c.DNS, keys, "", zap.NewNop())
 	return err
 }
 

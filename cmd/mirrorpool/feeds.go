@@ -11,7 +11,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
-	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/publish"
 	"mirrorpool/dnspool/tsig"
 )
@@ -20,7 +20,7 @@ import (
 // updates of their zones.
 type feeds struct {
 	keys       *tsig.Ring
-	transfers  *authority.Feed
+	transfers  *transfer.Server
 	notifier   *publish.Notifier
 	publisher  *publish.Publisher
 	lastSerial uint32 // of the zone, before the start; 0 if not known
@@ -33,7 +33,7 @@ func newFeeds(c *config.Server, log *zap.Logger) (*feeds, error) {
 	if f.keys, err = tsig.Load(c.DNS.TSIGKeys...); err != nil {
 		return nil, err
 	}
-	if f.transfers, err = authority.NewFeed(c.DNS, f.keys, c.StateDir, log); err != nil {
+	if f.transfers, err = transfer.NewServer(c.DNS, f.keys, c.StateDir, log); err != nil {
 		return nil, err
 	}
 	if f.notifier, err = publish.NewNotifier(c.DNS, f.keys, log); err != nil {
@@ -43,7 +43,7 @@ func newFeeds(c *config.Server, log *zap.Logger) (*feeds, error) {
 		return nil, err
 	}
 	if c.StateDir != "" {
-		f.lastSerial = authority.LoadSerial(c.StateDir, log)
+		f.lastSerial = transfer.LoadSerial(c.StateDir, log)
 	}
 	return f, nil
 }

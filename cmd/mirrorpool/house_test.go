@@ -57,8 +57,8 @@ func mayImport(from, to string) bool {
 			return 0
 		case parts[1] == "health":
 			return 1
-		case path == "mirrorpool/dnspool/listen", path == "mirrorpool/dnspool/tsig": // know no mirrors
-			return 1
+		case path == "mirrorpool/dnspool/listen", path == "mirrorpool/dnspool/tsig", path == "mirrorpool/dnspool/authority/wire":
+			return 1 // know no mirrors
 		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo":
 			return 2
 		case parts[1] == "dnspool":

@@ -61,8 +61,8 @@ type server struct {
 	mu          sync.Mutex // guards all below
 	pool        *config.Pool
 	static      *authority.ZoneFile // of the zone file; nil without one
-	zoneChanged bool              // by other than the pool, since the latest snapshot
-	dns         *authority.Server // nil if off, or before the faces are open
+	zoneChanged bool                // by other than the pool, since the latest snapshot
+	dns         *authority.Server   // nil if off, or before the faces are open
 	web         *redirector.Server
 	lastReload  *admin.ReloadStatus // nil before the first
 	unreported  *admin.PoolUpdate   // taken from the list's source by itself since the last reload on request; or nil
@@ -215,7 +215,7 @@ func (s *server) open(ctx context.Context) error {
 	c, static := s.config.Load(), s.static
 	s.mu.Unlock()
 	dns, err := authority.Listen(ctx, authority.Options{
-		Sockets: s.sockets, Config: c.DNS, ZoneFile: static, Places: s.places.Place, Feed: s.feeds.transfers, Keys: s.feeds.keys, Log: s.log,
+		Sockets: s.sockets, Config: c.DNS, ZoneFile: static, Places: s.places.Place, Transfers: s.feeds.transfers, Keys: s.feeds.keys, Log: s.log,
 	})
 	if err != nil {
 		return err

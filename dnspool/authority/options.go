@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"time"
 
+	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/authority/wire"
 
 	"github.com/miekg/dns"
@@ -43,7 +44,7 @@ func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, from client) (truste
 	}
 	if resp.Rcode == dns.RcodeRefused { // RFC 8914
 		code := dns.ExtendedErrorCodeNotAuthoritative
-		if isTransfer(resp.Question[0].Qtype) {
+		if transfer.IsTransfer(resp.Question[0].Qtype) {
 			code = dns.ExtendedErrorCodeProhibited
 		}
 		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: code})

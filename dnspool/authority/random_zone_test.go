@@ -41,7 +41,7 @@ func newRandomZone(t *testing.T, seed uint64) *randomZone {
 func (z *randomZone) asPeerFile() string {
 	var text strings.Builder
 	text.WriteString(z.text)
-	for _, rr := range z.zone.transferred() {
+	for _, rr := range z.zone.mirrorRecords() {
 		fmt.Fprintln(&text, rr)
 	}
 	return text.String()

@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/authority/wire"
 )
 
@@ -22,14 +23,6 @@ func accept(h dns.Header) dns.MsgAcceptAction {
 		return dns.MsgReject
 	}
 	return dns.MsgAccept
-}
-
-// replyTo returns a response with a code and without records. It does not copy CD, which is for resolvers (RFC 4035 section
-// 3.1.6).
-func replyTo(req *dns.Msg, rcode int) *dns.Msg {
-	resp := new(dns.Msg).SetRcode(req, rcode)
-	resp.CheckingDisabled = false
-	return resp
 }
 
 // respond returns the response to a query that accept has let pass, in wire format.
@@ -59,7 +52,7 @@ func (z *zone) respondWithCode(req *dns.Msg, from client) (packed []byte, rcode 
 
 // message is respond before packing, for a query in lower case.
 func (z *zone) message(req *dns.Msg, from client) *dns.Msg {
-	resp := replyTo(req, dns.RcodeSuccess)
+	resp := wire.Reply(req, dns.RcodeSuccess)
 	opt := req.IsEdns0()
 	if opt != nil {
 		resp.SetEdns0(z.maxSize, opt.Do())
@@ -105,7 +98,7 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *d
 		z.answerChaos(resp, q)
 		return
 	}
-	if q.Qclass != dns.ClassINET || !z.contains(q.Name) || isTransfer(q.Qtype) {
+	if q.Qclass != dns.ClassINET || !z.contains(q.Name) || transfer.IsTransfer(q.Qtype) {
 		resp.Rcode = dns.RcodeRefused
 		return
 	}
@@ -163,8 +156,6 @@ func (z *zone) refer(resp *dns.Msg, cut string) {
 	}
 	resp.Extra = append(glue, resp.Extra...) // the OPT record stays last
 }
-
-func isTransfer(qtype uint16) bool { return qtype == dns.TypeAXFR || qtype == dns.TypeIXFR }
 
 // minimalAny answers a query for everything with next to nothing (RFC 8482 section 4.2).
 func minimalAny(owner string) dns.RR {

@@ -17,6 +17,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/authority/wire"
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/tsig"
@@ -48,13 +49,13 @@ type Server struct {
 
 // Options are what a Server works with.
 type Options struct {
-	Sockets  *listen.Opener
-	Config   config.DNS
-	ZoneFile *ZoneFile                      // nil without one
-	Places   func(netip.Addr) dnspool.Place // nil without a geographical database
-	Feed     *Feed                          // serves transfers; nil: none
-	Keys     *tsig.Ring                     // sign transfers; nil: none
-	Log      *zap.Logger
+	Sockets   *listen.Opener
+	Config    config.DNS
+	ZoneFile  *ZoneFile                      // nil without one
+	Places    func(netip.Addr) dnspool.Place // nil without a geographical database
+	Transfers *transfer.Server               // serves transfers; nil: none
+	Keys      *tsig.Ring                     // sign transfers; nil: none
+	Log       *zap.Logger
 }
 
 // Listen opens the sockets that o.Config asks for, UDP and TCP at each address, and as many of each as there are CPUs.
@@ -153,7 +154,8 @@ func (s *Server) Publish(c config.DNS, static *ZoneFile, snapshot *dnspool.Snaps
 	if z.rate > 0 {
 		z.limiter = s.limiter
 	}
-	s.o.Feed.publish(z) // before a client can ask for it
+	soa := z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA)
+	s.o.Transfers.Publish(soa, z.transferred) // before a client can ask for it
 	s.zone.Store(z)
 }
 
@@ -164,8 +166,8 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, srv := range s.sockets {
 		g.Go(func() error { return serve(ctx, srv) })
 	}
-	if s.o.Feed != nil {
-		g.Go(func() error { s.o.Feed.keep(ctx); return nil })
+	if s.o.Transfers != nil {
+		g.Go(func() error { s.o.Transfers.Run(ctx); return nil })
 	}
 	return g.Wait()
 }
@@ -222,14 +224,14 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 		tally.latency.Observe(time.Since(came).Seconds())
 		tally.count(req.Question[0].Qtype, rcode)
 		if err != nil {
-			s.o.Log.Debug("cannot answer a query", zap.Error(hideAddresses(err)))
+			s.o.Log.Debug("cannot answer a query", zap.Error(listen.HideAddresses(err)))
 		}
 	}
-	signed := s.o.Feed != nil && req.IsTsig() != nil
+	signed := s.o.Transfers != nil && req.IsTsig() != nil
 	switch {
 	case signed && w.TsigStatus() != nil:
 		answered(refuseSignature(w, req))
-	case s.o.Feed.wants(w.RemoteAddr(), req):
+	case s.o.Transfers.Wants(w.RemoteAddr(), req):
 		s.serveTransfer(w, req, answered)
 	case signed:
 		answered(s.serveSigned(w, req, from))
@@ -249,10 +251,10 @@ func (s *Server) serveUnsigned(w dns.ResponseWriter, req *dns.Msg, from client) 
 // serveTransfer answers a request for a transfer, over TCP alongside others, as it may take long.
 func (s *Server) serveTransfer(w dns.ResponseWriter, req *dns.Msg, answered func(rcode int, err error)) {
 	if from, ok := w.RemoteAddr().(streamAddr); ok {
-		from.conn.alongside(func() { answered(s.o.Feed.serve(from.conn.send, req, true)) })
+		from.conn.alongside(func() { answered(s.o.Transfers.Serve(from.conn.send, req, true)) })
 		return
 	}
-	answered(s.o.Feed.serve(func(message []byte) error { _, err := w.Write(message); return err }, req, false))
+	answered(s.o.Transfers.Serve(func(message []byte) error { _, err := w.Write(message); return err }, req, false))
 }
 
 func (s *Server) respond(req *dns.Msg, from client) (packed []byte, rcode int, err error) {
@@ -263,22 +265,13 @@ func (s *Server) respond(req *dns.Msg, from client) (packed []byte, rcode int, e
 		}
 		return z.respondWithCode(req, from)
 	}
-	packed, err = replyTo(req, dns.RcodeServerFailure).Pack()
+	packed, err = wire.Reply(req, dns.RcodeServerFailure).Pack()
 	return packed, dns.RcodeServerFailure, err
 }
 
 // truncatedReply makes a client come back over TCP.
 func truncatedReply(req *dns.Msg) *dns.Msg {
-	resp := replyTo(req, dns.RcodeSuccess)
+	resp := wire.Reply(req, dns.RcodeSuccess)
 	resp.Truncated = true
 	return resp
-}
-
-// hideAddresses returns the cause of a network error without the client's address.
-func hideAddresses(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
 }

@@ -9,12 +9,9 @@ import (
 	"mirrorpool/dnspool/tsig"
 )
 
-// maxSignature is how many bytes a TSIG record takes at most: two names, a MAC of 64 bytes and what else there is.
-const maxSignature = 2*wire.MaxNameSize + 64 + 32
-
 // refuseSignature tells what is wrong with the signature of a request.
 func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
-	resp := replyTo(req, dns.RcodeSuccess)
+	resp := wire.Reply(req, dns.RcodeSuccess)
 	code := tsig.ErrorCode(w.TsigStatus())
 	tsig.Refuse(resp, req.IsTsig(), code, time.Now())
 	if code == dns.RcodeBadTime { // which is signed, by w
@@ -44,7 +41,7 @@ func (s *Server) serveSigned(w dns.ResponseWriter, req *dns.Msg, from client) (r
 			limit = max(limit, min(int(asked.UDPSize()), int(given.UDPSize())))
 		}
 	}
-	resp.Truncate(max(limit-maxSignature, wire.HeaderSize+wire.MaxNameSize))
+	resp.Truncate(max(limit-wire.MaxSignature, wire.HeaderSize+wire.MaxNameSize))
 	resp.Compress = true
 	signature := req.IsTsig()
 	resp.SetTsig(signature.Hdr.Name, signature.Algorithm, tsig.Fudge, time.Now().Unix())

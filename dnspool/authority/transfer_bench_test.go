@@ -51,7 +51,7 @@ func BenchmarkAXFR(b *testing.B) {
 	s.publish(largeSnapshot(b, 1000, 7, false))
 	records := 0
 	for b.Loop() {
-		messages, err := transfer(b, addr, axfrRequest(), key)
+		messages, err := fetchZone(b, addr, axfrRequest(), key)
 		if err != nil {
 			b.Fatal(err)
 		}

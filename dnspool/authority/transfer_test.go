@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +21,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/tsig"
 )
 
@@ -44,11 +44,11 @@ func transferConfig(allow ...string) config.DNS {
 // startPrimary runs a server with a feed until stop is called, or the test ends.
 func startPrimary(tb testing.TB, c config.DNS, static *ZoneFile, key *tsig.Key, dir string) (s *Server, addr string, stop func()) {
 	tb.Helper()
-	feed, err := NewFeed(c, key.Ring(), dir, zap.NewNop())
+	feed, err := transfer.NewServer(c, key.Ring(), dir, zap.NewNop())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s, err = Listen(tb.Context(), Options{Config: c, ZoneFile: static, Feed: feed, Keys: key.Ring(), Log: zap.NewNop()})
+	s, err = Listen(tb.Context(), Options{Config: c, ZoneFile: static, Transfers: feed, Keys: key.Ring(), Log: zap.NewNop()})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func snapshotAt(tb testing.TB, mirrors int, serial uint32) *dnspool.Snapshot {
 }
 
 // transfer asks for a transfer as a secondary does, and returns all records, message by message.
-func transfer(tb testing.TB, addr string, req *dns.Msg, key *tsig.Key) (messages [][]dns.RR, err error) {
+func fetchZone(tb testing.TB, addr string, req *dns.Msg, key *tsig.Key) (messages [][]dns.RR, err error) {
 	tb.Helper()
 	var tr dns.Transfer
 	tr.ReadTimeout = 20 * time.Second
@@ -121,7 +121,7 @@ func TestAXFR(t *testing.T) {
 	c.Names = []string{"@", "*.eu"}
 	s, addr, _ := startPrimary(t, c, nil, nil, "")
 	s.publish(snapshotAt(t, 3, 7))
-	messages, err := transfer(t, addr, axfrRequest(), nil)
+	messages, err := fetchZone(t, addr, axfrRequest(), nil)
 	if err != nil || len(messages) != 1 {
 		t.Fatalf("%d messages, %v", len(messages), err)
 	}
@@ -171,7 +171,7 @@ func TestIXFR(t *testing.T) {
 		{10, []string{soa("9")}}, // it is ahead of us
 		{6, nil},
 	} {
-		messages, err := transfer(t, addr, ixfrRequest(test.serial), nil)
+		messages, err := fetchZone(t, addr, ixfrRequest(test.serial), nil)
 		if err != nil || len(messages) != 1 {
 			t.Errorf("since %d: %d messages, %v", test.serial, len(messages), err)
 			continue
@@ -327,7 +327,7 @@ func TestLargeTransfer(t *testing.T) {
 	c.Names = []string{"@"}
 	s, addr, _ := startPrimary(t, c, largeStatic(t, 5000), key, "")
 	s.publish(snapshotAt(t, 200, 7))
-	messages, err := transfer(t, addr, axfrRequest(), key)
+	messages, err := fetchZone(t, addr, axfrRequest(), key)
 	if err != nil || len(messages) < 5 {
 		t.Fatalf("%d messages, %v", len(messages), err)
 	}
@@ -343,8 +343,13 @@ func TestTransferHoldsUpNoOthers(t *testing.T) {
 	key := newTestKey(t, "transfer.", 1)
 	s, addr, _ := startPrimary(t, transferConfig("transfer."), nil, key, "")
 	s.publish(snapshotAt(t, 3, 7))
-	for range maxTransfers {
-		s.o.Feed.turns <- struct{}{}
+	var others []func() // that take all turns
+	for range transfer.MaxTransfers {
+		done, ok := s.o.Transfers.TakeTurn()
+		if !ok {
+			t.Fatal("there are fewer turns than transfers")
+		}
+		others = append(others, done)
 	}
 	var stream []byte
 	ask := func(id, qtype uint16) {
@@ -386,8 +391,8 @@ func TestTransferHoldsUpNoOthers(t *testing.T) {
 			t.Fatalf("the answer to %d comes where that to %d is due", m.Id, id)
 		}
 	}
-	for range maxTransfers {
-		<-s.o.Feed.turns
+	for _, done := range others {
+		done()
 	}
 	var prefix [2]byte
 	if _, err := io.ReadFull(conn, prefix[:]); err != nil {
@@ -419,7 +424,7 @@ func TestCutTransfer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 * maxTransfers {
+	for range 3 * transfer.MaxTransfers {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -435,7 +440,7 @@ func TestCutTransfer(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if messages, err := transfer(t, addr, axfrRequest(), nil); err != nil || len(messages) < 5 {
+	if messages, err := fetchZone(t, addr, axfrRequest(), nil); err != nil || len(messages) < 5 {
 		t.Errorf("afterwards: %d messages, %v", len(messages), err)
 	}
 }
@@ -449,20 +454,20 @@ func TestRestart(t *testing.T) {
 	s.publish(snapshotAt(t, 12, 7))
 	s.publish(snapshotAt(t, 11, 8))
 	stop()
-	if got := LoadSerial(dir, zap.NewNop()); got != 8 {
+	if got := transfer.LoadSerial(dir, zap.NewNop()); got != 8 {
 		t.Errorf("serial %d was kept, want 8", got)
 	}
 
 	s, addr, stop := startPrimary(t, c, nil, nil, dir)
 	s.publish(snapshotAt(t, 12, 9))
-	messages, err := transfer(t, addr, ixfrRequest(7), nil)
+	messages, err := fetchZone(t, addr, ixfrRequest(7), nil)
 	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 6 {
 		t.Errorf("since before the restart: %v, %q; want two deltas", err, all)
 	}
 	stop()
 
 	// A journal that is damaged is set aside, and all of the zone is told.
-	path := filepath.Join(dir, journalName)
+	path := filepath.Join(dir, "journal")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -472,7 +477,7 @@ func TestRestart(t *testing.T) {
 	}
 	s, addr, stop = startPrimary(t, c, nil, nil, dir)
 	s.publish(snapshotAt(t, 12, 10))
-	messages, err = transfer(t, addr, ixfrRequest(7), nil)
+	messages, err = fetchZone(t, addr, ixfrRequest(7), nil)
 	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 2 {
 		t.Errorf("with a damaged journal: %v, %q; want all of the zone", err, all)
 	}
@@ -489,22 +494,23 @@ func TestOlderCopy(t *testing.T) {
 	c := transferConfig("127.0.0.1/32")
 	older, _, stopOlder := startPrimary(t, c, nil, nil, dir)
 	older.publish(snapshotAt(t, 12, 7))
-	eventually(t, func() error { // or it might save while the newer one does: see Feed.save
-		if h := loadHistory(dir, c.Zone, zap.NewNop()); h == nil {
-			return errors.New("nothing is saved")
-		}
-		return nil
+	eventually(t, func() error { // or it might save while the newer one does: see transfer.Server.save
+		_, err := os.Stat(filepath.Join(dir, "journal"))
+		return err
 	})
 	newer, _, stopNewer := startPrimary(t, c, nil, nil, dir)
 	newer.publish(snapshotAt(t, 11, 8))
 	newer.publish(snapshotAt(t, 12, 9))
 	stopNewer()
 	stopOlder()
-	if got := LoadSerial(dir, zap.NewNop()); got != 9 {
+	if got := transfer.LoadSerial(dir, zap.NewNop()); got != 9 {
 		t.Errorf("serial %d is kept, want 9", got)
 	}
-	if h := loadHistory(dir, c.Zone, zap.NewNop()); h == nil || h.soa.Serial != 9 {
-		t.Errorf("the history kept is %v", h)
+	s, addr, _ := startPrimary(t, c, nil, nil, dir)
+	s.publish(snapshotAt(t, 11, 10))
+	messages, err := fetchZone(t, addr, ixfrRequest(9), nil)
+	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 4 {
+		t.Errorf("since the version that was kept: %v, %q; want one delta", err, all)
 	}
 }
 
@@ -517,15 +523,15 @@ func TestUnwritableState(t *testing.T) {
 	}
 	s, addr, stop := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, filepath.Join(file, "below"))
 	s.publish(snapshotAt(t, 3, 7))
-	if _, err := transfer(t, addr, axfrRequest(), nil); err != nil {
+	if _, err := fetchZone(t, addr, axfrRequest(), nil); err != nil {
 		t.Error(err)
 	}
 	stop()
 }
 
-func TestNewFeed(t *testing.T) {
+func TestTransferKeyMissing(t *testing.T) {
 	t.Parallel()
-	_, err := NewFeed(transferConfig("missing."), newTestKey(t, "xfr.", 1).Ring(), "", zap.NewNop())
+	_, err := transfer.NewServer(transferConfig("missing."), newTestKey(t, "xfr.", 1).Ring(), "", zap.NewNop())
 	if err == nil || !strings.Contains(err.Error(), `no file in dns.tsig_keys has the key "missing."`) {
 		t.Errorf("a key that is not there: %v", err)
 	}
@@ -547,7 +553,7 @@ func TestFeedMetrics(t *testing.T) {
 	s.publish(snapshotAt(t, 12, 7))
 	s.publish(snapshotAt(t, 11, 8))
 	for _, req := range []*dns.Msg{axfrRequest(), ixfrRequest(7), ixfrRequest(6), ixfrRequest(8)} {
-		if _, err := transfer(t, addr, req, nil); err != nil {
+		if _, err := fetchZone(t, addr, req, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -564,14 +570,14 @@ func TestFeedMetrics(t *testing.T) {
 		mirrorpool_transfer_requests_total{kind="none",result="refused"} 1
 		mirrorpool_transfer_requests_total{kind="soa",result="ok"} 1
 	`
-	eventually(t, func() error { return testutil.CollectAndCompare(s.o.Feed.requests, strings.NewReader(want)) })
-	if problems, err := testutil.GatherAndLint(gatherer(t, s.o.Feed)); err != nil || len(problems) > 0 {
+	eventually(t, func() error { return testutil.GatherAndCompare(gatherer(t, s.o.Transfers), strings.NewReader(want), "mirrorpool_transfer_requests_total") })
+	if problems, err := testutil.GatherAndLint(gatherer(t, s.o.Transfers)); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
 }
 
 // gatherer returns what gathers the feed's metrics, as the administrator's listener does.
-func gatherer(tb testing.TB, f *Feed) prometheus.Gatherer {
+func gatherer(tb testing.TB, f *transfer.Server) prometheus.Gatherer {
 	tb.Helper()
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(unchecked{f}); err != nil {
@@ -581,6 +587,6 @@ func gatherer(tb testing.TB, f *Feed) prometheus.Gatherer {
 }
 
 // unchecked is a collector that says nothing of what it collects.
-type unchecked struct{ *Feed }
+type unchecked struct{ *transfer.Server }
 
 func (unchecked) Describe(chan<- *prometheus.Desc) {}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"mirrorpool/config/safefile"
+	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/authority/wire"
 
 	"github.com/miekg/dns"
@@ -29,6 +31,9 @@ type ZoneFile struct {
 	wire   map[string]bool                // nodes in wire format, less the apex
 	cuts   map[string]bool                // names that are delegated
 	sum    [sha256.Size]byte              // of the file
+
+	sort    sync.Once // fills inOrder when it is first asked for
+	inOrder transfer.Records
 }
 
 // Same reports whether s and other are of the same text. Either may be nil.

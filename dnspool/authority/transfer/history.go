@@ -1,15 +1,12 @@
-package authority
+package transfer
 
 import (
 	"cmp"
 	"iter"
-	"net/netip"
 	"slices"
 	"sync"
 
 	"github.com/miekg/dns"
-
-	"mirrorpool/dnspool"
 )
 
 const (
@@ -23,8 +20,8 @@ type record struct {
 	rr  dns.RR
 }
 
-// keyed gives records their keys, and sorts them. Those of a set come to stand together.
-func keyed(rrs []dns.RR) []record {
+// Sort sorts records by their wire format, which puts those of a set together. rrs stays as it is.
+func Sort(rrs []dns.RR) Records {
 	records := make([]record, 0, len(rrs))
 	scratch := make([]byte, dns.MaxMsgSize)
 	for _, rr := range rrs {
@@ -39,8 +36,8 @@ func keyed(rrs []dns.RR) []record {
 
 func compareRecords(a, b record) int { return cmp.Compare(a.key, b.key) }
 
-// merge returns the records of a and b, both of which are sorted.
-func merge(a, b []record) []record {
+// Merge returns the records of a and b, both of which are sorted.
+func Merge(a, b Records) Records {
 	all := make([]record, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
 		switch c := compareRecords(a[0], b[0]); {
@@ -55,10 +52,13 @@ func merge(a, b []record) []record {
 	return append(append(all, a...), b...)
 }
 
-// A version is the zone as a transfer tells it.
+// Records are sorted, and each is there once.
+type Records []record
+
+// A version is the zone as a transfer gives it.
 type version struct {
 	soa     *dns.SOA
-	records []record // sorted, and without the SOA
+	records Records // without the SOA
 }
 
 // A delta leads from one version to the next.
@@ -83,16 +83,6 @@ func diff(from, to version) delta {
 	}
 	d.removed, d.added = append(d.removed, a...), append(d.added, b...)
 	return d
-}
-
-// apply is what a secondary makes of a version when it is told d.
-func (d delta) apply(v version) version {
-	removed := map[string]bool{}
-	for _, r := range d.removed {
-		removed[r.key] = true
-	}
-	kept := slices.DeleteFunc(slices.Clone(v.records), func(r record) bool { return removed[r.key] })
-	return version{d.to, merge(kept, d.added)}
 }
 
 // size is how many records are sent for d.
@@ -175,42 +165,4 @@ func (h *history) incremental(deltas []delta) iter.Seq[dns.RR] {
 		}
 		yield(h.soa)
 	}
-}
-
-// transferred returns the records of z that change with the mirrors, as a transfer tells them: at the pool's names all
-// addresses that are eligible, as many as there are, and at a mirror's name its own. A record has no weight, so that
-// none is in them; and their TTL is the configured one even while a verdict is in doubt, which is not worth a serial.
-func (z *zone) transferred() []dns.RR {
-	var rrs []dns.RR
-	for name := range z.pool {
-		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
-			rrs = append(rrs, z.addresses(name, family, z.snapshot.DNS(family).Addresses)...)
-		}
-	}
-	for name, addrs := range z.named {
-		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
-			rrs = append(rrs, z.addresses(name, family, unmapped(addrs))...)
-		}
-	}
-	return rrs
-}
-
-// unmapped returns addrs without IPv6 clothes on IPv4 addresses, so that each is told once.
-func unmapped(addrs []netip.Addr) []netip.Addr {
-	plain := make([]netip.Addr, len(addrs))
-	for i, addr := range addrs {
-		plain[i] = addr.Unmap()
-	}
-	return plain
-}
-
-// all returns all records of s but the SOA.
-func (s *ZoneFile) all() []dns.RR {
-	var rrs []dns.RR
-	for _, sets := range s.sets {
-		for _, set := range sets {
-			rrs = append(rrs, set...)
-		}
-	}
-	return rrs
 }

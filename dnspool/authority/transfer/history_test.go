@@ -1,4 +1,4 @@
-package authority
+package transfer
 
 import (
 	"fmt"
@@ -26,7 +26,17 @@ func randomVersion(r *rand.Rand, serial uint32) version {
 		}
 	}
 	r.Shuffle(len(rrs), func(i, j int) { rrs[i], rrs[j] = rrs[j], rrs[i] })
-	return version{&dns.SOA{Hdr: header("dl.example.org.", dns.TypeSOA, 3600), Ns: "ns1.example.org.", Mbox: "x.example.org.", Serial: serial}, keyed(rrs)}
+	return version{&dns.SOA{Hdr: testHeader("dl.example.org.", dns.TypeSOA, 3600), Ns: "ns1.example.org.", Mbox: "x.example.org.", Serial: serial}, Sort(rrs)}
+}
+
+// apply is what a secondary makes of a version when it is told d.
+func (d delta) apply(v version) version {
+	removed := map[string]bool{}
+	for _, r := range d.removed {
+		removed[r.key] = true
+	}
+	kept := slices.DeleteFunc(slices.Clone(v.records), func(r record) bool { return removed[r.key] })
+	return version{d.to, Merge(kept, d.added)}
 }
 
 func keysOf(records []record) (keys []string) {
@@ -105,7 +115,7 @@ func TestHistory(t *testing.T) {
 // TestHistoryIsBounded changes a zone wholly, again and again.
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
-	h := &history{version: version{soa: &dns.SOA{Hdr: header("dl.example.org.", dns.TypeSOA, 1)}}}
+	h := &history{version: version{soa: &dns.SOA{Hdr: testHeader("dl.example.org.", dns.TypeSOA, 1)}}}
 	full := version{soa: h.soa, records: make([]record, maxDeltaRecords/4)}
 	for i := range full.records {
 		full.records[i].key = fmt.Sprintf("%08d", i)
@@ -188,4 +198,8 @@ func FuzzDecodeHistory(f *testing.F) {
 			t.Fatalf("%v of what was written from what was read", err)
 		}
 	})
+}
+
+func testHeader(owner string, rrtype uint16, ttl uint32) dns.RR_Header {
+	return dns.RR_Header{Name: owner, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
 }

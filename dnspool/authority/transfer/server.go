@@ -1,4 +1,4 @@
-package authority
+package transfer
 
 import (
 	"encoding/binary"
@@ -15,18 +15,19 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool/authority/wire"
+	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/tsig"
 )
 
 const (
-	maxTransfers    = 4                // at a time; the others wait, so that answers have a CPU
+	MaxTransfers    = 4                // at a time; the others wait, so that answers have a CPU
 	transferWait    = 30 * time.Second // for one's turn
 	transferTime    = 2 * time.Minute  // for all messages of one
 	transferMessage = 16 << 10         // bytes of records in a message: compression pointers reach 16 KiB (RFC 1035 section 4.1.4)
 )
 
-// A Feed serves transfers of the zone. It keeps the zone's history, and gives it to the servers that may have it.
-type Feed struct {
+// A Server serves transfers of one zone. The nil Server has none. It keeps the zone's history, and gives it to the servers that may have it.
+type Server struct {
 	log      *zap.Logger
 	dir      string // for state; "" for none
 	origin   string
@@ -37,77 +38,73 @@ type Feed struct {
 
 	serial  atomic.Uint32           // the latest
 	history atomic.Pointer[history] // nil if no server may transfer, or before the first snapshot
-	static  *ZoneFile               // that fixed was made of
-	fixed   []record                // of the zone file
 	changed chan struct{}           // there is something to save
 
 	requests *prometheus.CounterVec
 }
 
-// NewFeed makes a feed for the zone that c configures. keys are those that transfers may be signed with. What dir keeps
-// of the zone's history is taken up.
-func NewFeed(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Feed, error) {
-	f := &Feed{
+// NewServer makes a server for the zone that c configures. keys are those that transfers may be signed with. It goes on with
+// the history of the zone that dir holds.
+func NewServer(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Server, error) {
+	s := &Server{
 		log: log, dir: dir, origin: c.Zone, keys: keys, keyNames: map[string]bool{},
-		turns: make(chan struct{}, maxTransfers), changed: make(chan struct{}, 1),
+		turns: make(chan struct{}, MaxTransfers), changed: make(chan struct{}, 1),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirrorpool_transfer_requests_total",
 			Help: "Requests for a transfer of the zone: axfr (all of it), ixfr (what has changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them."},
 			[]string{"kind", "result"}),
 	}
 	for _, who := range c.AllowTransfer {
 		if network, err := netip.ParsePrefix(who); err == nil {
-			f.networks = append(f.networks, network)
+			s.networks = append(s.networks, network)
 			continue
 		}
 		if keys.Key(who) == nil {
 			return nil, fmt.Errorf("dns.allow_transfer: no file in dns.tsig_keys has the key %q", who)
 		}
-		f.keyNames[who] = true
+		s.keyNames[who] = true
 	}
-	if dir != "" && f.enabled() {
-		f.history.Store(loadHistory(dir, c.Zone, log))
+	if dir != "" && s.enabled() {
+		s.history.Store(loadHistory(dir, c.Zone, log))
 	}
-	return f, nil
+	return s, nil
 }
 
 // enabled reports whether any server may transfer.
-func (f *Feed) enabled() bool { return f != nil && len(f.networks)+len(f.keyNames) > 0 }
+func (s *Server) enabled() bool { return s != nil && len(s.networks)+len(s.keyNames) > 0 }
 
-// publish takes in the zone that is going to be in force. It is not called concurrently.
-func (f *Feed) publish(z *zone) {
-	if f == nil || f.serial.Swap(z.snapshot.Serial) == z.snapshot.Serial {
+// Publish takes in the version of the zone that is going to be in force. Its records are asked for only if a server may
+// transfer them, and the serial is a new one. It is not called concurrently.
+func (s *Server) Publish(soa *dns.SOA, records func() Records) {
+	if s == nil || s.serial.Swap(soa.Serial) == soa.Serial {
 		return
 	}
-	if f.enabled() {
-		if f.static != z.static {
-			f.static, f.fixed = z.static, keyed(z.static.all())
-		}
-		v := version{z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), merge(f.fixed, keyed(z.transferred()))}
-		h := f.history.Load()
+	if s.enabled() {
+		v := version{soa, records()}
+		h := s.history.Load()
 		switch {
 		case h != nil && int32(v.soa.Serial-h.soa.Serial) > 0:
-			f.history.Store(h.next(v))
+			s.history.Store(h.next(v))
 		default: // the first one, or a journal that is ahead of its time
-			f.history.Store(&history{version: v})
+			s.history.Store(&history{version: v})
 		}
 	}
 	select {
-	case f.changed <- struct{}{}:
+	case s.changed <- struct{}{}:
 	default:
 	}
 }
 
 // permits reports whether the sender of a request may transfer the zone. What its signature is worth has been found
 // before: a wrong one has been refused.
-func (f *Feed) permits(from net.Addr, signature *dns.TSIG) bool {
-	if signature != nil && f.keyNames[dns.CanonicalName(signature.Hdr.Name)] {
+func (s *Server) permits(from net.Addr, signature *dns.TSIG) bool {
+	if signature != nil && s.keyNames[dns.CanonicalName(signature.Hdr.Name)] {
 		return true
 	}
 	at, err := netip.ParseAddrPort(from.String())
 	if err != nil {
 		return false
 	}
-	for _, network := range f.networks {
+	for _, network := range s.networks {
 		if network.Contains(at.Addr().Unmap().WithZone("")) {
 			return true
 		}
@@ -115,60 +112,72 @@ func (f *Feed) permits(from net.Addr, signature *dns.TSIG) bool {
 	return false
 }
 
-// wants reports whether a request is for a transfer of this zone that its sender may have. All others are refused by
+// Wants reports whether a request is for a transfer of this zone that its sender may have. All others are refused by
 // the zone, as is AXFR over UDP, which there is not (RFC 5936 section 4.2).
-func (f *Feed) wants(from net.Addr, req *dns.Msg) bool {
+func (s *Server) Wants(from net.Addr, req *dns.Msg) bool {
 	q := req.Question[0]
-	if !isTransfer(q.Qtype) {
+	if !IsTransfer(q.Qtype) {
 		return false
 	}
-	ok := f.enabled() && q.Qclass == dns.ClassINET && dns.CanonicalName(q.Name) == f.origin &&
-		(q.Qtype == dns.TypeIXFR || from.Network() == "tcp") && f.permits(from, req.IsTsig())
-	if !ok && f != nil {
-		f.requests.WithLabelValues("none", "refused").Inc()
+	ok := s.enabled() && q.Qclass == dns.ClassINET && dns.CanonicalName(q.Name) == s.origin &&
+		(q.Qtype == dns.TypeIXFR || from.Network() == "tcp") && s.permits(from, req.IsTsig())
+	if !ok && s != nil {
+		s.requests.WithLabelValues("none", "refused").Inc()
 	}
 	return ok
 }
 
-// serve answers a request for a transfer by send, which sends a message, and returns the code of the response. err is that
+// Serve answers a request for a transfer by send, which sends a message, and returns the code of the response. err is that
 // of the network.
-func (f *Feed) serve(send sender, req *dns.Msg, stream bool) (rcode int, err error) {
-	h := f.history.Load()
+func (s *Server) Serve(send Sender, req *dns.Msg, stream bool) (rcode int, err error) {
+	h := s.history.Load()
 	if h == nil {
-		return f.deny(send, req, dns.RcodeServerFailure, "not ready")
+		return s.deny(send, req, dns.RcodeServerFailure, "not ready")
 	}
 	kind, records := "axfr", iter.Seq[dns.RR](nil)
 	if req.Question[0].Qtype == dns.TypeIXFR {
 		serial, ok := serialOf(req)
 		if !ok {
-			return f.deny(send, req, dns.RcodeFormatError, "malformed")
+			return s.deny(send, req, dns.RcodeFormatError, "malformed")
 		}
 		kind, records = h.answerIXFR(serial, stream)
 	}
 	if stream && kind != "soa" {
-		select {
-		case f.turns <- struct{}{}:
-			defer func() { <-f.turns }()
-		case <-time.After(transferWait):
-			return f.deny(send, req, dns.RcodeServerFailure, "busy")
+		done, ok := s.TakeTurn()
+		if !ok {
+			return s.deny(send, req, dns.RcodeServerFailure, "busy")
 		}
+		defer done()
 	}
 	started := time.Now()
 	messages, err := h.messages(records)
 	if err != nil {
-		return f.deny(send, req, dns.RcodeServerFailure, "failed")
+		return s.deny(send, req, dns.RcodeServerFailure, "failed")
 	}
-	err = send.all(messages, req, f.keys.Key(keyName(req)))
+	err = send.all(messages, req, s.keys.Key(keyName(req)))
 	result := "ok"
 	if err != nil {
 		result = "failed"
 	}
-	f.requests.WithLabelValues(kind, result).Inc()
+	s.requests.WithLabelValues(kind, result).Inc()
 	if kind != "soa" {
-		f.log.Info("zone transferred", zap.String("kind", kind), zap.Uint32("serial", h.soa.Serial), zap.Int("messages", len(messages)),
-			zap.Duration("took", time.Since(started)), zap.String("key", keyName(req)), zap.Error(hideAddresses(err)))
+		s.log.Info("zone transferred", zap.String("kind", kind), zap.Uint32("serial", h.soa.Serial), zap.Int("messages", len(messages)),
+			zap.Duration("took", time.Since(started)), zap.String("key", keyName(req)), zap.Error(listen.HideAddresses(err)))
 	}
 	return dns.RcodeSuccess, err
+}
+
+// TakeTurn waits until fewer than MaxTransfers are under way, and counts one more until done is called. ok is false if it
+// has waited too long.
+func (s *Server) TakeTurn() (done func(), ok bool) {
+	timer := time.NewTimer(transferWait)
+	defer timer.Stop()
+	select {
+	case s.turns <- struct{}{}:
+		return func() { <-s.turns }, true
+	case <-timer.C:
+		return nil, false
+	}
 }
 
 // answerIXFR chooses the reply to a secondary that has serial: the changes since; the SOA alone if it is current or asks over
@@ -212,13 +221,13 @@ func keyName(req *dns.Msg) string {
 	return ""
 }
 
-func (f *Feed) deny(send sender, req *dns.Msg, rcode int, result string) (int, error) {
-	f.requests.WithLabelValues("none", result).Inc()
-	message, err := replyTo(req, rcode).Pack()
+func (s *Server) deny(send Sender, req *dns.Msg, rcode int, result string) (int, error) {
+	s.requests.WithLabelValues("none", result).Inc()
+	message, err := wire.Reply(req, rcode).Pack()
 	if err != nil {
 		return rcode, err
 	}
-	return rcode, send.all([][]byte{message}, req, f.keys.Key(keyName(req)))
+	return rcode, send.all([][]byte{message}, req, s.keys.Key(keyName(req)))
 }
 
 // pack puts records into as many messages as they need, in wire format. What differs from request to request is not
@@ -245,12 +254,12 @@ func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error
 	return messages, flush()
 }
 
-// A sender sends one message.
-type sender func(message []byte) error
+// A Sender sends one message.
+type Sender func(message []byte) error
 
 // all sends packed messages in answer to req, signed with key if there is one. A secondary that takes them too slowly is
 // cut off, by message and in all, so that the others get their turn.
-func (send sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
+func (send Sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 	end := time.Now().Add(transferTime)
 	mac := ""
 	if t := req.IsTsig(); t != nil {
@@ -277,7 +286,7 @@ func (send sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 // addressed is a packed message as the answer to req. Its records are compressed against the question's name, which gets
 // the client's letter case, as in any other answer. The first has an OPT record if the request has.
 func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
-	message := append(make([]byte, 0, len(packed)+maxSignature), packed...)
+	message := append(make([]byte, 0, len(packed)+wire.MaxSignature), packed...)
 	binary.BigEndian.PutUint16(message, req.Id)
 	end, err := dns.PackDomainName(req.Question[0].Name, message, wire.HeaderSize, nil, false)
 	if err != nil {
@@ -305,10 +314,13 @@ var (
 )
 
 // Collect sends what the feed has counted.
-func (f *Feed) Collect(ch chan<- prometheus.Metric) {
-	f.requests.Collect(ch)
-	if h := f.history.Load(); h != nil {
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	s.requests.Collect(ch)
+	if h := s.history.Load(); h != nil {
 		ch <- prometheus.MustNewConstMetric(versionsDesc, prometheus.GaugeValue, float64(len(h.deltas)))
 		ch <- prometheus.MustNewConstMetric(recordsDesc, prometheus.GaugeValue, float64(len(h.records)+1))
 	}
 }
+
+// IsTransfer reports whether a query of this type asks for a transfer.
+func IsTransfer(qtype uint16) bool { return qtype == dns.TypeAXFR || qtype == dns.TypeIXFR }

@@ -1,4 +1,4 @@
-package authority
+package transfer
 
 import (
 	"bytes"
@@ -54,7 +54,7 @@ func encodeHistory(h *history) ([]byte, error) {
 	return json.Marshal(saved)
 }
 
-func wireOfSOA(soa *dns.SOA) []byte { return wireOf(keyed([]dns.RR{soa})) }
+func wireOfSOA(soa *dns.SOA) []byte { return wireOf(Sort([]dns.RR{soa})) }
 
 func wireOf(records []record) []byte {
 	var packed bytes.Buffer
@@ -107,7 +107,7 @@ func (d *decoder) records(packed []byte) []record {
 			rrs = append(rrs, rr)
 		}
 	}
-	return keyed(rrs)
+	return Sort(rrs)
 }
 
 func (d *decoder) soa(packed []byte) *dns.SOA {
@@ -155,26 +155,26 @@ func loadHistory(dir, origin string, log *zap.Logger) (h *history) {
 	return h
 }
 
-// keep saves the serial, and the history if there is one, after each change, until ctx ends, and then once more. It
+// Run saves the serial, and the history if there is one, after each change, until ctx ends, and then once more. It
 // never makes an answer wait for the disk. What fails is logged, once until it changes.
-func (f *Feed) keep(ctx context.Context) {
+func (s *Server) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
 	problem := ""
 	for {
 		select {
-		case <-f.changed:
+		case <-s.changed:
 		case <-timer.C:
 		case <-ctx.Done():
-			f.save()
+			s.save()
 			return
 		}
-		if err := f.save(); err == nil {
+		if err := s.save(); err == nil {
 			problem = ""
 		} else {
 			if err.Error() != problem {
-				f.log.Warn("the zone's state cannot be saved", zap.String("folder", f.dir), zap.Error(err))
+				s.log.Warn("the zone's state cannot be saved", zap.String("folder", s.dir), zap.Error(err))
 			}
 			problem = err.Error()
 			timer.Reset(saveRetry) // even if nothing changes
@@ -188,21 +188,21 @@ func (f *Feed) keep(ctx context.Context) {
 
 // save writes what there is, unless another copy of the program, that takes over from this one, has gone ahead. The two do not
 // wait for each other: for the moment between looking and writing, that is not certain.
-func (f *Feed) save() error {
-	serial := f.serial.Load()
-	if f.dir == "" || serial == 0 {
+func (s *Server) save() error {
+	serial := s.serial.Load()
+	if s.dir == "" || serial == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	if saved := LoadSerial(f.dir, f.log); saved != 0 && int32(saved-serial) > 0 {
+	if saved := LoadSerial(s.dir, s.log); saved != 0 && int32(saved-serial) > 0 {
 		return nil
 	}
-	if err := saveState(f.dir, serialName, fmt.Appendln(nil, serial)); err != nil {
+	if err := saveState(s.dir, serialName, fmt.Appendln(nil, serial)); err != nil {
 		return err
 	}
-	h := f.history.Load()
+	h := s.history.Load()
 	if h == nil {
 		return nil
 	}
@@ -210,5 +210,5 @@ func (f *Feed) save() error {
 	if err != nil {
 		return err
 	}
-	return saveState(f.dir, journalName, body)
+	return saveState(s.dir, journalName, body)
 }

@@ -1,0 +1,58 @@
+package authority
+
+import (
+	"net/netip"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/transfer"
+)
+
+// transferred returns the records that a transfer gives, without the SOA: those of the zone file, at the pool's names all
+// addresses that are eligible, as many as there are, and at a mirror's name its own. Records have no weights. Their TTL is
+// the configured one even while a verdict is in doubt, which is not worth a serial.
+func (z *zone) transferred() transfer.Records {
+	return transfer.Merge(z.static.sorted(), transfer.Sort(z.mirrorRecords()))
+}
+
+// mirrorRecords returns the records that come from the mirrors.
+func (z *zone) mirrorRecords() []dns.RR {
+	var rrs []dns.RR
+	for name := range z.pool {
+		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
+			rrs = append(rrs, z.addresses(name, family, z.snapshot.DNS(family).Addresses)...)
+		}
+	}
+	for name, addrs := range z.named {
+		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
+			rrs = append(rrs, z.addresses(name, family, unmapped(addrs))...)
+		}
+	}
+	return rrs
+}
+
+// unmapped returns addrs with IPv4-mapped IPv6 addresses as IPv4, so that each is there once.
+func unmapped(addrs []netip.Addr) []netip.Addr {
+	plain := make([]netip.Addr, len(addrs))
+	for i, addr := range addrs {
+		plain[i] = addr.Unmap()
+	}
+	return plain
+}
+
+// sorted returns all records of s but the SOA, as transfers have them.
+func (s *ZoneFile) sorted() transfer.Records {
+	s.sort.Do(func() { s.inOrder = transfer.Sort(s.all()) })
+	return s.inOrder
+}
+
+func (s *ZoneFile) all() []dns.RR {
+	var rrs []dns.RR
+	for _, sets := range s.sets {
+		for _, set := range sets {
+			rrs = append(rrs, set...)
+		}
+	}
+	return rrs
+}
