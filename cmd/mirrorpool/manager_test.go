@@ -58,8 +58,8 @@ func startActivated(t *testing.T, sockets []*os.File, env []string, args ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", `listen.PID=$$ exec "$@"`, "sh", path}, args...)...)
-	cmd.Env = append(append(os.Environ(), env...), "listen.FDS="+strconv.Itoa(len(sockets)))
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh", path}, args...)...)
+	cmd.Env = append(append(os.Environ(), env...), "LISTEN_FDS="+strconv.Itoa(len(sockets)))
 	cmd.ExtraFiles = sockets
 	return runProgram(t, cmd)
 }

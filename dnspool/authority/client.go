@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"mirrorpool/dnspool/listen"
 )
 
 // A client is the sender of a message, and how it came.
@@ -21,6 +23,9 @@ func clientOf(addr net.Addr, now time.Time) client {
 	switch a := addr.(type) {
 	case clientAddr:
 		return a.asClient(now)
+	case listen.MessageAddr:
+		peer := a.Peer()
+		return client{addr: peer.Addr(), port: peer.Port(), size: a.Size(), now: now}
 	case *net.UDPAddr:
 		return client{addr: a.AddrPort().Addr(), port: uint16(a.Port), now: now}
 	case *net.TCPAddr:

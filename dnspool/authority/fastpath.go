@@ -2,7 +2,9 @@ package authority
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"mirrorpool/dnspool/authority/wire"
 
@@ -22,6 +24,14 @@ type fastPath struct {
 func newFastPath(z *atomic.Pointer[zone], t *tally) *fastPath {
 	return &fastPath{zone: z, tally: t, next: [2]uint32{rand.Uint32(), rand.Uint32()}}
 }
+
+// Respond is respond for a message over UDP; see [listen.Responder].
+func (p *fastPath) Respond(dst, msg []byte, peer netip.AddrPort, came time.Time) (response []byte, ok bool) {
+	return p.respond(dst, msg, client{addr: peer.Addr(), port: peer.Port(), now: came})
+}
+
+// Answered counts how long a batch took; see [listen.Responder].
+func (p *fastPath) Answered(came time.Time) { p.tally.answered(came) }
 
 // respond appends the response to msg to dst. If ok is false, miekg/dns must answer: the query is not plain, the answer
 // does not fit, or none is prepared; msg may have been changed to what miekg/dns understands. If ok is true and dst is

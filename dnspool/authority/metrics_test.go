@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/dnspool/listen"
+
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
@@ -45,7 +47,7 @@ func TestMetrics(t *testing.T) {
 	ask("tcp", "other.example.", dns.TypeA, 0)
 	ask("udp", "dl.example.org.", dns.TypeA, 7)
 	fast := "fast"
-	if !canBatch {
+	if !listen.CanBatch {
 		fast = "slow"
 	}
 	want := strings.ReplaceAll(`
@@ -68,7 +70,7 @@ func TestMetrics(t *testing.T) {
 	})
 	text, err := testutil.CollectAndFormat(s, expfmt.TypeTextPlain, "mirrorpool_dns_answer_duration_seconds")
 	if err != nil || !strings.Contains(string(text), `_count{path="slow"} `) || strings.Contains(string(text), `_count{path="slow"} 0`) ||
-		canBatch && strings.Contains(string(text), `_count{path="fast"} 0`) {
+		listen.CanBatch && strings.Contains(string(text), `_count{path="fast"} 0`) {
 		t.Errorf("%v: nothing was timed:\n%s", err, text)
 	}
 	if problems, err := testutil.CollectAndLint(s); err != nil || len(problems) > 0 {

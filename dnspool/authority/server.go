@@ -95,7 +95,7 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		if i == 0 {
 			s.addrs = append(s.addrs, conn.LocalAddr())
 		}
-		pc, err := newBatchConn(conn, ours, &s.zone, s.newTally("udp", "fast"))
+		pc, err := listen.UDPBatch(conn, ours, newFastPath(&s.zone, s.newTally("udp", "fast")), listen.BatchSizes{Query: maxQuery, Response: maxResponse})
 		if err != nil {
 			return err
 		}
@@ -192,8 +192,8 @@ func serve(ctx context.Context, srv *dns.Server) error {
 	if d, ok := srv.Listener.(streamListener); ok {
 		d.Drain(limit, d.sockets)
 	}
-	if d, ok := srv.PacketConn.(interface{ drain(context.Context) }); ok {
-		d.drain(limit)
+	if d, ok := srv.PacketConn.(interface{ Drain(context.Context) }); ok {
+		d.Drain(limit)
 	}
 	if err := srv.ShutdownContext(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -259,7 +259,7 @@ func (s *Server) serveTransfer(w dns.ResponseWriter, req *dns.Msg, answered func
 
 func (s *Server) respond(req *dns.Msg, from client) (packed []byte, rcode int, err error) {
 	if z := s.zone.Load(); z != nil {
-		if !canBatch && !z.allows(from, nil) { // batches are looked at before
+		if !listen.CanBatch && !z.allows(from, nil) { // batches are looked at before
 			packed, err = truncatedReply(req).Pack()
 			return packed, dns.RcodeSuccess, err
 		}

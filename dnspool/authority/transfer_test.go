@@ -570,7 +570,9 @@ func TestFeedMetrics(t *testing.T) {
 		mirrorpool_transfer_requests_total{kind="none",result="refused"} 1
 		mirrorpool_transfer_requests_total{kind="soa",result="ok"} 1
 	`
-	eventually(t, func() error { return testutil.GatherAndCompare(gatherer(t, s.o.Transfers), strings.NewReader(want), "mirrorpool_transfer_requests_total") })
+	eventually(t, func() error {
+		return testutil.GatherAndCompare(gatherer(t, s.o.Transfers), strings.NewReader(want), "mirrorpool_transfer_requests_total")
+	})
 	if problems, err := testutil.GatherAndLint(gatherer(t, s.o.Transfers)); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}

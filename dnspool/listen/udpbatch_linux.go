@@ -1,4 +1,4 @@
-package authority
+package listen
 
 import (
 	"context"
@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mirrorpool/dnspool/authority/wire"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -19,19 +17,22 @@ const (
 	batchSize     = 64      // messages for one system call at most
 	receiveBuffer = 4 << 20 // bytes that the kernel may hold for us, if net.core.rmem_max lets it
 
-	settleTime = 50 * time.Millisecond  // for messages that the kernel is just handing over
-	lookUp     = 200 * time.Millisecond // how often the reader of a socket that is not ours alone looks whether to end
+	drainPause       = 50 * time.Millisecond  // for messages that the kernel is just handing over
+	stopPollInterval = 200 * time.Millisecond // how often a reader of an inherited socket checks for shutdown
 )
 
-// A batchConn is a UDP socket for miekg/dns to serve on. It takes many messages out of the kernel at a time and
-// answers the plain queries among them itself, as many at a time. The others it passes up, one by one.
+// CanBatch says whether UDP messages are answered in batches on this system.
+const CanBatch = true
+
+// A batchConn is a UDP socket that takes many messages out of the kernel at a time, and has a Responder answer them, as
+// many at a time. Those that it leaves are passed up by ReadFrom, one by one.
 //
 // It waits in the kernel and not for the runtime's poller, which would be woken for each message, too.
 type batchConn struct {
-	local  *net.UDPAddr
-	fast   *fastPath
-	ours   bool        // nobody else has the socket open
-	ending atomic.Bool // no more is to be read
+	local     *net.UDPAddr
+	responder Responder
+	ours      bool        // no other process has the socket open
+	ending    atomic.Bool // no more is to be read
 
 	open sync.RWMutex // held for reading during system calls, so that Close does not pull fd away from under them
 	fd   int          // -1 once closed
@@ -45,12 +46,9 @@ type batchConn struct {
 	passed    int       // messages that were passed up since the others had their turn
 }
 
-// canBatch says whether UDP queries are answered in batches.
-const canBatch = true
-
-// newBatchConn returns a batchConn in the place of conn, which it closes. ours says that nobody else has the socket open. It answers from what zone holds, and counts
-// in t.
-func newBatchConn(conn *net.UDPConn, ours bool, zone *atomic.Pointer[zone], t *tally) (net.PacketConn, error) {
+// UDPBatch takes the place of conn, which it closes. ours says that no other process has the socket open. Messages longer
+// than sizes.Query are cut; responses up to sizes.Response do not allocate.
+func UDPBatch(conn *net.UDPConn, ours bool, r Responder, sizes BatchSizes) (net.PacketConn, error) {
 	defer conn.Close()
 	if err := conn.SetReadBuffer(receiveBuffer); err != nil {
 		return nil, err
@@ -70,17 +68,17 @@ func newBatchConn(conn *net.UDPConn, ours bool, zone *atomic.Pointer[zone], t *t
 		return nil, err
 	}
 	if !ours { // it cannot be shut down to wake the reader
-		wake := unix.NsecToTimeval(int64(lookUp))
+		wake := unix.NsecToTimeval(int64(stopPollInterval))
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wake); err != nil {
 			unix.Close(fd)
 			return nil, err
 		}
 	}
-	c := &batchConn{local: local, fd: fd, ours: ours, fast: newFastPath(zone, t)}
+	c := &batchConn{local: local, fd: fd, ours: ours, responder: r}
 	c.in, c.out = newMmsgs(batchSize, local.IP.IsUnspecified()), newMmsgs(batchSize, false)
 	for range batchSize {
-		c.queries = append(c.queries, make([]byte, maxQuery))
-		c.responses = append(c.responses, make([]byte, 0, maxResponse))
+		c.queries = append(c.queries, make([]byte, sizes.Query))
+		c.responses = append(c.responses, make([]byte, 0, sizes.Response))
 	}
 	return c, nil
 }
@@ -112,15 +110,14 @@ type batchAddr struct {
 
 func (*batchAddr) Network() string { return "udp" }
 
-func (a *batchAddr) String() string { return peerOf(&a.peer).String() }
+func (a *batchAddr) String() string { return a.Peer().String() }
 
-// asClient is for clientOf.
-func (a *batchAddr) asClient(now time.Time) client {
-	peer := peerOf(&a.peer)
-	return client{addr: peer.Addr(), port: peer.Port(), size: a.size, now: now}
-}
+// Peer and Size are for MessageAddr.
 
-// ReadFrom returns the next message that is not a plain query.
+func (a *batchAddr) Peer() netip.AddrPort { return peerOf(&a.peer) }
+func (a *batchAddr) Size() int            { return a.size }
+
+// ReadFrom returns the next message that the responder leaves. Its address is a [MessageAddr].
 func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	c.open.RLock()
 	defer c.open.RUnlock()
@@ -130,8 +127,7 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			c.next++
 			answerFrom(c.in.controlOf(i))
 			msg := c.queries[i][:c.in.size(i)]
-			peer := peerOf(&c.in.peers[i])
-			response, ok := c.fast.respond(c.responses[c.ready][:0], msg, client{addr: peer.Addr(), port: peer.Port(), now: c.now})
+			response, ok := c.responder.Respond(c.responses[c.ready][:0], msg, peerOf(&c.in.peers[i]), c.now)
 			if ok {
 				if len(response) > 0 {
 					c.out.reply(c.ready, c.in, i, response)
@@ -146,7 +142,7 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		}
 		c.flush()
 		if c.n > 0 {
-			c.fast.tally.answered(c.now)
+			c.responder.Answered(c.now)
 		}
 		for i, buf := range c.queries {
 			c.in.receive(i, buf)
@@ -164,10 +160,10 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 
 // passUp returns message i from ReadFrom.
 func (c *batchConn) passUp(p, msg []byte, i int) (int, net.Addr, error) {
-	if len(msg) < wire.HeaderSize {
-		c.flush() // it may be the sign that the socket is shut, and ReadFrom not be called again
+	if c.ending.Load() || len(msg) == 0 {
+		c.flush() // the socket may be shut, and ReadFrom not be called again
 	}
-	// miekg/dns starts a goroutine for each. They have to get their turn before there are too many.
+	// The caller starts a goroutine for each. They have to get their turn before there are too many.
 	if c.passed++; c.passed%batchSize == 0 {
 		runtime.Gosched()
 	}
@@ -199,12 +195,12 @@ func (c *batchConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 // LocalAddr returns the address that the socket is bound to.
 func (c *batchConn) LocalAddr() net.Addr { return c.local }
 
-// drain makes the kernel give new queries to other sockets at the same address, if there are any, and waits for those
+// Drain makes the kernel give new queries to other sockets at the same address, if there are any, and waits for those
 // that it was giving to this one just then. It goes on answering.
 //
 // A socket that is connected gets messages of its peer only, and is passed over for all others (Linux 5.3 or later). The
 // peer is the socket itself. Whether the address is a wildcard or not, answers still come from where they were asked.
-func (c *batchConn) drain(ctx context.Context) {
+func (c *batchConn) Drain(ctx context.Context) {
 	if !c.ours {
 		return
 	}
@@ -225,7 +221,7 @@ func (c *batchConn) drain(ctx context.Context) {
 		_ = unix.Connect(c.fd, self) // if it fails, what comes in the moment of closing is lost
 	}
 	c.open.RUnlock()
-	timer := time.NewTimer(settleTime)
+	timer := time.NewTimer(drainPause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -241,8 +237,8 @@ func zoneID(name string) uint32 {
 	return 0
 }
 
-// SetReadDeadline with the time in the past that miekg/dns uses to shut a server down ends reading: ReadFrom answers
-// the plain queries that have come in, and returns an empty message. Other times are ignored: a socket has no reason to
+// SetReadDeadline with a time in the past, as miekg/dns uses it to shut a server down, ends reading: ReadFrom has the messages
+// that have come in answered, and returns an empty one. Other times are ignored: a socket has no reason to
 // give up waiting for the next query.
 func (c *batchConn) SetReadDeadline(t time.Time) error {
 	if t.Unix() > 1 {

@@ -1,4 +1,4 @@
-package authority
+package listen
 
 import (
 	"encoding/binary"
