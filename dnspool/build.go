@@ -59,7 +59,7 @@ func Build(in Input) *Snapshot {
 }
 
 func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
-	var all []candidate
+	var all, lost []candidate
 	for i := range mirrors {
 		m := &mirrors[i]
 		if !m.Enabled() || m.DNS.Off || m.DNS.Weight == 0 {
@@ -67,11 +67,13 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 		}
 		if c, ok := m.best(family); ok {
 			all = append(all, c)
+		} else if m.lost(family) {
+			lost = append(lost, c)
 		}
 	}
 	var g DNSGroup
 	var eligible []candidate
-	eligible, _, g.Tally = choose(all, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
+	eligible, _, g.Tally = choose(all, lost, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
 	g.Settles = settles(eligible, family, in.Health.Policy)
 	g.at = make(map[*Mirror][]int32, len(eligible))
 	at := map[netip.Addr]int{}
@@ -138,14 +140,18 @@ func newEntries(mirrors []Mirror) []entry {
 // buildWeb makes the group of all mirrors, or where only is 1, of those that speak https.
 func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 	var g webGroup
-	var candidates []candidate
+	var candidates, lost []candidate
 	for i := range all {
 		e := all[i]
 		if only == 1 && e.mirror.URL.Scheme != "https" {
 			continue
 		}
+		c := candidate{mirror: e.mirror, weight: e.weight, newcomer: e.mirror.Newcomer[health.HTTP]}
 		state, ok := e.mirror.worst(health.HTTP, family)
 		if !ok {
+			if e.mirror.lost(family) {
+				lost = append(lost, c)
+			}
 			continue
 		}
 		if e.mirror.RsyncDown() {
@@ -154,10 +160,11 @@ func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 		e.rank = uint8(slices.Index(trust[:], state))
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
-		candidates = append(candidates, candidate{mirror: e.mirror, weight: e.weight, state: state, newcomer: e.mirror.Newcomer[health.HTTP]})
+		c.state = state
+		candidates = append(candidates, c)
 	}
 	var ranks int
-	_, ranks, g.Tally = choose(candidates, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)
+	_, ranks, g.Tally = choose(candidates, lost, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)
 	for i := range g.entries {
 		if e := &g.entries[i]; int(e.rank) < ranks {
 			e.eligible, e.mirror.InWeb = true, true
@@ -220,19 +227,27 @@ const (
 	calmSize   = 20
 )
 
-// choose returns those of all that are eligible: they are in the first so many of the states in trust. panicked says
-// whether the group was in panic before. See the package's comment.
-func choose(all []candidate, panicThreshold float64, panicked bool) (eligible []candidate, ranks int, tally Tally) {
+// lost reports whether a mirror has lost its addresses, and had one of a family.
+func (m *Mirror) lost(family Family) bool {
+	if family == IPv6 {
+		return m.LostIPv6
+	}
+	return m.LostIPv4
+}
+
+// choose returns those of all that are eligible: they are in the first so many of the states in trust. Those that are lost
+// only count in the tally. panicked says whether the group was in panic before. See the package's comment.
+func choose(all, lost []candidate, panicThreshold float64, panicked bool) (eligible []candidate, ranks int, tally Tally) {
+	for _, c := range lost {
+		tally.count(&c)
+	}
 	var byTrust [len(trust)][]candidate
 	var weight [len(trust)]float64
 	for _, c := range all {
 		rank := slices.Index(trust[:], c.state)
 		byTrust[rank] = append(byTrust[rank], c)
 		weight[rank] += c.weight
-		tally.Enabled += c.weight
-		if c.newcomer {
-			tally.Newcomers += c.weight
-		}
+		tally.count(&c)
 	}
 	tally.Up = weight[0]
 	if panicked && len(all) >= calmSize {
@@ -247,6 +262,14 @@ func choose(all []candidate, panicThreshold float64, panicked bool) (eligible []
 		sum += weight[ranks]
 	}
 	return eligible, ranks, tally
+}
+
+// count adds an enabled mirror.
+func (t *Tally) count(c *candidate) {
+	t.Enabled += c.weight
+	if c.newcomer {
+		t.Newcomers += c.weight
+	}
 }
 
 // nextSerial is the serial of next, which in makes. It begins with the time, so that it grows across restarts too,

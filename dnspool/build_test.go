@@ -207,6 +207,33 @@ func TestNewcomerCausesNoPanic(t *testing.T) {
 	}
 }
 
+// TestLostMirrorsCount has mirrors that have lost their addresses: their weight is still that of enabled mirrors.
+func TestLostMirrorsCount(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=up/up 2001:db8::1=up/up\nb 2 https\nc 4 https\nd 0\ne 8 dns=off\nf 16").input(t)
+	for name, report := range map[string]health.MirrorReport{
+		"https://b": {LostIPv4: true}, "https://c": {LostIPv4: true, LostIPv6: true, Newcomer: [2]bool{true, true}},
+		"http://d": {LostIPv4: true}, "http://e": {LostIPv4: true}, "http://f": {}, // not looked up yet
+	} {
+		in.Health.Mirrors[name+".example.org/"] = report
+	}
+	want := []string{
+		"dns ipv4 up 1 of 7, newcomers 4", "http ipv4 up 1 of 15, newcomers 4", "http ipv4 https up 0 of 6, newcomers 4",
+		"dns ipv6 up 1 of 5, newcomers 4", "http ipv6 up 1 of 5, newcomers 4", "http ipv6 https up 0 of 4, newcomers 4",
+	}
+	var got []string
+	for _, g := range Build(in).Groups() {
+		secure := ""
+		if g.Secure {
+			secure = "https "
+		}
+		got = append(got, fmt.Sprintf("%s %s %sup %g of %g, newcomers %g", g.Role, g.Family, secure, g.Up, g.Enabled, g.Newcomers))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestOwnFault has a server that cannot judge any more: who was unfit before stays the last resort.
 func TestOwnFault(t *testing.T) {
 	t.Parallel()

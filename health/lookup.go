@@ -20,8 +20,10 @@ const maxProbed = 8
 // A lookup knows the addresses of a host, and finds them out again and again unless they are given.
 type lookup struct {
 	host    string
-	v4, v6  Answer        // as last found out
-	known   bool          // it was found out once, or given
+	v4, v6  Answer // as last found out
+	known   bool   // it was found out once, or given
+	hadV4   bool   // it has, or once had, an address of the family
+	hadV6   bool
 	problem string        // why addresses are missing or may be out of date
 	took    time.Duration // by the latest look-up
 	task    *task         // nil if the addresses are given
@@ -38,6 +40,12 @@ func (l *lookup) give(addrs []netip.Addr) {
 		}
 	}
 	l.known, l.problem, l.took = true, "", 0
+	l.noteFamilies()
+}
+
+func (l *lookup) noteFamilies() {
+	l.hadV4 = l.hadV4 || len(l.v4.Addresses) > 0
+	l.hadV6 = l.hadV6 || len(l.v6.Addresses) > 0
 }
 
 // learn takes in what a look-up found: where it failed, the addresses that were known before remain.
@@ -49,6 +57,7 @@ func (l *lookup) learn(v4, v6 Answer, allowPrivate bool) {
 		return found
 	}
 	l.v4, l.v6, l.known = keep(l.v4, v4), keep(l.v6, v6), true
+	l.noteFamilies()
 	l.problem = l.findProblem(allowPrivate)
 }
 

@@ -200,3 +200,46 @@ func TestWhatIsLookedUp(t *testing.T) {
 		})
 	}
 }
+
+// TestLostAddresses: a mirror whose name is gone from DNS is reported, with the families that it was of.
+func TestLostAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.knows("a.example.net", "192.0.2.1 2001:db8::1")
+		b.knows("b.example.net", "2001:db8::2")
+		b.knows("c.example.net", "")
+		b.SetPool(pool(t, "a.example.net b.example.net c.example.net d.example.net"))
+		lost := func() string {
+			text := ""
+			for _, host := range []string{"a", "b", "c", "d"} {
+				r := b.Report().Mirrors["http://"+host+".example.net/tails/"]
+				if r.LostIPv4 {
+					text += host + "4 "
+				}
+				if r.LostIPv6 {
+					text += host + "6 "
+				}
+			}
+			return text
+		}
+		if got := lost(); got != "" {
+			t.Errorf("before the first look-up: %q", got)
+		}
+		defer b.start()()
+		<-b.Swept()
+		if got := lost(); got != "c4 d4 " {
+			t.Errorf("two have addresses: %q", got)
+		}
+		b.knows("a.example.net", "")
+		b.knows("b.example.net", "")
+		wait(10 * time.Minute)
+		if got := lost(); got != "a4 a6 b6 c4 d4 " {
+			t.Errorf("none has an address: %q", got)
+		}
+		b.knows("a.example.net", "192.0.2.1")
+		wait(10 * time.Minute)
+		if got := lost(); got != "b6 c4 d4 " {
+			t.Errorf("one is back: %q", got)
+		}
+	})
+}

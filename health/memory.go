@@ -71,6 +71,7 @@ func (m memory) recallAddresses(prefix string, l *lookup) {
 	saved := m.mirrors[prefix]
 	if len(saved.V4)+len(saved.V6) > 0 {
 		l.v4, l.v6, l.known = Answer{Addresses: saved.V4}, Answer{Addresses: saved.V6}, true
+		l.noteFamilies()
 	}
 }
 

@@ -31,6 +31,9 @@ type MirrorReport struct {
 	Rsync *Endpoint
 	// Newcomer says, by role, of a mirror that has been checked and has not been up since it was added.
 	Newcomer [2]bool
+	// LostIPv4 and LostIPv6 say that a mirror without any address had one of the family. One that was looked up and
+	// never had any is taken for an IPv4 mirror.
+	LostIPv4, LostIPv6 bool
 	// Problem says why addresses are missing or may be out of date; empty if all is well.
 	Problem string
 	// Resolve is how long the latest look-up of the addresses took; 0 if they are given.
@@ -61,6 +64,9 @@ func (c *Checker) Report() *Report {
 	}
 	for prefix, m := range c.mirrors {
 		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took, Endpoints: make([]Endpoint, 0, len(m.checks))}
+		if m.web.known && len(m.checks) == 0 {
+			r.LostIPv4, r.LostIPv6 = m.web.hadV4 || !m.web.hadV6, m.web.hadV6
+		}
 		for role := range r.Newcomer {
 			r.Newcomer[role] = !c.sweeping && !m.everUp[role]
 		}

@@ -112,6 +112,7 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 	}
 	lines := []string{
 		fmt.Sprintf("Zone %s, serial %d: %d of %s eligible.", cmp.Or(s.Zone, "-"), s.Serial, eligible, count(enabled, "enabled mirror")),
+		fmt.Sprintf("Enabled mirrors work: %v.", s.Works),
 		fmt.Sprintf("Pool from %s, accepted %s ago.", s.Pool.Source, ago(s.Pool.Loaded, now)),
 	}
 	if !s.Ready {

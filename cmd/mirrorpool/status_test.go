@@ -31,6 +31,7 @@ func TestStatusText(t *testing.T) {
 			{Server: "192.0.2.54:53", Since: before(time.Hour)},
 		},
 		Publish:   []admin.FeedStatus{{Problem: "192.0.2.55:53: connection: connection refused", Since: before(3 * time.Hour)}},
+		Works:     admin.WorksCount{Partly: 1, NotAtAll: 1},
 		Reference: admin.ReferenceStatus{Trace: before(26 * time.Hour), Mirrors: 1, Enabled: 2},
 		Mirrors: []admin.MirrorStatus{
 			{URLPrefix: "https://mirror.example.net/tails/", Name: "m7", Weight: 10, Email: "ops@example.net", Notes: "1 Gbit/s", Eligible: []string{"dns", "http"}, Endpoints: []admin.EndpointStatus{
@@ -42,6 +43,7 @@ func TestStatusText(t *testing.T) {
 		},
 	}
 	want := `Zone dl.example.org, serial 1795420016: 1 of 2 enabled mirrors eligible.
+Enabled mirrors work: 0 fully, 1 partly, 1 not at all.
 Pool from mirrors.json, accepted 2d ago.
 Warning: panic in role dns, ipv4: only 10 of 30 by weight is up.
 Warning: mirrors.json:1:2: cut

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,8 +90,12 @@ func (e *exposition) writeStatus(s *Status) {
 	gauge("pool_error", "1 if the last attempt to read the list of mirrors failed.", number(s.Pool.Error != ""))
 	gauge("pool_held", "1 while an update of the list of mirrors waits for confirmation.", number(s.Pool.Held != nil))
 	gauge("pool_kept", "1 while the list of mirrors in force is the one kept on disk, because its source cannot be read.", number(s.Pool.Kept))
+	works := e.family("mirrors", "gauge", "Enabled mirrors, by how much of them works.")
+	works.add(float64(s.Works.Fully), labels("works", string(WorksFully)), "")
+	works.add(float64(s.Works.Partly), labels("works", string(WorksPartly)), "")
+	works.add(float64(s.Works.NotAtAll), labels("works", string(WorksNot)), "")
 	e.writeGroups(s.Groups)
-	e.writeMirrors(s.Mirrors)
+	e.writeMirrors(s.Mirrors, s.roles())
 }
 
 func (e *exposition) writeGroups(groups []GroupStatus) {
@@ -101,7 +106,8 @@ func (e *exposition) writeGroups(groups []GroupStatus) {
 		{"panic", "1 while a group of mirrors has too little weight up, so that the checks are not trusted.", func(g *GroupStatus) float64 { return number(g.Panic) }},
 		{"up_weight", "Weight of a group's mirrors that are up.", func(g *GroupStatus) float64 { return g.UpWeight }},
 		{"eligible_weight", "Weight of a group's mirrors that may be picked.", func(g *GroupStatus) float64 { return g.EligibleWeight }},
-		{"enabled_weight", "Weight of a group's mirrors that are enabled.", func(g *GroupStatus) float64 { return g.EnabledWeight }},
+		{"enabled_weight", "Weight of a group's mirrors that are enabled, those that have lost their addresses included.", func(g *GroupStatus) float64 { return g.EnabledWeight }},
+		{"newcomer_weight", "Weight of a group's mirrors that have not been up since they were added.", func(g *GroupStatus) float64 { return g.NewcomerWeight }},
 	} {
 		f := e.family(m.name, "gauge", m.help)
 		for i := range groups {
@@ -111,20 +117,32 @@ func (e *exposition) writeGroups(groups []GroupStatus) {
 	}
 }
 
-func (e *exposition) writeMirrors(mirrors []MirrorStatus) {
+// roles are those for which mirrors may be picked: dns too if it is judged.
+func (s *Status) roles() []string {
+	judged := func(m MirrorStatus) bool {
+		return slices.ContainsFunc(m.Endpoints, func(e EndpointStatus) bool { return e.Role == health.DNS })
+	}
+	if s.Zone != "" || slices.ContainsFunc(s.Mirrors, judged) {
+		return []string{health.DNS.String(), health.HTTP.String()}
+	}
+	return []string{health.HTTP.String()}
+}
+
+func (e *exposition) writeMirrors(mirrors []MirrorStatus, roles []string) {
 	weights := e.family("mirror_weight", "gauge", "Weight of a mirror; 0: disabled.")
 	names := make([]string, len(mirrors))
 	for i := range mirrors {
 		names[i] = labels("mirror", mirrors[i].URLPrefix)
 		weights.add(float64(mirrors[i].Weight), names[i], "")
 	}
+	e.writeAddresses(mirrors, names)
 	eligible := e.family("mirror_eligible", "gauge", "1 if a mirror may be picked in a role.")
 	var endpoints []*EndpointStatus
 	var where []string // their labels
 	for i := range mirrors {
 		m := &mirrors[i]
-		for _, role := range m.Eligible {
-			eligible.add(1, names[i], `,role="`+role+`"`)
+		for _, role := range roles {
+			eligible.add(number(slices.Contains(m.Eligible, role)), names[i], `,role="`+role+`"`)
 		}
 		for k := range m.Endpoints {
 			p := &m.Endpoints[k]
@@ -156,6 +174,20 @@ func (e *exposition) writeMirrors(mirrors []MirrorStatus) {
 				f.add(seconds(*t), where[i], "")
 			}
 		}
+	}
+}
+
+// writeAddresses writes how many addresses each mirror has, 0 too: of a mirror without, there is no endpoint to tell of.
+func (e *exposition) writeAddresses(mirrors []MirrorStatus, names []string) {
+	f := e.family("mirror_addresses", "gauge", "How many addresses of a mirror are known and may be used.")
+	for i := range mirrors {
+		n := 0
+		for k := range mirrors[i].Endpoints {
+			if mirrors[i].Endpoints[k].Role == health.HTTP {
+				n++
+			}
+		}
+		f.add(float64(n), names[i], "")
 	}
 }
 

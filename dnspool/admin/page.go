@@ -148,9 +148,9 @@ func newPage(s *Status, now time.Time) *page {
 		summary = append(summary, fmt.Sprintf("%d %s", l.Count, l.Name))
 	}
 	p.MapText = strings.Join(summary, ", ")
-	p.Verdict = p.MapText
-	if len(p.Problems) == 0 {
-		p.Verdict = "All is well: " + p.MapText
+	p.Verdict = "Enabled mirrors work: " + s.Works.String()
+	if len(p.Problems) == 0 && s.Works.Partly+s.Works.NotAtAll == 0 {
+		p.Verdict = "All is well. " + p.Verdict
 	}
 	p.MapNote = "Mirrors at about the same place are drawn side by side."
 	if unplaced > 0 {

@@ -62,6 +62,7 @@ func pageStatus(mirrors int) Status {
 // render returns the page of a status, with the headers.
 func render(t testing.TB, s Status, target string) *httptest.ResponseRecorder {
 	t.Helper()
+	s.countWorks()
 	w := httptest.NewRecorder()
 	newMux(Backend{Status: func() Status { return s }}).ServeHTTP(w, httptest.NewRequest("GET", target, nil))
 	if w.Code != 200 {
@@ -115,7 +116,7 @@ func TestPage(t *testing.T) {
 	page := w.Body.String()
 	text := textOf(t, page)
 	for _, want := range []string{
-		"Mirrors of dl.example.org 2 up, 0 stale, 1 down, 0 unknown, 1 disabled",
+		"Mirrors of dl.example.org Enabled mirrors work: 1 fully, 1 partly, 1 not at all", "2 up 0 stale 1 down 0 unknown 1 disabled",
 		"Panic: of DNS IPv4, only 3 of the weight 300 is up.",
 		"Suspect: local network.", "An update of the list is held back",
 		"https://mirror1.example.org/pub/tails/ serves nobody.", "The certificate of https://mirror1.example.org/pub/tails/ has 5 days left.",

@@ -26,6 +26,7 @@ type Status struct {
 	Reload    *ReloadStatus   `json:"reload"`  // the latest one that somebody asked for; null if none was
 	Process   ProcessStatus   `json:"process"`
 	Redirects uint64          `json:"redirects"` // since the start
+	Works     WorksCount      `json:"works"`     // how many of the enabled mirrors do
 	Mirrors   []MirrorStatus  `json:"mirrors"`
 }
 
@@ -103,9 +104,10 @@ type MirrorStatus struct {
 	Name      string           `json:"name"`
 	Weight    uint32           `json:"weight"`
 	DNSWeight uint32           `json:"dns_weight"`
-	Email     string           `json:"email"` // of the mirror's operators, for the administrator only
-	Notes     string           `json:"notes"` // of the mirror team, likewise
+	Email     string           `json:"email"`    // of the mirror's operators, for the administrator only
+	Notes     string           `json:"notes"`    // of the mirror team, likewise
 	Eligible  []string         `json:"eligible"` // what it may be picked for now: "dns", "http"
+	Works     Works            `json:"works"`    // how much of it does; "" if it is disabled
 	State     health.State     `json:"state"`    // of the best endpoint
 	Reason    string           `json:"reason"`   // why an endpoint is not up, or ""
 	Since     *time.Time       `json:"since"`    // when the endpoint that decides State entered it; null if never checked
@@ -169,6 +171,7 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 		Groups:  []GroupStatus{},
 		Mirrors: mirrorsOf(s, report),
 	}
+	status.countWorks()
 	for _, g := range s.Groups() {
 		status.Groups = append(status.Groups, GroupStatus{
 			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled, NewcomerWeight: g.Newcomers,
