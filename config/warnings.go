@@ -22,6 +22,7 @@ const (
 	WarnNoIPv6         WarningKind = "no-ipv6"
 	WarnEmptyServeOnly WarningKind = "empty-serve-only"
 	WarnNotInDNS       WarningKind = "not-in-dns"
+	WarnLegacyList     WarningKind = "legacy-list"
 	WarnNoneEnabled    WarningKind = "none-enabled" // a server refuses such a list
 
 	WarnNoReference      WarningKind = "no-reference"
@@ -37,7 +38,7 @@ const (
 func WarningKinds() []WarningKind {
 	return []WarningKind{
 		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
-		WarnEmptyServeOnly, WarnNotInDNS, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
+		WarnEmptyServeOnly, WarnNotInDNS, WarnLegacyList, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
 		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot,
 	}
 }
@@ -115,9 +116,26 @@ func (c *checker) warnPool(root object, pool *Pool) {
 		}
 		c.warnAddresses(o, m)
 	}
+	if size := legacyListSize(pool); size > maxLegacyList {
+		c.warn(list, WarnLegacyList, "with all mirrors up, /mirrors.json has %d bytes; Tails Upgrader up to 5.8 refuses more than %d", size, maxLegacyList)
+	}
 	if noIPv6(pool) {
 		c.warn(list, WarnNoIPv6, "no mirror has an IPv6 address; want one at least, or clients without IPv4 cannot be served")
 	}
+}
+
+// maxLegacyList is how many bytes of /mirrors.json Tails Upgrader up to 5.8 takes.
+const maxLegacyList = 8192
+
+// legacyListSize is the size of /mirrors.json, as the redirector writes it, while all enabled mirrors are up.
+func legacyListSize(pool *Pool) int {
+	size := len(`{"version":1,"mirrors":[]}` + "\n")
+	for i := range pool.Mirrors {
+		if m := &pool.Mirrors[i]; m.Enabled() {
+			size += len(fmt.Sprintf(`{"url_prefix":%q,"weight":%d},`, m.URLPrefix, m.Weight))
+		}
+	}
+	return size
 }
 
 func (c *checker) warnEmail(o object, email string) {

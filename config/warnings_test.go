@@ -60,6 +60,26 @@ func TestWarnPool(t *testing.T) {
 	}
 }
 
+// TestWarnLegacyList has a list that is just short enough for the oldest client, and one that is not.
+func TestWarnLegacyList(t *testing.T) {
+	t.Parallel()
+	for mirrors, want := range map[int]int{130: 0, 140: 1} {
+		_, warnings, err := ParsePool("m", bigPool(mirrors, false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for _, w := range warnings {
+			if w.Kind == WarnLegacyList {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%d mirrors: %d warnings, want %d", mirrors, got, want)
+		}
+	}
+}
+
 func TestIsPublic(t *testing.T) {
 	for _, s := range []string{"9.9.9.9", "198.17.0.1", "2620:fe::fe"} {
 		if !isPublic(netip.MustParseAddr(s)) {

@@ -129,6 +129,29 @@ func (s *Snapshot) Groups() []Group {
 	return groups
 }
 
+// PlainRedirects returns the mirrors to which a client at an unknown place that asks over http and IPv4 may be redirected;
+// over IPv6 where no enabled mirror has an IPv4 address. They are in the order of Mirrors.
+func (s *Snapshot) PlainRedirects() []*Mirror {
+	group := &s.http[IPv4][0]
+	if group.Enabled == 0 {
+		group = &s.http[IPv6][0]
+	}
+	eligible := make(map[*Mirror]bool)
+	for i := range group.entries {
+		e := &group.entries[i]
+		if e.eligible && e.mirror.admits(&Place{}) {
+			eligible[e.mirror] = true
+		}
+	}
+	var mirrors []*Mirror
+	for i := range s.Mirrors {
+		if m := &s.Mirrors[i]; eligible[m] {
+			mirrors = append(mirrors, m)
+		}
+	}
+	return mirrors
+}
+
 // Addresses returns the mirror's addresses of both families, sorted.
 func (m *Mirror) Addresses() []netip.Addr {
 	var addrs []netip.Addr

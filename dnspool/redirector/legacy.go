@@ -12,8 +12,9 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// A legacyList is the pool in the format that Tails Upgrader <= 5.8 and Tails' JavaScript dispatcher read. They
-// pick from it by weight, so that whoever is not eligible for redirects now has weight 0 in it.
+// A legacyList is the pool in the format that Tails Upgrader <= 5.8 and Tails' JavaScript dispatcher read. They pick from it
+// by weight, mostly over IPv4, so that it lists the mirrors to which such a client would be redirected, and no others. It
+// is compact: the Upgrader refuses a list of more than 8,192 bytes.
 type legacyList struct {
 	snapshot *dnspool.Snapshot // of which it tells
 	text     []byte
@@ -30,18 +31,13 @@ func newLegacyList(s *dnspool.Snapshot, previous *legacyList) (*legacyList, erro
 	list := struct {
 		Version int     `json:"version"`
 		Mirrors []entry `json:"mirrors"`
-	}{1, make([]entry, len(s.Mirrors))}
-	for i := range s.Mirrors {
-		m := &s.Mirrors[i]
-		list.Mirrors[i].URLPrefix = m.URLPrefix
-		if m.InWeb {
-			list.Mirrors[i].Weight = m.Weight
-		}
+	}{1, []entry{}}
+	for _, m := range s.PlainRedirects() {
+		list.Mirrors = append(list.Mirrors, entry{m.URLPrefix, m.Weight})
 	}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(list); err != nil {
 		return nil, err
 	}

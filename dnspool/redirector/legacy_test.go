@@ -2,6 +2,7 @@ package redirector
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -64,28 +65,7 @@ func TestLegacyList(t *testing.T) {
 	}
 	publishStates(t, current, start, "up", "up", "down", "disabled")
 	w := get("GET")
-	const want = `{
-  "version": 1,
-  "mirrors": [
-    {
-      "url_prefix": "https://m0.example.org/tails/",
-      "weight": 10
-    },
-    {
-      "url_prefix": "https://m1.example.org/tails/",
-      "weight": 10
-    },
-    {
-      "url_prefix": "https://m2.example.org/tails/",
-      "weight": 0
-    },
-    {
-      "url_prefix": "https://m3.example.org/tails/",
-      "weight": 0
-    }
-  ]
-}
-`
+	const want = `{"version":1,"mirrors":[{"url_prefix":"https://m0.example.org/tails/","weight":10},{"url_prefix":"https://m1.example.org/tails/","weight":10}]}` + "\n"
 	if w.Code != 200 || w.Body.String() != want {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
@@ -132,13 +112,78 @@ func TestLegacyList(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil {
 		t.Fatal(err)
 	}
-	for i, m := range list.Mirrors {
-		if (m.Weight == 10) != (i < 3) {
-			t.Errorf("in panic, mirror %d has weight %d", i, m.Weight)
-		}
+	if len(list.Mirrors) != 3 {
+		t.Errorf("in panic %d mirrors are listed, want all 3 that are enabled", len(list.Mirrors))
 	}
 	if strings.Contains(w.Body.String(), "ops@") || strings.Contains(w.Body.String(), "secret") {
 		t.Error("the list tells what is for people")
+	}
+}
+
+// TestLegacyListIsForPlainClients has mirrors that are eligible, but not for a client over http and IPv4.
+func TestLegacyListIsForPlainClients(t *testing.T) {
+	t.Parallel()
+	type mirror struct {
+		prefix, v4, v6 string // states; empty: no address of that family
+		only           string // a country
+	}
+	for name, test := range map[string]struct {
+		mirrors []mirror
+		want    string
+	}{
+		"the only IPv6 address is stopped": {[]mirror{{"http://a/", "up", "", ""}, {"http://b/", "down", "down", ""}, {"http://c/", "up", "", ""}}, "http://a/ http://c/"},
+		"two of three https mirrors are stopped": {[]mirror{{"https://a/", "down", "", ""}, {"https://b/", "down", "", ""}, {"https://c/", "up", "", ""},
+			{"http://d/", "up", "", ""}, {"http://e/", "up", "", ""}, {"http://f/", "up", "", ""}}, "https://c/ http://d/ http://e/ http://f/"},
+		"black-holed over IPv4 only": {[]mirror{{"http://a/", "down", "up", ""}, {"http://b/", "up", "up", ""}, {"http://c/", "up", "", ""}}, "http://b/ http://c/"},
+		"no mirror has IPv4":         {[]mirror{{"http://a/", "", "up", ""}, {"http://b/", "", "down", ""}, {"http://c/", "", "up", ""}}, "http://a/ http://c/"},
+		"for one country":            {[]mirror{{"http://a/", "up", "", "DE"}, {"http://b/", "up", "", ""}}, "http://b/"},
+	} {
+		in := dnspool.Input{
+			Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
+			Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)),
+		}
+		for i, m := range test.mirrors {
+			u, err := url.Parse(m.prefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry := config.Mirror{URLPrefix: m.prefix, URL: u, Weight: 10}
+			if m.only != "" {
+				entry.ServeOnly.Countries = []string{m.only}
+			}
+			in.Pool.Mirrors = append(in.Pool.Mirrors, entry)
+			var report health.MirrorReport
+			for addr, state := range map[string]string{fmt.Sprintf("192.0.2.%d", i): m.v4, fmt.Sprintf("2001:db8::%d", i): m.v6} {
+				if state == "" {
+					continue
+				}
+				verdict := health.Verdict{State: health.Up}
+				if state == "down" {
+					verdict.State = health.Down
+				}
+				report.Endpoints = append(report.Endpoints, health.Endpoint{Address: netip.MustParseAddr(addr), Role: health.HTTP, Verdict: verdict})
+			}
+			in.Health.Mirrors[m.prefix] = report
+		}
+		list, err := newLegacyList(dnspool.Build(in), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Mirrors []struct {
+				URLPrefix string `json:"url_prefix"`
+			} `json:"mirrors"`
+		}
+		if err := json.Unmarshal(list.text, &got); err != nil {
+			t.Fatal(err)
+		}
+		var prefixes []string
+		for _, m := range got.Mirrors {
+			prefixes = append(prefixes, m.URLPrefix)
+		}
+		if listed := strings.Join(prefixes, " "); listed != test.want {
+			t.Errorf("%s: %s, want %s", name, listed, test.want)
+		}
 	}
 }
 
