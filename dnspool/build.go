@@ -235,9 +235,9 @@ func (m *Mirror) lost(family Family) bool {
 	return m.LostIPv4
 }
 
-// choose returns those of all that are eligible: they are in the first so many of the states in trust. Those that are lost
-// only count in the tally. panicked says whether the group was in panic before. See the package's comment.
-func choose(all, lost []candidate, panicThreshold float64, panicked bool) (eligible []candidate, ranks int, tally Tally) {
+// choose returns those of all that are eligible: they are in the first so many of the states in trust. Those that are
+// lost only count in the tally. panicked says whether the group was in panic before. See the package's comment.
+func choose(all, lost []candidate, threshold float64, panicked bool) (eligible []candidate, ranks int, tally Tally) {
 	for _, c := range lost {
 		tally.count(&c)
 	}
@@ -251,10 +251,10 @@ func choose(all, lost []candidate, panicThreshold float64, panicked bool) (eligi
 	}
 	tally.Up = weight[0]
 	if panicked && len(all) >= calmSize {
-		panicThreshold = min(1, panicThreshold+calmMargin)
+		threshold = min(1, threshold+calmMargin)
 	}
 	// A newcomer's weight is not missed: it has never served anyone.
-	enough := func(w float64) bool { return w > 0 && w >= panicThreshold*(tally.Enabled-tally.Newcomers) }
+	enough := func(w float64) bool { return w > 0 && w >= threshold*(tally.Enabled-tally.Newcomers) }
 	tally.Panic = len(all) > 0 && !enough(tally.Up)
 	eligible, sum := byTrust[0], weight[0]
 	for ranks = 1; ranks < len(trust) && !enough(sum); ranks++ {

@@ -42,7 +42,8 @@ func refusesByName(status int) bool {
 	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 }
 
-// wantsAgents reports whether it is time to ask k's mirror under the names of the clients, and notes that this is done now.
+// wantsAgents reports whether it is time to ask k's mirror under the names of the clients, and notes that this is done
+// now.
 func (c *Checker) wantsAgents(k *check, o Observation) bool {
 	if !c.checkAgents || k.role != HTTP || o.Result != Up {
 		return false
@@ -62,8 +63,8 @@ func (c *Checker) noteAgents(k *check, refuses string) {
 	m := k.mirror
 	if refuses != m.refuses {
 		if refuses != "" {
-			c.log.Warn("mirror refuses download clients", zap.String("mirror", m.URLPrefix), zap.Stringer("endpoint", k.address),
-				zap.String("warning", refuses))
+			c.log.Warn("mirror refuses download clients", zap.String("mirror", m.URLPrefix),
+				zap.Stringer("endpoint", k.address), zap.String("warning", refuses))
 		} else {
 			c.log.Info("mirror no longer refuses download clients", zap.String("mirror", m.URLPrefix))
 		}

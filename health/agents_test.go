@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,13 +21,21 @@ func TestRefusesByName(t *testing.T) {
 // TestAgents: a mirror that refuses clients by name is warned of, and stays up; it is asked under their names once an hour.
 func TestAgents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards both
 		asked := map[string]int{}
 		refuse := "Wget curl"
+		count := func(client string) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return asked[client]
+		}
 		b := newBed(t, func(o *Options) {
 			o.CheckAgents = true
 			o.Settings.UserAgent = "monitor"
 		})
 		b.set("192.0.2.1/http", func(_ context.Context, target Target) Observation {
+			mu.Lock()
+			defer mu.Unlock()
 			client, _, _ := strings.Cut(target.UserAgent, "/")
 			asked[client]++
 			if strings.Contains(refuse, client) {
@@ -49,13 +58,15 @@ func TestAgents(t *testing.T) {
 			t.Errorf("warning %q, want %q", warning(), want)
 		}
 		wait(50 * time.Minute)
-		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up || asked["Wget"] != 1 || asked["curl"] != 1 || asked["monitor"] < 90 {
-			t.Errorf("after 50 minutes: %v, asked %v", v.State, asked)
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up || count("Wget") != 1 || count("curl") != 1 || count("monitor") < 90 {
+			t.Errorf("after 50 minutes: %v, asked as wget %d times", v.State, count("Wget"))
 		}
+		mu.Lock()
 		refuse = ""
+		mu.Unlock()
 		wait(20 * time.Minute)
-		if warning() != "" || asked["Wget"] != 2 {
-			t.Errorf("after it has changed its mind: warning %q, asked %v", warning(), asked)
+		if warning() != "" || count("Wget") != 2 {
+			t.Errorf("after it has changed its mind: warning %q, asked as wget %d times", warning(), count("Wget"))
 		}
 		if n := b.logs.FilterMessage("mirror refuses download clients").Len(); n != 1 {
 			t.Errorf("logged %d times", n)

@@ -71,7 +71,9 @@ func (c *Checker) finish(k *check, o Observation, address, reached netip.Addr) f
 
 func (c *Checker) target(k *check) Target {
 	m := k.mirror
-	t := Target{Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address, OwnHost: m.web.host, UserAgent: c.settings.UserAgent}
+	t := Target{
+		Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address, OwnHost: m.web.host, UserAgent: c.settings.UserAgent,
+	}
 	if k.role == DNS {
 		t.URL = c.settings.dnsURL
 	}

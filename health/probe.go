@@ -32,7 +32,8 @@ type Target struct {
 	Address netip.Addr // the only address that is connected to
 	OwnHost string     // the mirror's own host name: besides URL's, redirects may lead to it
 
-	UserAgent string // in roles HTTP and DNS
+	UserAgent      string        // in roles HTTP and DNS
+	ConnectTimeout time.Duration // in role Rsync; 0: none but the context's
 }
 
 // A Prober looks at one target once. It returns by ctx's deadline, does not retry and changes nothing.

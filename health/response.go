@@ -16,8 +16,8 @@ type part struct{ first, size int }
 // header is the value of Range.
 func (p *part) header() string { return fmt.Sprintf("bytes=%d-", p.first) }
 
-// readResponse returns the body of a response to a request for a file of at most maxTraceBytes, or for a part of it. The
-// error says what a client would trip over.
+// readResponse returns the body of a response to a request for a file of at most maxTraceBytes, or for a part of it.
+// The error says what a client would trip over.
 func readResponse(resp *http.Response, of *part) ([]byte, error) {
 	if err := checkStatus(resp.StatusCode, of); err != nil {
 		return nil, &stepError{stepStatus, err}
@@ -28,7 +28,8 @@ func readResponse(resp *http.Response, of *part) ([]byte, error) {
 		}
 	}
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return nil, &stepError{stepBody, fmt.Errorf("the server encodes the file (%q), which was not asked for", shorten(coding, 40))}
+		err := fmt.Errorf("the server encodes the file (%q), which was not asked for", shorten(coding, 40))
+		return nil, &stepError{stepBody, err}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTraceBytes+1))
 	switch {
@@ -55,16 +56,17 @@ func checkStatus(got int, of *part) error {
 	case of != nil && got == http.StatusOK:
 		return fmt.Errorf("%s to a range request, want 206: the server cannot resume downloads", text)
 	case got == http.StatusTooManyRequests:
-		return fmt.Errorf("%s, want %d: the server limits how often one client may ask; exempt this host from that", text, want)
-	case of != nil && got == http.StatusServiceUnavailable:
-		return fmt.Errorf("%s right after a 200, want %d: the server seems to limit how often one client may ask; exempt this host from that",
+		return fmt.Errorf("%s, want %d: the server limits how often one client may ask; exempt this host from that",
 			text, want)
+	case of != nil && got == http.StatusServiceUnavailable:
+		return fmt.Errorf("%s right after a 200, want %d: the server seems to limit how often one client may ask; "+
+			"exempt this host from that", text, want)
 	}
 	return fmt.Errorf("%s, want %d", text, want)
 }
 
-// check returns an error unless a response's Content-Range says what was asked for (RFC 9110 section 14.4): clients that
-// resume a download believe it, and give up otherwise.
+// check returns an error unless a response's Content-Range says what was asked for (RFC 9110 section 14.4): clients
+// that resume a download believe it, and give up otherwise.
 func (p *part) check(contentRange string) error {
 	const problem = ": clients cannot resume downloads"
 	last := p.size - 1

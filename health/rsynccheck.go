@@ -75,16 +75,18 @@ func (c *Checker) blind(k *check) *Observation {
 	return o
 }
 
-// probeRsync probes a daemon at addr and, where no connection can be made, at the further addresses in turn, as a client of
-// rsync does. It returns what it saw last, and where. An address that is not the last gets its share of the time.
+// probeRsync probes a daemon at t's address and, where no connection can be made, at the further addresses in turn, as a
+// client of rsync does. It returns what it saw, and where. Connecting to one takes no more than its share of the
+// time; a daemon that is connected to gets all of it.
 func (c *Checker) probeRsync(ctx context.Context, t Target, further []netip.Addr) (Observation, netip.Addr) {
 	var failed []Observation
 	addrs := append([]netip.Addr{t.Address}, further...)
 	for i, addr := range addrs {
 		t.Address = addr
-		tryCtx, cancel := withShare(ctx, len(addrs)-i)
-		o := c.probers[Rsync].Probe(tryCtx, t)
-		cancel()
+		if deadline, ok := ctx.Deadline(); ok {
+			t.ConnectTimeout = time.Until(deadline) / time.Duration(len(addrs)-i)
+		}
+		o := c.probers[Rsync].Probe(ctx, t)
 		if !o.NoConnection {
 			return o, addr
 		}
@@ -93,17 +95,8 @@ func (c *Checker) probeRsync(ctx context.Context, t Target, further []netip.Addr
 	return unreachableAt(addrs, failed), addrs[0]
 }
 
-// withShare bounds ctx to the nth part of the time that it has left.
-func withShare(ctx context.Context, n int) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok || n == 1 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
-}
-
-// unreachableAt is what was seen of a daemon that cannot be reached at any of the addresses. It is down if one of these fails for
-// another reason than ours.
+// unreachableAt is what was seen of a daemon that cannot be reached at any of the addresses. It is down if one of these
+// fails for another reason than ours.
 func unreachableAt(addrs []netip.Addr, failed []Observation) Observation {
 	if len(failed) == 1 {
 		return failed[0]
@@ -132,8 +125,12 @@ func furtherAddresses(addrs []netip.Addr, after netip.Addr) []netip.Addr {
 	}
 	var further []netip.Addr
 	for i := range max(len(same), len(other)) {
-		further = append(further, other[min(i, len(other)):min(i+1, len(other))]...)
-		further = append(further, same[min(i, len(same)):min(i+1, len(same))]...)
+		if i < len(other) {
+			further = append(further, other[i])
+		}
+		if i < len(same) {
+			further = append(further, same[i])
+		}
 	}
 	return further[:min(len(further), maxRsyncAddresses-1)]
 }

@@ -36,7 +36,12 @@ func (p *RsyncProber) Probe(ctx context.Context, t Target) Observation {
 
 func (p *RsyncProber) look(ctx context.Context, t Target, o *Observation) error {
 	start := p.now()
-	conn, err := dialAddress(ctx, t.Address, t.Rsync.Port)
+	dialCtx, cancel := ctx, func() {}
+	if t.ConnectTimeout > 0 {
+		dialCtx, cancel = context.WithTimeout(ctx, t.ConnectTimeout)
+	}
+	conn, err := dialAddress(dialCtx, t.Address, t.Rsync.Port)
+	cancel()
 	if err != nil {
 		return &stepError{stepConnect, err}
 	}

@@ -163,7 +163,7 @@ func cannotConnect(why string) func(context.Context, Target) Observation {
 }
 
 func blackHole(ctx context.Context, t Target) Observation {
-	<-ctx.Done()
+	time.Sleep(t.ConnectTimeout) // in the bubble
 	return cannotConnect("timed out")(ctx, t)
 }
 
@@ -239,6 +239,9 @@ func TestRsyncAddresses(t *testing.T) {
 			reason: "status: no such module",
 			set:    map[string]func(context.Context, Target) Observation{"192.0.2.9": fails("status: no such module")}},
 		// The first takes a fourth of the time at most, so that the last is reached.
+		// A daemon that is slow, but there, has all the time.
+		{name: "slow", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10", address: "192.0.2.9", state: Up,
+			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": slowly(9 * time.Second)}},
 		{name: "three hang", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10 192.0.2.11 192.0.2.12", address: "192.0.2.12", state: Up,
 			set: map[string]func(context.Context, Target) Observation{
 				"192.0.2.9": blackHole, "192.0.2.10": blackHole, "192.0.2.11": blackHole}},

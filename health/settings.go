@@ -34,8 +34,8 @@ func (s *settings) policy() Policy {
 	return Policy{Interval: s.Interval, Timeout: s.Timeout, Rise: s.Rise, Fall: s.Fall}
 }
 
-// SetSettings puts other settings in force. Verdicts are kept; all endpoints are checked anew within an interval. If the
-// error is not nil, nothing has changed.
+// SetSettings puts other settings in force. Verdicts are kept; all endpoints are checked anew within an interval. If
+// the error is not nil, nothing has changed.
 func (c *Checker) SetSettings(h config.Health) error {
 	next, err := parseSettings(h, c.checkDNS)
 	if err != nil {

@@ -62,7 +62,8 @@ func describeAlert(err error) string {
 	}
 	switch op.Err.Error() {
 	case alertHandshakeFailure.Error(), alertInsufficientSecurity.Error():
-		return "the server refused the handshake: it may offer no cipher and key exchange that browsers accept, but CBC with SHA-384 or finite-field DH alone"
+		return "the server refused the handshake: it may offer no cipher and key exchange that browsers accept, " +
+			"but CBC with SHA-384 or finite-field DH alone"
 	case alertProtocolVersion.Error():
 		return "the server refused the handshake: it speaks neither TLS 1.2 nor 1.3"
 	}

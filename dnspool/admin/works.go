@@ -74,7 +74,8 @@ func worksOf(m *MirrorStatus) Works {
 			rsyncDown = e.State == health.Down
 		}
 	}
-	web := !rsyncDown && (webFamilies[dnspool.IPv4] && !webFails[dnspool.IPv4] || webFamilies[dnspool.IPv6] && !webFails[dnspool.IPv6])
+	web := !rsyncDown && (webFamilies[dnspool.IPv4] && !webFails[dnspool.IPv4] ||
+		webFamilies[dnspool.IPv6] && !webFails[dnspool.IPv6])
 	switch {
 	case !web && !dns:
 		return WorksNot
