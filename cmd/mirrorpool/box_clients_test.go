@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -68,14 +67,21 @@ type clients struct {
 	roots *x509.CertPool
 }
 
-// startClients starts them. They end with the test, or with the returned function.
-func (b *box) startClients() (c *clients, stop func()) {
+// newClients makes clients that ask for nothing by themselves.
+func (b *box) newClients() *clients {
 	b.t.Helper()
-	c = &clients{box: b, diary: &diary{}, host: b.hosts["client"], roots: x509.NewCertPool()}
+	c := &clients{box: b, diary: &diary{}, host: b.hosts["client"], roots: x509.NewCertPool()}
 	pem, err := os.ReadFile(b.ca.file)
 	if err != nil || !c.roots.AppendCertsFromPEM(pem) {
 		b.t.Fatal("no certificates of the test authority: ", err)
 	}
+	return c
+}
+
+// startClients starts them. They end with the test, or with the returned function.
+func (b *box) startClients() (c *clients, stop func()) {
+	b.t.Helper()
+	c = b.newClients()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	again := func(every time.Duration, client string, try func(context.Context) ([]string, error)) {
@@ -263,47 +269,10 @@ func (c *clients) lastChance(ctx context.Context) ([]string, error) {
 	return addrs[:1], c.resume(ctx, c.url(addrs[0], "tails/"+boxImage), "dl.example.org")
 }
 
-// upgrader does what Tails Upgrader up to 5.8 does: it fetches mirrors.json, picks by weight, and tries up to five times;
-// then there is the last chance.
+// upgrader is a run of Tails Upgrader up to 5.8, with the list that mirrorpool gives, by way of the web site.
 func (c *clients) upgrader(ctx context.Context) ([]string, error) {
-	var list struct {
-		Mirrors []struct {
-			URLPrefix string `json:"url_prefix"`
-			Weight    int    `json:"weight"`
-		} `json:"mirrors"`
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+c.hosts["web"].at(c.ports.https)+"/mirrors.json", nil)
-	if err != nil {
-		return nil, err
-	}
-	if resp, err := c.web(false, false).Do(req); err == nil {
-		json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&list) // without a list it has no mirror to pick
-		resp.Body.Close()
-	}
-	total := 0
-	for _, m := range list.Mirrors {
-		total += max(m.Weight, 0)
-	}
-	for range 5 {
-		if total == 0 || ctx.Err() != nil {
-			break
-		}
-		at := rand.IntN(total)
-		i := slices.IndexFunc(list.Mirrors, func(m struct {
-			URLPrefix string `json:"url_prefix"`
-			Weight    int    `json:"weight"`
-		}) bool {
-			at -= max(m.Weight, 0)
-			return at < 0
-		})
-		try, cancel := context.WithTimeout(ctx, time.Second)
-		err := c.resume(try, list.Mirrors[i].URLPrefix+boxImage, "")
-		cancel()
-		if err == nil {
-			return nil, nil
-		}
-	}
-	return c.lastChance(ctx)
+	u := &tailsUpgrader{clients: c, unit: 20 * time.Millisecond, cache: newResolverCache()}
+	return nil, u.upTo58(ctx, "https://"+c.hosts["web"].at(c.ports.https)+"/legacy/mirrors.json")
 }
 
 // run runs a program on the client's host and returns what it prints.

@@ -513,10 +513,19 @@ func (h *host) always(does string) string {
 	return h.plain(does)
 }
 
-// site is the web site's nginx.
+// site is the web site's nginx. Below /legacy/ it passes on what the mirrorpools have, and while they are away what it had from
+// them, as README.md has it.
 func (h *host) site() string {
-	return h.plain("return 404;") +
-		h.tls(time.Now().Add(60*24*time.Hour), fmt.Sprintf("root %s; add_header Cache-Control no-cache;", filepath.Join(h.dir, "site")))
+	pools := ""
+	for _, name := range []string{"ns1", "ns2"} {
+		pools += fmt.Sprintf("server %s;", net.JoinHostPort(h.hosts[name].v4.String(), h.ports.http))
+	}
+	return fmt.Sprintf("proxy_cache_path %s/legacy keys_zone=legacy:1m; upstream pools { %s }\n", h.dir, pools) +
+		h.plain("return 404;") +
+		h.tls(time.Now().Add(60*24*time.Hour), fmt.Sprintf(`root %s; add_header Cache-Control no-cache;
+			location /legacy/ { proxy_pass http://pools/; proxy_cache legacy; proxy_cache_valid 200 1s; proxy_ignore_headers Cache-Control;
+				proxy_connect_timeout 1s; proxy_read_timeout 1s;
+				proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504; }`, filepath.Join(h.dir, "site")))
 }
 
 // serveGo puts a handler in place of what serves the host's web, over http.
@@ -601,7 +610,7 @@ func (b *box) startPool(name string, change func(config map[string]any), env ...
 		b.t.Fatal(err)
 	}
 	if err := os.Mkdir(state, 0o700); err == nil && !b.local {
-		if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=256k"); err != nil {
+		if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=256k,mode=700"); err != nil {
 			b.t.Fatal(err)
 		}
 		b.t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
