@@ -10,7 +10,7 @@ type setting struct {
 }
 
 // settings lists all keys, sections that change as a whole under their own name. A test compares it with the
-// schema. What is not live decides how something was opened: a socket, a file, a schedule.
+// schema. What is not live decides how something was opened, a socket or a file, or speaks of the start.
 var settings = []setting{
 	{"mirrors", func(s *Server) any { return &s.Mirrors }, false},
 	{"mirrors_refresh", func(s *Server) any { return &s.MirrorsRefresh }, true},
