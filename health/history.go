@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,17 +33,29 @@ type History struct {
 	problem string // why it was not saved the last time
 }
 
-// A past is the history of one mirror.
+// StateTimes say how long a mirror was in each state, by State, in one role and the last 24 hours.
+type StateTimes [4]time.Duration
+
+// A past is the history of one mirror. Its arrays are by role, HTTP and DNS.
 type past struct {
-	last   int64    // number of the newest part, counted since 1970
-	strips [2]Strip // by role, HTTP and DNS
+	last    int64 // number of the newest part, counted since 1970
+	strips  [2]Strip
+	seconds [2]stripSeconds
+	noted   time.Time // of the latest report; zero if there was none since the start
+	holds   time.Time // until when what it said is taken to hold, if no other one comes
+	states  [2]State  // in that time
 }
+
+// stripSeconds say, by State, how many seconds of each part a mirror was in it.
+type stripSeconds [4][HistoryParts]int16
+
+const partSeconds = int64(HistoryPart / time.Second)
 
 // NewHistory returns a history in which nothing has happened yet.
 func NewHistory() *History { return &History{mirrors: map[string]*past{}} }
 
 // partOf is the number of the part in which t is.
-func partOf(t time.Time) int64 { return t.Unix() / int64(HistoryPart/time.Second) }
+func partOf(t time.Time) int64 { return t.Unix() / partSeconds }
 
 // Note adds what a report says. Mirrors that are not in it are forgotten.
 func (h *History) Note(r *Report) {
@@ -55,10 +68,12 @@ func (h *History) Note(r *Report) {
 			p = &past{last: partOf(r.At)}
 			h.mirrors[prefix] = p
 		}
-		p.advance(partOf(r.At))
+		p.advance(r.At)
+		p.noted, p.holds = r.At, r.At.Add(max(2*r.Policy.Interval, HistoryPart))
 		for _, role := range [...]Role{HTTP, DNS} {
 			latest := &p.strips[role][HistoryParts-1]
-			*latest = max(*latest, m.stands(role)) // as the states are ordered, the worst
+			p.states[role] = m.stands(role)
+			*latest = max(*latest, p.states[role]) // as the states are ordered, the worst
 		}
 	}
 }
@@ -67,24 +82,74 @@ func (h *History) Note(r *Report) {
 func (h *History) Strips(prefix string, now time.Time) (strips [2]Strip) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p := h.mirrors[prefix]
-	if p == nil {
-		return strips
+	if seen, ok := h.at(prefix, now); ok {
+		return seen.strips
 	}
-	seen := *p
-	seen.advance(partOf(now))
-	return seen.strips
+	return strips
 }
 
-// advance makes a part the newest one. A clock that was set back changes nothing.
-func (p *past) advance(part int64) {
-	gone := max(part-p.last, 0)
+// Times returns how long a mirror was in each state in the roles HTTP and DNS, to the second, as it is seen at a time.
+func (h *History) Times(prefix string, now time.Time) (times [2]StateTimes) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	seen, ok := h.at(prefix, now)
+	if !ok {
+		return times
+	}
+	for role := range times {
+		for state, parts := range seen.seconds[role] {
+			for _, n := range parts {
+				times[role][state] += time.Duration(n) * time.Second
+			}
+		}
+	}
+	return times
+}
+
+// at returns a mirror's history as it is seen at a time. h.mu is held.
+func (h *History) at(prefix string, now time.Time) (seen past, ok bool) {
+	p := h.mirrors[prefix]
+	if p == nil {
+		return past{}, false
+	}
+	seen = *p
+	seen.advance(now)
+	return seen, true
+}
+
+// advance makes the part in which now is the newest one, and adds the time since the latest report to the states that it
+// told. A clock that was set back changes nothing.
+func (p *past) advance(now time.Time) {
+	gone := max(partOf(now)-p.last, 0)
 	p.last += gone
 	for role := range p.strips {
-		var next Strip
-		copy(next[:], p.strips[role][min(gone, HistoryParts):])
-		p.strips[role] = next
+		shift(p.strips[role][:], gone)
+		for state := range p.seconds[role] {
+			shift(p.seconds[role][state][:], gone)
+		}
 	}
+	if p.noted.IsZero() {
+		return
+	}
+	end := min(now.Unix(), p.holds.Unix())
+	for from := max(p.noted.Unix(), end-HistoryParts*partSeconds); from < end; {
+		until := min(end, (from/partSeconds+1)*partSeconds)
+		if i := HistoryParts - 1 - (p.last - from/partSeconds); i >= 0 {
+			for role, state := range p.states {
+				p.strips[role][i] = max(p.strips[role][i], state)
+				n := &p.seconds[role][state][i]
+				*n = min(*n+int16(until-from), int16(partSeconds)) // it is more where a clock was set back
+			}
+		}
+		from = until
+	}
+}
+
+// shift moves parts n places towards the older end.
+func shift[T any](parts []T, n int64) {
+	n = min(n, int64(len(parts)))
+	copy(parts, parts[n:])
+	clear(parts[int64(len(parts))-n:])
 }
 
 // stands is how a mirror stands in a role, as the pool sees it: in role DNS as its best address does, because the others
@@ -109,12 +174,18 @@ func (r *MirrorReport) stands(role Role) State {
 	return stands
 }
 
-// savedPast is a past in the file: a letter for each part.
+// savedPast is a past in the file: a letter for each part, and how long the states lasted. Earlier versions
+// wrote the letters alone, and read no more than those.
 type savedPast struct {
-	Last int64  `json:"last"`
-	HTTP string `json:"http"`
-	DNS  string `json:"dns"`
+	Last        int64        `json:"last"`
+	HTTP        string       `json:"http"`
+	DNS         string       `json:"dns"`
+	HTTPSeconds savedSeconds `json:"http_seconds"`
+	DNSSeconds  savedSeconds `json:"dns_seconds"`
 }
+
+// savedSeconds are the seconds of each part by the letter of a state, without states that never were.
+type savedSeconds map[string][]int16
 
 const stateLetters = "-usd" // by State
 
@@ -123,7 +194,9 @@ func (h *History) Save(w io.Writer) error {
 	h.mu.Lock()
 	saved := make(map[string]savedPast, len(h.mirrors))
 	for prefix, p := range h.mirrors {
-		saved[prefix] = savedPast{p.last, p.strips[HTTP].String(), p.strips[DNS].String()}
+		saved[prefix] = savedPast{
+			p.last, p.strips[HTTP].String(), p.strips[DNS].String(), p.seconds[HTTP].save(), p.seconds[DNS].save(),
+		}
 	}
 	h.mu.Unlock()
 	return writeSealed(w, historyFormat, saved)
@@ -139,7 +212,11 @@ func (h *History) Restore(r io.Reader, now time.Time) error {
 	mirrors := make(map[string]*past, len(saved))
 	for prefix, s := range saved {
 		p := &past{last: s.Last}
-		if err := errors.Join(p.strips[HTTP].read(s.HTTP), p.strips[DNS].read(s.DNS)); err != nil {
+		err := errors.Join(
+			p.strips[HTTP].read(s.HTTP), p.strips[DNS].read(s.DNS),
+			p.seconds[HTTP].read(s.HTTPSeconds, &p.strips[HTTP]), p.seconds[DNS].read(s.DNSSeconds, &p.strips[DNS]),
+		)
+		if err != nil {
 			return fmt.Errorf("%s: %w", prefix, err)
 		}
 		if p.last <= partOf(now) {
@@ -171,6 +248,40 @@ func (s *Strip) read(text string) error {
 			return fmt.Errorf("no state is called %q", text[i])
 		}
 		s[i] = State(state)
+	}
+	return nil
+}
+
+func (s *stripSeconds) save() savedSeconds {
+	saved := savedSeconds{}
+	for state := range s {
+		if s[state] != [HistoryParts]int16{} {
+			saved[stateLetters[state:state+1]] = slices.Clone(s[state][:])
+		}
+	}
+	return saved
+}
+
+// read takes in what save returned. Where there is none, each part counts as its worst state all through, which is what
+// the version that wrote it told.
+func (s *stripSeconds) read(saved savedSeconds, strip *Strip) error {
+	if saved == nil {
+		for i, state := range strip {
+			s[state][i] = int16(partSeconds)
+		}
+		return nil
+	}
+	for letter, parts := range saved {
+		state := strings.Index(stateLetters, letter)
+		if len(letter) != 1 || state < 0 || len(parts) != HistoryParts {
+			return fmt.Errorf("%d times of the state %q", len(parts), letter)
+		}
+		for i, n := range parts {
+			if n < 0 || int64(n) > partSeconds {
+				return fmt.Errorf("%d seconds in a part of %d", n, partSeconds)
+			}
+			s[state][i] = n
+		}
 	}
 	return nil
 }

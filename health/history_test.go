@@ -72,6 +72,75 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestHistoryTimes: an outage of a minute is a minute, although the part of the strip in which it was counts as down.
+func TestHistoryTimes(t *testing.T) {
+	t.Parallel()
+	const prefix = "http://m1.example.org/"
+	start := time.Unix(1_800_000_000, 0).Truncate(HistoryPart)
+	h := NewHistory()
+	now := start
+	note := func(after time.Duration, http State) {
+		now = start.Add(after)
+		r := reportOf(now, []State{http}, []State{Up}, nil)
+		r.Policy.Interval = 30 * time.Minute
+		h.Note(r)
+	}
+	check := func(what string, want StateTimes) {
+		t.Helper()
+		if got := h.Times(prefix, now)[HTTP]; got != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	note(0, Up)
+	check("at once", StateTimes{})
+	note(14*time.Minute+30*time.Second, Down) // across the border of two parts
+	note(15*time.Minute+30*time.Second, Up)
+	note(time.Hour, Stale)
+	now = now.Add(20 * time.Second)
+	check("an hour later", StateTimes{Up: 59 * time.Minute, Down: time.Minute, Stale: 20 * time.Second})
+	strips := h.Strips(prefix, now)
+	if got := strips[HTTP].String(); !strings.HasSuffix(got, "-dduus") {
+		t.Errorf("the strip ends in %s", got[HistoryParts-6:])
+	}
+	var file bytes.Buffer
+	if err := h.Save(&file); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Restore(bytes.NewReader(file.Bytes()), now); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute)
+	check("after a restart", StateTimes{Up: 59 * time.Minute, Down: time.Minute}) // and not the time without checks
+	note(time.Hour+5*time.Minute, Up)
+	note(30*time.Minute, Up) // the clock is set back, and goes on from there
+	note(40*time.Minute, Up)
+	check("with a clock set back", StateTimes{Up: 59 * time.Minute, Down: time.Minute})
+	note(25*time.Hour, Up)
+	check("a day later, without a report", StateTimes{Up: 25 * time.Minute}) // from 1:15 until 1:40
+}
+
+// TestHistoryWithoutTimes reads the file of a version that kept no times.
+func TestHistoryWithoutTimes(t *testing.T) {
+	t.Parallel()
+	const prefix = "http://m1.example.org/"
+	now := time.Unix(1_800_000_000, 0)
+	old := map[string]any{prefix: map[string]any{
+		"last": now.Unix() / 900, "http": strings.Repeat("u", HistoryParts-1) + "d", "dns": strings.Repeat("-", HistoryParts),
+	}}
+	var file bytes.Buffer
+	if err := writeSealed(&file, historyFormat, old); err != nil {
+		t.Fatal(err)
+	}
+	h := NewHistory()
+	if err := h.Restore(&file, now); err != nil {
+		t.Fatal(err)
+	}
+	want := StateTimes{Up: 24*time.Hour - HistoryPart, Down: HistoryPart}
+	if got := h.Times(prefix, now)[HTTP]; got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 func TestHistoryFile(t *testing.T) {
 	t.Parallel()
 	const prefix = "http://m1.example.org/"
@@ -107,6 +176,8 @@ func TestHistoryFile(t *testing.T) {
 		"another version": bytes.Replace(good, []byte(" 1 "), []byte(" 2 "), 1),
 		"too short":       sealed(`{"http://m1.example.org/": {"last": 1, "http": "u", "dns": ""}}`),
 		"no such state":   sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("x", HistoryParts) + `", "dns": "` + strings.Repeat("u", HistoryParts) + `"}}`),
+		"too long a time": sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("u", HistoryParts) + `", "dns": "` + strings.Repeat("u", HistoryParts) + `", "http_seconds": {"u": [901` + strings.Repeat(",0", HistoryParts-1) + `]}}}`),
+		"too few times":   sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("u", HistoryParts) + `", "dns": "` + strings.Repeat("u", HistoryParts) + `", "http_seconds": {"u": [900]}}}`),
 		"no object":       sealed(`[]`),
 	} {
 		if err := os.WriteFile(path, bad, 0o600); err != nil {

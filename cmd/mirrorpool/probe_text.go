@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool/admin"
 	"mirrorpool/health"
 )
 
@@ -58,7 +59,7 @@ func (m *probedMirror) rows() []probeRow {
 	for _, e := range m.Endpoints {
 		note := e.Reason
 		if note == "" && e.Lag != nil && *e.Lag > 0 {
-			note = fmt.Sprintf("%s behind the reference, which is within max_lag", shortAge(*e.Lag))
+			note = fmt.Sprintf("%s behind the reference, which is within max_lag", seconds(*e.Lag))
 		}
 		rows = append(rows, probeRow{e, e.Role.String(), note})
 	}
@@ -114,6 +115,9 @@ func shortDays(days *int) string {
 	if days == nil {
 		return "-"
 	}
+	if *days < 0 {
+		return "ended"
+	}
 	return fmt.Sprintf("%dd", *days)
 }
 
@@ -121,26 +125,11 @@ func shortTrace(age *int64) string {
 	if age == nil {
 		return "-"
 	}
-	return shortAge(*age)
+	return seconds(*age)
 }
 
-// shortAge writes seconds in the two largest units that matter.
-func shortAge(seconds int64) string {
-	if seconds < 0 {
-		return "-" + shortAge(-seconds)
-	}
-	d := time.Duration(seconds) * time.Second
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", seconds)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", seconds/60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh%02dm", seconds/3600, seconds/60%60)
-	default:
-		return fmt.Sprintf("%dd", seconds/86400)
-	}
-}
+// seconds writes a number of seconds as an age.
+func seconds(n int64) string { return admin.Age(time.Duration(n) * time.Second) }
 
 // paint colours a line by a state that is not up, if colours are wanted.
 func paint(line string, state health.State, colour bool) string {
@@ -186,7 +175,7 @@ func (r *probedReference) summary(now time.Time) string {
 	if r.Source == fromURL {
 		origin = "from " + fromURL
 	}
-	return fmt.Sprintf("Reference: %s, %s old, %s.", r.Trace.Format(time.RFC3339), shortAge(int64(now.Sub(*r.Trace)/time.Second)), origin)
+	return fmt.Sprintf("Reference: %s, %s, %s.", r.Trace.Format(time.RFC3339), admin.Old(*r.Trace, now), origin)
 }
 
 // carriers tells who carries the reference.

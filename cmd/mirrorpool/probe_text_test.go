@@ -80,7 +80,7 @@ func TestProbeText(t *testing.T) {
 https://mirror.example.net/tails/  m7  weight 10
   192.0.2.7    http   up           3.0    12.3   40.0   99.0   1235    8d  5h00m
   192.0.2.7    dns    up           3.0    12.3   40.0   99.0   1235    8d  5h00m
-  2001:db8::7  http   down         3.0    12.3      -      -   1235   -3d      -
+  2001:db8::7  http   down         3.0    12.3      -      -   1235 ended      -
       tls: certificate is not valid now, but from 2026-08-20 to 2026-11-20
   -            rsync  down           -    12.3      -      -   1235     -      -
       resolve: "rsync.example.net" has no address
@@ -196,9 +196,9 @@ func TestProbeShortTexts(t *testing.T) {
 			t.Errorf("%v ms: %q, want %q", ms, got, want)
 		}
 	}
-	for seconds, want := range map[int64]string{0: "0s", 59: "59s", 60: "1m", 3599: "59m", 3600: "1h00m", 47*3600 + 59*60: "47h59m", 48 * 3600: "2d", -120: "-2m"} {
-		if got := shortAge(seconds); got != want {
-			t.Errorf("%d s: %q, want %q", seconds, got, want)
+	for days, want := range map[int]string{8: "8d", 0: "0d", -1: "ended"} {
+		if got := shortDays(&days); got != want {
+			t.Errorf("%d days: %q, want %q", days, got, want)
 		}
 	}
 	for _, test := range []struct {

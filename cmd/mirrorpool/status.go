@@ -113,7 +113,7 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 	lines := []string{
 		fmt.Sprintf("Zone %s, serial %d: %d of %s eligible.", cmp.Or(s.Zone, "-"), s.Serial, eligible, count(enabled, "enabled mirror")),
 		fmt.Sprintf("Enabled mirrors work: %v.", s.Works),
-		fmt.Sprintf("Pool from %s, accepted %s ago.", s.Pool.Source, ago(s.Pool.Loaded, now)),
+		fmt.Sprintf("Pool from %s, accepted %s.", s.Pool.Source, admin.Ago(s.Pool.Loaded, now)),
 	}
 	if !s.Ready {
 		lines = append(lines, "Warning: the server does not answer yet, or its checks are overdue.")
@@ -139,8 +139,8 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 		lines = append(lines, feedProblem("publishing", f, now)...)
 	}
 	if s.Reference.Trace != nil {
-		lines = append(lines, fmt.Sprintf("The reference is %s old, and carried by %d of %s.",
-			ago(*s.Reference.Trace, now), s.Reference.Mirrors, count(s.Reference.Enabled, "enabled mirror")))
+		lines = append(lines, fmt.Sprintf("The reference is %s, and carried by %d of %s.",
+			admin.Old(*s.Reference.Trace, now), s.Reference.Mirrors, count(s.Reference.Enabled, "enabled mirror")))
 	}
 	return lines
 }
@@ -150,7 +150,7 @@ func feedProblem(what string, f admin.FeedStatus, now time.Time) []string {
 	if f.Problem == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("Warning: %s has failed for %s: %s", what, agoOrDash(f.Since, now), f.Problem)}
+	return []string{fmt.Sprintf("Warning: %s has failed for %s: %s", what, ageOrDash(f.Since, now), f.Problem)}
 }
 
 func statusTitle(m *admin.MirrorStatus) string {
@@ -177,7 +177,7 @@ func alignStatus(s *admin.Status, now time.Time) []string {
 				address = e.Address.String()
 			}
 			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", address, e.Role, e.State,
-				agoOrDash(e.Since, now), agoOrDash(e.Checked, now), latency(e.LatencyMS), agoOrDash(e.Trace, now))
+				ageOrDash(e.Since, now), ageOrDash(e.Checked, now), latency(e.LatencyMS), ageOrDash(e.Trace, now))
 		}
 	}
 	table.Flush()
@@ -191,11 +191,10 @@ func latency(ms float64) string {
 	return shortMS(ms) + " ms"
 }
 
-func ago(t, now time.Time) string { return shortAge(int64(now.Sub(t) / time.Second)) }
-
-func agoOrDash(t *time.Time, now time.Time) string {
+// ageOrDash is how long ago t was, for a table.
+func ageOrDash(t *time.Time, now time.Time) string {
 	if t == nil {
 		return "-"
 	}
-	return ago(*t, now)
+	return admin.Age(now.Sub(*t))
 }
