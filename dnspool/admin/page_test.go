@@ -5,7 +5,9 @@ import (
 	"math"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,9 +44,12 @@ func pageStatus(mirrors int) Status {
 		m := MirrorStatus{
 			URLPrefix: fmt.Sprintf("https://mirror%d.example.org/pub/tails/", i), Name: fmt.Sprintf("m%d", i), Weight: 10, DNSWeight: 10,
 			State: health.Up, Since: ago(time.Hour), Eligible: []string{"dns", "http"},
-			Place:   &PlaceStatus{Country: dnspool.ParseCode("DE"), Latitude: 50 + float64(i%5), Longitude: 8 + float64(i%7)},
-			History: &HistoryStatus{string(past), string(past)},
-			Shares:  []ShareStatus{{health.DNS, "ipv4", 1. / 30, 0.0334}, {health.DNS, "ipv6", 1. / 30, 0.0333}, {health.HTTP, "", 1. / 30, 0.06}},
+			Place: &PlaceStatus{Country: dnspool.ParseCode("DE"), Latitude: 50 + float64(i%5), Longitude: 8 + float64(i%7)},
+			History: &HistoryStatus{
+				HTTP: string(past), HTTPSeconds: StateSeconds{Up: 24 * 3600},
+				DNS: string(past), DNSSeconds: StateSeconds{Up: 24*3600 - 60*int64(i%10), Down: 60 * int64(i%10)},
+			},
+			Shares: []ShareStatus{{health.DNS, "ipv4", 1. / 30, 0.0334}, {health.DNS, "ipv6", 1. / 30, 0.0333}, {health.HTTP, "", 1. / 30, 0.06}},
 		}
 		for _, address := range []string{fmt.Sprintf("192.0.2.%d", i%250), fmt.Sprintf("2001:db8::%x", i)} {
 			for _, role := range []health.Role{health.HTTP, health.DNS} {
@@ -105,6 +110,7 @@ func TestPage(t *testing.T) {
 	s.Mirrors[2].Weight, s.Mirrors[2].Eligible = 0, nil
 	s.Mirrors[3].Endpoints = append(s.Mirrors[3].Endpoints, EndpointStatus{Role: health.Rsync, State: health.Stale, Reason: "rsync is late"})
 	s.Mirrors[3].URLPrefix = "http://gone.example.org/"
+	s.Mirrors[3].Email, s.Mirrors[3].Notes = "ops@example.net", "1 Gbit/s, <university>"
 	s.Groups[0].Panic, s.Groups[0].UpWeight = true, 3
 	s.Suspect = "local network"
 	s.Pool.Held = &HeldStatus{Since: now.Add(-2 * time.Hour)}
@@ -116,23 +122,117 @@ func TestPage(t *testing.T) {
 	page := w.Body.String()
 	text := textOf(t, page)
 	for _, want := range []string{
-		"Mirrors of dl.example.org Enabled mirrors work: 1 fully, 1 partly, 1 not at all", "2 up 0 stale 1 down 0 unknown 1 disabled",
+		"Mirrors of dl.example.org Enabled mirrors work: 1 fully, 1 partly, 1 not at all", "All 4 1 up 1 partly 1 down 1 disabled",
 		"Panic: of DNS IPv4, only 3 of the weight 300 is up.",
-		"Suspect: local network.", "An update of the list is held back",
-		"https://mirror1.example.org/pub/tails/ serves nobody.", "The certificate of https://mirror1.example.org/pub/tails/ has 5 days left.",
-		"Held update since 2 h 0 min, waits for",
-		"NOTIFY has failed for 3 h 0 min: 192.0.2.53:53: no answer in time", "Publishing has failed for 3 h 0 min: 192.0.2.55:53: refused", "Last reload 3 min ago, refused: mirrorpool.json:1:1: no", "Accepted 2 d ago", "Serial 1795529816",
-		"Release 30 h old, on 3 of 4 enabled mirrors",
-		`down 192.0.2.1, 2 d status: 404 <script>alert("x")</script>`,
-		"dns up 192.0.2.0, 2 d up 2001:db8::, 2 d 59 d 30 h 3.3 % v6 3.3 % 3.3 % v6 3.3 % up 100.0 %",
-		"http up 192.0.2.0, 2 d up 2001:db8::, 2 d 59 d 30 h 3.3 % 6.0 % up 100.0 %",
+		"Suspect: local network.", "An update of the list has been held back for 2h00m, because",
+		`1 mirror down: status: 404 <script>alert("x")</script>`, "1 enabled mirror gets no clients.",
+		"The certificate of 1 mirror expires within 14 days.", "Certificate 5 days left",
+		"NOTIFY has failed for 3h00m: 192.0.2.53:53: no answer in time",
+		"Publishing has failed for 3h00m: 192.0.2.55:53: refused",
+		"NOTIFY 192.0.2.54:53 working for 3h00m", "update failing for 3h00m: 192.0.2.55:53: refused",
+		"Last reload 3m ago, refused: mirrorpool.json:1:1: no", "Accepted 2d ago", "Serial 1795529816",
+		"Release 30h00m old, carried by 3 of 4 enabled mirrors",
+		`down 192.0.2.1 for 2d; status: 404 <script>alert("x")</script>`,
+		"dns up 192.0.2.0 for 2d dns up 2001:db8:: for 2d http up 192.0.2.0 for 2d http up 2001:db8:: for 2d",
+		"DNS IPv4 3.3 %; DNS IPv6 3.3 %; redirects 3.3 % by weight, 6.0 % observed",
 		"rsync stale no address rsync is late",
-		"Where 1 of them are is not known",
-		"up 97.9 %, stale 1.0 %, down 1.0 %",
+		"Operators ops@example.net · Notes 1 Gbit/s, <university>",
+		"Of 1 mirror the place is not known.",
+		"DNS, last 24 hours: up 99.8 %, down 3m",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the page does not say %q:\n%s", want, text)
+			t.Errorf("the page does not say %q", want)
 		}
+	}
+}
+
+// TestPageOrder: trouble comes first, a pool of any size stays short, and a filter shows all that it names.
+func TestPageOrder(t *testing.T) {
+	t.Parallel()
+	s := pageStatus(300)
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		switch {
+		case i < 20:
+			m.Weight = 0
+		case i >= 282:
+			m.State = health.Down
+			m.Endpoints[0].State, m.Endpoints[0].Reason = health.Down, fmt.Sprintf("connect: reason %d", i%5)
+		case i >= 275:
+			m.Endpoints[0].State, m.Endpoints[0].Reason = health.Down, "connect: timed out"
+		}
+	}
+	s.countWorks()
+	type section struct {
+		name         string
+		rows, folded int
+	}
+	sections := func(query string) (got []section) {
+		view, err := readPageView(parseQuery(t, query))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range newPage(&s, view, time.Now()).Sections {
+			got = append(got, section{x.Name, len(x.Rows), len(x.Folded)})
+		}
+		return got
+	}
+	for query, want := range map[string][]section{
+		"":                        {{"down", 12, 6}, {"partly", 0, 7}, {"up", 0, 255}, {"disabled", 0, 20}},
+		"state=up":                {{"up", 255, 0}},
+		"state=down,disabled":     {{"down", 18, 0}, {"disabled", 20, 0}},
+		"state=partly&state=down": {{"down", 18, 0}, {"partly", 7, 0}},
+		"state=stale":             nil,
+	} {
+		if got := sections(query); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", query, got, want)
+		}
+	}
+	page := newPage(&s, pageView{}, time.Now())
+	want := []string{
+		"18 mirrors down: connect: reason 2 (4), connect: reason 3 (4), connect: reason 4 (4), other reasons (6)",
+		"7 mirrors up at some addresses or in some roles only: connect: timed out",
+	}
+	if !slices.Equal(page.Problems, want) {
+		t.Errorf("problems %q, want %q", page.Problems, want)
+	}
+	w := httptest.NewRecorder()
+	newMux(Backend{Status: func() Status { return s }}).ServeHTTP(w, httptest.NewRequest("GET", "/?state=upp", nil))
+	if w.Code != 400 || !strings.Contains(w.Body.String(), `no mirror has the state "upp"`) {
+		t.Errorf("an unknown state: %d, %s", w.Code, w.Body)
+	}
+	if body := render(t, s, "/?refresh=30&state=down").Body.String(); !strings.Contains(body, `href="./?refresh=30&amp;state=up"`) || !strings.Contains(body, `href="./?state=down"`) {
+		t.Error("links do not keep what else was asked for")
+	}
+}
+
+func parseQuery(t *testing.T, query string) url.Values {
+	t.Helper()
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// TestPageTimes: what is dated in the future or expired reads as such.
+func TestPageTimes(t *testing.T) {
+	t.Parallel()
+	s := pageStatus(2)
+	future, expired := time.Now().Add(25*time.Hour+time.Minute), time.Now().Add(-49*time.Hour)
+	s.Reference.Trace = &future
+	s.Mirrors[0].Endpoints[0].CertExpires = &expired
+	text := textOf(t, render(t, s, "/").Body.String())
+	for _, want := range []string{
+		"The release is dated 25h00m in the future (check the clocks).", "The certificate of 1 mirror has expired.",
+		"Certificate expired 2 days ago",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if negative := regexp.MustCompile(`\s-\d+ ?[a-z]+`).FindString(text); negative != "" {
+		t.Errorf("the page shows a negative time: %s", negative)
 	}
 }
 
@@ -271,22 +371,46 @@ func TestWorldMap(t *testing.T) {
 		}
 		steps = steps[len(strings.Fields(line)):]
 	}
-	grid := atlasGrid{}
-	seen := map[[2]int]bool{}
-	for range 100 {
-		x, y := grid.place(52, 13)
-		seen[[2]int{x, y}] = true
-		if x < 150 || x > 240 || y < 0 || y > 80 {
-			t.Errorf("a mirror in Berlin is drawn at %d, %d", x, y)
-		}
+}
+
+// TestMarkers: no marker is drawn anywhere but at a mirror of its own, and each mirror is in one.
+func TestMarkers(t *testing.T) {
+	t.Parallel()
+	var mirrors []MirrorStatus
+	add := func(country string, latitude, longitude float64, state health.State) {
+		mirrors = append(mirrors, MirrorStatus{
+			URLPrefix: fmt.Sprintf("https://m%d.example.org/", len(mirrors)), Weight: 10, State: state, Works: WorksFully,
+			Place: &PlaceStatus{Country: dnspool.ParseCode(country), Latitude: latitude, Longitude: longitude},
+		})
 	}
-	if len(seen) < 80 {
-		t.Errorf("100 mirrors of one town stand at %d places", len(seen))
+	for i := range 300 {
+		add("DE", 52.5, 13.4, [...]health.State{health.Up, health.Up, health.Down}[i%3])
 	}
+	add("DE", 48.1, 11.6, health.Up)
+	add("LU", 49.6, 6.1, health.Up)
 	for _, corner := range [][2]float64{{90, -180}, {-90, 180}, {90, 180}, {-90, -180}} {
-		if x, y := grid.place(corner[0], corner[1]); x < 0 || x > mapWidth || y < 0 || y > mapHeight {
-			t.Errorf("%v is drawn at %d, %d", corner, x, y)
+		add("", corner[0], corner[1], health.Stale)
+	}
+	mirrors = append(mirrors, MirrorStatus{URLPrefix: "https://nowhere.example.org/", Weight: 10})
+	markers, unplaced := newMarkers(mirrors)
+	if unplaced != 1 || len(markers) != 8 {
+		t.Errorf("%d markers, %d mirrors without a place", len(markers), unplaced)
+	}
+	var got []string
+	for _, m := range markers {
+		if m.X < 0 || m.X > mapWidth || m.Y < 0 || m.Y > mapHeight || m.Scale > 2 {
+			t.Errorf("%s is drawn at %v, %v, %v times as large", m.Title, m.X, m.Y, m.Scale)
 		}
+		number, _, _ := strings.Cut(m.Title, ":")
+		got = append(got, fmt.Sprintf("%s at %v %v", number, m.X, m.Y))
+	}
+	for _, want := range []string{"200 up at 193.4 31.5", "100 down at 193.4 31.5", "1 up at 191.6 35.9", "1 up at 186.1 34.4"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if !strings.HasSuffix(got[len(got)-1], "down at 193.4 31.5") {
+		t.Errorf("the last one, which is on top, is %q", got[len(got)-1])
 	}
 }
 

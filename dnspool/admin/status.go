@@ -138,10 +138,19 @@ type ShareStatus struct {
 }
 
 // A HistoryStatus has a letter for each quarter of an hour of the last 24 hours, the oldest first, with the worst state
-// that was seen in it: u for up, s for stale, d for down, - for nothing seen.
+// that was seen in it: u for up, s for stale, d for down, - for nothing seen. The seconds tell how long each state lasted.
 type HistoryStatus struct {
-	HTTP string `json:"http"` // as the worst of the addresses did
-	DNS  string `json:"dns"`  // as the best of them did
+	HTTP        string       `json:"http"` // as the worst of the addresses did
+	DNS         string       `json:"dns"`  // as the best of them did
+	HTTPSeconds StateSeconds `json:"http_seconds"`
+	DNSSeconds  StateSeconds `json:"dns_seconds"`
+}
+
+// StateSeconds say how long a mirror was in each state in the last 24 hours.
+type StateSeconds struct {
+	Up    int64 `json:"up"`
+	Stale int64 `json:"stale"`
+	Down  int64 `json:"down"`
 }
 
 // An EndpointStatus is the verdict on one endpoint in one role. That of role "rsync" is on the mirror's rsync
@@ -210,12 +219,21 @@ func (s *Status) AddPast(shares *Shares, history *health.History, now time.Time)
 			}
 		}
 		if history != nil {
-			strips := history.Strips(m.URLPrefix, now)
-			m.History = &HistoryStatus{strips[health.HTTP].String(), strips[health.DNS].String()}
+			strips, times := history.Strips(m.URLPrefix, now), history.Times(m.URLPrefix, now)
+			m.History = &HistoryStatus{
+				HTTP: strips[health.HTTP].String(), HTTPSeconds: stateSeconds(times[health.HTTP]),
+				DNS: strips[health.DNS].String(), DNSSeconds: stateSeconds(times[health.DNS]),
+			}
 		}
 	}
 	if shares != nil {
 		s.Redirects = shares.redirects()
+	}
+}
+
+func stateSeconds(t health.StateTimes) StateSeconds {
+	return StateSeconds{
+		Up: int64(t[health.Up] / time.Second), Stale: int64(t[health.Stale] / time.Second), Down: int64(t[health.Down] / time.Second),
 	}
 }
 

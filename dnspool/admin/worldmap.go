@@ -2,8 +2,6 @@ package admin
 
 import (
 	"fmt"
-	"math"
-	"slices"
 	"strings"
 )
 
@@ -86,42 +84,4 @@ func drawCoast(outlines string) string {
 		}
 	}
 	return path.String()
-}
-
-// markerSize is how far markers are apart at least, as long as there is room.
-const markerSize = 7
-
-const margin = markerSize / 2 // at the edges
-
-// An atlasGrid finds places for markers, so that those of one town stand side by side. The zero value needs make.
-type atlasGrid map[[2]int]bool
-
-// around are the cells around one, and itself, the nearest first.
-var around = func() (cells [][2]int) {
-	const reach = 5
-	for dy := -reach; dy <= reach; dy++ {
-		for dx := -reach; dx <= reach; dx++ {
-			cells = append(cells, [2]int{dx, dy})
-		}
-	}
-	slices.SortStableFunc(cells, func(a, b [2]int) int { return a[0]*a[0] + a[1]*a[1] - b[0]*b[0] - b[1]*b[1] })
-	return cells
-}()
-
-// place returns where to draw a marker of what is at a position: there, or in the next free cell.
-func (g atlasGrid) place(latitude, longitude float64) (x, y int) {
-	x, y = int(math.Round(longitude))+mapWidth/2, mapNorth-int(math.Round(latitude))
-	home := [2]int{x / markerSize, y / markerSize}
-	for i, d := range around {
-		cell := [2]int{home[0] + d[0], home[1] + d[1]}
-		if g[cell] {
-			continue
-		}
-		g[cell] = true
-		if i > 0 {
-			x, y = cell[0]*markerSize+markerSize/2, cell[1]*markerSize+markerSize/2
-		}
-		break // in a very full town they stand upon one another
-	}
-	return min(max(x, margin), mapWidth-margin), min(max(y, margin), mapHeight-margin)
 }
