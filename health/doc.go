@@ -12,7 +12,9 @@
 //
 // A probe never retries, reads little, and follows a redirect to the mirror's own host at most, and always at the
 // address under test, so that nothing leads it elsewhere. At an address, in a role, there is at most one probe at
-// a time: mirrors that share an address wait for each other.
+// a time: mirrors that share an address wait for each other. An rsync daemon that cannot be connected to is tried at up
+// to three further addresses. Once an hour a mirror that passes is asked again in the names of wget and curl. What
+// tells nothing of the mirror, such as a busy daemon, is looked at again after an interval and not before.
 //
 // # Speed
 //
