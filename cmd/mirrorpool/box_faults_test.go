@@ -400,9 +400,7 @@ func (b *box) await(t testing.TB, what string, limit time.Duration, ok func() bo
 // TestFaults breaks one thing after the other in a pool in a box, while clients go on asking, and measures what they see.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	if raceDetector {
-		t.Skip("what runs in the box is not built with the race detector")
-	}
+	skipUnlessSystem(t)
 	b := newBox(t)
 	b.startPool("ns1", nil)
 	b.startPool("ns2", nil, "GOMEMLIMIT=64MiB")

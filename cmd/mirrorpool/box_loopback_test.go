@@ -44,9 +44,7 @@ func (b *box) localFaults() []wave {
 // address, or have a full disk.
 func TestFaultsOnLoopback(t *testing.T) {
 	t.Parallel()
-	if raceDetector {
-		t.Skip("what runs in the box is not built with the race detector")
-	}
+	skipUnlessSystem(t)
 	b := newLoopbackBox(t)
 	b.startPool("ns1", nil)
 	b.startPool("ns2", nil)

@@ -282,9 +282,7 @@ var upgraderFaults = []struct {
 // table of all; the short form has two of its rows.
 func TestUpgraderDownloads(t *testing.T) {
 	t.Parallel()
-	if raceDetector {
-		t.Skip("what runs in the box is not built with the race detector")
-	}
+	skipUnlessSystem(t)
 	b := newBox(t)
 	var others []string
 	for i := 1; i <= boxMirrors; i++ {

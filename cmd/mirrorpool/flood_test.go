@@ -74,9 +74,7 @@ func floodTime() time.Duration {
 // TestFloods has a well-behaved client ask while others flood the server in all ways: it has to be served, and the server
 // has to be as before within a second after the flood.
 func TestFloods(t *testing.T) {
-	if raceDetector {
-		t.Skip("a flood of what the race detector lets through is none")
-	}
+	skipUnlessSystem(t)
 	small := mirrorsText(t, "1 10", "2 20", "3 30", "4 40")
 	for _, group := range []struct {
 		name   string

@@ -44,7 +44,7 @@ func TestModel(t *testing.T) {
 	switch {
 	case longTests():
 		sequences = 1000
-	case raceDetector:
+	case raceDetector, testing.Short():
 		sequences = 6
 	}
 	if text := os.Getenv("MODEL_SEED"); text != "" {

@@ -113,9 +113,7 @@ func manyMirrors(mirrors, edition int, named bool) []byte {
 
 // TestReloadMemory reloads 1,000 times, and wants the memory back, and no goroutine and no file left open.
 func TestReloadMemory(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector takes memory of its own, and ten times as long")
-	}
+	skipUnlessSystem(t)
 	const mirrors, reloads = 100, 1000
 	editions := [][]byte{manyMirrors(mirrors, 0, true), manyMirrors(mirrors, 1, true)}
 	s := serveHere(t, editions[0])

@@ -120,6 +120,7 @@ func (s *soaked) pool(version int) any {
 // takes no more in the end than in the beginning. Then one copy after the other takes over, under the same load. No query
 // and no redirect is lost in all that time, and the weights hold.
 func TestSoak(t *testing.T) {
+	skipUnlessSystem(t)
 	t.Parallel()
 	s := newSoaked(t)
 	eventually(t, "all mirrors are in DNS", func() bool { return len(s.inDNS(t)) == soakSteady+soakFickle })

@@ -183,6 +183,7 @@ func readmeShell(t *testing.T, word string) string {
 // killed and stopped. Clients ask all the while, and none that begins while the program is there, or is to come, is left
 // without an answer.
 func TestUnits(t *testing.T) {
+	skipUnlessSystem(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root may make a machine of namespaces")
 	}
