@@ -101,7 +101,7 @@ func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Poin
 	})
 	if c.Admin.Listen != "" {
 		backend := admin.Backend{
-			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect, Redirects: s.handler.EachRedirect,
+			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect,
 		}
 		if s.admin, err = admin.Listen(ctx, sockets, c.Admin, backend); err != nil {
 			return nil, err

@@ -1,60 +1,34 @@
 package admin
 
 import (
-	"bytes"
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"mirrorpool/health"
 )
 
-// maxScrapes is how many scrapes may be under way.
+// namespace begins the names of all metrics.
+const namespace = "mirrorpool_"
+
+// maxScrapes is how many scrapes may be under way. It bounds their memory: one of 1,000 mirrors takes 14 MB.
 const maxScrapes = 4
 
 // metricsHandler serves /metrics: what the status tells, what the faces count, and the Go runtime.
 //
-// It is written from the status at each scrape, so that the two cannot differ, and what is gone from the pool is gone
-// from the metrics. It is not compressed: that takes longer than all the rest.
+// The metrics are made from the status at each scrape, so that the two cannot differ, and what is gone from the pool is
+// gone from the metrics. They are not compressed, which would take longer than all the rest.
 func metricsHandler(b Backend) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(faceCollector(b.Collect), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	free := make(chan *exposition, maxScrapes) // memory of scrapes that are over
-	for range maxScrapes {
-		free <- new(exposition)
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		var e *exposition
-		select {
-		case e = <-free:
-			defer func() { free <- e }()
-		default:
-			http.Error(w, "too many scrapes at once", http.StatusServiceUnavailable)
-			return
-		}
-		text := bytes.NewBuffer(e.text[:0])
-		families, err := registry.Gather()
-		for i := 0; i < len(families) && err == nil; i++ {
-			_, err = expfmt.MetricFamilyToText(text, families[i])
-		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		e.text = text.Bytes()
-		status := b.Status()
-		e.writeStatus(&status)
-		if b.Redirects != nil {
-			e.writeRedirects(b.Redirects)
-		}
-		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-		w.Write(e.text) // the client's going away is its own affair
-	})
+	registry.MustRegister(faceCollector(b.Collect), statusCollector(b.Status),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, DisableCompression: true})
 }
 
 // A faceCollector collects what the faces have counted.
@@ -70,50 +44,82 @@ func (c faceCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-var endpointStates = [...]health.State{health.Unknown, health.Up, health.Stale, health.Down}
+// A statusCollector makes metrics of the status.
+type statusCollector func() Status
 
-// writeStatus writes what a status tells.
-func (e *exposition) writeStatus(s *Status) {
-	gauge := func(name, help string, value float64) { e.family(name, "gauge", help).add(value, "", "") }
-	e.family("build_info", "gauge", "1, with the versions of the program and of Go.").add(1, labels("version", s.Process.Version, "goversion", runtime.Version()), "")
-	gauge("ready", "1 if the faces answer and the checks go on.", number(s.Ready))
-	gauge("dns_serial", "The zone's SOA serial.", float64(s.Serial))
-	gauge("suspect_local_network", "1 while most mirrors began to fail together, so that our own network is suspected.", number(s.Suspect != ""))
-	if s.Reference.Trace != nil {
-		gauge("reference_timestamp_seconds", "The trace that all mirrors should carry, in seconds since 1970.", seconds(*s.Reference.Trace))
+// Describe sends the descriptions of the metrics.
+func (statusCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- buildDesc
+	ch <- worksDesc
+	for _, g := range poolGauges {
+		ch <- g.desc
 	}
-	gauge("reference_mirrors", "Enabled mirrors that carry the reference.", float64(s.Reference.Mirrors))
-	gauge("pool_accepted_timestamp_seconds", "When the list of mirrors in force was accepted, in seconds since 1970.", seconds(s.Pool.Loaded))
-	if s.Pool.Checked != nil {
-		gauge("pool_checked_timestamp_seconds", "When the source was last seen to hold the list of mirrors in force, in seconds since 1970.", seconds(*s.Pool.Checked))
+	for _, g := range groupGauges {
+		ch <- g.desc
 	}
-	gauge("pool_error", "1 if the last attempt to read the list of mirrors failed.", number(s.Pool.Error != ""))
-	gauge("pool_held", "1 while an update of the list of mirrors waits for confirmation.", number(s.Pool.Held != nil))
-	gauge("pool_kept", "1 while the list of mirrors in force is the one kept on disk, because its source cannot be read.", number(s.Pool.Kept))
-	works := e.family("mirrors", "gauge", "Enabled mirrors, by how much of them works.")
-	works.add(float64(s.Works.Fully), labels("works", string(WorksFully)), "")
-	works.add(float64(s.Works.Partly), labels("works", string(WorksPartly)), "")
-	works.add(float64(s.Works.NotAtAll), labels("works", string(WorksNot)), "")
-	e.writeGroups(s.Groups)
-	e.writeMirrors(s.Mirrors, s.roles())
+	for _, d := range [...]*prometheus.Desc{weightDesc, addressesDesc, eligibleDesc, stateDesc, latencyDesc} {
+		ch <- d
+	}
+	for _, g := range endpointTimes {
+		ch <- g.desc
+	}
 }
 
-func (e *exposition) writeGroups(groups []GroupStatus) {
-	for _, m := range []struct {
-		name, help string
-		value      func(g *GroupStatus) float64
-	}{
-		{"panic", "1 while a group of mirrors has too little weight up, so that the checks are not trusted.", func(g *GroupStatus) float64 { return number(g.Panic) }},
-		{"up_weight", "Weight of a group's mirrors that are up.", func(g *GroupStatus) float64 { return g.UpWeight }},
-		{"eligible_weight", "Weight of a group's mirrors that may be picked.", func(g *GroupStatus) float64 { return g.EligibleWeight }},
-		{"enabled_weight", "Weight of a group's mirrors that are enabled, those that have lost their addresses included.", func(g *GroupStatus) float64 { return g.EnabledWeight }},
-		{"newcomer_weight", "Weight of a group's mirrors that have not been up since they were added.", func(g *GroupStatus) float64 { return g.NewcomerWeight }},
-	} {
-		f := e.family(m.name, "gauge", m.help)
-		for i := range groups {
-			g := &groups[i]
-			f.add(m.value(g), labels("role", g.Role.String(), "family", g.Family, "secure", yesNo(g.Secure)), "")
+// Collect sends the metrics as they are now.
+func (c statusCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c()
+	gauge := gauges(ch)
+	gauge(buildDesc, 1, s.Process.Version, runtime.Version())
+	for _, g := range poolGauges {
+		if value, ok := g.value(&s); ok {
+			gauge(g.desc, value)
 		}
+	}
+	gauge(worksDesc, float64(s.Works.Fully), string(WorksFully))
+	gauge(worksDesc, float64(s.Works.Partly), string(WorksPartly))
+	gauge(worksDesc, float64(s.Works.NotAtAll), string(WorksNot))
+	for _, g := range groupGauges {
+		for i := range s.Groups {
+			group := &s.Groups[i]
+			gauge(g.desc, g.value(group), group.Role.String(), group.Family, yesNo(group.Secure))
+		}
+	}
+	roles := s.roles()
+	for i := range s.Mirrors {
+		collectMirror(gauge, &s.Mirrors[i], roles)
+	}
+}
+
+// gauges returns a function that sends a gauge with its labels.
+func gauges(ch chan<- prometheus.Metric) func(desc *prometheus.Desc, value float64, labels ...string) {
+	return func(desc *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+}
+
+func collectMirror(gauge func(*prometheus.Desc, float64, ...string), m *MirrorStatus, roles []string) {
+	name := strings.ToValidUTF8(m.URLPrefix, "\uFFFD")
+	addresses := 0
+	for i := range m.Endpoints {
+		e := &m.Endpoints[i]
+		address, role := e.Address.String(), e.Role.String()
+		if e.Role == health.HTTP {
+			addresses++
+		}
+		for _, state := range endpointStates {
+			gauge(stateDesc, number(e.State == state), name, address, role, state.String())
+		}
+		gauge(latencyDesc, e.LatencyMS/1000, name, address, role)
+		for _, g := range endpointTimes {
+			if t := g.moment(e); t != nil {
+				gauge(g.desc, seconds(*t), name, address, role)
+			}
+		}
+	}
+	gauge(weightDesc, float64(m.Weight), name)
+	gauge(addressesDesc, float64(addresses), name) // 0 too: a mirror without addresses has no endpoint that could tell
+	for _, role := range roles {
+		gauge(eligibleDesc, number(slices.Contains(m.Eligible, role)), name, role)
 	}
 }
 
@@ -128,80 +134,95 @@ func (s *Status) roles() []string {
 	return []string{health.HTTP.String()}
 }
 
-func (e *exposition) writeMirrors(mirrors []MirrorStatus, roles []string) {
-	weights := e.family("mirror_weight", "gauge", "Weight of a mirror; 0: disabled.")
-	names := make([]string, len(mirrors))
-	for i := range mirrors {
-		names[i] = labels("mirror", mirrors[i].URLPrefix)
-		weights.add(float64(mirrors[i].Weight), names[i], "")
-	}
-	e.writeAddresses(mirrors, names)
-	eligible := e.family("mirror_eligible", "gauge", "1 if a mirror may be picked in a role.")
-	var endpoints []*EndpointStatus
-	var where []string // their labels
-	for i := range mirrors {
-		m := &mirrors[i]
-		for _, role := range roles {
-			eligible.add(number(slices.Contains(m.Eligible, role)), names[i], `,role="`+role+`"`)
-		}
-		for k := range m.Endpoints {
-			p := &m.Endpoints[k]
-			endpoints = append(endpoints, p)
-			where = append(where, names[i]+`,address="`+p.Address.String()+`",role="`+p.Role.String()+`"`)
-		}
-	}
-	states := e.family("endpoint_state", "gauge", "1 for the state that an endpoint is in.")
-	for i, p := range endpoints {
-		for _, state := range endpointStates {
-			states.add(number(p.State == state), where[i], stateLabels[state])
-		}
-	}
-	latency := e.family("endpoint_latency_seconds", "gauge", "How long the last probe of an endpoint took.")
-	for i, p := range endpoints {
-		latency.add(p.LatencyMS/1000, where[i], "")
-	}
-	for _, m := range []struct {
-		name, help string
-		moment     func(p *EndpointStatus) *time.Time
-	}{
-		{"endpoint_checked_timestamp_seconds", "When an endpoint was last checked, in seconds since 1970.", func(p *EndpointStatus) *time.Time { return p.Checked }},
-		{"endpoint_trace_timestamp_seconds", "The trace that an endpoint carries, in seconds since 1970.", func(p *EndpointStatus) *time.Time { return p.Trace }},
-		{"endpoint_certificate_expiry_timestamp_seconds", "When an endpoint's certificate expires, in seconds since 1970.", func(p *EndpointStatus) *time.Time { return p.CertExpires }},
-	} {
-		f := e.family(m.name, "gauge", m.help)
-		for i, p := range endpoints {
-			if t := m.moment(p); t != nil {
-				f.add(seconds(*t), where[i], "")
-			}
-		}
-	}
+func newDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(namespace+name, help, labels, nil)
 }
 
-// writeAddresses writes how many addresses each mirror has, 0 too: of a mirror without, there is no endpoint to tell of.
-func (e *exposition) writeAddresses(mirrors []MirrorStatus, names []string) {
-	f := e.family("mirror_addresses", "gauge", "How many addresses of a mirror are known and may be used.")
-	for i := range mirrors {
-		n := 0
-		for k := range mirrors[i].Endpoints {
-			if mirrors[i].Endpoints[k].Role == health.HTTP {
-				n++
-			}
-		}
-		f.add(float64(n), names[i], "")
-	}
+var (
+	buildDesc     = newDesc("build_info", "1, with the versions of the program and of Go.", "version", "goversion")
+	worksDesc     = newDesc("mirrors", "Enabled mirrors, by how much of them works.", "works")
+	weightDesc    = newDesc("mirror_weight", "Weight of a mirror; 0: disabled.", "mirror")
+	addressesDesc = newDesc("mirror_addresses", "How many addresses of a mirror are known and may be used.", "mirror")
+	eligibleDesc  = newDesc("mirror_eligible", "1 if a mirror may be picked in a role.", "mirror", "role")
+	stateDesc     = newDesc("endpoint_state", "1 for the state that an endpoint is in.", "mirror", "address", "role", "state")
+	latencyDesc   = newDesc("endpoint_latency_seconds", "How long the last probe of an endpoint took.", "mirror", "address", "role")
+)
+
+var endpointStates = [...]health.State{health.Unknown, health.Up, health.Stale, health.Down}
+
+// poolGauges tell of the pool as a whole. Their value's ok is false while there is nothing to tell.
+var poolGauges = []struct {
+	desc  *prometheus.Desc
+	value func(s *Status) (value float64, ok bool)
+}{
+	{newDesc("ready", "1 if the faces answer and the checks go on."),
+		func(s *Status) (float64, bool) { return number(s.Ready), true }},
+	{newDesc("dns_serial", "The zone's SOA serial."),
+		func(s *Status) (float64, bool) { return float64(s.Serial), true }},
+	{newDesc("suspect_local_network", "1 while most mirrors began to fail together, so that our own network is suspected."),
+		func(s *Status) (float64, bool) { return number(s.Suspect != ""), true }},
+	{newDesc("reference_timestamp_seconds", "The trace that all mirrors should carry, in seconds since 1970."),
+		func(s *Status) (float64, bool) { return secondsOrNone(s.Reference.Trace) }},
+	{newDesc("reference_mirrors", "Enabled mirrors that carry the reference."),
+		func(s *Status) (float64, bool) { return float64(s.Reference.Mirrors), true }},
+	{newDesc("pool_accepted_timestamp_seconds", "When the list of mirrors in force was accepted, in seconds since 1970."),
+		func(s *Status) (float64, bool) { return seconds(s.Pool.Loaded), true }},
+	{newDesc("pool_checked_timestamp_seconds",
+		"When the source was last seen to hold the list of mirrors in force, in seconds since 1970."),
+		func(s *Status) (float64, bool) { return secondsOrNone(s.Pool.Checked) }},
+	{newDesc("pool_error", "1 if the last attempt to read the list of mirrors failed."),
+		func(s *Status) (float64, bool) { return number(s.Pool.Error != ""), true }},
+	{newDesc("pool_held", "1 while an update of the list of mirrors waits for confirmation."),
+		func(s *Status) (float64, bool) { return number(s.Pool.Held != nil), true }},
+	{newDesc("pool_kept", "1 while the list of mirrors in force is the one kept on disk, because its source cannot be read."),
+		func(s *Status) (float64, bool) { return number(s.Pool.Kept), true }},
 }
 
-var stateLabels = [...]string{`,state="unknown"`, `,state="up"`, `,state="stale"`, `,state="down"`} // by health.State
+func groupDesc(name, help string) *prometheus.Desc {
+	return newDesc(name, help, "role", "family", "secure")
+}
 
-// writeRedirects writes how often clients were sent to each mirror.
-func (e *exposition) writeRedirects(each func(yield func(mirror, reason string, n uint64))) {
-	f := e.family("redirects_total", "counter", "Redirects to a mirror, by what it was picked by.")
-	each(func(mirror, reason string, n uint64) {
-		f.add(float64(n), labels("mirror", mirror, "reason", reason), "")
-	})
+var groupGauges = []struct {
+	desc  *prometheus.Desc
+	value func(g *GroupStatus) float64
+}{
+	{groupDesc("panic", "1 while a group of mirrors has too little weight up, so that the checks are not trusted."),
+		func(g *GroupStatus) float64 { return number(g.Panic) }},
+	{groupDesc("up_weight", "Weight of a group's mirrors that are up."),
+		func(g *GroupStatus) float64 { return g.UpWeight }},
+	{groupDesc("eligible_weight", "Weight of a group's mirrors that may be picked."),
+		func(g *GroupStatus) float64 { return g.EligibleWeight }},
+	{groupDesc("enabled_weight",
+		"Weight of a group's mirrors that are enabled, those that have lost their addresses included."),
+		func(g *GroupStatus) float64 { return g.EnabledWeight }},
+	{groupDesc("newcomer_weight", "Weight of a group's mirrors that have not been up since they were added."),
+		func(g *GroupStatus) float64 { return g.NewcomerWeight }},
+}
+
+func endpointDesc(name, help string) *prometheus.Desc {
+	return newDesc(name, help, "mirror", "address", "role")
+}
+
+var endpointTimes = []struct {
+	desc   *prometheus.Desc
+	moment func(e *EndpointStatus) *time.Time
+}{
+	{endpointDesc("endpoint_checked_timestamp_seconds", "When an endpoint was last checked, in seconds since 1970."),
+		func(e *EndpointStatus) *time.Time { return e.Checked }},
+	{endpointDesc("endpoint_trace_timestamp_seconds", "The trace that an endpoint carries, in seconds since 1970."),
+		func(e *EndpointStatus) *time.Time { return e.Trace }},
+	{endpointDesc("endpoint_certificate_expiry_timestamp_seconds", "When an endpoint's certificate expires, in seconds since 1970."),
+		func(e *EndpointStatus) *time.Time { return e.CertExpires }},
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+func secondsOrNone(t *time.Time) (value float64, ok bool) {
+	if t == nil {
+		return 0, false
+	}
+	return seconds(*t), true
+}
 
 func number(b bool) float64 {
 	if b {

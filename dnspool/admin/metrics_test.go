@@ -36,12 +36,6 @@ func testBackend(mirrors int) Backend {
 	return Backend{
 		Status: func() Status { return status },
 		Ready:  func() error { return nil },
-		Redirects: func(yield func(string, string, uint64)) {
-			for _, m := range status.Mirrors {
-				yield(m.URLPrefix, "place", 5)
-				yield(m.URLPrefix, "weight", 6)
-			}
-		},
 		Collect: func(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("mirrorpool_face_total", "Of a face.", nil, nil), prometheus.CounterValue, 3)
 		},
@@ -55,15 +49,14 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`mirrorpool_ready 1`,
 		`mirrorpool_dns_serial 7`,
-		`mirrorpool_panic{role="dns",family="ipv4",secure="no"} 1`,
-		`mirrorpool_up_weight{role="dns",family="ipv4",secure="no"} 10`,
+		`mirrorpool_panic{family="ipv4",role="dns",secure="no"} 1`,
+		`mirrorpool_up_weight{family="ipv4",role="dns",secure="no"} 10`,
 		`mirrorpool_mirror_eligible{mirror="http://m0.example.org/",role="dns"} 1`,
-		`mirrorpool_endpoint_state{mirror="http://m0.example.org/",address="192.0.2.1",role="http",state="up"} 1`,
-		`mirrorpool_endpoint_state{mirror="http://m0.example.org/",address="192.0.2.1",role="dns",state="up"} 0`,
-		`mirrorpool_endpoint_latency_seconds{mirror="http://m0.example.org/",address="192.0.2.1",role="http"} 0.02`,
+		`mirrorpool_endpoint_state{address="192.0.2.1",mirror="http://m0.example.org/",role="http",state="up"} 1`,
+		`mirrorpool_endpoint_state{address="192.0.2.1",mirror="http://m0.example.org/",role="dns",state="up"} 0`,
+		`mirrorpool_endpoint_latency_seconds{address="192.0.2.1",mirror="http://m0.example.org/",role="http"} 0.02`,
 		`mirrorpool_face_total 3`,
-		`mirrorpool_eligible_weight{role="dns",family="ipv4",secure="no"} 30`,
-		`mirrorpool_redirects_total{mirror="http://m0.example.org/",reason="place"} 5`,
+		`mirrorpool_eligible_weight{family="ipv4",role="dns",secure="no"} 30`,
 		`go_goroutines `,
 		`process_resident_memory_bytes `,
 	} {
@@ -77,29 +70,58 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestExposition reads what is written as Prometheus does, whatever the labels hold.
-func TestExposition(t *testing.T) {
+// TestMetricsAreParsed reads them as Prometheus does, whatever the labels hold, and wants each series once.
+func TestMetricsAreParsed(t *testing.T) {
 	t.Parallel()
-	const awkward = "a\\b\"c\nd{}=,\xff"
-	var e exposition
-	e.family("empty", "gauge", "Not to be seen.")
-	f := e.family("some_total", "counter", "Some.")
-	values := map[string]float64{"one": 1, "half": 0.5, "huge": 1e300, "date": 1795529816.123, "less": -3}
-	for name, value := range values {
-		f.add(value, labels("label", awkward), `,name="`+name+`"`)
-	}
-	e.family("plain", "gauge", "Plain.").add(2, "", "")
+	const awkward = "http://a\\b\"c\nd{}=,\xff/"
+	b := testBackend(3)
+	status := b.Status()
+	status.Mirrors[1].URLPrefix = awkward
+	b.Status = func() Status { return status }
+	w := httptest.NewRecorder()
+	newMux(b).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(string(e.text)))
-	if err != nil || len(families) != 2 {
-		t.Fatalf("%v, %d families in\n%s", err, len(families), e.text)
+	families, err := parser.TextToMetricFamilies(w.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, m := range families["mirrorpool_some_total"].Metric {
-		if got := m.Label[0].GetValue(); got != strings.ToValidUTF8(awkward, "\uFFFD") {
-			t.Errorf("label %q, want %q", got, awkward)
-		}
-		if name := m.Label[1].GetValue(); m.Counter.GetValue() != values[name] {
-			t.Errorf("%s: %v, want %v", name, m.Counter.GetValue(), values[name])
+	var names []string
+	for _, m := range families["mirrorpool_mirror_weight"].Metric {
+		names = append(names, m.Label[0].GetValue())
+	}
+	if len(names) != 3 || !slices.Contains(names, strings.ToValidUTF8(awkward, "\uFFFD")) {
+		t.Errorf("mirrors %q", names)
+	}
+	if n := len(families["mirrorpool_endpoint_state"].Metric); n != 3*2*4 {
+		t.Errorf("%d series of states, want one for each of 6 endpoints and 4 states", n)
+	}
+}
+
+// TestScrapesAreFew: a scrape of a large pool takes memory until its reader has read it, so that only a few may be under way.
+func TestScrapesAreFew(t *testing.T) {
+	t.Parallel()
+	b := testBackend(1)
+	status := b.Status()
+	begun, finish := make(chan struct{}), make(chan struct{})
+	b.Status = func() Status { begun <- struct{}{}; <-finish; return status }
+	mux := newMux(b)
+	scrape := func() int {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		return w.Code
+	}
+	codes := make(chan int, maxScrapes)
+	for range maxScrapes {
+		go func() { codes <- scrape() }()
+		<-begun
+	}
+	if code := scrape(); code != http.StatusServiceUnavailable {
+		t.Errorf("one scrape more got %d", code)
+	}
+	close(finish)
+	for range maxScrapes {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("a scrape got %d", code)
 		}
 	}
 }

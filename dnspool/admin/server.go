@@ -48,8 +48,6 @@ type Backend struct {
 	Explain func(ExplainQuestion) ExplainAnswer
 	// Collect sends what the faces have counted; nil if they count nothing.
 	Collect func(ch chan<- prometheus.Metric)
-	// Redirects tells how often clients were sent to each mirror, and why; nil if nobody is redirected.
-	Redirects func(yield func(mirror, reason string, n uint64))
 }
 
 // A Server is the administrator's face.

@@ -1,6 +1,7 @@
 package redirector
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -73,20 +74,25 @@ func (h *Handler) Redirects() map[string]uint64 {
 	return sums
 }
 
-// EachRedirect yields how often clients were sent to a mirror for a reason, unless it never happened.
-func (h *Handler) EachRedirect(yield func(mirror, reason string, n uint64)) {
-	h.counts.mu.Lock()
-	defer h.counts.mu.Unlock()
-	for prefix, n := range h.counts.byPrefix {
+// metrics returns the counts of all mirrors. They are not sent from here: a receiver that is slow must not hold the lock.
+func (c *redirectCounts) metrics() (metrics []prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for prefix, n := range c.byPrefix {
+		mirror := strings.ToValidUTF8(prefix, "\uFFFD")
 		for reason := range n {
 			if count := n[reason].Load(); count > 0 {
-				yield(prefix, dnspool.Reason(reason).String(), count)
+				metrics = append(metrics, prometheus.MustNewConstMetric(redirectsDesc, prometheus.CounterValue, float64(count),
+					mirror, dnspool.Reason(reason).String()))
 			}
 		}
 	}
+	return metrics
 }
 
 var (
+	redirectsDesc = prometheus.NewDesc("mirrorpool_redirects_total", "Redirects to a mirror, by what it was picked by.",
+		[]string{"mirror", "reason"}, nil)
 	unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total", "Requests that no mirror could serve.", nil, nil)
 	refusedDesc     = prometheus.NewDesc("mirrorpool_http_pages_refused_total",
 		"Requests for a page with all mirrors that were refused, as too many were being answered.", nil, nil)
@@ -94,12 +100,16 @@ var (
 
 // Describe sends the descriptions of the metrics.
 func (h *Handler) Describe(ch chan<- *prometheus.Desc) {
+	ch <- redirectsDesc
 	ch <- unavailableDesc
 	ch <- refusedDesc
 }
 
-// Collect sends what was counted, without what EachRedirect tells: there may be very much of that.
+// Collect sends what was counted. A mirror has no count for a reason that it was never picked by.
 func (h *Handler) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range h.counts.metrics() {
+		ch <- m
+	}
 	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
 	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(h.pages.refused.Load()))
 }

@@ -1,6 +1,7 @@
 package redirector
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http/httptest"
 	"strings"
@@ -29,11 +30,15 @@ func TestRedirectCounts(t *testing.T) {
 	if problems, err := testutil.CollectAndLint(h); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
-	h.EachRedirect(func(mirror, reason string, n uint64) {
-		if reason != "weight" || n != counts[mirror] {
-			t.Errorf("%s: %d by %s, want %d by weight", mirror, n, reason, counts[mirror])
-		}
-	})
+	want := fmt.Sprintf(`
+# HELP mirrorpool_redirects_total Redirects to a mirror, by what it was picked by.
+# TYPE mirrorpool_redirects_total counter
+mirrorpool_redirects_total{mirror="http://m1.example.org/",reason="weight"} %d
+mirrorpool_redirects_total{mirror="http://m2.example.org/",reason="weight"} %d
+`, counts["http://m1.example.org/"], counts["http://m2.example.org/"])
+	if err := testutil.CollectAndCompare(h, strings.NewReader(want), "mirrorpool_redirects_total"); err != nil {
+		t.Error(err)
+	}
 	before := counts["http://m1.example.org/"]
 	current.Publish(testCurrent(t, "http://m1.example.org/").Load())
 	ask(10)
@@ -42,7 +47,7 @@ func TestRedirectCounts(t *testing.T) {
 	}
 	current.Publish(new(dnspool.Snapshot))
 	ask(3)
-	want := `
+	want = `
 # HELP mirrorpool_redirects_unavailable_total Requests that no mirror could serve.
 # TYPE mirrorpool_redirects_unavailable_total counter
 mirrorpool_redirects_unavailable_total 3
