@@ -38,7 +38,7 @@ All of 198.18.1.0/24 meet the same mirror until 2026-11-24 12:30:00 UTC.
 
 #  MIRROR                  COUNTRY  WEIGHT  DISTANCE  BORDER  FAR    NEAR  POINTS  SHARE       WHY
 1  https://a.example.org/  DE       10      0 km      300     400    1.00  10.00   50.0 % max  picked
-2  https://b.example.org/  -        20      12000 km  3000    15100  0.03  0.53    50.0 %      competes` + "\uFFFD" + `[2J
+2  https://b.example.org/  -        20      12000 km  3000    15100  0.03  0.53    50.0 %      competes\u001b[2J
 -  https://c.example.org/  -        0       -         -       -      -     -       -           disabled
 `
 	var got strings.Builder

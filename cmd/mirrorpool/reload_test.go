@@ -290,7 +290,7 @@ func testReloadAPI(t *testing.T, p *program, list *webList) {
 func testLegacyList(t *testing.T, p *program, list *webList) {
 	list.set(t, `1 10, "email": "ops@example.org", "notes": "n"`, "2 0", "5 7")
 	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m5.example.org/\nchanged   https://m1.example.org/ email, notes")
-	want := `{"version":1,"mirrors":[{"url_prefix":"https://m1.example.org/","weight":10},{"url_prefix":"https://m2.example.org/","weight":0},{"url_prefix":"https://m5.example.org/","weight":7}]}`
+	want := `{"version":1,"mirrors":[{"url_prefix":"https://m1.example.org/","weight":10},{"url_prefix":"https://m5.example.org/","weight":7}]}`
 	var got bytes.Buffer
 	eventually(t, "/mirrors.json follows the pool", func() bool {
 		resp, err := http.Get("http://" + p.web + "/mirrors.json")

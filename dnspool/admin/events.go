@@ -69,10 +69,3 @@ func (e *Events) Collect(ch chan<- prometheus.Metric) {
 	e.took.Collect(ch)
 	e.reloads.Collect(ch)
 }
-
-// Describe sends the descriptions of the metrics.
-func (e *Events) Describe(ch chan<- *prometheus.Desc) {
-	e.probes.Describe(ch)
-	e.took.Describe(ch)
-	e.reloads.Describe(ch)
-}
