@@ -298,7 +298,7 @@ func TestUpgraderDownloads(t *testing.T) {
 	c := b.newClients()
 	runs, faults, broken := 40, upgraderFaults[:2], map[int]bool{2: true}
 	if longTests() {
-		runs, faults, broken = 200, upgraderFaults, map[int]bool{1: true, 2: true, 3: true, 4: true}
+		runs, faults, broken = 100, upgraderFaults, map[int]bool{1: true, 2: true, 3: true, 4: true}
 	}
 	var table strings.Builder
 	table.WriteString("| of 5 mirrors | up to 5.8 | from 5.9 on | static list, round robin |\n|---|---:|---:|---:|\n")
@@ -328,7 +328,7 @@ func TestUpgraderDownloads(t *testing.T) {
 // upgraderRuns has each kind of Upgrader run so many times, and returns the shares that end with the image.
 func (c *clients) upgraderRuns(t *testing.T, runs int, pool []string) (share [3]float64) {
 	t.Helper()
-	const atOnce = 20
+	const atOnce = 25
 	var static []netip.Addr
 	for _, name := range pool {
 		static = append(static, c.hosts[name].v4)
