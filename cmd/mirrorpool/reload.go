@@ -92,6 +92,7 @@ func (s *server) reloadPool(ctx context.Context, confirm bool) source.Result {
 type newSettings struct {
 	config   *config.Server // in force, with what can change while the server runs
 	static   *authority.ZoneFile
+	feed     newFeed
 	warnings []*config.Error
 	answer   admin.SettingsReload
 }
@@ -116,10 +117,18 @@ func (s *server) readSettings() newSettings {
 	}
 	now, applied, restart := config.Update(s.config.Load(), next)
 	n.config, n.static = now, s.static
+	if n.feed, err = s.feeds.prepare(now); err != nil {
+		n.answer.Error = err.Error()
+		return n
+	}
+	changed := s.feeds.changedKeys(n.feed)                     // files may hold something else under the same path
 	if next.DNS.Zone == now.DNS.Zone && !read.Same(s.static) { // else it waits for the restart
 		n.static = read
-		if !slices.Contains(applied, "dns.zone_file") {
-			applied = append(applied, "dns.zone_file")
+		changed = append(changed, "dns.zone_file")
+	}
+	for _, key := range changed {
+		if !slices.Contains(applied, key) {
+			applied = append(applied, key)
 		}
 	}
 	if len(applied)+len(restart) > 0 { // else they are in the log already
@@ -141,10 +150,18 @@ func (s *server) reloadSettings() admin.SettingsReload {
 		s.log.Warn("the configuration has changes that need a restart", zap.Strings("keys", n.answer.Restart))
 	}
 	if len(n.answer.Applied) > 0 {
+		if slices.ContainsFunc(n.answer.Applied, isFeedKey) {
+			s.feeds.apply(n.feed)
+		}
 		s.apply(n.config, n.static)
 		s.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied))
 	}
 	return n.answer
+}
+
+// isFeedKey reports whether a key of the configuration decides what other DNS servers get.
+func isFeedKey(key string) bool {
+	return slices.Contains([]string{"dns.tsig_keys", "dns.allow_transfer", "dns.notify", "dns.notify_source", "publish"}, key)
 }
 
 // loadStatic reads the zone file, if the configuration names one.

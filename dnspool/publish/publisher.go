@@ -36,6 +36,11 @@ func NewPublisher(targets []config.Publish, log *zap.Logger) (*Publisher, error)
 	return p, nil
 }
 
+// SameKeys reports whether the targets of p and other, one by one, have the same keys.
+func (p *Publisher) SameKeys(other *Publisher) bool {
+	return slices.EqualFunc(p.targets, other.targets, func(a, b *target) bool { return a.key.Same(b.key) })
+}
+
 // Publish says what is to be kept from now on. It does not wait.
 func (p *Publisher) Publish(s *dnspool.Snapshot) {
 	for _, t := range p.targets {

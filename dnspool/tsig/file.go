@@ -19,20 +19,20 @@ const (
 // A file holds `key "NAME" { algorithm ALGORITHM; secret "BASE64"; };`, once or more often, with BIND's comments. It
 // has to be a secret as [safefile.ReadSecret] defines it. No error quotes a secret.
 func Load(paths ...string) (*Ring, error) {
-	r := &Ring{keys: map[string]*Key{}}
+	ring := map[string]*Key{}
 	for _, path := range paths {
 		keys, err := loadFile(path)
 		if err != nil {
 			return nil, err
 		}
 		for _, k := range keys {
-			if r.keys[k.Name] != nil {
+			if ring[k.Name] != nil {
 				return nil, fmt.Errorf("%s: the key %q is in a key file already", path, k.Name)
 			}
-			r.keys[k.Name] = k
+			ring[k.Name] = k
 		}
 	}
-	return r, nil
+	return newRing(ring), nil
 }
 
 // LoadOne reads a file that holds one key.

@@ -3,6 +3,7 @@
 package tsig
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -11,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -109,11 +112,10 @@ func (k *Key) Append(wire []byte, previous string, timersOnly bool, now time.Tim
 
 // Ring returns a ring with this key alone; an empty one if k is nil.
 func (k *Key) Ring() *Ring {
-	r := &Ring{keys: map[string]*Key{}}
-	if k != nil {
-		r.keys[k.Name] = k
+	if k == nil {
+		return newRing(nil)
 	}
-	return r
+	return newRing(map[string]*Key{k.Name: k})
 }
 
 func (k *Key) mac(msg []byte) []byte {
@@ -123,14 +125,38 @@ func (k *Key) mac(msg []byte) []byte {
 }
 
 // A Ring is a set of keys. It implements dns.TsigProvider, and is safe for concurrent use.
-type Ring struct{ keys map[string]*Key }
+type Ring struct {
+	keys atomic.Pointer[map[string]*Key] // what it points to is not changed
+}
+
+func newRing(keys map[string]*Key) *Ring {
+	r := &Ring{}
+	r.keys.Store(&keys)
+	return r
+}
 
 // Key returns the key of a name in lower case, or nil.
-func (r *Ring) Key(name string) *Key { return r.keys[name] }
+func (r *Ring) Key(name string) *Key { return (*r.keys.Load())[name] }
+
+// Replace puts the keys of another ring in the place of r's, for all that use r.
+func (r *Ring) Replace(with *Ring) { r.keys.Store(with.keys.Load()) }
+
+// Same reports whether r and other hold the same keys with the same secrets.
+func (r *Ring) Same(other *Ring) bool {
+	return maps.EqualFunc(*r.keys.Load(), *other.keys.Load(), (*Key).Same)
+}
+
+// Same reports whether k and other are the same key. Either may be nil.
+func (k *Key) Same(other *Key) bool {
+	if k == nil || other == nil {
+		return k == other
+	}
+	return k.Name == other.Name && k.Algorithm == other.Algorithm && bytes.Equal(k.secret, other.secret)
+}
 
 // find returns the key that a TSIG record names. One that is known, but with another algorithm, is another key.
 func (r *Ring) find(t *dns.TSIG) (*Key, error) {
-	k := r.keys[dns.CanonicalName(t.Hdr.Name)]
+	k := r.Key(dns.CanonicalName(t.Hdr.Name))
 	switch {
 	case k == nil:
 		return nil, dns.ErrSecret

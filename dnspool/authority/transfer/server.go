@@ -28,13 +28,12 @@ const (
 
 // A Server serves transfers of one zone. The nil Server has none. It keeps the zone's history, and gives it to the servers that may have it.
 type Server struct {
-	log      *zap.Logger
-	dir      string // for state; "" for none
-	origin   string
-	keys     *tsig.Ring
-	networks []netip.Prefix
-	keyNames map[string]bool
-	turns    chan struct{}
+	log    *zap.Logger
+	dir    string // for state; "" for none
+	origin string
+	keys   *tsig.Ring
+	access atomic.Pointer[Access]
+	turns  chan struct{}
 
 	serial  atomic.Uint32           // the latest
 	history atomic.Pointer[history] // nil if no server may transfer, or before the first snapshot
@@ -47,22 +46,17 @@ type Server struct {
 // the history of the zone that dir holds.
 func NewServer(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Server, error) {
 	s := &Server{
-		log: log, dir: dir, origin: c.Zone, keys: keys, keyNames: map[string]bool{},
+		log: log, dir: dir, origin: c.Zone, keys: keys,
 		turns: make(chan struct{}, MaxTransfers), changed: make(chan struct{}, 1),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirrorpool_transfer_requests_total",
 			Help: "Requests for a transfer of the zone: axfr (all of it), ixfr (what has changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them."},
 			[]string{"kind", "result"}),
 	}
-	for _, who := range c.AllowTransfer {
-		if network, err := netip.ParsePrefix(who); err == nil {
-			s.networks = append(s.networks, network)
-			continue
-		}
-		if keys.Key(who) == nil {
-			return nil, fmt.Errorf("dns.allow_transfer: no file in dns.tsig_keys has the key %q", who)
-		}
-		s.keyNames[who] = true
+	a, err := NewAccess(c.AllowTransfer, keys)
+	if err != nil {
+		return nil, err
 	}
+	s.access.Store(a)
 	if dir != "" && s.enabled() {
 		s.history.Store(loadHistory(dir, c.Zone, log))
 	}
@@ -70,7 +64,44 @@ func NewServer(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Ser
 }
 
 // enabled reports whether any server may transfer.
-func (s *Server) enabled() bool { return s != nil && len(s.networks)+len(s.keyNames) > 0 }
+func (s *Server) enabled() bool {
+	if s == nil {
+		return false
+	}
+	a := s.access.Load()
+	return len(a.networks)+len(a.keyNames) > 0
+}
+
+// An Access says which servers may transfer.
+type Access struct {
+	networks []netip.Prefix
+	keyNames map[string]bool
+}
+
+// NewAccess reads networks and names of keys, as the configuration has them. Each key has to be in keys.
+func NewAccess(allowed []string, keys *tsig.Ring) (*Access, error) {
+	a := &Access{keyNames: map[string]bool{}}
+	for _, entry := range allowed {
+		if network, err := netip.ParsePrefix(entry); err == nil {
+			a.networks = append(a.networks, network)
+			continue
+		}
+		if keys.Key(entry) == nil {
+			return nil, fmt.Errorf("dns.allow_transfer: no file in dns.tsig_keys has the key %q", entry)
+		}
+		a.keyNames[entry] = true
+	}
+	return a, nil
+}
+
+// SetAccess changes which servers may transfer. If there were none before, the next Publish makes the zone known.
+func (s *Server) SetAccess(a *Access) {
+	before := s.enabled()
+	s.access.Store(a)
+	if !before && s.enabled() {
+		s.serial.Store(0) // no version has been taken in
+	}
+}
 
 // Publish takes in the version of the zone that is going to be in force. Its records are asked for only if a server may
 // transfer them, and the serial is a new one. It is not called concurrently.
@@ -97,14 +128,14 @@ func (s *Server) Publish(soa *dns.SOA, records func() Records) {
 // permits reports whether the sender of a request may transfer the zone. What its signature is worth has been found
 // before: a wrong one has been refused.
 func (s *Server) permits(from net.Addr, signature *dns.TSIG) bool {
-	if signature != nil && s.keyNames[dns.CanonicalName(signature.Hdr.Name)] {
+	if signature != nil && s.access.Load().keyNames[dns.CanonicalName(signature.Hdr.Name)] {
 		return true
 	}
 	at, err := netip.ParseAddrPort(from.String())
 	if err != nil {
 		return false
 	}
-	for _, network := range s.networks {
+	for _, network := range s.access.Load().networks {
 		if network.Contains(at.Addr().Unmap().WithZone("")) {
 			return true
 		}
