@@ -16,6 +16,7 @@ import (
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/geo"
 )
 
 // newList returns the list of mirrors that the configuration asks for, judged by the one that is in force at
@@ -93,6 +94,7 @@ type newSettings struct {
 	config   *config.Server // in force, with what can change while the server runs
 	static   *authority.ZoneFile
 	feed     newFeed
+	token    []byte // the administrator's
 	warnings []*config.Error
 	answer   admin.SettingsReload
 }
@@ -111,6 +113,12 @@ func (s *server) readSettings() newSettings {
 	if err == nil {
 		read, err = loadStatic(next)
 	}
+	if err == nil {
+		n.token, err = admin.ReadToken(next.Admin.TokenFile)
+	}
+	if err == nil {
+		err = checkDatabases(s.config.Load().GeoIP, next.GeoIP)
+	}
 	if err != nil {
 		n.answer.Error = err.Error()
 		return n
@@ -125,6 +133,9 @@ func (s *server) readSettings() newSettings {
 	if next.DNS.Zone == now.DNS.Zone && !read.Same(s.static) { // else it waits for the restart
 		n.static = read
 		changed = append(changed, "dns.zone_file")
+	}
+	if s.admin != nil && !s.admin.HasToken(n.token) {
+		changed = append(changed, "admin.token_file")
 	}
 	for _, key := range changed {
 		if !slices.Contains(applied, key) {
@@ -153,7 +164,7 @@ func (s *server) reloadSettings() admin.SettingsReload {
 		if slices.ContainsFunc(n.answer.Applied, isFeedKey) {
 			s.feeds.apply(n.feed)
 		}
-		s.apply(n.config, n.static)
+		s.apply(&n)
 		s.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied))
 	}
 	return n.answer
@@ -174,19 +185,40 @@ func loadStatic(c *config.Server) (*authority.ZoneFile, error) {
 
 // apply puts a configuration in force, which differs from the one before in what can change while the server
 // runs.
-func (s *server) apply(c *config.Server, static *authority.ZoneFile) {
+func (s *server) apply(n *newSettings) {
+	c := n.config
 	if level, err := zapcore.ParseLevel(c.Log.Level); err == nil {
 		s.logLevel.SetLevel(level)
 	}
 	if err := s.checker.SetSettings(c.Health); err != nil {
 		s.log.Error("cannot use the new settings of the checks", zap.Error(err)) // config lets no such URL pass
 	}
+	s.handler.SetConfig(c.HTTP)
+	s.places.SetFiles(c.GeoIP)
+	if s.admin != nil {
+		s.admin.SetToken(n.token)
+	}
 	s.mu.Lock()
 	s.config.Store(c)
-	s.static = static
+	s.static = n.static
 	s.zoneChanged = true
 	s.mu.Unlock()
 	s.rebuild()
+}
+
+// checkDatabases returns an error if a geographical database is to come from another file, and that is not usable.
+func checkDatabases(old, next config.GeoIP) error {
+	for _, f := range [...]struct{ key, old, next string }{
+		{"geoip.city", old.City, next.City}, {"geoip.asn", old.ASN, next.ASN},
+	} {
+		if f.old == f.next {
+			continue // the reader tells what is wrong with it
+		}
+		if err := geo.Check(f.next); err != nil {
+			return fmt.Errorf("%s: %w", f.key, err)
+		}
+	}
+	return nil
 }
 
 // collision returns an error if mirrors of the pool have names that the configuration uses for something else.

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -184,14 +185,14 @@ func testSettingsReload(t *testing.T, p *program, c *serverConfig) {
 	c.set("dns", "zone_file", "zone")
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, `configuration: dns.names, dns.zone_file, dns.ttl, dns.max_answers, dns.udp_size, selection, log.level would change
-configuration: http changed, which needs a restart
+configuration: http.listen changed, which needs a restart
 pool: nothing new`, "--dry-run")
 	req := new(dns.Msg).SetQuestion("www.dl.example.org.", dns.TypeA)
 	if resp, err := dns.Exchange(req, p.dns); err != nil || resp.Rcode != dns.RcodeNameError {
 		t.Errorf("after a dry run: %v, %v; want NXDOMAIN for www", resp, err)
 	}
 	p.wantReload(t, 0, `configuration: dns.names, dns.zone_file, dns.ttl, dns.max_answers, dns.udp_size, selection, log.level changed
-configuration: http changed, which needs a restart
+configuration: http.listen changed, which needs a restart
 pool: nothing new`)
 	if got := p.ask(t, "www.dl.example.org.", dns.TypeA); len(got) != 3 {
 		t.Errorf("www: %v, want 3 addresses", got)
@@ -302,6 +303,78 @@ func testLegacyList(t *testing.T, p *program, list *webList) {
 		got.Reset()
 		return json.Compact(&got, text) == nil && got.String() == want
 	})
+}
+
+// TestReloadOfFaces: base path, proxies, stickiness, Metalinks, databases and the administrator's token take effect on a reload.
+func TestReloadOfFaces(t *testing.T) {
+	t.Parallel()
+	c, where := geoConfig(t)
+	city := c.json["geoip"].(map[string]any)["city"]
+	c.json["geoip"] = map[string]any{}
+	secret := func(name, text string) string {
+		path := filepath.Join(c.dir, name)
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	token := secret("token", "0123456789abcdef-one")
+	c.set("admin", "token_file", token)
+	p := c.serve(t, where, geoPool)
+	reload := func(flags ...string) (code int, stdout, stderr string) {
+		return command(t, append([]string{"reload", "--admin", p.admin}, flags...)...)
+	}
+	status := func(path string) int {
+		resp, err := http.DefaultTransport.RoundTrip(httptest.NewRequest("GET", "http://"+p.web+path, nil).WithContext(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if code, _, stderr := reload(); code != 1 || !strings.Contains(stderr, "token") {
+		t.Errorf("without the token: %d, %s", code, stderr)
+	}
+	before := status("/x.iso")
+	c.set("http", "base_path", "/pub/")
+	c.set("http", "trusted_proxies", []string{})
+	c.set("http", "sticky", "2h")
+	c.set("http", "sticky_secret", "fedcba9876543210")
+	c.set("http", "metalinks", false)
+	c.json["geoip"] = map[string]any{"city": city}
+	c.write(t, "mirrorpool.json", c.json)
+	secret("token", "0123456789abcdef-two")
+	old := secret("old", "0123456789abcdef-one")
+	code, stdout, stderr := reload("--token-file", old)
+	const want = "configuration: http.base_path, http.trusted_proxies, http.sticky, http.sticky_secret, http.metalinks, geoip.city, admin.token_file changed\n"
+	if code != 0 || !strings.HasPrefix(stdout, want) {
+		t.Fatalf("%d, %q, %s; want %q", code, stdout, stderr, want)
+	}
+	if before != 302 || status("/x.iso") != 404 || status("/pub/x.iso") != 302 || status("/pub/x.iso.meta4") != 302 {
+		t.Errorf("before %d, /x.iso %d, below the base path %d, a Metalink %d; want 302, 404, 302, 302",
+			before, status("/x.iso"), status("/pub/x.iso"), status("/pub/x.iso.meta4"))
+	}
+	if code, _, _ := reload("--token-file", old); code != 1 {
+		t.Errorf("the old token still passes: %d", code)
+	}
+	if code, stdout, stderr := reload("--token-file", token); code != 0 || !strings.Contains(stdout, "nothing new") {
+		t.Errorf("the new token: %d, %s, %s", code, stdout, stderr)
+	}
+	out, err := exec.Command(p.cmd.Path, "explain", "--admin", p.admin, "--client", "198.18.2.9").CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("DE")) {
+		t.Errorf("with the database: %v\n%s", err, out)
+	}
+
+	c.json["geoip"] = map[string]any{"city": "missing.mmdb"}
+	c.set("http", "base_path", "/")
+	c.write(t, "mirrorpool.json", c.json)
+	if code, _, stderr := reload("--token-file", token); code != 1 || !strings.Contains(stderr, "geoip.city: ") || !strings.Contains(stderr, "missing.mmdb") {
+		t.Errorf("a database that is missing: %d, %s", code, stderr)
+	}
+	if status("/pub/x.iso") != 302 {
+		t.Error("a reload that was refused has changed something")
+	}
+	p.stop(t)
 }
 
 // TestReloadReportsWatcher wants what the server took from a file by itself to be printed by the next reload, once.

@@ -48,7 +48,7 @@ func TestGuard(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []byte(test.token), cmp.Or(test.listen, "127.0.0.1:8053"))
+			h := newGuard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []byte(test.token), cmp.Or(test.listen, "127.0.0.1:8053"))
 			r := httptest.NewRequest(cmp.Or(test.method, "GET"), test.path, nil)
 			r.Host = "127.0.0.1:8053"
 			r.RemoteAddr = test.peer

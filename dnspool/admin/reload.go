@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"time"
 
 	"mirrorpool/config"
@@ -100,21 +97,4 @@ func reloadOptions(w http.ResponseWriter, r *http.Request) (ReloadOptions, error
 		}
 	}
 	return o, nil
-}
-
-// ownHost lets requests pass that name this host as an address, as localhost, or as listen does.
-//
-// Any page in a browser on this host can ask it for anything under a name of the page's own, which its DNS
-// server points here (DNS rebinding). To the browser that is the page's own site; the name gives it away.
-func ownHost(r *http.Request, listen string) bool {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if own, _, err := net.SplitHostPort(listen); err == nil && own != "" && host == strings.ToLower(own) {
-		return true
-	}
-	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil || host == "localhost"
 }

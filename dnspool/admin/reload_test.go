@@ -50,7 +50,7 @@ func TestOwnHost(t *testing.T) {
 			if tt.header["Authorization"] != "" {
 				wanted = []byte(token)
 			}
-			guard(newMux(b), wanted, "admin.example.org:8053").ServeHTTP(w, r)
+			newGuard(newMux(b), wanted, "admin.example.org:8053").ServeHTTP(w, r)
 			if w.Code != tt.want || (reloads > 0) != (w.Code == 200) {
 				t.Errorf("%d with %d reloads, want %d", w.Code, reloads, tt.want)
 			}

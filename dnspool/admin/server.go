@@ -5,23 +5,17 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
-	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/listen"
 )
@@ -31,8 +25,6 @@ const (
 	maxHeaderBytes = 8 << 10
 	requestTime    = 10 * time.Second
 	shutdownTime   = 3 * time.Second
-	minTokenLength = 16   // bytes
-	maxTokenBytes  = 4096 // of the token file
 )
 
 // A Backend is what the administrator looks at.
@@ -54,6 +46,7 @@ type Backend struct {
 type Server struct {
 	listener listener
 	limited  *listen.LimitedListener // the same
+	guard    *guard
 	http     http.Server
 }
 
@@ -82,11 +75,13 @@ func Listen(ctx context.Context, sockets *listen.Opener, c config.Admin, b Backe
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
 	limited := &listen.LimitedListener{Listener: l, Crowd: listen.NewConnLimiter(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork}
+	guarded := newGuard(newMux(b), token, c.Listen)
 	return &Server{
 		listener: l,
 		limited:  limited,
+		guard:    guarded,
 		http: http.Server{
-			Handler:     guard(newMux(b), token, c.Listen),
+			Handler:     guarded,
 			ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeaderBytes,
 			ConnState: limited.State,
 			ErrorLog:  zap.NewStdLog(zap.NewNop()), // its messages name client addresses
@@ -96,6 +91,12 @@ func Listen(ctx context.Context, sockets *listen.Opener, c config.Admin, b Backe
 
 // Addr returns the address that is listened at.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// SetToken puts another token in force for the requests to come: one that [ReadToken] returned, nil for none.
+func (s *Server) SetToken(token []byte) { s.guard.setToken(token) }
+
+// HasToken reports whether a token is the one in force.
+func (s *Server) HasToken(token []byte) bool { return s.guard.hasToken(token) }
 
 // Run answers requests until ctx ends. It closes the listener.
 func (s *Server) Run(ctx context.Context) error {
@@ -151,61 +152,4 @@ func writeJSONStatus(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	w.Write(append(text, '\n')) // the client's going away is its own affair
-}
-
-// ReadToken reads the secret that clients from other hosts have to show: a file that [safefile.ReadSecret] accepts.
-// An empty path means that there is none.
-func ReadToken(path string) ([]byte, error) {
-	if path == "" {
-		return nil, nil
-	}
-	text, err := safefile.ReadSecret(path, maxTokenBytes)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the administrator's token: %w", err)
-	}
-	token := bytes.TrimSpace(text)
-	if len(token) < minTokenLength {
-		return nil, fmt.Errorf("the administrator's token in %s is shorter than %d characters: put a long random one there", path, minTokenLength)
-	}
-	return token, nil
-}
-
-// guard lets requests pass that come from this host or carry the token, and not from a page of another site
-// in a browser. What changes something needs the token where there is one: any user of this host can connect. Over a Unix
-// socket the file's mode decides. Whether the server lives and is ready is no secret: a load balancer asks for it.
-func guard(next http.Handler, token []byte, listenAddr string) http.Handler {
-	want := sha256.Sum256(token)
-	next = http.NewCrossOriginProtection().Handler(next)
-	if _, ok := listen.UnixPath(listenAddr); ok {
-		return next
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hash := sha256.Sum256([]byte(bearer(r.Header.Get("Authorization"))))
-		switch {
-		case r.URL.Path == "/healthz", r.URL.Path == "/readyz",
-			len(token) > 0 && subtle.ConstantTimeCompare(hash[:], want[:]) == 1:
-			next.ServeHTTP(w, r)
-		case !fromLoopback(r), len(token) > 0 && r.Method != http.MethodGet && r.Method != http.MethodHead:
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "the administrator's token is needed; see --token-file", http.StatusUnauthorized)
-		case !ownHost(r, listenAddr):
-			http.Error(w, "ask under an IP address or localhost, or with the administrator's token", http.StatusForbidden)
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
-}
-
-// bearer returns the token in credentials, or "" if their scheme is another one (RFC 9110 section 11.4, RFC 6750 section 2.1).
-func bearer(credentials string) string {
-	scheme, token, _ := strings.Cut(credentials, " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimLeft(token, " ")
-}
-
-func fromLoopback(r *http.Request) bool {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && peer.Addr().Unmap().IsLoopback()
 }

@@ -36,6 +36,7 @@ const (
 // A Reader answers from databases in files, and takes new ones as they come. It is safe for concurrent use.
 type Reader struct {
 	log     *zap.Logger
+	mu      sync.Mutex // guards files
 	files   [2]*file
 	current atomic.Pointer[databases]
 	records sync.Pool // of *record
@@ -60,6 +61,28 @@ func Open(c config.GeoIP, log *zap.Logger) *Reader {
 	r.current.Store(&databases{})
 	r.look()
 	return r
+}
+
+// SetFiles takes the databases from other files from now on, and reports whether others are in force. A database stays
+// until the file that takes its place can be read.
+func (r *Reader) SetFiles(c config.GeoIP) (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, path := range [...]string{c.City, c.ASN} {
+		before := r.files[i]
+		switch {
+		case path == before.path:
+		case path == "":
+			changed = changed || before.db != nil
+			r.files[i] = &file{key: before.key}
+		default:
+			r.files[i] = &file{key: before.key, path: path, db: before.db}
+		}
+	}
+	if changed {
+		r.publish()
+	}
+	return r.readFiles() || changed
 }
 
 // Check returns an error if there is no usable database at path. An empty path means none, which is no error.
@@ -92,8 +115,15 @@ func (r *Reader) run(ctx context.Context, interval time.Duration, changed func()
 }
 
 // look reads the files that have changed, and reports whether there is another database in force. Requests go on
-// with the one before until the new one is complete. One goroutine at a time may call it.
+// with the one before until the new one is complete.
 func (r *Reader) look() (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.readFiles()
+}
+
+// readFiles is look with r.mu held.
+func (r *Reader) readFiles() (changed bool) {
 	for _, f := range r.files {
 		if f.path == "" {
 			continue
@@ -112,9 +142,13 @@ func (r *Reader) look() (changed bool) {
 		}
 	}
 	if changed {
-		r.current.Store(&databases{places: r.files[0].db, networks: r.files[1].db})
+		r.publish()
 	}
 	return changed
+}
+
+func (r *Reader) publish() {
+	r.current.Store(&databases{places: r.files[0].db, networks: r.files[1].db})
 }
 
 // read reads the file if it has changed. fresh says that there is another database.

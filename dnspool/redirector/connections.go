@@ -24,7 +24,7 @@ const sendBuffer = 64 << 10
 type crowdListener struct {
 	net.Listener
 	crowd   *listen.ConnLimiter
-	proxies []netip.Prefix // each of which has many clients: it is not one network among others
+	proxies func() []netip.Prefix // each of which has many clients: it is not one network among others
 }
 
 // Accept returns the next connection.
@@ -38,7 +38,7 @@ func (l *crowdListener) Accept() (net.Conn, error) {
 	}
 	c := &crowdConn{lazyConn: lazyConn{Conn: conn}}
 	if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		if c.peer = peer.AddrPort().Addr().Unmap().WithZone(""); !contains(l.proxies, c.peer) {
+		if c.peer = peer.AddrPort().Addr().Unmap().WithZone(""); !contains(l.proxies(), c.peer) {
 			c.network = dnspool.ClientNetwork(c.peer)
 		}
 	}

@@ -90,7 +90,7 @@ func TestProxiesAreNotOneClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	crowd := listen.NewConnLimiter(10, 1)
-	l := &crowdListener{inner, crowd, []netip.Prefix{netip.MustParsePrefix("127.7.2.0/24")}}
+	l := &crowdListener{inner, crowd, func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.7.2.0/24")} }}
 	defer l.Close()
 	for _, from := range []string{"127.7.1.1", "127.7.1.2", "127.7.2.1", "127.7.2.2", "127.7.2.3"} {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}

@@ -63,9 +63,10 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 
 // Window returns for how long a client's network meets the same mirror. ok is false if it meets any.
 func (h *Handler) Window(addr netip.Addr) (begin, end time.Time, ok bool) {
-	if h.sticky == nil || !addr.IsValid() {
+	sticky := h.inForce.Load().sticky
+	if sticky == nil || !addr.IsValid() {
 		return time.Time{}, time.Time{}, false
 	}
-	begin, end = h.sticky.Window(addr, h.Now())
+	begin, end = sticky.Window(addr, h.Now())
 	return begin, end, true
 }

@@ -118,7 +118,7 @@ func plainHeader(name, value []byte) bool {
 // that it has not answered. err is that of the network.
 func (h *Handler) answerPlain(w io.Writer, escaped []byte, c client) (answered bool, err error) {
 	target := collapse(string(escaped))
-	path, err := cleanPath(target, h.Config.BasePath)
+	path, err := cleanPath(target, h.inForce.Load().BasePath)
 	if err != nil || h.metalinkOf(path) != "" || h.own(target) != nil {
 		return false, nil
 	}

@@ -308,7 +308,7 @@ func TestFrontDeadlines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, client := newPipe()
-				f := newFront(&crowdListener{l, newCrowd(), nil}, newServer(), h, zap.NewNop())
+				f := newFront(&crowdListener{l, newCrowd(), noProxies}, newServer(), h, zap.NewNop())
 				go f.run()
 				go f.wait()
 				start := time.Now()
@@ -336,7 +336,7 @@ func TestSlowReader(t *testing.T) {
 	h := placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		c, err := (&crowdListener{l, newCrowd(), nil}).Accept()
+		c, err := (&crowdListener{l, newCrowd(), noProxies}).Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -412,7 +412,7 @@ func TestCutRequest(t *testing.T) {
 func TestCloseBeforeHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(&crowdListener{l, newCrowd(), nil}, newServer(), placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+		f := newFront(&crowdListener{l, newCrowd(), noProxies}, newServer(), placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, "HEAD "); err != nil {
@@ -440,7 +440,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	core, logs := observer.New(zap.ErrorLevel)
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(&crowdListener{l, newCrowd(), nil}, newServer(), h, zap.New(core))
+		f := newFront(&crowdListener{l, newCrowd(), noProxies}, newServer(), h, zap.New(core))
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, plainText); err != nil {
@@ -501,3 +501,5 @@ func BenchmarkPlain(b *testing.B) {
 		}
 	}
 }
+
+func noProxies() []netip.Prefix { return nil }

@@ -51,7 +51,9 @@ func TestMetalinkOrFile(t *testing.T) {
 	if w := get(h, "/a/plain.iso.meta4", "198.18.4.1", "User-Agent: Wget2/2.0"); !strings.Contains(w.Body.String(), "<hash type=") {
 		t.Errorf("for GNU Wget2: %s", w.Body)
 	}
-	h.Config.NoMetalinks = true
+	c := h.Config
+	c.NoMetalinks = true
+	h.SetConfig(c)
 	if w := get(h, "/a/x.iso.meta4", "198.18.4.1"); w.Code != 302 || !strings.HasSuffix(w.Header().Get("Location"), "/a/x.iso.meta4") {
 		t.Errorf("where none are made: %d to %q", w.Code, w.Header().Get("Location"))
 	}

@@ -14,7 +14,7 @@ import (
 
 // metalinkOf returns the path of the file whose Metalink a path asks for, or "" if it asks for none.
 func (h *Handler) metalinkOf(path string) string {
-	if h.Config.NoMetalinks {
+	if h.inForce.Load().NoMetalinks {
 		return ""
 	}
 	for _, suffix := range [...]string{".meta4", ".metalink"} {

@@ -9,6 +9,7 @@
 package redirector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mirrorpool/config"
@@ -31,7 +33,7 @@ const (
 
 // Options are what a Handler works with.
 type Options struct {
-	Config  config.HTTP
+	Config  config.HTTP      // to begin with: see [Handler.SetConfig]
 	Current *dnspool.Current // the snapshot in force
 	// Place finds out where a client is. It is nil without a geographical database.
 	Place func(netip.Addr) dnspool.Place
@@ -46,12 +48,18 @@ type Options struct {
 // A Handler answers requests with a redirect to a mirror.
 type Handler struct {
 	Options
-	sticky  *dnspool.Sticky // nil if off
+	inForce atomic.Pointer[settings]
 	legacy  legacyCache
 	pages   pageLimiter
 	sizes   fileSizes
 	scratch sync.Pool // of *scratch
 	counts  redirectCounts
+}
+
+// settings are the part of the configuration that requests are answered by. They are not changed once in force.
+type settings struct {
+	config.HTTP
+	sticky *dnspool.Sticky // nil if off
 }
 
 // scratch is memory that one request leaves to another.
@@ -65,14 +73,30 @@ type scratch struct {
 func NewHandler(o Options) *Handler {
 	h := &Handler{Options: o}
 	h.scratch.New = func() any { return new(scratch) }
-	if o.Config.Sticky > 0 {
-		secret := o.Config.StickySecret
-		for secret == "" || o.Config.StickySecret == "" && len(secret) < 64 { // hexadecimal digits: 256 bits
-			secret += strconv.FormatUint(o.Source.Uint64()|1<<63, 16)
-		}
-		h.sticky = dnspool.NewSticky(secret, o.Config.Sticky)
-	}
+	h.SetConfig(o.Config)
 	return h
+}
+
+// SetConfig puts another configuration in force for the requests to come. Which addresses are listened at, and with which
+// certificate, is not for the handler. One goroutine at a time may call it.
+func (h *Handler) SetConfig(c config.HTTP) {
+	next, before := &settings{HTTP: c}, h.inForce.Load()
+	switch {
+	case c.Sticky == 0:
+	case before != nil && before.Sticky == c.Sticky && before.StickySecret == c.StickySecret:
+		next.sticky = before.sticky // clients go on with the mirrors that they have
+	default:
+		next.sticky = dnspool.NewSticky(cmp.Or(c.StickySecret, randomSecret(h.Source)), c.Sticky)
+	}
+	h.inForce.Store(next)
+}
+
+// trustedProxies returns the networks of the proxies that are in force.
+func (h *Handler) trustedProxies() []netip.Prefix { return h.inForce.Load().TrustedProxies }
+
+// randomSecret returns 256 bits in hexadecimal digits.
+func randomSecret(source rand.Source) string {
+	return fmt.Sprintf("%016x%016x%016x%016x", source.Uint64(), source.Uint64(), source.Uint64(), source.Uint64())
 }
 
 // ServeHTTP answers
@@ -108,7 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := h.scratch.Get().(*scratch)
 	defer h.scratch.Put(s)
-	c := clientOf(r, h.Config.TrustedProxies)
+	c := clientOf(r, h.trustedProxies())
 	h.ask(&s.request, c)
 	switch {
 	case to.list:
@@ -143,7 +167,7 @@ func (h *Handler) route(u *url.URL, size int) (to route) {
 	if to.own = h.own(target); to.own != nil {
 		return to
 	}
-	to.path, to.problem = cleanPath(target, h.Config.BasePath)
+	to.path, to.problem = cleanPath(target, h.inForce.Load().BasePath)
 	switch {
 	case errors.Is(to.problem, errMalformed):
 		to.status = http.StatusBadRequest
@@ -162,8 +186,8 @@ func (h *Handler) ask(r *dnspool.Request, c client) {
 	if h.Place != nil && c.addr.IsValid() {
 		r.Place = h.Place(c.addr)
 	}
-	if h.sticky != nil && c.addr.IsValid() {
-		r.Seed = h.sticky.Seed(c.addr, h.Now())
+	if sticky := h.inForce.Load().sticky; sticky != nil && c.addr.IsValid() {
+		r.Seed = sticky.Seed(c.addr, h.Now())
 	} else {
 		r.Seed = h.Source.Uint64()
 	}

@@ -85,7 +85,7 @@ func Listen(ctx context.Context, sockets *listen.Opener, c config.HTTP, handler 
 			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
 		}
 		s.drains = append(s.drains, drain)
-		s.fronts = append(s.fronts, newFront(&crowdListener{drain, s.crowd, c.TrustedProxies}, s, handler, log))
+		s.fronts = append(s.fronts, newFront(&crowdListener{drain, s.crowd, handler.trustedProxies}, s, handler, log))
 	}
 	return s, nil
 }
