@@ -17,7 +17,7 @@ import (
 )
 
 // deployed is where the configurations are that README.md recommends. The tests run what they say, at other addresses.
-const deployed = "../../testdata/deploy"
+const deployed = "../../config/examples/deploy"
 
 // A site is where the servers of one test run, all of them on loopback.
 type site struct {

@@ -16,7 +16,7 @@ import (
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	promtool := needPeer(t, "promtool", "prometheus")
-	folder, err := filepath.Abs("../../testdata/monitor")
+	folder, err := filepath.Abs("../../dnspool/admin/alerts")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,11 +14,8 @@ import (
 // TestSystemd has systemd's own tool judge the unit, and holds the sockets to the configuration beside them.
 func TestSystemd(t *testing.T) {
 	t.Parallel()
-	folder, err := filepath.Abs("../../testdata/systemd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, _, err := config.LoadServer(filepath.Join(folder, "mirrorpool.json"))
+	const folder = "systemd"
+	c, _, err := config.LoadServer("../../config/examples/mirrorpool.json")
 	if err != nil {
 		t.Fatal(err)
 	}
