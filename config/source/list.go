@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
@@ -243,55 +242,6 @@ func (l *List) read(ctx context.Context) (*document, *publicKeys, error) {
 	return d, keys, err
 }
 
-// A judgement is what is to become of a list that was read. Result.Applied says that it should be put in force.
-type judgement struct {
-	Result
-	old  bool         // it is the list in force
-	pool *config.Pool // that it holds, if it is new and may be put in force
-}
-
-// judge decides what is to become of a list that was read, and changes nothing.
-func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
-	var outdated error
-	if keys != nil {
-		outdated = keys.outdated(l.inForce, d, l.status.Loaded)
-	}
-	switch {
-	case d.same(l.inForce), outdated != nil && d.sameList(l.inForce):
-		return judgement{old: true, Result: Result{Change: config.Compare(l.pool, l.pool)}}
-	case outdated != nil:
-		return judgement{Result: Result{Err: outdated}} // what is held waits on: this may be a cache that is behind
-	}
-	settings := l.o.Settings()
-	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, settings.DNS)
-	if err != nil {
-		return judgement{Result: Result{Err: &RefusedError{err}}}
-	}
-	before := l.pool
-	if before == nil {
-		before = &config.Pool{}
-	}
-	j := judgement{pool: pool, Result: Result{Change: config.Compare(before, pool), Warnings: warnings}}
-	decision := config.Guard(l.pool, pool, settings.Guard)
-	switch {
-	case decision.Ruling == config.GuardRefuse:
-		return judgement{Result: Result{Err: refuse("%s: %v", l.o.Source, decision)}}
-	case decision.Ruling == config.GuardHold && !(confirm && (l.held == nil || l.held.same(d))):
-		j.Held, j.Err = &decision, l.heldError(decision, confirm)
-	default:
-		j.Applied = l.pool == nil || !j.Change.Empty()
-	}
-	return j
-}
-
-// heldError says how to confirm an update that is held back.
-func (l *List) heldError(decision config.Decision, confirm bool) error {
-	if confirm {
-		return fmt.Errorf("%s: changed since it was held back, and held back again: %v; if it is meant, confirm it once more", l.o.Source, decision)
-	}
-	return fmt.Errorf("%s: held back: %v; if it is meant, confirm it: mirrorpool reload --confirm", l.o.Source, decision)
-}
-
 // accept puts pool, which d holds, in force.
 func (l *List) accept(d *document, pool *config.Pool) {
 	if l.status.Error != "" {
@@ -358,48 +308,6 @@ func (l *List) fail(err error) Result {
 	}
 	l.status.Error = short.Error()
 	return Result{Err: err}
-}
-
-// Run looks at the source when it may have changed and at the refresh interval, until ctx ends. look has to
-// call [List.Reload], and to put what comes of it to use.
-func (l *List) Run(ctx context.Context, look func(context.Context) Result) error {
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	changed := make(chan struct{}, 1)
-	if w, ok := l.reader.(watcher); ok {
-		watching.Go(func() {
-			err := w.watch(ctx, func() {
-				select {
-				case changed <- struct{}{}:
-				default:
-				}
-			})
-			if err != nil {
-				l.o.Log.Warn("changes of the list of mirrors are noticed at the refresh interval only", zap.Error(err))
-			}
-		})
-	}
-	failures := 0
-	if l.Status().Error != "" {
-		failures = 1
-	}
-	timer := time.NewTimer(nextLook(l.o.Settings().Refresh, failures, l.o.Rand))
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-timer.C:
-		}
-		failures++
-		if r := look(ctx); r.Err == nil || r.Held != nil {
-			failures = 0
-		}
-		timer.Reset(nextLook(l.o.Settings().Refresh, failures, l.o.Rand))
-	}
 }
 
 // text is a source in memory.
