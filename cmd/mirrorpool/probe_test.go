@@ -175,7 +175,7 @@ func (r *faultRig) testText(t *testing.T, file string) {
 	for _, want := range []string{
 		r.prefix["off"] + " disabled", r.prefix["halfdead"] + " h1 weight 10",
 		r.address["soon"] + " http up - # # # # 5d 5h00m", r.address["soon"] + " dns up - # - # # - 5h00m",
-		r.address["expired"] + " http down - # - - # -2d -",
+		r.address["expired"] + " http down - # - - # ended -",
 		r.address["stale"] + " http stale - # - # # - 10d",
 		r.address["reference"] + " rsync up - # - - # - -",
 		"127.0.5.251 dns down - - - - # - -",
