@@ -20,6 +20,12 @@ import (
 	"mirrorpool/config"
 )
 
+// traceTime is what the trace files of these tests say, unless a test has another one.
+var traceTime = time.Unix(1772366400, 0).UTC()
+
+// retryTime is when a host is looked up again after a failure.
+const retryTime = 30 * time.Second
+
 // A bed is a checker with fakes around it, in a synctest bubble: its time is not ours.
 type bed struct {
 	*Checker
@@ -45,7 +51,7 @@ func newBed(t *testing.T, change func(*Options)) *bed {
 	o := Options{
 		Settings: config.Health{Enabled: true, Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3,
 			Path: "project/trace", MaxLag: 3 * time.Hour, DNSURL: "http://dl.example.org/tails/project/trace"},
-		CheckDNS: true, Prober: b, Rsync: b, Resolver: b, Reference: b,
+		CheckDNS: true, Prober: b, Resolver: b, Reference: b,
 		Log: zap.New(core), Now: time.Now, Rand: rand.New(rand.NewPCG(1, 2)),
 	}
 	if change != nil {
@@ -137,7 +143,7 @@ func (b *bed) Lookup(_ context.Context, host string) (v4, v6 Answer) {
 	found, ok := b.hosts[host]
 	if !ok {
 		err := fmt.Errorf("asking 192.0.2.53:53 for %s A: SERVFAIL", host)
-		return Answer{Err: err, TTL: retryTTL}, Answer{Err: err, TTL: retryTTL}
+		return Answer{Err: err, TTL: retryTime}, Answer{Err: err, TTL: retryTime}
 	}
 	return found[0], found[1]
 }
@@ -237,4 +243,12 @@ func slowly(d time.Duration) func(context.Context, Target) Observation {
 			return hangs(ctx, t)
 		}
 	}
+}
+
+func addrs(text string) []netip.Addr {
+	var list []netip.Addr
+	for field := range strings.FieldsSeq(text) {
+		list = append(list, netip.MustParseAddr(field))
+	}
+	return list
 }

@@ -22,8 +22,8 @@ const verdictIntervals = 3
 // A Checker keeps the verdicts on a pool's endpoints up to date.
 type Checker struct {
 	checkDNS    bool
-	checkAgents bool
-	probers     [3]Prober
+	checkAgents func(context.Context, Target) string
+	prober      Prober
 	resolver    Resolver
 	reference   ReferenceReader
 	log         *zap.Logger
@@ -59,21 +59,20 @@ type Checker struct {
 // Options are what a Checker works with.
 type Options struct {
 	Settings config.Health
-	// CheckDNS says whether role DNS is judged. Without the DNS face nobody asks for it.
-	CheckDNS bool
-	Prober   Prober // for the roles HTTP and DNS
-	Resolver Resolver
-	Log      *zap.Logger
-	Now      func() time.Time
-	Rand     *rand.Rand // spreads the checks over time
-	// Watch is told what each probe saw; nil if nobody wants to know. It must not wait for anything.
+	// CheckDNS says whether role DNS is judged, which the DNS server alone needs.
+	CheckDNS  bool
+	Prober    Prober // for all roles
+	Resolver  Resolver
+	Reference ReferenceReader // for Settings.ReferenceURL
+	// CheckAgents requests a target as download clients do, and describes which of them the mirror refuses, or returns "".
+	// If it is nil, mirrors are not checked for that.
+	CheckAgents func(context.Context, Target) (refused string)
+
+	Log  *zap.Logger
+	Now  func() time.Time
+	Rand *rand.Rand // spreads the checks over time
+	// Watch, unless it is nil, is called with the result of each probe. It must not block.
 	Watch func(Role, Observation)
-
-	// CheckAgents says whether mirrors are also asked under the names of download clients.
-	CheckAgents bool
-
-	Rsync     Prober          // for role Rsync; nil: a RsyncProber
-	Reference ReferenceReader // for Settings.ReferenceURL; nil: an HTTPReference with the system's roots
 }
 
 // A mirror is a mirror of the pool, and what has been found out about it.
@@ -120,17 +119,11 @@ func NewChecker(o Options) (*Checker, error) {
 	}
 	c := &Checker{
 		settings: s, policy: s.policy(), checkDNS: o.CheckDNS, checkAgents: o.CheckAgents,
-		probers:  [3]Prober{HTTP: o.Prober, DNS: o.Prober, Rsync: o.Rsync},
-		resolver: o.Resolver, reference: o.Reference, log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
+		prober: o.Prober, resolver: o.Resolver, reference: o.Reference,
+		log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
 		mirrors: map[string]*mirror{}, visits: map[string]*visit{}, busy: map[place]bool{}, sweeping: true,
 		fresh: Freshness{MaxLag: s.MaxLag, MaxAge: s.MaxAge},
-	}
-	if o.Rsync == nil {
-		c.probers[Rsync] = NewRsyncProber(o.Now)
-	}
-	if o.Reference == nil {
-		c.reference = NewHTTPReference(nil, o.Now)
 	}
 	c.setReference(o.Now())
 	return c, nil

@@ -54,13 +54,6 @@ func TestFirstSweep(t *testing.T) {
 
 func TestNewChecker(t *testing.T) {
 	t.Parallel()
-	c := newBed(t, func(o *Options) { o.Rsync, o.Reference = nil, nil }).Checker
-	if _, ok := c.probers[Rsync].(*RsyncProber); !ok {
-		t.Errorf("rsync daemons are asked by a %T", c.probers[Rsync])
-	}
-	if _, ok := c.reference.(*HTTPReference); !ok {
-		t.Errorf("the reference is read by a %T", c.reference)
-	}
 	const bad = "http://[2001:db8::1/"
 	for name, o := range map[string]Options{
 		"dns_url":       {Settings: config.Health{Enabled: true, DNSURL: bad}, CheckDNS: true, Now: time.Now},
@@ -703,7 +696,7 @@ func TestFamiliesAreJudgedApart(t *testing.T) {
 		<-b.Swept()
 		b.set("2001:db8::1", hangs)
 		b.set("2001:db8::2", func(context.Context, Target) Observation {
-			return Observation{Reason: "connect: " + errNoRoute.Error()}
+			return Observation{Reason: "connect: this host has no route to the address"}
 		})
 		wait(2 * time.Minute)
 		for addr, want := range map[string]State{"192.0.2.1": Up, "2001:db8::1": Down, "2001:db8::2": Unknown} {

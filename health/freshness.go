@@ -91,7 +91,7 @@ func (f *Freshness) Judge(v *Verdict, o Observation) Observation {
 		return o
 	}
 	stale := func(format string, args ...any) Observation {
-		o.Result, o.Reason = Stale, stepFreshness+": "+fmt.Sprintf(format, args...)
+		o.Result, o.Reason = Stale, StepFreshness+": "+fmt.Sprintf(format, args...)
 		return o
 	}
 	reference := f.Reference().Trace

@@ -2,11 +2,14 @@ package health
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"mirrorpool/config"
 
 	"go.uber.org/zap"
 )
@@ -91,23 +94,23 @@ func (l *lookup) findProblem(allowPrivate bool) string {
 	for _, answer := range [...]Answer{l.v4, l.v6} {
 		switch {
 		case answer.Err != nil && known == 0:
-			return fmt.Sprintf("%s: %v; no address is known", stepResolve, answer.Err)
+			return fmt.Sprintf("%s: %v; no address is known", StepResolve, answer.Err)
 		case answer.Err != nil:
-			return fmt.Sprintf("%s: %v; keeping %d known addresses", stepResolve, answer.Err, known)
+			return fmt.Sprintf("%s: %v; keeping %d known addresses", StepResolve, answer.Err, known)
 		}
 	}
 	if known == 0 {
-		return fmt.Sprintf("%s: %q has no address", stepResolve, l.host)
+		return fmt.Sprintf("%s: %q has no address", StepResolve, l.host)
 	}
 	for _, answer := range [...]Answer{l.v4, l.v6} {
 		for _, addr := range answer.Addresses {
 			if err := checkPublic(addr); err != nil && !allowPrivate && !answer.Local {
-				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it", stepResolve, addr, l.host, err)
+				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it", StepResolve, addr, l.host, err)
 			}
 		}
 	}
 	if used := len(l.addresses(allowPrivate)); used < known {
-		return fmt.Sprintf("%s: %q has %d addresses, of which %d are used: give those that matter in dns.addresses", stepResolve, l.host, known, used)
+		return fmt.Sprintf("%s: %q has %d addresses, of which %d are used: give those that matter in dns.addresses", StepResolve, l.host, known, used)
 	}
 	return ""
 }
@@ -192,4 +195,29 @@ func (c *Checker) findAddresses(m *mirror, now time.Time) {
 			c.startLookup(m.rsyncHost, m, now)
 		}
 	}
+}
+
+// An Answer is what a Resolver found for one host and address family.
+type Answer struct {
+	Addresses []netip.Addr  // sorted, without duplicates; empty if the host has none
+	TTL       time.Duration // for how long that holds
+	Local     bool          // from this host's own files, which are trusted like the configuration
+	Err       error         // why nothing is known
+}
+
+// A Resolver finds the addresses of a host, which is not an address itself.
+type Resolver interface {
+	Lookup(ctx context.Context, host string) (v4, v6 Answer)
+}
+
+// errPrivate is why an address learnt through DNS is not probed.
+var errPrivate = errors.New("is not a public address")
+
+// checkPublic refuses addresses that are not on the public Internet. Whoever runs a mirror's DNS could
+// otherwise point our probes at the inside of our own network.
+func checkPublic(addr netip.Addr) error {
+	if !config.IsPublic(addr) {
+		return errPrivate
+	}
+	return nil
 }

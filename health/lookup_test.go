@@ -243,3 +243,18 @@ func TestLostAddresses(t *testing.T) {
 		}
 	})
 }
+
+func TestCheckPublic(t *testing.T) {
+	for _, addr := range addrs(`0.0.0.0 0.1.2.3 10.1.2.3 100.64.0.1 127.0.0.1 169.254.169.254 172.16.0.1 192.0.0.8 192.168.1.1
+		198.18.0.1 224.0.0.1 240.0.0.1 255.255.255.255 :: ::1 ::10.0.0.1 ::ffff:192.0.2.1 64:ff9b::a00:1 fc00::1 fd00::2 fe80::1 fec0::1
+		ff02::1 2001::1 2002:a00:1::1`) {
+		if checkPublic(addr) == nil {
+			t.Errorf("%v passes for a public address", addr)
+		}
+	}
+	for _, addr := range addrs("192.0.2.1 8.8.8.8 100.63.255.255 172.32.0.1 2001:db8::1 2a00:1450::1") {
+		if err := checkPublic(addr); err != nil {
+			t.Errorf("%v %v", addr, err)
+		}
+	}
+}

@@ -41,7 +41,7 @@ func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Dura
 	if target.Role == Rsync {
 		o, reached = c.probeRsync(ctx, target, further)
 	} else {
-		o = c.probers[target.Role].Probe(ctx, target)
+		o = c.prober.Probe(ctx, target)
 	}
 	if c.watch != nil {
 		c.watch(target.Role, o)
@@ -50,7 +50,7 @@ func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Dura
 	if !c.wantsAgents(k, o) {
 		return finish
 	}
-	refuses := c.probeAgents(ctx, target)
+	refuses := c.checkAgents(ctx, target)
 	return func(now time.Time) time.Duration {
 		c.noteAgents(k, refuses)
 		return finish(now)

@@ -86,7 +86,7 @@ func (c *Checker) probeRsync(ctx context.Context, t Target, further []netip.Addr
 		if deadline, ok := ctx.Deadline(); ok {
 			t.ConnectTimeout = time.Until(deadline) / time.Duration(len(addrs)-i)
 		}
-		o := c.probers[Rsync].Probe(ctx, t)
+		o := c.prober.Probe(ctx, t)
 		if !o.NoConnection {
 			return o, addr
 		}
@@ -105,9 +105,9 @@ func unreachableAt(addrs []netip.Addr, failed []Observation) Observation {
 	reasons := make([]string, len(failed))
 	for i := range failed {
 		o.Result = max(o.Result, failed[i].Result)
-		reasons[i] = fmt.Sprintf("%s at %v", strings.TrimPrefix(failed[i].Reason, stepConnect+": "), addrs[i])
+		reasons[i] = fmt.Sprintf("%s at %v", strings.TrimPrefix(failed[i].Reason, StepConnect+": "), addrs[i])
 	}
-	o.Reason = stepConnect + ": " + strings.Join(reasons, "; ")
+	o.Reason = StepConnect + ": " + strings.Join(reasons, "; ")
 	return o
 }
 

@@ -80,36 +80,6 @@ var (
 	_ encoding.TextUnmarshaler = (*State)(nil)
 )
 
-// An Observation is what one probe saw.
-type Observation struct {
-	At     time.Time     // when the probe ended
-	Took   time.Duration // from the start of the probe until its end
-	Result State         // Up, Stale or Down; Unknown where nothing can be said of the mirror
-	Reason string        // why the result is not Up
-
-	// NoConnection says, of an rsync daemon, that it may still be reached at another address.
-	NoConnection bool
-
-	Status      int       // of the latest HTTP response; 0 if there was none
-	Trace       time.Time // what the trace file says; zero if it was not read
-	CertExpires time.Time // of the certificates seen, when the first one expires; zero if there was none
-	TLSWarning  string    // what of TLS some clients refuse, or ""
-	Timings     Timings
-
-	// Owes is the trace that a mirror which was down has to carry before it is up again; zero if it
-	// owes none. See [Freshness.Judge].
-	Owes time.Time
-}
-
-// Timings say where a probe's time went. A step that was taken more than once, because of a redirect or
-// for a range, counts with its sum; a step that was not finished is missing from it.
-type Timings struct {
-	Connect   time.Duration `json:"connect"`    // TCP handshake
-	TLS       time.Duration `json:"tls"`        // TLS handshake
-	FirstByte time.Duration `json:"first_byte"` // from the connection until the response begins
-	Total     time.Duration `json:"total"`      // everything
-}
-
 // A Policy says how observations become states. See config.Health for the meaning of each.
 type Policy struct {
 	Interval time.Duration

@@ -2,6 +2,7 @@ package health
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,7 +104,7 @@ func TestSoftChangesAreHeldWhileWeSuspectOurself(t *testing.T) {
 		b.set("198.51.0.5", carries(ago(1100*time.Hour)))
 		wait(3 * time.Minute)
 		v := b.verdictAt("198.51.0.5", HTTP)
-		if v.State != Up || !matches(v.Reason, "freshness: 999h58m10s behind the reference...") || v.InDoubt() {
+		if v.State != Up || !strings.HasPrefix(v.Reason, "freshness: 999h58m10s behind the reference") || v.InDoubt() {
 			t.Errorf("stale while we suspect ourself: %v, %q", v.State, v.Reason)
 		}
 		b.breakMany(0, 4, false)

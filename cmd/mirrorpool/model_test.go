@@ -231,7 +231,7 @@ func (m *model) newServer(c *config.Server) (*server, error) {
 		return nil, err
 	}
 	s.checker, err = health.NewChecker(health.Options{
-		Settings: c.Health, CheckDNS: true, Prober: m.world, Rsync: m.world, Resolver: m.world, Reference: m.world,
+		Settings: c.Health, CheckDNS: true, Prober: m.world, Resolver: m.world, Reference: m.world,
 		Log: log, Now: m.time, Rand: rand.New(rand.NewPCG(1, 2)), Watch: s.events.Probe,
 	})
 	s.handler = redirector.NewHandler(redirector.Options{Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: m.time})

@@ -50,7 +50,7 @@ the usage, the configuration or the list of mirrors is bad.`,
 			if err := flags.check(cmd, args); err != nil {
 				return err
 			}
-			return probe(cmd.Context(), &flags, args, cmd)
+			return runProbe(cmd.Context(), &flags, args, cmd)
 		},
 	}
 	cmd.ValidArgsFunction = flags.complete
@@ -135,8 +135,8 @@ func (f *probeFlags) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// probe looks at what the flags and arguments say, and prints what it has seen.
-func probe(ctx context.Context, flags *probeFlags, args []string, cmd *cobra.Command) error {
+// runProbe looks at what the flags and arguments say, and prints what it has seen.
+func runProbe(ctx context.Context, flags *probeFlags, args []string, cmd *cobra.Command) error {
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	plan, err := newPlan(ctx, flags, args)
 	if ctx.Err() != nil {
@@ -192,11 +192,9 @@ func sweep(ctx context.Context, plan *probePlan, show func(*health.Report)) (*he
 	settings := plan.settings
 	settings.Interval = onceOnly
 	settings.Enabled = settings.Enabled || !plan.asServed // somebody asks for it
-	checker, err := health.NewChecker(health.Options{
+	checker, err := newChecker(health.Options{
 		Settings: settings, CheckDNS: settings.DNSURL != "",
-		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
-		Log: zap.NewNop(), // all that it says is in the report
-		Now: time.Now, Rand: newRand(), CheckAgents: true,
+		Log: zap.NewNop(), // all that it would log is in the report
 	})
 	if err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ import (
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
+	"mirrorpool/health/probe"
 )
 
 // gatherTime is how long changes are gathered before they make a new snapshot.
@@ -86,18 +87,14 @@ func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Poin
 	if err := checkListeners(ctx, sockets, c, log); err != nil {
 		return nil, failed(err)
 	}
-	s.checker, err = health.NewChecker(health.Options{
-		Settings: c.Health, CheckDNS: true,
-		Prober: health.NewHTTPProber(nil, time.Now), Resolver: health.NewSystemResolver(),
-		Log: log, Now: time.Now, Rand: newRand(), Watch: s.events.Probe, CheckAgents: true,
-	})
+	s.checker, err = newChecker(health.Options{Settings: c.Health, CheckDNS: true, Log: log, Watch: s.events.Probe})
 	if err != nil {
 		return nil, err
 	}
 	s.places = geo.Open(c.GeoIP, log)
 	s.handler = redirector.NewHandler(redirector.Options{
 		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
-		FileSize: health.NewFileProber(nil, func() string { return inForce.Load().Health.UserAgent }).Size,
+		FileSize: probe.NewFiles(nil, func() string { return inForce.Load().Health.UserAgent }).Size,
 	})
 	if c.Admin.Listen != "" {
 		backend := admin.Backend{
@@ -108,6 +105,15 @@ func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Poin
 		}
 	}
 	return s, nil
+}
+
+// newChecker returns a checker of mirrors on the network, with the system's clock, certificates and resolver.
+func newChecker(o health.Options) (*health.Checker, error) {
+	prober := probe.New(nil, time.Now)
+	o.Prober, o.CheckAgents = prober, prober.CheckAgents
+	o.Resolver, o.Reference = probe.NewResolver(), probe.NewReference(nil, time.Now)
+	o.Now, o.Rand = time.Now, newRand()
+	return health.NewChecker(o)
 }
 
 // newRand returns randomness that nobody can foresee, for one goroutine at a time.

@@ -3,6 +3,7 @@ package redirector
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"sync"
@@ -48,7 +49,7 @@ func (h *Handler) look(ctx context.Context, m *dnspool.Mirror, path string) file
 		return size
 	}
 	bytes, err := h.FileSize(ctx, u, addr)
-	if err != nil && !errors.Is(err, health.ErrNoFile) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return size
 	}
 	size = fileSize{err == nil, true, bytes, now.Add(sizeLifetime)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"mirrorpool/config"
-	"mirrorpool/health"
 )
 
 // TestMetalinkOrFile asks for Metalinks of which mirrors have some.
@@ -30,7 +30,7 @@ func TestMetalinkOrFile(t *testing.T) {
 		case path == "own.iso.meta4", path == "plain.iso":
 			return 1234, nil
 		}
-		return 0, health.ErrNoFile
+		return 0, fs.ErrNotExist
 	}
 	for range 2 {
 		for path, want := range map[string]string{

@@ -37,7 +37,7 @@ type Options struct {
 	Current *dnspool.Current // the snapshot in force
 	// Place finds out where a client is. It is nil without a geographical database.
 	Place func(netip.Addr) dnspool.Place
-	// FileSize asks a mirror at an address for the size of its file; the error is health.ErrNoFile if it has none. It is nil
+	// FileSize asks a mirror at an address for the size of its file; the error is fs.ErrNotExist if it has none. It is nil
 	// where mirrors are not to be asked.
 	FileSize func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
 	// Source is randomness that is safe for concurrent use.

@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"bufio"
@@ -6,11 +6,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"mirrorpool/health"
 )
 
 // local looks into the hosts file. "localhost" is known without one (RFC 6761 section 6.3).
-func (r *SystemResolver) local(host string) (v4, v6 Answer, found bool) {
-	v4, v6 = Answer{TTL: minTTL, Local: true}, Answer{TTL: minTTL, Local: true}
+func (r *Resolver) local(host string) (v4, v6 health.Answer, found bool) {
+	v4, v6 = health.Answer{TTL: minTTL, Local: true}, health.Answer{TTL: minTTL, Local: true}
 	for _, addr := range readHosts(r.Hosts, host) {
 		if addr.Is4() {
 			v4.Addresses = append(v4.Addresses, addr)

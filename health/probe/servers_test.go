@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"bytes"
@@ -23,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mirrorpool/health"
 )
 
 // The hosts of these tests. No resolver knows them: only a pinned address leads anywhere.
@@ -220,13 +222,13 @@ func (h *tracer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // target is what a probe in the given role looks at: scheme://host:port/project/trace at addr.
-func target(t testing.TB, role Role, scheme, host, port, addr string) Target {
+func target(t testing.TB, role health.Role, scheme, host, port, addr string) health.Target {
 	t.Helper()
 	u, err := url.Parse(scheme + "://" + net.JoinHostPort(host, port) + "/project/trace")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Target{Role: role, URL: u, Address: netip.MustParseAddr(addr), OwnHost: mirrorHost}
+	return health.Target{Role: role, URL: u, Address: netip.MustParseAddr(addr), OwnHost: mirrorHost}
 }
 
 // within returns a context that ends after d or with the test.

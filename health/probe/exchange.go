@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"mirrorpool/health"
 
 	"github.com/miekg/dns"
 )
@@ -19,7 +21,7 @@ const (
 
 // askServer asks one name server once. With EDNS, a server that says that it does not understand is asked again without
 // (RFC 6891 section 7).
-func askServer(ctx context.Context, server, host string, qtype uint16, edns bool) (Answer, error) {
+func askServer(ctx context.Context, server, host string, qtype uint16, edns bool) (health.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, serverWait)
 	defer cancel()
 	query := new(dns.Msg)
@@ -37,9 +39,9 @@ func askServer(ctx context.Context, server, host string, qtype uint16, edns bool
 	}
 	switch {
 	case err != nil:
-		return Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], describe(err))
+		return health.Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], describe(err))
 	case resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError:
-		return Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], dns.RcodeToString[resp.Rcode])
+		return health.Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], dns.RcodeToString[resp.Rcode])
 	}
 	return readAnswer(resp, qtype), nil
 }

@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"bytes"
@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mirrorpool/health"
 )
 
 func serveTrace(w http.ResponseWriter, r *http.Request) {
@@ -45,9 +47,9 @@ func TestProbeAsksTheAddressForTheHost(t *testing.T) {
 	ca := newAuthority(t)
 	seen := &tracer{}
 	s := serve(t, "127.0.0.7", seen, ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour)))
-	p := NewHTTPProber(ca.roots(), time.Now)
-	o := p.Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
-	if o.Result != Up || o.Reason != "" || !o.Trace.Equal(traceTime) {
+	p := New(ca.roots(), time.Now)
+	o := p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+	if o.Result != health.Up || o.Reason != "" || !o.Trace.Equal(traceTime) {
 		t.Fatalf("saw %+v, want up with trace %v", o, traceTime)
 	}
 	if want := []string{net.JoinHostPort(mirrorHost, portOf(s.Listener))}; !slices.Equal(seen.hosts, want) {
@@ -63,8 +65,8 @@ func TestProbeAsksTheAddressForTheHost(t *testing.T) {
 		t.Errorf("timings %+v of %v", ts, o.Took)
 	}
 	// Nobody is at the same port of another address, whatever the name.
-	o = p.Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.8"))
-	if o.Result != Down || o.Reason != "connect: connection refused" {
+	o = p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.8"))
+	if o.Result != health.Down || o.Reason != "connect: connection refused" {
 		t.Errorf("at the other address: %v, %q", o.Result, o.Reason)
 	}
 }
@@ -112,13 +114,13 @@ func TestProbeRoleDNSNeedsRanges(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t, "127.0.0.7", test.handler)
-			p := NewHTTPProber(nil, time.Now)
-			o := p.Probe(within(t, 5*time.Second), target(t, DNS, "http", poolHost, portOf(s.Listener), "127.0.0.7"))
-			if o.Reason != test.want || (o.Result == Up) != (test.want == "") {
+			p := New(nil, time.Now)
+			o := p.Probe(within(t, 5*time.Second), target(t, health.DNS, "http", poolHost, portOf(s.Listener), "127.0.0.7"))
+			if o.Reason != test.want || (o.Result == health.Up) != (test.want == "") {
 				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
 			}
-			o = p.Probe(within(t, 5*time.Second), target(t, HTTP, "http", mirrorHost, portOf(s.Listener), "127.0.0.7"))
-			if o.Result != Up && !strings.Contains(test.want, "limit") {
+			o = p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "http", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+			if o.Result != health.Up && !strings.Contains(test.want, "limit") {
 				t.Errorf("in role http: %v, %q, want up", o.Result, o.Reason)
 			}
 		})
@@ -138,6 +140,7 @@ func limited(status int) http.HandlerFunc {
 }
 
 func TestProbeReasons(t *testing.T) {
+	epoch := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := func() time.Time { return epoch }
 	ahead := func(d time.Duration) http.HandlerFunc {
 		return text(strconv.FormatInt(epoch.Add(d).Unix(), 10))
@@ -187,9 +190,9 @@ func TestProbeReasons(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t, "127.0.0.7", test.handler)
-			o := NewHTTPProber(nil, now).Probe(within(t, 5*time.Second), target(t, HTTP, "http", poolHost, portOf(s.Listener), "127.0.0.7"))
+			o := New(nil, now).Probe(within(t, 5*time.Second), target(t, health.HTTP, "http", poolHost, portOf(s.Listener), "127.0.0.7"))
 			want := strings.ReplaceAll(test.want, "PORT", portOf(s.Listener))
-			if o.Reason != want || (o.Result == Up) != (want == "") {
+			if o.Reason != want || (o.Result == health.Up) != (want == "") {
 				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, want)
 			}
 		})
@@ -231,8 +234,8 @@ func TestProbeCertificates(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), test.cert)
-			o := NewHTTPProber(ca.roots(), time.Now).Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
-			if o.Reason != test.want || (o.Result == Up) != (test.want == "") {
+			o := New(ca.roots(), time.Now).Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+			if o.Reason != test.want || (o.Result == health.Up) != (test.want == "") {
 				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
 			}
 			if test.name == "expired" && !o.CertExpires.Equal(lastWeek.UTC().Truncate(time.Second)) {
@@ -248,14 +251,14 @@ func TestProbeRedirectSchemes(t *testing.T) {
 	cert := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
 	safe := serve(t, "127.0.0.7", redirect("http://"+mirrorHost+":"+portOf(plain.Listener)+"/"), cert)
 	up := serve(t, "127.0.0.7", redirect("https://"+mirrorHost+":"+portOf(safe.Listener)+"/elsewhere"))
-	p := NewHTTPProber(ca.roots(), time.Now)
-	o := p.Probe(within(t, 5*time.Second), target(t, HTTP, "http", mirrorHost, portOf(up.Listener), "127.0.0.7"))
-	if o.Result != Up || o.CertExpires.IsZero() {
+	p := New(ca.roots(), time.Now)
+	o := p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "http", mirrorHost, portOf(up.Listener), "127.0.0.7"))
+	if o.Result != health.Up || o.CertExpires.IsZero() {
 		t.Errorf("http to https: %v, %q, certificate until %v, want up", o.Result, o.Reason, o.CertExpires)
 	}
-	o = p.Probe(within(t, 5*time.Second), target(t, HTTP, "https", mirrorHost, portOf(safe.Listener), "127.0.0.7"))
+	o = p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(safe.Listener), "127.0.0.7"))
 	want := "request: redirected to http://mirror.example.net:" + portOf(plain.Listener) + "/: from https to http"
-	if o.Result != Down || o.Reason != want {
+	if o.Result != health.Down || o.Reason != want {
 		t.Errorf("https to http: %v, %q, want %q", o.Result, o.Reason, want)
 	}
 }
@@ -273,8 +276,8 @@ func TestProbeRedirectsStayAtTheAddress(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); mirror.Serve(l) }()
 	t.Cleanup(func() { mirror.Close(); <-done })
-	tgt := target(t, HTTP, "http", "localhost", port, "127.0.0.7")
-	if o := NewHTTPProber(nil, time.Now).Probe(within(t, 5*time.Second), tgt); o.Result != Up || len(inside.hosts) > 0 {
+	tgt := target(t, health.HTTP, "http", "localhost", port, "127.0.0.7")
+	if o := New(nil, time.Now).Probe(within(t, 5*time.Second), tgt); o.Result != health.Up || len(inside.hosts) > 0 {
 		t.Errorf("saw %v, %q, and asked at 127.0.0.1 for %q, want up from 127.0.0.7 alone", o.Result, o.Reason, inside.hosts)
 	}
 }
@@ -389,8 +392,8 @@ func TestProbeHostileServers(t *testing.T) {
 			t.Parallel()
 			l := serveRaw(t, "127.0.0.7", test.handler)
 			start := time.Now()
-			o := NewHTTPProber(nil, time.Now).Probe(within(t, time.Second), target(t, HTTP, test.scheme, mirrorHost, portOf(l), "127.0.0.7"))
-			if o.Result != Down || !slices.Contains(strings.Split(test.want, "|"), o.Reason) {
+			o := New(nil, time.Now).Probe(within(t, time.Second), target(t, health.HTTP, test.scheme, mirrorHost, portOf(l), "127.0.0.7"))
+			if o.Result != health.Down || !slices.Contains(strings.Split(test.want, "|"), o.Reason) {
 				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
 			}
 			if took := time.Since(start); took > 2*time.Second {
@@ -401,22 +404,22 @@ func TestProbeHostileServers(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
-	dial := func(err error) error { return &stepError{stepConnect, &net.OpError{Op: "dial", Err: err}} }
+	dial := func(err error) error { return &stepError{health.StepConnect, &net.OpError{Op: "dial", Err: err}} }
 	for _, test := range []struct {
 		err   error
-		state State
+		state health.State
 		want  string
 	}{
-		{dial(syscall.ECONNREFUSED), Down, "connect: connection refused"},
-		{dial(context.DeadlineExceeded), Down, "connect: timed out"},
-		{dial(syscall.EHOSTUNREACH), Down, "connect: host unreachable"},
-		{dial(syscall.ENETUNREACH), Down, "connect: network unreachable"},
-		{&stepError{stepConnect, errNoRoute}, Unknown, "connect: this host has no route to the address"},
-		{dial(syscall.EMFILE), Unknown, "connect: this host has too many open files"},
-		{&stepError{stepRequest, &spokeFirst{errors.New("odd")}}, Down, "request: the server hung up or spoke before it was asked"},
-		{&stepError{stepRequest, &spokeFirst{io.EOF}}, Down, "request: the server closed the connection"},
-		{dial(errors.New("something new")), Down, "connect: something new"},
-		{errors.New(strings.Repeat("x", 300)), Down, "request: " + strings.Repeat("x", 200) + "..."},
+		{dial(syscall.ECONNREFUSED), health.Down, "connect: connection refused"},
+		{dial(context.DeadlineExceeded), health.Down, "connect: timed out"},
+		{dial(syscall.EHOSTUNREACH), health.Down, "connect: host unreachable"},
+		{dial(syscall.ENETUNREACH), health.Down, "connect: network unreachable"},
+		{&stepError{health.StepConnect, errNoRoute}, health.Unknown, "connect: this host has no route to the address"},
+		{dial(syscall.EMFILE), health.Unknown, "connect: this host has too many open files"},
+		{&stepError{health.StepRequest, &spokeFirst{errors.New("odd")}}, health.Down, "request: the server hung up or spoke before it was asked"},
+		{&stepError{health.StepRequest, &spokeFirst{io.EOF}}, health.Down, "request: the server closed the connection"},
+		{dial(errors.New("something new")), health.Down, "connect: something new"},
+		{errors.New(strings.Repeat("x", 300)), health.Down, "request: " + strings.Repeat("x", 200) + "..."},
 	} {
 		if state, reason := judge(test.err); state != test.state || reason != test.want {
 			t.Errorf("%v: %v, %q, want %v, %q", test.err, state, reason, test.state, test.want)
@@ -434,7 +437,7 @@ func TestRouted(t *testing.T) {
 		t.Skip("this host has a route everywhere")
 	}
 	_, err := dialAddress(within(t, time.Second), nowhere, "80")
-	if state, _ := judge(&stepError{stepConnect, err}); state != Unknown {
+	if state, _ := judge(&stepError{health.StepConnect, err}); state != health.Unknown {
 		t.Errorf("dialling where there is no route: %v, want unknown", err)
 	}
 }
@@ -453,29 +456,4 @@ func FuzzParseTrace(f *testing.F) {
 			t.Errorf("%q is %v, which reads back as %v, %v", body, when, again, err)
 		}
 	})
-}
-
-func TestCertWarning(t *testing.T) {
-	day := 24 * time.Hour
-	for _, test := range []struct {
-		left time.Duration
-		days int
-		want string
-	}{
-		{15 * day, 15, ""},
-		{14 * day, 14, ""},
-		{14*day - time.Second, 13, "certificate expires on 2026-03-15, in 13 days"},
-		{time.Hour, 0, "certificate expires on 2026-03-01, in 0 days"},
-		{-time.Hour, -1, "certificate expired on 2026-03-01"},
-	} {
-		v := Verdict{CertExpires: epoch.Add(test.left)}
-		days, ok := v.CertDays(epoch)
-		if got := v.CertWarning(epoch); got != test.want || days != test.days || !ok {
-			t.Errorf("%v left: %d days, %q, want %d, %q", test.left, days, got, test.days, test.want)
-		}
-	}
-	v := Verdict{}
-	if days, ok := v.CertDays(epoch); ok || v.CertWarning(epoch) != "" {
-		t.Errorf("without a certificate: %d days, warning %q", days, v.CertWarning(epoch))
-	}
 }

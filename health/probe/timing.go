@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"crypto/tls"
@@ -6,6 +6,8 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"time"
+
+	"mirrorpool/health"
 )
 
 // progress follows a request, so that an error can be blamed on the step that it happened in, which a
@@ -17,7 +19,7 @@ type progress struct {
 	step    string
 	started time.Time // of step
 	asked   bool      // the request was sent
-	took    Timings
+	took    health.Timings
 }
 
 // enter begins a step. What the one before took is added up at took, unless that is nil.
@@ -33,26 +35,26 @@ func (p *progress) enter(step string, took *time.Duration) {
 
 func (p *progress) hooks() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GetConn:              func(string) { p.enter(stepConnect, nil) },
+		GetConn:              func(string) { p.enter(health.StepConnect, nil) },
 		ConnectDone:          func(_, _ string, err error) { p.connected(err) },
-		TLSHandshakeStart:    func() { p.enter(stepTLS, nil) },
+		TLSHandshakeStart:    func() { p.enter(health.StepTLS, nil) },
 		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { p.shook(err) },
-		GotConn:              func(httptrace.GotConnInfo) { p.enter(stepRequest, nil) },
+		GotConn:              func(httptrace.GotConnInfo) { p.enter(health.StepRequest, nil) },
 		WroteRequest:         func(httptrace.WroteRequestInfo) { p.sent() },
-		GotFirstResponseByte: func() { p.enter(stepRequest, &p.took.FirstByte) },
+		GotFirstResponseByte: func() { p.enter(health.StepRequest, &p.took.FirstByte) },
 	}
 }
 
 func (p *progress) connected(err error) {
 	if err == nil {
-		p.enter(stepConnect, &p.took.Connect)
+		p.enter(health.StepConnect, &p.took.Connect)
 	}
 }
 
 // shook ends the TLS handshake. A failure is still its own, so the step is not left before GotConn.
 func (p *progress) shook(err error) {
 	if err == nil {
-		p.enter(stepTLS, &p.took.TLS)
+		p.enter(health.StepTLS, &p.took.TLS)
 	}
 }
 
@@ -63,7 +65,7 @@ func (p *progress) sent() {
 }
 
 // end returns what was measured.
-func (p *progress) end() Timings {
+func (p *progress) end() health.Timings {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.took
@@ -77,7 +79,7 @@ func (p *progress) blame(err error) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.step == stepRequest && !p.asked {
+	if p.step == health.StepRequest && !p.asked {
 		err = &spokeFirst{err}
 	}
 	return &stepError{p.step, err}
@@ -90,7 +92,7 @@ type spokeFirst struct{ err error }
 func (e *spokeFirst) Error() string { return "the server hung up or spoke before it was asked" }
 func (e *spokeFirst) Unwrap() error { return e.err }
 
-func (t *Timings) add(more Timings) {
+func addTimings(t *health.Timings, more health.Timings) {
 	t.Connect += more.Connect
 	t.TLS += more.TLS
 	t.FirstByte += more.FirstByte

@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"net"
@@ -66,7 +66,7 @@ func TestLookupWithoutEDNS(t *testing.T) {
 				}
 				w.WriteMsg(reply(q))
 			})
-			v4, v6 := resolver(t, port, "127.0.0.1").Lookup(within(t, lookupTimeout), "mirror.example.net")
+			v4, v6 := resolver(t, port, "127.0.0.1").Lookup(within(t, 10*time.Second), "mirror.example.net")
 			if v4.Err != nil || v6.Err != nil || !slices.Equal(v4.Addresses, addrs("192.0.2.1")) {
 				t.Errorf("found %v, %v", v4, v6)
 			}
@@ -102,7 +102,7 @@ func TestLookupOfAnotherResponse(t *testing.T) {
 				w.Write([]byte("short"))
 				w.WriteMsg(reply(q))
 			})
-			v4, v6 := resolver(t, port, "127.0.0.1").Lookup(within(t, lookupTimeout), "MIRROR.example.net")
+			v4, v6 := resolver(t, port, "127.0.0.1").Lookup(within(t, 10*time.Second), "MIRROR.example.net")
 			if v4.Err != nil || v6.Err != nil || !slices.Equal(v4.Addresses, addrs("192.0.2.1")) || queries.Load() != 2 {
 				t.Errorf("found %v, %v with %d queries", v4, v6, queries.Load())
 			}

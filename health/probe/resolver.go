@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"mirrorpool/health"
 
 	"github.com/miekg/dns"
 )
@@ -24,35 +26,22 @@ const (
 	serverTries  = 2  // how often each name server is asked
 )
 
-// An Answer is what a Resolver found for one host and address family.
-type Answer struct {
-	Addresses []netip.Addr  // sorted, without duplicates; empty if the host has none
-	TTL       time.Duration // for how long that holds
-	Local     bool          // from this host's own files, which are trusted like the configuration
-	Err       error         // why nothing is known
-}
-
-// A Resolver finds the addresses of a host, which is not an address itself.
-type Resolver interface {
-	Lookup(ctx context.Context, host string) (v4, v6 Answer)
-}
-
-// A SystemResolver asks the name servers that this host is configured with. It reads its files at each
+// A Resolver asks the name servers that this host is configured with. It reads its files at each
 // look-up, so that changes are heeded.
-type SystemResolver struct {
+type Resolver struct {
 	ResolvConf string // such as /etc/resolv.conf
 	Hosts      string // such as /etc/hosts
 	Port       string // of the name servers; empty: 53
 }
 
-// NewSystemResolver returns a resolver that uses the usual files.
-func NewSystemResolver() *SystemResolver {
-	return &SystemResolver{ResolvConf: "/etc/resolv.conf", Hosts: "/etc/hosts"}
+// NewResolver returns a resolver that uses the usual files.
+func NewResolver() *Resolver {
+	return &Resolver{ResolvConf: "/etc/resolv.conf", Hosts: "/etc/hosts"}
 }
 
 // Lookup finds host's addresses in the hosts file or, if it is not there, through the name servers. Host
 // names are taken as absolute: the search list is for people who type, not for URLs.
-func (r *SystemResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer) {
+func (r *Resolver) Lookup(ctx context.Context, host string) (v4, v6 health.Answer) {
 	if v4, v6, ok := r.local(host); ok {
 		return v4, v6
 	}
@@ -62,12 +51,12 @@ func (r *SystemResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot find out whom to ask for %q: %w", host, err)
-		return Answer{Err: err, TTL: retryTTL}, Answer{Err: err, TTL: retryTTL}
+		return health.Answer{Err: err, TTL: retryTTL}, health.Answer{Err: err, TTL: retryTTL}
 	}
 	if r.Port != "" {
 		conf.Port = r.Port
 	}
-	done := make(chan Answer, 1)
+	done := make(chan health.Answer, 1)
 	go func() { done <- ask(ctx, conf, host, dns.TypeAAAA) }()
 	v4 = ask(ctx, conf, host, dns.TypeA)
 	return v4, <-done
@@ -75,7 +64,7 @@ func (r *SystemResolver) Lookup(ctx context.Context, host string) (v4, v6 Answer
 
 // ask asks the configured servers in turn until one answers for host. The second time it asks without EDNS: there are
 // servers, and firewalls before them, that drop queries with it.
-func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16) Answer {
+func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16) health.Answer {
 	var last error
 	for try := range serverTries {
 		for _, server := range conf.Servers {
@@ -85,11 +74,11 @@ func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16)
 			}
 			last = err
 			if ctx.Err() != nil {
-				return Answer{Err: last, TTL: retryTTL}
+				return health.Answer{Err: last, TTL: retryTTL}
 			}
 		}
 	}
-	return Answer{Err: last, TTL: retryTTL}
+	return health.Answer{Err: last, TTL: retryTTL}
 }
 
 // readAnswer takes the addresses out of a response. The name server has followed CNAME records already, so
@@ -97,8 +86,8 @@ func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16)
 //
 // An IPv4-mapped address in an AAAA record is none: the kernel would connect to it over IPv4, so that it would
 // speak for a family that it is not of.
-func readAnswer(resp *dns.Msg, qtype uint16) Answer {
-	answer := Answer{TTL: maxTTL}
+func readAnswer(resp *dns.Msg, qtype uint16) health.Answer {
+	answer := health.Answer{TTL: maxTTL}
 	for _, rr := range resp.Answer {
 		answer.TTL = min(answer.TTL, seconds(rr.Header().Ttl))
 		if rr.Header().Rrtype != qtype {

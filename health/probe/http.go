@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"mirrorpool/health/rsync"
+	"mirrorpool/health"
 )
 
 const (
@@ -23,34 +23,6 @@ const (
 	maxHeaderBytes = 64 << 10 // of a response
 	maxRedirects   = 5
 )
-
-// A Target is what one probe looks at.
-type Target struct {
-	Role    Role
-	URL     *url.URL   // of the trace file, in roles HTTP and DNS
-	Rsync   rsync.URL  // of the trace file, in role Rsync
-	Address netip.Addr // the only address that is connected to
-	OwnHost string     // the mirror's own host name: besides URL's, redirects may lead to it
-
-	UserAgent      string        // in roles HTTP and DNS
-	ConnectTimeout time.Duration // in role Rsync; 0: none but the context's
-}
-
-// A Prober looks at one target once. It returns by ctx's deadline, does not retry and changes nothing.
-type Prober interface {
-	Probe(ctx context.Context, t Target) Observation
-}
-
-// An HTTPProber fetches trace files over HTTP and HTTPS.
-type HTTPProber struct {
-	transport *http.Transport
-	now       func() time.Time
-}
-
-// NewHTTPProber returns a prober that trusts roots, or the system's certificates if roots is nil.
-func NewHTTPProber(roots *x509.CertPool, now func() time.Time) *HTTPProber {
-	return &HTTPProber{transport: newTransport(roots, dialPinned), now: now}
-}
 
 // newTransport returns a transport whose every request makes a connection of its own, because a probe has to
 // see what a new client would.
@@ -89,22 +61,10 @@ func dialAddress(ctx context.Context, addr netip.Addr, port string) (net.Conn, e
 	return conn, err
 }
 
-// Probe fetches t's trace file and says what it saw. In role DNS it also asks for a part of the file,
-// because the pool's oldest clients resume downloads, which a server without ranges would corrupt.
-func (p *HTTPProber) Probe(ctx context.Context, t Target) Observation {
-	start := p.now()
-	o := Observation{Result: Up}
-	err := p.look(context.WithValue(ctx, pinned{}, t.Address), t, &o)
-	o.At = p.now()
-	o.Took = o.At.Sub(start)
-	o.Timings.Total = o.Took
-	if err != nil {
-		o.Result, o.Reason = judge(err)
-	}
-	return o
-}
-
-func (p *HTTPProber) look(ctx context.Context, t Target, o *Observation) error {
+// fetchTrace fetches t's trace file. In role DNS it also requests a part of the file: the pool's oldest clients resume
+// downloads, and a server without ranges would corrupt them.
+func (p *Prober) fetchTrace(ctx context.Context, t health.Target, o *health.Observation) error {
+	ctx = context.WithValue(ctx, pinned{}, t.Address)
 	f := fetch{transport: p.transport, now: p.now, userAgent: t.UserAgent, seen: o}
 	f.mayFollow = func(to *http.Request, via []*http.Request) error {
 		return checkRedirect(to.URL, via[len(via)-1].URL, len(via), t)
@@ -116,7 +76,7 @@ func (p *HTTPProber) look(ctx context.Context, t Target, o *Observation) error {
 	if o.Trace, err = readTrace(body, p.now()); err != nil {
 		return err
 	}
-	if t.Role != DNS {
+	if t.Role != health.DNS {
 		return nil
 	}
 	rest := &part{first: 1, size: len(body)}
@@ -125,7 +85,7 @@ func (p *HTTPProber) look(ctx context.Context, t Target, o *Observation) error {
 		return err
 	}
 	if !bytes.Equal(got, body[rest.first:]) {
-		return &stepError{stepBody, errors.New("the answer to a range request holds other bytes than the file")}
+		return &stepError{health.StepBody, errors.New("the answer to a range request holds other bytes than the file")}
 	}
 	return nil
 }
@@ -136,16 +96,16 @@ type fetch struct {
 	mayFollow func(to *http.Request, via []*http.Request) error
 	now       func() time.Time
 	userAgent string
-	seen      *Observation // takes certificates and timings
+	seen      *health.Observation // takes certificates and timings
 }
 
 // get reads the file, or a part of it unless that is nil.
 func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
-	progress := progress{now: f.now, step: stepRequest}
-	defer func() { f.seen.Timings.add(progress.end()) }()
+	progress := progress{now: f.now, step: health.StepRequest}
+	defer func() { addTimings(&f.seen.Timings, progress.end()) }()
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, progress.hooks()), http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, &stepError{stepRequest, err}
+		return nil, &stepError{health.StepRequest, err}
 	}
 	req.Header.Set("User-Agent", f.userAgent)
 	if of != nil {
@@ -166,7 +126,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 
 // checkRedirect says whether a probe may follow a redirect: only to the same host or the mirror's own,
 // never from https to http. All hops go to the pinned address, so none can lead into another network.
-func checkRedirect(to, from *url.URL, hops int, t Target) error {
+func checkRedirect(to, from *url.URL, hops int, t health.Target) error {
 	if err := checkScheme(to, from, hops); err != nil {
 		return err
 	}
@@ -195,5 +155,5 @@ func checkScheme(to, from *url.URL, hops int) error {
 }
 
 func refuseRedirect(to *url.URL, why string) error {
-	return &stepError{stepRequest, fmt.Errorf("redirected to %s: %s", shorten(to.Redacted(), 200), why)}
+	return &stepError{health.StepRequest, fmt.Errorf("redirected to %s: %s", shorten(to.Redacted(), 200), why)}
 }

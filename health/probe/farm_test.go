@@ -1,31 +1,34 @@
-package health
+package probe
 
 import (
 	"bufio"
+	"context"
 	"crypto/x509"
 	"encoding/base64"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/health"
 )
 
 // The load run. In full, with a process of its own for the servers, so that only the checker's cost is counted:
 //
-//	go test -count=1 -run TestLoad -v ./health -load 10000 -load-time 2m -load-scheme https -load-dns
+//	go test -count=1 -run TestLoad -v ./health/probe -load 10000 -load-time 2m -load-scheme https -load-dns
 //
 // Whatever the number of endpoints, the interval is such that 10,000 would be checked every 30 seconds.
 var (
@@ -97,14 +100,35 @@ func startFarm(t *testing.T) (plain, secure string, roots *x509.CertPool) {
 func farmPool(t *testing.T, n int, scheme, port string) *config.Pool {
 	p := &config.Pool{}
 	for i := range n {
-		one := pool(t, "m"+strconv.Itoa(i)+"."+mirrorHost+":"+port)
-		m := one.Mirrors[0]
-		m.URL.Scheme = scheme
-		m.URLPrefix = m.URL.String()
-		m.DNS.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)})}
-		p.Mirrors = append(p.Mirrors, m)
+		addr := netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)})
+		p.Mirrors = append(p.Mirrors, mirrorAt(t, scheme, net.JoinHostPort("m"+strconv.Itoa(i)+"."+mirrorHost, port), addr))
 	}
 	return p
+}
+
+// mirrorAt is a mirror with one given address.
+func mirrorAt(t *testing.T, scheme, hostport string, addr netip.Addr) config.Mirror {
+	t.Helper()
+	m := config.Mirror{Weight: 10, URLPrefix: scheme + "://" + hostport + "/tails/"}
+	var err error
+	if m.URL, err = url.Parse(m.URLPrefix); err != nil {
+		t.Fatal(err)
+	}
+	m.DNS.Weight, m.DNS.Addresses = m.Weight, []netip.Addr{addr}
+	return m
+}
+
+// start runs a checker; the returned function stops it and waits.
+func start(t *testing.T, c *health.Checker) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	}
 }
 
 func TestLoad(t *testing.T) {
@@ -114,28 +138,27 @@ func TestLoad(t *testing.T) {
 	plain, secure, roots := startFarm(t)
 	interval := 30 * time.Second * time.Duration(*loadEndpoints) / 10000
 	port := map[string]string{"http": plain, "https": secure}[*loadScheme]
-	c, err := NewChecker(Options{
+	c, err := health.NewChecker(health.Options{
 		Settings: config.Health{Enabled: true, Interval: interval, Timeout: 10 * time.Second, Rise: 2, Fall: 3,
 			Path: "project/trace", MaxLag: time.Hour, DNSURL: "http://" + poolHost + ":" + plain + "/tails/project/trace"},
-		CheckDNS: *loadDNS, Prober: NewHTTPProber(roots, time.Now), Resolver: NewSystemResolver(), Log: zap.NewNop(),
+		CheckDNS: *loadDNS, Prober: New(roots, time.Now), Resolver: NewResolver(), Log: zap.NewNop(),
 		Now: time.Now, Rand: rand.New(rand.NewPCG(1, 2)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.SetPool(farmPool(t, *loadEndpoints, *loadScheme, port))
-	b := &bed{Checker: c, t: t}
-	defer b.start()()
+	defer start(t, c)()
 	<-c.Swept()
 	<-time.After(interval) // the second round is spread over half of it
-	before, start := cpuTime(t), time.Now()
+	before, began := cpuTime(t), time.Now()
 	<-time.After(*loadTime)
-	cpu := (cpuTime(t) - before).Seconds() / time.Since(start).Seconds()
+	cpu := (cpuTime(t) - before).Seconds() / time.Since(began).Seconds()
 	rss := residentMB(t)
 	up := 0
 	for _, m := range c.Report().Mirrors {
 		for _, e := range m.Endpoints {
-			if e.State == Up && !e.InDoubt() {
+			if e.State == health.Up && !e.InDoubt() {
 				up++
 			}
 		}
@@ -152,22 +175,4 @@ func TestLoad(t *testing.T) {
 	if up < *loadEndpoints {
 		t.Errorf("%d of %d up", up, *loadEndpoints)
 	}
-}
-
-// cpuTime is what this process has used.
-func cpuTime(t *testing.T) time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-}
-
-// residentMB is the most memory that this process had, in MB.
-func residentMB(t *testing.T) int64 {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		t.Fatal(err)
-	}
-	return usage.Maxrss / 1024
 }

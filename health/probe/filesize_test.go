@@ -1,7 +1,8 @@
-package health
+package probe
 
 import (
 	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -36,7 +37,7 @@ func TestFileSize(t *testing.T) {
 	}))
 	defer server.Close()
 	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
-	p := NewFileProber(nil, func() string { return "test" })
+	p := NewFiles(nil, func() string { return "test" })
 	for path, want := range map[string]struct {
 		size   int64
 		ok, no bool
@@ -47,7 +48,7 @@ func TestFileSize(t *testing.T) {
 		// The name is not looked up: the address is given.
 		u := &url.URL{Scheme: "http", Host: "mirror.invalid:" + server.URL[len("http://127.0.0.1:"):], Path: path}
 		size, err := p.Size(t.Context(), u, addr.Addr())
-		if size != want.size || (err == nil) != want.ok || errors.Is(err, ErrNoFile) != want.no {
+		if size != want.size || (err == nil) != want.ok || errors.Is(err, fs.ErrNotExist) != want.no {
 			t.Errorf("%s: %d, %v; want %+v", path, size, err, want)
 		}
 	}

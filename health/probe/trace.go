@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mirrorpool/health"
 )
 
 // maxFuture is how far ahead of our clock a trace may be.
@@ -26,10 +28,10 @@ func ParseTrace(body []byte) (time.Time, error) {
 func readTrace(body []byte, now time.Time) (time.Time, error) {
 	trace, err := ParseTrace(body)
 	if err != nil {
-		return time.Time{}, &stepError{stepBody, err}
+		return time.Time{}, &stepError{health.StepBody, err}
 	}
 	if ahead := trace.Sub(now); ahead > maxFuture {
-		return time.Time{}, &stepError{stepFreshness, fmt.Errorf("the trace file is %v ahead of our clock", ahead.Round(time.Second))}
+		return time.Time{}, &stepError{health.StepFreshness, fmt.Errorf("the trace file is %v ahead of our clock", ahead.Round(time.Second))}
 	}
 	return trace, nil
 }

@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"mirrorpool/health"
 )
 
 // A part is what a range request asks for: a file from its first byte on, to its end.
@@ -20,25 +22,25 @@ func (p *part) header() string { return fmt.Sprintf("bytes=%d-", p.first) }
 // The error says what a client would trip over.
 func readResponse(resp *http.Response, of *part) ([]byte, error) {
 	if err := checkStatus(resp.StatusCode, of); err != nil {
-		return nil, &stepError{stepStatus, err}
+		return nil, &stepError{health.StepStatus, err}
 	}
 	if of != nil {
 		if err := of.check(resp.Header.Get("Content-Range")); err != nil {
-			return nil, &stepError{stepStatus, err}
+			return nil, &stepError{health.StepStatus, err}
 		}
 	}
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		err := fmt.Errorf("the server encodes the file (%q), which was not asked for", shorten(coding, 40))
-		return nil, &stepError{stepBody, err}
+		return nil, &stepError{health.StepBody, err}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTraceBytes+1))
 	switch {
 	case err != nil:
-		return nil, &stepError{stepBody, err}
+		return nil, &stepError{health.StepBody, err}
 	case bytes.HasPrefix(body, []byte("\x1f\x8b")):
-		return nil, &stepError{stepBody, errors.New("the file is compressed with gzip, want an epoch second")}
+		return nil, &stepError{health.StepBody, errors.New("the file is compressed with gzip, want an epoch second")}
 	case len(body) > maxTraceBytes:
-		return nil, &stepError{stepBody, fmt.Errorf("more than %d bytes, want an epoch second", maxTraceBytes)}
+		return nil, &stepError{health.StepBody, fmt.Errorf("more than %d bytes, want an epoch second", maxTraceBytes)}
 	}
 	return body, nil
 }

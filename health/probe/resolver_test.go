@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"net"
@@ -122,10 +122,10 @@ func startNameServer(t testing.TB, addr, port string) (*nameServer, string) {
 }
 
 // resolver returns one that uses the given name servers, on one port, and an own hosts file.
-func resolver(t testing.TB, port string, servers ...string) *SystemResolver {
+func resolver(t testing.TB, port string, servers ...string) *Resolver {
 	t.Helper()
 	dir := t.TempDir()
-	r := &SystemResolver{ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts"), Port: port}
+	r := &Resolver{ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts"), Port: port}
 	conf := "search example.net\n"
 	for _, server := range servers {
 		conf += "nameserver " + server + "\n"
@@ -205,7 +205,7 @@ func TestLookupFailures(t *testing.T) {
 			t.Errorf("%s: %v (again after %v) and %v, want %s", test.name, v4.Err, v4.TTL, v6.Err, want)
 		}
 	}
-	r := &SystemResolver{ResolvConf: "/nonexistent", Hosts: "/nonexistent"}
+	r := &Resolver{ResolvConf: "/nonexistent", Hosts: "/nonexistent"}
 	want := `cannot find out whom to ask for "mirror.example.net": open /nonexistent: no such file or directory`
 	if v4, v6 := r.Lookup(t.Context(), "mirror.example.net"); v4.Err == nil || v4.Err.Error() != want || v6.Err == nil {
 		t.Errorf("without a configuration: %v, want %s", v4.Err, want)
@@ -217,20 +217,5 @@ func TestLookupAsksTheSecondServer(t *testing.T) {
 	v4, v6 := resolver(t, port, "127.0.0.2", "127.0.0.3").Lookup(within(t, 10*time.Second), "mirror.example.net")
 	if v4.Err != nil || len(v4.Addresses) != 2 || len(v6.Addresses) != 1 || second.queries.Load() != 2 {
 		t.Errorf("%v, %v after %d queries, want the second server's answers", v4, v6, second.queries.Load())
-	}
-}
-
-func TestCheckPublic(t *testing.T) {
-	for _, addr := range addrs(`0.0.0.0 0.1.2.3 10.1.2.3 100.64.0.1 127.0.0.1 169.254.169.254 172.16.0.1 192.0.0.8 192.168.1.1
-		198.18.0.1 224.0.0.1 240.0.0.1 255.255.255.255 :: ::1 ::10.0.0.1 ::ffff:192.0.2.1 64:ff9b::a00:1 fc00::1 fd00::2 fe80::1 fec0::1
-		ff02::1 2001::1 2002:a00:1::1`) {
-		if checkPublic(addr) == nil {
-			t.Errorf("%v passes for a public address", addr)
-		}
-	}
-	for _, addr := range addrs("192.0.2.1 8.8.8.8 100.63.255.255 172.32.0.1 2001:db8::1 2a00:1450::1") {
-		if err := checkPublic(addr); err != nil {
-			t.Errorf("%v %v", addr, err)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"crypto/x509"
@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"mirrorpool/health"
 )
 
 const nginxConf = `
@@ -109,49 +111,38 @@ func awaitPort(t testing.TB, addr string) {
 	t.Fatalf("nobody listens at %s", addr)
 }
 
-func TestProbeAgents(t *testing.T) {
-	plain, _ := startNginx(t, newAuthority(t))
-	c := newBed(t, func(o *Options) { o.Prober = NewHTTPProber(nil, time.Now) }).Checker
-	for address, want := range map[string]string{"127.0.0.16": "refuses wget (403) by the User-Agent", "127.0.0.7": ""} {
-		tgt := target(t, HTTP, "http", poolHost, plain, address)
-		if got := c.probeAgents(within(t, 5*time.Second), tgt); got != want {
-			t.Errorf("%s: %q, want %q", address, got, want)
-		}
-	}
-}
-
 func TestProbeNginx(t *testing.T) {
 	ca := newAuthority(t)
 	plain, secure := startNginx(t, ca)
-	p := NewHTTPProber(ca.roots(), time.Now)
+	p := New(ca.roots(), time.Now)
 	for _, test := range []struct {
 		name    string
-		target  Target
+		target  health.Target
 		want    string
 		warning string
 	}{
-		{"the pool's virtual host", target(t, DNS, "http", poolHost, plain, "127.0.0.7"), "", ""},
-		{"another virtual host", target(t, DNS, "http", "dl.example.com", plain, "127.0.0.7"), "status: 404 Not Found, want 200", ""},
-		{"no ranges", target(t, DNS, "http", poolHost, plain, "127.0.0.8"),
+		{"the pool's virtual host", target(t, health.DNS, "http", poolHost, plain, "127.0.0.7"), "", ""},
+		{"another virtual host", target(t, health.DNS, "http", "dl.example.com", plain, "127.0.0.7"), "status: 404 Not Found, want 200", ""},
+		{"no ranges", target(t, health.DNS, "http", poolHost, plain, "127.0.0.8"),
 			"status: 200 OK to a range request, want 206: the server cannot resume downloads", ""},
-		{"redirect to https", target(t, DNS, "http", poolHost, plain, "127.0.0.9"), "", ""},
-		{"https", target(t, HTTP, "https", mirrorHost, secure, "127.0.0.7"), "", ""},
-		{"https by another name", target(t, HTTP, "https", poolHost, secure, "127.0.0.7"), `tls: certificate is not for "dl.example.org"`, ""},
-		{"https on the plain port", target(t, HTTP, "https", mirrorHost, plain, "127.0.0.7"), "tls: the server does not speak TLS", ""},
-		{"plain text on the https port", target(t, HTTP, "http", mirrorHost, secure, "127.0.0.7"), "status: 400 Bad Request, want 200", ""},
-		{name: "RSA key exchange", target: target(t, HTTP, "https", mirrorHost, secure, "127.0.0.11"),
+		{"redirect to https", target(t, health.DNS, "http", poolHost, plain, "127.0.0.9"), "", ""},
+		{"https", target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.7"), "", ""},
+		{"https by another name", target(t, health.HTTP, "https", poolHost, secure, "127.0.0.7"), `tls: certificate is not for "dl.example.org"`, ""},
+		{"https on the plain port", target(t, health.HTTP, "https", mirrorHost, plain, "127.0.0.7"), "tls: the server does not speak TLS", ""},
+		{"plain text on the https port", target(t, health.HTTP, "http", mirrorHost, secure, "127.0.0.7"), "status: 400 Bad Request, want 200", ""},
+		{name: "RSA key exchange", target: target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.11"),
 			warning: "TLS with RSA key exchange only, which some clients refuse: offer ECDHE ciphers"},
-		{name: "P-521", target: target(t, HTTP, "https", mirrorHost, secure, "127.0.0.13"),
+		{name: "P-521", target: target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.13"),
 			warning: "TLS with the curve P-521 only, which some clients refuse: offer X25519 and P-256"},
-		{name: "CBC with SHA-384", target: target(t, HTTP, "https", mirrorHost, secure, "127.0.0.12"), want: "tls: the server refused " +
+		{name: "CBC with SHA-384", target: target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.12"), want: "tls: the server refused " +
 			"the handshake: it may offer no cipher and key exchange that browsers accept, but CBC with SHA-384 or finite-field DH alone"},
-		{name: "a request a second", target: target(t, DNS, "http", poolHost, plain, "127.0.0.14"), want: "status: 429 Too Many " +
+		{name: "a request a second", target: target(t, health.DNS, "http", poolHost, plain, "127.0.0.14"), want: "status: 429 Too Many " +
 			"Requests, want 206: the server limits how often one client may ask; exempt this host from that"},
-		{name: "gzip", target: target(t, DNS, "http", poolHost, plain, "127.0.0.15"), want: `body: the server encodes the file ("gzip"), which was not asked for`},
+		{name: "gzip", target: target(t, health.DNS, "http", poolHost, plain, "127.0.0.15"), want: `body: the server encodes the file ("gzip"), which was not asked for`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := p.Probe(within(t, 5*time.Second), test.target)
-			if o.Reason != test.want || (o.Result == Up) != (test.want == "") || o.TLSWarning != test.warning {
+			if o.Reason != test.want || (o.Result == health.Up) != (test.want == "") || o.TLSWarning != test.warning {
 				t.Errorf("saw %v, %q, warning %q, want %q, %q", o.Result, o.Reason, o.TLSWarning, test.want, test.warning)
 			}
 		})

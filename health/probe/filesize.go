@@ -1,34 +1,31 @@
-package health
+package probe
 
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
 )
 
-// ErrNoFile is the error where a mirror says that it does not have a file.
-var ErrNoFile = errors.New("no such file")
-
-// A FileProber asks mirrors about single files, without fetching them.
-type FileProber struct {
+// Files asks mirrors for the sizes of files, without fetching them.
+type Files struct {
 	transport *http.Transport
 	userAgent func() string
 }
 
-// NewFileProber returns a prober that trusts roots, or the system's certificates if roots is nil. userAgent returns the
+// NewFiles returns a prober that trusts roots, or the system's certificates if roots is nil. userAgent returns the
 // User-Agent of each request.
-func NewFileProber(roots *x509.CertPool, userAgent func() string) *FileProber {
-	return &FileProber{newTransport(roots, dialPinned), userAgent}
+func NewFiles(roots *x509.CertPool, userAgent func() string) *Files {
+	return &Files{newTransport(roots, dialPinned), userAgent}
 }
 
 // Size returns how many bytes a mirror's file at u has, as the mirror says at one address. It follows redirects to the
-// same host. The error is ErrNoFile, or another one if the mirror does not say.
-func (p *FileProber) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
+// same host. The error is fs.ErrNotExist, or another one if the mirror does not say.
+func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
 	ctx = context.WithValue(ctx, pinned{}, addr)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
 	if err != nil {
@@ -48,7 +45,7 @@ func (p *FileProber) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int
 	resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone:
-		return 0, ErrNoFile
+		return 0, fs.ErrNotExist
 	case resp.StatusCode != http.StatusOK, resp.ContentLength < 0:
 		return 0, fmt.Errorf("HEAD %s: %s with length %d", u, resp.Status, resp.ContentLength)
 	}

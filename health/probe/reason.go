@@ -1,4 +1,4 @@
-package health
+package probe
 
 import (
 	"context"
@@ -15,18 +15,8 @@ import (
 	"strings"
 	"syscall"
 
+	"mirrorpool/health"
 	"mirrorpool/health/rsync"
-)
-
-// The steps of a probe, in order. A reason begins with the step that failed.
-const (
-	stepResolve   = "resolve"
-	stepConnect   = "connect"
-	stepTLS       = "tls"
-	stepRequest   = "request"
-	stepStatus    = "status"
-	stepBody      = "body"
-	stepFreshness = "freshness"
 )
 
 // A stepError says at which step a probe failed.
@@ -40,12 +30,12 @@ func (e *stepError) Unwrap() error { return e.err }
 
 // judge turns the error of a probe into a state and a reason in words that an operator understands.
 // The state is Unknown where the fault is on our side, and where a busy daemon may serve the next client.
-func judge(err error) (State, string) {
-	state := Down
+func judge(err error) (health.State, string) {
+	state := health.Down
 	if ours(err) || errors.Is(err, rsync.ErrBusy) {
-		state = Unknown
+		state = health.Unknown
 	}
-	step := stepRequest
+	step := health.StepRequest
 	var known *stepError
 	if errors.As(err, &known) {
 		step, err = known.step, known.err

@@ -1,6 +1,6 @@
 //go:build race
 
-package health
+package probe
 
 // raceDetector reports whether this binary watches for races, which costs what a load run measures.
 const raceDetector = true
