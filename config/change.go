@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// A Change is what one pool has that another has not. Mirrors are told apart by their url_prefix, so that
-// one whose url_prefix changes is removed, and another one added. Lists are in the order of the file: that
+// A Change is what one pool has that another has not. A mirror is identified by its url_prefix: one
+// whose url_prefix changes counts as removed, and another one as added. Lists are in the order of the file: that
 // of the new pool, or of the old one for what was removed.
 type Change struct {
 	Added     []string        `json:"added"` // by url_prefix, as all below
@@ -114,8 +114,8 @@ func changedKeys(a, b *Mirror) []string {
 	return keys
 }
 
-// dnsWeight is the mirror's weight in the DNS pool where that is not just its weight, and else -1: a change
-// of weight is told once.
+// dnsWeight is the mirror's weight in the DNS pool if it differs from its weight, and else -1, so that a
+// change of weight is reported once.
 func (m *Mirror) dnsWeight() int64 {
 	if m.DNS.Off || m.DNS.Weight == m.Weight {
 		return -1

@@ -14,7 +14,7 @@
 // unasked, and [Update] what of a new server configuration can come into force without a restart.
 // Package source, below this one, fetches pools and watches them.
 //
-// config imports none of ours. It must not know whether a mirror is healthy, where it stands, who
-// asks for it, or what is served: it opens the file that it is told to, and no socket. It keeps no
+// config imports none of ours. It must not know whether a mirror is healthy, where it stands, which
+// client asks for it, or what is served: it opens the given file, and no socket. It keeps no
 // state, starts no goroutine, and reads no clock.
 package config

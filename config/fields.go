@@ -12,7 +12,7 @@ import (
 )
 
 // An object reads the members of an object of the document. Each reader leaves its target alone if
-// the key is absent or was found wrong, so that the target keeps its default and no fault is told
+// the key is absent or was found wrong, so that the target keeps its default and no fault is reported
 // twice. An object that is absent, or not an object, has no members.
 type object struct {
 	c    *checker

@@ -8,8 +8,8 @@ type Ruling int
 // The rulings, from good to bad.
 const (
 	GuardPass   Ruling = iota
-	GuardHold          // it takes away so much that somebody should confirm it
-	GuardRefuse        // it enables no mirror, which nobody means
+	GuardHold          // it takes away so much that a person should confirm it
+	GuardRefuse        // it enables no mirror, which is never meant
 )
 
 // A Decision is what the guard says of an update, with its numbers.

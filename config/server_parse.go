@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A day and a year bound durations; nobody means a longer one.
+// day and year bound durations: a longer one is a mistake.
 const (
 	day  = 24 * time.Hour
 	year = 365 * day

@@ -36,7 +36,7 @@ type Request struct {
 
 // A Choice is who serves a request. It keeps its memory from one request to the next: use it again.
 type Choice struct {
-	Picked    *Mirror // nil if nobody may serve the request
+	Picked    *Mirror // nil if no mirror may serve the request
 	RunnersUp []*Mirror
 
 	group  *webGroup
@@ -257,8 +257,8 @@ func (c *Choice) draw(seed uint64) {
 		w := wait(seed, s.id)
 		s.order = w / s.points
 		if s.capped && winner == nil {
-			// The first w in this share of all draws, whoever else takes part: so that these may change without
-			// moving anybody whom this one serves.
+			// The mirror wins this share of all draws, whichever others compete: they may change without moving
+			// its clients.
 			if w < -math.Log1p(-c.share/left) {
 				winner = s
 			}

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// A country is where its middle is, about: what stands for the position of somebody of whom no more is known.
+// A country gives the approximate centre that stands in for an address of which only the country is known.
 type country struct {
 	code, continent     Code
 	latitude, longitude float64 // degrees

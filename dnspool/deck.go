@@ -12,8 +12,8 @@ const (
 	maxPlaces = 1 << 18 // of all cards together; with very many answers there are fewer cards
 )
 
-// A Deck is a pile of cards. Each lists different candidates, and is one answer. Whoever deals them one
-// after the other and over again gives each candidate its share:
+// A Deck is a pile of cards. Each lists different candidates, and is one answer. Dealt one after
+// the other and over again, they give each candidate its share:
 //
 //   - of the first places: weight/total;
 //   - of the places: min(1, places*weight/total) of the cards hold it, where what the 1 cuts off
@@ -42,7 +42,7 @@ func (d *Deck) Card(i uint32) []int32 {
 }
 
 // serves reports whether d, which was made for these weights, may go on to serve: it has as many places as are wanted,
-// and somebody of each weight on a card. Where there are more candidates than places in all, or one weighs very little,
+// and a candidate of each weight on a card. Where there are more candidates than places in all, or one weighs very little,
 // some are on no card; so that each gets its turn, such a deck is not for long.
 func (d *Deck) serves(weights []float64, size int) bool {
 	if d.size != min(size, len(weights)) {
@@ -86,7 +86,7 @@ func newDeckOf(cards int, weights []float64, size int, r *rand.Rand) Deck {
 	return d
 }
 
-// maxTries is how often another lay-out is tried where one gives somebody more than a card too many, or too few,
+// maxTries is how often another lay-out is tried where one gives a candidate more than a card too many, or too few,
 // to lead. A second try is rare: the first one failed once in thousands of random pools.
 const maxTries = 8
 
@@ -171,10 +171,10 @@ func (d *Deck) leadEvenly() {
 }
 
 // leadByCredit shares the lead where some candidates are on every card. With each card that holds it a
-// candidate earns an equal part of the cards that it has to lead in all, and who leads pays 1. The lead goes
-// to whose credit would reach 1 soonest, so that nobody falls behind by a whole card (after Tijdeman's
-// "The chairman assignment problem", 1980). As who is on a card changes, that may go wrong in the end: it
-// reports whether everybody's lead is right up to one card.
+// candidate earns an equal part of the cards that it has to lead in all, and the one that leads pays 1. The lead goes
+// to the credit that would reach 1 soonest, so that no candidate falls behind by a whole card (after Tijdeman's
+// "The chairman assignment problem", 1980). As the candidates on a card change, that may go wrong in the end: it
+// reports whether every lead is right up to one card.
 func (d *Deck) leadByCredit(weights []float64) (even bool) {
 	total := 0.0
 	for _, weight := range weights {

@@ -29,7 +29,7 @@
 //
 // # Nearness
 //
-// Redirects go to a mirror near the client, but not too near. How far a mirror is from a client is told in km:
+// Redirects go to a mirror near the client, but not too near. The distance of a mirror from a client is in km:
 //
 //	far = 100 + distance + border
 //
@@ -42,12 +42,12 @@
 //	  600  the same continent
 //	3,000  otherwise: seas are crossed at few places, and by detours
 //
-// The 100 km are there because databases are no more exact than that: who is 5 km away is not nearer than who is 20 km
+// The 100 km are there because databases are no more exact than that: a mirror 5 km away is not nearer than one 20 km
 // away, and all mirrors of a town have to be alike.
 //
 // A mirror is near if it is at most 1.5 (selection.near) times as far as the nearest, or in the client's country. The near
-// ones compete by weight alone. Should they be fewer than selection.min_candidates, or than 1/max_share, so that nobody
-// can keep within its limit, the next nearest join, with as much less of their weight as they are farther:
+// ones compete by weight alone. Should they be fewer than selection.min_candidates, or than 1/max_share, so that none
+// can keep within its limit, the next nearest join, with their weight reduced by how much farther they are:
 //
 //	nearness = 1 if near, else far of the nearest / far; 0 if it does not compete
 //	points   = weight * nearness
@@ -75,13 +75,13 @@
 //
 // # The same mirror for a while
 //
-// Who of those that compete serves a client network (/24, /48) is drawn by weighted rendezvous hashing: a hash of the
+// Which of the competing mirrors serves a client network (/24, /48) is drawn by weighted rendezvous hashing: a hash of the
 // network, of the window of time and of a secret is the seed of the draw; with the mirror's url_prefix it makes a number u
 // between 0 and 1, and the mirror with the least -ln(u)/points serves. See [Sticky]. So the same network meets the same mirror
 // within a window without anything being stored, on all servers that know the secret; over many networks the shares are
-// those above; and as each mirror's number depends on nobody else, a mirror that leaves moves those whom it served and nobody
-// else, and one that joins moves only those whom it serves from then on. A mirror whose share is limited to s serves if its u
-// is above 1-s, whoever else competes (the next limited one out of those that are left, and so on, in the order of the
+// those above; and as each mirror's number depends on no other mirror, a mirror that leaves moves its own clients and no
+// others, and one that joins moves only the clients it serves from then on. A mirror whose share is limited to s serves if its u
+// is above 1-s, whichever others compete (the next limited one out of those that are left, and so on, in the order of the
 // mirrors' hashes); only when a limit begins or ends to be reached, others move too.
 //
 // The runners-up are those that compete, in the order of -ln(u)/points, and then the rest by how far they are.

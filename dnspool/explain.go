@@ -9,7 +9,7 @@ import (
 	"mirrorpool/health"
 )
 
-// An Explanation says who serves a request, and why nobody else does.
+// An Explanation says which mirror serves a request, and why no other does.
 type Explanation struct {
 	Place Place `json:"place"` // of the client
 	// Geo says whether places count: they do if the operator wants it and the client's is known.

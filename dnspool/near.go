@@ -2,7 +2,7 @@ package dnspool
 
 // How far a mirror is, in km: see the package's comment for the reasons.
 const (
-	baseFar = 100 // within which nobody is nearer than another
+	baseFar = 100 // closer than that, distances are not compared
 
 	borderSameNetwork   = 0
 	borderSameCountry   = 300

@@ -30,7 +30,7 @@ type NearGroup struct {
 // Near finds out who answers for the group name to clients at a place: the same selection as for redirects, of those
 // that are eligible for DNS. Clients of many places share a group: where a mirror competes that is farther than the near
 // ones, its nearness is rounded down to a power of two. ok is false if all have the same answers, because places do not
-// count, or because nobody may serve these.
+// count, or because no mirror may serve these.
 func (s *Snapshot) Near(c *Choice, f Family, p *Place) (near NearGroup, ok bool) {
 	g := &s.dns[f]
 	if !s.policy.DNSGeo || !g.limited && !(s.policy.Geo && p.Known()) {

@@ -57,7 +57,7 @@ type Mirror struct {
 	// family.
 	InDNS, InWeb bool
 
-	serveOnly, exclude *placeSet // nil: all, nobody
+	serveOnly, exclude *placeSet // nil: all, none
 }
 
 // A DNSGroup is who is eligible for DNS answers of one family.

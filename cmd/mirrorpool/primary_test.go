@@ -117,7 +117,7 @@ func testPublishCommand(t *testing.T, d *deployment, s *site, at string) {
 		t.Errorf("nsupdate does not take the script: %v: %s\n%s", err, out, script)
 	}
 	holds(t, at, d.addresses("a", "b"))
-	if out := publish("--once", exitOK); !strings.Contains(out, "; "+at+": example.org. is as it should be") {
+	if out := publish("--once", exitOK); !strings.Contains(out, "; "+at+": example.org. is up to date") {
 		t.Errorf("after nsupdate: %s", out)
 	}
 	d.write(t, "mirrors.json", d.pool("a"))

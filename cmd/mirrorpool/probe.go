@@ -40,7 +40,7 @@ It reads no verdicts and keeps none, and a running server does not notice. Witho
 reference is what mirrors with more than half of the weight carry, so the other enabled mirrors are probed too.
 
 A mirror is up in a role if it is up at one address at least, and stale or down at none: where this host
-cannot tell, because it has no route to an address, nobody is to blame. Disabled mirrors are shown and do not
+cannot tell, because it has no route to an address, the mirror is not to blame. Disabled mirrors are shown and do not
 count. In a pool of one mirror no reference is known, so --url-prefix cannot tell whether its content is
 fresh; it shows how old that is.
 
@@ -191,7 +191,7 @@ var errInterrupted = errors.New("interrupted")
 func sweep(ctx context.Context, plan *probePlan, show func(*health.Report)) (*health.Report, error) {
 	settings := plan.settings
 	settings.Interval = onceOnly
-	settings.Enabled = settings.Enabled || !plan.asServed // somebody asks for it
+	settings.Enabled = settings.Enabled || !plan.asServed // the command line asks for it
 	checker, err := newChecker(health.Options{
 		Settings: settings, CheckDNS: settings.DNSURL != "",
 		Log: zap.NewNop(), // all that it would log is in the report

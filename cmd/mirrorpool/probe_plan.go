@@ -147,7 +147,7 @@ func unknownMirror(pool *config.Pool, arg string) error {
 	return fmt.Errorf("no mirror %q in the pool; did you mean %s?", arg, strings.Join(suggestions, " or "))
 }
 
-// suggest returns what somebody may have meant who wrote arg: the nearest first.
+// suggest returns the mirrors that arg may stand for, the most similar first.
 func suggest(pool *config.Pool, arg string) []string {
 	type candidate struct {
 		text  string
@@ -271,7 +271,7 @@ func flagOf(pointer string) string {
 	return ""
 }
 
-// blameFlags names, in an error of package config, the flags instead of places in a file that nobody wrote.
+// blameFlags names flags in an error of package config, instead of places in a generated file.
 func blameFlags(err error) error {
 	var errs []error
 	for _, e := range config.Errors(err) {

@@ -167,9 +167,9 @@ func (r *probeResult) summary() []string {
 func (r *probedReference) summary(now time.Time) string {
 	switch {
 	case r.Trace == nil && r.Source == fromURL:
-		return "Reference: not known, so that nobody is judged by it."
+		return "Reference: not known, so content is not judged."
 	case r.Trace == nil:
-		return "Reference: not known, so that nobody is judged by it: it takes mirrors with more than half of the weight."
+		return "Reference: not known, so content is not judged: it takes mirrors with more than half of the weight."
 	}
 	origin := "carried or passed by most of the weight"
 	if r.Source == fromURL {
@@ -192,7 +192,7 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// A progress tells somebody who waits how far a sweep has come, in a line that is written over again and again.
+// A progress shows on a terminal how far a sweep has come, in one line that is rewritten.
 type progress struct {
 	w     io.Writer
 	on    bool

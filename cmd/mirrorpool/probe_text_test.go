@@ -205,8 +205,8 @@ func TestProbeShortTexts(t *testing.T) {
 		reference probedReference
 		want      string
 	}{
-		{probedReference{Source: fromURL}, "Reference: not known, so that nobody is judged by it."},
-		{probedReference{Source: fromMirrors}, "Reference: not known, so that nobody is judged by it: it takes mirrors with more than half of the weight."},
+		{probedReference{Source: fromURL}, "Reference: not known, so content is not judged."},
+		{probedReference{Source: fromMirrors}, "Reference: not known, so content is not judged: it takes mirrors with more than half of the weight."},
 		{probedReference{Source: fromMirrors, Trace: &probeTime}, "Reference: 2026-11-23T12:00:00Z, 0s old, carried or passed by most of the weight."},
 	} {
 		if got := test.reference.summary(probeTime); got != test.want {

@@ -26,9 +26,9 @@ func newPublishCommand() *cobra.Command {
   --dry-run   print what would be sent to it, as a script for nsupdate, and send nothing
   --once      send it, see that it is answered, and print what was sent
 
-A server that is as it should be gets nothing. A running mirrorpool does this by itself, for as long as it runs.
+A server that is up to date gets nothing. A running mirrorpool does this by itself, for as long as it runs.
 
-The exit code is 0 if all servers could be asked and are as they should be, or with --dry-run could be; 1 if not;
+The exit code is 0 if all servers could be asked and are up to date, or with --dry-run could be; 1 if not;
 and 2 if the usage, the configuration or the list of mirrors is bad.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

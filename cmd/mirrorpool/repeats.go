@@ -11,7 +11,7 @@ import (
 const (
 	repeatTime  = time.Minute
 	mostRepeats = 5    // lines that are the same but for the time, in repeatTime
-	mostKinds   = 4096 // of lines that are told apart in repeatTime
+	mostKinds   = 4096 // of different lines counted in repeatTime
 )
 
 // A repeatCore holds back lines that say the same again and again, so that what fails every second does not fill the disk.

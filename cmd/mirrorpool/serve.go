@@ -66,7 +66,7 @@ func serve(ctx context.Context, cmd *cobra.Command, file string) error {
 	}
 	switch err := list.Start(ctx); {
 	case ctx.Err() != nil:
-		return nil // somebody has stopped us
+		return nil // stopped by a signal
 	case err != nil:
 		return &failure{startCode(err), err}
 	}

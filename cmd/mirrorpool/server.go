@@ -116,7 +116,7 @@ func newChecker(o health.Options) (*health.Checker, error) {
 	return health.NewChecker(o)
 }
 
-// newRand returns randomness that nobody can foresee, for one goroutine at a time.
+// newRand returns an unpredictable source of randomness for one goroutine at a time.
 func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
 
 // run runs the server until ctx ends.
@@ -245,7 +245,7 @@ type globalSource struct{}
 func (globalSource) Uint64() uint64 { return rand.Uint64() }
 
 // follow makes a new snapshot whenever something has changed, until ctx ends; and else at each interval of the checks,
-// because verdicts that nobody renews become old.
+// because verdicts that are not renewed become old.
 func (s *server) follow(ctx context.Context) error {
 	gather := time.NewTimer(0)
 	defer gather.Stop()

@@ -162,7 +162,7 @@ func statusTitle(m *admin.MirrorStatus) string {
 		return title + "  disabled"
 	}
 	serves := strings.Join(m.Eligible, " and ")
-	return fmt.Sprintf("%s  weight %d, serves %s", title, m.Weight, cmp.Or(serves, "nobody"))
+	return fmt.Sprintf("%s  weight %d, serves %s", title, m.Weight, cmp.Or(serves, "nothing"))
 }
 
 // alignStatus returns the titles of the columns, and a line for each endpoint.

@@ -58,7 +58,7 @@ https://mirror.example.net/tails/  m7  weight 10, serves dns and http
       connect: timed out\u001b[2J
       operators: ops@example.net
       notes: 1 Gbit/s
-http://ftp.example.org/  weight 20, serves nobody
+http://ftp.example.org/  weight 20, serves nothing
       resolve: "ftp.example.org" has no address
 http://192.0.2.9/  disabled
   192.0.2.9    dns   unknown  -      -        -        -

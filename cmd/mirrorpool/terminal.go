@@ -4,7 +4,7 @@ import (
 	"os"
 )
 
-// isTerminal reports whether somebody may be watching what is written to f.
+// isTerminal reports whether f is a terminal.
 func isTerminal(f any) bool {
 	file, ok := f.(*os.File)
 	if !ok {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// Whoever writes a file makes several events of it. They are taken as one when quietTime has passed
+	// Writing a file causes several events. They are taken as one when quietTime has passed
 	// without another, at most quietLimit after the first.
 	quietTime  = 100 * time.Millisecond
 	quietLimit = time.Second

@@ -54,7 +54,7 @@ type List struct {
 	inForce *document
 	held    *document // nil: none
 
-	// mu guards these. Only a look writes them, so that whoever holds looking may read them without.
+	// mu guards these. They are written only with looking held, so its holder may read them without mu.
 	mu     sync.Mutex
 	pool   *config.Pool
 	status Status

@@ -66,7 +66,7 @@ func (k *publicKeys) ids() string {
 }
 
 // signedAt returns when a document that passed verify says it was signed: minisign writes "timestamp:" and Unix seconds
-// into the comment that it signs too, unless it is told to write another one. It is zero if that is not known.
+// into the signed comment, unless another one is given. The result is zero if the time is not known.
 func signedAt(d *document) time.Time {
 	if d == nil || d.signature == nil {
 		return time.Time{}

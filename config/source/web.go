@@ -63,8 +63,8 @@ func newTransport() *http.Transport {
 	}
 }
 
-// checkHop refuses URLs on whose way somebody could change the list. secure says that the way so far was
-// https.
+// checkHop refuses a URL over which the list could be changed on its way. secure says that all hops so far
+// were https.
 func checkHop(u *url.URL, secure bool) error {
 	switch {
 	case u.User != nil:

@@ -46,11 +46,11 @@ func load(path string, use func(io.Reader) error) error {
 // suffix ends the names of temporary files.
 const suffix = ".tmp"
 
-// leftoverAge is how old a temporary file is that nobody is writing to any more.
+// leftoverAge is the age at which a temporary file is taken for abandoned.
 const leftoverAge = time.Hour
 
-// Replace replaces the file at path by what write writes, or leaves it as it is. Nobody but the user may read it. Errors of
-// the file system are told of path, whatever file they were met at, so that the same trouble gives the same text.
+// Replace replaces the file at path by what write writes, or leaves it as it is. Only its owner may read it. Errors of
+// the file system name path, and never the temporary file, so that the same trouble gives the same text.
 func Replace(path string, write func(io.Writer) error) error {
 	err := replace(path, write)
 	if at := (*os.PathError)(nil); errors.As(err, &at) {

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The query types that are counted one by one. All others are counted as "other", so that nobody who asks can
+// The query types that are counted one by one. All others are counted as "other", so that clients cannot
 // make the number of metrics grow.
 var countedTypes = [...]uint16{
 	dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeANY, dns.TypeTXT, dns.TypeMX, dns.TypeCNAME,
@@ -27,13 +27,13 @@ type tally struct {
 	limited         [limitedKinds]atomic.Uint64 // queries over the rate limit, by what became of them
 
 	latency prometheus.Histogram
-	batches uint // that the socket's reader has answered; nobody else's
+	batches uint // answered by the socket's reader; belongs to it
 }
 
 // sampleEvery is of how many batches one is timed: to read the clock and to count cost as much as to answer two queries.
 const sampleEvery = 64
 
-// answered is told when a batch of queries that came at a time has been answered. It is called by one goroutine only.
+// answered counts a batch of queries that came at a time and has been answered. One goroutine calls it.
 func (t *tally) answered(came time.Time) {
 	if t.batches++; t.batches%sampleEvery == 1 {
 		t.latency.Observe(time.Since(came).Seconds())

@@ -98,7 +98,7 @@ func (n *nearDecks) find(key nearKey, make func() *nearDeck) *nearDeck {
 	made := make()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if deck = n.decks[key]; deck != nil { // somebody was faster
+	if deck = n.decks[key]; deck != nil { // another goroutine was faster
 		return deck
 	}
 	if len(n.decks) < maxNearDecks {

@@ -182,7 +182,7 @@ func (z *zone) prepareFixed(name string, qtype uint16) *preparedRRs {
 	return a
 }
 
-// lookup returns the answers to a query, or nil if respond has to say.
+// lookup returns the answers to a query, or nil if [zone.respond] must answer it.
 func (p *prepared) lookup(q *wire.Query) *preparedRRs {
 	name := q.Name
 	if len(name) < len(p.origin) || string(name[len(name)-len(p.origin):]) != p.origin {

@@ -136,7 +136,7 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *d
 		resp.Answer = append(resp.Answer, alias...)
 		name = canonicalName(alias[0].(*dns.CNAME).Target)
 		if !z.contains(name) || owns(resp.Answer, name) {
-			return // whoever asks has to ask on elsewhere, or has seen it all
+			return // the target is outside the zone, or answered already
 		}
 	}
 }

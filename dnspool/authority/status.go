@@ -134,7 +134,7 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// txt returns a TXT record that nobody shall keep, with a string for each of texts.
+// txt returns a TXT record of TTL 0, with a string for each of texts.
 func txt(owner string, texts ...string) *dns.TXT {
 	rr := &dns.TXT{Hdr: header(owner, dns.TypeTXT, 0)}
 	for _, text := range texts {

@@ -227,7 +227,7 @@ func (c *streamConn) fill() error {
 	return err
 }
 
-// lastTime is how long a client that has sent a query, which nobody has read, has it read when the server shuts down.
+// lastTime is how long a query that has been sent, but not read yet, can still be read when the server shuts down.
 const lastTime = 100 * time.Millisecond
 
 // SetReadDeadline is called by miekg/dns before each message; and with a time in the past to shut down. Then what the client

@@ -19,7 +19,7 @@ import (
 	"mirrorpool/dnspool/authority/wire"
 )
 
-// TTLs of what the zone says of itself, and what secondaries are told (RFC 1912 section 2.2).
+// TTLs of the zone's own records, and the timers of its SOA (RFC 1912 section 2.2).
 const (
 	apexTTL = 3600
 	refresh = 3600

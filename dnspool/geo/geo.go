@@ -153,7 +153,7 @@ func (r *Reader) publish() {
 
 // read reads the file if it has changed. fresh says that there is another database.
 //
-// It is read into memory, not mapped: to touch a page of a mapped file that somebody has cut short would end the
+// It is read into memory, not mapped: touching a page of a mapped file that has been cut short would end the
 // program.
 func (f *file) read() (fresh bool, err error) {
 	from, err := safefile.Open(f.path)
@@ -175,7 +175,7 @@ func (f *file) read() (fresh bool, err error) {
 	}
 	data := make([]byte, info.Size())
 	if _, err := io.ReadFull(from, data); err != nil {
-		f.seen = nil // somebody writes to it just now
+		f.seen = nil // it is being written
 		return false, fmt.Errorf("%s: cannot read it: %v", f.path, err)
 	}
 	db, err := maxminddb.OpenBytes(data)

@@ -4,5 +4,5 @@ package listen
 
 import "net"
 
-// giveWay does nothing: elsewhere nobody can tell the kernel.
+// giveWay does nothing: other kernels have no such setting.
 func giveWay(*net.TCPListener, int) {}

@@ -104,11 +104,11 @@ func bindAlone(ctx context.Context, network, addr string) error {
 // A Listener is a listener that can be closed without dropping clients.
 //
 // To close a socket in which clients wait drops them: the kernel resets them, although another process is there to take
-// them. So Close first has the kernel give new clients to the other sockets at the address, as far as it can be told to,
-// and waits for those who have begun to connect; Accept returns them meanwhile.
+// them. So Close first has the kernel give new clients to the other sockets at the address, where it supports that,
+// and waits for those that have begun to connect; Accept returns them meanwhile.
 type Listener struct {
 	*net.TCPListener
-	ours  bool // nobody else has this socket open
+	ours  bool // no other process has this socket open
 	close sync.Once
 	err   error
 }
@@ -145,7 +145,7 @@ func (l *Listener) Close() error {
 // or ctx ends. Then Accept returns net.ErrClosed. sockets is how many listeners the process has at the address.
 func (l *Listener) Drain(ctx context.Context, sockets int) {
 	if !l.ours {
-		l.TCPListener.SetDeadline(time.Now()) // whoever waits is served by the next process
+		l.TCPListener.SetDeadline(time.Now()) // waiting clients are served by the next process
 		return
 	}
 	giveWay(l.TCPListener, sockets)

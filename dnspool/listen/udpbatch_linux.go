@@ -254,7 +254,7 @@ func (c *batchConn) SetReadDeadline(t time.Time) error {
 func (c *batchConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
 func (c *batchConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
 
-// shut makes the kernel wake the reader, and let nobody wait again.
+// shut wakes the reader, and keeps it from waiting again.
 func (c *batchConn) shut() error {
 	c.ending.Store(true)
 	if c.fd < 0 || !c.ours {
@@ -267,7 +267,7 @@ func (c *batchConn) shut() error {
 	return nil
 }
 
-// Close closes the socket, once nobody uses it.
+// Close closes the socket once it is no longer in use.
 func (c *batchConn) Close() error {
 	if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		return err

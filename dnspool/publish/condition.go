@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Condition says whether another server can be told, or kept up to date.
+// A Condition says whether another server can be notified, or kept up to date.
 type Condition struct {
 	Server, Zone string    // host:port, and absolute
 	Problem      string    // of the latest attempt, or ""

@@ -31,7 +31,7 @@ type Notifier struct {
 	sent    *prometheus.CounterVec
 }
 
-// notified is one server that is told.
+// notified is one server that gets NOTIFY messages.
 type notified struct {
 	peer
 	schedule
@@ -101,16 +101,16 @@ func (n *Notifier) tell(ctx context.Context, t *notified) {
 		n.sent.WithLabelValues(t.addr, result).Inc()
 		switch news := t.note(err, t.now()); {
 		case news && err != nil:
-			n.log.Warn("cannot notify a secondary; trying on", zap.Uint32("serial", serial), zap.Error(err))
+			n.log.Warn("NOTIFY failed, will retry", zap.Uint32("serial", serial), zap.Error(err))
 		case news:
-			n.log.Info("a secondary can be notified again", zap.String("server", t.addr), zap.Uint32("serial", serial))
+			n.log.Info("NOTIFY works again", zap.String("server", t.addr), zap.Uint32("serial", serial))
 		}
 		pace.done(err)
 	}
 }
 
-// notify sends one NOTIFY and waits for the answer to it. The serial is not in it: who is told has to ask for it anyway
-// (RFC 1996 section 3.7).
+// notify sends one NOTIFY and waits for the answer to it. The serial is not in it: the secondary has to ask for the SOA
+// anyway (RFC 1996 section 3.7).
 func (t *notified) notify(ctx context.Context, zone string) error {
 	conn, err := t.dial(ctx, "udp")
 	if err != nil {
@@ -180,7 +180,7 @@ func (p *pacer) wait(ctx context.Context, news <-chan struct{}) bool {
 	case <-ctx.Done():
 		return false
 	}
-	select { // what came meanwhile is told too
+	select { // one NOTIFY covers what came meanwhile
 	case <-news:
 	default:
 	}

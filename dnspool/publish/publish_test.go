@@ -128,7 +128,7 @@ func TestWanted(t *testing.T) {
 				c.Names = test.names
 			}
 			got, err := wanted(c, pool(t, test.pool), test.patient, seen)
-			if test.nobody && err != errNobody || !test.nobody && err != nil {
+			if test.nobody && err != errNoAddress || !test.nobody && err != nil {
 				t.Errorf("nobody is there: %v", err)
 			}
 			if diff := cmp.Diff(test.want, show(got)); diff != "" {
@@ -442,7 +442,7 @@ func TestKeep(t *testing.T) {
 		{"5 2001:db8::1", []string{"dl.example.org. 60 IN AAAA 2001:db8::1"}, 5},
 	} {
 		_, err := kept.keep(t.Context(), pool(t, step.pool))
-		if err != nil && !errors.Is(err, errNobody) {
+		if err != nil && !errors.Is(err, errNoAddress) {
 			t.Fatalf("%q: %v", step.pool, err)
 		}
 		got, updates := p.holds()
@@ -506,7 +506,7 @@ func TestFailures(t *testing.T) {
 			if req.Opcode == dns.OpcodeUpdate {
 				p.sets["dl.example.org.A"] = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeA, Class: 1}, A: net.IPv4(192, 0, 2, byte(100+rand.IntN(100)))}}
 			}
-		}, want: "somebody else changes it all the time", rcode: dns.RcodeNXRrset},
+		}, want: "another program changes them all the time", rcode: dns.RcodeNXRrset},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -615,7 +615,7 @@ func TestReconcile(t *testing.T) {
 				eventually(t, "it is counted", func() bool { return kept.counts.foreign.Load() == 1 && kept.counts.updates.Load() == 2 })
 			} else {
 				eventually(t, "it is reported", func() bool { return logs.Len() == 1 })
-				if text := fmt.Sprint(logs.All()[0].ContextMap()["error"]); !strings.Contains(text, "somebody else has changed it: dl.example.org. A holds [192.0.2.99] with a TTL of 60, not [192.0.2.1]") {
+				if text := fmt.Sprint(logs.All()[0].ContextMap()["error"]); !strings.Contains(text, "changed by another program: dl.example.org. A holds [192.0.2.99] with a TTL of 60, not [192.0.2.1]") {
 					t.Errorf("it is reported as %s", text)
 				}
 				if !holds(theirs)() {
@@ -679,7 +679,7 @@ func TestRetry(t *testing.T) {
 	start(t, (&Publisher{[]*target{kept}}).Run)
 	kept.follow(pool(t, "1 192.0.2.1"))
 	eventually(t, "it succeeds", func() bool { return kept.counts.checked.Load() > 0 })
-	eventually(t, "that is logged", func() bool { return logs.FilterMessage("another server can be kept again").Len() == 1 })
+	eventually(t, "that is logged", func() bool { return logs.FilterMessage("publishing works again").Len() == 1 })
 	if n := logs.FilterLevelExact(zapcore.WarnLevel).Len(); n != 1 || kept.counts.failures.Load() != 4 {
 		t.Errorf("%d warnings of %d failures, want one of 4", n, kept.counts.failures.Load())
 	}
@@ -706,7 +706,7 @@ func TestPlanAndOnce(t *testing.T) {
 		}, "; done, " + script, 1},
 		{func(ctx context.Context, s *dnspool.Snapshot, w *strings.Builder) error {
 			return publisher.Once(ctx, s, w)
-		}, "; " + p.addr + ": example.org. is as it should be\n", 1},
+		}, "; " + p.addr + ": example.org. is up to date\n", 1},
 	} {
 		var out strings.Builder
 		if err := step.do(t.Context(), pool(t, "1 192.0.2.1"), &out); err != nil {

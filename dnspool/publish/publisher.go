@@ -69,7 +69,7 @@ func (p *Publisher) Once(ctx context.Context, s *dnspool.Snapshot, w io.Writer) 
 	}, w)
 }
 
-// Plan writes what Once would send, as nsupdate would have to be told.
+// Plan writes what Once would send, as input for nsupdate.
 func (p *Publisher) Plan(ctx context.Context, s *dnspool.Snapshot, w io.Writer) error {
 	return p.each(func(t *target) (string, error) {
 		t.started = s.Built
@@ -115,7 +115,7 @@ func (t *target) plan(ctx context.Context, s *dnspool.Snapshot) ([]change, error
 // describe puts changes into a script for nsupdate. It names the key's file, never the key.
 func (t *target) describe(state string, changes []change) string {
 	if len(changes) == 0 {
-		return fmt.Sprintf("; %s: %s is as it should be\n", t.addr, t.config.Zone)
+		return fmt.Sprintf("; %s: %s is up to date\n", t.addr, t.config.Zone)
 	}
 	signed := "nsupdate -v"
 	if t.key != nil {
@@ -139,8 +139,8 @@ var (
 	targetLabels = []string{"server", "zone"}
 	updatesDesc  = prometheus.NewDesc("mirrorpool_publish_updates_total", "Dynamic updates that a server has carried out.", targetLabels, nil)
 	failuresDesc = prometheus.NewDesc("mirrorpool_publish_failures_total", "Attempts to keep a server up to date that have failed.", targetLabels, nil)
-	conflictDesc = prometheus.NewDesc("mirrorpool_publish_conflicts_total", "Updates that came to nothing because somebody else was faster.", targetLabels, nil)
-	foreignDesc  = prometheus.NewDesc("mirrorpool_publish_foreign_changes_total", "Changes by somebody else that were put back.", targetLabels, nil)
+	conflictDesc = prometheus.NewDesc("mirrorpool_publish_conflicts_total", "Updates that failed because another program was faster.", targetLabels, nil)
+	foreignDesc  = prometheus.NewDesc("mirrorpool_publish_foreign_changes_total", "Changes by others that were reverted.", targetLabels, nil)
 	goodDesc     = prometheus.NewDesc("mirrorpool_publish_up", "Whether the latest attempt to keep a server up to date was good.", targetLabels, nil)
 	checkedDesc  = prometheus.NewDesc("mirrorpool_publish_checked_timestamp_seconds", "When a server was last seen to hold what it should.", targetLabels, nil)
 )

@@ -93,11 +93,11 @@ func compare(seen, want sets) []change {
 	return changes
 }
 
-// errNobody is why nobody is published.
-var errNobody = errors.New("no enabled mirror has a known address: taking disabled ones away, and leaving the rest as it is")
+// errNoAddress is why no mirror is published.
+var errNoAddress = errors.New("no enabled mirror has a known address: taking disabled ones away, and leaving the rest as it is")
 
 // wanted is what a target should hold, which holds what is seen. It is a pure function, so that the sets change only when
-// eligibility does. err is errNobody or nil.
+// eligibility does. err is errNoAddress or nil.
 //
 // Of the eligible, those with most weight are listed, and of the same weight those with lower addresses. Where no
 // enabled mirror has an address of a family, nothing is to be there. But while no address is known at all, or there are mirrors
@@ -110,7 +110,7 @@ func wanted(c config.Publish, s *dnspool.Snapshot, patient bool, seen sets) (wan
 		}
 	}
 	if len(chosen) == 0 {
-		err = errNobody
+		err = errNoAddress
 	}
 	waiting := err != nil || patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool { return candidate(&m) && !known(&m) })
 	gone := disabled(s)
@@ -219,7 +219,7 @@ func (p place) records(s set, ttl uint32) []dns.RR {
 	return rrs
 }
 
-// script is what nsupdate would have to be told to send the same update.
+// script is the input for nsupdate that sends the same update.
 func script(zone string, changes []change) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "zone %s\n", zone)

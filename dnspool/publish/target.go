@@ -22,16 +22,16 @@ import (
 const (
 	updatePause       = time.Second      // from one attempt to the next, at least
 	reconcileInterval = time.Minute      // how often a server is asked whether all is as it was left
-	maxReconcile      = time.Hour        // between two, while somebody else keeps changing it
+	maxReconcile      = time.Hour        // between two, while another program keeps changing it
 	patience          = 10 * time.Minute // with mirrors whose addresses are not known, after the start
-	maxRounds         = 3                // in which somebody else may be faster
+	maxRounds         = 3                // in which another program may be faster
 	verifyTime        = 5 * time.Second  // until an update has to be seen in answers
 	verifyPause       = 50 * time.Millisecond
 	reportOnly        = "report" // the value of reconcile
 )
 
-// errForeign says that somebody else has changed what we keep, and that this is to be reported only.
-var errForeign = errors.New("somebody else has changed it")
+// errForeign says that another program has changed what we keep, and that this is to be reported only.
+var errForeign = errors.New("changed by another program")
 
 // A target is one zone at one server.
 type target struct {
@@ -47,7 +47,7 @@ type target struct {
 
 	left     sets // as it was left, or found to be; nil before that. All below belongs to run
 	tried    sets // what may have arrived besides
-	disputes int  // how often in a row somebody else has changed it
+	disputes int  // how often in a row another program has changed it
 
 	counts counts
 }
@@ -80,8 +80,8 @@ func (t *target) follow(s *dnspool.Snapshot) {
 	}
 }
 
-// run keeps the target as the latest snapshot wants it, until ctx ends. While somebody else keeps changing it, it looks
-// less and less often: two that both insist would have no end.
+// run keeps the target as the latest snapshot wants it, until ctx ends. While another program keeps changing it, it looks
+// less and less often: two that both insist would never end.
 func (t *target) run(ctx context.Context) {
 	pace := pacer{schedule: t.schedule, idle: t.reconcile}
 	for pace.wait(ctx, t.wake) {
@@ -94,7 +94,7 @@ func (t *target) run(ctx context.Context) {
 			return
 		}
 		t.tell(err)
-		if errors.Is(err, errForeign) || errors.Is(err, errNobody) {
+		if errors.Is(err, errForeign) || errors.Is(err, errNoAddress) {
 			err = nil // to try again is of no use before something changes
 		}
 		pace.idle = min(t.reconcile<<min(t.disputes, 10), max(t.reconcile, maxReconcile))
@@ -110,9 +110,9 @@ func (t *target) tell(err error) {
 	}
 	switch news := t.note(err, t.now()); {
 	case news && err != nil:
-		t.log.Warn("cannot publish the pool at another server", zap.Error(err))
+		t.log.Warn("publishing failed", zap.Error(err))
 	case news:
-		t.log.Info("another server can be kept again")
+		t.log.Info("publishing works again")
 	}
 }
 
@@ -128,12 +128,12 @@ func (t *target) keep(ctx context.Context, s *dnspool.Snapshot) ([]change, error
 		if err != nil {
 			return nil, err
 		}
-		want, nobody := t.wanted(s, seen)
+		want, empty := t.wanted(s, seen)
 		changes := compare(seen, want)
 		if len(changes) == 0 {
 			t.inOrder(want)
 			t.disputes = 0
-			return nil, nobody
+			return nil, empty
 		}
 		if round == 0 {
 			if err := t.judge(seen, want); err != nil {
@@ -148,15 +148,15 @@ func (t *target) keep(ctx context.Context, s *dnspool.Snapshot) ([]change, error
 			if err := t.verify(ctx, conn, want); err != nil {
 				return changes, err
 			}
-			return changes, nobody
+			return changes, empty
 		}
 		t.counts.conflicts.Add(1)
 	}
 	return nil, &Error{t.addr, "update of " + t.config.Zone, dns.RcodeNXRrset,
-		errors.New("what it holds is never what it has just answered: somebody else changes it all the time, or a wildcard answers for a name")}
+		errors.New("its records keep differing from what it has just answered: another program changes them all the time, or a wildcard answers for a name")}
 }
 
-// wanted is what the target should hold; err tells if nobody is there to be published.
+// wanted is what the target should hold; err is errNoAddress if there is no mirror to publish.
 func (t *target) wanted(s *dnspool.Snapshot, seen sets) (want sets, err error) {
 	if want, err = wanted(t.config, s, s.Built.Sub(t.started) < patience, seen); err != nil {
 		err = &Error{t.addr, "update of " + t.config.Zone, -1, err}
@@ -164,7 +164,7 @@ func (t *target) wanted(s *dnspool.Snapshot, seen sets) (want sets, err error) {
 	return want, err
 }
 
-// judge looks for changes by somebody else, and returns an error if these are to be left alone.
+// judge looks for changes by other programs, and returns an error if these are to be left alone.
 func (t *target) judge(seen, want sets) error {
 	var foreign []string
 	for _, p := range want.places() {
@@ -181,7 +181,7 @@ func (t *target) judge(seen, want sets) error {
 	}
 	t.disputes++
 	t.counts.foreign.Add(1)
-	t.log.Warn("somebody else has changed what is kept at another server: putting it back", zap.Strings("changes", foreign))
+	t.log.Warn("reverting foreign change", zap.Strings("changes", foreign))
 	return nil
 }
 
@@ -251,7 +251,7 @@ func (t *target) send(ctx context.Context, conn net.Conn, changes []change, want
 	case dns.RcodeSuccess:
 		t.counts.updates.Add(1)
 		for _, c := range changes {
-			t.log.Info("another server was updated", zap.Stringer("at", c.place), zap.Stringers("addresses", c.to.addrs))
+			t.log.Info("published", zap.Stringer("at", c.place), zap.Stringers("addresses", c.to.addrs))
 		}
 		return true, nil
 	case dns.RcodeNXRrset, dns.RcodeYXRrset:
@@ -261,7 +261,7 @@ func (t *target) send(ctx context.Context, conn net.Conn, changes []change, want
 	}
 }
 
-// verify asks until the server answers with what it was told.
+// verify asks until the server answers with what was sent.
 func (t *target) verify(ctx context.Context, conn net.Conn, want sets) error {
 	deadline := t.now().Add(verifyTime)
 	for {

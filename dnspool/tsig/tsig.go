@@ -1,5 +1,5 @@
 // Package tsig holds the keys that DNS messages are signed with (RFC 8945), and reads them from files in the syntax
-// of BIND, as tsig-keygen writes it. It speaks to nobody, and never shows a secret: a key prints as its name.
+// of BIND, as tsig-keygen writes it. It opens no socket, and never shows a secret: a key prints as its name.
 package tsig
 
 import (

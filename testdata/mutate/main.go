@@ -1,5 +1,5 @@
 // Mutate changes the code of the rules in one small way after the other, and wants the tests to notice each. It leaves
-// the tree alone: go test is told of each change by an overlay.
+// the tree alone: each change reaches go test as an overlay.
 //
 //	go run ./testdata/mutate             all files of the rules
 //	go run ./testdata/mutate -run deck   those whose text, as printed, matches

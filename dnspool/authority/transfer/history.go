@@ -93,7 +93,7 @@ type history struct {
 	version
 	deltas []delta // the last one leads to version, and each to the next
 
-	packing   sync.Once // fills what follows, when somebody asks first
+	packing   sync.Once // fills what follows, at the first request
 	packed    [][]byte  // the answer to AXFR
 	packError error
 }

@@ -137,7 +137,7 @@ func tsigShaped(msg []byte, data int) bool {
 }
 
 // Simplify takes out of an unsigned query what has no meaning for us, and which miekg/dns would copy or stumble over: flags
-// of responses, and options that are not answered, whose data is as nobody knows.
+// of responses, and options that are not answered, whatever their data.
 func Simplify(msg, options []byte) {
 	const rd = 0x01
 	msg[2] &= rd
