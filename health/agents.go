@@ -18,10 +18,10 @@ func (c *Checker) wantsAgents(k *check, o Observation) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m, now := k.mirror, c.now()
-	if !m.agentsAsked.IsZero() && now.Sub(m.agentsAsked) < agentsInterval {
+	if !m.agentsChecked.IsZero() && now.Sub(m.agentsChecked) < agentsInterval {
 		return false
 	}
-	m.agentsAsked = now
+	m.agentsChecked = now
 	return true
 }
 
@@ -36,5 +36,5 @@ func (c *Checker) noteAgents(k *check, refuses string) {
 			c.log.Info("mirror no longer refuses download clients", zap.String("mirror", m.URLPrefix))
 		}
 	}
-	m.refuses, m.refusesAt = refuses, k.place
+	m.refuses, m.refusesAt = refuses, k.endpointKey
 }

@@ -34,9 +34,9 @@ type bed struct {
 
 	mu     sync.Mutex
 	behave map[string]func(context.Context, Target) Observation // by address, or address/role; nil: passes
-	starts map[place][]time.Time
-	now    map[place]int // probes under way
-	most   map[place]int // at the same time
+	starts map[endpointKey][]time.Time
+	now    map[endpointKey]int // probes under way
+	most   map[endpointKey]int // at the same time
 	all    int
 	peak   int
 	hosts  map[string][2]Answer // what the resolver knows
@@ -46,8 +46,8 @@ type bed struct {
 func newBed(t *testing.T, change func(*Options)) *bed {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	b := &bed{t: t, logs: logs, behave: map[string]func(context.Context, Target) Observation{}, starts: map[place][]time.Time{},
-		now: map[place]int{}, most: map[place]int{}, hosts: map[string][2]Answer{}}
+	b := &bed{t: t, logs: logs, behave: map[string]func(context.Context, Target) Observation{}, starts: map[endpointKey][]time.Time{},
+		now: map[endpointKey]int{}, most: map[endpointKey]int{}, hosts: map[string][2]Answer{}}
 	o := Options{
 		Settings: config.Health{Enabled: true, Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3,
 			Path: "project/trace", MaxLag: 3 * time.Hour, DNSURL: "http://dl.example.org/tails/project/trace"},
@@ -109,7 +109,7 @@ func (b *bed) set(address string, behave func(context.Context, Target) Observati
 
 // Probe does what the address was told to.
 func (b *bed) Probe(ctx context.Context, t Target) Observation {
-	p := place{t.Address, t.Role}
+	p := endpointKey{t.Address, t.Role}
 	b.mu.Lock()
 	b.starts[p] = append(b.starts[p], time.Now())
 	b.now[p]++
@@ -203,14 +203,14 @@ func (b *bed) verdictAt(address string, role Role) Verdict {
 func (b *bed) count(address string, role Role) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.starts[place{netip.MustParseAddr(address), role}])
+	return len(b.starts[endpointKey{netip.MustParseAddr(address), role}])
 }
 
 // startsAt returns when an address was probed in a role.
 func (b *bed) startsAt(address string, role Role) []time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.starts[place{netip.MustParseAddr(address), role}])
+	return slices.Clone(b.starts[endpointKey{netip.MustParseAddr(address), role}])
 }
 
 // wait lets d pass, and then everything that is due happen.

@@ -3,34 +3,30 @@ package health
 import (
 	"context"
 	"math/rand/v2"
-	"net/netip"
-	"net/url"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
-	"mirrorpool/health/rsync"
 )
 
 // verdictIntervals is how many times its own interval a verdict lasts without being renewed.
 const verdictIntervals = 3
 
-// A Checker keeps the verdicts on a pool's endpoints up to date.
+// A Checker keeps the verdicts on a pool's endpoints up to date. It joins three jobs: the schedule says when to probe, the
+// survey watches the pool as a whole, and the memory holds what outlives a restart.
 type Checker struct {
 	checkDNS    bool
 	checkAgents func(context.Context, Target) string
 	prober      Prober
 	resolver    Resolver
-	reference   ReferenceReader
 	log         *zap.Logger
 	now         func() time.Time
 	watch       func(Role, Observation)
 
-	changed chan struct{} // holds one token while there are changes that nobody has fetched
+	changed chan struct{} // holds one token while there are changes to report
 	wake    chan struct{} // holds one token while the schedule may have changed
 	swept   chan struct{} // closed when the first sweep has ended
 
@@ -38,22 +34,13 @@ type Checker struct {
 	settings settings
 	policy   Policy // of settings
 	mirrors  map[string]*mirror
-	tasks    schedule
-	visits   map[string]*visit // under way, by host
-	busy     map[place]bool    // what is being probed
-	running  int               // visits and look-ups
-	first    int               // tasks that have not ended once
-	sweeping bool              // the first sweep has not ended
+	sweeping bool // the first sweep has not ended
 	rand     *rand.Rand
 
-	fresh            Freshness
-	referenceTask    *task // nil without a reference_url
-	referenceProblem string
-	suspect          string    // see Report
-	suspected        time.Time // when that began
-	surveyed         time.Time // when survey last ran
-	memory           memory    // verdicts from before a restart whose checks do not exist yet
-	saveProblem      string    // why verdicts were not saved the last time
+	schedule schedule
+	survey   survey
+	origin   origin
+	memory   memory
 }
 
 // Options are what a Checker works with.
@@ -75,42 +62,6 @@ type Options struct {
 	Watch func(Role, Observation)
 }
 
-// A mirror is a mirror of the pool, and what has been found out about it.
-type mirror struct {
-	config.Mirror
-	trace *url.URL // what role HTTP fetches
-	web   *lookup  // of the URL's host
-	// checks are those in the roles HTTP and DNS.
-	checks map[place]*check
-
-	everUp      [3]bool   // by role: whether an endpoint has been up since the mirror was added
-	agentsAsked time.Time // when it was last asked under the names of download clients
-	refuses     string    // which of them it refuses, or ""
-	refusesAt   place     // where
-
-	rsyncURL  rsync.URL // of the trace file; zero if there is none
-	rsyncHost *lookup   // nil if the host is the URL's
-	rsync     *check    // nil if there is none, or until the host was looked up
-}
-
-// A place is an address in one role.
-type place struct {
-	address netip.Addr
-	role    Role
-}
-
-// A check is an endpoint in one role, with its verdict.
-type check struct {
-	place
-	mirror  *mirror
-	verdict Verdict
-	task    *task // nil if checks are off
-
-	failing time.Time // since when it fails, if it was up before; zero if it does not
-	rash    bool      // the first sweep's only look decided, when the reference was not known yet
-	warned  time.Time // when its certificate was last warned of
-}
-
 // NewChecker returns a checker without mirrors. It does nothing until Run.
 func NewChecker(o Options) (*Checker, error) {
 	s, err := parseSettings(o.Settings, o.CheckDNS)
@@ -118,13 +69,14 @@ func NewChecker(o Options) (*Checker, error) {
 		return nil, err
 	}
 	c := &Checker{
-		settings: s, policy: s.policy(), checkDNS: o.CheckDNS, checkAgents: o.CheckAgents,
-		prober: o.Prober, resolver: o.Resolver, reference: o.Reference,
+		checkDNS: o.CheckDNS, checkAgents: o.CheckAgents, prober: o.Prober, resolver: o.Resolver,
 		log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
-		mirrors: map[string]*mirror{}, visits: map[string]*visit{}, busy: map[place]bool{}, sweeping: true,
-		fresh: Freshness{MaxLag: s.MaxLag, MaxAge: s.MaxAge},
+		mirrors: map[string]*mirror{}, sweeping: true,
+		schedule: newSchedule(s.Interval, o.Rand),
+		origin:   origin{reader: o.Reference},
 	}
+	c.setSettings(s)
 	c.setReference(o.Now())
 	return c, nil
 }
@@ -142,7 +94,7 @@ func (c *Checker) SetPool(pool *config.Pool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	keep := make(map[string]*mirror, len(pool.Mirrors))
+	mirrors := make(map[string]*mirror, len(pool.Mirrors))
 	for _, entry := range pool.Mirrors {
 		m := c.mirrors[entry.URLPrefix]
 		changed := m != nil && !reflect.DeepEqual(m.Mirror, entry)
@@ -150,110 +102,134 @@ func (c *Checker) SetPool(pool *config.Pool) {
 			m = c.newMirror(&entry)
 		}
 		m.Mirror = entry
-		keep[entry.URLPrefix] = m
-		c.setRsync(m)
-		c.findAddresses(m, now)
-		c.setAddresses(m, now)
+		mirrors[entry.URLPrefix] = m
+		c.setChecks(m, now)
 		if changed {
-			c.hurry(m, now)
+			c.expedite(m, now)
 		}
 	}
 	for prefix, m := range c.mirrors {
-		if keep[prefix] == nil {
+		if mirrors[prefix] == nil {
 			c.remove(m)
 		}
 	}
-	c.mirrors = keep
-	c.sweepEnds(now)
-	notify(c.changed)
-	notify(c.wake)
+	c.mirrors = mirrors
+	c.endSweep(now)
+	signal(c.changed)
+	signal(c.wake)
 }
 
-func (c *Checker) newMirror(entry *config.Mirror) *mirror {
-	m := &mirror{
-		trace:  entry.URL.JoinPath(c.settings.Path),
-		web:    &lookup{host: strings.ToLower(entry.URL.Hostname())},
-		checks: map[place]*check{},
+// SetSettings puts other settings in force. Verdicts are kept; all endpoints are checked anew within an interval. If
+// the error is not nil, nothing has changed.
+func (c *Checker) SetSettings(h config.Health) error {
+	next, err := parseSettings(h, c.checkDNS)
+	if err != nil {
+		return err
 	}
-	c.memory.recallAddresses(entry.URLPrefix, m.web)
-	m.everUp = c.memory.mirrors[entry.URLPrefix].everUp()
-	if !c.settings.Enabled {
-		m.everUp = [3]bool{true, true, true} // as it is taken to be
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, before := c.now(), c.settings
+	c.setSettings(next)
+	if before.Enabled != next.Enabled || before.ReferenceURL != next.ReferenceURL {
+		c.setReference(now)
 	}
-	return m
+	for _, m := range c.mirrors {
+		m.trace = m.URL.JoinPath(next.Path)
+		if before.Enabled != next.Enabled {
+			c.switchChecks(m, now)
+		}
+		m.web.findProblems(next.AllowPrivate)
+		m.rsyncLookup().findProblems(next.AllowPrivate)
+		c.setChecks(m, now)
+		c.spread(m, now)
+	}
+	c.endSweep(now)
+	signal(c.changed)
+	signal(c.wake)
+	return nil
 }
 
-// rolesOf is in which roles m's addresses are judged.
-func (c *Checker) rolesOf(m *mirror) []Role {
-	if c.settings.dnsURL == nil || m.DNS.Off {
-		return []Role{HTTP}
-	}
-	return []Role{HTTP, DNS}
+// setSettings puts settings in force, but for the mirrors and the reference.
+func (c *Checker) setSettings(s settings) {
+	c.settings, c.policy = s, s.policy()
+	c.schedule.interval = s.Interval
+	c.survey.fresh.MaxLag, c.survey.fresh.MaxAge = s.MaxLag, s.MaxAge
 }
 
-// setAddresses gives m a check at each known address in each role, and no other.
-func (c *Checker) setAddresses(m *mirror, now time.Time) {
-	wanted := map[place]bool{}
-	for _, addr := range m.web.addresses(c.settings.AllowPrivate) {
-		for _, role := range c.rolesOf(m) {
-			p := place{addr, role}
-			wanted[p] = true
-			if m.checks[p] == nil {
-				m.checks[p] = c.newCheck(m, p, now)
-			}
+// Stalled reports whether the schedule has come to a halt: a check is overdue by several intervals.
+func (c *Checker) Stalled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.schedule.overdue(c.now()) > verdictIntervals*c.policy.Interval+c.settings.Timeout
+}
+
+// Run checks the pool until ctx ends, and returns nil when all checks under way have ended too.
+func (c *Checker) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(c.startDue(ctx, &running))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-c.wake:
 		}
 	}
-	for p, k := range m.checks {
-		if !wanted[p] {
-			c.drop(k.task)
-			delete(m.checks, p)
+}
+
+// startDue starts all tasks that are due and may run, and returns the time until it should be called again.
+func (c *Checker) startDue(ctx context.Context, running *sync.WaitGroup) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	for {
+		v, wait := c.schedule.next(now)
+		if v == nil {
+			return wait
+		}
+		for _, t := range v.tasks {
+			taskCtx, cancel := context.WithCancel(ctx)
+			t.cancel = cancel
+			running.Go(func() {
+				defer cancel()
+				c.runTask(taskCtx, t, v)
+			})
 		}
 	}
-	c.setRsyncAddress(m, now)
 }
 
-func (c *Checker) newCheck(m *mirror, p place, now time.Time) *check {
-	k := &check{place: p, mirror: m}
-	k.verdict = c.memory.recall(m.URLPrefix, p)
-	if c.settings.Enabled {
-		c.startCheck(k, now)
+// runTask runs one task of a visit.
+func (c *Checker) runTask(ctx context.Context, t *task, v *visit) {
+	finish := t.work(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if !t.dropped && ctx.Err() == nil {
+		c.schedule.repeat(t, v, now, finish(now))
+		c.endSweep(now)
 	}
-	return k
+	c.schedule.end(t, v, now)
+	signal(c.wake)
 }
 
-func (c *Checker) startCheck(k *check, now time.Time) {
-	k.task = c.add(&task{due: now, check: k, work: func(ctx context.Context) func(time.Time) time.Duration {
-		return c.probe(ctx, k)
-	}})
+// endSweep ends the first sweep when each task has ended once.
+func (c *Checker) endSweep(now time.Time) {
+	if c.schedule.newTasks > 0 || !c.sweeping {
+		return
+	}
+	c.reconsider(now)
+	c.sweeping = false
+	c.memory.mirrors = nil
+	close(c.swept)
 }
 
-// all returns m's checks in all roles.
-func (m *mirror) all(yield func(*check) bool) {
-	for _, k := range m.checks {
-		if !yield(k) {
-			return
-		}
-	}
-	if m.rsync != nil {
-		yield(m.rsync)
-	}
-}
-
-// hurry makes all that is done about m due now.
-func (c *Checker) hurry(m *mirror, now time.Time) {
-	c.tasks.move(m.web.task, now)
-	c.tasks.move(m.rsyncLookup().task, now)
-	for k := range m.all {
-		c.tasks.move(k.task, now)
-	}
-}
-
-func (c *Checker) remove(m *mirror) {
-	c.drop(m.web.task)
-	if m.rsyncHost != nil {
-		c.drop(m.rsyncHost.task)
-	}
-	for k := range m.all {
-		c.drop(k.task)
+// signal leaves a token in ch unless there is one.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
 	}
 }

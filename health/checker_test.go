@@ -67,7 +67,7 @@ func TestNewChecker(t *testing.T) {
 		"dns_url, without the DNS face": {Settings: config.Health{Enabled: true, DNSURL: bad}, Now: time.Now},
 		"reference_url, without checks": {Settings: config.Health{ReferenceURL: bad}, Now: time.Now},
 	} {
-		if c, err := NewChecker(o); err != nil || len(c.tasks) > 0 {
+		if c, err := NewChecker(o); err != nil || len(c.schedule.waiting) > 0 {
 			t.Errorf("a bad %s: %v", name, err)
 		}
 	}
@@ -361,7 +361,7 @@ func TestVisitTakesAlong(t *testing.T) {
 			<-b.Swept()
 			wait(10 * time.Minute)
 			stop()
-			quick, slow := b.starts[place{netip.MustParseAddr("192.0.2.1"), HTTP}], b.starts[place{netip.MustParseAddr("192.0.2.2"), HTTP}]
+			quick, slow := b.starts[endpointKey{netip.MustParseAddr("192.0.2.1"), HTTP}], b.starts[endpointKey{netip.MustParseAddr("192.0.2.2"), HTTP}]
 			shared := 0
 			for _, at := range quick {
 				if slices.Contains(slow, at) {
@@ -527,7 +527,7 @@ func TestHungMirrorDelaysNobody(t *testing.T) {
 		<-b.Swept()
 		wait(time.Minute)
 		for i := 100; i < 200; i++ {
-			starts := b.starts[place{netip.MustParseAddr(fmt.Sprintf("198.51.0.%d", i)), HTTP}]
+			starts := b.starts[endpointKey{netip.MustParseAddr(fmt.Sprintf("198.51.0.%d", i)), HTTP}]
 			for j := 1; j < len(starts); j++ {
 				if gap := starts[j].Sub(starts[j-1]); gap > 1100*time.Millisecond {
 					t.Fatalf("mirror %d was not checked for %v, because others hang", i, gap)

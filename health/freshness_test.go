@@ -274,10 +274,10 @@ func TestBackFromAnOutageHasToCatchUp(t *testing.T) {
 func TestReferenceCountsWeights(t *testing.T) {
 	r := Reference{Release: Release{Trace: epoch}}
 	add := func(weight uint32, traces ...time.Time) {
-		m := &mirror{Mirror: config.Mirror{Weight: weight}, checks: map[place]*check{}}
+		m := &mirror{Mirror: config.Mirror{Weight: weight}, checks: map[endpointKey]*check{}}
 		for i, trace := range traces {
-			p := place{addrs("192.0.2.1 192.0.2.2")[i], HTTP}
-			m.checks[p] = &check{place: p, verdict: Verdict{Trace: trace}}
+			p := endpointKey{addrs("192.0.2.1 192.0.2.2")[i], HTTP}
+			m.checks[p] = &check{endpointKey: p, verdict: Verdict{Trace: trace}}
 		}
 		r.count(m)
 	}

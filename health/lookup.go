@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"mirrorpool/config"
@@ -133,7 +132,7 @@ func (c *Checker) startLookup(l *lookup, m *mirror, now time.Time) {
 	if l.task != nil {
 		return
 	}
-	l.task = c.add(&task{due: now, work: func(ctx context.Context) func(time.Time) time.Duration {
+	l.task = c.schedule.add(&task{due: now, work: func(ctx context.Context) func(time.Time) time.Duration {
 		return c.lookUp(ctx, l, m)
 	}})
 }
@@ -152,7 +151,7 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 		after := l.addresses(c.settings.AllowPrivate)
 		c.setAddresses(m, now)
 		if !slices.Equal(before, after) {
-			notify(c.changed)
+			signal(c.changed)
 		}
 		if l.problem != problem {
 			level := zap.WarnLevel
@@ -163,37 +162,6 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 				zap.String("host", l.host), zap.String("problem", l.problem), zap.Stringers("addresses", after))
 		}
 		return min(v4.TTL, v6.TTL)
-	}
-}
-
-// findAddresses takes the addresses of m that are given, or sees to it that its host is looked up; and the same
-// for its rsync daemon.
-func (c *Checker) findAddresses(m *mirror, now time.Time) {
-	given := m.DNS.Addresses
-	if addr, ok := literal(m.URL.Hostname()); ok && len(given) == 0 {
-		given = []netip.Addr{addr}
-	}
-	if len(given) > 0 {
-		c.drop(m.web.task)
-		m.web.task = nil
-		m.web.give(given)
-	} else {
-		// Addresses that were given until now serve until the look-up has ended.
-		c.startLookup(m.web, m, now)
-	}
-
-	host := strings.ToLower(m.rsyncURL.Host)
-	if m.rsyncHost != nil && m.rsyncHost.host != host {
-		c.drop(m.rsyncHost.task)
-		m.rsyncHost = nil
-	}
-	if host != "" && host != m.web.host && m.rsyncHost == nil {
-		m.rsyncHost = &lookup{host: host}
-		if addr, ok := literal(host); ok {
-			m.rsyncHost.give([]netip.Addr{addr})
-		} else {
-			c.startLookup(m.rsyncHost, m, now)
-		}
 	}
 }
 

@@ -13,11 +13,8 @@ import (
 	"mirrorpool/config/statefile"
 )
 
-const (
-
-	// restoredIntervals is how many intervals old a restored verdict may be.
-	restoredIntervals = 10
-)
+// restoredIntervals is how many intervals old a restored verdict may be.
+const restoredIntervals = 10
 
 // A savedState is what outlives a restart.
 type savedState struct {
@@ -52,13 +49,14 @@ type savedVerdict struct {
 
 // A memory is what was restored for mirrors that are not there yet. The zero memory is empty.
 type memory struct {
-	mirrors map[string]savedMirror
+	mirrors     map[string]savedMirror
+	saveProblem string // why the last attempt to save failed, or ""
 }
 
 // recall returns the verdict that a check was left with.
-func (m memory) recall(prefix string, p place) Verdict {
+func (m *memory) recall(prefix string, key endpointKey) Verdict {
 	for _, saved := range m.mirrors[prefix].Verdicts {
-		if saved.Role == p.role && (p.role == Rsync || saved.Address == p.address) {
+		if saved.Role == key.role && (key.role == Rsync || saved.Address == key.address) {
 			return saved.Verdict
 		}
 	}
@@ -67,7 +65,7 @@ func (m memory) recall(prefix string, p place) Verdict {
 
 // recallAddresses tells l what it knew, or was given, so that there are endpoints before the first look-up has ended. It is as
 // without a restart: an address that is not given any more serves until a look-up tells better.
-func (m memory) recallAddresses(prefix string, l *lookup) {
+func (m *memory) recallAddresses(prefix string, l *lookup) {
 	saved := m.mirrors[prefix]
 	if len(saved.V4)+len(saved.V6) > 0 {
 		l.v4, l.v6, l.known = Answer{Addresses: saved.V4}, Answer{Addresses: saved.V6}, true
@@ -83,7 +81,7 @@ func (c *Checker) Save(w io.Writer) error {
 func (c *Checker) savedState() *savedState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &savedState{Saved: c.now(), Releases: slices.Clone(c.fresh.releases), Mirrors: make(map[string]savedMirror, len(c.mirrors))}
+	s := &savedState{Saved: c.now(), Releases: slices.Clone(c.survey.fresh.releases), Mirrors: make(map[string]savedMirror, len(c.mirrors))}
 	for prefix, m := range c.mirrors {
 		saved := savedMirror{V4: m.web.v4.Addresses, V6: m.web.v6.Addresses, EverUp: []Role{}} // never changed in place
 		for role, up := range m.everUp {
@@ -119,11 +117,11 @@ func (c *Checker) Restore(r io.Reader) error {
 		}
 	}
 	if forgotten > 0 {
-		c.log.Info("saved verdicts are too old, or of the future, and not used",
+		c.log.Info("ignoring saved verdicts outside the accepted age",
 			zap.Int("verdicts", forgotten), zap.Duration("age", now.Sub(state.Saved).Round(time.Second)))
 	}
-	c.memory = memory{state.Mirrors}
-	c.fresh.releases = slices.DeleteFunc(state.Releases, func(r Release) bool { return r.Since.After(now) })
+	c.memory.mirrors = state.Mirrors
+	c.survey.fresh.releases = slices.DeleteFunc(state.Releases, func(r Release) bool { return r.Since.After(now) })
 	return nil
 }
 
@@ -149,7 +147,7 @@ func readState(r io.Reader) (*savedState, error) {
 	for prefix, m := range state.Mirrors {
 		for _, v := range m.Verdicts {
 			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 || v.Blind < 0 {
-				return nil, fmt.Errorf("verdict on %s at %v in role %v makes no sense", prefix, v.Address, v.Role)
+				return nil, fmt.Errorf("verdict on %s at %v in role %v is out of range", prefix, v.Address, v.Role)
 			}
 		}
 	}
@@ -203,9 +201,9 @@ func (c *Checker) SaveState(path string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if problem != c.saveProblem && err != nil {
+	if problem != c.memory.saveProblem && err != nil {
 		c.log.Warn("verdicts cannot be saved", zap.String("file", path), zap.Error(err))
 	}
-	c.saveProblem = problem
+	c.memory.saveProblem = problem
 	return err
 }

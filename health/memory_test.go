@@ -83,7 +83,7 @@ func TestMemory(t *testing.T) {
 			}
 			// The old report is of now too, and its verdicts are past their time.
 			for i := range was {
-				was[i].Verdict = old.mirrors[prefix].checks[place{was[i].Address, was[i].Role}].verdict
+				was[i].Verdict = old.mirrors[prefix].checks[endpointKey{was[i].Address, was[i].Role}].verdict
 			}
 			if diff := cmp.Diff(was, is, ignore, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("%s (-saved +restored):\n%s", prefix, diff)
@@ -221,7 +221,7 @@ func TestMemoryForgets(t *testing.T) {
 		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Unknown || b.Warm() {
 			t.Errorf("after 10 intervals without a check: %v, warm %v", v.State, b.Warm())
 		}
-		const message = "saved verdicts are too old, or of the future, and not used"
+		const message = "ignoring saved verdicts outside the accepted age"
 		if n := b.logs.FilterMessage(message).Len(); n != 0 {
 			t.Errorf("it is logged %d times that young verdicts are old", n)
 		}
@@ -276,8 +276,8 @@ func TestRestoreRefuses(t *testing.T) {
 			{"edited", strings.Replace(good, `"down"`, `"up"`, 1), "checksum does not match"},
 			{"no JSON", withHeader("{"), "unexpected end of JSON input"},
 			{"no state", withHeader(strings.Replace(fmt.Sprintf(address, `"change":0`), `"up"`, `"good"`, 1)), `unknown state "good"`},
-			{"index out of range", withHeader(fmt.Sprintf(address, `"change":6`)), "verdict on http://a/ at 192.0.2.1 in role http makes no sense"},
-			{"negative index", withHeader(fmt.Sprintf(address, `"change":-1`)), "verdict on http://a/ at 192.0.2.1 in role http makes no sense"},
+			{"index out of range", withHeader(fmt.Sprintf(address, `"change":6`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
+			{"negative index", withHeader(fmt.Sprintf(address, `"change":-1`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
 			{"releases out of order", withHeader(`{"releases":[{"trace":"2026-01-02T00:00:00Z","since":"2026-01-02T00:00:00Z"},
 				{"trace":"2026-01-01T00:00:00Z","since":"2026-01-03T00:00:00Z"}]}`), "releases are out of order"},
 		} {

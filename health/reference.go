@@ -5,9 +5,17 @@ import (
 	"fmt"
 	"net/url"
 	"time"
+
+	"go.uber.org/zap"
 )
 
-// A Reference is what mirrors should carry, and who does.
+// A ReferenceReader reads the trace of the origin, which all mirrors should carry. It returns by ctx's
+// deadline.
+type ReferenceReader interface {
+	ReadReference(ctx context.Context, u *url.URL, userAgent string) (time.Time, error)
+}
+
+// A Reference is the trace that mirrors should carry, and how many do.
 type Reference struct {
 	Release
 	// Problem says why the reference may be out of date, or is not known; empty if all is well.
@@ -19,6 +27,52 @@ type Reference struct {
 	Weight, EnabledWeight uint64
 }
 
+// An origin is where the reference is read.
+type origin struct {
+	reader  ReferenceReader
+	task    *task  // nil without a reference_url
+	problem string // why the last read failed, or ""
+}
+
+// setReference starts reading reference_url, if there is one, and forgets the reference: another source may have another.
+func (c *Checker) setReference(now time.Time) {
+	c.schedule.drop(c.origin.task)
+	c.origin.task, c.origin.problem, c.survey.fresh.releases = nil, "", nil
+	if c.settings.referenceURL != nil {
+		c.origin.task = c.schedule.add(&task{due: now, work: c.readReference})
+	}
+}
+
+// readReference reads reference_url. The returned function, called under the lock, takes it in.
+func (c *Checker) readReference(ctx context.Context) func(time.Time) time.Duration {
+	c.mu.Lock()
+	s := c.settings
+	c.mu.Unlock()
+	if s.referenceURL == nil { // it was removed just now, and this task with it
+		return func(time.Time) time.Duration { return s.Interval }
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	trace, err := c.origin.reader.ReadReference(ctx, s.referenceURL, s.UserAgent)
+	return func(now time.Time) time.Duration {
+		problem := ""
+		if err != nil {
+			problem = referenceProblem(err, c.survey.fresh.Reference())
+		} else {
+			c.learnReference(trace, now)
+		}
+		switch {
+		case problem == c.origin.problem:
+		case problem == "":
+			c.log.Info("reference_url can be read again")
+		default:
+			c.log.Warn("cannot read reference_url", zap.String("problem", problem))
+		}
+		c.origin.problem = problem
+		return c.policy.Interval
+	}
+}
+
 // referenceProblem describes why reference_url could not be read.
 func referenceProblem(err error, known Release) string {
 	if known.Trace.IsZero() {
@@ -27,8 +81,9 @@ func referenceProblem(err error, known Release) string {
 	return fmt.Sprintf("reference_url cannot be read: %v; keeping the last one known", err)
 }
 
-// A ReferenceReader reads the trace of the origin, which all mirrors should carry. It returns by ctx's
-// deadline.
-type ReferenceReader interface {
-	ReadReference(ctx context.Context, u *url.URL, userAgent string) (time.Time, error)
+// learnReference takes in what the reference is now.
+func (c *Checker) learnReference(trace, now time.Time) {
+	if c.survey.fresh.Learn(trace, now, c.sweeping) {
+		c.log.Info("reference changed", zap.Time("trace", c.survey.fresh.Reference().Trace))
+	}
 }

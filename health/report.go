@@ -59,8 +59,8 @@ func (c *Checker) Report() *Report {
 	defer c.mu.Unlock()
 	now := c.now()
 	report := &Report{
-		At: now, Mirrors: make(map[string]MirrorReport, len(c.mirrors)), Policy: c.policy, Suspect: c.suspect,
-		Reference: Reference{Release: c.fresh.Reference(), Problem: c.referenceProblem},
+		At: now, Mirrors: make(map[string]MirrorReport, len(c.mirrors)), Policy: c.policy, Suspect: c.survey.suspect,
+		Reference: Reference{Release: c.survey.fresh.Reference(), Problem: c.origin.problem},
 	}
 	for prefix, m := range c.mirrors {
 		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took, Endpoints: make([]Endpoint, 0, len(m.checks))}
@@ -102,7 +102,7 @@ func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
 	e := Endpoint{Address: k.address, Role: k.role, Verdict: c.verdict(k, now)}
 	var warnings []string
 	refuses := ""
-	if k.place == k.mirror.refusesAt {
+	if k.endpointKey == k.mirror.refusesAt {
 		refuses = k.mirror.refuses
 	}
 	for _, text := range [...]string{e.CertWarning(now), k.verdict.TLSWarning, refuses} {

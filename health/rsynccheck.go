@@ -4,73 +4,22 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
-
-	"go.uber.org/zap"
-
-	"mirrorpool/health/rsync"
 )
 
 // maxRsyncAddresses is at how many addresses one check tries to reach an rsync daemon.
 const maxRsyncAddresses = 4
 
-// setRsync finds out where m's rsync daemon is said to be. A new place is judged anew.
-func (c *Checker) setRsync(m *mirror) {
-	var u rsync.URL
-	if m.RsyncURL != "" && c.settings.Enabled {
-		parsed, err := rsync.ParseURL(m.RsyncURL)
-		if err != nil { // config lets no such URL pass
-			c.log.Warn("rsync URL is not checked", zap.String("mirror", m.URLPrefix), zap.Error(err))
-		} else {
-			u = parsed.Join(c.settings.Path)
-		}
-	}
-	if u != m.rsyncURL && m.rsync != nil {
-		c.drop(m.rsync.task)
-		m.rsync = nil
-	}
-	m.rsyncURL = u
-}
-
-// setRsyncAddress sees to it that m's rsync daemon is asked at one of its addresses: the one where it was last reached,
-// while it has that.
-func (c *Checker) setRsyncAddress(m *mirror, now time.Time) {
-	host := m.rsyncLookup()
-	if m.rsyncURL.Host == "" || !host.known {
-		return
-	}
-	addrs := host.addresses(c.settings.AllowPrivate)
-	if m.rsync != nil && slices.Contains(addrs, m.rsync.address) {
-		return
-	}
-	p := place{role: Rsync}
-	if len(addrs) > 0 {
-		p.address = addrs[0]
-	}
-	if m.rsync == nil {
-		m.rsync = c.newCheck(m, p, now)
-	}
-	m.rsync.place = p
-}
-
-func (m *mirror) rsyncLookup() *lookup {
-	if m.rsyncHost != nil {
-		return m.rsyncHost
-	}
-	return m.web
-}
-
-// blind returns what is seen of an rsync daemon without any address, or nil.
-func (c *Checker) blind(k *check) *Observation {
+// observeWithoutAddress returns the observation of an rsync daemon without any address, or nil if k has one.
+func (c *Checker) observeWithoutAddress(k *check) *Observation {
 	if k.address.IsValid() {
 		return nil
 	}
 	host := k.mirror.rsyncLookup()
 	o := &Observation{At: c.now(), Result: Down, Reason: host.problem}
 	if host.v4.Err != nil || host.v6.Err != nil {
-		o.Result = Unknown // it is our resolver that fails, as far as we know
+		o.Result = Unknown // our own resolver failed
 	}
 	return o
 }

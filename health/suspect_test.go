@@ -37,7 +37,7 @@ func TestSuspectOurself(t *testing.T) {
 		if s := b.Report().Suspect; s != "local network" {
 			t.Errorf("10 more of 12 fail: suspect %q", s)
 		}
-		if b.logs.FilterMessage("suspect: local network: most mirrors began to fail together").Len() != 1 {
+		if b.logs.FilterMessage("most mirrors failed at once, suspecting the local network").Len() != 1 {
 			t.Error("not logged")
 		}
 		b.breakMany(0, 17, false)
