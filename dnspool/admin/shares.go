@@ -54,8 +54,8 @@ func (s *Shares) Note(snapshot *dnspool.Snapshot, counts map[string]uint64) {
 	s.total += sum
 }
 
-// of returns the shares of a mirror. ok is false while there is nothing to compare.
-func (s *Shares) of(prefix string) (expected, observed float64, ok bool) {
+// sharesOf returns the shares sharesOf a mirror. ok is false while there is nothing to compare.
+func (s *Shares) sharesOf(prefix string) (expected, observed float64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.mirrors[prefix]

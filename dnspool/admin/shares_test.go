@@ -18,14 +18,14 @@ func TestShares(t *testing.T) {
 		return s
 	}
 	var s Shares
-	if _, _, ok := s.of("a"); ok {
+	if _, _, ok := s.sharesOf("a"); ok {
 		t.Error("there are shares of nothing")
 	}
 	// a and b share the first 100 redirects as 3 to 1, and only b serves the other 100.
 	s.Note(snapshot(map[string]uint32{"a": 30, "b": 10}), map[string]uint64{"a": 60, "b": 40})
 	s.Note(snapshot(map[string]uint32{"a": 0, "b": 10}), map[string]uint64{"a": 60, "b": 140})
 	for prefix, want := range map[string][2]float64{"a": {75. / 200, 60. / 200}, "b": {125. / 200, 140. / 200}} {
-		if expected, observed, ok := s.of(prefix); !ok || math.Abs(expected-want[0]) > 1e-9 || math.Abs(observed-want[1]) > 1e-9 {
+		if expected, observed, ok := s.sharesOf(prefix); !ok || math.Abs(expected-want[0]) > 1e-9 || math.Abs(observed-want[1]) > 1e-9 {
 			t.Errorf("%s: %v expected and %v observed, want %v", prefix, expected, observed, want)
 		}
 	}
@@ -34,7 +34,7 @@ func TestShares(t *testing.T) {
 	}
 	s.Note(snapshot(map[string]uint32{"b": 10}), map[string]uint64{"b": 140})
 	s.Note(snapshot(map[string]uint32{"a": 10, "b": 10}), map[string]uint64{"a": 2, "b": 140})
-	if _, observed, _ := s.of("a"); math.Abs(observed-2./202) > 1e-9 {
+	if _, observed, _ := s.sharesOf("a"); math.Abs(observed-2./202) > 1e-9 {
 		t.Errorf("a mirror that came back has %v of the redirects", observed)
 	}
 }

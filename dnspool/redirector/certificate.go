@@ -16,32 +16,32 @@ import (
 
 const maxPEM = 1 << 20 // bytes of a certificate with its chain, or of a key
 
-// lookInterval is the time between looks at the certificate's files.
-const lookInterval = 10 * time.Second
+// pollInterval is how often the certificate's files are checked for changes.
+const pollInterval = 10 * time.Second
 
-// A certificate is one in files, which are read again when they change.
+// A certificate is loaded from files, and reloaded when they change.
 type certificate struct {
 	files   config.TLS
 	log     *zap.Logger
 	current atomic.Pointer[tls.Certificate]
-	seen    [2]os.FileInfo // of the files, when they were read last
-	problem string         // that was logged
+	seen    [2]os.FileInfo // the files as of the latest load
+	problem string         // as logged last
 }
 
 func loadCertificate(files config.TLS, log *zap.Logger) (*certificate, error) {
 	c := &certificate{files: files, log: log}
-	if _, err := c.look(); err != nil {
+	if _, err := c.reload(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// get is for tls.Config.
+// get implements GetCertificate of tls.Config.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
 
-// run looks for another certificate until ctx ends.
+// run reloads the certificate when its files change, until ctx ends.
 func (c *certificate) run(ctx context.Context, interval time.Duration) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -51,22 +51,23 @@ func (c *certificate) run(ctx context.Context, interval time.Duration) error {
 			return nil
 		case <-ticker.C:
 		}
-		changed, err := c.look()
+		changed, err := c.reload()
 		switch {
 		case err != nil && err.Error() != c.problem:
 			c.problem = err.Error()
-			c.log.Error("cannot use the new certificate; the one before stays in force", zap.Error(err))
+			c.log.Error("cannot load the new certificate; the old one stays in use", zap.Error(err))
 		case err == nil:
 			c.problem = ""
 		}
 		if changed {
-			c.log.Info("certificate has changed", zap.Time("expires", c.current.Load().Leaf.NotAfter))
+			c.log.Info("certificate reloaded", zap.Time("expires", c.current.Load().Leaf.NotAfter))
 		}
 	}
 }
 
-// look reads the files if they have changed. Where they do not fit together yet, it tries again next time.
-func (c *certificate) look() (changed bool, err error) {
+// reload reads the files if they have changed. While certificate and key do not match yet, it returns an error, and the
+// next call tries again.
+func (c *certificate) reload() (changed bool, err error) {
 	var now [2]os.FileInfo
 	same := true
 	for i, path := range [...]string{c.files.Cert, c.files.Key} {
@@ -74,7 +75,8 @@ func (c *certificate) look() (changed bool, err error) {
 			return false, fmt.Errorf("cannot read the certificate: %v", err)
 		}
 		seen := c.seen[i]
-		same = same && seen != nil && os.SameFile(seen, now[i]) && seen.Size() == now[i].Size() && seen.ModTime().Equal(now[i].ModTime())
+		same = same && seen != nil && os.SameFile(seen, now[i]) &&
+			seen.Size() == now[i].Size() && seen.ModTime().Equal(now[i].ModTime())
 	}
 	if same {
 		return false, nil
@@ -88,7 +90,7 @@ func (c *certificate) look() (changed bool, err error) {
 	return true, nil
 }
 
-// LoadCertificate reads a certificate and its key, which has to be a secret as [safefile.ReadSecret] defines it.
+// LoadCertificate reads a certificate and its key. The key file must pass [safefile.ReadSecret].
 func LoadCertificate(files config.TLS) (*tls.Certificate, error) {
 	cert, err := safefile.Read(files.Cert, maxPEM)
 	if err != nil {

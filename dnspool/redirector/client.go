@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// A client is who asks, as far as it matters for whom they are sent to.
+// A client is what is known of the sender of a request.
 type client struct {
 	addr   netip.Addr // invalid if unknown
-	secure bool       // asks over https
+	secure bool       // over https
 }
 
-// clientOf finds out who asks. Only trusted proxies are believed what they say of their clients, in X-Forwarded-For
-// and X-Forwarded-Proto, or in Forwarded (RFC 7239): the client is at the rightmost address that is not such a proxy's.
-// Where a header is malformed, or hides that address, the peer is the client. So it is where both headers are there and
-// do not agree: a proxy that writes the one may pass on what a client has put into the other.
+// clientOf identifies the client of a request. X-Forwarded-For and X-Forwarded-Proto, or Forwarded (RFC 7239), are used
+// only if they come from a trusted proxy: the client is then the rightmost address that is not a trusted proxy's. The
+// peer counts as the client if the header is malformed or hides that address, and if both headers are present and
+// disagree: a proxy that writes one may pass on what a client has put into the other.
 func clientOf(r *http.Request, trusted []netip.Prefix) client {
 	c := client{secure: r.TLS != nil}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -28,7 +28,7 @@ func clientOf(r *http.Request, trusted []netip.Prefix) client {
 		return c
 	}
 	for _, proto := range list(r, "X-Forwarded-Proto") {
-		// Behind several proxies, the last part of the way may be plain. What the client sees is not.
+		// Behind several proxies, the last hop may be plain http although the client uses https.
 		c.secure = c.secure || strings.EqualFold(proto, "https")
 	}
 	var hops, others []netip.Addr
@@ -55,7 +55,7 @@ func clientOf(r *http.Request, trusted []netip.Prefix) client {
 }
 
 // rightmostUntrusted returns the rightmost address that is not a trusted proxy's. It is invalid if there is none, or if
-// it is not known: what stands left of that, anybody may have written.
+// that address is not given: everything left of it may be forged.
 func rightmostUntrusted(hops []netip.Addr, trusted []netip.Prefix) netip.Addr {
 	for _, addr := range slices.Backward(hops) {
 		if !contains(trusted, addr) {

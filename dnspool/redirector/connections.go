@@ -11,92 +11,92 @@ import (
 	"mirrorpool/dnspool/listen"
 )
 
-// newCrowd returns the crowd of all connections of a server, which leaves descriptors for the rest of the process.
-func newCrowd() *listen.ConnLimiter {
+// newConnLimiter returns the limiter of all connections of a server. It leaves descriptors for the rest of the process.
+func newConnLimiter() *listen.ConnLimiter {
 	most := min(maxConnections, max(1, listen.MaxDescriptors()/4))
 	return listen.NewConnLimiter(most, min(maxFromNetwork, max(1, most/8)))
 }
 
-// sendBuffer is how many bytes the kernel keeps for a client that reads slowly: by itself it would keep megabytes.
+// sendBuffer is how many bytes the kernel buffers for a client that reads slowly. The default would be megabytes.
 const sendBuffer = 64 << 10
 
-// A crowdListener accepts connections into a crowd.
-type crowdListener struct {
+// A limitedListener puts the connections that it accepts under a limiter.
+type limitedListener struct {
 	net.Listener
-	crowd   *listen.ConnLimiter
-	proxies func() []netip.Prefix // each of which has many clients: it is not one network among others
+	limiter *listen.ConnLimiter
+	proxies func() []netip.Prefix // a proxy speaks for many clients: it does not count as a network
 }
 
 // Accept returns the next connection.
-func (l *crowdListener) Accept() (net.Conn, error) {
+func (l *limitedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
 	if tcp, ok := conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
-		tcp.SetWriteBuffer(sendBuffer) // if it fails, the kernel takes as much as it does otherwise
+		tcp.SetWriteBuffer(sendBuffer) // on failure, the default stays
 	}
-	c := &crowdConn{lazyConn: lazyConn{Conn: conn}}
+	c := &clientConn{coarseDeadlineConn: coarseDeadlineConn{Conn: conn}}
 	if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		if c.peer = peer.AddrPort().Addr().Unmap().WithZone(""); !contains(l.proxies(), c.peer) {
 			c.network = dnspool.ClientNetwork(c.peer)
 		}
 	}
-	c.member = l.crowd.Admit(c.network, conn, time.Now())
+	c.slot = l.limiter.Admit(c.network, conn, time.Now())
 	return c, nil
 }
 
-// A crowdConn is in a crowd until it is closed.
-type crowdConn struct {
-	lazyConn
+// A clientConn is the connection of a client. It holds a slot of its limiter until it is closed.
+type clientConn struct {
+	coarseDeadlineConn
 	peer    netip.Addr           // invalid if it is not known
-	network netip.Prefix         // zero: a proxy's
+	network netip.Prefix         // zero for a proxy
 	tls     *tls.ConnectionState // nil without TLS
-	member  *listen.Slot
-	costly  *listen.Slot // nil while it takes little; see Server.costly
+	slot    *listen.Slot
+	heavy   *listen.Slot // nil while it takes little memory; see Server.heavy
 	busy    atomic.Bool  // a request is expected or being answered
 	streams atomic.Int32 // requests of HTTP/2 that are being answered
 }
 
 // Close closes the connection.
-func (c *crowdConn) Close() error {
-	c.member.Release()
-	c.cheapen()
+func (c *clientConn) Close() error {
+	c.slot.Release()
+	c.unmarkHeavy()
 	return c.Conn.Close()
 }
 
-// wait tells that it is the client's turn.
-func (c *crowdConn) wait(now time.Time) {
-	c.member.Touch(now)
-	if c.costly != nil {
-		c.costly.Touch(now)
+// touch notes that the connection waits for its client from now on.
+func (c *clientConn) touch(now time.Time) {
+	c.slot.Touch(now)
+	if c.heavy != nil {
+		c.heavy.Touch(now)
 	}
 }
 
-// enter has the connection be one of the costly ones.
-func (c *crowdConn) enter(costly *listen.ConnLimiter) {
-	if c.costly == nil {
-		c.costly = costly.Admit(c.network, c.Conn, time.Now())
+// markHeavy counts the connection as one that takes much memory.
+func (c *clientConn) markHeavy(limiter *listen.ConnLimiter) {
+	if c.heavy == nil {
+		c.heavy = limiter.Admit(c.network, c.Conn, time.Now())
 	}
 }
 
-// cheapen has it be none of them any longer.
-func (c *crowdConn) cheapen() {
-	if c.costly != nil {
-		c.costly.Release()
-		c.costly = nil
+// unmarkHeavy ends that.
+func (c *clientConn) unmarkHeavy() {
+	if c.heavy != nil {
+		c.heavy.Release()
+		c.heavy = nil
 	}
 }
 
-// A passedConn is a connection of HTTP/1.1, of which something has been read before.
-type passedConn struct {
-	net.Conn // below, with or without TLS, is under
-	under    *crowdConn
+// A handedOverConn is an HTTP/1.1 connection that net/http goes on with. What was read from it before is read first.
+type handedOverConn struct {
+	net.Conn // with or without TLS, on top of under
+	under    *clientConn
 	ahead    []byte
 }
 
-// Read reads what has been read before, and then from the connection.
-func (c *passedConn) Read(p []byte) (int, error) {
+// Read returns what was read before, and then reads from the connection.
+func (c *handedOverConn) Read(p []byte) (int, error) {
 	if len(c.ahead) == 0 {
 		return c.Conn.Read(p)
 	}
@@ -107,13 +107,13 @@ func (c *passedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// crowdConnOf returns what is below a connection that net/http has; nil if it is not ours.
-func crowdConnOf(conn net.Conn) *crowdConn {
+// clientConnOf returns the client's connection below one of net/http's, or nil if it is not from our listeners.
+func clientConnOf(conn net.Conn) *clientConn {
 	switch c := conn.(type) {
-	case *passedConn:
+	case *handedOverConn:
 		return c.under
 	case *tls.Conn: // of HTTP/2
-		under, _ := c.NetConn().(*crowdConn)
+		under, _ := c.NetConn().(*clientConn)
 		return under
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 // those that have waited longest ends. Who was answered last stays, by whichever path it was.
 func TestMakeRoom(t *testing.T) {
 	t.Parallel()
-	s, stop := runServer(t, func(s *Server) { *s.crowd = *listen.NewConnLimiter(4, 3) })
+	s, stop := runServer(t, func(s *Server) { *s.conns = *listen.NewConnLimiter(4, 3) })
 	defer stop()
 	open := func(from, request string) (conn net.Conn, in *bufio.Reader) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
@@ -64,8 +64,8 @@ func TestMakeRoom(t *testing.T) {
 			t.Errorf("connection %d of those that stay: %s", i, resp.Status)
 		}
 	}
-	if size := s.crowd.Stats(); size != (listen.ConnStats{Connections: 4, Networks: 3, Evicted: 2}) {
-		t.Errorf("it is crowded as %+v", size)
+	if size := s.conns.Stats(); size != (listen.ConnStats{Connections: 4, Networks: 3, Evicted: 2}) {
+		t.Errorf("connections: %+v", size)
 	}
 	if problems, err := testutil.CollectAndLint(s); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
@@ -89,8 +89,8 @@ func TestProxiesAreNotOneClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	crowd := listen.NewConnLimiter(10, 1)
-	l := &crowdListener{inner, crowd, func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.7.2.0/24")} }}
+	limiter := listen.NewConnLimiter(10, 1)
+	l := &limitedListener{inner, limiter, func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.7.2.0/24")} }}
 	defer l.Close()
 	for _, from := range []string{"127.7.1.1", "127.7.1.2", "127.7.2.1", "127.7.2.2", "127.7.2.3"} {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
@@ -105,7 +105,7 @@ func TestProxiesAreNotOneClient(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	if size := crowd.Stats(); size != (listen.ConnStats{Connections: 4, Networks: 1, Evicted: 1}) {
+	if size := limiter.Stats(); size != (listen.ConnStats{Connections: 4, Networks: 1, Evicted: 1}) {
 		t.Errorf("it is %+v, want one of the clients and three of the proxies", size)
 	}
 }

@@ -10,39 +10,39 @@ import (
 )
 
 const (
-	// coarse is how exact the deadlines for writes are.
-	coarse = time.Second
-	// soon is when a connection without a deadline for reads is woken, to see whether it has one by then.
-	soon = readTime
+	// writeGranularity is how much earlier than asked for a write deadline may be.
+	writeGranularity = time.Second
+	// maxReadNap is after how long a read without a deadline is woken, to see whether there is one by then.
+	maxReadNap = readTime
 )
 
-// A lazyConn is a connection whose deadlines cost little: net/http moves them several times in each request, which takes
-// more time than to choose a mirror.
+// A coarseDeadlineConn is a connection whose deadlines are cheap to move. net/http moves them several times in each
+// request, which would take more time than choosing a mirror.
 //
-// Reads: what is set underneath is never later than what is wanted, and most often earlier, because it was wanted in a
-// request before. A read that ends too early for what is wanted by then goes on.
-type lazyConn struct {
+// The read deadline on the socket is never later than the requested one. It may be an older, earlier one: a read that
+// it interrupts too early is resumed.
+type coarseDeadlineConn struct {
 	net.Conn
 
 	reads  sync.Mutex // guards wanted and set
-	wanted time.Time  // zero: no deadline
-	set    time.Time  // underneath; zero: none
+	wanted time.Time  // requested; zero: none
+	set    time.Time  // on the socket; zero: none
 
-	writeBy atomic.Int64 // the deadline for writes, nanoseconds since 1970; 0 if there is none
+	writeBy atomic.Int64 // the write deadline, nanoseconds since 1970; 0 if there is none
 }
 
 // Read reads until the deadline.
-func (c *lazyConn) Read(p []byte) (int, error) {
+func (c *coarseDeadlineConn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
-		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.early() {
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.endedEarly() {
 			return n, err
 		}
 	}
 }
 
-// early reports whether a read has ended before its deadline. Then another may begin.
-func (c *lazyConn) early() bool {
+// endedEarly reports whether a read was interrupted before the requested deadline. If so, it may be resumed.
+func (c *coarseDeadlineConn) endedEarly() bool {
 	c.reads.Lock()
 	defer c.reads.Unlock()
 	if !c.wanted.IsZero() && !c.wanted.After(time.Now()) {
@@ -53,7 +53,7 @@ func (c *lazyConn) early() bool {
 }
 
 // SetReadDeadline sets the time at which reads end.
-func (c *lazyConn) SetReadDeadline(t time.Time) error {
+func (c *coarseDeadlineConn) SetReadDeadline(t time.Time) error {
 	c.reads.Lock()
 	defer c.reads.Unlock()
 	c.wanted = t
@@ -61,23 +61,23 @@ func (c *lazyConn) SetReadDeadline(t time.Time) error {
 	switch {
 	case passed && !t.IsZero() && t.Before(longAgo), !passed && !c.set.IsZero() && (t.IsZero() || !t.Before(c.set)),
 		c.set.IsZero() && t.IsZero():
-		return nil // what is set will do
+		return nil // the deadline on the socket will do
 	case passed && t.IsZero():
-		t = time.Now().Add(soon)
+		t = time.Now().Add(maxReadNap)
 	}
 	c.set = t
 	return c.Conn.SetReadDeadline(t)
 }
 
-// longAgo is after the times in the past with which net/http ends a read at once.
+// longAgo is later than the times in the past that net/http sets to interrupt a read at once.
 var longAgo = time.Unix(1<<20, 0)
 
-// SetWriteDeadline leaves a deadline that is only a little earlier.
-func (c *lazyConn) SetWriteDeadline(t time.Time) error {
+// SetWriteDeadline sets the time at which writes end. It keeps a deadline that is only a little earlier.
+func (c *coarseDeadlineConn) SetWriteDeadline(t time.Time) error {
 	by, old := int64(0), c.writeBy.Load()
 	if !t.IsZero() {
 		by = t.UnixNano()
-		if old != 0 && old <= by && by <= old+int64(coarse) {
+		if old != 0 && old <= by && by <= old+int64(writeGranularity) {
 			return nil
 		}
 	}
@@ -86,7 +86,7 @@ func (c *lazyConn) SetWriteDeadline(t time.Time) error {
 }
 
 // SetDeadline sets both deadlines.
-func (c *lazyConn) SetDeadline(t time.Time) error {
+func (c *coarseDeadlineConn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
 	}

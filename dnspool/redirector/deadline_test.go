@@ -22,7 +22,7 @@ func (d *deadlines) SetReadDeadline(time.Time) error    { return nil }
 func TestWriteDeadlines(t *testing.T) {
 	t.Parallel()
 	d := &deadlines{}
-	c := &lazyConn{Conn: d}
+	c := &coarseDeadlineConn{Conn: d}
 	start := time.Now()
 	after := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
 	for _, step := range []struct {
@@ -47,7 +47,7 @@ func TestReadDeadlines(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			plain, plainPeer := net.Pipe()
 			under, lazyPeer := net.Pipe()
-			lazy := &lazyConn{Conn: under}
+			lazy := &coarseDeadlineConn{Conn: under}
 			defer plain.Close()
 			defer under.Close()
 			for range 50 {

@@ -12,19 +12,19 @@ import (
 )
 
 var (
-	errNoSnapshot = errors.New("starting: there is no pool yet")
-	errNobody     = errors.New("no mirror serves this client")
+	errNoSnapshot = errors.New("starting: no pool is loaded yet")
+	errNoMirror   = errors.New("no mirror serves this client")
 )
 
-// An Answer is what a client gets.
+// An Answer is the response to a client.
 type Answer struct {
 	Status   int
 	Location string // where a redirect leads, or ""
-	What     string // with status 200
+	What     string // the content, with status 200
 }
 
-// Explain says what a client that asks for a path would get now; err says why that is neither a redirect nor a page. The
-// path begins with the base path, and may end with a query.
+// Explain returns the response that a client would get for a path now; err says why it is neither a redirect nor a
+// page. The path begins with the base path, and may end with a query.
 func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, e dnspool.Explanation, err error) {
 	snapshot := h.Current.Load()
 	if snapshot == nil {
@@ -39,12 +39,12 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 	}
 	to := h.route(target, len(path))
 	switch {
-	case to.own != nil:
-		return Answer{Status: http.StatusOK, What: ownWhat[unescape(requestPath(target))]}, e, nil
+	case to.builtin != nil:
+		return Answer{Status: http.StatusOK, What: builtinNames[unescape(requestPath(target))]}, e, nil
 	case to.problem != nil:
 		return Answer{Status: to.status}, e, to.problem
 	case len(e.Mirrors) == 0 || e.Mirrors[0].Order == 0:
-		return Answer{Status: http.StatusServiceUnavailable}, e, errNobody
+		return Answer{Status: http.StatusServiceUnavailable}, e, errNoMirror
 	case to.list:
 		return Answer{Status: http.StatusOK, What: "a page with all mirrors"}, e, nil
 	case to.metalinkOf != "":
@@ -54,14 +54,15 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 		if _, ok := fileName(to.metalinkOf); !ok {
 			return Answer{Status: http.StatusNotFound}, e, errForbidden
 		}
-		if !h.look(ctx, picked, to.path).found {
+		if !h.fileSizeOf(ctx, picked, to.path).found {
 			return Answer{Status: http.StatusOK, What: "a Metalink"}, e, nil
 		}
 	}
 	return Answer{Status: http.StatusFound, Location: e.Mirrors[0].URLPrefix + to.path + to.query}, e, nil
 }
 
-// Window returns for how long a client's network meets the same mirror. ok is false if it meets any.
+// Window returns the time in which a client's network is sent to the same mirror. ok is false if each request may get
+// another.
 func (h *Handler) Window(addr netip.Addr) (begin, end time.Time, ok bool) {
 	sticky := h.inForce.Load().sticky
 	if sticky == nil || !addr.IsValid() {

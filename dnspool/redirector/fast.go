@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// A plain request is a GET for a file, with a path and headers that need no second look. Nearly all are, and they are
-// answered without net/http, which takes many times as long for them as choosing a mirror does. What is plain is told by
-// what it may have, not by what it may not: net/http decides on all else.
+// A plain request is a GET for a file whose path and headers need no interpretation. Nearly all requests are plain.
+// They are answered without net/http, which would take many times as long as choosing a mirror does. What counts as
+// plain is a list of what is allowed: anything else is left to net/http.
 type plainRequest struct {
 	path []byte // escaped, as it came
-	size int    // bytes, all in all
+	size int    // of the whole request, bytes
 }
 
-// completeness tells how far a request has come in.
+// completeness says what is known of a request of which a part has been read.
 type completeness int
 
 const (
-	partial completeness = iota // and plain so far
+	partial completeness = iota // incomplete, and plain so far
 	plain
 	other // not plain
 )
@@ -65,15 +65,16 @@ func readPlain(text []byte) (r plainRequest, c completeness) {
 	}
 }
 
-var newline, carriageReturn, emptyLine, colon = []byte("\n"), []byte("\r"), []byte("\r\n"), []byte(":") // must not be changed
+// These must not be changed.
+var newline, carriageReturn, emptyLine, colon = []byte("\n"), []byte("\r"), []byte("\r\n"), []byte(":")
 
-// plainTarget returns the path in a request's first line, if nothing in it has to be escaped or parsed.
+// plainTarget returns the path of a request line, if it needs no escaping or parsing.
 func plainTarget(line []byte) ([]byte, bool) {
 	target, ok := bytes.CutSuffix(line[len(requestStart)-1:], []byte(" HTTP/1.1"))
 	return target, ok && consistsOf(target, "/.-_~+")
 }
 
-// consistsOf reports whether there are only ASCII letters, digits and some others in text.
+// consistsOf reports whether text has only ASCII letters, digits and the characters in others.
 func consistsOf(text []byte, others string) bool {
 	for _, c := range text {
 		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
@@ -84,7 +85,7 @@ func consistsOf(text []byte, others string) bool {
 	return true
 }
 
-// plainHeader reports whether a header changes nothing in how a plain request is read, answered and followed by others.
+// plainHeader reports whether a header has no effect on a redirect, nor on the framing of requests.
 func plainHeader(name, value []byte) bool {
 	var lower [32]byte
 	if len(name) > len(lower) {
@@ -106,20 +107,21 @@ func plainHeader(name, value []byte) bool {
 		return len(value) > 0 && consistsOf(value, ".-:[]")
 	case "connection":
 		return strings.EqualFold(string(value), "keep-alive")
-	case "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "cookie", "dnt", "if-modified-since",
-		"if-none-match", "if-range", "origin", "pragma", "priority", "range", "referer", "sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform",
-		"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user", "sec-gpc", "upgrade-insecure-requests", "user-agent":
+	case "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "cookie", "dnt",
+		"if-modified-since", "if-none-match", "if-range", "origin", "pragma", "priority", "range", "referer",
+		"sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site",
+		"sec-fetch-user", "sec-gpc", "upgrade-insecure-requests", "user-agent":
 		return true
 	}
 	return false
 }
 
-// answerPlain answers a plain request as ServeHTTP does, where that is a redirect. If it is something else, it reports
-// that it has not answered. err is that of the network.
+// answerPlain answers a plain request with the redirect that ServeHTTP would send. answered is false if ServeHTTP would
+// send anything else. err comes from the network.
 func (h *Handler) answerPlain(w io.Writer, escaped []byte, c client) (answered bool, err error) {
 	target := collapse(string(escaped))
 	path, err := cleanPath(target, h.inForce.Load().BasePath)
-	if err != nil || h.metalinkOf(path) != "" || h.own(target) != nil {
+	if err != nil || h.metalinkOf(path) != "" || h.builtin(target) != nil {
 		return false, nil
 	}
 	snapshot := h.Current.Load()

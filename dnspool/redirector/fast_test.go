@@ -308,7 +308,7 @@ func TestFrontDeadlines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, client := newPipe()
-				f := newFront(&crowdListener{l, newCrowd(), noProxies}, newServer(), h, zap.NewNop())
+				f := newPlainServer(&limitedListener{l, newConnLimiter(), noProxies}, newServer(), h, zap.NewNop())
 				go f.run()
 				go f.wait()
 				start := time.Now()
@@ -336,13 +336,13 @@ func TestSlowReader(t *testing.T) {
 	h := placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		c, err := (&crowdListener{l, newCrowd(), noProxies}).Accept()
+		c, err := (&limitedListener{l, newConnLimiter(), noProxies}).Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
 		go io.WriteString(client, plainText)
-		_, err = newFront(l, newServer(), h, zap.NewNop()).answer(c.(*crowdConn))
+		_, err = newPlainServer(l, newServer(), h, zap.NewNop()).answer(c.(*clientConn))
 		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != requestTime {
 			t.Errorf("it ends after %v with %v, want %v", time.Since(start), err, requestTime)
 		}
@@ -412,7 +412,7 @@ func TestCutRequest(t *testing.T) {
 func TestCloseBeforeHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(&crowdListener{l, newCrowd(), noProxies}, newServer(), placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+		f := newPlainServer(&limitedListener{l, newConnLimiter(), noProxies}, newServer(), placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, "HEAD "); err != nil {
@@ -440,7 +440,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	core, logs := observer.New(zap.ErrorLevel)
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newFront(&crowdListener{l, newCrowd(), noProxies}, newServer(), h, zap.New(core))
+		f := newPlainServer(&limitedListener{l, newConnLimiter(), noProxies}, newServer(), h, zap.New(core))
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, plainText); err != nil {
@@ -469,7 +469,7 @@ func TestAcceptFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.fronts[0].Listener = failingListener{s.fronts[0].Listener}
+	s.plainServers[0].Listener = failingListener{s.plainServers[0].Listener}
 	if err := s.Run(t.Context()); !errors.Is(err, syscall.ENOBUFS) {
 		t.Errorf("Run ends with %v", err)
 	}

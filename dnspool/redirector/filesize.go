@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	sizeTime     = 2 * time.Second // for all that one request asks a mirror
+	sizeTime     = 2 * time.Second // for all questions of one request
 	sizeLifetime = 5 * time.Minute
-	maxSizes     = 1024 // that are remembered
-	maxSizeAsks  = 20   // in a second, of all mirrors together
+	maxSizes     = 1024 // kept in memory
+	maxSizeAsks  = 20   // per second, to all mirrors together
 )
 
-// A fileSize is what a mirror says of a file.
+// A fileSize is what a mirror said about a file.
 type fileSize struct {
 	found, known bool
 	bytes        int64
@@ -31,13 +31,13 @@ type fileSize struct {
 type fileSizes struct {
 	mu     sync.Mutex
 	known  map[string]fileSize // by path
-	second int64               // in which asks were counted
+	second int64               // for which asks counts
 	asks   int
 }
 
-// look returns what is known of the file at a path, or else asks a mirror that is said to have it. Many clients at once do
-// not make many questions: then the answer is that it is not known.
-func (h *Handler) look(ctx context.Context, m *dnspool.Mirror, path string) fileSize {
+// fileSizeOf returns the size of the file at a path from memory, or asks a mirror that is picked for it. At the limit
+// of questions per second the answer is that it is not known.
+func (h *Handler) fileSizeOf(ctx context.Context, m *dnspool.Mirror, path string) fileSize {
 	addr, ok := upAddress(m)
 	now := h.Now()
 	size, remembered := h.sizes.remembered(path, now)
@@ -73,7 +73,7 @@ func (s *fileSizes) remember(path string, size fileSize) {
 	if s.known == nil {
 		s.known = map[string]fileSize{}
 	}
-	for other := range s.known { // any will do
+	for other := range s.known { // in no order
 		if len(s.known) < maxSizes {
 			break
 		}
@@ -82,7 +82,7 @@ func (s *fileSizes) remember(path string, size fileSize) {
 	s.known[path] = size
 }
 
-// mayAsk reports whether a mirror may be asked now, and counts it.
+// mayAsk counts a question, and reports whether it is within the limit.
 func (s *fileSizes) mayAsk(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *fileSizes) mayAsk(now time.Time) bool {
 	return s.asks <= maxSizeAsks
 }
 
-// upAddress returns an address at which a mirror serves redirected clients.
+// upAddress returns an address at which a mirror is up for redirects.
 func upAddress(m *dnspool.Mirror) (netip.Addr, bool) {
 	for _, e := range m.Endpoints { // IPv4 first
 		if e.Role == health.HTTP && e.State == health.Up {

@@ -68,27 +68,27 @@ func TestFileSizesAreBounded(t *testing.T) {
 	h.FileSize = func(context.Context, *url.URL, netip.Addr) (int64, error) { asked++; return 1, nil }
 	m := &h.Current.Load().Mirrors[0]
 	for i := range 3 * maxSizeAsks {
-		h.look(t.Context(), m, fmt.Sprint(i))
+		h.fileSizeOf(t.Context(), m, fmt.Sprint(i))
 	}
 	if asked != maxSizeAsks {
 		t.Errorf("a mirror is asked %d times in a second, want %d", asked, maxSizeAsks)
 	}
 	for i := range 2 * maxSizes {
 		now = now.Add(time.Second / maxSizeAsks)
-		h.look(t.Context(), m, fmt.Sprint("another ", i))
+		h.fileSizeOf(t.Context(), m, fmt.Sprint("another ", i))
 	}
 	if n := len(h.sizes.known); n > maxSizes {
 		t.Errorf("%d sizes are remembered, want %d at most", n, maxSizes)
 	}
 	asked = 0
-	h.look(t.Context(), m, "x")
+	h.fileSizeOf(t.Context(), m, "x")
 	now = now.Add(sizeLifetime - time.Second)
-	h.look(t.Context(), m, "x")
+	h.fileSizeOf(t.Context(), m, "x")
 	if asked != 1 {
 		t.Errorf("asked %d times within %v", asked, sizeLifetime)
 	}
 	now = now.Add(2 * time.Second)
-	h.look(t.Context(), m, "x")
+	h.fileSizeOf(t.Context(), m, "x")
 	if asked != 2 {
 		t.Errorf("asked %d times, though it was long ago", asked)
 	}

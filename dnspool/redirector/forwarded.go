@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// A hop is what a proxy tells of who has asked it.
+// A hop is what a proxy says about the sender of a request.
 type hop struct {
-	addr  netip.Addr // invalid if it keeps that for itself
+	addr  netip.Addr // invalid if the proxy hides it
 	proto string
 }
 
-// parseForwarded reads the values of Forwarded headers (RFC 7239), the hop farthest from us first. ok is false if they
-// are malformed.
+// parseForwarded parses the values of Forwarded headers (RFC 7239) into hops, the one nearest to the client first. ok
+// is false if they are malformed.
 func parseForwarded(values []string) (hops []hop, ok bool) {
 	rest := strings.Join(values, ",")
 	if len(values) == 0 {
@@ -62,7 +62,7 @@ func cutPair(text string) (key, value, rest string, ok bool) {
 			end = len(text)
 		}
 		value, text = text[:end], text[end:]
-		ok = isToken(strings.ReplaceAll(value, ":", "")) // "for=192.0.2.1:80" lacks its quotes, and is meant all the same
+		ok = isToken(strings.ReplaceAll(value, ":", "")) // accept "for=192.0.2.1:80" although it lacks quotes
 	}
 	rest = strings.TrimLeft(text, " \t")
 	return key, value, rest, ok && (rest == "" || rest[0] == ',' || rest[0] == ';')
@@ -95,13 +95,13 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// hidden reports whether a node is one that a proxy does not tell (RFC 7239 section 6).
+// hidden reports whether a node is "unknown" or an obfuscated identifier (RFC 7239 section 6).
 func hidden(node string) bool {
 	name, _, _ := strings.Cut(node, ":")
 	return strings.EqualFold(name, "unknown") || strings.HasPrefix(name, "_")
 }
 
-// parseNode reads an address as proxies write them: with a port or without, IPv6 in brackets or not.
+// parseNode parses an address in the forms that proxies use: with or without a port, IPv6 with or without brackets.
 func parseNode(node string) (addr netip.Addr, ok bool) {
 	if at, err := netip.ParseAddrPort(node); err == nil {
 		return at.Addr().Unmap().WithZone(""), true

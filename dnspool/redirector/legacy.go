@@ -12,17 +12,18 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// A legacyList is the pool in the format that Tails Upgrader <= 5.8 and Tails' JavaScript dispatcher read. They pick from it
-// by weight, mostly over IPv4, so that it lists the mirrors to which such a client would be redirected, and no others. It
-// is compact: the Upgrader refuses a list of more than 8,192 bytes.
+// A legacyList is the pool in the format that Tails Upgrader <= 5.8 and Tails' JavaScript dispatcher read. They pick
+// from it by weight, mostly over IPv4, so that it lists the mirrors to which such a client would be redirected, and no
+// others. It is compact: the Upgrader refuses a list of more than 8,192 bytes.
 type legacyList struct {
-	snapshot *dnspool.Snapshot // of which it tells
+	snapshot *dnspool.Snapshot
 	text     []byte
 	etag     string
 	modified time.Time // when a snapshot first had this text
 }
 
-// newLegacyList renders the list of a snapshot, which comes after that of previous. previous may be nil.
+// newLegacyList renders the list of a snapshot. It keeps text and time of previous, which may be nil, if they are the
+// same.
 func newLegacyList(s *dnspool.Snapshot, previous *legacyList) (*legacyList, error) {
 	type entry struct {
 		URLPrefix string `json:"url_prefix"`
@@ -51,12 +52,12 @@ func newLegacyList(s *dnspool.Snapshot, previous *legacyList) (*legacyList, erro
 	return &legacyList{snapshot: s, text: text.Bytes(), etag: etag, modified: s.Built}, nil
 }
 
-// A legacyCache holds the latest list that somebody asked for.
+// A legacyCache holds the list that was rendered last.
 type legacyCache struct{ latest atomic.Pointer[legacyList] }
 
-// of returns the list of a snapshot, which is rendered for the first who asks. Two at once may both do so, with
-// the same result.
-func (c *legacyCache) of(s *dnspool.Snapshot) (*legacyList, error) {
+// forSnapshot returns the list of a snapshot, and renders it on the first request. Concurrent first requests may each
+// render it, with the same result.
+func (c *legacyCache) forSnapshot(s *dnspool.Snapshot) (*legacyList, error) {
 	latest := c.latest.Load()
 	if latest != nil && latest.snapshot == s {
 		return latest, nil
@@ -75,7 +76,7 @@ func (h *Handler) serveLegacyList(w http.ResponseWriter, r *http.Request) {
 		unavailable(w)
 		return
 	}
-	list, err := h.legacy.of(snapshot)
+	list, err := h.legacy.forSnapshot(snapshot)
 	if err != nil {
 		fail(w, http.StatusInternalServerError)
 		return
@@ -83,21 +84,21 @@ func (h *Handler) serveLegacyList(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "public, max-age=60")
-	header.Set("Access-Control-Allow-Origin", "*") // the dispatcher's page is on another site
+	header.Set("Access-Control-Allow-Origin", "*") // the dispatcher's page is on another origin
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("ETag", list.etag)
-	// ServeContent would hold 32 kB of the text for each client that reads slowly, so it decides on the headers only.
+	// ServeContent evaluates the conditional headers only: it would buffer 32 kB for each slow client.
 	head := r.Clone(r.Context())
 	head.Method = http.MethodHead
 	head.Header.Del("Range")
 	answer := headWriter{ResponseWriter: w}
 	http.ServeContent(&answer, head, "", list.modified, bytes.NewReader(list.text))
 	if answer.status == http.StatusOK && r.Method == http.MethodGet {
-		w.Write(list.text) // the client's going away is its own affair
+		w.Write(list.text) // an error means that the client is gone
 	}
 }
 
-// A headWriter notes the status of a response that is not served in ranges.
+// A headWriter notes the status of a response, and removes Accept-Ranges.
 type headWriter struct {
 	http.ResponseWriter
 	status int

@@ -193,11 +193,11 @@ func TestLegacyListIsRenderedOnce(t *testing.T) {
 	current := new(dnspool.Current)
 	publishStates(t, current, time.Unix(1_800_000_000, 0), "up", "up")
 	var cache legacyCache
-	first, err := cache.of(current.Load())
+	first, err := cache.forSnapshot(current.Load())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := cache.of(current.Load()); again != first {
+	if again, _ := cache.forSnapshot(current.Load()); again != first {
 		t.Error("rendered again for the same snapshot")
 	}
 }

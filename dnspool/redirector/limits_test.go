@@ -83,7 +83,7 @@ func TestPagesAreShort(t *testing.T) {
 // answered.
 func TestHalfSentRequests(t *testing.T) {
 	t.Parallel()
-	s, stop := runServer(t, func(s *Server) { *s.costly = *listen.NewConnLimiter(4, 2) })
+	s, stop := runServer(t, func(s *Server) { *s.heavy = *listen.NewConnLimiter(4, 2) })
 	defer stop()
 	long := "GET /pub/x?a HTTP/1.1\r\nHost: a\r\nCookie: " + strings.Repeat("a", 2*minHeadBuffer) + "\r\n"
 	var readers []*bufio.Reader
@@ -96,9 +96,9 @@ func TestHalfSentRequests(t *testing.T) {
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		io.WriteString(conn, long)
-		for end := time.Now().Add(20 * time.Second); s.costly.Stats().Connections < min(i+1, 2) || i == 2 && s.costly.Stats().Evicted == 0; {
+		for end := time.Now().Add(20 * time.Second); s.heavy.Stats().Connections < min(i+1, 2) || i == 2 && s.heavy.Stats().Evicted == 0; {
 			if time.Now().After(end) {
-				t.Fatalf("request %d is not counted: %+v", i, s.costly.Stats())
+				t.Fatalf("request %d is not counted: %+v", i, s.heavy.Stats())
 			}
 			time.Sleep(time.Millisecond)
 		}
@@ -122,7 +122,7 @@ func TestHTTP2Limits(t *testing.T) {
 	dir := t.TempDir()
 	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
 	writeCertificate(t, files, 1)
-	s, stop := runServerWith(t, config.HTTP{TLS: &files}, func(s *Server) { *s.costly = *listen.NewConnLimiter(4, 4) })
+	s, stop := runServerWith(t, config.HTTP{TLS: &files}, func(s *Server) { *s.heavy = *listen.NewConnLimiter(4, 4) })
 	defer stop()
 	conn, err := tls.Dial("tcp", s.Addrs()[0].String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{http2.NextProtoTLS}})
 	if err != nil {
@@ -161,7 +161,7 @@ func TestHTTP2Limits(t *testing.T) {
 			}
 		}
 	}
-	if size := s.costly.Stats(); size.Evicted == 0 {
+	if size := s.heavy.Stats(); size.Evicted == 0 {
 		t.Errorf("nothing made room: %+v", size)
 	}
 }

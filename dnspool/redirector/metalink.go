@@ -26,16 +26,18 @@ func (h *Handler) metalinkOf(path string) string {
 }
 
 // serveMetalink answers with a Metalink, or with a redirect if a mirror has a file of that name.
-func (h *Handler) serveMetalink(w http.ResponseWriter, r *http.Request, snapshot *dnspool.Snapshot, s *scratch, c client, to *route) {
+func (h *Handler) serveMetalink(
+	w http.ResponseWriter, r *http.Request, snapshot *dnspool.Snapshot, s *scratch, c client, to *route,
+) {
 	var size fileSize
 	if snapshot.Choose(&s.choice, &s.request); s.choice.Picked != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), sizeTime)
 		defer cancel()
-		if h.look(ctx, s.choice.Picked, to.path).found {
+		if h.fileSizeOf(ctx, s.choice.Picked, to.path).found {
 			h.redirect(w, snapshot, s, to.path, to.query)
 			return
 		}
-		size = h.look(ctx, s.choice.Picked, to.metalinkOf)
+		size = h.fileSizeOf(ctx, s.choice.Picked, to.metalinkOf)
 	}
 	h.servePage(w, c.addr, func() (int, []byte) {
 		var hash *metalinkHash
@@ -46,46 +48,48 @@ func (h *Handler) serveMetalink(w http.ResponseWriter, r *http.Request, snapshot
 	})
 }
 
-// fileName returns the name of the file at a path, as a client may store it (RFC 5854 section 4.1.2.1). ok is false for a
-// folder, and for a name that leads out of one.
+// fileName returns the name under which a client may store the file at a path (RFC 5854 section 4.1.2.1). ok is false
+// for a folder, and for a name that would lead out of the client's folder.
 func fileName(path string) (name string, ok bool) {
 	if _, err := cleanPath("/"+path, "/"); err != nil {
-		return "", false // with what was behind the name, it was not "..", for example
+		return "", false // such as "..", which was "...meta4" before the suffix was cut off
 	}
 	name, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
 	return name, err == nil && name != "" && name != "." && !strings.ContainsAny(name, `/\`)
 }
 
-// A metalink is a Metalink document (RFC 5854). It has no hashes: nothing here has seen the file.
+// A metalink is a Metalink document (RFC 5854). It has no hashes, because the redirector has not seen the file.
 type metalink struct {
 	XMLName   xml.Name `xml:"urn:ietf:params:xml:ns:metalink metalink"`
 	Generator string   `xml:"generator"`
 	File      struct {
 		Name string        `xml:"name,attr"`
-		Size *int64        `xml:"size"` // without one, GNU Wget2 takes the file for empty, and saves nothing
+		Size *int64        `xml:"size"` // without it, GNU Wget2 takes the file for empty, and saves nothing
 		Hash *metalinkHash `xml:"hash"`
 		URLs []metalinkURL `xml:"url"`
 	} `xml:"file"`
 }
 
-// A metalinkHash is for GNU Wget2: without any hash it takes a file that it has not downloaded yet for complete. One of a
-// type that it does not know has it download the file, and not check it.
+// A metalinkHash makes GNU Wget2 download the file: without any hash it takes a file that it has not downloaded yet for
+// complete. A hash of a type that it does not know is not checked.
 type metalinkHash struct {
 	Type string `xml:"type,attr"`
 	Text string `xml:",chardata"`
 }
 
-// wantsHash reports whether the client that says to be agent needs a hash in a Metalink.
+// wantsHash reports whether a client with this User-Agent needs a hash in a Metalink.
 func wantsHash(agent string) bool { return len(agent) >= 5 && strings.EqualFold(agent[:5], "wget2") }
 
 type metalinkURL struct {
-	Priority int    `xml:"priority,attr"` // the least is the best
+	Priority int    `xml:"priority,attr"` // 1 is the best
 	Location string `xml:"location,attr,omitempty"`
 	URL      string `xml:",chardata"`
 }
 
-// metalinkPage returns a page with the file at all mirrors that may serve the client, the one that is picked first.
-func metalinkPage(header http.Header, e dnspool.Explanation, file string, size fileSize, hash *metalinkHash) (status int, text []byte) {
+// metalinkPage returns a Metalink with the file at all mirrors that may serve the client, the picked one first.
+func metalinkPage(
+	header http.Header, e dnspool.Explanation, file string, size fileSize, hash *metalinkHash,
+) (status int, text []byte) {
 	name, ok := fileName(file)
 	if !ok {
 		return http.StatusNotFound, nil

@@ -13,7 +13,7 @@ import (
 // A redirectCount is how often clients were sent to one mirror, by reason.
 type redirectCount [dnspool.Reasons]atomic.Uint64
 
-// A countTable holds the counts of a snapshot's mirrors. It is not changed once made.
+// A countTable finds the counters of a snapshot's mirrors. It is immutable.
 type countTable struct {
 	snapshot *dnspool.Snapshot
 	counts   map[*dnspool.Mirror]*redirectCount
@@ -29,17 +29,17 @@ type redirectCounts struct {
 	byPrefix map[string]*redirectCount // of the mirrors in latest
 }
 
-// of returns where redirects to a mirror of a snapshot are counted.
-func (c *redirectCounts) of(s *dnspool.Snapshot, m *dnspool.Mirror) *redirectCount {
+// counter returns the counters of a mirror in a snapshot.
+func (c *redirectCounts) counter(s *dnspool.Snapshot, m *dnspool.Mirror) *redirectCount {
 	t := c.latest.Load()
 	if t == nil || t.snapshot != s {
-		t = c.renew(s)
+		t = c.newTable(s)
 	}
 	return t.counts[m]
 }
 
-// renew makes the table of a snapshot. Mirrors that are not in it are forgotten.
-func (c *redirectCounts) renew(s *dnspool.Snapshot) *countTable {
+// newTable makes the table of a snapshot. Mirrors that are not in it are forgotten.
+func (c *redirectCounts) newTable(s *dnspool.Snapshot) *countTable {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.latest.Load(); t != nil && t.snapshot == s {
@@ -74,7 +74,7 @@ func (h *Handler) Redirects() map[string]uint64 {
 	return sums
 }
 
-// metrics returns the counts of all mirrors. They are not sent from here: a receiver that is slow must not hold the lock.
+// metrics returns the counts of all mirrors. They are sent later: a slow receiver must not hold the lock.
 func (c *redirectCounts) metrics() (metrics []prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,11 +91,12 @@ func (c *redirectCounts) metrics() (metrics []prometheus.Metric) {
 }
 
 var (
-	redirectsDesc = prometheus.NewDesc("mirrorpool_redirects_total", "Redirects to a mirror, by what it was picked by.",
-		[]string{"mirror", "reason"}, nil)
-	unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total", "Requests that no mirror could serve.", nil, nil)
-	refusedDesc     = prometheus.NewDesc("mirrorpool_http_pages_refused_total",
-		"Requests for a page with all mirrors that were refused, as too many were being answered.", nil, nil)
+	redirectsDesc = prometheus.NewDesc("mirrorpool_redirects_total",
+		"Redirects to a mirror, by the reason it was picked for.", []string{"mirror", "reason"}, nil)
+	unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total",
+		"Requests that no mirror could serve.", nil, nil)
+	refusedDesc = prometheus.NewDesc("mirrorpool_http_pages_refused_total",
+		"Requests for a page with all mirrors that got 503, because too many were being answered.", nil, nil)
 )
 
 // Describe sends the descriptions of the metrics.
@@ -115,9 +116,9 @@ func (h *Handler) Collect(ch chan<- prometheus.Metric) {
 }
 
 var (
-	connectionsDesc = prometheus.NewDesc("mirrorpool_http_connections", "HTTP connections of clients that are open.", nil, nil)
+	connectionsDesc = prometheus.NewDesc("mirrorpool_http_connections", "Open HTTP connections of clients.", nil, nil)
 	displacedDesc   = prometheus.NewDesc("mirrorpool_http_connections_displaced_total",
-		"HTTP connections that were closed to make room for others, having waited longest for their client.", nil, nil)
+		"HTTP connections closed at the limit to make room for new ones, the longest idle first.", nil, nil)
 )
 
 // Describe sends the descriptions of the metrics.
@@ -126,9 +127,9 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	ch <- displacedDesc
 }
 
-// Collect sends how crowded it is.
+// Collect sends how many connections there are.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
-	crowd, costly := s.crowd.Stats(), s.costly.Stats()
-	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(crowd.Connections))
-	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Evicted+costly.Evicted))
+	conns, heavy := s.conns.Stats(), s.heavy.Stats()
+	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(conns.Connections))
+	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(conns.Evicted+heavy.Evicted))
 }

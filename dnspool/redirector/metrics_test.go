@@ -31,7 +31,7 @@ func TestRedirectCounts(t *testing.T) {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
 	want := fmt.Sprintf(`
-# HELP mirrorpool_redirects_total Redirects to a mirror, by what it was picked by.
+# HELP mirrorpool_redirects_total Redirects to a mirror, by the reason it was picked for.
 # TYPE mirrorpool_redirects_total counter
 mirrorpool_redirects_total{mirror="http://m1.example.org/",reason="weight"} %d
 mirrorpool_redirects_total{mirror="http://m2.example.org/",reason="weight"} %d

@@ -21,7 +21,7 @@ var mirrorListText string
 
 var mirrorListTemplate = template.Must(template.New("mirrorlist").Parse(mirrorListText))
 
-// A mirrorList is the list of mirrors for one client and path. It does not say who the client is, only where.
+// A mirrorList is the list of mirrors for one client and path. It tells where the client is, and not its address.
 type mirrorList struct {
 	Path     string         `json:"path"`
 	Title    string         `json:"-"`        // the path for people
@@ -29,7 +29,7 @@ type mirrorList struct {
 	Host     string         `json:"-"`
 	Where    string         `json:"-"`
 	Place    *dnspool.Place `json:"place"` // of the client; null if it is not known
-	Geo      bool           `json:"geo"`   // places count
+	Geo      bool           `json:"geo"`   // places matter for the choice
 	Mirrors  []listedMirror `json:"mirrors"`
 	More     int            `json:"more"` // mirrors that are not listed
 	Metalink string         `json:"-"`    // "" of a folder
@@ -40,7 +40,7 @@ type listedMirror struct {
 	dnspool.Explained
 }
 
-// Rows are the table's rows. A template would take ten times as long for a thousand.
+// Rows returns the table's rows. A template would take ten times as long for a thousand.
 func (l *mirrorList) Rows() template.HTML {
 	text := make([]byte, 0, l.size())
 	for i := range l.Mirrors {
@@ -49,7 +49,7 @@ func (l *mirrorList) Rows() template.HTML {
 	return template.HTML(text)
 }
 
-// size is how many bytes the rows, or the list as JSON, take at most, about.
+// size estimates how many bytes the rows, or the list as JSON, take at most.
 func (l *mirrorList) size() int {
 	const mirror = 600
 	n := 0
@@ -90,16 +90,17 @@ func (l *mirrorList) appendRow(text []byte, m *listedMirror) []byte {
 	return append(append(text, html.EscapeString(m.Why)...), "</td>\n</tr>\n"...)
 }
 
-// breakable is a URL that a line may break in, at its slashes.
+// breakable returns a URL in HTML that lines may be broken in, at its slashes.
 func breakable(url string) string {
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
 		return html.EscapeString(url)
 	}
-	return html.EscapeString(scheme) + "://" + strings.ReplaceAll(html.EscapeString(strings.TrimSuffix(rest, "/")), "/", "/<wbr>") + "/"
+	rest = html.EscapeString(strings.TrimSuffix(rest, "/"))
+	return html.EscapeString(scheme) + "://" + strings.ReplaceAll(rest, "/", "/<wbr>") + "/"
 }
 
-// percent is a share for people.
+// percent formats a share for people.
 func percent(share float64) string {
 	switch share *= 100; {
 	case share == 0:
@@ -142,7 +143,7 @@ func newMirrorList(e *dnspool.Explanation, path, query string) *mirrorList {
 	return l
 }
 
-// whereIs says where the client is, for people.
+// whereIs tells people where the client is.
 func whereIs(e *dnspool.Explanation) string {
 	var parts []string
 	if c := e.Place.Country.String(); c != "" {
@@ -155,7 +156,7 @@ func whereIs(e *dnspool.Explanation) string {
 		parts = append(parts, fmt.Sprintf("network AS%d", e.Place.ASN))
 	}
 	if len(parts) == 0 {
-		return "Where you are is not known, so that no mirror is nearer than another."
+		return "Your place is not known, so no mirror counts as nearer than another."
 	}
 	text := "You seem to be here: " + strings.Join(parts, ", ") + "."
 	if !e.Geo {
@@ -165,10 +166,11 @@ func whereIs(e *dnspool.Explanation) string {
 }
 
 var continents = map[string]string{
-	"AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania", "SA": "South America",
+	"AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe",
+	"NA": "North America", "OC": "Oceania", "SA": "South America",
 }
 
-// mirrorListPage returns all mirrors of a path: as a page for people, or as JSON or plain lines if that is preferred.
+// mirrorListPage returns all mirrors of a path: as a page, or as JSON or plain lines if the client prefers that.
 func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, query string) (status int, text []byte) {
 	list := newMirrorList(&e, path, query)
 	var out bytes.Buffer
@@ -190,7 +192,8 @@ func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, quer
 		}
 	default:
 		header.Set("Content-Type", typeHTML+"; charset=utf-8")
-		header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'")
+		header.Set("Content-Security-Policy",
+			"default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'")
 		header.Set("Referrer-Policy", "no-referrer")
 		err = mirrorListTemplate.Execute(&out, list)
 	}

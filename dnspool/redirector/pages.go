@@ -9,28 +9,28 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// A page is an answer with all mirrors of a file. It takes a thousand times the memory of a redirect while a client reads
-// it, and the time of a thousand to make.
+// A page lists all mirrors of a file: ?mirrorlist or a Metalink. It costs the memory of a thousand redirects while a
+// client reads it, and the time of a thousand to make.
 const (
-	maxPages          = 16      // that are made or read at a time
-	maxPagesOfNetwork = 4       // of these, by one client network
+	maxPages          = 16      // at a time
+	maxPagesOfNetwork = 4       // at a time, for one client network
 	maxListed         = 1000    // mirrors on a page
-	maxPageText       = 1 << 20 // bytes of links on a page, about
+	maxPageText       = 1 << 20 // bytes of links on a page, approximately
 	pageRetryAfter    = "5"     // seconds
 )
 
-// A pageLimiter bounds how many pages there are. The zero value is ready.
+// A pageLimiter bounds the number of pages being made or sent. The zero value is ready.
 type pageLimiter struct {
 	mu        sync.Mutex
 	pages     int
 	byNetwork map[netip.Prefix]int
 
-	making  sync.Mutex // one at a time, so that redirects find a CPU
+	making  sync.Mutex // held to make one: a single CPU at most, so that redirects are not delayed
 	refused atomic.Uint64
 }
 
-// enter takes a place for a page that a client of a network asks for, until leave is called. Proxies' clients may be of
-// any network: the zero Prefix is limited only together with all others.
+// enter admits a page for a client of a network, until leave is called. The zero Prefix stands for clients whose
+// network is not known: only the total limits them.
 func (l *pageLimiter) enter(network netip.Prefix) (leave func(), ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,8 +52,7 @@ func (l *pageLimiter) enter(network netip.Prefix) (leave func(), ok bool) {
 	}, true
 }
 
-// servePage answers with a page, which write makes: its headers, status and text. Where there are too many already, the
-// client is to come back.
+// servePage answers with a page that write makes. At the limit it answers 503 with Retry-After.
 func (h *Handler) servePage(w http.ResponseWriter, addr netip.Addr, write func() (status int, text []byte)) {
 	var network netip.Prefix
 	if addr.IsValid() {
@@ -79,7 +78,7 @@ func (h *Handler) servePage(w http.ResponseWriter, addr netip.Addr, write func()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header()["Cache-Control"] = noCache
 	w.WriteHeader(status)
-	w.Write(text) // the client's going away is its own affair
+	w.Write(text) // an error means that the client is gone
 }
 
 func (h *Handler) makePage(write func() (int, []byte)) (int, []byte) {
@@ -88,7 +87,7 @@ func (h *Handler) makePage(write func() (int, []byte)) (int, []byte) {
 	return write()
 }
 
-// maxOnPage is how many mirrors a page has at most, if each is linked to with a path and a query.
+// maxOnPage is how many mirrors fit on a page whose links have a path and a query.
 func maxOnPage(path, query string) int {
 	return min(maxListed, maxPageText/(len(path)+len(query)+1))
 }

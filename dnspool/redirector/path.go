@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// maxUnescape is how many layers of percent-encoding are looked through. A mirror's software may take off
-// more than one; no client has a reason to send more than two.
+// maxUnescape is how many layers of percent-encoding are decoded to look for dangerous paths. A mirror's software may
+// decode more than one; no client has a reason to send more than two.
 const maxUnescape = 4
 
-// wellKnown is the folder in which a host answers for itself (RFC 8615). A mirror that could answer there in the
-// redirector's stead would get certificates for the redirector's name (RFC 8555 section 8.3).
+// wellKnown is the folder for metadata of a host (RFC 8615). A mirror that could answer there for the redirector could
+// get certificates for the redirector's name (RFC 8555 section 8.3).
 const wellKnown = ".well-known"
 
 var (
@@ -19,8 +19,8 @@ var (
 	errForbidden = errors.New("forbidden path")
 )
 
-// requestPath returns a URL's path without what servers ignore in it: "//a/./b" is "/a/b". It keeps each escape as the
-// client wrote it, and escapes what must not stand in a URL.
+// requestPath returns a URL's path without the empty and "." segments that servers ignore: "//a/./b" becomes "/a/b". It
+// keeps each escape as the client wrote it, and escapes bytes that are not allowed in a URL.
 func requestPath(u *url.URL) string {
 	if u.RawPath == "" {
 		return collapse(u.EscapedPath())
@@ -28,9 +28,10 @@ func requestPath(u *url.URL) string {
 	return collapse(percentEncode(u.RawPath, inPath))
 }
 
-// collapse takes empty and "." segments out of an escaped path.
+// collapse removes empty and "." segments from an escaped path.
 func collapse(path string) string {
-	if !strings.HasPrefix(path, "/") || !strings.Contains(path, "//") && !strings.Contains(path, "/.") && !strings.Contains(path, "/%") {
+	has := func(text string) bool { return strings.Contains(path, text) }
+	if !strings.HasPrefix(path, "/") || !has("//") && !has("/.") && !has("/%") {
 		return path
 	}
 	var kept strings.Builder
@@ -51,8 +52,8 @@ func collapse(path string) string {
 // cleanPath checks a path that [requestPath] returned, and returns it without basePath, which begins and ends with a
 // slash: byte for byte what follows a mirror's url_prefix.
 //
-// It returns errMalformed for what is not a path, and errForbidden for one that a mirror's server might take for
-// something outside url_prefix, and for all below [wellKnown]. Percent-encoding does not hide either.
+// It returns errMalformed for anything that is not a path, and errForbidden for a path that a mirror's server might
+// resolve outside url_prefix, or that is below [wellKnown]. Percent-encoding hides neither.
 func cleanPath(path, basePath string) (string, error) {
 	rest, ok := strings.CutPrefix(path, basePath)
 	switch {
@@ -79,33 +80,34 @@ func cleanPath(path, basePath string) (string, error) {
 }
 
 // checkLayer refuses a path, at one layer of its encoding, that has a ".." segment, a backslash or a control character,
-// or begins with an empty segment, which names a host, or with [wellKnown].
+// or begins with [wellKnown] or with an empty segment, which some clients take for the start of a host name.
 func checkLayer(path string) error {
 	for i := range len(path) {
 		if c := path[i]; c < ' ' || c == 0x7f || c == '\\' {
 			return errForbidden
 		}
 	}
-	front := true // no segment so far has a name
+	first := true // no segment with a name so far
 	for segment, rest, more := strings.Cut(path[1:], "/"); ; segment, rest, more = strings.Cut(rest, "/") {
 		// Some servers cut parameters off a segment, so that "..;x" is ".." to them.
 		name, _, _ := strings.Cut(segment, ";")
-		if name == ".." || front && (segment == "" && more || isWellKnown(name)) {
+		if name == ".." || first && (segment == "" && more || isWellKnown(name)) {
 			return errForbidden
 		}
 		if !more {
 			return nil
 		}
-		front = front && (name == "" || name == ".")
+		first = first && (name == "" || name == ".")
 	}
 }
 
-// isWellKnown reports whether a server might take a segment for [wellKnown]: some ignore case, and what a name ends in.
+// isWellKnown reports whether a server might take a segment for [wellKnown]: some ignore case, and trailing dots and
+// spaces.
 func isWellKnown(name string) bool {
 	return strings.EqualFold(strings.TrimRight(name, ". "), wellKnown)
 }
 
-// unescape takes one layer of percent-encoding off. It leaves a percent sign that begins no escape as it is.
+// unescape decodes one layer of percent-encoding. It keeps a percent sign that begins no escape.
 func unescape(text string) string {
 	i := strings.IndexByte(text, '%')
 	if i < 0 {
@@ -137,7 +139,7 @@ func hexDigit(text string, i int) int {
 	return -1
 }
 
-// percentEncode escapes all bytes that keep does not keep.
+// percentEncode escapes all bytes for which keep returns false.
 func percentEncode(raw string, keep func(byte) bool) string {
 	i := 0
 	for i < len(raw) && keep(raw[i]) {
@@ -158,7 +160,8 @@ func percentEncode(raw string, keep func(byte) bool) string {
 	return string(text)
 }
 
-// inQuery reports whether c may stand in a query in a header. Some of what RFC 3986 does not have, browsers send as it is.
+// inQuery reports whether c may stand in the query of a Location. Browsers send some characters unescaped that RFC 3986
+// does not allow.
 func inQuery(c byte) bool {
 	return c > ' ' && c < 0x7f && c != '"' && c != '<' && c != '>' && c != '\\'
 }

@@ -447,7 +447,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	none := testHandler(t, config.HTTP{})
-	if a, _, err := none.Explain(netip.MustParseAddr("198.18.4.1"), false, "/"); err != errNobody || a.Status != 503 {
+	if a, _, err := none.Explain(netip.MustParseAddr("198.18.4.1"), false, "/"); err != errNoMirror || a.Status != 503 {
 		t.Errorf("without a mirror: %+v, %v", a, err)
 	}
 	if _, _, ok := none.Window(netip.MustParseAddr("198.18.4.1")); ok {

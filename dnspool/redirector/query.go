@@ -2,11 +2,11 @@ package redirector
 
 import "strings"
 
-// listWord in a query asks for the list of mirrors. It is the one word of ours in queries, and not passed on.
+// listWord in a query asks for the list of mirrors. It is not passed on.
 const listWord = "mirrorlist"
 
-// splitQuery takes our own word out of a query, and reports whether it was there. What is left is passed on as it is,
-// after a question mark, but for what has no place in a URL and could end one in a header: that is percent-encoded.
+// splitQuery removes listWord from a query, and reports whether it was there. The rest is returned after a question
+// mark, unchanged but for characters that could end a URL in a header, which are percent-encoded.
 func splitQuery(raw string) (rest string, wantsList bool) {
 	if raw == "" {
 		return "", false

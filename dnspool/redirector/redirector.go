@@ -1,11 +1,11 @@
 // Package redirector is the HTTP face of the pool: it sends each request for a file on to a mirror that has
 // it, picked from the snapshot in force.
 //
-// Over HTTP/1.1, requests for a file by a plain path and with usual headers are answered as they come in: a front stands before
-// net/http, and hands over to it what it does not answer itself.
+// Over HTTP/1.1, requests for a file with a plain path and common headers are answered without net/http. Connections
+// with any other request are handed over to it.
 //
-// It decides nothing about mirrors, has no list of files and reads no request bodies. It asks a mirror only for the size of a
-// file of which a client wants a Metalink. It logs no requests.
+// It decides nothing about mirrors, has no list of files and reads no request bodies. The only question that it asks a
+// mirror is the size of a file for which a client wants a Metalink. It logs no requests.
 package redirector
 
 import (
@@ -28,17 +28,17 @@ import (
 
 const (
 	maxTarget  = 8 << 10 // bytes of a request's path and query
-	retryAfter = "60"    // seconds; what a client is told where no mirror is enabled
+	retryAfter = "60"    // seconds, where no mirror can serve the client
 )
 
 // Options are what a Handler works with.
 type Options struct {
 	Config  config.HTTP      // to begin with: see [Handler.SetConfig]
 	Current *dnspool.Current // the snapshot in force
-	// Place finds out where a client is. It is nil without a geographical database.
+	// Place looks up where an address is. It is nil without a geographical database.
 	Place func(netip.Addr) dnspool.Place
-	// FileSize asks a mirror at an address for the size of its file; the error is fs.ErrNotExist if it has none. It is nil
-	// where mirrors are not to be asked.
+	// FileSize asks a mirror at an address for the size of a file. The error is fs.ErrNotExist if the mirror lacks it.
+	// Nil: mirrors are not asked.
 	FileSize func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
 	// Source is randomness that is safe for concurrent use.
 	Source rand.Source
@@ -62,7 +62,7 @@ type settings struct {
 	sticky *dnspool.Sticky // nil if off
 }
 
-// scratch is memory that one request leaves to another.
+// scratch is memory that requests reuse.
 type scratch struct {
 	request dnspool.Request
 	choice  dnspool.Choice
@@ -77,8 +77,8 @@ func NewHandler(o Options) *Handler {
 	return h
 }
 
-// SetConfig puts another configuration in force for the requests to come. Which addresses are listened at, and with which
-// certificate, is not for the handler. One goroutine at a time may call it.
+// SetConfig puts another configuration in force for the requests to come. Which addresses are listened at, and with
+// which certificate, is not for the handler. One goroutine at a time may call it.
 func (h *Handler) SetConfig(c config.HTTP) {
 	next, before := &settings{HTTP: c}, h.inForce.Load()
 	switch {
@@ -102,14 +102,14 @@ func randomSecret(source rand.Source) string {
 // ServeHTTP answers
 //
 //   - 302 with a mirror's url_prefix and the path;
-//   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink, unless a
-//     mirror has a file of that name;
-//   - 400 and 404 to paths that are malformed, or forbidden: see cleanPath;
+//   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink,
+//     unless a mirror has a file of that name;
+//   - 400 to malformed paths, and 404 to forbidden ones: see cleanPath;
 //   - 405 to other methods than GET and HEAD;
-//   - 414 to what is too long;
-//   - 503 if no mirror is enabled that could serve the client, or too many ask for pages.
+//   - 414 if path and query are too long;
+//   - 503 if no mirror can serve the client, or too many ask for pages.
 //
-// Some paths are no files of the mirrors: /mirrors.json, see legacyList, /robots.txt and /favicon.ico.
+// The redirector answers /mirrors.json (see legacyList), /robots.txt and /favicon.ico itself.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -118,8 +118,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	to := h.route(r.URL, len(r.RequestURI))
 	switch {
-	case to.own != nil:
-		to.own(w, r)
+	case to.builtin != nil:
+		to.builtin(w, r)
 		return
 	case to.status != 0:
 		fail(w, to.status)
@@ -146,25 +146,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A route is how a request is answered: with a redirect, unless it says something else.
+// A route says how a request is answered: with a redirect, unless one of the other fields is set.
 type route struct {
-	own         http.HandlerFunc // what answers it; nil for files of the mirrors
-	status      int              // of an error, or 0
-	problem     error            // that status stands for
-	path, query string           // what follows a mirror's url_prefix
-	list        bool             // with all mirrors
-	metalinkOf  string           // with a Metalink of the file at that path
+	builtin     http.HandlerFunc // answers the request itself; nil for files of the mirrors
+	status      int              // of an error response, or 0
+	problem     error            // behind status
+	path, query string           // to append to a mirror's url_prefix
+	list        bool             // of all mirrors is asked for
+	metalinkOf  string           // the path of the file whose Metalink is asked for
 }
 
 var errTooLong = fmt.Errorf("path and query are longer than %d bytes", maxTarget)
 
-// route finds out how a request for a URL, which came as so many bytes, is answered.
+// route returns how a request for a URL, which took size bytes in the request, is answered.
 func (h *Handler) route(u *url.URL, size int) (to route) {
 	if size > maxTarget {
 		return route{status: http.StatusRequestURITooLong, problem: errTooLong}
 	}
 	target := requestPath(u)
-	if to.own = h.own(target); to.own != nil {
+	if to.builtin = h.builtin(target); to.builtin != nil {
 		return to
 	}
 	to.path, to.problem = cleanPath(target, h.inForce.Load().BasePath)
@@ -180,7 +180,7 @@ func (h *Handler) route(u *url.URL, size int) (to route) {
 	return to
 }
 
-// ask fills in what a client asks of the pool.
+// ask fills in the request of a client to the pool.
 func (h *Handler) ask(r *dnspool.Request, c client) {
 	*r = dnspool.Request{Family: dnspool.FamilyOf(c.addr), Secure: c.secure}
 	if h.Place != nil && c.addr.IsValid() {
@@ -193,12 +193,12 @@ func (h *Handler) ask(r *dnspool.Request, c client) {
 	}
 }
 
-// Values of headers that are the same for all. They must not be changed.
+// Header values shared by all responses. They must not be changed.
 var (
-	noCache = []string{"private, no-cache"} // the next request may have to go elsewhere
+	noCache = []string{"private, no-cache"} // the next request may have to go to another mirror
 )
 
-// redirect sends a request on to a mirror.
+// redirect answers with a redirect to a mirror.
 func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s *scratch, path, query string) {
 	picked := h.choose(snapshot, s)
 	if picked == nil {
@@ -223,18 +223,18 @@ func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s 
 func (h *Handler) choose(snapshot *dnspool.Snapshot, s *scratch) *dnspool.Mirror {
 	snapshot.Choose(&s.choice, &s.request)
 	if s.choice.Picked != nil {
-		h.counts.of(snapshot, s.choice.Picked)[snapshot.Reason(&s.choice, &s.request)].Add(1)
+		h.counts.counter(snapshot, s.choice.Picked)[snapshot.Reason(&s.choice, &s.request)].Add(1)
 	}
 	return s.choice.Picked
 }
 
-// maxLinked is how many bytes the headers Location and Link have together, so that a redirect fits into 4 KiB with all its
-// headers: a proxy such as nginx has no more room for them by default, and answers 502 otherwise.
+// maxLinked limits the bytes of the headers Location and Link together, so that all headers of a redirect fit into 4
+// KiB. That is the default buffer of proxies such as nginx, which answer 502 if it overflows.
 const maxLinked = 3600
 
-// appendLinks appends links to the file at the picked mirror and elsewhere, best first (RFC 6249), as far as they fit beside
-// a Location of so many bytes. The picked one is among them: GNU Wget2 takes the links for all there is. A link that leads
-// nowhere else is left out.
+// appendLinks appends links to the file at the picked mirror and at others, the best first (RFC 6249), as many as fit
+// beside a Location of so many bytes. The picked mirror is included, because GNU Wget2 uses the links alone. It appends
+// nothing if no other mirror has a link.
 func appendLinks(text []byte, c *dnspool.Choice, path, query string, location int) []byte {
 	begin, links := len(text), 0
 	for i := range len(c.RunnersUp) + 1 {
@@ -269,7 +269,7 @@ func appendLink(text []byte, m *dnspool.Mirror, path, query string, priority int
 	return text
 }
 
-// unavailable answers that there is no mirror for the client.
+// unavailable answers that no mirror can serve the client.
 func unavailable(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", retryAfter)
 	fail(w, http.StatusServiceUnavailable)

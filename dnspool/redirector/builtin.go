@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// Paths of what is served here for its own sake, whatever the base path is.
+// Paths that the redirector answers itself, whatever the base path is.
 const (
 	legacyPath = "/mirrors.json"
 	robotsPath = "/robots.txt"
@@ -13,21 +13,21 @@ const (
 )
 
 const (
-	// Crawlers would follow each link of each mirror.
+	// Without it, crawlers would follow each link to each mirror.
 	robots = "User-agent: *\nDisallow: /\n"
-	// One source, and what it leads to.
+	// One source that leads to three mirrors.
 	icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16" fill="none" stroke="#56347c" stroke-width="1.6">` +
 		`<path d="M4 8h8M4 8l8-5M4 8l8 5"/><g fill="#56347c"><circle cx="3" cy="8" r="1.6"/>` +
 		`<circle cx="13" cy="3" r="1.6"/><circle cx="13" cy="8" r="1.6"/><circle cx="13" cy="13" r="1.6"/></g></svg>` + "\n"
 )
 
-// ownWhat says what is at these paths.
-var ownWhat = map[string]string{ // must not be changed
-	legacyPath: "the list of mirrors", robotsPath: "what robots may follow", iconPath: "an icon",
+// builtinNames describe the content at these paths.
+var builtinNames = map[string]string{ // must not be changed
+	legacyPath: "the list of mirrors", robotsPath: "the rules for crawlers", iconPath: "an icon",
 }
 
-// own returns what answers requests for an escaped path that is no file of the mirrors; nil for all other paths.
-func (h *Handler) own(path string) http.HandlerFunc {
+// builtin returns the handler of an escaped path that the redirector answers itself, or nil.
+func (h *Handler) builtin(path string) http.HandlerFunc {
 	switch unescape(path) {
 	case legacyPath:
 		return h.serveLegacyList
@@ -45,6 +45,6 @@ func textFile(contentType, text string) http.HandlerFunc {
 		header.Set("Content-Type", contentType)
 		header.Set("Cache-Control", "public, max-age=86400")
 		header.Set("X-Content-Type-Options", "nosniff")
-		io.WriteString(w, text) // the client's going away is its own affair
+		io.WriteString(w, text) // an error means that the client is gone
 	}
 }

@@ -1,0 +1,186 @@
+package redirector
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// acceptPause is how long to wait before accepting again when file descriptors have run out.
+const acceptPause = 20 * time.Millisecond
+
+// A plainServer answers plain requests itself. At the first request of another kind it hands the connection over to
+// net/http, for which it acts as the listener. It waits until the request's headers are complete: net/http needs ten
+// times their size in memory, and a client may be slow. With TLS it does the handshake, and hands over HTTP/2 at once.
+type plainServer struct {
+	net.Listener
+	server     *Server
+	handler    *Handler
+	log        *zap.Logger
+	handedOver chan net.Conn
+	closing    chan struct{} // closed by Close
+	accepted   chan struct{} // closed when no more connections will be accepted
+	ended      chan struct{} // closed when no more will be handed over
+	serving    sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[*clientConn]struct{} // connections that were not handed over; nil after Close
+}
+
+func newPlainServer(l net.Listener, s *Server, h *Handler, log *zap.Logger) *plainServer {
+	return &plainServer{Listener: l, server: s, handler: h, log: log, open: map[*clientConn]struct{}{},
+		handedOver: make(chan net.Conn), closing: make(chan struct{}),
+		accepted: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// Accept returns the next connection for net/http.
+func (p *plainServer) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.handedOver:
+		return c, nil
+	case <-p.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close closes the listener, and the connections that were not handed over.
+func (p *plainServer) Close() error {
+	err := p.Listener.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open != nil {
+		close(p.closing)
+	}
+	for c := range p.open {
+		c.Conn.Close() // the goroutine that serves it cleans up
+	}
+	p.open = nil
+	return err
+}
+
+// run accepts and serves connections until the listener fails, or is closed or drained.
+func (p *plainServer) run() error {
+	defer close(p.accepted)
+	for {
+		conn, err := p.Listener.Accept()
+		switch {
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+			time.Sleep(acceptPause) // the client waits in the kernel until another connection ends
+		case err != nil:
+			return err
+		default:
+			c := conn.(*clientConn)
+			if p.enter(c) {
+				p.serving.Go(func() { p.serve(c) })
+			}
+		}
+	}
+}
+
+// wait waits until run has ended, and all connections are closed or handed over.
+func (p *plainServer) wait() {
+	<-p.accepted
+	p.serving.Wait()
+	close(p.ended)
+}
+
+// enter registers a new connection. It returns false after Close.
+func (p *plainServer) enter(c *clientConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open == nil {
+		c.Close()
+		return false
+	}
+	p.open[c] = struct{}{}
+	p.server.setBusy(c, true)
+	return true
+}
+
+// leave forgets a connection.
+func (p *plainServer) leave(c *clientConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, c)
+}
+
+// serve answers the plain requests on a connection, and hands it over at the first request of another kind.
+func (p *plainServer) serve(c *clientConn) {
+	next, err := p.answer(c)
+	p.leave(c)
+	if err == nil {
+		c.markHeavy(p.server.heavy)
+		select {
+		case p.handedOver <- next:
+			return
+		case <-p.closing:
+		}
+	}
+	p.server.setBusy(c, false)
+	c.Close()
+}
+
+// answer answers the plain requests on a connection, and returns the connection that net/http is to go on with. err
+// comes from the network, or from a panic, which ends only this connection, as with net/http.
+func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v", cause)
+			p.log.Error("panic while answering a request; please report this", zap.Error(err), zap.Stack("stack"))
+		}
+	}()
+	r := headReader{Conn: c, under: c, server: p.server}
+	if p.server.tls != nil {
+		secure, speaksHTTP1 := p.handshake(c)
+		if !speaksHTTP1 {
+			return secure, nil
+		}
+		r.Conn = secure
+	}
+	for {
+		request, how, err := r.next()
+		if err != nil {
+			return nil, err
+		}
+		if how == plain && !p.server.ending.Load() { // net/http closes connections properly
+			now := time.Now()
+			c.slot.Touch(now)
+			r.SetWriteDeadline(now.Add(requestTime))
+			answered, err := p.handler.answerPlain(r, request.path, client{addr: c.peer, secure: c.tls != nil})
+			if err != nil {
+				return nil, err
+			}
+			if answered {
+				r.discard(request.size)
+				continue
+			}
+		}
+		// net/http does not skip an empty line.
+		return &handedOverConn{Conn: r.Conn, under: c, ahead: bytes.TrimPrefix(r.in, emptyLine)}, nil
+	}
+}
+
+// handshake does the TLS handshake. HTTP/2, and plain HTTP on a TLS port, are for net/http to answer.
+func (p *plainServer) handshake(c *clientConn) (secure *tls.Conn, speaksHTTP1 bool) {
+	c.markHeavy(p.server.heavy)
+	secure = tls.Server(c, p.server.tls)
+	c.SetDeadline(time.Now().Add(readTime)) // on failure, the handshake fails too
+	if secure.Handshake() != nil {
+		return secure, false
+	}
+	state := secure.ConnectionState()
+	c.tls = &state
+	c.SetDeadline(time.Time{})
+	if state.NegotiatedProtocol == http2Protocol {
+		return secure, false
+	}
+	c.unmarkHeavy()
+	return secure, true
+}
