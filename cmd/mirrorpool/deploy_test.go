@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// deployed is where the configurations are that README.md recommends. The tests run what they say, at other addresses.
+// deployed is where the configurations are that dnspool/authority/README.md recommends. The tests run what they say, at other addresses.
 const deployed = "../../config/examples/deploy"
 
 // A site is where the servers of one test run, all of them on loopback.
@@ -319,7 +319,7 @@ func TestDeployConfigurations(t *testing.T) {
 			t.Errorf("check %s: exit code %d", file, code)
 		}
 	}
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../dnspool/authority/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +329,7 @@ func TestDeployConfigurations(t *testing.T) {
 	}
 	for _, e := range all {
 		if !strings.Contains(string(readme), e.Name()) {
-			t.Errorf("README.md does not tell of %s", e.Name())
+			t.Errorf("dnspool/authority/README.md does not name %s", e.Name())
 		}
 	}
 }

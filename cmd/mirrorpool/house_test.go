@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,4 +98,63 @@ func TestCorpora(t *testing.T) {
 	if err != nil || targets == 0 {
 		t.Errorf("%d targets: %v", targets, err)
 	}
+}
+
+// TestLinks looks for a file and a heading at each link from one README.md to another.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	link := regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
+	found := 0
+	for _, from := range readmes(t) {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			found++
+			to := filepath.Join(filepath.Dir(from), match[1])
+			if match[1] == "" {
+				to = from
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %v", from, err)
+			} else if match[2] != "" && !slices.Contains(anchors(t, to), match[2]) {
+				t.Errorf("%s: %s has no heading %s", from, to, match[2])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d links, want more", found)
+	}
+}
+
+// readmes returns the paths of all README.md.
+func readmes(t *testing.T) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Name() == "README.md" {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// anchors returns the names that links to the headings of a file have.
+func anchors(t *testing.T, path string) (names []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := regexp.MustCompile(`[^a-z0-9 -]`)
+	for line := range strings.Lines(string(text)) {
+		if level, heading, _ := strings.Cut(strings.TrimSpace(line), " "); level != "" && strings.Trim(level, "#") == "" {
+			names = append(names, "#"+strings.ReplaceAll(other.ReplaceAllString(strings.ToLower(heading), ""), " ", "-"))
+		}
+	}
+	return names
 }

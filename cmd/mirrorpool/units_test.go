@@ -165,18 +165,18 @@ func (m *machine) redirect(server string) (string, error) {
 	return resp.Header.Get("Location"), nil
 }
 
-// readmeShell returns the commands that README.md gives in the paragraph that begins with a word.
-func readmeShell(t *testing.T, word string) string {
+// readmeShell returns the commands that README.md, here, gives in a section.
+func readmeShell(t *testing.T, section string) string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(readme), "\n**"+word+".** ")
+	_, after, _ := strings.Cut(string(readme), "\n## "+section+"\n")
 	_, block, _ := strings.Cut(after, "\n```sh\n")
 	block, _, found := strings.Cut(block, "\n```\n")
 	if !found {
-		t.Fatalf("README.md gives no commands at %q", word)
+		t.Fatalf("README.md gives no commands at %q", section)
 	}
 	return block
 }
