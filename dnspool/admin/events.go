@@ -6,22 +6,25 @@ import (
 	"mirrorpool/health"
 )
 
-// Events count what happens now and then. They are safe for concurrent use.
+// Events count probes and reloads. They are safe for concurrent use.
 type Events struct {
 	probes  *prometheus.CounterVec
 	took    *prometheus.HistogramVec
 	reloads *prometheus.CounterVec
 }
 
-// NewEvents returns events none of which has happened.
+// NewEvents returns counters that are all 0.
 func NewEvents() *Events {
 	e := &Events{
 		probes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: namespace + "probes_total",
-			Help: "Probes of mirrors, by role and by what they saw: up, stale, down, or unknown if they could not tell."}, []string{"role", "result"}),
+			Help: "Probes of mirrors, by role and result: up, stale, down, or unknown if a probe could not tell.",
+		}, []string{"role", "result"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: namespace + "probe_duration_seconds",
-			Help: "How long probes took.", Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}}, []string{"role"}),
+			Help: "How long probes took.", Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10},
+		}, []string{"role"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: namespace + "reloads_total",
-			Help: "Attempts to read the configuration or the list of mirrors again, by what came of them."}, []string{"what", "result"}),
+			Help: "Attempts to reload the configuration or the list of mirrors, by result.",
+		}, []string{"what", "result"}),
 	}
 	for _, result := range [...]string{"applied", "unchanged", "refused"} {
 		e.reloads.WithLabelValues("config", result)
@@ -37,7 +40,7 @@ func (e *Events) Probe(role health.Role, o health.Observation) {
 	e.took.WithLabelValues(role.String()).Observe(o.Took.Seconds())
 }
 
-// ReloadPool counts what came of the list of mirrors.
+// ReloadPool counts an attempt to reload the list of mirrors.
 func (e *Events) ReloadPool(r *PoolReload) {
 	result := "unchanged"
 	switch {
@@ -51,7 +54,7 @@ func (e *Events) ReloadPool(r *PoolReload) {
 	e.reloads.WithLabelValues("pool", result).Inc()
 }
 
-// ReloadSettings counts what came of the configuration.
+// ReloadSettings counts an attempt to reload the configuration.
 func (e *Events) ReloadSettings(r *SettingsReload) {
 	result := "unchanged"
 	switch {
@@ -63,7 +66,7 @@ func (e *Events) ReloadSettings(r *SettingsReload) {
 	e.reloads.WithLabelValues("config", result).Inc()
 }
 
-// Collect sends what was counted.
+// Collect sends the metrics.
 func (e *Events) Collect(ch chan<- prometheus.Metric) {
 	e.probes.Collect(ch)
 	e.took.Collect(ch)

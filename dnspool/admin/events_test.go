@@ -23,10 +23,10 @@ func TestEvents(t *testing.T) {
 	e.ReloadSettings(&SettingsReload{Applied: []string{"dns.ttl"}})
 	e.ReloadSettings(&SettingsReload{Error: "bad"})
 	want := `
-		# HELP mirrorpool_probes_total Probes of mirrors, by role and by what they saw: up, stale, down, or unknown if they could not tell.
+		# HELP mirrorpool_probes_total Probes of mirrors, by role and result: up, stale, down, or unknown if a probe could not tell.
 		# TYPE mirrorpool_probes_total counter
 		mirrorpool_probes_total{result="down",role="dns"} 2
-		# HELP mirrorpool_reloads_total Attempts to read the configuration or the list of mirrors again, by what came of them.
+		# HELP mirrorpool_reloads_total Attempts to reload the configuration or the list of mirrors, by result.
 		# TYPE mirrorpool_reloads_total counter
 		mirrorpool_reloads_total{result="applied",what="config"} 1
 		mirrorpool_reloads_total{result="refused",what="config"} 1

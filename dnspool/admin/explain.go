@@ -14,23 +14,23 @@ import (
 type ExplainQuestion struct {
 	Client netip.Addr
 	Secure bool   // over https
-	Path   string // as in a request, with or without a query; "" for the topmost one
+	Path   string // as in a request, with or without a query; "" for the base path
 }
 
-// An ExplainAnswer is the answer of /api/v1/explain.
+// An ExplainAnswer is the response of /api/v1/explain.
 type ExplainAnswer struct {
 	Client   netip.Addr `json:"client"`
 	Path     string     `json:"path"`
 	Status   int        `json:"status"`   // of the response
 	Location string     `json:"location"` // where a redirect leads now; "" if there is none
-	Content  string     `json:"content"`  // what a response with status 200 is, or ""
-	Problem  string     `json:"problem"`  // why it is neither, or ""
-	// Network is what counts as one client, and meets the same mirror from Begins to Ends, unless the pool changes; the
-	// times are null if any request may meet any mirror.
+	Content  string     `json:"content"`  // the kind of content, with status 200
+	Problem  string     `json:"problem"`  // why the response is neither, or ""
+	// Network counts as one client, and is sent to the same mirror from Begins to Ends, unless the pool changes. The times
+	// are null if each request may be sent to another one.
 	Network netip.Prefix `json:"network"`
 	Begins  *time.Time   `json:"begins"`
 	Ends    *time.Time   `json:"ends"`
-	// Database is the network that the geographical databases put at the place; "" if none is.
+	// Database is the network for which the geographical databases have the place; "" if there is none.
 	Database string `json:"database_network"`
 	dnspool.Explanation
 }

@@ -20,8 +20,8 @@ const (
 	maxTokenBytes  = 4096 // of the token file
 )
 
-// ReadToken reads the secret that clients from other hosts have to show: a file that [safefile.ReadSecret] accepts.
-// An empty path means that there is none.
+// ReadToken reads the secret that clients on other hosts must send. The file must pass [safefile.ReadSecret]. An empty
+// path means that there is none.
 func ReadToken(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
@@ -32,14 +32,16 @@ func ReadToken(path string) ([]byte, error) {
 	}
 	token := bytes.TrimSpace(text)
 	if len(token) < minTokenLength {
-		return nil, fmt.Errorf("the administrator's token in %s is shorter than %d characters: put a long random one there", path, minTokenLength)
+		return nil, fmt.Errorf("the administrator's token in %s is shorter than %d characters: put a long random one there",
+			path, minTokenLength)
 	}
 	return token, nil
 }
 
-// A guard lets requests pass that come from this host or carry the token, and not from a page of another site in a
-// browser. What changes something needs the token where there is one: any user of this host can connect. Over a Unix socket
-// the file's mode decides. Whether the server lives and is ready is no secret: a load balancer asks for it.
+// A guard accepts requests from this host, and requests with the token, but none that a browser sends for a page of
+// another site. If there is a token, requests that change something need it even from this host, because any local user
+// can connect. Over a Unix socket, the mode of the file decides. /healthz and /readyz are open to all: load balancers
+// ask for them.
 type guard struct {
 	next   http.Handler
 	listen string                            // the address, as configured
@@ -86,13 +88,13 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// carries reports whether a request has the token of a hash, in a time that tells nothing of it.
+// carries reports whether a request has the token with this hash. It takes the same time whatever the request has.
 func carries(r *http.Request, token *[sha256.Size]byte) bool {
 	hash := sha256.Sum256([]byte(bearer(r.Header.Get("Authorization"))))
 	return subtle.ConstantTimeCompare(hash[:], token[:]) == 1
 }
 
-// bearer returns the token in credentials, or "" if their scheme is another one (RFC 9110 section 11.4, RFC 6750 section 2.1).
+// bearer returns the token in credentials of the scheme Bearer, or "" (RFC 9110 section 11.4, RFC 6750 section 2.1).
 func bearer(credentials string) string {
 	scheme, token, _ := strings.Cut(credentials, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -106,10 +108,10 @@ func fromLoopback(r *http.Request) bool {
 	return err == nil && peer.Addr().Unmap().IsLoopback()
 }
 
-// ownHost lets requests pass that name this host as an address, as localhost, or as listen does.
+// ownHost reports whether the Host of a request is an IP address, localhost, or the host of listen.
 //
-// Any page in a browser on this host can ask it for anything under a name of the page's own, which its DNS
-// server points here (DNS rebinding). To the browser that is the page's own site; the name gives it away.
+// This stops DNS rebinding: a web page can have its own name resolve to this host, so that a browser here takes our
+// answers for those of the page's site. Its requests carry that name.
 func ownHost(r *http.Request, listen string) bool {
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {

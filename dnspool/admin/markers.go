@@ -21,7 +21,8 @@ type mapCluster struct {
 	mirrors             map[condition][]string // their url_prefixes
 }
 
-// clusterReach is how many degrees from the first mirror of a cluster its others are at most: less than a marker is wide.
+// clusterReach is how many degrees from the first mirror of a cluster its others are at most: less than a marker is
+// wide.
 const clusterReach = 2
 
 func (c *mapCluster) has(p *PlaceStatus) bool {
@@ -29,8 +30,8 @@ func (c *mapCluster) has(p *PlaceStatus) bool {
 		math.Abs(c.latitude-p.Latitude) <= clusterReach && math.Abs(c.longitude-p.Longitude) <= clusterReach
 }
 
-// newMarkers returns the markers of all mirrors whose place is known, and how many have none. Markers of trouble come last,
-// which draws them above the others.
+// newMarkers returns the markers of all mirrors whose place is known, and how many have none. Markers of trouble come
+// last, which draws them above the others.
 func newMarkers(mirrors []MirrorStatus) (markers []pageMarker, unplaced int) {
 	var clusters []*mapCluster
 	for i := range mirrors {

@@ -20,7 +20,7 @@ const namespace = "mirrorpool_"
 // maxScrapes is how many scrapes may be under way. It bounds their memory: one of 1,000 mirrors takes 14 MB.
 const maxScrapes = 4
 
-// metricsHandler serves /metrics: what the status tells, what the faces count, and the Go runtime.
+// metricsHandler serves /metrics: the status, the metrics of the faces, and those of the Go runtime.
 //
 // The metrics are made from the status at each scrape, so that the two cannot differ, and what is gone from the pool is
 // gone from the metrics. They are not compressed, which would take longer than all the rest.
@@ -31,7 +31,7 @@ func metricsHandler(b Backend) http.Handler {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, DisableCompression: true})
 }
 
-// A faceCollector collects what the faces have counted.
+// A faceCollector collects the metrics of the faces.
 type faceCollector func(chan<- prometheus.Metric)
 
 // Describe sends nothing: which metrics there are depends on what is configured.
@@ -117,7 +117,7 @@ func collectMirror(gauge func(*prometheus.Desc, float64, ...string), m *MirrorSt
 		}
 	}
 	gauge(weightDesc, float64(m.Weight), name)
-	gauge(addressesDesc, float64(addresses), name) // 0 too: a mirror without addresses has no endpoint that could tell
+	gauge(addressesDesc, float64(addresses), name) // 0 too: without addresses there are no other series
 	for _, role := range roles {
 		gauge(eligibleDesc, number(slices.Contains(m.Eligible, role)), name, role)
 	}
@@ -144,22 +144,23 @@ var (
 	weightDesc    = newDesc("mirror_weight", "Weight of a mirror; 0: disabled.", "mirror")
 	addressesDesc = newDesc("mirror_addresses", "How many addresses of a mirror are known and may be used.", "mirror")
 	eligibleDesc  = newDesc("mirror_eligible", "1 if a mirror may be picked in a role.", "mirror", "role")
-	stateDesc     = newDesc("endpoint_state", "1 for the state that an endpoint is in.", "mirror", "address", "role", "state")
-	latencyDesc   = newDesc("endpoint_latency_seconds", "How long the last probe of an endpoint took.", "mirror", "address", "role")
+	latencyDesc   = endpointDesc("endpoint_latency_seconds", "How long the last probe of an endpoint took.")
+	stateDesc     = newDesc("endpoint_state", "1 for the state that an endpoint is in.",
+		"mirror", "address", "role", "state")
 )
 
 var endpointStates = [...]health.State{health.Unknown, health.Up, health.Stale, health.Down}
 
-// poolGauges tell of the pool as a whole. Their value's ok is false while there is nothing to tell.
+// poolGauges describe the pool as a whole. ok is false if there is no value.
 var poolGauges = []struct {
 	desc  *prometheus.Desc
 	value func(s *Status) (value float64, ok bool)
 }{
-	{newDesc("ready", "1 if the faces answer and the checks go on."),
+	{newDesc("ready", "1 if the faces answer and the checks are on time."),
 		func(s *Status) (float64, bool) { return number(s.Ready), true }},
 	{newDesc("dns_serial", "The zone's SOA serial."),
 		func(s *Status) (float64, bool) { return float64(s.Serial), true }},
-	{newDesc("suspect_local_network", "1 while most mirrors began to fail together, so that our own network is suspected."),
+	{newDesc("suspect_local_network", "1 if most mirrors began to fail at once, so that the local network is suspected."),
 		func(s *Status) (float64, bool) { return number(s.Suspect != ""), true }},
 	{newDesc("reference_timestamp_seconds", "The trace that all mirrors should carry, in seconds since 1970."),
 		func(s *Status) (float64, bool) { return secondsOrNone(s.Reference.Trace) }},
@@ -174,7 +175,8 @@ var poolGauges = []struct {
 		func(s *Status) (float64, bool) { return number(s.Pool.Error != ""), true }},
 	{newDesc("pool_held", "1 while an update of the list of mirrors waits for confirmation."),
 		func(s *Status) (float64, bool) { return number(s.Pool.Held != nil), true }},
-	{newDesc("pool_kept", "1 while the list of mirrors in force is the one kept on disk, because its source cannot be read."),
+	{newDesc("pool_kept",
+		"1 while the list of mirrors in force is the one saved on disk, because its source cannot be read."),
 		func(s *Status) (float64, bool) { return number(s.Pool.Kept), true }},
 }
 
@@ -186,7 +188,7 @@ var groupGauges = []struct {
 	desc  *prometheus.Desc
 	value func(g *GroupStatus) float64
 }{
-	{groupDesc("panic", "1 while a group of mirrors has too little weight up, so that the checks are not trusted."),
+	{groupDesc("panic", "1 if so little of a group's weight is up that the checks are not trusted."),
 		func(g *GroupStatus) float64 { return number(g.Panic) }},
 	{groupDesc("up_weight", "Weight of a group's mirrors that are up."),
 		func(g *GroupStatus) float64 { return g.UpWeight }},
@@ -211,7 +213,8 @@ var endpointTimes = []struct {
 		func(e *EndpointStatus) *time.Time { return e.Checked }},
 	{endpointDesc("endpoint_trace_timestamp_seconds", "The trace that an endpoint carries, in seconds since 1970."),
 		func(e *EndpointStatus) *time.Time { return e.Trace }},
-	{endpointDesc("endpoint_certificate_expiry_timestamp_seconds", "When an endpoint's certificate expires, in seconds since 1970."),
+	{endpointDesc("endpoint_certificate_expiry_timestamp_seconds",
+		"When an endpoint's certificate expires, in seconds since 1970."),
 		func(e *EndpointStatus) *time.Time { return e.CertExpires }},
 }
 

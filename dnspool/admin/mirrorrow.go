@@ -9,8 +9,8 @@ import (
 	"mirrorpool/health"
 )
 
-// A pool of more than maxOpenPool mirrors shows only the first maxOpenRows rows, and folds the others away, which keeps the
-// page short however large the pool is.
+// A pool of more than maxOpenPool mirrors shows only the first maxOpenRows rows, and folds the others away, which keeps
+// the page short however large the pool is.
 const (
 	maxOpenPool = 40
 	maxOpenRows = 12
@@ -37,8 +37,8 @@ type pageRow struct {
 
 type pageEndpoint struct{ Class, State, Role, Address, Since, Note string }
 
-// newSections sorts the mirrors that a filter shows by condition, those first that need attention. What the filter names
-// is shown in full.
+// newSections sorts the mirrors that a filter shows by condition, those first that need attention. What the filter
+// names is shown in full.
 func newSections(s *Status, filter stateFilter, now time.Time) (sections []pageSection) {
 	room := len(s.Mirrors)
 	if filter == nil && room > maxOpenPool {

@@ -165,7 +165,9 @@ func (p *page) count(s *Status, view pageView) {
 	}
 	all := view
 	all.filter = nil
-	p.Counts = append(p.Counts, pageCount{Text: fmt.Sprintf("All %d", len(s.Mirrors)), Link: all.link(), Current: view.filter == nil})
+	p.Counts = append(p.Counts, pageCount{
+		Text: fmt.Sprintf("All %d", len(s.Mirrors)), Link: all.link(), Current: view.filter == nil,
+	})
 	var summary []string
 	for _, c := range [...]condition{isUp, isPartly, isStale, isDown, isUnknown, isDisabled} {
 		if counts[c] == 0 && c != isUp && c != isDown {

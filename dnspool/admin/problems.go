@@ -25,7 +25,8 @@ func pageProblems(s *Status, now time.Time) []string {
 	add(!s.Ready, "The server does not answer yet, or its checks are overdue.")
 	for i := range s.Groups {
 		g := &s.Groups[i]
-		add(g.Panic, "Panic: of %s, only %s of the weight %s is up.", groupName(g), weight(g.UpWeight), weight(g.EnabledWeight-g.NewcomerWeight))
+		add(g.Panic, "Panic: of %s, only %s of the weight %s is up.",
+			groupName(g), weight(g.UpWeight), weight(g.EnabledWeight-g.NewcomerWeight))
 	}
 	add(s.Suspect != "", "Suspect: %s. Most mirrors began to fail together.", s.Suspect)
 	add(s.Pool.Error != "", "The list of mirrors cannot be used; the one before stays in force: %s", s.Pool.Error)
@@ -110,7 +111,8 @@ func countReasons(c condition, reasons map[string]int) string {
 		all += n
 	}
 	line := plural(all, "mirror ", "mirrors ") + map[condition]string{
-		isDown: "down", isStale: "stale", isPartly: "up at some addresses or in some roles only", isUnknown: "in an unknown state",
+		isDown: "down", isStale: "stale", isUnknown: "in an unknown state",
+		isPartly: "up at some addresses or in some roles only",
 	}[c]
 	if len(texts) == 1 {
 		return line + ": " + texts[0]
@@ -174,7 +176,8 @@ func (c *certCount) problems() (problems []string) {
 		problems = append(problems, "The certificate of "+plural(c.expired, "mirror has expired.", "mirrors has expired."))
 	}
 	if c.soon > 0 {
-		problems = append(problems, fmt.Sprintf("The certificate of %s expires within %d days.", plural(c.soon, "mirror", "mirrors"), certSoonDays))
+		problems = append(problems, fmt.Sprintf("The certificate of %s expires within %d days.",
+			plural(c.soon, "mirror", "mirrors"), certSoonDays))
 	}
 	return problems
 }

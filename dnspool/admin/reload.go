@@ -17,25 +17,25 @@ const (
 	maxRequestBody = 4 << 10
 )
 
-// A ReloadAnswer is the answer of /api/v1/reload.
+// A ReloadAnswer is the response of /api/v1/reload.
 type ReloadAnswer struct {
-	OK       bool           `json:"ok"`      // all that is new is in force, or waits for a restart; or nothing is new
-	DryRun   bool           `json:"dry_run"` // nothing was put in force: this is what a reload would do
+	OK       bool           `json:"ok"`      // nothing was refused or held back
+	DryRun   bool           `json:"dry_run"` // nothing has changed: this is what a reload would do
 	Pool     PoolReload     `json:"pool"`
 	Settings SettingsReload `json:"settings"`
 }
 
-// A PoolReload is what came of the list of mirrors.
+// A PoolReload is the result of reading the list of mirrors again.
 type PoolReload struct {
-	Applied  bool             `json:"applied"`  // another pool is in force now
-	Error    string           `json:"error"`    // why not, although the source has another list or none; or ""
+	Applied  bool             `json:"applied"`  // a changed pool is in force now
+	Error    string           `json:"error"`    // why the new list, or a source without one, was not accepted; or ""
 	Held     *config.Decision `json:"held"`     // why the update waits for confirmation, or null
 	Change   *config.Change   `json:"change"`   // what the list changes, or null if nothing
 	Warnings []string         `json:"warnings"` // of the new list, one for each kind
-	Latest   *PoolUpdate      `json:"latest"`   // taken from the source by itself since the reload before; or null
+	Latest   *PoolUpdate      `json:"latest"`   // applied without a request since the reload before, or null
 }
 
-// A PoolUpdate is a change of the pool that was put in force.
+// A PoolUpdate is a change of the pool that was applied.
 type PoolUpdate struct {
 	At     time.Time     `json:"at"`
 	Change config.Change `json:"change"`
@@ -47,14 +47,14 @@ type ReloadOptions struct {
 	DryRun  bool // put nothing in force
 }
 
-// A SettingsReload is what came of the server's configuration.
+// A SettingsReload is the result of reading the configuration again.
 type SettingsReload struct {
-	Applied []string `json:"applied"` // keys that are in force now
-	Restart []string `json:"restart"` // keys that differ from what is in force, and need a restart
-	Error   string   `json:"error"`   // why the old configuration stays, or ""
+	Applied []string `json:"applied"` // keys whose new values are in force now
+	Restart []string `json:"restart"` // keys whose new values need a restart
+	Error   string   `json:"error"`   // why the old configuration stays in force, or ""
 }
 
-// reload handles POST /api/v1/reload. Its options stand in the query or in a JSON object.
+// reload handles POST /api/v1/reload. Its options are in the query or in a JSON object.
 func reload(b Backend) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		options, err := reloadOptions(w, r)
@@ -62,7 +62,7 @@ func reload(b Backend) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		// Whoever asks may hang up: the reload goes on, so that none is left half done.
+		// The reload continues if the client hangs up, so that none is left half done.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), reloadTime)
 		defer cancel()
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(reloadTime + requestTime))

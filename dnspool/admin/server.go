@@ -1,7 +1,6 @@
-// Package admin is the administrator's face: what the server thinks of its pool, over HTTP.
+// Package admin serves the administrator over HTTP: the status page, the status as JSON, metrics, explain and reload.
 //
-// It shows and decides nothing. It is not meant for the public: without a token it answers clients on this
-// host only.
+// It decides nothing about mirrors. It is not for the public: without a token it answers clients on this host only.
 package admin
 
 import (
@@ -21,42 +20,42 @@ import (
 )
 
 const (
-	maxConnections = 256 // one more takes the place of another
+	maxConnections = 256 // a new one evicts the longest idle
 	maxHeaderBytes = 8 << 10
 	requestTime    = 10 * time.Second
 	shutdownTime   = 3 * time.Second
 )
 
-// A Backend is what the administrator looks at.
+// A Backend is the running server, as far as the administrator sees it.
 type Backend struct {
-	// Status describes the pool as it is now. It is called once Ready returns nil or later.
+	// Status describes the pool as it is now.
 	Status func() Status
-	// Ready returns nil if the faces answer and the checks go on, or else what is wrong.
+	// Ready returns nil if the faces answer and the checks are on time, or else what is wrong.
 	Ready func() error
-	// Reload reads what people have written again, and says what came of it; nil if there is nothing to
-	// read. confirm accepts an update of the pool that the guard holds back.
+	// Reload reads the configuration and the list of mirrors again, and returns the result. It is nil if there are no
+	// files to read.
 	Reload func(ctx context.Context, o ReloadOptions) ReloadAnswer
-	// Explain says what a client would get now; nil if nobody is redirected.
+	// Explain returns the response that a client would get now. It is nil if the HTTP face is off.
 	Explain func(ExplainQuestion) ExplainAnswer
-	// Collect sends what the faces have counted; nil if they count nothing.
+	// Collect sends the metrics of the faces. It may be nil.
 	Collect func(ch chan<- prometheus.Metric)
 }
 
-// A Server is the administrator's face.
+// A Server answers the administrator.
 type Server struct {
 	listener listener
-	limited  *listen.LimitedListener // the same
+	limited  *listen.LimitedListener // on top of listener
 	guard    *guard
 	http     http.Server
 }
 
-// A listener can be closed without dropping clients.
+// A listener can stop taking new clients without dropping those that have connected.
 type listener interface {
 	net.Listener
 	Drain(ctx context.Context, sockets int)
 }
 
-// open opens the listener at an address.
+// open opens the listener at an address: of TCP, or a Unix socket.
 func open(ctx context.Context, sockets *listen.Opener, addr string) (listener, error) {
 	if path, ok := listen.UnixPath(addr); ok {
 		return listen.Unix(ctx, path)
@@ -64,7 +63,7 @@ func open(ctx context.Context, sockets *listen.Opener, addr string) (listener, e
 	return sockets.TCP(ctx, addr)
 }
 
-// Listen opens the listener that c asks for, which must not be off. It answers from Run on.
+// Listen opens the listener of c, which must not be off. Run answers.
 func Listen(ctx context.Context, sockets *listen.Opener, c config.Admin, b Backend) (*Server, error) {
 	token, err := ReadToken(c.TokenFile)
 	if err != nil {
@@ -74,7 +73,9 @@ func Listen(ctx context.Context, sockets *listen.Opener, c config.Admin, b Backe
 	if err != nil {
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
-	limited := &listen.LimitedListener{Listener: l, Crowd: listen.NewConnLimiter(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork}
+	limited := &listen.LimitedListener{
+		Listener: l, Crowd: listen.NewConnLimiter(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork,
+	}
 	guarded := newGuard(newMux(b), token, c.Listen)
 	return &Server{
 		listener: l,
@@ -84,12 +85,12 @@ func Listen(ctx context.Context, sockets *listen.Opener, c config.Admin, b Backe
 			Handler:     guarded,
 			ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeaderBytes,
 			ConnState: limited.State,
-			ErrorLog:  zap.NewStdLog(zap.NewNop()), // its messages name client addresses
+			ErrorLog:  zap.NewStdLog(zap.NewNop()), // its messages hold client addresses
 		},
 	}, nil
 }
 
-// Addr returns the address that is listened at.
+// Addr returns the address of the listener.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // SetToken puts another token in force for the requests to come: one that [ReadToken] returned, nil for none.
@@ -151,5 +152,5 @@ func writeJSONStatus(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(append(text, '\n')) // the client's going away is its own affair
+	w.Write(append(text, '\n')) // an error means that the client is gone
 }

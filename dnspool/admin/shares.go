@@ -6,9 +6,9 @@ import (
 	"mirrorpool/dnspool"
 )
 
-// Shares compare where redirects went with where the weights would have sent them. Who is eligible changes all the time,
-// so that each redirect counts with the weights of its own time: call Note before another snapshot is in force. The zero
-// Shares are empty. They are safe for concurrent use.
+// Shares compare each mirror's share of the redirects with its share by weight. Eligibility changes all the time, and
+// each redirect counts with the weights at its time: call Note before another snapshot is put in force. The zero Shares
+// are empty. They are safe for concurrent use.
 type Shares struct {
 	mu      sync.Mutex
 	mirrors map[string]*redirectShare // by url_prefix; of those in the latest snapshot
@@ -16,12 +16,12 @@ type Shares struct {
 }
 
 type redirectShare struct {
-	counted  uint64  // what the counter said the last time
+	counted  uint64  // as of the latest Note
 	observed float64 // redirects
 	expected float64 // redirects, by weight
 }
 
-// Note takes in what the counters of the mirrors in s, which has been in force since the last call, say now.
+// Note adds the redirects since the last call, given the counters now. snapshot was in force in that time.
 func (s *Shares) Note(snapshot *dnspool.Snapshot, counts map[string]uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,7 +35,7 @@ func (s *Shares) Note(snapshot *dnspool.Snapshot, counts map[string]uint64) {
 		}
 		kept[m.URLPrefix] = r
 		now := counts[m.URLPrefix]
-		if now < r.counted { // it was out of the pool meanwhile, and begins anew
+		if now < r.counted { // it had left the pool, and its counter began again
 			r.counted = 0
 		}
 		sum += float64(now - r.counted)
@@ -54,7 +54,7 @@ func (s *Shares) Note(snapshot *dnspool.Snapshot, counts map[string]uint64) {
 	s.total += sum
 }
 
-// sharesOf returns the shares sharesOf a mirror. ok is false while there is nothing to compare.
+// sharesOf returns the shares of a mirror. ok is false before the first redirect.
 func (s *Shares) sharesOf(prefix string) (expected, observed float64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,42 +11,42 @@ import (
 	"mirrorpool/health"
 )
 
-// A Status is what the server thinks of its pool: the answer of /api/v1/status.
+// A Status is the state of the pool and the server: the response of /api/v1/status.
 type Status struct {
 	Zone      string          `json:"zone"` // without the final dot; empty if the DNS face is off
 	Serial    uint32          `json:"serial"`
 	Panic     bool            `json:"panic"` // any group is in panic
 	Ready     bool            `json:"ready"`
-	Suspect   string          `json:"suspect"` // what is wrong on our side, such as "local network", or ""
+	Suspect   string          `json:"suspect"` // what seems wrong with this host, such as "local network", or ""
 	Reference ReferenceStatus `json:"reference"`
 	Groups    []GroupStatus   `json:"groups"`
 	Pool      PoolStatus      `json:"pool"`
 	Notify    []FeedStatus    `json:"notify"`  // the secondaries of dns.notify
-	Publish   []FeedStatus    `json:"publish"` // the servers that are kept up to date
-	Reload    *ReloadStatus   `json:"reload"`  // the latest one that somebody asked for; null if none was
+	Publish   []FeedStatus    `json:"publish"` // the servers that get dynamic updates
+	Reload    *ReloadStatus   `json:"reload"`  // the latest one on request; null if there was none
 	Process   ProcessStatus   `json:"process"`
 	Redirects uint64          `json:"redirects"` // since the start
-	Works     WorksCount      `json:"works"`     // how many of the enabled mirrors do
+	Works     WorksCount      `json:"works"`     // counts of the enabled mirrors
 	Mirrors   []MirrorStatus  `json:"mirrors"`
 }
 
-// A FeedStatus says whether another DNS server can be notified, or kept up to date.
+// A FeedStatus says whether NOTIFY messages or updates reach another DNS server.
 type FeedStatus struct {
 	Server  string     `json:"server"`  // host:port
 	Zone    string     `json:"zone"`    // without the final dot
 	Problem string     `json:"problem"` // why the latest attempt failed, or ""
-	Since   *time.Time `json:"since"`   // for how long all attempts have failed, or none has; null before the first
+	Since   *time.Time `json:"since"`   // when the attempts began to fail, or to succeed; null before the first
 }
 
-// A ReloadStatus is what came of a reload.
+// A ReloadStatus is the result of a reload.
 type ReloadStatus struct {
 	At      time.Time `json:"at"`
 	OK      bool      `json:"ok"`
 	Error   string    `json:"error"`   // or ""
-	Restart []string  `json:"restart"` // keys of the configuration that wait for a restart
+	Restart []string  `json:"restart"` // keys of the configuration that need a restart
 }
 
-// A ProcessStatus says who answers, which tells two copies at the same address apart.
+// A ProcessStatus identifies the process, if two copies listen at the same address.
 type ProcessStatus struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
@@ -58,7 +58,7 @@ type ReferenceStatus struct {
 	Trace   *time.Time `json:"trace"`   // null while it is not known
 	Since   *time.Time `json:"since"`   // when it became the reference
 	Problem string     `json:"problem"` // why it may be out of date, or ""
-	// Of the enabled mirrors, and their weight, so many carry it.
+	// The enabled mirrors that carry it, and all; likewise by weight.
 	Mirrors       int    `json:"mirrors"`
 	Enabled       int    `json:"enabled"`
 	Weight        uint64 `json:"weight"`
@@ -72,7 +72,7 @@ type GroupStatus struct {
 	Secure        bool        `json:"secure"` // only the https mirrors, for requests over https
 	UpWeight      float64     `json:"up_weight"`
 	EnabledWeight float64     `json:"enabled_weight"`
-	// NewcomerWeight is that of the enabled mirrors that have not been up since they were added. It does not count for panic.
+	// NewcomerWeight is that of the enabled mirrors that have not been up since they were added. Panic leaves it out.
 	NewcomerWeight float64 `json:"newcomer_weight"`
 	// EligibleWeight is that of the mirrors that may be picked: of those that are up, and of others in panic.
 	EligibleWeight float64 `json:"eligible_weight"`
@@ -85,20 +85,20 @@ type PoolStatus struct {
 	Loaded     time.Time   `json:"loaded"`      // when the list in force was accepted, before this start if Kept
 	AgeSeconds float64     `json:"age_seconds"` // since Loaded
 	Checked    *time.Time  `json:"checked"`     // when its source was last seen to hold it; null if never
-	Kept       bool        `json:"kept"`        // it is the one kept on disk, and its source was not seen to hold it
+	Kept       bool        `json:"kept"`        // it was loaded from disk, and the source has not confirmed it
 	Error      string      `json:"error"`       // why the last attempt to read it failed, or ""
-	KeepError  string      `json:"keep_error"`  // why the list in force could not be kept on disk, or ""
+	KeepError  string      `json:"keep_error"`  // why the list in force could not be saved on disk, or ""
 	Held       *HeldStatus `json:"held"`        // an update that waits for confirmation, or null
 }
 
-// A HeldStatus is an update of the pool that the guard holds back, until somebody confirms it.
+// A HeldStatus is an update of the pool that the guard holds back until it is confirmed.
 type HeldStatus struct {
 	Since time.Time `json:"since"`
 	config.Decision
 	Change config.Change `json:"change"`
 }
 
-// A MirrorStatus is what is known of one mirror.
+// A MirrorStatus is the state of one mirror.
 type MirrorStatus struct {
 	URLPrefix string           `json:"url_prefix"`
 	Name      string           `json:"name"`
@@ -107,12 +107,12 @@ type MirrorStatus struct {
 	Email     string           `json:"email"`    // of the mirror's operators, for the administrator only
 	Notes     string           `json:"notes"`    // of the mirror team, likewise
 	Eligible  []string         `json:"eligible"` // what it may be picked for now: "dns", "http"
-	Works     Works            `json:"works"`    // how much of it does; "" if it is disabled
+	Works     Works            `json:"works"`    // how much of it works; "" if it is disabled
 	State     health.State     `json:"state"`    // of the best endpoint
 	Reason    string           `json:"reason"`   // why an endpoint is not up, or ""
 	Since     *time.Time       `json:"since"`    // when the endpoint that decides State entered it; null if never checked
 	Place     *PlaceStatus     `json:"place"`    // null if it is not known
-	Shares    []ShareStatus    `json:"shares"`   // of what it may be picked for
+	Shares    []ShareStatus    `json:"shares"`   // in the roles that it may be picked for
 	History   *HistoryStatus   `json:"history"`  // null if none is kept
 	Endpoints []EndpointStatus `json:"endpoints"`
 }
@@ -126,10 +126,10 @@ type PlaceStatus struct {
 
 // A ShareStatus is a mirror's share in one role.
 //
-// In role "dns" it is that of the first places of the answers of a family. Expected follows from the weights of those
-// that are eligible now; observed is that on the prepared answers, which are given in turn, so that nobody has to count
-// them. In role "http" it is that of all redirects since the start. Expected is where the weights alone would have sent
-// them, observed where they went, which differs where places count.
+// In role "dns" it is the share of first places in the answers of a family. Expected follows from the weights of the
+// eligible mirrors; observed is the share in the prepared answers, which are used in turn and not counted. In role
+// "http" it is the share of all redirects since the start: expected by weight alone, and observed. They differ if
+// nearness matters.
 type ShareStatus struct {
 	Role     health.Role `json:"role"`
 	Family   string      `json:"family"` // "" in role "http"
@@ -137,11 +137,11 @@ type ShareStatus struct {
 	Observed float64     `json:"observed"`
 }
 
-// A HistoryStatus has a letter for each quarter of an hour of the last 24 hours, the oldest first, with the worst state
-// that was seen in it: u for up, s for stale, d for down, - for nothing seen. The seconds tell how long each state lasted.
+// A HistoryStatus has a letter for each quarter of an hour of the last 24 hours, the oldest first, for the worst state
+// seen in it: u for up, s for stale, d for down, - for none. The seconds say how long each state lasted.
 type HistoryStatus struct {
-	HTTP        string       `json:"http"` // as the worst of the addresses did
-	DNS         string       `json:"dns"`  // as the best of them did
+	HTTP        string       `json:"http"` // of the worst address
+	DNS         string       `json:"dns"`  // of the best address
 	HTTPSeconds StateSeconds `json:"http_seconds"`
 	DNSSeconds  StateSeconds `json:"dns_seconds"`
 }
@@ -153,8 +153,8 @@ type StateSeconds struct {
 	Down  int64 `json:"down"`
 }
 
-// An EndpointStatus is the verdict on one endpoint in one role. That of role "rsync" is on the mirror's rsync
-// daemon, which is asked at one address.
+// An EndpointStatus is the verdict on one endpoint in one role. In role "rsync" it is that on the mirror's rsync
+// daemon, which is checked at one address.
 type EndpointStatus struct {
 	Address     netip.Addr   `json:"address"`
 	Role        health.Role  `json:"role"`
@@ -165,10 +165,10 @@ type EndpointStatus struct {
 	LatencyMS   float64      `json:"latency_ms"`
 	Trace       *time.Time   `json:"trace"`        // the mirror's trace file, null if it was never read
 	CertExpires *time.Time   `json:"cert_expires"` // null without TLS
-	Warning     string       `json:"warning"`      // of what is not a failure yet: a certificate that ends soon
+	Warning     string       `json:"warning"`      // of what is no failure yet, such as a certificate that expires soon
 }
 
-// Describe returns the status of what a snapshot serves, with the verdicts of a report, which may be newer.
+// Describe returns the status of a snapshot, with the verdicts of a report that may be newer.
 func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	r := report.Reference
 	status := Status{
@@ -183,14 +183,14 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	status.countWorks()
 	for _, g := range s.Groups() {
 		status.Groups = append(status.Groups, GroupStatus{
-			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled, NewcomerWeight: g.Newcomers,
-			EligibleWeight: g.Eligible, Panic: g.Panic,
+			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled,
+			NewcomerWeight: g.Newcomers, EligibleWeight: g.Eligible, Panic: g.Panic,
 		})
 	}
 	return status
 }
 
-// mirrorsOf describes the mirrors of a snapshot with the verdicts of a report, which may be newer.
+// mirrorsOf describes the mirrors of a snapshot, with the verdicts of a report that may be newer.
 func mirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
 	mirrors := make([]MirrorStatus, len(s.Mirrors))
 	first := s.FirstShares()
@@ -202,14 +202,15 @@ func mirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
 			Shares: []ShareStatus{}, Endpoints: []EndpointStatus{},
 		}
 		for _, share := range first[i] {
-			mirrors[i].Shares = append(mirrors[i].Shares, ShareStatus{health.DNS, share.Family.String(), share.Expected, share.Dealt})
+			mirrors[i].Shares = append(mirrors[i].Shares,
+				ShareStatus{health.DNS, share.Family.String(), share.Expected, share.Dealt})
 		}
 		mirrors[i].summarise(report.Mirrors[m.URLPrefix])
 	}
 	return mirrors
 }
 
-// AddPast adds what is remembered of the mirrors. Either may be nil.
+// AddPast adds shares and history of the mirrors. Either may be nil.
 func (s *Status) AddPast(shares *Shares, history *health.History, now time.Time) {
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
@@ -233,7 +234,9 @@ func (s *Status) AddPast(shares *Shares, history *health.History, now time.Time)
 
 func stateSeconds(t health.StateTimes) StateSeconds {
 	return StateSeconds{
-		Up: int64(t[health.Up] / time.Second), Stale: int64(t[health.Stale] / time.Second), Down: int64(t[health.Down] / time.Second),
+		Up:    int64(t[health.Up] / time.Second),
+		Stale: int64(t[health.Stale] / time.Second),
+		Down:  int64(t[health.Down] / time.Second),
 	}
 }
 
@@ -256,7 +259,7 @@ func eligible(m *dnspool.Mirror) []string {
 	return roles
 }
 
-// summarise fills in what r knows.
+// summarise fills in state, reason and endpoints from a report.
 func (m *MirrorStatus) summarise(r health.MirrorReport) {
 	m.Reason = r.Problem
 	endpoints := r.Endpoints
@@ -298,7 +301,7 @@ func rank(s health.State) int {
 	}
 }
 
-// timeOrNull makes JSON's null of no time.
+// timeOrNull returns nil, which is null in JSON, for the zero time.
 func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -67,7 +67,7 @@ func TestDescribe(t *testing.T) {
 		{"state", first["state"], "up"},
 		{"reason", first["reason"], "dns at 192.0.2.1: status: 404 Not Found, want 200"},
 		{"since", first["since"], "2026-11-22T10:00:00Z"},
-		{"eligible", first["eligible"], []any{"dns", "http"}}, // dns by panic: nobody else is there
+		{"eligible", first["eligible"], []any{"dns", "http"}}, // dns by panic: it is the only mirror
 		{"address", endpoint["address"], "192.0.2.1"},
 		{"role", endpoint["role"], "http"},
 		{"endpoint state", endpoint["state"], "up"},

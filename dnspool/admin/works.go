@@ -10,7 +10,7 @@ import (
 // Works says how much of an enabled mirror works.
 type Works string
 
-// The degrees. A disabled mirror has none of them.
+// The degrees. They do not apply to disabled mirrors.
 const (
 	WorksFully  Works = "fully"      // in all its roles, at all its addresses that can be judged
 	WorksPartly Works = "partly"     // in some role
@@ -24,7 +24,7 @@ type WorksCount struct {
 	NotAtAll int `json:"not_at_all"`
 }
 
-// String is the count for people.
+// String returns the count for people.
 func (c WorksCount) String() string {
 	return fmt.Sprintf("%d fully, %d partly, %d not at all", c.Fully, c.Partly, c.NotAtAll)
 }
@@ -40,7 +40,7 @@ func (c *WorksCount) add(w Works) {
 	}
 }
 
-// countWorks finds out how much of each mirror works.
+// countWorks sets how much of each mirror works, and counts them.
 func (s *Status) countWorks() {
 	s.Works = WorksCount{}
 	for i := range s.Mirrors {
@@ -49,9 +49,9 @@ func (s *Status) countWorks() {
 	}
 }
 
-// worksOf is how much of a mirror works, by the rules by which it is picked: for redirects over a family it takes all
-// addresses of the family, and an rsync daemon that is not down, if it has one; for DNS one address is enough. What is
-// unknown speaks neither for nor against it. Role dns does not count for a mirror that is kept out of DNS.
+// worksOf returns how much of a mirror works, by the rules of selection: redirects over a family need all addresses of
+// the family up, and the rsync daemon, if there is one, not down; DNS needs one address. Unknown endpoints count
+// neither way. Role dns does not count for a mirror that is kept out of DNS.
 func worksOf(m *MirrorStatus) Works {
 	if m.Weight == 0 {
 		return ""

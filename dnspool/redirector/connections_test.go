@@ -72,7 +72,7 @@ func TestMakeRoom(t *testing.T) {
 	}
 }
 
-// settle waits until it is the clients' turn on all connections: that is told just after they have been answered.
+// settle waits until all connections wait for their clients: they are marked so just after the answer.
 func settle(t *testing.T, s *Server) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); s.busy.Load() > 0; time.Sleep(time.Millisecond) {

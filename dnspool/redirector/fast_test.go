@@ -221,7 +221,7 @@ func runServerWith(t *testing.T, c config.HTTP, with ...func(*Server)) (s *Serve
 }
 
 // TestMixedRequests sends requests of all kinds over one connection, in one go and in pieces. All are answered in order,
-// whoever does it.
+// by the plainServer or by net/http.
 func TestMixedRequests(t *testing.T) {
 	t.Parallel()
 	s, stop := runServer(t)
@@ -408,7 +408,7 @@ func TestCutRequest(t *testing.T) {
 	}
 }
 
-// TestCloseBeforeHandOver closes a front that has a connection to hand over, while nobody takes it.
+// TestCloseBeforeHandOver closes a plainServer that has a connection to hand over, which is not taken.
 func TestCloseBeforeHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()

@@ -101,7 +101,7 @@ func TestLegacyList(t *testing.T) {
 		t.Errorf("another list: %d", w.Code)
 	}
 
-	// In panic it lists as selection does: nobody is up, so all that are enabled serve.
+	// In panic it lists as selection does: no mirror is up, so all enabled ones serve.
 	publishStates(t, current, start.Add(3*time.Hour), "down", "down", "down", "disabled")
 	w = get("GET")
 	var list struct {

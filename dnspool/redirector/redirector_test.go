@@ -161,7 +161,7 @@ func TestNoMirror(t *testing.T) {
 	}
 }
 
-// TestNoDowngrade asserts that whoever asks over https is sent to https, whether the redirector or a proxy
+// TestNoDowngrade asserts that clients over https are sent to https, whether the redirector or a proxy
 // before it speaks TLS.
 func TestNoDowngrade(t *testing.T) {
 	t.Parallel()
