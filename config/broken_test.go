@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "rewrite testdata/broken/errors.golden from what the program says now")
+var update = flag.Bool("update", false, "rewrite testdata/broken/errors.golden and the tables of keys in README.md files")
 
 // TestBroken holds one bad file per rule, and for each the exact words that its author reads.
 func TestBroken(t *testing.T) {

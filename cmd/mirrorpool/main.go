@@ -95,6 +95,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(), newReloadCommand(),
-		newStatusCommand(), newExplainCommand(), newSchemaCommand(), newVersionCommand())
+		newStatusCommand(), newExplainCommand(), newSchemaCommand(), newManCommand(), newVersionCommand())
+	root.AddCommand(newTopics()...)
 	return root
 }
