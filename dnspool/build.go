@@ -111,7 +111,7 @@ func settles(eligible []candidate, family Family, p health.Policy) (soonest time
 			if e.Role != health.DNS || FamilyOf(e.Address) != family || !e.InDoubt() {
 				continue
 			}
-			if s := e.Settles(p); soonest == 0 || s < soonest {
+			if s := e.DecidesIn(p); soonest == 0 || s < soonest {
 				soonest = s
 			}
 		}
@@ -192,7 +192,7 @@ func (m *Mirror) best(family Family) (c candidate, ok bool) {
 	best := len(trust)
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
-		rank := slices.Index(trust[:], e.Standing())
+		rank := slices.Index(trust[:], e.ForSelection())
 		if e.Role != health.DNS || FamilyOf(e.Address) != family || rank > best {
 			continue
 		}
@@ -210,7 +210,7 @@ func (m *Mirror) worst(role health.Role, family Family) (worst health.State, ok 
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
 		if e.Role == role && FamilyOf(e.Address) == family {
-			rank = max(rank, slices.Index(trust[:], e.Standing()))
+			rank = max(rank, slices.Index(trust[:], e.ForSelection()))
 		}
 	}
 	if rank < 0 {

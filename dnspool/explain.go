@@ -144,7 +144,7 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 		return because("its rsync daemon is down", m.Rsync)
 	default:
 		for i := range m.Endpoints {
-			if e := &m.Endpoints[i]; e.Role == health.HTTP && FamilyOf(e.Address) == f && e.Standing() == state {
+			if e := &m.Endpoints[i]; e.Role == health.HTTP && FamilyOf(e.Address) == f && e.ForSelection() == state {
 				return because(state.String(), e)
 			}
 		}

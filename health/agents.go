@@ -6,11 +6,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// agentsInterval is how often a mirror is asked under the names of the clients.
+// agentsInterval is how often a mirror is checked with the User-Agents of download clients.
 const agentsInterval = time.Hour
 
-// wantsAgents reports whether it is time to ask k's mirror under the names of the clients, and notes that this is done
-// now.
+// wantsAgents reports whether it is time to check k's mirror with those User-Agents, and notes that this happens now.
 func (c *Checker) wantsAgents(k *check, o Observation) bool {
 	if c.checkAgents == nil || k.role != HTTP || o.Result != Up {
 		return false
@@ -25,7 +24,7 @@ func (c *Checker) wantsAgents(k *check, o Observation) bool {
 	return true
 }
 
-// noteAgents takes in which clients k's mirror refuses.
+// noteAgents takes in which download clients k's mirror refuses.
 func (c *Checker) noteAgents(k *check, refuses string) {
 	m := k.mirror
 	if refuses != m.refuses {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// certWarnDays is from how many days before its end a certificate is warned of.
+// certWarnDays is how many days before a certificate expires the warnings begin.
 const certWarnDays = 14
 
 // CertDays returns how many whole days the certificate is valid for at now, negative once it has expired. ok

@@ -15,8 +15,8 @@ import (
 // verdictIntervals is how many times its own interval a verdict lasts without being renewed.
 const verdictIntervals = 3
 
-// A Checker keeps the verdicts on a pool's endpoints up to date. It joins three jobs: the schedule says when to probe, the
-// survey watches the pool as a whole, and the memory holds what outlives a restart.
+// A Checker keeps the verdicts on a pool's endpoints up to date. It joins three jobs: the schedule says when to probe,
+// the survey watches the pool as a whole, and the memory holds what outlives a restart.
 type Checker struct {
 	checkDNS    bool
 	checkAgents func(context.Context, Target) string
@@ -81,8 +81,8 @@ func NewChecker(o Options) (*Checker, error) {
 	return c, nil
 }
 
-// Changed delivers a value after anything has changed that decides who is eligible. Changes that come
-// faster than they are received become one.
+// Changed delivers a value after a change to which mirrors are eligible. Changes that come faster than they are
+// received become one.
 func (c *Checker) Changed() <-chan struct{} { return c.changed }
 
 // Swept is closed when each endpoint has been checked once.

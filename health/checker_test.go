@@ -103,7 +103,7 @@ func TestSweepOfNothing(t *testing.T) {
 	select {
 	case <-b.Changed():
 	default:
-		t.Error("nobody is told of the new pool")
+		t.Error("the new pool is not signalled")
 	}
 }
 
@@ -678,7 +678,7 @@ func TestCertificateWarningsAreRare(t *testing.T) {
 		defer b.start()()
 		<-b.Swept()
 		wait(47 * time.Hour)
-		if n := b.logs.FilterMessage("certificate has to be renewed").Len(); n != 2 {
+		if n := b.logs.FilterMessage("certificate must be renewed").Len(); n != 2 {
 			t.Errorf("warned %d times in 47 hours, want 2", n)
 		}
 		e := b.Report().Mirrors["http://a.example.net/tails/"].Endpoints[0]

@@ -5,23 +5,30 @@
 // judged by itself: that IPv6 works says nothing about IPv4. Two rules are pure functions: [Verdict.Next], by
 // which observations become verdicts, and [Freshness.Judge], by which old content becomes an observation.
 //
-// The package does not say who is picked: that is for package dnspool. Weights matter to it only as zero
-// or not, for who may vote on the reference, and to be counted in a [Report].
+// Package dnspool decides which mirrors are picked. Weights matter here only for the vote on the reference, and to be
+// counted in a [Report].
 //
 // # A good guest
 //
-// A probe never retries, reads little, and follows a redirect to the mirror's own host at most, and always at the
-// address under test, so that nothing leads it elsewhere. At an address, in a role, there is at most one probe at
-// a time: mirrors that share an address wait for each other. An rsync daemon that cannot be connected to is tried at up
-// to three further addresses. Once an hour a mirror that passes is asked again in the names of wget and curl. What
-// tells nothing of the mirror, such as a busy daemon, is looked at again after an interval and not before.
+// A probe never retries, reads little, and follows redirects to the mirror's own host only, always at the address
+// under test. An endpoint has at most one probe in a role at a time: mirrors that share an address wait for each
+// other. An rsync daemon that cannot be connected to is tried at up to three further addresses. Once an hour a mirror
+// that passes is requested with the User-Agents of wget and curl. After an inconclusive probe, such as of a busy
+// daemon, the next one waits for a whole interval.
+//
+// # Parts
+//
+// [Checker] joins them. schedule.go says when to probe, and knows no verdicts. mirror.go sets up the checks and
+// look-ups of a mirror, observe.go turns a probe into a verdict, survey.go watches the pool as a whole, and memory.go
+// and history.go hold what outlives a restart. This package opens no socket: package probe does, and cmd joins the
+// two.
 //
 // # Speed
 //
-// A failure of an endpoint that is up is found after at most an interval, plus a timeout if it hangs. The
-// verdict changes after Fall failures. The further ones follow within a tenth of an interval each, two seconds
-// at most, and may take three tenths of the timeout each. With an interval and a timeout of a second and Fall 2
-// that is 1.1 seconds for a failure that shows at once, and 2.4 seconds for a hang. It takes longer for mirrors
-// that usually need more than 7.5 % of the timeout for an answer: they get four times what they needed at worst
-// of late, up to a whole timeout, so that a slow mirror is not taken for a dead one. See [Verdict.Patience].
+// A failure of an endpoint that is up is found after at most an interval, plus a timeout if it hangs. The verdict
+// changes after Fall failures. The further ones follow within a tenth of an interval each, two seconds at most, and
+// may take three tenths of the timeout each. With an interval and a timeout of a second and Fall 2 that is 1.1 seconds
+// for a failure that shows at once, and 2.4 seconds for a hang. It takes longer for mirrors that usually need more
+// than 7.5 % of the timeout for an answer. They get four times their longest latency of late, up to a whole timeout,
+// because a slow mirror is not a dead one. See [Verdict.Patience].
 package health

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxReleases is how many changes of the reference are remembered. It takes an origin that changes with
-// every check to come near: then the oldest but one is forgotten, so that nobody's lag looks longer.
+// maxReleases is how many changes of the reference are remembered. Only an origin that changes on every check reaches
+// this; then the second oldest is dropped, which can only make a lag look shorter.
 const maxReleases = 512
 
 // A Release is a trace that the reference had.
@@ -20,7 +20,7 @@ type Release struct {
 // mirrors should carry. It has no clock.
 type Freshness struct {
 	MaxLag time.Duration // how long a mirror may be behind the reference
-	MaxAge time.Duration // how old a trace may be at all; 0: as old as it likes
+	MaxAge time.Duration // how old a trace may be at all; 0: no limit
 
 	// releases are those that a mirror can be behind, oldest first, both by trace and by time. The last
 	// one is the reference.
@@ -35,15 +35,15 @@ func (f *Freshness) Reference() Release {
 	return f.releases[len(f.releases)-1]
 }
 
-// Learn takes in what the reference is at now, and reports whether that is news.
+// Learn takes in the reference as of now, and reports whether it has changed.
 //
-// If found is true, or nothing was known before, it was there before we looked. When it became the reference is
-// not known then, so it is taken to be as old as it says.
+// If found is true, or nothing was known before, it is unknown when the trace became the reference: then it is taken
+// to be as old as it says.
 func (f *Freshness) Learn(trace, now time.Time, found bool) bool {
 	if trace.IsZero() || trace.Equal(f.Reference().Trace) {
 		return false
 	}
-	// If the origin goes back to older content, nobody is behind what was withdrawn.
+	// If the origin goes back to older content, no mirror is behind the withdrawn content.
 	f.releases = slices.DeleteFunc(f.releases, func(r Release) bool { return r.Trace.After(trace) })
 	if trace.Equal(f.Reference().Trace) {
 		return true
@@ -56,7 +56,7 @@ func (f *Freshness) Learn(trace, now time.Time, found bool) bool {
 		since = last
 	}
 	f.releases = append(f.releases, Release{trace, since})
-	// One release that is older than the limit is enough to condemn whoever is behind it.
+	// One release that is older than the limit is enough: all mirrors behind it are stale.
 	for len(f.releases) > 1 && now.Sub(f.releases[1].Since) > f.MaxLag {
 		f.releases = f.releases[1:]
 	}
@@ -82,10 +82,9 @@ func (f *Freshness) behind(trace time.Time) (r Release, ok bool) {
 
 // Judge returns o with freshness taken in, for the endpoint whose verdict so far is v.
 //
-// An endpoint that stays up may be behind the reference for MaxLag: it takes time to copy a release. One
-// that comes back from being down has to catch up first, with the reference as it was when it came back;
-// it is stale until then. (Not with the reference as it is at each check: where the origin changes
-// more often than the mirror copies it, that would never be.)
+// An endpoint that stays up may be behind the reference for MaxLag: it takes time to copy a release. One that comes
+// back from being down is stale until it has caught up with the reference of the moment when it came back. A moving
+// target would be out of reach for a mirror that copies less often than the origin changes.
 func (f *Freshness) Judge(v *Verdict, o Observation) Observation {
 	if o.Result != Up || o.Trace.IsZero() {
 		return o
@@ -96,7 +95,7 @@ func (f *Freshness) Judge(v *Verdict, o Observation) Observation {
 	}
 	reference := f.Reference().Trace
 	owes := v.Owes
-	if owes.IsZero() && v.judged() == Down {
+	if owes.IsZero() && v.lastKnown() == Down {
 		owes = reference
 	}
 	if owes.After(reference) {

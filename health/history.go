@@ -22,7 +22,7 @@ const (
 )
 
 // A Strip is the last 24 hours of a mirror in one role, the oldest part first: the worst state that was seen in each.
-// Unknown stands for nothing seen, as while the server was off.
+// Unknown means that nothing was seen, as while the server was off.
 type Strip [HistoryParts]State
 
 // A History remembers how the mirrors of the pool did in the last 24 hours. Its size is bounded by that of the pool. It
@@ -72,7 +72,7 @@ func (h *History) Note(r *Report) {
 		p.noted, p.holds = r.At, r.At.Add(max(2*r.Policy.Interval, HistoryPart))
 		for _, role := range [...]Role{HTTP, DNS} {
 			latest := &p.strips[role][HistoryParts-1]
-			p.states[role] = m.stands(role)
+			p.states[role] = m.summary(role)
 			*latest = max(*latest, p.states[role]) // as the states are ordered, the worst
 		}
 	}
@@ -117,8 +117,8 @@ func (h *History) at(prefix string, now time.Time) (seen past, ok bool) {
 	return seen, true
 }
 
-// advance makes the part in which now is the newest one, and adds the time since the latest report to the states that it
-// told. A clock that was set back changes nothing.
+// advance makes the part that contains now the newest one, and adds the time since the latest report to the states in
+// that report. A clock that was set back changes nothing.
 func (p *past) advance(now time.Time) {
 	gone := max(partOf(now)-p.last, 0)
 	p.last += gone
@@ -152,26 +152,26 @@ func shift[T any](parts []T, n int64) {
 	clear(parts[int64(len(parts))-n:])
 }
 
-// stands is how a mirror stands in a role, as the pool sees it: in role DNS as its best address does, because the others
-// are left out of the answers; in role HTTP as its worst one.
-func (r *MirrorReport) stands(role Role) State {
-	stands, any := Unknown, false
+// summary is the state of a mirror in a role, as the pool sees it: in role DNS that of its best address, because the
+// others are left out of the answers; in role HTTP that of its worst.
+func (r *MirrorReport) summary(role Role) State {
+	state, any := Unknown, false
 	for i := range r.Endpoints {
 		e := &r.Endpoints[i]
 		switch {
 		case e.Role != role || e.State == Unknown:
 		case !any:
-			stands, any = e.State, true
+			state, any = e.State, true
 		case role == HTTP:
-			stands = max(stands, e.State)
+			state = max(state, e.State)
 		default:
-			stands = min(stands, e.State)
+			state = min(state, e.State)
 		}
 	}
 	if role == HTTP && any && r.RsyncDown() {
 		return Down
 	}
-	return stands
+	return state
 }
 
 // savedPast is a past in the file: a letter for each part, and how long the states lasted. Earlier versions
@@ -245,7 +245,7 @@ func (s *Strip) read(text string) error {
 	for i := range text {
 		state := strings.IndexByte(stateLetters, text[i])
 		if state < 0 {
-			return fmt.Errorf("no state is called %q", text[i])
+			return fmt.Errorf("unknown state %q", text[i])
 		}
 		s[i] = State(state)
 	}
@@ -262,8 +262,8 @@ func (s *stripSeconds) save() savedSeconds {
 	return saved
 }
 
-// read takes in what save returned. Where there is none, each part counts as its worst state all through, which is what
-// the version that wrote it told.
+// read takes in what save returned. If saved is nil, an earlier version wrote the file: then each part counts as its
+// worst state throughout.
 func (s *stripSeconds) read(saved savedSeconds, strip *Strip) error {
 	if saved == nil {
 		for i, state := range strip {
@@ -289,12 +289,11 @@ func (s *stripSeconds) read(saved savedSeconds, strip *Strip) error {
 // LoadHistory restores what SaveHistory wrote to path, as LoadState does with verdicts.
 func (h *History) LoadHistory(path string, now time.Time, log *zap.Logger) {
 	if err := statefile.Load(path, func(r io.Reader) error { return h.Restore(r, now) }); err != nil {
-		log.Warn("the saved history cannot be used", zap.Error(err))
+		log.Warn("cannot restore the saved history", zap.Error(err))
 	}
 }
 
-// SaveHistory writes the history to a file at path, which is there completely or as it was before. That it cannot is
-// logged, once until it changes.
+// SaveHistory writes the history to a file at path, atomically. It logs a failure, once until the error changes.
 func (h *History) SaveHistory(path string, log *zap.Logger) {
 	problem := ""
 	err := statefile.Replace(path, h.Save)
@@ -304,7 +303,7 @@ func (h *History) SaveHistory(path string, log *zap.Logger) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil && problem != h.problem {
-		log.Warn("the history cannot be saved", zap.String("file", path), zap.Error(err))
+		log.Warn("cannot save the history", zap.String("file", path), zap.Error(err))
 	}
 	h.problem = problem
 }

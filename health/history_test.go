@@ -188,7 +188,7 @@ func TestHistoryFile(t *testing.T) {
 		kept.Note(reportOf(now, []State{Up}, nil, nil))
 		core, logs := observer.New(zap.WarnLevel)
 		kept.LoadHistory(path, now, zap.New(core))
-		if logs.FilterMessage("the saved history cannot be used").Len() != 1 {
+		if logs.FilterMessage("cannot restore the saved history").Len() != 1 {
 			t.Errorf("%s: logged %v", name, logs.All())
 		}
 		if _, err := os.Stat(path + ".bad"); err != nil {
@@ -200,7 +200,7 @@ func TestHistoryFile(t *testing.T) {
 	}
 }
 
-// TestHistoryThatCannotBeSaved is told of once for each reason, and again after it could be.
+// TestHistoryThatCannotBeSaved: a failure is logged once for each error, and again after a success.
 func TestHistoryThatCannotBeSaved(t *testing.T) {
 	t.Parallel()
 	h := NewHistory()
@@ -217,7 +217,7 @@ func TestHistoryThatCannotBeSaved(t *testing.T) {
 		{"/dev/full/history", 3},
 	} {
 		h.SaveHistory(step.path, zap.New(core))
-		if n := logs.FilterMessage("the history cannot be saved").Len(); n != step.warnings || logs.Len() != n {
+		if n := logs.FilterMessage("cannot save the history").Len(); n != step.warnings || logs.Len() != n {
 			t.Errorf("%s: warned %d times in %d messages, want %d", step.path, n, logs.Len(), step.warnings)
 		}
 	}

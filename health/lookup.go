@@ -16,7 +16,7 @@ import (
 // lookupTimeout bounds one look-up of a host.
 const lookupTimeout = 10 * time.Second
 
-// maxProbed is how many of the addresses that DNS gives for a host are used. Each is probed, and has metrics of its own.
+// maxProbed is how many of the addresses that DNS gives for a host are used. Each is probed and has its own metrics.
 const maxProbed = 8
 
 // A lookup knows the addresses of a host, and finds them out again and again unless they are given.
@@ -63,8 +63,8 @@ func (l *lookup) learn(v4, v6 Answer, allowPrivate bool) {
 	l.problem = l.findProblem(allowPrivate)
 }
 
-// addresses returns the addresses that were found and may be probed, IPv4 first: at most maxProbed of those that are not
-// given here, of both families if there are.
+// addresses returns the addresses that may be probed, IPv4 first: all that are given, and of those found at most
+// maxProbed, of both families if there are.
 func (l *lookup) addresses(allowPrivate bool) []netip.Addr {
 	v4, v6 := l.v4.permitted(allowPrivate), l.v6.permitted(allowPrivate)
 	if !l.v4.Local {
@@ -104,12 +104,14 @@ func (l *lookup) findProblem(allowPrivate bool) string {
 	for _, answer := range [...]Answer{l.v4, l.v6} {
 		for _, addr := range answer.Addresses {
 			if err := checkPublic(addr); err != nil && !allowPrivate && !answer.Local {
-				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it", StepResolve, addr, l.host, err)
+				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it",
+					StepResolve, addr, l.host, err)
 			}
 		}
 	}
 	if used := len(l.addresses(allowPrivate)); used < known {
-		return fmt.Sprintf("%s: %q has %d addresses, of which %d are used: give those that matter in dns.addresses", StepResolve, l.host, known, used)
+		return fmt.Sprintf("%s: %q has %d addresses, of which %d are used: give those that matter in dns.addresses",
+			StepResolve, l.host, known, used)
 	}
 	return ""
 }
@@ -127,7 +129,7 @@ func literal(host string) (addr netip.Addr, ok bool) {
 	return addr.Unmap(), err == nil
 }
 
-// startLookup sees to it that l's host is looked up, and that what it finds reaches m.
+// startLookup starts looking up l's host for m, unless that is under way already.
 func (c *Checker) startLookup(l *lookup, m *mirror, now time.Time) {
 	if l.task != nil {
 		return
@@ -158,7 +160,7 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 			if l.problem == "" {
 				level = zap.InfoLevel
 			}
-			c.log.Log(level, "look-up of a mirror's addresses changed", zap.String("mirror", m.URLPrefix),
+			c.log.Log(level, "addresses of a mirror changed", zap.String("mirror", m.URLPrefix),
 				zap.String("host", l.host), zap.String("problem", l.problem), zap.Stringers("addresses", after))
 		}
 		return min(v4.TTL, v6.TTL)
@@ -181,8 +183,8 @@ type Resolver interface {
 // errPrivate is why an address learnt through DNS is not probed.
 var errPrivate = errors.New("is not a public address")
 
-// checkPublic refuses addresses that are not on the public Internet. Whoever runs a mirror's DNS could
-// otherwise point our probes at the inside of our own network.
+// checkPublic refuses addresses that are not on the public Internet. Otherwise the DNS of a mirror could point our
+// probes into our own network.
 func checkPublic(addr netip.Addr) error {
 	if !config.IsPublic(addr) {
 		return errPrivate

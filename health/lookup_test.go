@@ -126,7 +126,7 @@ func TestLookupIsTold(t *testing.T) {
 		} {
 			step.does()
 			wait(3 * time.Minute)
-			entries := b.logs.FilterMessage("look-up of a mirror's addresses changed").All()
+			entries := b.logs.FilterMessage("addresses of a mirror changed").All()
 			if woken := drained(); len(entries) != step.logged || woken != step.wakes || step.logged > 0 && entries[len(entries)-1].Level.String() != step.level {
 				t.Errorf("logged %v, woken %v; want %d entries, the last at level %s, woken %v", entries, woken, step.logged, step.level, step.wakes)
 			}

@@ -9,7 +9,7 @@ import (
 	"mirrorpool/config"
 )
 
-// A voter is an enabled mirror with its say in what the reference is, where there is no reference_url.
+// A voter is an enabled mirror with its vote on the reference, where there is no reference_url.
 type voter struct {
 	host     string
 	weight   uint64
@@ -20,9 +20,9 @@ type voter struct {
 // majorityTrace returns the newest trace that mirrors with more than half of the enabled weight carry, or have
 // carried, which a mirror with a newer one has. It is zero if there is none.
 //
-// Fewer mirrors must not be able to make all others stale. So it takes two at least, and those at one host or in one
-// network count once. In the enabled weight, only the host tells that mirrors are one: anyone can make DNS
-// give the addresses of others.
+// A minority must not be able to make all others stale. So it takes at least two mirrors, and those at one host or in
+// one network count once. In the enabled weight, only mirrors at one host count as one: a mirror's DNS could give the
+// addresses of others.
 func majorityTrace(voters []voter) time.Time {
 	hosts := make(map[string]uint64, len(voters))
 	for i := range voters {
@@ -71,7 +71,7 @@ func (in *independent) add(v *voter) {
 }
 
 // networkOf returns the network that is taken for one operator's: /24 over IPv4, /48 over IPv6. Private addresses are
-// all the administrator's own, so that each counts for itself.
+// the administrator's own, and each counts for itself.
 func networkOf(addr netip.Addr) netip.Prefix {
 	bits := addr.BitLen()
 	switch {

@@ -27,10 +27,10 @@ type savedMirror struct {
 	V4       []netip.Addr   `json:"v4,omitempty"` // found by look-ups or given, private ones too
 	V6       []netip.Addr   `json:"v6,omitempty"`
 	Verdicts []savedVerdict `json:"verdicts"`
-	EverUp   []Role         `json:"ever_up"` // see mirror; null in files that do not tell
+	EverUp   []Role         `json:"ever_up"` // see mirror; null in files of earlier versions
 }
 
-// everUp is what mirror.everUp was. Of a mirror in a file that does not tell, nothing bad is assumed.
+// everUp returns mirror.everUp. A mirror in a file of an earlier version counts as having been up.
 func (s savedMirror) everUp() (up [3]bool) {
 	if s.EverUp == nil && s.Verdicts != nil {
 		return [3]bool{true, true, true}
@@ -53,7 +53,7 @@ type memory struct {
 	saveProblem string // why the last attempt to save failed, or ""
 }
 
-// recall returns the verdict that a check was left with.
+// recall returns the restored verdict of an endpoint, or the zero Verdict.
 func (m *memory) recall(prefix string, key endpointKey) Verdict {
 	for _, saved := range m.mirrors[prefix].Verdicts {
 		if saved.Role == key.role && (key.role == Rsync || saved.Address == key.address) {
@@ -63,8 +63,8 @@ func (m *memory) recall(prefix string, key endpointKey) Verdict {
 	return Verdict{}
 }
 
-// recallAddresses tells l what it knew, or was given, so that there are endpoints before the first look-up has ended. It is as
-// without a restart: an address that is not given any more serves until a look-up tells better.
+// recallAddresses restores the addresses that l had, found or given, for use until the first look-up has ended. As
+// without a restart, an address that is no longer given serves until then.
 func (m *memory) recallAddresses(prefix string, l *lookup) {
 	saved := m.mirrors[prefix]
 	if len(saved.V4)+len(saved.V6) > 0 {
@@ -81,7 +81,10 @@ func (c *Checker) Save(w io.Writer) error {
 func (c *Checker) savedState() *savedState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &savedState{Saved: c.now(), Releases: slices.Clone(c.survey.fresh.releases), Mirrors: make(map[string]savedMirror, len(c.mirrors))}
+	s := &savedState{
+		Saved: c.now(), Releases: slices.Clone(c.survey.fresh.releases),
+		Mirrors: make(map[string]savedMirror, len(c.mirrors)),
+	}
 	for prefix, m := range c.mirrors {
 		saved := savedMirror{V4: m.web.v4.Addresses, V6: m.web.v6.Addresses, EverUp: []Role{}} // never changed in place
 		for role, up := range m.everUp {
@@ -125,13 +128,13 @@ func (c *Checker) Restore(r io.Reader) error {
 	return nil
 }
 
-// revive is v after a restart: of old verdicts, and of those from a clock that was wrong, nothing remains.
+// revive returns v as it is after a restart: zero if it is old, or from a clock that was ahead.
 func (v Verdict) revive(now time.Time, maxAge time.Duration) Verdict {
 	if age := now.Sub(v.Checked); age > maxAge || age < -time.Minute || v.State == Unknown {
 		return Verdict{}
 	}
 	v.Restored = true
-	v.Pending, v.Count, v.Blind = Unknown, 0, 0
+	v.Pending, v.Count, v.Inconclusive = Unknown, 0, 0
 	if v.State == Up {
 		v.Reason = ""
 	}
@@ -146,7 +149,7 @@ func readState(r io.Reader) (*savedState, error) {
 	}
 	for prefix, m := range state.Mirrors {
 		for _, v := range m.Verdicts {
-			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 || v.Blind < 0 {
+			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 || v.Inconclusive < 0 {
 				return nil, fmt.Errorf("verdict on %s at %v in role %v is out of range", prefix, v.Address, v.Role)
 			}
 		}
@@ -158,8 +161,8 @@ func readState(r io.Reader) (*savedState, error) {
 	return &state, nil
 }
 
-// Warm reports whether half of the enabled mirrors or more have a verdict, be it restored or new, so that
-// nobody has to wait for the first sweep.
+// Warm reports whether at least half of the enabled mirrors have a verdict, restored or new. Then there is no need to
+// wait for the first sweep.
 func (c *Checker) Warm() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,19 +183,19 @@ func (c *Checker) Warm() bool {
 	return known > 0 && 2*known >= enabled
 }
 
-// LoadState restores what SaveState wrote to path. That there is no such file is no error. A file that cannot be
-// used is set aside, as path with ".bad" appended. The checker works without it, so the error has been logged and
-// needs no more attention.
+// LoadState restores what SaveState wrote to path. A missing file is no error. A file that cannot be used is set
+// aside, as path with ".bad" appended. The checker works without it: the error is logged already, and the caller may
+// ignore it.
 func (c *Checker) LoadState(path string) error {
 	err := statefile.Load(path, c.Restore)
 	if err != nil {
-		c.log.Warn("saved verdicts cannot be used", zap.Error(err))
+		c.log.Warn("cannot restore saved verdicts", zap.Error(err))
 	}
 	return err
 }
 
-// SaveState writes all verdicts to a file at path, which is there completely or as it was before. The checker
-// works without it, so the error has been logged, once until it changes, and needs no more attention.
+// SaveState writes all verdicts to a file at path, atomically. The checker works without it: the error is logged
+// already, once until it changes, and the caller may ignore it.
 func (c *Checker) SaveState(path string) error {
 	err := statefile.Replace(path, c.Save)
 	problem := ""
@@ -202,7 +205,7 @@ func (c *Checker) SaveState(path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if problem != c.memory.saveProblem && err != nil {
-		c.log.Warn("verdicts cannot be saved", zap.String("file", path), zap.Error(err))
+		c.log.Warn("cannot save verdicts", zap.String("file", path), zap.Error(err))
 	}
 	c.memory.saveProblem = problem
 	return err

@@ -344,7 +344,7 @@ func TestBadStateFileIsSetAside(t *testing.T) {
 	if err := b.LoadState(path); err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
-	if b.logs.FilterMessage("saved verdicts cannot be used").Len() != 1 || b.logs.Len() != 1 {
+	if b.logs.FilterMessage("cannot restore saved verdicts").Len() != 1 || b.logs.Len() != 1 {
 		t.Errorf("logged %v", b.logs.All())
 	}
 	if aside, err := os.ReadFile(path + ".bad"); err != nil || string(aside) != "nonsense" {
@@ -355,7 +355,7 @@ func TestBadStateFileIsSetAside(t *testing.T) {
 	}
 }
 
-// TestStateFileOutOfReach: what cannot be read, or not be set aside, is told of, and stays where it is.
+// TestStateFileOutOfReach: a file that cannot be read, or not be set aside, is logged and stays where it is.
 func TestStateFileOutOfReach(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "verdicts")
@@ -363,7 +363,7 @@ func TestStateFileOutOfReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBed(t, nil)
-	if err := b.LoadState(filepath.Join(file, "below")); err == nil || b.logs.FilterMessage("saved verdicts cannot be used").Len() != 1 || b.logs.Len() != 1 {
+	if err := b.LoadState(filepath.Join(file, "below")); err == nil || b.logs.FilterMessage("cannot restore saved verdicts").Len() != 1 || b.logs.Len() != 1 {
 		t.Errorf("below a file: %v, logged %v", err, b.logs.All())
 	}
 	if err := os.Mkdir(file+".bad", 0o700); err != nil {
@@ -386,7 +386,7 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 			}
 		}
 	}
-	warnings := b.logs.FilterMessage("verdicts cannot be saved")
+	warnings := b.logs.FilterMessage("cannot save verdicts")
 	if n := warnings.Len(); n != 2 {
 		t.Errorf("warned %d times, want once for each reason", n)
 	}

@@ -97,7 +97,7 @@ func (c *Checker) setRsync(m *mirror) {
 	if m.RsyncURL != "" && c.settings.Enabled {
 		parsed, err := rsync.ParseURL(m.RsyncURL)
 		if err != nil { // package config accepts no such URL
-			c.log.Warn("rsync URL is not checked", zap.String("mirror", m.URLPrefix), zap.Error(err))
+			c.log.Warn("ignoring a bad rsync_url", zap.String("mirror", m.URLPrefix), zap.Error(err))
 		} else {
 			u = parsed.Join(c.settings.Path)
 		}

@@ -9,7 +9,7 @@ import (
 	"mirrorpool/health/rsync"
 )
 
-// A Target is what one probe looks at.
+// A Target is what one probe fetches, and where.
 type Target struct {
 	Role    Role
 	URL     *url.URL   // of the trace file, in roles HTTP and DNS
@@ -21,7 +21,7 @@ type Target struct {
 	ConnectTimeout time.Duration // in role Rsync; 0: none but the context's
 }
 
-// A Prober looks at one target once. It returns by ctx's deadline, does not retry and changes nothing.
+// A Prober probes one target once. It returns by ctx's deadline, does not retry and changes nothing.
 type Prober interface {
 	Probe(ctx context.Context, t Target) Observation
 }
@@ -56,7 +56,7 @@ type Timings struct {
 	Total     time.Duration `json:"total"`      // everything
 }
 
-// The steps of a probe, in order. A reason begins with the step that failed.
+// The steps of a probe, in order. The reason of a failure begins with its step.
 const (
 	StepResolve   = "resolve"
 	StepConnect   = "connect"

@@ -62,7 +62,8 @@ func (c *Checker) finish(k *check, o Observation, address, reached netip.Addr) f
 func (c *Checker) target(k *check) Target {
 	m := k.mirror
 	t := Target{
-		Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address, OwnHost: m.web.host, UserAgent: c.settings.UserAgent,
+		Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address,
+		OwnHost: m.web.host, UserAgent: c.settings.UserAgent,
 	}
 	if k.role == DNS {
 		t.URL = c.settings.dnsURL
@@ -76,7 +77,7 @@ func (c *Checker) observe(k *check, o Observation, now time.Time) {
 		c.takeSurvey(now)
 	}
 	old := k.verdict
-	if c.sweeping && old.judged() == Unknown {
+	if c.sweeping && old.lastKnown() == Unknown {
 		k.decidedEarly = true
 	}
 	if k.role != Rsync {
@@ -119,6 +120,6 @@ func (c *Checker) warnOfCertificate(k *check, now time.Time) {
 		return
 	}
 	k.warned = now
-	c.log.Warn("certificate has to be renewed", zap.String("mirror", k.mirror.URLPrefix), zap.Stringer("endpoint", k.address),
-		zap.Stringer("role", k.role), zap.String("warning", warning))
+	c.log.Warn("certificate must be renewed", zap.String("mirror", k.mirror.URLPrefix),
+		zap.Stringer("endpoint", k.address), zap.Stringer("role", k.role), zap.String("warning", warning))
 }

@@ -34,7 +34,8 @@ type origin struct {
 	problem string // why the last read failed, or ""
 }
 
-// setReference starts reading reference_url, if there is one, and forgets the reference: another source may have another.
+// setReference starts reading reference_url, if there is one, and forgets the reference: that of another source may
+// differ.
 func (c *Checker) setReference(now time.Time) {
 	c.schedule.drop(c.origin.task)
 	c.origin.task, c.origin.problem, c.survey.fresh.releases = nil, "", nil

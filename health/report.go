@@ -12,12 +12,12 @@ import (
 type Report struct {
 	At      time.Time
 	Mirrors map[string]MirrorReport // by url_prefix
-	// Policy is by which the verdicts were made. See [Verdict.Settles].
+	// Policy is by which the verdicts were made. See [Verdict.DecidesIn].
 	Policy Policy
 	// Reference is what the mirrors should carry.
 	Reference Reference
-	// Suspect says what is wrong on our side, such as "local network", if most mirrors began to fail
-	// together; empty otherwise. No mirror becomes stale then.
+	// Suspect is "local network" while most mirrors fail and began to do so at about the same time; otherwise it is
+	// empty. No mirror becomes stale meanwhile.
 	Suspect string
 }
 
@@ -29,10 +29,10 @@ type MirrorReport struct {
 	// mirror has none. The address is invalid if none is known. Whatever the family, a mirror whose
 	// daemon is down is not fit for redirects.
 	Rsync *Endpoint
-	// Newcomer says, by role, of a mirror that has been checked and has not been up since it was added.
+	// Newcomer says, by role, whether the mirror has been checked and not been up since it was added.
 	Newcomer [2]bool
-	// LostIPv4 and LostIPv6 say that a mirror without any address had one of the family. One that was looked up and
-	// never had any is taken for an IPv4 mirror.
+	// LostIPv4 and LostIPv6 say, of a mirror that has no address now, in which families it had one. A mirror that was
+	// resolved and never had any counts as an IPv4 mirror.
 	LostIPv4, LostIPv6 bool
 	// Problem says why addresses are missing or may be out of date; empty if all is well.
 	Problem string
@@ -126,7 +126,7 @@ func (c *Checker) verdict(k *check, now time.Time) Verdict {
 	}
 }
 
-// count adds m to those who carry r, or do not.
+// count adds m to the mirrors that carry r, or do not.
 func (r *Reference) count(m *mirror) {
 	if !m.Enabled() {
 		return

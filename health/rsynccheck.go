@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxRsyncAddresses is at how many addresses one check tries to reach an rsync daemon.
+// maxRsyncAddresses is at how many addresses one check tries to connect to an rsync daemon.
 const maxRsyncAddresses = 4
 
 // observeWithoutAddress returns the observation of an rsync daemon without any address, or nil if k has one.
@@ -24,9 +24,9 @@ func (c *Checker) observeWithoutAddress(k *check) *Observation {
 	return o
 }
 
-// probeRsync probes a daemon at t's address and, where no connection can be made, at the further addresses in turn, as a
-// client of rsync does. It returns what it saw, and where. Connecting to one takes no more than its share of the
-// time; a daemon that is connected to gets all of it.
+// probeRsync probes a daemon at t's address and, if it cannot connect, at the further addresses in turn, as rsync
+// clients do. It returns the observation and its address. Connecting to each address may take its share of the time
+// that is left; a daemon that accepts the connection may take all of it.
 func (c *Checker) probeRsync(ctx context.Context, t Target, further []netip.Addr) (Observation, netip.Addr) {
 	var failed []Observation
 	addrs := append([]netip.Addr{t.Address}, further...)
@@ -44,8 +44,8 @@ func (c *Checker) probeRsync(ctx context.Context, t Target, further []netip.Addr
 	return unreachableAt(addrs, failed), addrs[0]
 }
 
-// unreachableAt is what was seen of a daemon that cannot be reached at any of the addresses. It is down if one of these
-// fails for another reason than ours.
+// unreachableAt is the observation of a daemon that cannot be reached at any of the addresses. It is Down if one of the
+// failures is not on our side.
 func unreachableAt(addrs []netip.Addr, failed []Observation) Observation {
 	if len(failed) == 1 {
 		return failed[0]

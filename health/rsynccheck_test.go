@@ -220,7 +220,7 @@ func TestRsyncAddressChanges(t *testing.T) {
 	})
 }
 
-// TestBadRsyncURL, which config lets through to nobody: it is told of, and nothing is asked.
+// TestBadRsyncURL: a URL that package config would refuse is logged, and no daemon is probed.
 func TestBadRsyncURL(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)
@@ -229,7 +229,7 @@ func TestBadRsyncURL(t *testing.T) {
 		t.Errorf("without a URL: logged %v", b.logs.All())
 	}
 	b.SetPool(rsyncPool(t, "192.0.2.1", "ftp://a.example.net/tails/"))
-	if r := b.Report().Mirrors["http://a.example.net/tails/"].Rsync; r != nil || b.logs.FilterMessage("rsync URL is not checked").Len() != 1 {
+	if r := b.Report().Mirrors["http://a.example.net/tails/"].Rsync; r != nil || b.logs.FilterMessage("ignoring a bad rsync_url").Len() != 1 {
 		t.Errorf("%+v, logged %v", r, b.logs.All())
 	}
 }

@@ -14,7 +14,8 @@ const (
 	busyRetry = 100 * time.Millisecond
 	// visitWindow is how much earlier than due a task may start to join a visit, as a share of the interval.
 	visitWindow = 0.1
-	// A task starts up to this share of its wait early. The first wait has more, so that tasks that began together drift apart.
+	// A task starts up to this share of its wait early; up to firstJitterShare the first time, so that tasks that began
+	// together drift apart.
 	jitterShare, firstJitterShare = 0.1, 0.5
 )
 
@@ -32,7 +33,7 @@ type task struct {
 	done     bool               // it has ended once
 	dropped  bool               // it is no longer wanted
 	index    int                // in the heap, while it waits there
-	occupied endpointKey        // while it is under way
+	occupied endpointKey        // what it was last to probe
 	cancel   context.CancelFunc // stops it, while it is under way
 }
 
@@ -48,9 +49,9 @@ type schedule struct {
 	newTasks int                  // tasks that have not ended once
 }
 
-// A visit is a batch of tasks under way at one mirror host: probes in all roles, at all addresses, that were due together.
-// It counts once towards maxInFlight. The host's next visit waits until it ends, so a host never sees more concurrent
-// probes than one visit has. A failing probe can delay the others of its visit, nothing more.
+// A visit is a batch of tasks under way at one mirror host: probes in all roles, at all addresses, that were due
+// together. It counts once towards maxInFlight. The host's next visit waits until it ends, so a host never sees more
+// concurrent probes than one visit has. A failing probe can delay the others of its visit, nothing more.
 type visit struct {
 	host     string // empty for a look-up or a reference read, which visit no mirror
 	tasks    []*task
@@ -95,8 +96,8 @@ func (s *schedule) drop(t *task) {
 	heap.Remove(&s.waiting, t.index)
 }
 
-// next returns a visit to start now, or nil and the time until next should be called again. The caller sets cancel of each
-// task of the visit.
+// next returns a visit to start now, or nil and the time until next should be called again. The caller sets cancel of
+// each task of the visit.
 func (s *schedule) next(now time.Time) (v *visit, wait time.Duration) {
 	for len(s.waiting) > 0 && s.inFlight < maxInFlight {
 		t := s.waiting[0]
@@ -139,13 +140,16 @@ func (s *schedule) batch(t *task, now time.Time) []*task {
 
 // occupy marks a task's endpoint as busy, or returns false if it is already.
 func (s *schedule) occupy(t *task) bool {
-	if t.endpoint == nil || !t.endpoint.address.IsValid() {
+	if t.endpoint == nil {
 		return true
 	}
-	if s.busy[*t.endpoint] {
+	t.occupied = *t.endpoint
+	if !t.occupied.address.IsValid() {
+		return true
+	}
+	if s.busy[t.occupied] {
 		return false
 	}
-	t.occupied = *t.endpoint
 	s.busy[t.occupied] = true
 	return true
 }
@@ -179,7 +183,6 @@ func (s *schedule) repeat(t *task, v *visit, now time.Time, wait time.Duration) 
 // end ends a task's part in a visit. When the visit ends, the tasks that waited for it are due.
 func (s *schedule) end(t *task, v *visit, now time.Time) {
 	delete(s.busy, t.occupied)
-	t.occupied = endpointKey{}
 	if v.left--; v.left > 0 {
 		return
 	}

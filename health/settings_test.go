@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -117,6 +118,34 @@ func TestSetSettingsReference(t *testing.T) {
 			if !r.Trace.Equal(step.want) || (r.Problem != "") != step.want.IsZero() {
 				t.Errorf("reference_url %q: %+v, want %v", step.url, r, step.want)
 			}
+		}
+	})
+}
+
+// TestSetSettingsKeepsTheReference: other settings do not make the checker forget reference_url's trace, and bad ones
+// change nothing.
+func TestSetSettingsKeepsTheReference(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.ReferenceURL = "https://origin.example.org/trace" })
+		b.set("origin.example.org", carries(ago(time.Hour)))
+		defer b.start()()
+		<-b.Swept()
+		before := b.Report()
+		s := b.Checker.settings.Health
+		s.DNSURL = "http://[2001:db8::1/"
+		if err := b.SetSettings(s); err == nil {
+			t.Error("a bad dns_url passes")
+		}
+		if got := b.Report(); !reflect.DeepEqual(got, before) || b.Checker.settings.DNSURL == s.DNSURL {
+			t.Errorf("bad settings change the report to %+v, or the settings", got)
+		}
+		s = b.Checker.settings.Health
+		s.MaxLag++
+		if err := b.SetSettings(s); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Report().Reference; got.Trace.IsZero() || got != before.Reference {
+			t.Errorf("other settings change the reference from %+v to %+v", before.Reference, got)
 		}
 	})
 }

@@ -40,12 +40,12 @@ func (r *Role) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown role %q", text)
 }
 
-// A State is what the checks of an endpoint have come to. The zero State is Unknown.
+// A State is the outcome of the checks of an endpoint. The zero State is Unknown.
 type State uint8
 
 // The states. Disabled is not one of them: it is weight 0.
 const (
-	Unknown State = iota // not checked yet, or too long ago, or this host cannot tell
+	Unknown State = iota // not checked yet, too long ago, or without a conclusive result
 	Up                   // fit to serve
 	Stale                // reachable, with content that is too old
 	Down                 // not fit to serve

@@ -126,12 +126,12 @@ func TestDoubtIsAnnounced(t *testing.T) {
 		<-b.Changed()
 		r := b.Report()
 		v := b.verdictAt("192.0.2.1", HTTP)
-		if v.State != Up || !v.InDoubt() || v.Settles(r.Policy) != 4*time.Second {
-			t.Errorf("after the first failure: %v, in doubt %v, settles in %v, want 4s", v.State, v.InDoubt(), v.Settles(r.Policy))
+		if v.State != Up || !v.InDoubt() || v.DecidesIn(r.Policy) != 4*time.Second {
+			t.Errorf("after the first failure: %v, in doubt %v, decides in %v, want 4s", v.State, v.InDoubt(), v.DecidesIn(r.Policy))
 		}
 		b.set("192.0.2.1/http", nil)
 		<-b.Changed()
-		if v := b.verdictAt("192.0.2.1", HTTP); v.InDoubt() || v.Settles(r.Policy) != 0 || v.Reason != "" {
+		if v := b.verdictAt("192.0.2.1", HTTP); v.InDoubt() || v.DecidesIn(r.Policy) != 0 || v.Reason != "" {
 			t.Errorf("after it passed: %+v", v)
 		}
 	})

@@ -20,7 +20,7 @@ func result(t testing.TB, letter rune) State {
 	t.Helper()
 	i := strings.IndexRune(letters, letter)
 	if i < 0 {
-		t.Fatalf("no state is called %q", letter)
+		t.Fatalf("unknown state %q", letter)
 	}
 	return State(i)
 }
@@ -60,7 +60,7 @@ func TestNext(t *testing.T) {
 		{"mixed passes are no run", "dusus", "ddddd"},
 		{"our own fault is no reason to leave up at once", "u??u", "uuuu"},
 		{"but it is in the end", "u???", "uuu?"},
-		{"what tells nothing is no failure", "u??dd?d", "uuuuuud"},
+		{"an inconclusive probe is no failure", "u??dd?d", "uuuuuud"},
 		{"and forgives none", "ud?d?d", "uuuuud"},
 		{"after our outage, up is up", "u???u", "uuu?u"},
 		{"after our outage, one failure does not condemn", "u???dd", "uuu???"},
@@ -211,7 +211,7 @@ func checkStep(t *testing.T, before, after *Verdict, results []State, last State
 		t.Fatalf("%v: became %v since %v, checked %v", results, after.State, after.Since, after.Checked)
 	case after.State == before.State && !before.Since.IsZero() && !after.Since.Equal(before.Since):
 		t.Fatalf("%v: since moved from %v to %v without a change", results, before.Since, after.Since)
-	case (after.Reason == "") != (after.State == Up && !after.InDoubt() && after.Blind == 0):
+	case (after.Reason == "") != (after.State == Up && !after.InDoubt() && after.Inconclusive == 0):
 		t.Fatalf("%v: %v, in doubt %v, for reason %q", results, after.State, after.InDoubt(), after.Reason)
 	case after.State != Unknown && after.From != Unknown:
 		t.Fatalf("%v: %v, and was %v before it was unknown", results, after.State, after.From)
@@ -221,8 +221,8 @@ func checkStep(t *testing.T, before, after *Verdict, results []State, last State
 			t.Fatalf("%v: the next probe waits or may take %v", results, wait)
 		}
 	}
-	if settles := after.Settles(p); (settles > 0) != after.InDoubt() {
-		t.Fatalf("%v: settles in %v, in doubt %v", results, settles, after.InDoubt())
+	if soon := after.DecidesIn(p); (soon > 0) != after.InDoubt() {
+		t.Fatalf("%v: decides in %v, in doubt %v", results, soon, after.InDoubt())
 	}
 }
 
@@ -238,8 +238,8 @@ func TestWait(t *testing.T) {
 		{"in doubt after a quick failure", Verdict{State: Up, Count: 1, Checked: checked}, 2 * time.Second},
 		{"in doubt after a slow failure", Verdict{State: Up, Count: 1, Checked: checked, Latency: 10 * time.Second}, 200 * time.Millisecond},
 		{"in doubt behind an outage of ours", Verdict{From: Up, Count: 1, Checked: checked}, 2 * time.Second},
-		{"a look that told nothing", Verdict{State: Up, Blind: 1, Checked: checked}, 30 * time.Second},
-		{"a look that told nothing after a failure", Verdict{State: Up, Blind: 1, Count: 1, Checked: checked}, 30 * time.Second},
+		{"an inconclusive probe", Verdict{State: Up, Inconclusive: 1, Checked: checked}, 30 * time.Second},
+		{"an inconclusive probe after a failure", Verdict{State: Up, Inconclusive: 1, Count: 1, Checked: checked}, 30 * time.Second},
 		{"just gone down", Verdict{State: Down, Since: checked, Checked: checked}, 30 * time.Second},
 		{"down for 10 minutes", Verdict{State: Down, Since: checked.Add(-10 * time.Minute), Checked: checked}, 150 * time.Second},
 		{"down for an hour", Verdict{State: Down, Since: checked.Add(-time.Hour), Checked: checked}, 5 * time.Minute},
@@ -279,14 +279,14 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-func TestSettles(t *testing.T) {
+func TestDecidesIn(t *testing.T) {
 	_, v := play(t, "u", policy)
-	if got := v.Settles(policy); got != 0 {
+	if got := v.DecidesIn(policy); got != 0 {
 		t.Errorf("not in doubt: settles in %v", got)
 	}
 	for i, want := range []time.Duration{2 * time.Second, time.Second} {
 		_, v = play(t, "u"+strings.Repeat("d", i+1), policy)
-		if got := v.Settles(policy); got != want { // each look took 1 s, so the pause is 1 s
+		if got := v.DecidesIn(policy); got != want { // each look took 1 s, so the pause is 1 s
 			t.Errorf("after %d failures: settles in %v, want %v", i+1, got, want)
 		}
 	}
@@ -378,12 +378,12 @@ func TestUsual(t *testing.T) {
 	}
 }
 
-func TestStanding(t *testing.T) {
+func TestForSelection(t *testing.T) {
 	for v, want := range map[Verdict]State{
 		{}: Unknown, {State: Up}: Up, {State: Stale}: Stale, {State: Down}: Down,
 		{From: Up}: Unknown, {From: Stale}: Stale, {From: Down}: Down,
 	} {
-		if got := v.Standing(); got != want {
+		if got := v.ForSelection(); got != want {
 			t.Errorf("%v, from %v: stands as %v, want %v", v.State, v.From, got, want)
 		}
 	}

@@ -16,8 +16,8 @@ var clientAgents = [...]struct{ client, agent string }{
 	{"curl", "curl/7.88.1"},
 }
 
-// CheckAgents requests t once with the User-Agent of each client, and describes which clients are refused, or returns "".
-// Call it for a target that has just passed.
+// CheckAgents requests t once with the User-Agent of each client, and describes which clients are refused, or returns
+// "". Call it for a target that has just passed.
 func (p *Prober) CheckAgents(ctx context.Context, t health.Target) string {
 	var refused []string
 	for _, a := range clientAgents {

@@ -41,13 +41,14 @@ func askServer(ctx context.Context, server, host string, qtype uint16, edns bool
 	case err != nil:
 		return health.Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], describe(err))
 	case resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError:
-		return health.Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], dns.RcodeToString[resp.Rcode])
+		rcode := dns.RcodeToString[resp.Rcode]
+		return health.Answer{}, fmt.Errorf("asking %s for %s %s: %s", server, host, dns.TypeToString[qtype], rcode)
 	}
 	return readAnswer(resp, qtype), nil
 }
 
-// exchange sends a query and waits for the response to it until ctx ends. Other messages, which may be late or forged, are
-// passed over.
+// exchange sends a query and waits for its response until ctx ends. It ignores other messages, which may be late or
+// forged.
 func exchange(ctx context.Context, network, server string, query *dns.Msg) (*dns.Msg, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, network, server)
@@ -89,5 +90,6 @@ func isResponseTo(resp, query *dns.Msg) bool {
 		return resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError
 	}
 	got, asked := resp.Question[0], query.Question[0]
-	return len(resp.Question) == 1 && got.Qtype == asked.Qtype && got.Qclass == asked.Qclass && strings.EqualFold(got.Name, asked.Name)
+	return len(resp.Question) == 1 && got.Qtype == asked.Qtype && got.Qclass == asked.Qclass &&
+		strings.EqualFold(got.Name, asked.Name)
 }

@@ -33,7 +33,8 @@ func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 	}
 	req.Header.Set("User-Agent", p.userAgent())
 	client := http.Client{Transport: p.transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if len(via) > maxRedirects || !strings.EqualFold(r.URL.Hostname(), u.Hostname()) || u.Scheme == "https" && r.URL.Scheme != "https" {
+		sameHost := strings.EqualFold(r.URL.Hostname(), u.Hostname())
+		if len(via) > maxRedirects || !sameHost || u.Scheme == "https" && r.URL.Scheme != "https" {
 			return http.ErrUseLastResponse
 		}
 		return nil

@@ -10,7 +10,7 @@ import (
 	"mirrorpool/health"
 )
 
-// local looks into the hosts file. "localhost" is known without one (RFC 6761 section 6.3).
+// local reads the hosts file. "localhost" is known without one (RFC 6761 section 6.3).
 func (r *Resolver) local(host string) (v4, v6 health.Answer, found bool) {
 	v4, v6 = health.Answer{TTL: minTTL, Local: true}, health.Answer{TTL: minTTL, Local: true}
 	for _, addr := range readHosts(r.Hosts, host) {

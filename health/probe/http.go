@@ -24,14 +24,16 @@ const (
 	maxRedirects   = 5
 )
 
-// newTransport returns a transport whose every request makes a connection of its own, because a probe has to
-// see what a new client would.
-func newTransport(roots *x509.CertPool, dial func(ctx context.Context, network, hostport string) (net.Conn, error)) *http.Transport {
+// newTransport returns a transport that opens a new connection for each request, because a probe has to see what a new
+// client would.
+func newTransport(
+	roots *x509.CertPool, dial func(ctx context.Context, network, hostport string) (net.Conn, error),
+) *http.Transport {
 	return &http.Transport{
 		DialContext:            dial,
 		TLSClientConfig:        tlsConfig(roots),
 		DisableKeepAlives:      true,
-		DisableCompression:     true, // nothing that could expand without bound is asked for
+		DisableCompression:     true, // a compressed response could expand without bound
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 }
@@ -96,14 +98,15 @@ type fetch struct {
 	mayFollow func(to *http.Request, via []*http.Request) error
 	now       func() time.Time
 	userAgent string
-	seen      *health.Observation // takes certificates and timings
+	seen      *health.Observation // receives certificates and timings
 }
 
 // get reads the file, or a part of it unless that is nil.
 func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 	progress := progress{now: f.now, step: health.StepRequest}
 	defer func() { addTimings(&f.seen.Timings, progress.end()) }()
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, progress.hooks()), http.MethodGet, u.String(), nil)
+	ctx = httptrace.WithClientTrace(ctx, progress.hooks())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, &stepError{health.StepRequest, err}
 	}

@@ -153,7 +153,7 @@ func TestProbeReasons(t *testing.T) {
 		{"not found", http.NotFoundHandler(), "status: 404 Not Found, want 200"},
 		{"error", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }),
 			"status: 500 Internal Server Error, want 200"},
-		{"a status that nobody knows", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(799) }),
+		{"an unknown status", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(799) }),
 			"status: 799, want 200"},
 		{"redirect without a location", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) }),
 			"status: 302 Found, want 200"},
@@ -431,7 +431,7 @@ func TestRouted(t *testing.T) {
 	if !routed(netip.MustParseAddr("127.0.0.9")) {
 		t.Error("no route to the loopback network")
 	}
-	// 240.0.0.0/4 is reserved: the kernel knows no way there, unless somebody configured one.
+	// 240.0.0.0/4 is reserved: the kernel knows no way there, unless one was configured.
 	nowhere := netip.MustParseAddr("255.255.255.255")
 	if routed(nowhere) {
 		t.Skip("this host has a route everywhere")
@@ -447,11 +447,11 @@ func FuzzParseTrace(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		when, err := ParseTrace(body)
+		when, err := parseTrace(body)
 		if err != nil {
 			return
 		}
-		again, err := ParseTrace([]byte(strconv.FormatInt(when.Unix(), 10)))
+		again, err := parseTrace([]byte(strconv.FormatInt(when.Unix(), 10)))
 		if err != nil || !again.Equal(when) || when.Unix() <= 0 {
 			t.Errorf("%q is %v, which reads back as %v, %v", body, when, again, err)
 		}

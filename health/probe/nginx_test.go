@@ -91,7 +91,7 @@ func startNginx(t testing.TB, ca *authority) (plain, secure string) {
 	return plain, secure
 }
 
-// freePort returns a port that nobody listened on a moment ago.
+// freePort returns a port that was free a moment ago.
 func freePort(t testing.TB) string {
 	t.Helper()
 	l := listen(t, "0.0.0.0")
@@ -99,7 +99,7 @@ func freePort(t testing.TB) string {
 	return portOf(l)
 }
 
-// awaitPort waits until somebody accepts connections at addr. A refusal comes at once, so this only yields.
+// awaitPort waits until a server accepts connections at addr. A refusal comes at once, so this only yields.
 func awaitPort(t testing.TB, addr string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -108,7 +108,7 @@ func awaitPort(t testing.TB, addr string) {
 			return
 		}
 	}
-	t.Fatalf("nobody listens at %s", addr)
+	t.Fatalf("no server listens at %s", addr)
 }
 
 func TestProbeNginx(t *testing.T) {

@@ -29,10 +29,10 @@ func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
 func (e *stepError) Unwrap() error { return e.err }
 
 // judge turns the error of a probe into a state and a reason in words that an operator understands.
-// The state is Unknown where the fault is on our side, and where a busy daemon may serve the next client.
+// The state is Unknown if the fault is on our side, or a busy daemon may serve the next client.
 func judge(err error) (health.State, string) {
 	state := health.Down
-	if ours(err) || errors.Is(err, rsync.ErrBusy) {
+	if localFault(err) || errors.Is(err, rsync.ErrBusy) {
 		state = health.Unknown
 	}
 	step := health.StepRequest
@@ -41,17 +41,17 @@ func judge(err error) (health.State, string) {
 		step, err = known.step, known.err
 	}
 	text := describe(err)
-	for _, prefix := range [...]string{"net/http: ", "http: ", step + ": "} { // whose words they are
+	for _, prefix := range [...]string{"net/http: ", "http: ", step + ": "} { // which the step makes redundant
 		text = strings.TrimPrefix(text, prefix)
 	}
 	return state, step + ": " + text
 }
 
-// errNoRoute is why an address cannot be reached from here, whoever is there.
+// errNoRoute means that this host cannot reach an address, whatever is there.
 var errNoRoute = errors.New("this host has no route to the address")
 
-// ours reports whether err is this host's fault, so that it says nothing of the mirror.
-func ours(err error) bool {
+// localFault reports whether err is this host's fault and says nothing of the mirror.
+func localFault(err error) bool {
 	return errors.Is(err, errNoRoute) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
 		errors.Is(err, context.Canceled)
 }

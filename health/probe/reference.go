@@ -12,7 +12,7 @@ import (
 	"mirrorpool/health"
 )
 
-// An Reference reads a trace over HTTP or HTTPS. The operator names its URL, so it may be anywhere, an
+// A Reference reads a trace over HTTP or HTTPS. The operator names its URL, so it may be anywhere, an
 // inside network included.
 type Reference struct {
 	transport *http.Transport

@@ -22,7 +22,7 @@ func TestHTTPReference(t *testing.T) {
 		{"parked", parked.URL, `body: "parked", want an epoch second`},
 		{"loop", loop.URL, "request: redirected to " + loop.URL + "/x: more than 5 redirects"},
 		{"hung", "http://" + hung.Addr().String(), "request: timed out"},
-		{"nobody", "http://127.0.0.9:9", "connect: connection refused"},
+		{"no server", "http://127.0.0.9:9", "connect: connection refused"},
 	} {
 		u, err := url.Parse(test.url)
 		if err != nil {

@@ -18,8 +18,7 @@ const (
 	// Addresses are resolved again when their TTL has run out, within these bounds.
 	minTTL = 30 * time.Second
 	maxTTL = time.Hour
-	// What could not be resolved, or is said not to exist without saying for how long, is tried again
-	// after retryTTL.
+	// A host that could not be resolved, or does not exist and has no negative TTL, is resolved again after retryTTL.
 	retryTTL = minTTL
 
 	maxAddresses = 64 // of a host and family that are remembered: the lowest ones
@@ -27,7 +26,7 @@ const (
 )
 
 // A Resolver asks the name servers that this host is configured with. It reads its files at each
-// look-up, so that changes are heeded.
+// look-up, so changes take effect at once.
 type Resolver struct {
 	ResolvConf string // such as /etc/resolv.conf
 	Hosts      string // such as /etc/hosts
@@ -40,7 +39,7 @@ func NewResolver() *Resolver {
 }
 
 // Lookup finds host's addresses in the hosts file or, if it is not there, through the name servers. Host
-// names are taken as absolute: the search list is for people who type, not for URLs.
+// names are absolute: the search list is for people who type, not for URLs.
 func (r *Resolver) Lookup(ctx context.Context, host string) (v4, v6 health.Answer) {
 	if v4, v6, ok := r.local(host); ok {
 		return v4, v6
@@ -50,7 +49,7 @@ func (r *Resolver) Lookup(ctx context.Context, host string) (v4, v6 health.Answe
 		err = fmt.Errorf("%s names no name server", r.ResolvConf)
 	}
 	if err != nil {
-		err = fmt.Errorf("cannot find out whom to ask for %q: %w", host, err)
+		err = fmt.Errorf("no name server to resolve %q: %w", host, err)
 		return health.Answer{Err: err, TTL: retryTTL}, health.Answer{Err: err, TTL: retryTTL}
 	}
 	if r.Port != "" {
@@ -82,10 +81,10 @@ func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16)
 }
 
 // readAnswer takes the addresses out of a response. The name server has followed CNAME records already, so
-// that the owners of the address records do not matter.
+// the owners of the address records do not matter.
 //
-// An IPv4-mapped address in an AAAA record is none: the kernel would connect to it over IPv4, so that it would
-// speak for a family that it is not of.
+// An IPv4-mapped address in an AAAA record is none: the kernel would connect to it over IPv4, and the result
+// would count for the wrong family.
 func readAnswer(resp *dns.Msg, qtype uint16) health.Answer {
 	answer := health.Answer{TTL: maxTTL}
 	for _, rr := range resp.Answer {

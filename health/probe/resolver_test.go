@@ -197,7 +197,7 @@ func TestLookupFailures(t *testing.T) {
 	}{
 		{"SERVFAIL", "fail.example.net", []string{"127.0.0.1"}, 5 * time.Second, "asking 127.0.0.1:PORT for fail.example.net A: SERVFAIL"},
 		{"silence", "silent.example.net", []string{"127.0.0.1"}, 100 * time.Millisecond, "asking 127.0.0.1:PORT for silent.example.net A: timed out"},
-		{"nobody there", "mirror.example.net", []string{"127.0.0.2"}, 5 * time.Second, "asking 127.0.0.2:PORT for mirror.example.net A: connection refused"},
+		{"no server", "mirror.example.net", []string{"127.0.0.2"}, 5 * time.Second, "asking 127.0.0.2:PORT for mirror.example.net A: connection refused"},
 	} {
 		v4, v6 := resolver(t, port, test.servers...).Lookup(within(t, test.timeout), test.host)
 		want := strings.ReplaceAll(test.want, "PORT", port)
@@ -206,7 +206,7 @@ func TestLookupFailures(t *testing.T) {
 		}
 	}
 	r := &Resolver{ResolvConf: "/nonexistent", Hosts: "/nonexistent"}
-	want := `cannot find out whom to ask for "mirror.example.net": open /nonexistent: no such file or directory`
+	want := `no name server to resolve "mirror.example.net": open /nonexistent: no such file or directory`
 	if v4, v6 := r.Lookup(t.Context(), "mirror.example.net"); v4.Err == nil || v4.Err.Error() != want || v6.Err == nil {
 		t.Errorf("without a configuration: %v, want %s", v4.Err, want)
 	}

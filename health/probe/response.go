@@ -19,7 +19,7 @@ type part struct{ first, size int }
 func (p *part) header() string { return fmt.Sprintf("bytes=%d-", p.first) }
 
 // readResponse returns the body of a response to a request for a file of at most maxTraceBytes, or for a part of it.
-// The error says what a client would trip over.
+// The error says what would fail for a client.
 func readResponse(resp *http.Response, of *part) ([]byte, error) {
 	if err := checkStatus(resp.StatusCode, of); err != nil {
 		return nil, &stepError{health.StepStatus, err}

@@ -29,7 +29,7 @@ func (p *Prober) statRsync(ctx context.Context, t health.Target, o *health.Obser
 	switch {
 	case errors.Is(err, rsync.ErrUnknownModule), errors.Is(err, rsync.ErrAuthRequired),
 		errors.Is(err, rsync.ErrRefused), errors.Is(err, rsync.ErrBusy), errors.Is(err, rsync.ErrNoFile):
-		return &stepError{health.StepStatus, err} // the daemon works, and said no
+		return &stepError{health.StepStatus, err} // the daemon works, and refused
 	case err != nil:
 		return &stepError{health.StepRequest, err}
 	case file.Size == 0 || file.Size > maxTraceBytes:

@@ -40,7 +40,7 @@ func startRsync(t testing.TB) (port string) {
 	bin := needs(t, "rsync", "rsync")
 	dir := t.TempDir()
 	ids := ""
-	if os.Getuid() == 0 { // or it would become nobody, who cannot enter dir
+	if os.Getuid() == 0 { // otherwise it would switch to the user nobody, which cannot enter dir
 		ids = "uid = 0\ngid = 0"
 	}
 	for name, content := range map[string]string{
@@ -118,7 +118,7 @@ func TestProbeRsync(t *testing.T) {
 		{"no greeting", rsyncTarget(portOf(closed), "tails", "project/trace"), "status: waiting for the daemon's greeting: the daemon refused for now: it hung up before its greeting: ..."},
 		{"empty", rsyncTarget(port, "tails", "empty/trace"), "body: the trace file has 0 bytes, want an epoch second"},
 		{"large", rsyncTarget(port, "tails", "large/trace"), "body: the trace file has 100 bytes, want an epoch second"},
-		{"nobody there", rsyncTarget("9", "tails", "project/trace"), "connect: connection refused"},
+		{"no daemon", rsyncTarget("9", "tails", "project/trace"), "connect: connection refused"},
 		{"hung", rsyncTarget(portOf(hung), "tails", "project/trace"), "request: timed out"},
 		{"not rsync", rsyncTarget(portOf(web), "tails", "project/trace"), "request: ..."},
 	} {

@@ -204,7 +204,7 @@ func readRequest(conn net.Conn) bool {
 // linger waits until the other end of conn closes it.
 func linger(conn net.Conn) { io.Copy(io.Discard, conn) }
 
-// tracer serves a trace file, with ranges, and remembers who was asked for.
+// tracer serves a trace file, with ranges, and remembers the hosts that were requested.
 type tracer struct {
 	mu    sync.Mutex
 	hosts []string

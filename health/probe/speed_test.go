@@ -47,7 +47,7 @@ func TestSpeedAgainstServers(t *testing.T) {
 		{name: "trace in the future", limit: 2500 * time.Millisecond, fault: text("4000000000")},
 		{name: "500", limit: 2500 * time.Millisecond, fault: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }},
 		{name: "certificate of yesterday", limit: 2500 * time.Millisecond, cert: &expired},
-		{name: "certificate of somebody else", limit: 2500 * time.Millisecond, cert: &foreign},
+		{name: "certificate of another host", limit: 2500 * time.Millisecond, cert: &foreign},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

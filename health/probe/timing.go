@@ -10,12 +10,12 @@ import (
 	"mirrorpool/health"
 )
 
-// progress follows a request, so that an error can be blamed on the step that it happened in, which a
-// time-out does not tell by itself; and to say how long each step took.
+// progress follows a request to say how long each step took, and in which step an error happened. A time-out does not
+// say that by itself.
 type progress struct {
 	now func() time.Time
 
-	mu      sync.Mutex // the transport's goroutines outlive a request that was given up
+	mu      sync.Mutex // the transport's goroutines may outlive a request
 	step    string
 	started time.Time // of step
 	asked   bool      // the request was sent
@@ -38,7 +38,7 @@ func (p *progress) hooks() *httptrace.ClientTrace {
 		GetConn:              func(string) { p.enter(health.StepConnect, nil) },
 		ConnectDone:          func(_, _ string, err error) { p.connected(err) },
 		TLSHandshakeStart:    func() { p.enter(health.StepTLS, nil) },
-		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { p.shook(err) },
+		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { p.handshakeDone(err) },
 		GotConn:              func(httptrace.GotConnInfo) { p.enter(health.StepRequest, nil) },
 		WroteRequest:         func(httptrace.WroteRequestInfo) { p.sent() },
 		GotFirstResponseByte: func() { p.enter(health.StepRequest, &p.took.FirstByte) },
@@ -51,8 +51,8 @@ func (p *progress) connected(err error) {
 	}
 }
 
-// shook ends the TLS handshake. A failure is still its own, so the step is not left before GotConn.
-func (p *progress) shook(err error) {
+// handshakeDone ends the TLS handshake. A failure is still its own, so the step is not left before GotConn.
+func (p *progress) handshakeDone(err error) {
 	if err == nil {
 		p.enter(health.StepTLS, &p.took.TLS)
 	}
@@ -86,7 +86,7 @@ func (p *progress) blame(err error) error {
 }
 
 // A spokeFirst is an error from before the request was sent: the server hung up, or
-// spoke before it was asked. net/http tells neither in an error that could be recognised.
+// spoke before it was asked. net/http has no error value for either.
 type spokeFirst struct{ err error }
 
 func (e *spokeFirst) Error() string { return "the server hung up or spoke before it was asked" }

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// tlsConfig accepts what most clients of mirrors do, and trusts roots, or the system's certificates if roots is nil.
+// tlsConfig accepts what most clients of mirrors accept. It trusts roots, or the system's certificates if roots is nil.
 func tlsConfig(roots *x509.CertPool) *tls.Config {
 	return &tls.Config{
 		RootCAs: roots, MinVersion: tls.VersionTLS12,
@@ -32,7 +32,8 @@ func cipherSuites() []uint16 {
 	return ids
 }
 
-// tlsWarning says what of a TLS connection some clients refuse, or returns "". All that is preferred to it was offered.
+// tlsWarning says what some clients refuse in a TLS connection, or returns "". The probe has offered everything that is
+// preferred to it.
 func tlsWarning(state *tls.ConnectionState) string {
 	switch {
 	case state == nil:
@@ -45,7 +46,7 @@ func tlsWarning(state *tls.ConnectionState) string {
 	return ""
 }
 
-// The alerts by which a server says that it has nothing in common with us (RFC 5246 section 7.2.2).
+// The alerts of a server that supports nothing that the client offers (RFC 5246 section 7.2.2).
 const (
 	alertHandshakeFailure     tls.AlertError = 40
 	alertProtocolVersion      tls.AlertError = 70

@@ -13,9 +13,9 @@ import (
 // maxFuture is how far ahead of our clock a trace may be.
 const maxFuture = 5 * time.Minute
 
-// ParseTrace reads a trace file: the second since 1970 at which the mirror's content was published, in
+// parseTrace reads a trace file: the second since 1970 at which the mirror's content was published, in
 // decimal digits, and nothing else but white space around them.
-func ParseTrace(body []byte) (time.Time, error) {
+func parseTrace(body []byte) (time.Time, error) {
 	text := strings.TrimSpace(string(body))
 	second, err := strconv.ParseUint(text, 10, 63)
 	if err != nil || second == 0 || second > math.MaxInt32*16 {
@@ -24,14 +24,15 @@ func ParseTrace(body []byte) (time.Time, error) {
 	return time.Unix(int64(second), 0).UTC(), nil
 }
 
-// readTrace parses a trace file and refuses one from the future, which proves nothing.
+// readTrace parses a trace file and refuses one from the future, which proves nothing about the content.
 func readTrace(body []byte, now time.Time) (time.Time, error) {
-	trace, err := ParseTrace(body)
+	trace, err := parseTrace(body)
 	if err != nil {
 		return time.Time{}, &stepError{health.StepBody, err}
 	}
 	if ahead := trace.Sub(now); ahead > maxFuture {
-		return time.Time{}, &stepError{health.StepFreshness, fmt.Errorf("the trace file is %v ahead of our clock", ahead.Round(time.Second))}
+		err := fmt.Errorf("the trace file is %v ahead of our clock", ahead.Round(time.Second))
+		return time.Time{}, &stepError{health.StepFreshness, err}
 	}
 	return trace, nil
 }

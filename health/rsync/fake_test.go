@@ -39,7 +39,7 @@ var trace = "\x18\x05trace" + le(11) + le(1772368497) + le(modeRegular|0o644)
 var endOfList = "\x00" + le(0)
 
 // fake serves one connection: it says its lines at once and then hangs, or hangs up.
-// What it is told it throws away. It returns the address to dial.
+// It discards all input. It returns the address to dial.
 func fake(t testing.TB, hangUp bool, say func(w io.Writer)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -144,7 +144,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestDeafDaemon writes to a pipe without a buffer that nobody reads.
+// TestDeafDaemon writes to a pipe without a buffer and without a reader.
 func TestDeafDaemon(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain fails the package if a goroutine outlives the tests: whoever starts one waits for it.
+// TestMain fails the package if a goroutine outlives the tests.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // dial connects to addr for the length of the test.

@@ -13,7 +13,7 @@
 // takes part: rsync 3.x still serves clients down to version 20
 // (MIN_PROTOCOL_VERSION in its rsync.h). Version 30 brought variable-length
 // integers, flags announced ahead of the list, and later the choice of a checksum
-// by name. All of that serves transfers. The one thing it would tell better is a
+// by name. All of that serves transfers. The one thing it would report better is a
 // time beyond 32 bits: see [File.ModTime] for what that costs.
 //
 // No option is sent beside --server and --sender: an option could be named in the
@@ -63,7 +63,7 @@ const (
 	oldestVersion  = 27
 )
 
-// A File is what the daemon tells of one regular file.
+// A File is what the daemon reports of one regular file.
 type File struct {
 	// Size is in bytes, never negative.
 	Size int64

@@ -73,7 +73,7 @@ func (u URL) Join(elem string) URL {
 	return u
 }
 
-// checkModule tells why a daemon would not take name for a module's name.
+// checkModule returns an error if name cannot be the name of a module.
 func checkModule(name string) error {
 	switch {
 	case name == "":
@@ -88,8 +88,8 @@ func checkModule(name string) error {
 	return checkLine("module", name)
 }
 
-// checkTarget tells why module and filePath cannot be asked for, or returns the path
-// without needless slashes and dots.
+// checkTarget returns filePath without needless slashes and dots, or an error if module
+// and filePath cannot be requested.
 func checkTarget(module, filePath string) (string, error) {
 	if err := checkModule(module); err != nil {
 		return "", err
