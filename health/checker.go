@@ -73,7 +73,7 @@ func NewChecker(o Options) (*Checker, error) {
 		log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
 		mirrors: map[string]*mirror{}, sweeping: true,
-		schedule: newSchedule(s.Interval, o.Rand),
+		schedule: newSchedule(o.Rand),
 		origin:   origin{reader: o.Reference},
 	}
 	c.setSettings(s)

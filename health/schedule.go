@@ -60,8 +60,8 @@ type visit struct {
 	jitter   float64 // from 0 to 1, one for all its tasks, so that they stay together
 }
 
-func newSchedule(interval time.Duration, random *rand.Rand) schedule {
-	return schedule{interval: interval, rand: random, visits: map[string]*visit{}, busy: map[endpointKey]bool{}}
+func newSchedule(random *rand.Rand) schedule {
+	return schedule{rand: random, visits: map[string]*visit{}, busy: map[endpointKey]bool{}}
 }
 
 // add schedules a new task.

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -148,6 +149,60 @@ func TestSetSettingsKeepsTheReference(t *testing.T) {
 			t.Errorf("other settings change the reference from %+v to %+v", before.Reference, got)
 		}
 	})
+}
+
+// TestSetSettingsAtOnce: what does not need a probe or a look-up is in force when SetSettings returns.
+func TestSetSettingsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.knows("a.example.net", "10.0.0.1")
+		b.knows("rsync.example.net", "10.0.0.2")
+		p := pool(t, "a.example.net")
+		p.Mirrors[0].RsyncURL = "rsync://rsync.example.net/tails/"
+		b.SetPool(p)
+		defer b.start()()
+		<-b.Swept()
+		problem := func() string { return b.Report().Mirrors["http://a.example.net/tails/"].Problem }
+		for _, private := range []string{"10.0.0.1", "10.0.0.2"} {
+			if !strings.Contains(problem(), private) {
+				t.Errorf("problem %q, want one of %s", problem(), private)
+			}
+		}
+		synctest.Wait()
+		select {
+		case <-b.Changed():
+		default:
+		}
+		s := b.Checker.settings.Health
+		s.AllowPrivate = true
+		if err := b.SetSettings(s); err != nil {
+			t.Fatal(err)
+		}
+		if problem() != "" {
+			t.Errorf("with allow_private: problem %q", problem())
+		}
+		select {
+		case <-b.Changed():
+		default:
+			t.Error("no change is signalled")
+		}
+	})
+}
+
+// TestSetSettingsDuringTheFirstSweep: the sweep ends if there is nothing left to check.
+func TestSetSettingsDuringTheFirstSweep(t *testing.T) {
+	b := newBed(t, nil)
+	b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+	s := b.Checker.settings.Health
+	s.Enabled = false
+	if err := b.SetSettings(s); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-b.Swept():
+	default:
+		t.Error("the sweep goes on without checks")
+	}
 }
 
 // TestSetSettingsAtAnyTime changes settings while checks, the reference and the first sweep are under way.
