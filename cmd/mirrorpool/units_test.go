@@ -31,7 +31,7 @@ mount --bind /proc/sys /proc/sys
 mount -o remount,ro,bind /proc/sys
 ip link set lo up
 mount -t tmpfs tmpfs /run
-for dir in /etc /usr/local/bin /var "$REPO"; do
+for dir in /etc /usr /var "$REPO"; do
 	mkdir -p "/run/over$dir/new" "/run/over$dir/work"
 	mount -t overlay overlay -o "lowerdir=$dir,upperdir=/run/over$dir/new,workdir=/run/over$dir/work" "$dir"
 done
@@ -43,6 +43,7 @@ for unit in sysinit.target basic.target sockets.target multi-user.target shutdow
 	systemd-journald.service systemd-journald.socket; do
 	cp "/lib/systemd/system/$unit" /run/units/
 done
+ln -s /usr/lib/systemd/system/mirrorpool.service /usr/lib/systemd/system/mirrorpool.socket /run/units/ # a package's, if it is installed
 printf '[Journal]\nStorage=volatile\n' > /etc/systemd/journald.conf
 exec env -i container=test PATH="$PATH" SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units \
 	/lib/systemd/systemd --system --unit=basic.target --log-target=null
@@ -190,29 +191,11 @@ func TestUnits(t *testing.T) {
 		t.Skip("only root may make a machine of namespaces")
 	}
 	m := boot(t)
-	tree := newTree(t, time.Now())
-	for _, address := range []string{"127.0.0.11", "127.0.0.12"} {
-		var l net.Listener
-		err := m.inside(func() (err error) {
-			l, err = net.Listen("tcp4", address+":8080")
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		mirror := &http.Server{Handler: http.FileServer(http.Dir(tree))}
-		go mirror.Serve(l)
-		t.Cleanup(func() { mirror.Close() })
-	}
-	list := func(second int) string {
-		return fmt.Sprintf(`{"version": 1, "mirrors": [
-			{"url_prefix": "http://127.0.0.11:8080/tails/", "weight": 10}, {"url_prefix": "http://127.0.0.12:8080/tails/", "weight": %d}]}`, second)
-	}
+	m.startMirrors()
+	list := machineMirrors
 	m.write("mirrors.json", list(10))
 	m.sh(readmeShell(t, "Install"))
-	m.write("/etc/mirrorpool/mirrorpool.json", m.edited(func(c map[string]any) {
-		c["health"] = map[string]any{"dns_url": "http://{zone}:8080/tails/project/trace", "interval": "1s", "timeout": "1s"}
-	}))
+	m.checkMirrorsOften()
 	m.sh(strings.Replace(readmeShell(t, "Configure"), "--strict ", "", 1)) // these mirrors serve nobody else
 
 	for _, server := range []string{"127.0.0.1", "[::1]"} {
@@ -277,6 +260,39 @@ func TestUnits(t *testing.T) {
 		strings.Contains(sockets, `"systemd"`) || !strings.Contains(sockets, `0.0.0.0:53 `) {
 		t.Errorf("its sockets are\n%s", sockets)
 	}
+}
+
+// startMirrors starts the two mirrors that machineMirrors lists.
+func (m *machine) startMirrors() {
+	m.t.Helper()
+	tree := newTree(m.t, time.Now())
+	for _, address := range []string{"127.0.0.11", "127.0.0.12"} {
+		var l net.Listener
+		err := m.inside(func() (err error) {
+			l, err = net.Listen("tcp4", address+":8080")
+			return err
+		})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		mirror := &http.Server{Handler: http.FileServer(http.Dir(tree))}
+		go mirror.Serve(l)
+		m.t.Cleanup(func() { mirror.Close() })
+	}
+}
+
+// machineMirrors is a list of two mirrors, the second of which has a weight.
+func machineMirrors(second int) string {
+	return fmt.Sprintf(`{"version": 1, "mirrors": [
+		{"url_prefix": "http://127.0.0.11:8080/tails/", "weight": 10}, {"url_prefix": "http://127.0.0.12:8080/tails/", "weight": %d}]}`, second)
+}
+
+// checkMirrorsOften edits the installed configuration for these mirrors.
+func (m *machine) checkMirrorsOften() {
+	m.t.Helper()
+	m.write("/etc/mirrorpool/mirrorpool.json", m.edited(func(c map[string]any) {
+		c["health"] = map[string]any{"dns_url": "http://{zone}:8080/tails/project/trace", "interval": "1s", "timeout": "1s"}
+	}))
 }
 
 // checkRecovery breaks the configuration until systemd gives up, sockets included, and mends it.
