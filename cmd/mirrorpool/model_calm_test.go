@@ -87,7 +87,7 @@ func (m *model) groupOf(role health.Role, family dnspool.Family, secure bool) (g
 			continue
 		}
 		addrs, known := m.settled(e)
-		if !known {
+		if !known || len(addrs) == 0 { // a name that is gone counts as enabled in the families that it had
 			return nil, false
 		}
 		ranks := map[netip.Addr]int{}
