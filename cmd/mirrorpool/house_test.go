@@ -158,3 +158,35 @@ func anchors(t *testing.T, path string) (names []string) {
 	}
 	return names
 }
+
+// TestWords keeps out of code and documents the words that say less than the noun they stand for. Tests are not looked at.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	vague := regexp.MustCompile(`(?i)\b(nobody|somebody|anybody|everybody|whoever)\b|(^|// |[.] |")Who\b|\bhas to say\b|\bis told\b`)
+	err := filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			if err == nil && e.Name() == ".git" {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		if strings.HasSuffix(path, "_test.go") || !slices.Contains([]string{".go", ".md", ".html", ".yml"}, filepath.Ext(path)) {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		number := 0
+		for line := range strings.Lines(string(text)) {
+			number++
+			if found := vague.FindString(line); found != "" {
+				t.Errorf("%s:%d: %q", path, number, found)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -32,8 +32,8 @@ type nearDeck struct {
 	next atomic.Uint32
 }
 
-// at returns the place for which a query is answered: that of the client subnet in it (RFC 7871 section 7.2.1), or else of
-// who sent it, a resolver near the client as a rule. It is nil where places do not count. subnet is the option that counted.
+// at returns the place for which a query is answered: that of the client subnet in it (RFC 7871 section 7.2.1), or else that of
+// the sender, a resolver that is usually near the client. It is nil where places do not count. subnet is the option that counted.
 func (z *zone) at(opt *dns.OPT, from client) (place *dnspool.Place, subnet *dns.EDNS0_SUBNET) {
 	if z.place == nil {
 		return nil, nil

@@ -76,46 +76,20 @@ func routed(addr netip.Addr) bool {
 
 // describe puts the cause of err into a few words, without addresses and URLs that the reader has already.
 func describe(err error) string {
-	var (
-		invalid x509.CertificateInvalidError
-		host    x509.HostnameError
-		unknown x509.UnknownAuthorityError
-		rec     tls.RecordHeaderError
-		first   *spokeFirst
-	)
-	switch {
-	case errors.Is(err, rsync.ErrBusy):
+	if errors.Is(err, rsync.ErrBusy) {
 		return shorten(err.Error(), 300)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Sprintf("certificate is not valid now, but from %s to %s",
-			invalid.Cert.NotBefore.UTC().Format("2006-01-02"), invalid.Cert.NotAfter.UTC().Format("2006-01-02"))
-	case errors.As(err, &host):
-		return fmt.Sprintf("certificate is not for %q", host.Host)
-	case errors.As(err, &unknown):
-		return "certificate is signed by an unknown authority"
-	case errors.As(err, &rec), errors.Is(err, http.ErrSchemeMismatch):
-		return "the server does not speak TLS"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return "timed out"
-	case errors.Is(err, context.Canceled):
-		return "cancelled"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused"
-	case errors.Is(err, syscall.ECONNRESET):
-		return "connection reset by the server"
-	case errors.Is(err, syscall.EHOSTUNREACH):
-		return "host unreachable"
-	case errors.Is(err, syscall.ENETUNREACH):
-		return "network unreachable"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "this host has too many open files"
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return "the server closed the connection"
-	case errors.As(err, &first):
-		return first.Error()
 	}
-	if text := describeAlert(err); text != "" {
+	if text := describeTLS(err); text != "" {
 		return text
+	}
+	for _, known := range knownErrors {
+		if errors.Is(err, known.err) {
+			return known.text
+		}
+	}
+	var first *spokeFirst
+	if errors.As(err, &first) {
+		return first.Error()
 	}
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -128,6 +102,46 @@ func describe(err error) string {
 		err = op.Err
 	}
 	return shorten(err.Error(), 200)
+}
+
+// knownErrors are those that say enough by themselves, the more specific ones first.
+var knownErrors = [...]struct {
+	err  error
+	text string
+}{
+	{context.DeadlineExceeded, "timed out"},
+	{os.ErrDeadlineExceeded, "timed out"},
+	{context.Canceled, "cancelled"},
+	{syscall.ECONNREFUSED, "connection refused"},
+	{syscall.ECONNRESET, "connection reset by the server"},
+	{syscall.EHOSTUNREACH, "host unreachable"},
+	{syscall.ENETUNREACH, "network unreachable"},
+	{syscall.EMFILE, "this host has too many open files"},
+	{syscall.ENFILE, "this host has too many open files"},
+	{io.ErrUnexpectedEOF, "the server closed the connection"},
+	{io.EOF, "the server closed the connection"},
+}
+
+// describeTLS is describe for errors of TLS and of certificates; empty for others.
+func describeTLS(err error) string {
+	var (
+		invalid x509.CertificateInvalidError
+		host    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		rec     tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Sprintf("certificate is not valid now, but from %s to %s",
+			invalid.Cert.NotBefore.UTC().Format("2006-01-02"), invalid.Cert.NotAfter.UTC().Format("2006-01-02"))
+	case errors.As(err, &host):
+		return fmt.Sprintf("certificate is not for %q", host.Host)
+	case errors.As(err, &unknown):
+		return "certificate is signed by an unknown authority"
+	case errors.As(err, &rec), errors.Is(err, http.ErrSchemeMismatch):
+		return "the server does not speak TLS"
+	}
+	return describeAlert(err)
 }
 
 // shorten cuts text to at most n bytes, for messages.
