@@ -598,6 +598,11 @@ func TestHealthOff(t *testing.T) {
 		if r := b.Report().Mirrors["http://a.example.net/tails/"].Rsync; r != nil {
 			t.Errorf("an rsync daemon is judged: %+v", r)
 		}
+		for prefix, m := range b.Report().Mirrors {
+			if m.Newcomer != [2]bool{} {
+				t.Errorf("%s is new in its roles: %v", prefix, m.Newcomer)
+			}
+		}
 		if len(b.starts) > 0 || b.Stalled() {
 			t.Errorf("probed %d places, stalled %v", len(b.starts), b.Stalled())
 		}

@@ -52,7 +52,6 @@ var rules = []struct{ file, tests string }{
 	{"health/schedule.go", "health/checker_test.go"},
 	{"health/checker.go", "health/checker_test.go"},
 	{"health/mirror.go", "health/checker_test.go"},
-	{"health/survey.go", "health/suspect_test.go"},
 	{"health/lookup.go", "health/lookup_test.go"},
 	{"health/history.go", "health/history_test.go"},
 }
