@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -203,6 +204,72 @@ func TestSetSettingsDuringTheFirstSweep(t *testing.T) {
 	default:
 		t.Error("the sweep goes on without checks")
 	}
+}
+
+// TestSetSettingsSpreadsTheChecks: with a longer interval no check waits longer than before, and with a shorter one they
+// do not all start at once.
+func TestSetSettingsSpreadsTheChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(pool(t, many(20)))
+		defer b.start()()
+		<-b.Swept()
+		s := b.Checker.settings.Health
+		starts := func(interval time.Duration) (all []time.Time) {
+			b.mu.Lock()
+			clear(b.starts)
+			b.mu.Unlock()
+			s.Interval = interval
+			if err := b.SetSettings(s); err != nil {
+				t.Fatal(err)
+			}
+			wait(31 * time.Second)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for key, times := range b.starts {
+				if key.role == HTTP {
+					all = append(all, times[0])
+				}
+			}
+			return all
+		}
+		if n := len(starts(10 * time.Hour)); n != 20 {
+			t.Errorf("with a longer interval, %d of 20 are probed within the old one", n)
+		}
+		all := starts(30 * time.Second)
+		if len(all) != 20 {
+			t.Fatalf("with a shorter interval, %d of 20 are probed within it", len(all))
+		}
+		slices.SortFunc(all, time.Time.Compare)
+		if took := all[19].Sub(all[0]); took < 15*time.Second {
+			t.Errorf("all start within %v", took)
+		}
+	})
+}
+
+// TestSetSettingsOff: a mirror that was never up counts as up while the checks are off, and is no newcomer afterwards.
+func TestSetSettingsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.set("192.0.2.1", fails("connect: connection refused"))
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		defer b.start()()
+		<-b.Swept()
+		newcomer := func() [2]bool { return b.Report().Mirrors["http://a.example.net/tails/"].Newcomer }
+		if newcomer() != [2]bool{true, true} {
+			t.Errorf("never up: newcomer %v", newcomer())
+		}
+		s := b.Checker.settings.Health
+		for _, s.Enabled = range []bool{false, true} {
+			if err := b.SetSettings(s); err != nil {
+				t.Fatal(err)
+			}
+			wait(time.Minute)
+			if newcomer() != [2]bool{} {
+				t.Errorf("with checks %v: newcomer %v", s.Enabled, newcomer())
+			}
+		}
+	})
 }
 
 // TestSetSettingsAtAnyTime changes settings while checks, the reference and the first sweep are under way.
