@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -111,6 +112,20 @@ func TestCollisions(t *testing.T) {
 		}
 		if _, _, err := ParsePool("m", pool(name)); err != nil {
 			t.Errorf("without a zone, %s: %v", name, err)
+		}
+	}
+}
+
+// TestWarningKindsAreExplained looks for each kind in the table of README.md.
+func TestWarningKindsAreExplained(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range WarningKinds() {
+		if !strings.Contains(string(text), "| `"+string(kind)+"` |") {
+			t.Errorf("README.md does not explain %s", kind)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"mirrorpool/config"
@@ -21,53 +22,63 @@ type voter struct {
 // carried, which a mirror with a newer one has. It is zero if there is none.
 //
 // A minority must not be able to make all others stale. So it takes at least two mirrors, and those at one host or in
-// one network count once. In the enabled weight, only mirrors at one host count as one: a mirror's DNS could give the
-// addresses of others.
+// one network count once, with the most weight of them. In the enabled weight, only mirrors at one host count as one: a
+// mirror's DNS could give the addresses of others.
 func majorityTrace(voters []voter) time.Time {
 	hosts := make(map[string]uint64, len(voters))
+	var carriers []*voter
+	var traces []time.Time
 	for i := range voters {
-		hosts[voters[i].host] = max(hosts[voters[i].host], voters[i].weight)
+		v := &voters[i]
+		hosts[v.host] = max(hosts[v.host], v.weight)
+		if !v.trace.IsZero() {
+			carriers, traces = append(carriers, v), append(traces, v.trace)
+		}
 	}
 	var enabled uint64
 	for _, weight := range hosts {
 		enabled += weight
 	}
 
-	carriers := slices.Clone(voters)
-	slices.SortFunc(carriers, func(a, b voter) int {
-		return cmp.Or(b.trace.Compare(a.trace), cmp.Compare(b.weight, a.weight), cmp.Compare(a.host, b.host))
+	// Heavy ones first, so that a light mirror beside a heavy one cannot keep it from counting.
+	slices.SortFunc(carriers, func(a, b *voter) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.host, b.host), b.trace.Compare(a.trace))
 	})
-	counted := independent{hosts: map[string]bool{}, networks: map[netip.Prefix]bool{}}
-	for i := range carriers {
-		v := &carriers[i]
-		if v.trace.IsZero() {
-			break
+	slices.SortFunc(traces, func(a, b time.Time) int { return b.Compare(a) })
+	newest, found := sort.Find(len(traces), func(i int) int {
+		if mirrors, weight := independent(carriers, traces[i]); mirrors >= 2 && 2*weight > enabled {
+			return 0
 		}
-		counted.add(v)
-		if len(counted.hosts) >= 2 && 2*counted.weight > enabled {
-			return v.trace
-		}
+		return 1
+	})
+	if !found {
+		return time.Time{}
 	}
-	return time.Time{}
+	return traces[newest]
 }
 
-// independent are voters of which no two share a host or a network.
-type independent struct {
-	weight   uint64
-	hosts    map[string]bool
-	networks map[netip.Prefix]bool
+// independent counts the carriers of a trace, or of a newer one, of which no two share a host or a network.
+func independent(carriers []*voter, trace time.Time) (mirrors int, weight uint64) {
+	hosts, networks := map[string]bool{}, map[netip.Prefix]bool{}
+	for _, v := range carriers {
+		if v.trace.Before(trace) || hosts[v.host] || slices.ContainsFunc(v.networks, func(n netip.Prefix) bool { return networks[n] }) {
+			continue
+		}
+		mirrors++
+		weight += v.weight
+		hosts[v.host] = true
+		for _, n := range v.networks {
+			networks[n] = true
+		}
+	}
+	return mirrors, weight
 }
 
-// add counts v unless it shares a host or a network with one that counts.
-func (in *independent) add(v *voter) {
-	if in.hosts[v.host] || slices.ContainsFunc(v.networks, func(n netip.Prefix) bool { return in.networks[n] }) {
-		return
-	}
-	in.weight += v.weight
-	in.hosts[v.host] = true
-	for _, n := range v.networks {
-		in.networks[n] = true
-	}
+// goesBack reports whether a reference gives way to an older one: only when no enabled mirror carries it any more, as
+// after the project has withdrawn a release. That fewer than half carry it, because a mirror left or is down, is no
+// reason.
+func goesBack(voters []voter, reference, older time.Time) bool {
+	return older.Before(reference) && !slices.ContainsFunc(voters, func(v voter) bool { return !v.trace.Before(reference) })
 }
 
 // networkOf returns the network that is taken for one operator's: /24 over IPv4, /48 over IPv6. Private addresses are

@@ -64,7 +64,9 @@ func TestMajorityTrace(t *testing.T) {
 		{"one network of either family", "a 10 9 192.0.2.1 2001:db8:1::1\n b 10 9 198.51.100.1 2001:db8:1::2\n c 10 5 203.0.113.1", 5},
 		{"private addresses count each", "a 10 9 10.0.0.1\n b 10 9 10.0.0.2\n c 10 5 10.0.0.3", 9},
 		{"one with addresses in the networks of others gains nothing", "x 10 9 192.0.2.66 198.51.100.66 203.0.113.66 1.0.0.66\n y 10 9 1.0.9.1\n" +
-			"a 10 5 192.0.2.1\n b 10 5 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 0},
+			"a 10 5 192.0.2.1\n b 10 5 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
+		{"a light entry of the same host takes nothing away", "a 1 6 192.0.2.1\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
+		{"nor does a light mirror in the same network", "z 1 6 192.0.2.9\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
 	} {
 		list := voters(t, test.voters)
 		want := hours(test.want)
@@ -90,6 +92,37 @@ func TestNetworkOf(t *testing.T) {
 			t.Errorf("%s: %v, want %s", addr, got, want)
 		}
 	}
+}
+
+// TestReferenceStays: one of two mirrors that carry the reference is disabled. The third one, ten days behind, does not become
+// fresh by that, but when no mirror carries what was withdrawn.
+func TestReferenceStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.MaxLag = time.Minute })
+		old, released := ago(240*time.Hour), ago(50*time.Hour)
+		b.set("192.0.2.1", carries(released))
+		b.set("198.51.100.1", carries(released))
+		b.set("203.0.113.1", carries(old))
+		p := pool(t, "a.example.net=192.0.2.1 b.example.net=198.51.100.1 c.example.net=203.0.113.1")
+		b.SetPool(p)
+		defer b.start()()
+		<-b.Swept()
+		p = pool(t, "a.example.net=192.0.2.1 b.example.net=198.51.100.1 c.example.net=203.0.113.1")
+		p.Mirrors[1].Weight, p.Mirrors[1].DNS.Weight = 0, 0
+		b.SetPool(p)
+		wait(time.Hour)
+		if r := b.Report().Reference; !r.Trace.Equal(released) {
+			t.Errorf("the reference is %v, want %v", r.Trace, released)
+		}
+		if v := b.verdictAt("203.0.113.1", HTTP); v.State != Stale {
+			t.Errorf("the mirror behind: %v, %q", v.State, v.Reason)
+		}
+		b.set("192.0.2.1", carries(old))
+		wait(time.Hour)
+		if r := b.Report().Reference; !r.Trace.Equal(old) {
+			t.Errorf("after the release is withdrawn, the reference is %v, want %v", r.Trace, old)
+		}
+	})
 }
 
 // TestMinorityCannotOutdateMirrors: two mirrors of six, one of which is in the list twice, carry a trace from the future.

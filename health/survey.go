@@ -33,7 +33,10 @@ func (c *Checker) takeSurvey(now time.Time) {
 		t.add(m, now.Add(-c.policy.Interval))
 	}
 	if c.settings.referenceURL == nil {
-		c.learnReference(majorityTrace(t.voters), now)
+		trace := majorityTrace(t.voters)
+		if present := c.survey.fresh.Reference().Trace; !trace.Before(present) || goesBack(t.voters, present, trace) {
+			c.learnReference(trace, now)
+		}
 	}
 	if !c.survey.judgeNetwork(&t, now, c.policy.Interval) {
 		return

@@ -137,10 +137,10 @@ func checkFiles(names []string, stdin io.Reader, flags *checkFlags) *checkReport
 	return report
 }
 
-// readInput reads a file, and finds out its kind.
+// readInput reads a file, or stdin if it is called "-", and finds out its kind. A nil stdin makes "-" a file, too.
 func readInput(name string, stdin io.Reader) checkInput {
 	in := checkInput{name: name}
-	if name == "-" {
+	if name == "-" && stdin != nil {
 		in.name = "(standard input)"
 		in.text, in.err = io.ReadAll(io.LimitReader(stdin, config.MaxFileSize+1)) // one more than is accepted
 	} else {

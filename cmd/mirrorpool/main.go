@@ -97,5 +97,6 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(), newReloadCommand(),
 		newStatusCommand(), newExplainCommand(), newSchemaCommand(), newManCommand(), newVersionCommand())
 	root.AddCommand(newTopics()...)
+	root.SetHelpCommand(newHelpCommand())
 	return root
 }

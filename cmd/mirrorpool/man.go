@@ -68,7 +68,7 @@ func newTopics() (topics []*cobra.Command) {
 // topic lists the keys for a terminal.
 func (f describedFile) topic() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "The keys of %s, %s. It is JSON; \"mirrors[]\" stands for each mirror of the list.\n", f.name, f.short)
+	fmt.Fprintf(&text, "The keys of %s, %s. It is JSON; \"[]\" stands for each item of a list.\n", f.name, f.short)
 	for _, k := range f.keys {
 		fmt.Fprintf(&text, "\n%s\n    %s%s\n", k.Path, k.Want, byDefault(k))
 		if k.Meaning != "" {

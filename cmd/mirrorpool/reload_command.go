@@ -112,7 +112,7 @@ server took by itself in the last ten minutes is printed too.
 A reload puts all keys of the configuration in force, but for these, which need a restart:
   ` + strings.Join(config.RestartKeys(), ", ") + `
 
-The exit code is 0 if all that is new is in force or nothing is, and 1 if something was refused or held back.`,
+The exit code is 0 if all that is new is in force, or waits for a restart, and 1 if something was refused or held back.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			query := url.Values{}

@@ -193,8 +193,8 @@ func TestUnits(t *testing.T) {
 	m := boot(t)
 	m.startMirrors()
 	list := machineMirrors
-	m.write("mirrors.json", list(10))
 	m.sh(readmeShell(t, "Install"))
+	m.write("/etc/mirrorpool/mirrors.json", list(10))
 	m.checkMirrorsOften()
 	m.sh(strings.Replace(readmeShell(t, "Configure"), "--strict ", "", 1)) // these mirrors serve nobody else
 

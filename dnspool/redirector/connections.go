@@ -53,9 +53,9 @@ type clientConn struct {
 	network netip.Prefix         // zero for a proxy
 	tls     *tls.ConnectionState // nil without TLS
 	slot    *listen.Slot
-	heavy   *listen.Slot // nil while it takes little memory; see Server.heavy
-	busy    atomic.Bool  // a request is expected or being answered
-	streams atomic.Int32 // requests of HTTP/2 that are being answered
+	heavy   atomic.Pointer[listen.Slot] // nil while it takes little memory; see Server.heavy
+	busy    atomic.Bool                 // a request is expected or being answered
+	streams atomic.Int32                // requests of HTTP/2 that are being answered
 }
 
 // Close closes the connection.
@@ -68,23 +68,26 @@ func (c *clientConn) Close() error {
 // touch notes that the connection waits for its client from now on.
 func (c *clientConn) touch(now time.Time) {
 	c.slot.Touch(now)
-	if c.heavy != nil {
-		c.heavy.Touch(now)
+	if slot := c.heavy.Load(); slot != nil {
+		slot.Touch(now)
 	}
 }
 
 // markHeavy counts the connection as one that takes much memory.
 func (c *clientConn) markHeavy(limiter *listen.ConnLimiter) {
-	if c.heavy == nil {
-		c.heavy = limiter.Admit(c.network, c.Conn, time.Now())
+	if c.heavy.Load() != nil {
+		return
+	}
+	slot := limiter.Admit(c.network, c.Conn, time.Now())
+	if !c.heavy.CompareAndSwap(nil, slot) {
+		slot.Release()
 	}
 }
 
 // unmarkHeavy ends that.
 func (c *clientConn) unmarkHeavy() {
-	if c.heavy != nil {
-		c.heavy.Release()
-		c.heavy = nil
+	if slot := c.heavy.Swap(nil); slot != nil {
+		slot.Release()
 	}
 }
 

@@ -54,7 +54,7 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 		if _, ok := fileName(to.metalinkOf); !ok {
 			return Answer{Status: http.StatusNotFound}, e, errForbidden
 		}
-		if !h.fileSizeOf(ctx, picked, to.path).found {
+		if !h.fileSizeOf(ctx, netip.Prefix{}, picked, to.path).found {
 			return Answer{Status: http.StatusOK, What: "a Metalink"}, e, nil
 		}
 	}

@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	sizeTime     = 2 * time.Second // for all questions of one request
-	sizeLifetime = 5 * time.Minute
-	maxSizes     = 1024 // kept in memory
-	maxSizeAsks  = 20   // per second, to all mirrors together
+	sizeTime           = 2 * time.Second // for all questions of one request
+	sizeLifetime       = 5 * time.Minute
+	maxSizes           = 1024 // kept in memory
+	maxSizeAsks        = 20   // per second, to all mirrors together
+	maxNetworkSizeAsks = 10   // of these, for one client network
 )
 
 // A fileSize is what a mirror said about a file.
@@ -33,15 +34,16 @@ type fileSizes struct {
 	known  map[string]fileSize // by path
 	second int64               // for which asks counts
 	asks   int
+	byNet  map[netip.Prefix]int // asks for one client network
 }
 
-// fileSizeOf returns the size of the file at a path from memory, or asks a mirror that is picked for it. At the limit
-// of questions per second the answer is that it is not known.
-func (h *Handler) fileSizeOf(ctx context.Context, m *dnspool.Mirror, path string) fileSize {
+// fileSizeOf returns the size of the file at a path from memory, or asks a mirror that is picked for it. At the limits
+// of questions per second, of all clients and of one network, the answer is that it is not known.
+func (h *Handler) fileSizeOf(ctx context.Context, network netip.Prefix, m *dnspool.Mirror, path string) fileSize {
 	addr, ok := upAddress(m)
 	now := h.Now()
 	size, remembered := h.sizes.remembered(path, now)
-	if remembered || h.FileSize == nil || !ok || !h.sizes.mayAsk(now) {
+	if remembered || h.FileSize == nil || !ok || !h.sizes.mayAsk(now, network) {
 		return size
 	}
 	u, err := url.Parse(m.URLPrefix + path)
@@ -82,15 +84,19 @@ func (s *fileSizes) remember(path string, size fileSize) {
 	s.known[path] = size
 }
 
-// mayAsk counts a question, and reports whether it is within the limit.
-func (s *fileSizes) mayAsk(now time.Time) bool {
+// mayAsk counts a question for a client of a network, and reports whether it is within the limits.
+func (s *fileSizes) mayAsk(now time.Time, network netip.Prefix) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if second := now.Unix(); second != s.second {
-		s.second, s.asks = second, 0
+		s.second, s.asks, s.byNet = second, 0, map[netip.Prefix]int{}
+	}
+	if s.asks >= maxSizeAsks || s.byNet[network] >= maxNetworkSizeAsks {
+		return false
 	}
 	s.asks++
-	return s.asks <= maxSizeAsks
+	s.byNet[network]++
+	return true
 }
 
 // upAddress returns an address at which a mirror is up for redirects.

@@ -57,6 +57,9 @@ func TestMetalinkOrFile(t *testing.T) {
 	if w := get(h, "/a/x.iso.meta4", "198.18.4.1"); w.Code != 302 || !strings.HasSuffix(w.Header().Get("Location"), "/a/x.iso.meta4") {
 		t.Errorf("where none are made: %d to %q", w.Code, w.Header().Get("Location"))
 	}
+	if w := get(h, "/a/x.iso?mirrorlist", "198.18.4.1"); strings.Contains(w.Body.String(), "Metalink") {
+		t.Error("where none are made, a page links to one")
+	}
 }
 
 // TestFileSizesAreBounded asks for more than mirrors may be asked, and remembered.
@@ -68,28 +71,48 @@ func TestFileSizesAreBounded(t *testing.T) {
 	h.FileSize = func(context.Context, *url.URL, netip.Addr) (int64, error) { asked++; return 1, nil }
 	m := &h.Current.Load().Mirrors[0]
 	for i := range 3 * maxSizeAsks {
-		h.fileSizeOf(t.Context(), m, fmt.Sprint(i))
+		h.fileSizeOf(t.Context(), networkNumber(i), m, fmt.Sprint(i))
 	}
 	if asked != maxSizeAsks {
 		t.Errorf("a mirror is asked %d times in a second, want %d", asked, maxSizeAsks)
 	}
 	for i := range 2 * maxSizes {
 		now = now.Add(time.Second / maxSizeAsks)
-		h.fileSizeOf(t.Context(), m, fmt.Sprint("another ", i))
+		h.fileSizeOf(t.Context(), networkNumber(i), m, fmt.Sprint("another ", i))
 	}
 	if n := len(h.sizes.known); n > maxSizes {
 		t.Errorf("%d sizes are remembered, want %d at most", n, maxSizes)
 	}
 	asked = 0
-	h.fileSizeOf(t.Context(), m, "x")
+	h.fileSizeOf(t.Context(), networkNumber(1), m, "x")
 	now = now.Add(sizeLifetime - time.Second)
-	h.fileSizeOf(t.Context(), m, "x")
+	h.fileSizeOf(t.Context(), networkNumber(1), m, "x")
 	if asked != 1 {
 		t.Errorf("asked %d times within %v", asked, sizeLifetime)
 	}
 	now = now.Add(2 * time.Second)
-	h.fileSizeOf(t.Context(), m, "x")
+	h.fileSizeOf(t.Context(), networkNumber(1), m, "x")
 	if asked != 2 {
 		t.Errorf("asked %d times, though it was long ago", asked)
 	}
+}
+
+// TestSizeAsksOfOneNetwork: a client that asks for many files leaves the others theirs.
+func TestSizeAsksOfOneNetwork(t *testing.T) {
+	t.Parallel()
+	var s fileSizes
+	now := time.Unix(1e9, 0)
+	asked := 0
+	for range 3 * maxSizeAsks {
+		if s.mayAsk(now, networkNumber(1)) {
+			asked++
+		}
+	}
+	if asked != maxNetworkSizeAsks || !s.mayAsk(now, networkNumber(2)) {
+		t.Errorf("one network has %d questions of %d, and then another one none", asked, maxNetworkSizeAsks)
+	}
+}
+
+func networkNumber(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, byte(i), 0}), 24)
 }

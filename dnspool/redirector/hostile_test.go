@@ -46,6 +46,7 @@ func TestHostileRequests(t *testing.T) {
 		{"/pub/%25252e%25252e/x", 404}, {"/pub/a/..%2fx", 404}, {"/pub/a%2f..%2fx", 404}, {"/pub/a%2f%2e%2e%2fx", 404}, {"/pub/..;/x", 404},
 		{"/pub/..;a=b/x", 404}, {"/pub/%2e%2e;/x", 404}, {"/pub/./x", ok}, {"/pub/.", ok}, {"/pub/%2e/x", ok}, {"/pub/x/.;a", ok},
 		{"/pub/%252e%252e/x%25", 404}, {"/pub/%25/%252e%252e/x", 404}, {"/pub/%25%2532e%252e/x", 404},
+		{"/pub/..#/x", 404}, {"/pub/..%23/x", 404}, {"/pub/..%3f/x", 404}, {"/.well-known#/x", 404}, {"/pub/a#b", ok},
 		{"/pub/..%5cx", 404}, {"/pub/..%255cx", 404}, {"/pub/%c0%ae%c0%ae/x", ok}, {"/pub/%uff0e%uff0e/x", 400}, {"/pub/...", ok}, {"/pub/..a/x", ok},
 		// another host
 		{"//evil.example/x", 404}, {"///evil.example/x", 404}, {"/pub//evil.example/x", ok}, {"/pub/%2fevil.example", 404}, {"/pub/./%2fevil.example", 404}, {"/pub/%2e%2f%2fevil.example", 404},

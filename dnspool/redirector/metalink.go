@@ -33,11 +33,12 @@ func (h *Handler) serveMetalink(
 	if snapshot.Choose(&s.choice, &s.request); s.choice.Picked != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), sizeTime)
 		defer cancel()
-		if h.fileSizeOf(ctx, s.choice.Picked, to.path).found {
+		network := dnspool.ClientNetwork(c.addr)
+		if h.fileSizeOf(ctx, network, s.choice.Picked, to.path).found {
 			h.redirect(w, snapshot, s, to.path, to.query)
 			return
 		}
-		size = h.fileSizeOf(ctx, s.choice.Picked, to.metalinkOf)
+		size = h.fileSizeOf(ctx, network, s.choice.Picked, to.metalinkOf)
 	}
 	h.servePage(w, c.addr, func() (int, []byte) {
 		var hash *metalinkHash

@@ -32,7 +32,7 @@ type mirrorList struct {
 	Geo      bool           `json:"geo"`   // places matter for the choice
 	Mirrors  []listedMirror `json:"mirrors"`
 	More     int            `json:"more"` // mirrors that are not listed
-	Metalink string         `json:"-"`    // "" of a folder
+	Metalink string         `json:"-"`    // "" of a folder, or where none are made
 }
 
 type listedMirror struct {
@@ -112,7 +112,7 @@ func percent(share float64) string {
 	}
 }
 
-func newMirrorList(e *dnspool.Explanation, path, query string) *mirrorList {
+func newMirrorList(e *dnspool.Explanation, path, query string, metalinks bool) *mirrorList {
 	l := &mirrorList{
 		Path: "/" + path, Where: whereIs(e), Geo: e.Geo, Mirrors: []listedMirror{},
 	}
@@ -120,7 +120,7 @@ func newMirrorList(e *dnspool.Explanation, path, query string) *mirrorList {
 	if plain, err := url.PathUnescape(l.Path); err == nil && utf8.ValidString(plain) {
 		l.Title = plain
 	}
-	if name := path[strings.LastIndexByte(path, '/')+1:]; name != "" {
+	if name := path[strings.LastIndexByte(path, '/')+1:]; name != "" && metalinks {
 		l.Metalink = "./" + name + ".meta4"
 	}
 	if e.Place.Known() || e.Place.ASN != 0 {
@@ -171,8 +171,8 @@ var continents = map[string]string{
 }
 
 // mirrorListPage returns all mirrors of a path: as a page, or as JSON or plain lines if the client prefers that.
-func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, query string) (status int, text []byte) {
-	list := newMirrorList(&e, path, query)
+func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, query string, metalinks bool) (status int, text []byte) {
+	list := newMirrorList(&e, path, query, metalinks)
 	var out bytes.Buffer
 	out.Grow(list.size())
 	var err error

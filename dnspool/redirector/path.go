@@ -89,8 +89,11 @@ func checkLayer(path string) error {
 	}
 	first := true // no segment with a name so far
 	for segment, rest, more := strings.Cut(path[1:], "/"); ; segment, rest, more = strings.Cut(rest, "/") {
-		// Some servers cut parameters off a segment, so that "..;x" is ".." to them.
-		name, _, _ := strings.Cut(segment, ";")
+		// Some servers cut parameters off a segment, so that "..;x" is ".." to them, and some clients a fragment.
+		name := segment
+		if i := strings.IndexAny(segment, ";#?"); i >= 0 {
+			name = segment[:i]
+		}
 		if name == ".." || first && (segment == "" && more || isWellKnown(name)) {
 			return errForbidden
 		}
@@ -161,9 +164,9 @@ func percentEncode(raw string, keep func(byte) bool) string {
 }
 
 // inQuery reports whether c may stand in the query of a Location. Browsers send some characters unescaped that RFC 3986
-// does not allow.
+// does not allow. A number sign would begin a fragment, which no client sends.
 func inQuery(c byte) bool {
-	return c > ' ' && c < 0x7f && c != '"' && c != '<' && c != '>' && c != '\\'
+	return c > ' ' && c < 0x7f && c != '"' && c != '<' && c != '>' && c != '\\' && c != '#'
 }
 
 // inPath reports whether c may stand in a path, brackets too (RFC 3986 section 3.3).

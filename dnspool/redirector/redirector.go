@@ -137,7 +137,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case to.list:
 		h.servePage(w, c.addr, func() (int, []byte) {
-			return mirrorListPage(w.Header(), r.Header, snapshot.Explain(&s.request), to.path, to.query)
+			return mirrorListPage(w.Header(), r.Header, snapshot.Explain(&s.request), to.path, to.query, !h.inForce.Load().NoMetalinks)
 		})
 	case to.metalinkOf != "":
 		h.serveMetalink(w, r, snapshot, s, c, &to)

@@ -14,15 +14,16 @@ import (
 )
 
 const (
-	serverWait   = 3 * time.Second // for the response of a name server
+	serverWait   = 3 * time.Second // for the response of a name server, at most
+	maxServers   = 3               // that are asked, as by the C library (resolv.conf(5))
 	ednsSize     = 1232            // bytes of a response over UDP, as dnsflagday.net/2020 recommends
 	maxResponses = 100             // read while waiting for the one that answers the query
 )
 
-// askServer asks one name server once. With EDNS, a server that says that it does not understand is asked again without
+// askServer asks one name server once, and waits so long. With EDNS, a server that says that it does not understand is asked again without
 // (RFC 6891 section 7).
-func askServer(ctx context.Context, server, host string, qtype uint16, edns bool) (health.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, serverWait)
+func askServer(ctx context.Context, wait time.Duration, server, host string, qtype uint16, edns bool) (health.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	query := new(dns.Msg)
 	query.SetQuestion(dns.Fqdn(host), qtype)

@@ -65,9 +65,17 @@ func (r *Resolver) Lookup(ctx context.Context, host string) (v4, v6 health.Answe
 // servers, and firewalls before them, that drop queries with it.
 func ask(ctx context.Context, conf *dns.ClientConfig, host string, qtype uint16) health.Answer {
 	var last error
+	servers := conf.Servers[:min(maxServers, len(conf.Servers))]
+	left := serverTries * len(servers)
 	for try := range serverTries {
-		for _, server := range conf.Servers {
-			answer, err := askServer(ctx, net.JoinHostPort(server, conf.Port), host, qtype, try == 0)
+		for _, server := range servers {
+			// Silent servers leave time for those after them, and for the queries without EDNS.
+			wait := serverWait
+			if deadline, ok := ctx.Deadline(); ok {
+				wait = min(wait, time.Until(deadline)/time.Duration(left))
+			}
+			left--
+			answer, err := askServer(ctx, wait, net.JoinHostPort(server, conf.Port), host, qtype, try == 0)
 			if err == nil {
 				return answer
 			}
