@@ -8,12 +8,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -452,5 +454,72 @@ func TestUpgraderReplay(t *testing.T) {
 		if want = "GET /" + boxImage + " HTTP/1.1\r\n" + want; requests[i] != want {
 			t.Errorf("request %d is\n%swant\n%s", i, requests[i], want)
 		}
+	}
+}
+
+// TestUpgraderList has the old Upgrader fetch lists over https: one that is good, and ones that it refuses. Then its mirror
+// refuses it five times, and the sixth request goes to the pool's name; where there is no list, none goes anywhere.
+func TestUpgraderList(t *testing.T) {
+	t.Parallel()
+	image := []byte("the image")
+	var asked []string // hosts and ranges, in order
+	var mu sync.Mutex
+	pool := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.Host+" "+r.Header.Get("Range"))
+		if r.Host == "dl.example.org" {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%[1]d", len(image)-1))
+			w.WriteHeader(http.StatusPartialContent)
+			w.Write(image)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer pool.Close()
+	mirror := fmt.Sprintf(`{"mirrors": [{"url_prefix": "%s/", "weight": 1}]}`, pool.URL)
+	var fetched http.Header
+	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/good":
+			fetched = r.Header
+			io.WriteString(w, mirror)
+		case "/moved":
+			http.Redirect(w, r, "/good", http.StatusFound)
+		case "/long":
+			io.WriteString(w, mirror+strings.Repeat(" ", maxListBytes))
+		case "/accepted":
+			w.WriteHeader(http.StatusAccepted)
+			io.WriteString(w, mirror)
+		}
+	}))
+	defer site.Close()
+	_, port, err := net.SplitHostPort(pool.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(site.Certificate())
+	b := &box{t: t, local: true, serve: image, ports: ports{http: port}}
+	run := func(list string) error {
+		u := &tailsUpgrader{unit: 10 * time.Millisecond, cache: newResolverCache(), clients: &clients{box: b, host: &host{box: b}, roots: roots}}
+		u.cache.addrs["dl.example.org"], u.cache.until["dl.example.org"] = netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour)
+		return u.upTo58(t.Context(), site.URL+list)
+	}
+	for _, list := range []string{"/moved", "/long", "/accepted", "/empty"} {
+		if err := run(list); err == nil || len(asked) > 0 {
+			t.Errorf("%s: %v, and it asks %v; want an error, and no request", list, err, asked)
+		}
+	}
+	if err := run("/good"); err != nil {
+		t.Fatal(err)
+	}
+	if agent, sent := fetched["User-Agent"]; sent || fetched.Get("Accept") != "*/*" {
+		t.Errorf("the list is asked for with Accept %q and User-Agent %q", fetched.Get("Accept"), agent)
+	}
+	at := pool.Listener.Addr().String()
+	const again = " bytes=0-"
+	if want := []string{at + " ", at + again, at + again, at + again, at + again, "dl.example.org" + again}; !slices.Equal(asked, want) {
+		t.Errorf("it asks\n%q, want\n%q", asked, want)
 	}
 }

@@ -74,7 +74,7 @@ func Listen(ctx context.Context, sockets *listen.Opener, c config.Admin, b Backe
 		return nil, fmt.Errorf("cannot answer the administrator at %s: %w", c.Listen, err)
 	}
 	limited := &listen.LimitedListener{
-		Listener: l, Crowd: listen.NewConnLimiter(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork,
+		Listener: l, Limiter: listen.NewConnLimiter(maxConnections, maxConnections/2), Network: dnspool.ClientNetwork,
 	}
 	guarded := newGuard(newMux(b), token, c.Listen)
 	return &Server{

@@ -32,7 +32,7 @@ type node struct {
 	wildcard   *node                   // answers for names below, if there is one
 }
 
-// Answers are what follows the question in the responses to it: any of several cards, of the same length.
+// preparedRRs are what follows the question in the responses to it: any of several cards, of the same length.
 type preparedRRs struct {
 	cards        []byte
 	size         int // of a card, bytes

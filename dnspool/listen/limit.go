@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// A LimitedListener accepts connections into a crowd. Have an [http.Server] call State, or all connections look as if they
+// A LimitedListener accepts connections within a limit. Have an [http.Server] call State, or all connections look as if they
 // had waited for their client since they were opened.
 type LimitedListener struct {
 	net.Listener
-	Crowd   *ConnLimiter
+	Limiter *ConnLimiter
 	Network func(netip.Addr) netip.Prefix // of a client; a client without an IP address has none
 }
 
@@ -26,7 +26,7 @@ func (l *LimitedListener) Accept() (net.Conn, error) {
 	if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		network = l.Network(peer.AddrPort().Addr().Unmap().WithZone(""))
 	}
-	return &limitedConn{Conn: conn, member: l.Crowd.Admit(network, conn, time.Now())}, nil
+	return &limitedConn{Conn: conn, slot: l.Limiter.Admit(network, conn, time.Now())}, nil
 }
 
 // State tells whose turn it is on a connection: one on which a request is being answered makes room last.
@@ -34,19 +34,19 @@ func (l *LimitedListener) State(conn net.Conn, state http.ConnState) {
 	c, ok := conn.(*limitedConn)
 	switch {
 	case ok && state == http.StateActive:
-		c.member.Touch(time.Unix(0, math.MaxInt64))
+		c.slot.Touch(time.Unix(0, math.MaxInt64))
 	case ok && state == http.StateIdle:
-		c.member.Touch(time.Now())
+		c.slot.Touch(time.Now())
 	}
 }
 
 type limitedConn struct {
 	net.Conn
-	member *Slot
+	slot *Slot
 }
 
 // Close closes the connection.
 func (c *limitedConn) Close() error {
-	c.member.Release()
+	c.slot.Release()
 	return c.Conn.Close()
 }

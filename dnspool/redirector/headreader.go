@@ -52,7 +52,7 @@ func (r *headReader) next() (request plainRequest, how completeness, err error) 
 	}
 }
 
-// readMore reads readMore of a request.
+// readMore reads more of a request.
 func (r *headReader) readMore() error {
 	if !r.deadlineSet {
 		r.deadlineSet = true

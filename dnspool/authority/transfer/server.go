@@ -262,7 +262,7 @@ func (s *Server) deny(send Sender, req *dns.Msg, rcode int, result string) (int,
 }
 
 // pack puts records into as many messages as they need, in wire format. What differs from request to request is not
-// right yet: sender.all sees to it.
+// right yet: Sender.all sees to it.
 func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error) {
 	size := 0
 	var batch []dns.RR
@@ -338,13 +338,13 @@ func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
 	return message, nil
 }
 
-// The descriptions of what a Feed tells of itself, beside requests.
+// The descriptions of the state of transfers, beside requests.
 var (
 	versionsDesc = prometheus.NewDesc("mirrorpool_transfer_versions", "Versions of the zone that IXFR can begin at.", nil, nil)
 	recordsDesc  = prometheus.NewDesc("mirrorpool_transfer_records", "Records in the zone as a transfer tells it.", nil, nil)
 )
 
-// Collect sends what the feed has counted.
+// Collect sends what the server has counted.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.requests.Collect(ch)
 	if h := s.history.Load(); h != nil {
