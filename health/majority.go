@@ -26,14 +26,11 @@ type voter struct {
 // mirror's DNS could give the addresses of others.
 func majorityTrace(voters []voter) time.Time {
 	hosts := make(map[string]uint64, len(voters))
-	var carriers []*voter
-	var traces []time.Time
+	carriers, traces := make([]*voter, len(voters)), make([]time.Time, len(voters))
 	for i := range voters {
 		v := &voters[i]
 		hosts[v.host] = max(hosts[v.host], v.weight)
-		if !v.trace.IsZero() {
-			carriers, traces = append(carriers, v), append(traces, v.trace)
-		}
+		carriers[i], traces[i] = v, v.trace // zero comes last, and stands for none
 	}
 	var enabled uint64
 	for _, weight := range hosts {

@@ -65,6 +65,7 @@ func TestMajorityTrace(t *testing.T) {
 		{"private addresses count each", "a 10 9 10.0.0.1\n b 10 9 10.0.0.2\n c 10 5 10.0.0.3", 9},
 		{"one with addresses in the networks of others gains nothing", "x 10 9 192.0.2.66 198.51.100.66 203.0.113.66 1.0.0.66\n y 10 9 1.0.9.1\n" +
 			"a 10 5 192.0.2.1\n b 10 5 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
+		{"one host in two networks", "a 10 9 192.0.2.1\n a 10 9 1.0.0.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.1.1", 5},
 		{"a light entry of the same host takes nothing away", "a 1 6 192.0.2.1\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
 		{"nor does a light mirror in the same network", "z 1 6 192.0.2.9\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
 	} {

@@ -36,7 +36,7 @@ import (
 // rules are the files that hold the rules, and those beside whose tests notice nearly all, sooner than all of the package
 // do.
 var rules = []struct{ file, tests string }{
-	{"dnspool/listen/connlimit.go", "dnspool/listen/crowd_test.go"},
+	{"dnspool/listen/connlimit.go", "dnspool/listen/connlimit_test.go"},
 	{"dnspool/build.go", "dnspool/build_test.go"},
 	{"dnspool/choose.go", "dnspool/choose_test.go"},
 	{"dnspool/deck.go", "dnspool/deck_test.go"},
@@ -48,6 +48,7 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/publish/sets.go", "dnspool/publish/publish_test.go"},
 	{"health/verdict.go", "health/verdict_test.go"},
 	{"health/freshness.go", "health/freshness_test.go"},
+	{"health/majority.go", "health/majority_test.go"},
 	{"health/memory.go", "health/memory_test.go"},
 	{"health/schedule.go", "health/checker_test.go"},
 	{"health/checker.go", "health/checker_test.go"},
