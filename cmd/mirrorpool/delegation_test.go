@@ -38,7 +38,7 @@ func newInternet(t *testing.T, name string) internet {
 	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "zonemaster-cli": "zonemaster-cli", "dnsviz": "dnsviz"} {
 		needPeer(t, program, debianPackage)
 	}
-	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d-%s", os.Getpid(), name)}
+	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d-internet-%s", os.Getpid(), name)} // a box has a host "parent", too
 	h := &host{box: b, name: name, ns: b.id}
 	if out, err := exec.Command("ip", "netns", "add", h.ns).CombinedOutput(); err != nil {
 		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {

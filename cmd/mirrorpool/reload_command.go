@@ -24,7 +24,7 @@ import (
 const (
 	adminAddress   = "127.0.0.1:8053" // where a server answers the administrator by default
 	adminPort      = "8053"
-	maxTokenFile   = 1 << 10         // bytes
+	maxTokenFile   = 4096            // bytes, as the server takes
 	adminTime      = 3 * time.Minute // more than the server gives itself for a reload
 	maxAdminAnswer = 64 << 20
 )
