@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -92,4 +93,15 @@ func TestLogLevel(t *testing.T) {
 		return strings.Contains(p.log.String(), `"configuration has changed","keys":["log.level"]`)
 	})
 	p.stop(t)
+}
+
+func TestStopIsLogged(t *testing.T) {
+	t.Parallel()
+	seen, lines := observer.New(zapcore.DebugLevel)
+	logStop(zap.New(seen), nil)
+	logStop(zap.New(seen), errors.New("cannot listen"))
+	all := lines.FilterMessage("stopped").All()
+	if len(all) != 2 || all[0].Level != zapcore.InfoLevel || all[1].Level != zapcore.ErrorLevel || all[1].ContextMap()["error"] != "cannot listen" {
+		t.Errorf("%v", all)
+	}
 }

@@ -138,12 +138,17 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error { return s.list.Run(ctx, s.look) })
 	g.Go(func() error { return s.face(ctx) })
 	err := g.Wait()
+	logStop(s.log, err)
+	return err
+}
+
+// logStop logs that the server has stopped: as an error if it was not asked to.
+func logStop(log *zap.Logger, err error) {
 	if err != nil {
-		s.log.Error("stopped", zap.Error(err))
-		return err
+		log.Error("stopped", zap.Error(err))
+		return
 	}
-	s.log.Info("stopped")
-	return nil
+	log.Info("stopped")
 }
 
 // face opens the faces as soon as there is something to say, and runs them until ctx ends.
