@@ -278,6 +278,8 @@ func TestRestoreRefuses(t *testing.T) {
 			{"no state", withHeader(strings.Replace(fmt.Sprintf(address, `"change":0`), `"up"`, `"good"`, 1)), `unknown state "good"`},
 			{"index out of range", withHeader(fmt.Sprintf(address, `"change":6`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
 			{"negative index", withHeader(fmt.Sprintf(address, `"change":-1`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
+			{"negative count of unknowns", withHeader(fmt.Sprintf(address, `"blind":-1`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
+			{"negative count", withHeader(fmt.Sprintf(address, `"count":-1`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
 			{"releases out of order", withHeader(`{"releases":[{"trace":"2026-01-02T00:00:00Z","since":"2026-01-02T00:00:00Z"},
 				{"trace":"2026-01-01T00:00:00Z","since":"2026-01-03T00:00:00Z"}]}`), "releases are out of order"},
 		} {
