@@ -388,3 +388,23 @@ func TestForSelection(t *testing.T) {
 		}
 	}
 }
+
+// TestTLSWarning: only an answer of the mirror says whether its TLS is worth a warning.
+func TestTLSWarning(t *testing.T) {
+	p := Policy{Rise: 1, Fall: 1, Interval: time.Minute, Timeout: time.Second}
+	const old = "RSA key exchange"
+	for _, test := range []struct {
+		result     State
+		seen, want string
+	}{
+		{Up, old, old}, {Stale, old, old}, {Up, "", ""}, {Stale, "", ""}, {Down, "", old}, {Unknown, "", old},
+	} {
+		v := Verdict{}
+		if test.seen == "" {
+			v.TLSWarning = old
+		}
+		if v = v.Next(Observation{Result: test.result, At: hours(1), TLSWarning: test.seen}, p); v.TLSWarning != test.want {
+			t.Errorf("%v with %q: %q, want %q", test.result, test.seen, v.TLSWarning, test.want)
+		}
+	}
+}
