@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // newLoopbackBox is newBox for who may not make namespaces: hosts are addresses in 127.77.0.0/24, all of which can be told
@@ -22,7 +24,7 @@ func newLoopbackBox(t testing.TB) *box {
 		addrs = append(addrs, h.v4.String())
 	}
 	for _, port := range []*string{&b.ports.http, &b.ports.https, &b.ports.dns, &b.ports.rsync, &b.ports.admin} {
-		*port = freePort(t, addrs...)
+		*port = testbed.FreePort(t, addrs...)
 	}
 	b.startServers()
 	return b

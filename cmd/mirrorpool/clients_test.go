@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // A clientRig is a pool of two mirrors that carry the same files, for download clients.
@@ -44,7 +46,7 @@ func newClientRig(t *testing.T) *clientRig {
 		}
 	}
 	addresses := []string{"127.0.31.1", "127.0.31.2"}
-	port := freePort(t, addresses...)
+	port := testbed.FreePort(t, addresses...)
 	files := http.FileServer(http.Dir(r.root))
 	var mirrors []any
 	for _, addr := range addresses {
@@ -155,7 +157,7 @@ func TestLongPathsBehindNginx(t *testing.T) {
 	t.Parallel()
 	nginx := needPeer(t, "nginx", "nginx")
 	r := newClientRig(t)
-	dir, port := t.TempDir(), freePort(t, "127.0.0.1")
+	dir, port := t.TempDir(), testbed.FreePort(t, "127.0.0.1")
 	conf := filepath.Join(dir, "nginx.conf")
 	temporary := ""
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {

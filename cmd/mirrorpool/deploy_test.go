@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // deployed is where the configurations are that dnspool/authority/README.md recommends. The tests run what they say, at other addresses.
@@ -250,7 +252,7 @@ func deploy(t testing.TB, file string, oldNew ...string) *deployment {
 	t.Helper()
 	d := &deployment{mirrors: map[string]*testMirror{}, network: fmt.Sprintf("127.%d.%d.", 16+os.Getpid()%64, time.Now().UnixNano()/1000%250)}
 	addresses := map[string]string{"a": d.network + "1", "b": d.network + "2", "c": d.network + "3"}
-	d.port = freePort(t, addresses["a"], addresses["b"], addresses["c"])
+	d.port = testbed.FreePort(t, addresses["a"], addresses["b"], addresses["c"])
 	tree := newTree(t, time.Now().Add(-time.Hour))
 	for name, addr := range addresses {
 		d.mirrors[name] = &testMirror{address: addr, root: tree}
@@ -260,7 +262,7 @@ func deploy(t testing.TB, file string, oldNew ...string) *deployment {
 		t.Fatal(err)
 	}
 	d.serverConfig = &serverConfig{dir: t.TempDir(), json: d.json}
-	d.admin = "127.0.0.1:" + freePort(t, "127.0.0.1")
+	d.admin = "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
 	d.json["mirrors"] = "mirrors.json"
 	d.json["mirrors_guard"] = 0 // they come and go as they please
 	d.json["state_dir"] = "state"

@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 const imagePath = "/stable/tails-amd64-6.0/tails-amd64-6.0.img"
@@ -39,7 +40,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	address := map[string]string{"a": "127.0.1.1", "b": "127.0.1.2", "novhost": "127.0.1.3", "off": "127.0.1.4", "secure": "127.0.1.5"}
 	all := slices.Collect(maps.Values(address))
-	r := &rig{port: freePort(t, all...), mirrors: map[string]*testMirror{}, entries: map[string]map[string]any{}}
+	r := &rig{port: testbed.FreePort(t, all...), mirrors: map[string]*testMirror{}, entries: map[string]map[string]any{}}
 	authority, cert, key := newCertificate(t, "secure.example.org")
 	tree := newTree(t, time.Now().Add(-time.Hour))
 	for name, addr := range address {
@@ -54,7 +55,7 @@ func newRig(t *testing.T) *rig {
 		case "off":
 			entry["weight"] = 0
 		case "secure":
-			m.tls = &testTLS{name: "secure.example.org", port: freePort(t, addr), cert: cert, key: key}
+			m.tls = &testTLS{name: "secure.example.org", port: testbed.FreePort(t, addr), cert: cert, key: key}
 			entry["url_prefix"] = "https://secure.example.org:" + m.tls.port + "/tails/"
 			entry["dns"] = map[string]any{"addresses": []string{addr}}
 		}
@@ -365,7 +366,7 @@ func TestRestart(t *testing.T) {
 	c.json["state_dir"] = state
 	c.set("health", "interval", "1s")
 	m.address = "127.0.1.21"
-	port := freePort(t, m.address, "127.0.1.22")
+	port := testbed.FreePort(t, m.address, "127.0.1.22")
 	m.start(t, port)
 	c.set("health", "dns_url", "http://{zone}:"+port+"/tails/project/trace")
 	c.set("health", "startup_timeout", "60s")

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // BenchmarkSecondaryFollows measures the time from the verdict on a mirror that has failed, or is back, until a
@@ -12,7 +14,7 @@ import (
 func BenchmarkSecondaryFollows(b *testing.B) {
 	for _, name := range []string{"bind", "knot", "nsd"} {
 		b.Run(name, func(b *testing.B) {
-			at := "127.0.0.1:" + freePort(b, "127.0.0.1")
+			at := "127.0.0.1:" + testbed.FreePort(b, "127.0.0.1")
 			d, s := hiddenPrimary(b, at)
 			p := d.start(b)
 			n := s.secondary(b, name, at, s.ours, s.secret)

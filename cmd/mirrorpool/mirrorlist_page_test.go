@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // newListWorld serves a pool of twelve mirrors near and far, of which one is down, one serves another country, and one is
@@ -25,7 +26,7 @@ func newListWorld(t *testing.T) *program {
 	for i := range 12 {
 		addresses = append(addresses, fmt.Sprintf("127.0.33.%d", i+1))
 	}
-	port := freePort(t, addresses...)
+	port := testbed.FreePort(t, addresses...)
 	var mirrors []any
 	for i, addr := range addresses {
 		prefix := fmt.Sprintf("http://%s:%s/pub/linux/distributions/tails/", addr, port)

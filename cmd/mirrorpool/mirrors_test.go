@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -254,30 +253,4 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		case <-tick.C:
 		}
 	}
-}
-
-// handedOut are the ports that freePort has returned. Servers that share an address also share the queries to it,
-// so that two tests with the same port would disturb each other without a sign.
-var handedOut sync.Map
-
-// freePort returns a port that is free at all the addresses.
-func freePort(t testing.TB, addresses ...string) string {
-	t.Helper()
-	for range 50 {
-		port, free := "0", true
-		for _, address := range addresses {
-			l, err := net.Listen("tcp", net.JoinHostPort(address, port))
-			if err != nil {
-				free = false
-				break
-			}
-			defer l.Close()
-			_, port, _ = net.SplitHostPort(l.Addr().String())
-		}
-		if _, taken := handedOut.LoadOrStore(port, true); free && !taken {
-			return port
-		}
-	}
-	t.Fatalf("no port is free at all of %v", addresses)
-	return ""
 }

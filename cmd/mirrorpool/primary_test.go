@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool/tsig"
+	"mirrorpool/testdata/testbed"
 )
 
 const updatedName = "dl.example.org."
@@ -48,7 +49,7 @@ func TestPrimaries(t *testing.T) {
 	for _, name := range []string{"bind", "knot", "pdns"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			at := "127.0.0.1:" + freePort(t, "127.0.0.1")
+			at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
 			d, s := updater(t, at)
 			primary := s.primary(t, name, at)
 			serial := serialAt(at, "example.org.")
@@ -183,7 +184,7 @@ func testWrongSignatures(t *testing.T, s *site, name, at string) {
 // TestUpdaterAlone has dns.listen and http.listen off: nothing but updates goes on.
 func TestUpdaterAlone(t *testing.T) {
 	t.Parallel()
-	at := "127.0.0.1:" + freePort(t, "127.0.0.1") // nobody is there
+	at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1") // nobody is there
 	d, _ := updater(t, at)
 	p := d.start(t)
 	eventually(t, "the log says what is wrong", func() bool {
@@ -198,9 +199,9 @@ func TestUpdaterAlone(t *testing.T) {
 // TestAloneAndEqual runs what README.md recommends for one server, and for two that do not know of each other.
 func TestAloneAndEqual(t *testing.T) {
 	t.Parallel()
-	ours := [2]string{"127.0.0.1:" + freePort(t, "127.0.0.1"), "127.0.0.1:" + freePort(t, "127.0.0.1")}
+	ours := [2]string{"127.0.0.1:" + testbed.FreePort(t, "127.0.0.1"), "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")}
 	for i, file := range []string{"alone.json", "equal.json"} {
-		d := deploy(t, file, "192.0.2.1:53", ours[i], "192.0.2.1:80", "127.0.0.1:"+freePort(t, "127.0.0.1"))
+		d := deploy(t, file, "192.0.2.1:53", ours[i], "192.0.2.1:80", "127.0.0.1:"+testbed.FreePort(t, "127.0.0.1"))
 		d.dns = ours[i]
 		p := d.start(t)
 		if got := p.inDNS(t); len(got) != 3 {

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // A faultRig is a pool with mirrors that fail in one way each, most of them at an address of their own. All serve
@@ -76,7 +78,7 @@ func newFaultRig(t *testing.T) *faultRig {
 		r.address[name] = fmt.Sprintf("127.0.5.%d", i+1)
 	}
 	all := slices.Sorted(maps.Values(r.address))
-	r.web, r.tls = freePort(t, all...), freePort(t, all...)
+	r.web, r.tls = testbed.FreePort(t, all...), testbed.FreePort(t, all...)
 	r.startRsync(t, newTree(t, time.Now()))
 	r.startNginx(t, nginx)
 	r.startStrange(t)
@@ -188,7 +190,7 @@ func (r *faultRig) startRsync(t *testing.T, tree string) {
 	t.Helper()
 	program := needPeer(t, "rsync", "rsync")
 	address := r.address["reference"]
-	r.rsync = freePort(t, address)
+	r.rsync = testbed.FreePort(t, address)
 	ids := ""
 	if os.Geteuid() == 0 { // or it would become nobody, who cannot enter the tree
 		ids = "uid = 0\ngid = 0\n"

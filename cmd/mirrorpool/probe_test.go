@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // A faultDocument is what probe --json and /api/v1/status have in common.
@@ -303,7 +305,7 @@ func TestProbeWritesNoState(t *testing.T) {
 	}
 	c.json["state_dir"] = state
 	c.set("health", "enabled", false) // which is for servers
-	port := freePort(t, "127.0.5.252")
+	port := testbed.FreePort(t, "127.0.5.252")
 	c.write(t, "mirrorpool.json", c.json)
 	c.write(t, "mirrors.json", `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.5.252:`+port+`/", "weight": 1}]}`)
 	before := filesIn(t, c.dir)

@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/testdata/testbed"
 )
 
 // A program is a running mirrorpool, built from this tree.
@@ -136,7 +137,7 @@ func newServerConfig(t testing.TB) (*serverConfig, *program) {
 	t.Helper()
 	where := &program{}
 	for _, addr := range []*string{&where.dns, &where.web, &where.admin} {
-		*addr = "127.0.0.1:" + freePort(t, "127.0.0.1")
+		*addr = "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
 	}
 	return &serverConfig{dir: t.TempDir(), json: map[string]any{
 		"dns": map[string]any{

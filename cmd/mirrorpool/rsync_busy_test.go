@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestBusyRsyncDaemon runs the program on a mirror whose rsync daemon is full from some time on. The mirror stays.
@@ -21,7 +22,7 @@ func TestBusyRsyncDaemon(t *testing.T) {
 	program := needPeer(t, "rsync", "rsync")
 	const address = "127.0.6.9"
 	tree := newTree(t, time.Now())
-	web, port := freePort(t, address), freePort(t, address)
+	web, port := testbed.FreePort(t, address), testbed.FreePort(t, address)
 	(&testMirror{address: address, root: tree}).start(t, web)
 	ids := ""
 	if os.Geteuid() == 0 { // or it would become nobody, who cannot enter the tree

@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/testdata/testbed"
 )
 
 const poolZone = "dl.example.org."
@@ -27,7 +28,7 @@ const poolZone = "dl.example.org."
 // hiddenPrimary is a deployment whose secondaries are at the given addresses.
 func hiddenPrimary(t testing.TB, notify ...string) (*deployment, *site) {
 	t.Helper()
-	ours := "127.0.0.1:" + freePort(t, "127.0.0.1")
+	ours := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
 	s := newSite(t, ours)
 	var targets []string
 	for _, addr := range notify {
@@ -73,7 +74,7 @@ func TestSecondaries(t *testing.T) {
 	names := []string{"bind", "knot", "nsd"}
 	var at []string
 	for range names {
-		at = append(at, "127.0.0.1:"+freePort(t, "127.0.0.1"))
+		at = append(at, "127.0.0.1:"+testbed.FreePort(t, "127.0.0.1"))
 	}
 	d, s := hiddenPrimary(t, at...)
 	p := d.start(t)
@@ -204,7 +205,7 @@ func TestSecondaryWithoutAccess(t *testing.T) {
 	for name, blame := range map[string]string{"knot": "failed to verify TSIG", "bind": "tsig indicates error"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			at := "127.0.0.1:" + freePort(t, "127.0.0.1")
+			at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
 			d, s := hiddenPrimary(t, at)
 			d.start(t)
 			n := s.secondary(t, name, at, s.ours, "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=")
@@ -232,7 +233,7 @@ func TestSecondaryWithoutAccess(t *testing.T) {
 // TestTransferIsCut has a network that breaks each connection in the middle, at first.
 func TestTransferIsCut(t *testing.T) {
 	t.Parallel()
-	at := "127.0.0.1:" + freePort(t, "127.0.0.1")
+	at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
 	d, s := hiddenPrimary(t, at)
 	p := d.start(t)
 	proxy, broken := cuttingProxy(t, s.ours, 200)

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
 )
 
 const (
@@ -81,7 +83,7 @@ func newSoaked(t *testing.T) *soaked {
 	for i := range addrs {
 		addrs[i] = soakAddress(i)
 	}
-	s.port = freePort(t, addrs...)
+	s.port = testbed.FreePort(t, addrs...)
 	trace := fmt.Sprintln(time.Now().Add(-time.Hour).Unix())
 	for i, addr := range addrs {
 		l, err := net.Listen("tcp", net.JoinHostPort(addr, s.port))

@@ -18,6 +18,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // newPageWorld serves a pool of mirrors all over the world: most are up, one is stale, one lacks the pool's virtual host, one
@@ -33,7 +34,7 @@ func newPageWorld(t *testing.T) *program {
 	for i := range places {
 		addresses = append(addresses, fmt.Sprintf("127.0.5.%d", i+1))
 	}
-	port := freePort(t, addresses...)
+	port := testbed.FreePort(t, addresses...)
 	tree, old := newTree(t, time.Now().Add(-10*time.Minute)), newTree(t, time.Now().Add(-3*time.Hour))
 	var mirrors []any
 	for i, place := range places {

@@ -71,8 +71,8 @@ type pageCount struct {
 
 // A pageFeed is another DNS server that this one notifies or updates.
 type pageFeed struct {
-	Server, Zone, How, State string
-	Bad                      bool
+	Server, Zone, How string
+	Class, State      string // the class is that of a condition
 }
 
 // A pageView is what the query asks for.
@@ -223,28 +223,27 @@ func reloadText(r *ReloadStatus, now time.Time) string {
 
 // pageFeeds lists the other DNS servers, those first that cannot be reached.
 func pageFeeds(s *Status, now time.Time) []pageFeed {
-	var bad, good []pageFeed
+	var failing, others []pageFeed
 	add := func(how string, feeds []FeedStatus) {
 		for _, f := range feeds {
-			p := pageFeed{Server: f.Server, Zone: f.Zone, How: how, Bad: f.Problem != ""}
+			p := pageFeed{Server: f.Server, Zone: f.Zone, How: how}
 			switch {
 			case f.Since == nil:
-				p.State = "not tried yet"
-			case p.Bad:
+				p.Class, p.State = isUnknown.class(), "not tried yet"
+				others = append(others, p)
+			case f.Problem != "":
+				p.Class = isDown.class()
 				p.State = fmt.Sprintf("failing for %s: %s", Age(now.Sub(*f.Since)), strings.TrimPrefix(f.Problem, f.Server+": "))
+				failing = append(failing, p)
 			default:
-				p.State = "working for " + Age(now.Sub(*f.Since))
-			}
-			if p.Bad {
-				bad = append(bad, p)
-			} else {
-				good = append(good, p)
+				p.Class, p.State = isUp.class(), "working for "+Age(now.Sub(*f.Since))
+				others = append(others, p)
 			}
 		}
 	}
 	add("NOTIFY", s.Notify)
 	add("update", s.Publish)
-	return append(bad, good...)
+	return append(failing, others...)
 }
 
 func groupName(g *GroupStatus) string {

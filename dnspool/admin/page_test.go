@@ -357,3 +357,22 @@ func BenchmarkPage(b *testing.B) {
 	}
 	b.ReportMetric(float64(size), "bytes")
 }
+
+// TestPageFeeds: a server that has not been tried yet is neither well nor failing.
+func TestPageFeeds(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	since := now.Add(-time.Hour)
+	got := pageFeeds(&Status{
+		Notify:  []FeedStatus{{Server: "new:53"}, {Server: "good:53", Since: &since}},
+		Publish: []FeedStatus{{Server: "bad:53", Since: &since, Problem: "bad:53: timed out"}},
+	}, now)
+	want := []pageFeed{
+		{Server: "bad:53", How: "update", Class: "d", State: "failing for 1h00m: timed out"},
+		{Server: "new:53", How: "NOTIFY", Class: "q", State: "not tried yet"},
+		{Server: "good:53", How: "NOTIFY", Class: "u", State: "working for 1h00m"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,26 +14,28 @@ import (
 
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // A peer is another authoritative server. configure writes its configuration to dir and returns its arguments.
 type peer struct {
 	name, program, debianPackage string
-	configure                    func(dir, zoneFile string, port int) (conf string, args []string)
+	configure                    func(dir, zoneFile, port string) (conf string, args []string)
 }
 
 var peers = []peer{
-	{"bind", "named", "bind9", func(dir, zone string, port int) (string, []string) {
-		return fmt.Sprintf(`options { directory %[1]q; pid-file "pid"; session-keyfile "key"; listen-on port %[3]d { 127.0.0.1; };
+	{"bind", "named", "bind9", func(dir, zone, port string) (string, []string) {
+		return fmt.Sprintf(`options { directory %[1]q; pid-file "pid"; session-keyfile "key"; listen-on port %[3]s { 127.0.0.1; };
 			listen-on-v6 { none; }; recursion no; minimal-responses yes; minimal-any yes; notify no; dnssec-validation no; check-names primary ignore; zero-no-soa-ttl no; };
 			controls { }; zone "dl.example.org" { type primary; file %[2]q; };`, dir, zone, port), []string{"-g", "-c"}
 	}},
-	{"knot", "knotd", "knot", func(dir, zone string, port int) (string, []string) {
-		return fmt.Sprintf("server:\n  listen: 127.0.0.1@%[3]d\n  rundir: %[1]s\n  answer-rotation: off\ndatabase:\n  storage: %[1]s\nlog:\n  - target: stderr\n    any: warning\n"+
+	{"knot", "knotd", "knot", func(dir, zone, port string) (string, []string) {
+		return fmt.Sprintf("server:\n  listen: 127.0.0.1@%[3]s\n  rundir: %[1]s\n  answer-rotation: off\ndatabase:\n  storage: %[1]s\nlog:\n  - target: stderr\n    any: warning\n"+
 			"zone:\n  - domain: dl.example.org\n    file: %[2]s\n    zonefile-sync: -1\n    semantic-checks: off\n", dir, zone, port), []string{"-c"}
 	}},
-	{"nsd", "nsd", "nsd", func(dir, zone string, port int) (string, []string) {
-		return fmt.Sprintf("server:\n  ip-address: 127.0.0.1@%[3]d\n  username: \"\"\n  zonesdir: \"%[1]s\"\n  database: \"\"\n  pidfile: \"%[1]s/pid\"\n  xfrdfile: \"%[1]s/xfrd\"\n"+
+	{"nsd", "nsd", "nsd", func(dir, zone, port string) (string, []string) {
+		return fmt.Sprintf("server:\n  ip-address: 127.0.0.1@%[3]s\n  username: \"\"\n  zonesdir: \"%[1]s\"\n  database: \"\"\n  pidfile: \"%[1]s/pid\"\n  xfrdfile: \"%[1]s/xfrd\"\n"+
 			"  xfrdir: \"%[1]s\"\n  zonelistfile: \"%[1]s/zones\"\n  rrl-ratelimit: 0\n  minimal-responses: yes\n  refuse-any: yes\nremote-control:\n  control-enable: no\n"+
 			"zone:\n  name: dl.example.org\n  zonefile: %[2]s\n", dir, zone, port), []string{"-d", "-c"}
 	}},
@@ -66,8 +66,8 @@ func (p peer) start(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	port := testbed.FreePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%s", port)
 	conf, args := p.configure(dir, zone, port)
 	file := filepath.Join(dir, "conf")
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
@@ -110,28 +110,6 @@ func awaitZone(t *testing.T, addr, zone string) {
 			t.Fatalf("the server at %s does not answer for %s", addr, zone)
 		}
 	}
-}
-
-// freePort returns a port that is free over UDP and TCP. It is below those that the kernel gives to clients, so that
-// no connection takes it before the server does.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		conn, err := net.ListenPacket("udp", addr)
-		if err != nil {
-			continue
-		}
-		defer conn.Close()
-		return l.Addr().(*net.TCPAddr).Port
-	}
-	t.Fatal("no port is free")
-	return 0
 }
 
 // staticQueries are all names of the zone, names above, below and between them, each with many types.

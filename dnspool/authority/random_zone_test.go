@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // A randomZone is a zone file and the pool's names in its zone.
@@ -195,8 +196,8 @@ func TestRandomZonesOneTruth(t *testing.T) {
 func TestDifferentialRandomZones(t *testing.T) {
 	t.Parallel()
 	dir, zones := t.TempDir(), []*randomZone{}
-	port := freePort(t)
-	conf := fmt.Sprintf(`options { directory %q; pid-file "pid"; session-keyfile "key"; listen-on port %d { 127.0.0.1; }; listen-on-v6 { none; };
+	port := testbed.FreePort(t)
+	conf := fmt.Sprintf(`options { directory %q; pid-file "pid"; session-keyfile "key"; listen-on port %s { 127.0.0.1; }; listen-on-v6 { none; };
 		recursion no; minimal-responses yes; notify no; dnssec-validation no; check-names primary ignore; check-mx ignore; check-integrity no;
 		check-wildcard no; zero-no-soa-ttl no; }; controls { };`, dir, port)
 	for seed := range uint64(randomZones) {
@@ -213,7 +214,7 @@ func TestDifferentialRandomZones(t *testing.T) {
 		t.Fatal(err)
 	}
 	runPeer(t, lookFor(t, "named", "bind9"), "-g", "-c", file)
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	addr := fmt.Sprintf("127.0.0.1:%s", port)
 	for _, z := range zones {
 		awaitZone(t, addr, z.config.Zone)
 		z.compare(t, addr)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // run runs a server for c with a pool of six mirrors until the test ends, and returns where it listens.
@@ -38,7 +39,7 @@ const unboundConfig = `server:
   username: ""
   chroot: ""
   use-syslog: no
-  interface: 127.0.0.1@%[2]d
+  interface: 127.0.0.1@%[2]s
   do-daemonize: no
   do-not-query-localhost: no
   module-config: "iterator"
@@ -63,14 +64,14 @@ remote-control:
 func startUnbound(t *testing.T, zone, server string) string {
 	t.Helper()
 	program := lookFor(t, "unbound", "unbound")
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), testbed.FreePort(t)
 	file := filepath.Join(dir, "unbound.conf")
 	text := fmt.Sprintf(unboundConfig, dir, port, zone, strings.Replace(server, ":", "@", 1))
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	runPeer(t, program, "-d", "-c", file)
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	addr := fmt.Sprintf("127.0.0.1:%s", port)
 	awaitZone(t, addr, staticZone)
 	return addr
 }

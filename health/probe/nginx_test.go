@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 const nginxConf = `
@@ -51,7 +52,7 @@ func startNginx(t testing.TB, ca *authority) (plain, secure string) {
 	t.Helper()
 	bin := needs(t, "nginx", "nginx")
 	dir := t.TempDir()
-	plain, secure = freePort(t), freePort(t)
+	plain, secure = testbed.FreePort(t, "0.0.0.0"), testbed.FreePort(t, "0.0.0.0")
 	cert := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
 	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
 	if err != nil {
@@ -89,14 +90,6 @@ func startNginx(t testing.TB, ca *authority) (plain, secure string) {
 	})
 	awaitPort(t, "127.0.0.7:"+plain)
 	return plain, secure
-}
-
-// freePort returns a port that was free a moment ago.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l := listen(t, "0.0.0.0")
-	defer l.Close()
-	return portOf(l)
 }
 
 // awaitPort waits until a server accepts connections at addr. A refusal comes at once, so this only yields.

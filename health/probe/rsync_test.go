@@ -14,6 +14,7 @@ import (
 
 	"mirrorpool/health"
 	"mirrorpool/health/rsync"
+	"mirrorpool/testdata/testbed"
 )
 
 const rsyncdConf = `
@@ -55,7 +56,7 @@ func startRsync(t testing.TB) (port string) {
 			t.Fatal(err)
 		}
 	}
-	port = freePort(t)
+	port = testbed.FreePort(t, "0.0.0.0")
 	cmd := exec.Command(bin, "--daemon", "--no-detach", "--config", filepath.Join(dir, "rsyncd.conf"), "--address", "127.0.0.7", "--port", port)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
