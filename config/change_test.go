@@ -77,11 +77,11 @@ func TestGuard(t *testing.T) {
 		{"disabled counts as removed", []string{"a 2", "b 1"}, []string{"a 0", "b 1"}, 0.5, GuardHold, 1, 2.0 / 3},
 		{"weight and not number", []string{"a 1", "b 1", "c 1", "d 7"}, []string{"d 7"}, 0.5, GuardPass, 3, 0.3},
 		{"less weight still serves", []string{"a 100", "b 1"}, []string{"a 1", "b 1"}, 0.5, GuardPass, 0, 0},
-		{"who is disabled cannot leave", []string{"a 0", "b 1"}, []string{"b 1"}, 0.1, GuardPass, 0, 0},
+		{"a disabled one cannot leave", []string{"a 0", "b 1"}, []string{"b 1"}, 0.1, GuardPass, 0, 0},
 		{"replaced", []string{"a 1", "b 1"}, []string{"c 1", "d 1"}, 0.5, GuardHold, 2, 1},
 		{"off", []string{"a 1", "b 1"}, []string{"c 1"}, 0, GuardPass, 2, 1},
-		{"nobody left", []string{"a 1", "b 1"}, []string{"a 0"}, 0.5, GuardRefuse, 2, 1},
-		{"nobody left, guard off", []string{"a 1", "b 1"}, []string{"a 0"}, 0, GuardRefuse, 2, 1},
+		{"none left", []string{"a 1", "b 1"}, []string{"a 0"}, 0.5, GuardRefuse, 2, 1},
+		{"none left, guard off", []string{"a 1", "b 1"}, []string{"a 0"}, 0, GuardRefuse, 2, 1},
 		{"huge weights", []string{"a 2147483647", "b 2147483647", "c 2147483647"}, []string{"b 1"}, 0.5, GuardHold, 2, 2.0 / 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

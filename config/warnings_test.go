@@ -38,7 +38,7 @@ func TestWarnPool(t *testing.T) {
 		{"no IPv6", `{"url_prefix": "https://9.9.9.9/", "weight": 1, "rsync_url": "rsync://a.example.net/x/"}, {"url_prefix": "https://b.example.net/", "weight": 1, "rsync_url": "rsync://a.example.net/x/", "dns": {"addresses": ["9.9.9.10"]}}`, []string{
 			`/mirrors: no mirror has an IPv6 address; want one at least, or clients without IPv4 cannot be served`}},
 		{"no rules for the disabled", good + "," + strings.ReplaceAll(good, "good", "fine") + `, {"url_prefix": "http://10.0.0.1/", "weight": 0}`, nil},
-		{"nobody enabled", `{"url_prefix": "http://10.0.0.1/", "weight": 0}`, []string{
+		{"none enabled", `{"url_prefix": "http://10.0.0.1/", "weight": 0}`, []string{
 			`/mirrors: no mirror has a weight above 0; give at least one a weight, or no client is served`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestIsPublic(t *testing.T) {
 	}
 }
 
-// TestCollisions: what a zone holds already is no mirror's name, and the file's author is told where.
+// TestCollisions: what a zone holds already is no mirror's name, and the error says where.
 func TestCollisions(t *testing.T) {
 	dns := DNS{Zone: "dl.example.org.", Names: []string{"@", "*", "www", "a.b"}, Nameservers: []string{"ns1.dl.example.org.", "ns2.example.org."}}
 	pool := func(name string) []byte {

@@ -199,7 +199,7 @@ func TestShares(t *testing.T) {
 			a 10 berlin-fr-tk
 			b 10 berlin-fr`, from: "berlin",
 			selection: func(s *config.Selection) { s.MaxShare, s.MinCandidates, s.Near = 1, 1, 7 }, want: "a=50 b=50"}, // 100 and 700 km
-		"who would take just the limit is not limited": {atlas: `
+		"one that would take just the limit is not limited": {atlas: `
 			a 20 berlin
 			b 10 munich
 			c 10 aachen-dfn`, from: "berlin", want: "a=50 b=25 c=25"},
@@ -231,7 +231,7 @@ func TestShares(t *testing.T) {
 		"they count without nearness": {atlas: `
 			a 10 munich only=FR
 			b 10 munich`, from: "berlin", selection: func(s *config.Selection) { s.Geo = false }, want: "b=100"},
-		"one that is down serves rather than nobody": {atlas: `
+		"one that is down serves rather than none": {atlas: `
 			a 90 munich only=FR
 			b 10 munich down
 			c 10 munich stale
@@ -240,7 +240,7 @@ func TestShares(t *testing.T) {
 			a 10 munich
 			b 30 munich stale
 			c 10 munich only=FR`, from: "nowhere", want: "a=25 b=75"},
-		"nobody serves this place": {atlas: "a 10 munich only=FR", from: "berlin", want: ""},
+		"none serves this place": {atlas: "a 10 munich only=FR", from: "berlin", want: ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -363,15 +363,15 @@ func TestNearTakesWhoMayServe(t *testing.T) {
 		"a place": {"a 1 berlin\nb 1 berlin", testSelection, "berlin", map[string]float64{"192.0.2.1": 0.5, "192.0.2.2": 0.5}},
 		"one in DNS is down": {"a 1 berlin down\nb 1 berlin\nc 1 berlin", testSelection, "berlin",
 			map[string]float64{"192.0.2.2": 0.5, "192.0.2.3": 0.5}},
-		"no place":                 {"a 1 berlin\nb 1 berlin", testSelection, "nowhere", nil},
-		"places do not count":      {"a 1 berlin\nb 1 berlin", off, "berlin", nil},
-		"but who may be served":    {"a 1 berlin only=DE\nb 1 berlin", off, "paris", map[string]float64{"192.0.2.2": 1}},
-		"the last may not":         {"a 1 berlin\nb 1 berlin only=DE", off, "paris", map[string]float64{"192.0.2.1": 1}},
-		"or who may not":           {"a 1 berlin not=FR\nb 1 berlin", off, "paris", map[string]float64{"192.0.2.2": 1}},
-		"no place, but a limit":    {"a 1 berlin only=DE\nb 1 berlin", testSelection, "nowhere", map[string]float64{"192.0.2.2": 1}},
-		"one limited is down":      {"a 1 berlin only=DE down\nb 1 berlin\nc 1 berlin", off, "berlin", nil},
-		"nobody may serve these":   {"a 1 berlin only=DE\nb 1 berlin not=FR", testSelection, "paris", nil},
-		"nobody may, and no place": {"a 1 berlin only=DE\nb 1 berlin only=FR", off, "nowhere", nil},
+		"no place":               {"a 1 berlin\nb 1 berlin", testSelection, "nowhere", nil},
+		"places do not count":    {"a 1 berlin\nb 1 berlin", off, "berlin", nil},
+		"but who may be served":  {"a 1 berlin only=DE\nb 1 berlin", off, "paris", map[string]float64{"192.0.2.2": 1}},
+		"the last may not":       {"a 1 berlin\nb 1 berlin only=DE", off, "paris", map[string]float64{"192.0.2.1": 1}},
+		"or who may not":         {"a 1 berlin not=FR\nb 1 berlin", off, "paris", map[string]float64{"192.0.2.2": 1}},
+		"no place, but a limit":  {"a 1 berlin only=DE\nb 1 berlin", testSelection, "nowhere", map[string]float64{"192.0.2.2": 1}},
+		"one limited is down":    {"a 1 berlin only=DE down\nb 1 berlin\nc 1 berlin", off, "berlin", nil},
+		"none may serve these":   {"a 1 berlin only=DE\nb 1 berlin not=FR", testSelection, "paris", nil},
+		"none may, and no place": {"a 1 berlin only=DE\nb 1 berlin only=FR", off, "nowhere", nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -520,7 +520,7 @@ func TestMovesOnlyWhatItMust(t *testing.T) {
 	tests := map[string]struct {
 		before, after string
 		from          string
-		to, away      string  // whom a moving client has to come from, or to go to; empty: anybody
+		to, away      string  // whom a moving client has to come from, or to go to; empty: any
 		share         float64 // of the clients, that moves
 	}{
 		"nothing changes":       {near, near, "berlin", "-", "-", 0},

@@ -63,7 +63,7 @@ func TestReason(t *testing.T) {
 		{"unknown place", reason(two.build(t, testSelection), "nowhere", IPv4), ByWeight},
 		{"places are off", reason(two.build(t, off), "munich", IPv4), ByWeight},
 		{"another family", reason(Build(world("a 1 192.0.2.1=up/up").input(t)), "nowhere", IPv6), OtherFamily},
-		{"nobody else", reason(limited.build(t, testSelection), "paris", IPv4), LastResort},
+		{"no other one", reason(limited.build(t, testSelection), "paris", IPv4), LastResort},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, tt.got, tt.want)

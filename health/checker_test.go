@@ -516,7 +516,7 @@ func TestChecksDoNotBunch(t *testing.T) {
 	})
 }
 
-func TestHungMirrorDelaysNobody(t *testing.T) {
+func TestHungMirrorDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, func(o *Options) { o.Settings.Interval, o.Settings.Timeout = time.Second, time.Second })
 		for i := range 100 {

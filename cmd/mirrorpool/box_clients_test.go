@@ -179,7 +179,7 @@ func (c *clients) ask(ctx context.Context, server netip.Addr, qtype uint16) ([]s
 
 const errEmpty, errWrongType = "an empty answer", "a record of the wrong type"
 
-// web is a client that goes where names in the box lead, over one family, and follows redirects if it is told to.
+// web is a client that goes where names in the box lead, over one family, and follows redirects if follow is set.
 func (c *clients) web(v6, follow bool) *http.Client {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: c.roots}, TLSHandshakeTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second,
@@ -300,7 +300,7 @@ func (c *clients) curl(ctx context.Context, server netip.Addr) ([]string, error)
 		c.url(server.String(), boxImage)))
 }
 
-// wget goes to the pool's name, which it resolves by itself; on loopback it is told the address.
+// wget goes to the pool's name, which it resolves by itself; on loopback it gets the address.
 func (c *clients) wget(ctx context.Context) ([]string, error) {
 	host := "dl.example.org"
 	if c.local {
@@ -334,7 +334,7 @@ func (c *clients) never(t testing.TB, from, to time.Time) {
 		if e.client != "upgrader" && (slices.Contains(e.to, off.v4.String()) || slices.Contains(e.to, off.prefix())) {
 			broken["rule 1: the disabled mirror was given to "+e.client]++
 		}
-		resolver := strings.HasPrefix(e.client, "dns resolver") // what it says when it can ask nobody is its own
+		resolver := strings.HasPrefix(e.client, "dns resolver") // without servers to ask, it answers for itself
 		if strings.HasPrefix(e.failed, errEmpty) && !resolver && !e.download() {
 			broken["rule 2: "+e.failed+" was given to "+e.client]++
 		}

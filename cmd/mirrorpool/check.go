@@ -193,7 +193,8 @@ func (in *checkInput) check(zones []config.DNS) (warnings []*config.Error, err e
 			_, warnings, err = config.ParsePoolIn(in.name, in.text, zone)
 		}
 	}
-	if i := slices.IndexFunc(warnings, func(w *config.Error) bool { return w.Kind == config.WarnNoneEnabled }); i >= 0 && err == nil {
+	noneEnabled := func(w *config.Error) bool { return w.Kind == config.WarnNoneEnabled }
+	if i := slices.IndexFunc(warnings, noneEnabled); i >= 0 && err == nil {
 		refused := *warnings[i]
 		refused.Kind = ""
 		err = &refused

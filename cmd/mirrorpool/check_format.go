@@ -144,7 +144,8 @@ func (r *checkReport) writeGitLab(w io.Writer) error {
 		}
 		// GitLab compares fingerprints to tell new problems from old ones, so no line number is in it.
 		sum := sha256.Sum256([]byte(f.File + "\x00" + f.message()))
-		list = append(list, entry{f.message(), checkName(f.Kind), hex.EncodeToString(sum[:]), severity, location{f.File, lines{max(1, f.Line)}}})
+		at := location{f.File, lines{max(1, f.Line)}}
+		list = append(list, entry{f.message(), checkName(f.Kind), hex.EncodeToString(sum[:]), severity, at})
 	}
 	return writeIndented(w, list)
 }

@@ -46,13 +46,13 @@ func TestCheckAs(t *testing.T) {
 	}
 	for _, args := range [][]string{{"--as", "nobody", file}, {file, "--as=nobody"}} {
 		if out := check(args...); !strings.Contains(out, "/admin/token_file: ") || !strings.Contains(out, "permission denied") {
-			t.Errorf("%v: nobody cannot read the token of root:\n%s", args, out)
+			t.Errorf("%v: another user cannot read the token of root:\n%s", args, out)
 		}
 	}
 	if err := os.Chown(token, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
 	if out := check("--as", "nobody", file); !strings.Contains(out, "valid mirrorpool.json") || strings.Contains(out, "[as-root]") {
-		t.Errorf("nobody may read the token:\n%s", out)
+		t.Errorf("its owner may read the token:\n%s", out)
 	}
 }

@@ -169,7 +169,8 @@ func listenDemoMirrors(ctx context.Context, port uint16) ([]*demoMirror, error) 
 		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(11 + i)}), port)
 		l, err := lc.Listen(ctx, "tcp4", at.String())
 		if err != nil {
-			return nil, fmt.Errorf("cannot run a mirror at %s: %w (the demo needs the addresses 127.0.0.11 to 127.0.0.%d; see --mirror-port)",
+			return nil, fmt.Errorf("cannot run a mirror at %s: %w "+
+				"(the demo needs the addresses 127.0.0.11 to 127.0.0.%d; see --mirror-port)",
 				at, err, 10+len(demoWeights))
 		}
 		m := &demoMirror{listener: l, started: time.Now()}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A devtools is a page in a real browser, which is told what to do over the DevTools protocol.
+// A devtools is a page in a real browser, driven over the DevTools protocol.
 type devtools struct {
 	t       testing.TB
 	session string
@@ -185,7 +185,7 @@ func (d *devtools) evaluate(expression string, result any) {
 	}
 }
 
-// complaints returns what the browser has to say against the page: on its console, and requests to anywhere but site.
+// complaints returns errors and warnings on the browser's console, and requests to anywhere but site.
 func (d *devtools) complaints(site string) (all []string) {
 	for _, method := range []string{"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"} {
 		for _, params := range d.saw(method) {

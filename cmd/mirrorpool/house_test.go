@@ -164,7 +164,7 @@ func anchors(t *testing.T, path string) (names []string) {
 	return names
 }
 
-// TestWords keeps out of code and documents the words that say less than the noun they stand for. Tests are not looked at.
+// TestWords keeps out of code and documents the words that say less than the noun they stand for.
 func TestWords(t *testing.T) {
 	t.Parallel()
 	vague := regexp.MustCompile(`(?i)\b(nobody|somebody|anybody|everybody|whoever)\b|(^|// |[.] |")Who\b|\bhas to say\b|\bis told\b`)
@@ -175,7 +175,7 @@ func TestWords(t *testing.T) {
 			}
 			return err
 		}
-		if strings.HasSuffix(path, "_test.go") || !slices.Contains([]string{".go", ".md", ".html", ".yml"}, filepath.Ext(path)) {
+		if strings.HasSuffix(path, "house_test.go") || !slices.Contains([]string{".go", ".md", ".html", ".yml"}, filepath.Ext(path)) {
 			return nil
 		}
 		text, err := os.ReadFile(path)
@@ -185,6 +185,7 @@ func TestWords(t *testing.T) {
 		number := 0
 		for line := range strings.Lines(string(text)) {
 			number++
+			line = strings.ReplaceAll(line, `nobody"`, "") // a user
 			if found := vague.FindString(line); found != "" {
 				t.Errorf("%s:%d: %q", path, number, found)
 			}

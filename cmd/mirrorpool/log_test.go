@@ -29,7 +29,7 @@ func TestRepeats(t *testing.T) {
 	log := zap.New(holdRepeats(seen), zap.WithClock(clock))
 	for range 100 {
 		log.Warn("cannot write", zap.String("file", "a"))
-		log.Debug("nobody wants to know")
+		log.Debug("below the level")
 	}
 	for i := range 100 {
 		log.Info("endpoint changed state", zap.Int("mirror", i))

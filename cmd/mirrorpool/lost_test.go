@@ -10,7 +10,7 @@ import (
 	"mirrorpool/health"
 )
 
-// TestMirrorWithoutAddress has a mirror whose name is in no DNS. It keeps its series, counts as enabled, and is told of.
+// TestMirrorWithoutAddress has a mirror whose name is in no DNS. It keeps its series, counts as enabled, and raises an alert.
 func TestMirrorWithoutAddress(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)

@@ -34,7 +34,7 @@ func newManager(t *testing.T) *manager {
 
 func (m *manager) env() []string { return []string{"NOTIFY_SOCKET=" + m.path, "WATCHDOG_USEC=400000"} }
 
-// expect waits until the manager is told something, whatever comes before.
+// expect waits until the manager gets a message, whatever comes before.
 func (m *manager) expect(t *testing.T, want string) {
 	t.Helper()
 	m.conn.SetReadDeadline(time.Now().Add(30 * time.Second))

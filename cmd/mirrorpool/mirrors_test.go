@@ -79,7 +79,7 @@ func newTree(t testing.TB, trace time.Time) string {
 			t.Fatal(err)
 		}
 	}
-	// Whoever nginx runs as has to get through to it.
+	// The user that nginx runs as has to get through to it.
 	for dir := root; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)

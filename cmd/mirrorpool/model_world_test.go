@@ -61,7 +61,7 @@ func newWorld() *world {
 	return &world{moods: map[string]mood{}, underway: map[string]int{}, probed: map[string]int{}}
 }
 
-// reference is the trace that all should carry. Whoever lags has one that is an hour older.
+// reference is the trace that all should carry. A mirror that lags has one that is an hour older.
 func reference() time.Time { return time.Unix(946_600_000, 0) } // a bubble's time begins at 2000-01-01
 
 // hostAddresses are the addresses of a host, in the family order; all that it may ever have, if it is allowed to move.
@@ -340,7 +340,7 @@ func randomEntry(r *rand.Rand, host int) modelEntry {
 	return e
 }
 
-// edit returns p after somebody has changed a few of its entries.
+// edit returns p with a few of its entries changed.
 func (p modelPool) edit(r *rand.Rand) modelPool {
 	next := maps.Clone(p)
 	for range 1 + r.IntN(3) {

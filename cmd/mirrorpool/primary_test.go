@@ -184,7 +184,7 @@ func testWrongSignatures(t *testing.T, s *site, name, at string) {
 // TestUpdaterAlone has dns.listen and http.listen off: nothing but updates goes on.
 func TestUpdaterAlone(t *testing.T) {
 	t.Parallel()
-	at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1") // nobody is there
+	at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1") // without a server
 	d, _ := updater(t, at)
 	p := d.start(t)
 	eventually(t, "the log says what is wrong", func() bool {

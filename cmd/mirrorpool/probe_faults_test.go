@@ -192,7 +192,7 @@ func (r *faultRig) startRsync(t *testing.T, tree string) {
 	address := r.address["reference"]
 	r.rsync = testbed.FreePort(t, address)
 	ids := ""
-	if os.Geteuid() == 0 { // or it would become nobody, who cannot enter the tree
+	if os.Geteuid() == 0 { // or it would switch to a user that cannot enter the tree
 		ids = "uid = 0\ngid = 0\n"
 	}
 	file := filepath.Join(t.TempDir(), "rsyncd.conf")
@@ -207,7 +207,7 @@ func (r *faultRig) startRsync(t *testing.T, tree string) {
 func (r *faultRig) startStrange(t *testing.T) {
 	t.Helper()
 	hang := listenStrange(t, net.JoinHostPort(r.address["hang"], r.web))
-	t.Cleanup(func() { hang.Close() }) // the kernel completes handshakes without anybody who accepts
+	t.Cleanup(func() { hang.Close() }) // the kernel completes handshakes although no connection is accepted
 	endless := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for digits := bytes.Repeat([]byte("1"), 64<<10); ; {
 			if _, err := w.Write(digits); err != nil {

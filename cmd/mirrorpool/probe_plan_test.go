@@ -75,7 +75,7 @@ func orNil(text string) string {
 	return text
 }
 
-// TestProbePlanVoters has one mirror probed. Who is asked for the reference besides it is probed for that only.
+// TestProbePlanVoters has one mirror probed. The others are probed for the reference only.
 func TestProbePlanVoters(t *testing.T) {
 	pool := probePool(t)
 	settings := config.Health{Enabled: true}

@@ -167,7 +167,7 @@ func (r *faultRig) testJSON(t *testing.T, file string, names []string) {
 	}
 }
 
-// testText looks for what somebody looks for, in the lines where it should be.
+// testText looks for what a reader needs, in the lines where it should be.
 func (r *faultRig) testText(t *testing.T, file string) {
 	code, stdout, stderr := r.run(t, "--config", file)
 	if code != exitFailure || stderr != "" || strings.ContainsAny(stdout, "\x1b\r") {

@@ -237,6 +237,6 @@ func TestProbeProgress(t *testing.T) {
 	p.show(report)
 	p.clear()
 	if text.Len() != 0 {
-		t.Errorf("%q where nobody watches", text.String())
+		t.Errorf("%q where there is no terminal", text.String())
 	}
 }

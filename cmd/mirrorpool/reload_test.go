@@ -25,7 +25,7 @@ import (
 	"mirrorpool/dnspool/admin"
 )
 
-// A webList is a list of mirrors on a web server of this machine, which nobody looks at but when told to.
+// A webList is a list of mirrors on a web server of this machine, which is read on request only.
 type webList struct {
 	*httptest.Server
 	text atomic.Pointer[string]
@@ -163,7 +163,7 @@ removed   https://m4.example.org/`
 	if status := p.status(t).Pool; status.Held != nil || status.Error != "" {
 		t.Errorf("status %+v", status)
 	}
-	// Nobody means a pool without mirrors.
+	// A pool without mirrors is a mistake.
 	list.set(t, "1 0")
 	p.wantReload(t, 1, "mirrorpool: "+source+": no mirror is enabled: give at least one a weight above 0\npool: unchanged", "--confirm")
 	list.set(t, "1 10", "2 10", "3 10", `4 10, "name": "m4"`)
@@ -424,7 +424,7 @@ func TestKeptAtStart(t *testing.T) {
 	}
 }
 
-// TestStartCodes holds the exit codes of a start that fails: 2 if somebody has to edit a file, and 1 if the same
+// TestStartCodes holds the exit codes of a start that fails: 2 if a file has to be edited, and 1 if the same
 // start may succeed later.
 func TestStartCodes(t *testing.T) {
 	t.Parallel()

@@ -25,7 +25,7 @@ func TestBusyRsyncDaemon(t *testing.T) {
 	web, port := testbed.FreePort(t, address), testbed.FreePort(t, address)
 	(&testMirror{address: address, root: tree}).start(t, web)
 	ids := ""
-	if os.Geteuid() == 0 { // or it would become nobody, who cannot enter the tree
+	if os.Geteuid() == 0 { // or it would switch to a user that cannot enter the tree
 		ids = "uid = 0\ngid = 0\n"
 	}
 	file := filepath.Join(t.TempDir(), "rsyncd.conf")

@@ -92,7 +92,7 @@ func TestSecondaries(t *testing.T) {
 		return metric(t, d.admin, `mirrorpool_transfer_requests_total{kind="ixfr",result="ok"}`)
 	}
 
-	// A mirror fails: what has changed is told, and served.
+	// A mirror fails: the change is transferred, and served.
 	d.mirrors["c"].stop()
 	follow(t, p, secondaries, d.addresses("a", "b"))
 	eventually(t, "all have asked for what has changed", func() bool { return incremental() >= 3 })
@@ -129,7 +129,7 @@ func TestSecondaries(t *testing.T) {
 		t.Errorf("%v of them were told all", full)
 	}
 
-	// The journal is lost: all of the zone is told.
+	// The journal is lost: all of the zone is transferred.
 	p.stop(t)
 	if err := os.Remove(filepath.Join(d.dir, "state", "journal")); err != nil {
 		t.Fatal(err)

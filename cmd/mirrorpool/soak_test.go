@@ -304,7 +304,7 @@ func extremes(of []usage) (least, most usage) {
 }
 
 // checkShares holds the weights of the mirrors that were always up against how often each was given, by Pearson's
-// chi-squared test: by chance it fails once in a thousand runs. The others come and go, which changes everybody's share alike.
+// chi-squared test: by chance it fails once in a thousand runs. The others come and go, which changes all shares alike.
 func (s *soaked) checkShares(t *testing.T, what string, counts map[string]int) {
 	t.Helper()
 	total, weights := 0, 0

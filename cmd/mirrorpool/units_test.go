@@ -49,7 +49,7 @@ exec env -i container=test PATH="$PATH" SYSTEMD_UNIT_PATH=/etc/systemd/system:/r
 	/lib/systemd/systemd --system --unit=basic.target --log-target=null
 `
 
-// A machine has a systemd of its own, and a network that nobody else is in.
+// A machine has a systemd of its own, and a network of its own.
 type machine struct {
 	t    *testing.T
 	init string // process id of its systemd, as seen from here
@@ -196,7 +196,7 @@ func TestUnits(t *testing.T) {
 	m.sh(readmeShell(t, "Install"))
 	m.write("/etc/mirrorpool/mirrors.json", list(10))
 	m.checkMirrorsOften()
-	m.sh(strings.Replace(readmeShell(t, "Configure"), "--strict ", "", 1)) // these mirrors serve nobody else
+	m.sh(strings.Replace(readmeShell(t, "Configure"), "--strict ", "", 1)) // these mirrors serve this machine only
 
 	for _, server := range []string{"127.0.0.1", "[::1]"} {
 		for _, network := range []string{"udp", "tcp"} {
@@ -210,7 +210,7 @@ func TestUnits(t *testing.T) {
 	}
 	m.checkPrivileges()
 	m.sh("ip address add 192.0.2.1/32 dev lo")
-	eventually(t, "the status is told to this host under its own address", func() bool {
+	eventually(t, "this host gets the status under its own address", func() bool {
 		return strings.Contains(m.sh("dig @192.0.2.1 _status.dl.example.org TXT +short"), "panic no")
 	})
 
@@ -233,7 +233,7 @@ func TestUnits(t *testing.T) {
 
 	m.sh("systemctl kill --signal=SIGKILL mirrorpool")
 	eventually(t, "it is gone", func() bool { return m.property("MainPID") != restarted })
-	stop = m.clients() // who wait for the next one
+	stop = m.clients() // waiting for the next one
 	eventually(t, "systemd has started it again", func() bool { return m.property("ActiveState") == "active" && m.property("NRestarts") == "1" })
 	if asked := stop(); asked < 1 {
 		t.Error("clients have not asked")

@@ -18,7 +18,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A load asks a server without a break, in many ways, and gives nobody a second chance.
+// A load asks a server without a break, in many ways, and tries nothing twice.
 type load struct {
 	dns, web string
 	asked    map[string]*atomic.Int64 // by way
@@ -236,7 +236,7 @@ func BenchmarkUpgrade(b *testing.B) {
 }
 
 // TestActivation has the server take its sockets as a service manager gives them, keep none when it ends, and answer what
-// came in while nobody was there.
+// came in while no process was there.
 func TestActivation(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)
@@ -280,13 +280,13 @@ func TestActivation(t *testing.T) {
 	}
 	p.inRedirects(t, "/x")
 	if !strings.Contains(p.log.String(), "inherited socket matches no configured address") {
-		t.Error("nothing is said of the socket that nobody wants")
+		t.Error("the log does not name the socket that is not used")
 	}
 	manager.expect(t, "WATCHDOG=1")
 	p.stop(t)
 	manager.expect(t, "STOPPING=1")
 
-	// Nobody is there now. What is asked meanwhile waits in the sockets.
+	// No process is there now. What is asked meanwhile waits in the sockets.
 	errs := make(chan error, 3)
 	request := new(dns.Msg)
 	request.SetQuestion("dl.example.org.", dns.TypeA)
@@ -298,7 +298,7 @@ func TestActivation(t *testing.T) {
 	p = run()
 	for range 3 {
 		if err := <-errs; err != nil {
-			t.Errorf("while nobody was there: %v", err)
+			t.Errorf("while no process was there: %v", err)
 		}
 	}
 	p.stop(t)

@@ -120,7 +120,7 @@ func TestKeptSigned(t *testing.T) {
 	newRig(t, o).start(t).expect(t, "a 1", "b 1")
 }
 
-// TestKeepFails: a disk that is full or read-only is told, and stops nothing.
+// TestKeepFails: a disk that is full or read-only is in the log, and stops nothing.
 func TestKeepFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

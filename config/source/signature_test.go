@@ -272,7 +272,7 @@ func TestSignedWeb(t *testing.T) {
 	if result := r.Reload(t.Context(), false); result.Err != nil || s.full.Load() != full {
 		t.Errorf("%+v; sent again", result)
 	}
-	s.set("/mirrors.json", poolText("evil 1", "a 0", "b 0", "a2 0")) // who holds the web site, and not the key
+	s.set("/mirrors.json", poolText("evil 1", "a 0", "b 0", "a2 0")) // an attacker with the web site, but not the key
 	if result := r.Reload(t.Context(), true); result.Applied || !strings.Contains(result.Err.Error(), "is of other contents") {
 		t.Errorf("%+v", result)
 	}

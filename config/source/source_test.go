@@ -361,7 +361,7 @@ func TestGuard(t *testing.T) {
 	if n := r.logged("held back"); n != 1 {
 		t.Errorf("%d lines in the log, want 1", n)
 	}
-	// Who confirms has seen the update above, not this one.
+	// The confirmation is for the update above, not for this one.
 	put(t, path, poolText("a 0", "b 0", "c 1"))
 	held(true, "changed since it was held back")
 	// The source thinks better of it.
@@ -388,7 +388,7 @@ func TestGuard(t *testing.T) {
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Fatalf("%+v", result)
 	}
-	// Confirmed at once, before anybody has looked.
+	// Confirmed at once, before it was held back.
 	guard = 0.5
 	put(t, path, poolText("y 1"))
 	if result := r.Reload(t.Context(), true); !result.Applied {

@@ -161,7 +161,7 @@ const holdVariable = "MIRRORPOOL_TEST_HOLD"
 
 const heldConnections = 10_000
 
-// TestMain also fails the package if a goroutine outlives the tests: whoever starts one waits for it.
+// TestMain also fails the package if a goroutine outlives the tests: the code that starts one waits for it.
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(holdVariable); addr != "" {
 		hold(addr)

@@ -181,7 +181,7 @@ func startStatic(t *testing.T) string {
 }
 
 // view asks and puts the response into words: code, flags, and each section as a set. What is left out is the serial,
-// which each server counts for itself, and additional records that nobody needs.
+// which each server counts for itself, and additional records that are not needed.
 func view(t *testing.T, addr, network string, q dns.Question) string {
 	t.Helper()
 	req := new(dns.Msg)

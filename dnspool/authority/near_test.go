@@ -73,7 +73,7 @@ func nearZone(t *testing.T, change func(m []config.Mirror)) *zone {
 }
 
 // asks asks as often as there are cards, and returns how often each mirror was named, in percent, and the scope of the
-// answers, -1 if they had none. from is the resolver, subnet the client's, if that is told.
+// answers, -1 if they had none. from is the resolver, subnet the client's, if that is sent.
 func asks(t *testing.T, z *zone, from, subnet string) (shares map[string]int, bits int) {
 	t.Helper()
 	req := new(dns.Msg)
@@ -155,7 +155,7 @@ func TestNearLimits(t *testing.T) {
 	})
 	for from, want := range map[string]map[string]int{
 		"198.51.100.9": {"1": 50, "2": 25, "3": 25},
-		"192.0.2.99":   {"2": 25, "3": 25, "4": 25, "6": 25}, // nobody knows that it is in Germany
+		"192.0.2.99":   {"2": 25, "3": 25, "4": 25, "6": 25}, // it is not known to be in Germany
 	} {
 		if got, _ := asks(t, z, from, ""); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("from %s: %v, want %v", from, got, want)

@@ -34,7 +34,7 @@ func newTestKey(tb testing.TB, name string, fill byte) *tsig.Key {
 	return k
 }
 
-// transferConfig lets nobody transfer but who it names.
+// transferConfig allows transfers to the given clients and keys only.
 func transferConfig(allow ...string) config.DNS {
 	c := testConfig()
 	c.Listen, c.AllowTransfer = []string{"127.0.0.1:0"}, allow
@@ -205,7 +205,7 @@ func TestWhoMayTransfer(t *testing.T) {
 	t.Parallel()
 	key, other := newTestKey(t, "xfr.", 1), newTestKey(t, "other.", 2)
 	wrong := newTestKey(t, "xfr.", 3)
-	byKey, byAddress, nobody := transferConfig("xfr."), transferConfig("127.0.0.2/32", "2001:db8::/32"), transferConfig()
+	byKey, byAddress, none := transferConfig("xfr."), transferConfig("127.0.0.2/32", "2001:db8::/32"), transferConfig()
 	for name, test := range map[string]struct {
 		config    config.DNS
 		key       *tsig.Key
@@ -224,7 +224,7 @@ func TestWhoMayTransfer(t *testing.T) {
 		"from another address":    {config: byAddress, from: "127.0.0.3", rcode: dns.RcodeRefused},
 		"by address, wrong key":   {config: byAddress, from: "127.0.0.2", key: wrong, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadSig},
 		"a key that may not":      {config: byAddress, from: "127.0.0.3", key: key, rcode: dns.RcodeRefused},
-		"nobody may":              {config: nobody, key: key, rcode: dns.RcodeRefused},
+		"none may":                {config: none, key: key, rcode: dns.RcodeRefused},
 		"AXFR over UDP is not":    {config: byKey, key: key, network: "udp", rcode: dns.RcodeRefused},
 		"over UDP, not permitted": {config: byKey, network: "udp", rcode: dns.RcodeRefused},
 	} {
@@ -264,7 +264,7 @@ func TestWhoMayTransfer(t *testing.T) {
 			}
 			if test.tsigError == dns.RcodeBadTime {
 				if got := tsig.Explain(test.key, resp, err, time.Now().Add(test.skew)); got == nil || !strings.Contains(got.Error(), "ahead of ours") {
-					t.Errorf("the skew is told as %v", got)
+					t.Errorf("the skew is described as %v", got)
 				}
 			}
 			if test.rcode == dns.RcodeRefused && !hasEDE(resp, dns.ExtendedErrorCodeProhibited) {
@@ -466,7 +466,7 @@ func TestRestart(t *testing.T) {
 	}
 	stop()
 
-	// A journal that is damaged is set aside, and all of the zone is told.
+	// A journal that is damaged is set aside, and all of the zone is transferred.
 	path := filepath.Join(dir, "journal")
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestPlace(t *testing.T) {
 	}
 	for _, continent := range strings.Fields("AF AN AS EU NA OC SA") {
 		if !continents[continent] {
-			t.Errorf("nobody is in %s", continent)
+			t.Errorf("no country is in %s", continent)
 		}
 	}
 	for _, addr := range []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8:ffff::1"), {}} {

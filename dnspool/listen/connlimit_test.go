@@ -36,16 +36,16 @@ func TestCrowd(t *testing.T) {
 	}{
 		"room for all":                              {"a1 b1 a2 b2", nil, ConnStats{4, 2, 0}},
 		"a network has too many":                    {"b1 a1 a2 a3 a4 a5", []string{"a1", "a2"}, ConnStats{4, 2, 2}},
-		"who was answered has waited less":          {"a1 a2 a3 !a1 a4", []string{"a2"}, ConnStats{3, 1, 1}},
+		"one that was answered has waited less":     {"a1 a2 a3 !a1 a4", []string{"a2"}, ConnStats{3, 1, 1}},
 		"too many in all: the largest makes room":   {"b1 a1 a2 a3 c1 b2", []string{"a1"}, ConnStats{5, 3, 1}},
 		"and then who has waited longest":           {"b1 a1 a2 b2 c1 !b1 c2 c3", []string{"a1", "b2"}, ConnStats{5, 3, 2}},
-		"even if nobody has more than one":          {"a1 b1 c1 p1 p2 p3", []string{"a1"}, ConnStats{5, 2, 1}},
+		"even if none has more than one":            {"a1 b1 c1 p1 p2 p3", []string{"a1"}, ConnStats{5, 2, 1}},
 		"a proxy has as many as there may be":       {"p1 p2 p3 p4 p5", nil, ConnStats{5, 0, 0}},
 		"proxies make room last":                    {"p1 p2 p3 p4 a1 a2 a3", []string{"a1", "a2"}, ConnStats{5, 1, 2}},
 		"but for each other":                        {"p1 p2 p3 p4 p5 p6 a1", []string{"p1", "p2"}, ConnStats{5, 1, 2}},
-		"who leaves makes room":                     {"a1 a2 a3 -a2 a4", nil, ConnStats{3, 1, 0}},
+		"one that leaves makes room":                {"a1 a2 a3 -a2 a4", nil, ConnStats{3, 1, 0}},
 		"and counts once":                           {"a1 a2 a3 -a2 -a2 a4 a5", []string{"a1"}, ConnStats{3, 1, 1}},
-		"who made room may leave":                   {"a1 a2 a3 a4 -a1 a5", []string{"a1", "a2"}, ConnStats{3, 1, 2}},
+		"one that made room may leave":              {"a1 a2 a3 a4 -a1 a5", []string{"a1", "a2"}, ConnStats{3, 1, 2}},
 		"nothing is kept of a network that is gone": {"a1 b1 -a1 -b1 p1 -p1", nil, ConnStats{}},
 	}
 	for name, test := range tests {

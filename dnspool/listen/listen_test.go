@@ -24,7 +24,7 @@ func accept(l *Listener, name string) {
 	}
 }
 
-// who connects, and returns which listener accepts.
+// a client that connects, and returns which listener accepts.
 func who(t *testing.T, addr string) string {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
@@ -119,7 +119,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainEnds: who has connected before is accepted, and then nobody.
+// TestDrainEnds: clients that have connected before are accepted, and then none.
 func TestDrainEnds(t *testing.T) {
 	t.Parallel()
 	l, err := (*Opener)(nil).TCP(t.Context(), "127.0.0.1:0")
@@ -192,7 +192,7 @@ func TestOpener(t *testing.T) {
 		t.Errorf("%q answers", got)
 	}
 	start := time.Now()
-	tcp.Drain(ctx, 1) // whoever comes now waits for the next process
+	tcp.Drain(ctx, 1) // clients that come now wait for the next process
 	if took := time.Since(start); took > handshakeTime {
 		t.Errorf("it takes %v to stop using a socket that others keep", took)
 	}
@@ -225,7 +225,7 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestFromEnvironment is not parallel: the environment is everybody's.
+// TestFromEnvironment is not parallel: the environment is shared.
 func TestFromEnvironment(t *testing.T) {
 	for _, tt := range []struct {
 		pid, fds string

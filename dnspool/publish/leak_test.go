@@ -6,5 +6,5 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain fails the package if a goroutine outlives the tests: whoever starts one waits for it.
+// TestMain fails the package if a goroutine outlives the tests: the code that starts one waits for it.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -38,7 +38,7 @@ func (p *primary) notified() (n int) {
 	return n
 }
 
-// TestNotify gives many serials at once: the first is told at once, and the others together after the pause.
+// TestNotify gives many serials at once: the first is sent at once, and the others together after the pause.
 func TestNotify(t *testing.T) {
 	t.Parallel()
 	key := testKey(t, 1)
@@ -96,7 +96,7 @@ func TestNotifyRetry(t *testing.T) {
 		}
 	}
 	eventually(t, "the refusal is in the log", said(refusing.addr, "REFUSED"))
-	eventually(t, "the refusal is told, and that the others are well", func() bool {
+	eventually(t, "the conditions name the refusal, and that the others are well", func() bool {
 		c := n.Conditions()
 		return strings.HasPrefix(c[0].Problem, refusing.addr+": NOTIFY of example.org.: REFUSED") && !c[0].Since.IsZero() &&
 			c[1].Problem == "" && c[2] == Condition{good.addr, "example.org.", "", c[2].Since}

@@ -89,7 +89,7 @@ func TestWanted(t *testing.T) {
 		pool    string
 		names   []string
 		patient bool
-		nobody  bool // is there to be published
+		none    bool // has an address to publish
 		want    []string
 	}{
 		"the heaviest": {pool: "1 192.0.2.1\n9 192.0.2.3\n5 192.0.2.2",
@@ -105,11 +105,11 @@ func TestWanted(t *testing.T) {
 		"several names": {pool: "5 192.0.2.1 2001:db8::1", names: []string{"@", "*"}, want: []string{
 			"*.example.org. A: [192.0.2.1] with a TTL of 60", "*.example.org. AAAA: [2001:db8::1] with a TTL of 60",
 			"example.org. A: [192.0.2.1] with a TTL of 60", "example.org. AAAA: [2001:db8::1] with a TTL of 60"}},
-		"no address is known": {pool: "5", patient: true, nobody: true, want: []string{before, beforeV6}},
-		"nor later":           {pool: "5", nobody: true, want: []string{before, beforeV6}},
-		"there is no enabled mirror": {pool: "0 192.0.2.1", nobody: true,
+		"no address is known": {pool: "5", patient: true, none: true, want: []string{before, beforeV6}},
+		"nor later":           {pool: "5", none: true, want: []string{before, beforeV6}},
+		"there is no enabled mirror": {pool: "0 192.0.2.1", none: true,
 			want: []string{before, beforeV6}},
-		"and what it had is still there": {pool: "0 192.0.2.98\n0 2001:db8::99", nobody: true,
+		"and what it had is still there": {pool: "0 192.0.2.98\n0 2001:db8::99", none: true,
 			want: []string{"dl.example.org. A: [192.0.2.99] with a TTL of 30", "dl.example.org. AAAA: nothing"}},
 		"some address is not known": {pool: "5\n5 192.0.2.2", patient: true,
 			want: []string{"dl.example.org. A: [192.0.2.2] with a TTL of 60", beforeV6}},
@@ -128,8 +128,8 @@ func TestWanted(t *testing.T) {
 				c.Names = test.names
 			}
 			got, err := wanted(c, pool(t, test.pool), test.patient, seen)
-			if test.nobody && err != errNoAddress || !test.nobody && err != nil {
-				t.Errorf("nobody is there: %v", err)
+			if test.none && err != errNoAddress || !test.none && err != nil {
+				t.Errorf("without an address: %v", err)
 			}
 			if diff := cmp.Diff(test.want, show(got)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -138,7 +138,7 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-// TestCandidate: for a mirror that is not to be in DNS nobody waits.
+// TestCandidate: a mirror that is not to be in DNS is not waited for.
 func TestCandidate(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -355,7 +355,7 @@ func data(rr dns.RR) net.IP {
 	return rr.(*dns.AAAA).AAAA
 }
 
-// set puts records into the primary, as somebody else would. With the lock.
+// set puts records into the primary, as another program would. With the lock.
 func (p *primary) set(t *testing.T, texts ...string) {
 	t.Helper()
 	p.sets = map[string][]dns.RR{}
@@ -436,7 +436,7 @@ func TestKeep(t *testing.T) {
 		{"5 192.0.2.1\n5 192.0.2.2\n4! 192.0.2.3", []string{a, b}, 1}, // of no concern here
 		{"5 192.0.2.1\n5! 192.0.2.2\n1 192.0.2.3", []string{a, c}, 2},
 		{"5! 192.0.2.1\n5! 192.0.2.2\n1! 192.0.2.3", []string{a, b}, 3}, // panic
-		{"5", []string{a, b}, 3},           // nobody: left as it is
+		{"5", []string{a, b}, 3},           // none: left as it is
 		{"5\n0 192.0.2.2", []string{a}, 4}, // but for a disabled mirror
 		{"5\n0 192.0.2.2", []string{a}, 4},
 		{"5 2001:db8::1", []string{"dl.example.org. 60 IN AAAA 2001:db8::1"}, 5},
@@ -530,7 +530,7 @@ func TestFailures(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nobody is there", func(t *testing.T) {
+	t.Run("no server is there", func(t *testing.T) {
 		t.Parallel()
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -544,7 +544,7 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// TestConflict has somebody else change the set between our look and our update, once: we look again.
+// TestConflict has another program change the set between our look and our update, once: we look again.
 func TestConflict(t *testing.T) {
 	t.Parallel()
 	p := startPrimary(t, nil)

@@ -96,7 +96,7 @@ func TestNearest(t *testing.T) {
 	tests := map[string]struct {
 		client string
 		secure bool
-		want   string // who is picked, and with what share in percent
+		want   string // the picked mirror, and its share in percent
 	}{
 		"in Munich: the country":      {"198.18.4.1", false, "aachen 33, berlin 33, munich 33"},
 		"in Munich over https":        {"198.18.4.1", true, "berlin 48, munich 48, paris 3"},

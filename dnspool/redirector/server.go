@@ -211,10 +211,11 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 		g.Go(func() error { f.wait(); return nil })
 		g.Go(func() error {
-			if err := s.http.Serve(f); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
-				return err
+			err := s.http.Serve(f)
+			if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+				return nil // run tells why there are no more connections
 			}
-			return nil
+			return err
 		})
 	}
 	if s.certificate != nil {

@@ -100,7 +100,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("certificate %d, want 1", got)
 	}
 
-	// Whoever sends something else than TLS is not in a log.
+	// A client that sends something else than TLS is not in a log.
 	if conn, err := net.Dial("tcp", addr); err == nil {
 		conn.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
 		conn.Read(make([]byte, 100))

@@ -257,7 +257,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	if err := Explain(nil, unsigned, nil, now); err != nil {
-		t.Errorf("nobody asked for a signature: %v", err)
+		t.Errorf("no signature was asked for: %v", err)
 	}
 }
 

@@ -64,7 +64,7 @@ func TestProbeAsksTheAddressForTheHost(t *testing.T) {
 	if ts := o.Timings; ts.Connect <= 0 || ts.TLS <= 0 || ts.FirstByte <= 0 || ts.Total < ts.Connect+ts.TLS+ts.FirstByte || ts.Total != o.Took {
 		t.Errorf("timings %+v of %v", ts, o.Took)
 	}
-	// Nobody is at the same port of another address, whatever the name.
+	// No server is at the same port of another address, whatever the name.
 	o = p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.8"))
 	if o.Result != health.Down || o.Reason != "connect: connection refused" {
 		t.Errorf("at the other address: %v, %q", o.Result, o.Reason)

@@ -166,7 +166,7 @@ func TestLookup(t *testing.T) {
 		{"alias.example.net", "192.0.2.5 192.0.2.7", "2001:db8::7", 40 * time.Second, 40 * time.Second, false},
 		{"brief.example.net", "192.0.2.1", "", minTTL, 600 * time.Second, false},
 		{"long.example.net", "192.0.2.1", "", maxTTL, 600 * time.Second, false},
-		{"nobody.example.net", "", "", 600 * time.Second, 600 * time.Second, false},
+		{"none.example.net", "", "", 600 * time.Second, 600 * time.Second, false},
 		{"mapped.example.net", "", "2001:db8::1", 600 * time.Second, 300 * time.Second, false},
 		{"big.example.net", big, "", 300 * time.Second, retryTTL, false},
 		{"inside.local", "10.1.1.1 10.1.1.2", "2001:db8::5", minTTL, minTTL, true},

@@ -37,7 +37,7 @@ func TestReadResponse(t *testing.T) {
 		{"too many requests", nil, 429, "", "", "status: 429 Too Many Requests, want 200: the server limits how often one client may ask; exempt this host from that"},
 		{"nginx's limit", rest, 503, "", "", "status: 503 Service Unavailable right after a 200, want 206: the server seems to limit how often one client may ask; exempt this host from that"},
 		{"out of order", nil, 503, "", "", "status: 503 Service Unavailable, want 200"},
-		{"gzip that is told", nil, 200, "Content-Encoding: gzip", "\x1f\x8b\x08", `body: the server encodes the file ("gzip"), which was not asked for`},
+		{"gzip with a header", nil, 200, "Content-Encoding: gzip", "\x1f\x8b\x08", `body: the server encodes the file ("gzip"), which was not asked for`},
 		{"an encoding that no one knows", nil, 200, "Content-Encoding: \x1b[2J" + strings.Repeat("x", 90), trace,
 			`body: the server encodes the file ("\x1b[2J` + strings.Repeat("x", 36) + `..."), which was not asked for`},
 		{"no encoding", nil, 200, "Content-Encoding: Identity", trace, ""},

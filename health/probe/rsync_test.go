@@ -41,7 +41,7 @@ func startRsync(t testing.TB) (port string) {
 	bin := needs(t, "rsync", "rsync")
 	dir := t.TempDir()
 	ids := ""
-	if os.Getuid() == 0 { // otherwise it would switch to the user nobody, which cannot enter dir
+	if os.Getuid() == 0 { // otherwise it would switch to a user that cannot enter dir
 		ids = "uid = 0\ngid = 0"
 	}
 	for name, content := range map[string]string{

@@ -79,7 +79,7 @@ func startDaemon(t testing.TB, motd string) *daemon {
 	dir := t.TempDir()
 	d := &daemon{log: filepath.Join(dir, "log"), root: filepath.Join(dir, "tree")}
 	global := fmt.Sprintf("use chroot = no\nlog file = %s\n", d.log)
-	if os.Getuid() == 0 { // otherwise it would switch to the user nobody, which cannot enter dir
+	if os.Getuid() == 0 { // otherwise it would switch to a user that cannot enter dir
 		global += "uid = 0\ngid = 0\n"
 	}
 	if motd != "" {

@@ -29,7 +29,7 @@ func randomVersion(r *rand.Rand, serial uint32) version {
 	return version{&dns.SOA{Hdr: testHeader("dl.example.org.", dns.TypeSOA, 3600), Ns: "ns1.example.org.", Mbox: "x.example.org.", Serial: serial}, Sort(rrs)}
 }
 
-// apply is what a secondary makes of a version when it is told d.
+// apply is what a secondary makes of a version when it gets d.
 func (d delta) apply(v version) version {
 	removed := map[string]bool{}
 	for _, r := range d.removed {
@@ -172,7 +172,7 @@ func TestSavedState(t *testing.T) {
 	}
 }
 
-// FuzzDecodeHistory reads files that nobody wrote. What it takes has to survive being written again.
+// FuzzDecodeHistory reads random files. What it takes has to survive being written again.
 func FuzzDecodeHistory(f *testing.F) {
 	r := rand.New(rand.NewPCG(5, 6))
 	h := &history{version: randomVersion(r, 1)}
