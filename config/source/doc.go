@@ -8,8 +8,9 @@
 //	file.go       a file, and watching it
 //	web.go        an https URL
 //	signature.go  minisign
-//	kept.go       the last known good pool on disk
+//	lastgood.go   the last known good pool on disk
 //	list.go       the one path by which a pool comes into force
+//	judge.go      what is to become of a list that was read
 //	schedule.go   when to look again
 //
 // The package does not know who serves the pool. It has no clock and no randomness of its own, and starts

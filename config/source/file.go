@@ -47,7 +47,7 @@ func (f file) read(_ context.Context, suffix string, limit int, last *part) (*pa
 //
 // It watches folders, not the file: editors, Git and others put a new file in the place of the old one, and a
 // watch on the old one would never tell. What the folders tell of other files is passed over.
-func (f file) watch(ctx context.Context, changed func()) error {
+func (f file) watch(ctx context.Context, changed chan<- struct{}) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("cannot watch %s: %v", f.path, err)
@@ -78,7 +78,10 @@ func (f file) watch(ctx context.Context, changed func()) error {
 			f.addFolders(w)
 			if now := f.look(); !now.same(seen) {
 				seen = now
-				changed()
+				select {
+				case changed <- struct{}{}:
+				default: // one is waiting already
+				}
 			}
 		}
 	}

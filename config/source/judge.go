@@ -25,8 +25,7 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 	case outdated != nil:
 		return judgement{Result: Result{Err: outdated}} // what is held waits on: this may be a cache that is behind
 	}
-	settings := l.o.Settings()
-	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, settings.DNS)
+	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, l.settings.DNS)
 	if err != nil {
 		return judgement{Result: Result{Err: &RefusedError{err}}}
 	}
@@ -35,7 +34,7 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 		before = &config.Pool{}
 	}
 	j := judgement{pool: pool, Result: Result{Change: config.Compare(before, pool), Warnings: warnings}}
-	decision := config.Guard(l.pool, pool, settings.Guard)
+	decision := config.Guard(l.pool, pool, l.settings.Guard)
 	switch {
 	case decision.Ruling == config.GuardRefuse:
 		return judgement{Result: Result{Err: refuse("%s: %v", l.o.Source, decision)}}

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
@@ -25,14 +26,12 @@ type Options struct {
 	StateDir string // where accepted lists are kept, or empty
 	Text     []byte // the list itself, if not nil; Source is only its name then
 
-	// Settings is asked at each look, since what it returns can change while the server runs. It must not
-	// call the List.
-	Settings func() Settings
+	Settings Settings // until SetSettings is called
 
 	Transport http.RoundTripper // nil: one of its own
 	Log       *zap.Logger
 	Now       func() time.Time
-	Rand      *rand.Rand // for Run only
+	Rand      *rand.Rand // for Run only; nil: unpredictable
 }
 
 // Settings are how a list is looked at and judged.
@@ -53,11 +52,13 @@ type List struct {
 	fetched *document  // at the latest look that succeeded
 	inForce *document
 	held    *document // nil: none
+	latest  *Update   // see Result.Latest
 
 	// mu guards these. They are written only with looking held, so its holder may read them without mu.
-	mu     sync.Mutex
-	pool   *config.Pool
-	status Status
+	mu       sync.Mutex
+	pool     *config.Pool
+	status   Status
+	settings Settings
 }
 
 // A Status is where the pool in force comes from, and how the latest look went.
@@ -84,14 +85,24 @@ type Result struct {
 	Change   config.Change   // between the pool before and the one that was read
 	Warnings []*config.Error // of the list, if it is new
 	Held     *config.Decision
-	Err      error // why the pool in force stays, although its source has another list or none
+	Err      error   // why the pool in force stays, although its source has another list or none
+	Latest   *Update // that Run has put in force since the Reload before, or nil
+}
+
+// An Update is a change of the pool that came into force.
+type Update struct {
+	At     time.Time     `json:"at"`
+	Change config.Change `json:"change"`
 }
 
 // New returns a list without a pool.
 func New(o Options) (*List, error) {
-	l := &List{o: o, origin: o.Source, status: Status{Source: o.Source}}
+	if o.Rand == nil {
+		o.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	}
+	l := &List{o: o, origin: o.Source, status: Status{Source: o.Source}, settings: o.Settings}
 	var err error
-	if _, err := newPublicKeys(o.Settings().Keys, o.Source); err != nil {
+	if _, err := newPublicKeys(o.Settings.Keys, o.Source); err != nil {
 		return nil, err
 	}
 	switch {
@@ -118,6 +129,30 @@ func (l *List) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.status
+}
+
+// SetSettings puts other settings in force, for what is read from now on. It waits for a look that is under way. If the
+// pool in force does not fit them, it returns why and changes nothing.
+func (l *List) SetSettings(s Settings) error {
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	if err := l.Fits(s.DNS); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settings = s
+	return nil
+}
+
+// Fits returns an error if mirrors of the pool in force have names that dns uses for something else.
+func (l *List) Fits(dns config.DNS) error {
+	pool := l.Pool()
+	var errs []error
+	for _, found := range pool.Collisions(dns) {
+		errs = append(errs, fmt.Errorf("%s: the mirror %s in force: %w", l.o.Source, pool.Mirrors[found.Mirror].URLPrefix, found))
+	}
+	return errors.Join(errs...)
 }
 
 // Start puts the first pool in force: what the source has, or else what was kept. If there is neither, the
@@ -157,8 +192,7 @@ func (l *List) useKept() bool {
 		l.o.Log.Warn("the kept list of mirrors is from another source; not used", zap.String("kept", k.Source), zap.String("source", l.origin))
 		return false
 	}
-	settings := l.o.Settings()
-	keys, err := newPublicKeys(settings.Keys, l.o.Source)
+	keys, err := newPublicKeys(l.settings.Keys, l.o.Source)
 	if err != nil {
 		return false // Reload returns the same
 	}
@@ -169,7 +203,7 @@ func (l *List) useKept() bool {
 			return false
 		}
 	}
-	pool, _, err := config.ParsePoolIn(l.o.Source, k.list, settings.DNS)
+	pool, _, err := config.ParsePoolIn(l.o.Source, k.list, l.settings.DNS)
 	if err == nil && pool.EnabledMirrors() == 0 {
 		err = errors.New("no mirror is enabled")
 	}
@@ -190,6 +224,24 @@ func (l *List) useKept() bool {
 func (l *List) Reload(ctx context.Context, confirm bool) Result {
 	l.looking.Lock()
 	defer l.looking.Unlock()
+	r := l.look(ctx, confirm)
+	r.Latest, l.latest = l.latest, nil
+	return r
+}
+
+// refresh is Reload without a request.
+func (l *List) refresh(ctx context.Context) Result {
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	r := l.look(ctx, false)
+	if r.Applied {
+		l.latest = &Update{At: l.o.Now(), Change: r.Change}
+	}
+	return r
+}
+
+// look reads the source, and puts in force what may be.
+func (l *List) look(ctx context.Context, confirm bool) Result {
 	d, keys, err := l.read(ctx)
 	if errors.Is(err, context.Canceled) {
 		return Result{Err: err} // the caller has given up, which is no fault of the source
@@ -221,14 +273,16 @@ func (l *List) Preview(ctx context.Context, confirm bool) Result {
 	defer l.looking.Unlock()
 	d, keys, err := l.read(ctx)
 	if err != nil {
-		return Result{Err: err}
+		return Result{Err: err, Latest: l.latest}
 	}
-	return l.judge(d, keys, confirm).Result
+	r := l.judge(d, keys, confirm).Result
+	r.Latest = l.latest
+	return r
 }
 
 // read reads the source and checks its signature.
 func (l *List) read(ctx context.Context) (*document, *publicKeys, error) {
-	keys, err := newPublicKeys(l.o.Settings().Keys, l.o.Source)
+	keys, err := newPublicKeys(l.settings.Keys, l.o.Source)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -32,8 +32,9 @@ type reader interface {
 
 // A watcher is a reader that can tell when its source may have changed.
 type watcher interface {
-	// watch calls changed after each change until ctx ends. It returns an error if it cannot watch.
-	watch(ctx context.Context, changed func()) error
+	// watch leaves a token in changed, which has room for one, after each change until ctx ends. It returns an error if it
+	// cannot watch.
+	watch(ctx context.Context, changed chan<- struct{}) error
 }
 
 // A document is a list as its source has it.

@@ -33,9 +33,9 @@ func spread(d time.Duration, least, most float64, r *rand.Rand) time.Duration {
 	return time.Duration(float64(d) * (least + (most-least)*r.Float64()))
 }
 
-// Run looks at the source when it may have changed and at the refresh interval, until ctx ends. look has to
-// call [List.Reload], and to put what comes of it to use.
-func (l *List) Run(ctx context.Context, look func(context.Context) Result) error {
+// Run reads the source again when it may have changed and at the refresh interval, until ctx ends. It decides what comes
+// into force as [List.Reload] does, and sends each result to updates.
+func (l *List) Run(ctx context.Context, updates chan<- Result) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -43,13 +43,7 @@ func (l *List) Run(ctx context.Context, look func(context.Context) Result) error
 	changed := make(chan struct{}, 1)
 	if w, ok := l.reader.(watcher); ok {
 		watching.Go(func() {
-			err := w.watch(ctx, func() {
-				select {
-				case changed <- struct{}{}:
-				default:
-				}
-			})
-			if err != nil {
+			if err := w.watch(ctx, changed); err != nil {
 				l.o.Log.Warn("changes of the list of mirrors are noticed at the refresh interval only", zap.Error(err))
 			}
 		})
@@ -58,7 +52,7 @@ func (l *List) Run(ctx context.Context, look func(context.Context) Result) error
 	if l.Status().Error != "" {
 		failures = 1
 	}
-	timer := time.NewTimer(nextLook(l.o.Settings().Refresh, failures, l.o.Rand))
+	timer := time.NewTimer(l.pause(failures))
 	defer timer.Stop()
 	for {
 		select {
@@ -67,10 +61,23 @@ func (l *List) Run(ctx context.Context, look func(context.Context) Result) error
 		case <-changed:
 		case <-timer.C:
 		}
+		r := l.refresh(ctx)
 		failures++
-		if r := look(ctx); r.Err == nil || r.Held != nil {
+		if r.Err == nil || r.Held != nil {
 			failures = 0
 		}
-		timer.Reset(nextLook(l.o.Settings().Refresh, failures, l.o.Rand))
+		select {
+		case updates <- r:
+		case <-ctx.Done():
+			return nil
+		}
+		timer.Reset(l.pause(failures))
 	}
+}
+
+// pause is how long to wait for the next look.
+func (l *List) pause(failures int) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return nextLook(l.settings.Refresh, failures, l.o.Rand)
 }

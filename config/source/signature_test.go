@@ -113,15 +113,15 @@ func TestSignedWithNewKey(t *testing.T) {
 			t.Errorf("error %v, want %q", result.Err, want)
 		}
 	}
-	r.keys = []string{next.public} // too early: the old list stays in force, and says why
+	r.set(t, testSettings(next.public)) // too early: the old list stays in force, and says why
 	reload("but mirrors_key is ")
 	r.expect(t, "a 1")
-	r.keys = []string{old.public, next.public}
+	r.set(t, testSettings(old.public, next.public))
 	reload("")
 	publish(next, "a 1", "b 1")
 	reload("")
 	r.expect(t, "a 1", "b 1")
-	r.keys = []string{next.public}
+	r.set(t, testSettings(next.public))
 	reload("")
 	publish(old, "a 1", "evil 1")
 	reload("but mirrors_key is ")
@@ -282,7 +282,7 @@ func TestSignedWeb(t *testing.T) {
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Errorf("%+v", result)
 	}
-	bad := func() Settings { return Settings{Keys: []string{"RWQ"}} }
+	bad := Settings{Keys: []string{"RWQ"}}
 	if _, err := New(Options{Source: s.list(), Settings: bad}); err == nil || !strings.Contains(err.Error(), "mirrors_key: not a minisign public key") {
 		t.Errorf("a bad key: %v", err)
 	}

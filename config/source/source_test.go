@@ -53,19 +53,31 @@ func put(t testing.TB, path, text string) {
 // A rig is a list with what it needs, and a log to look into.
 type rig struct {
 	*List
-	log  *observer.ObservedLogs
-	now  time.Time
-	keys []string // that sign the list
+	log *observer.ObservedLogs
+	now time.Time
+}
+
+// testSettings are the settings of a rig, unless it has its own.
+func testSettings(keys ...string) Settings {
+	return Settings{Refresh: time.Hour, Guard: 0.5, Keys: keys}
+}
+
+// set puts settings in force.
+func (r *rig) set(t testing.TB, s Settings) {
+	t.Helper()
+	if err := r.SetSettings(s); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func newRig(t testing.TB, o Options, keys ...string) *rig {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	r := &rig{log: logs, now: time.Unix(1_800_000_000, 0).UTC(), keys: keys}
+	r := &rig{log: logs, now: time.Unix(1_800_000_000, 0).UTC()}
 	o.Log, o.Rand = zap.New(core), rand.New(rand.NewPCG(1, 2))
 	o.Now = func() time.Time { return r.now }
-	if o.Settings == nil {
-		o.Settings = func() Settings { return Settings{Refresh: time.Hour, Guard: 0.5, Keys: r.keys} }
+	if o.Settings.Refresh == 0 {
+		o.Settings = testSettings(keys...)
 	}
 	var err error
 	if r.List, err = New(o); err != nil {
@@ -97,11 +109,7 @@ func (r *rig) run(t testing.TB) <-chan Result {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := r.Run(ctx, func(ctx context.Context) Result {
-			result := r.Reload(ctx, false)
-			results <- result
-			return result
-		}); err != nil {
+		if err := r.Run(ctx, results); err != nil {
 			t.Error(err)
 		}
 	})
@@ -338,9 +346,8 @@ func TestSameWords(t *testing.T) {
 func TestGuard(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	guard := 0.5
 	put(t, path, poolText("a 1", "b 1", "c 1"))
-	r := newRig(t, Options{Source: path, Settings: func() Settings { return Settings{Refresh: time.Hour, Guard: guard} }}).start(t)
+	r := newRig(t, Options{Source: path}).start(t)
 	held := func(confirm bool, want string) {
 		t.Helper()
 		result := r.Reload(t.Context(), confirm)
@@ -383,13 +390,13 @@ func TestGuard(t *testing.T) {
 		t.Fatalf("confirmed: %+v", result)
 	}
 	r.expect(t, "a 1")
-	guard = 0 // off
+	r.set(t, Settings{Refresh: time.Hour}) // the guard is off
 	put(t, path, poolText("z 1"))
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Fatalf("%+v", result)
 	}
 	// Confirmed at once, before it was held back.
-	guard = 0.5
+	r.set(t, testSettings())
 	put(t, path, poolText("y 1"))
 	if result := r.Reload(t.Context(), true); !result.Applied {
 		t.Fatalf("%+v", result)
@@ -438,4 +445,45 @@ func needPeer(t testing.TB, program, debianPackage string) string {
 	}
 	t.Skipf("%s is not installed: apt-get install %s", program, debianPackage)
 	return ""
+}
+
+// TestLatest: what the list has put in force by itself is told once, to the next that asks for a reload.
+func TestLatest(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	put(t, path, poolText("a 1", "b 1"))
+	r := newRig(t, Options{Source: path}).start(t)
+	results := r.run(t)
+	await(t, results, func(Result) bool { return true }) // the watch has begun
+	put(t, path, poolText("a 1", "b 1", "c 1"))
+	if result := await(t, results, applied); result.Latest != nil || len(result.Change.Added) != 1 {
+		t.Errorf("%+v", result)
+	}
+	for _, r := range []Result{r.Preview(t.Context(), false), r.Reload(t.Context(), false)} {
+		if r.Applied || r.Latest == nil || len(r.Latest.Change.Added) != 1 || r.Latest.At.IsZero() {
+			t.Errorf("%+v", r)
+		}
+	}
+	if result := r.Reload(t.Context(), false); result.Latest != nil {
+		t.Errorf("told twice: %+v", result.Latest)
+	}
+}
+
+// TestSettingsFitPool: settings whose zone needs the name of a mirror in force are refused.
+func TestSettingsFitPool(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	put(t, path, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1, "name": "m7"}]}`)
+	r := newRig(t, Options{Source: path}).start(t)
+	s := testSettings()
+	s.DNS = config.DNS{Zone: "dl.example.org.", Names: []string{"m7"}}
+	if err := r.SetSettings(s); err == nil || !strings.Contains(err.Error(), `the mirror https://a.example.net/ in force: "m7" is the name of the pool`) {
+		t.Errorf("error %v", err)
+	}
+	s.DNS.Names = []string{"@"}
+	r.set(t, s)
+	put(t, path, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1, "name": "_status"}]}`)
+	if result := r.Reload(t.Context(), false); result.Err == nil {
+		t.Error("a list that does not fit the new settings is in force")
+	}
 }

@@ -148,9 +148,7 @@ func TestWebGoesAway(t *testing.T) {
 		}
 		return dial(ctx, network, address)
 	}
-	r := newRig(t, Options{Source: source, Transport: tr, Settings: func() Settings {
-		return Settings{Refresh: 50 * time.Millisecond, Guard: 0.5}
-	}}).start(t)
+	r := newRig(t, Options{Source: source, Transport: tr, Settings: Settings{Refresh: 50 * time.Millisecond, Guard: 0.5}}).start(t)
 	away.Store(true)
 	results := r.run(t)
 	await(t, results, failed)
@@ -309,10 +307,10 @@ func TestCheckHop(t *testing.T) {
 			t.Errorf("%s, secure %v: %v", tt.url, tt.secure, err)
 		}
 	}
-	if _, err := New(Options{Settings: func() Settings { return Settings{} }, Source: "http://example.org/mirrors.json"}); err == nil {
+	if _, err := New(Options{Source: "http://example.org/mirrors.json"}); err == nil {
 		t.Error("http from elsewhere is taken")
 	}
-	if _, err := New(Options{Settings: func() Settings { return Settings{} }, Source: "http://127.0.0.1:1/mirrors.json"}); err != nil {
+	if _, err := New(Options{Source: "http://127.0.0.1:1/mirrors.json"}); err != nil {
 		t.Error(err)
 	}
 }
