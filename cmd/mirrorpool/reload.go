@@ -1,261 +1,191 @@
 package main
 
 import (
-	"cmp"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"sync/atomic"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
+	"github.com/spf13/cobra"
 
 	"mirrorpool/config"
-	"mirrorpool/config/source"
+	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool/admin"
-	"mirrorpool/dnspool/authority"
-	"mirrorpool/dnspool/geo"
+	"mirrorpool/dnspool/listen"
 )
 
-// newList returns the list of mirrors that the configuration asks for, judged by the one that is in force at
-// the time. text is the list itself if it is not nil.
-func newList(inForce *atomic.Pointer[config.Server], text []byte, log *zap.Logger) (*source.List, error) {
-	c := inForce.Load()
-	return source.New(source.Options{
-		Source: c.Mirrors, Text: text, StateDir: c.StateDir,
-		Settings: func() source.Settings {
-			c := inForce.Load()
-			return source.Settings{Refresh: c.MirrorsRefresh, Guard: c.MirrorsGuard, DNS: c.DNS, Keys: c.MirrorsKeys}
-		},
-		Log: log, Now: time.Now, Rand: newRand(),
-	})
+const (
+	adminAddress   = "127.0.0.1:8053" // where a server answers the administrator by default
+	adminPort      = "8053"
+	maxTokenFile   = 4096            // bytes, as the server takes
+	adminTime      = 3 * time.Minute // more than the server gives itself for a reload
+	maxAdminAnswer = 64 << 20
+)
+
+// An adminClient asks a running server.
+type adminClient struct{ address, tokenFile string }
+
+func (a *adminClient) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.address, "admin", adminAddress, "the running server's admin listener; unix:/PATH for a Unix socket")
+	cmd.Flags().StringVar(&a.tokenFile, "token-file", "", "the file with the administrator's token, to ask from another host or to reload")
 }
 
-// reload reads the configuration and the list of mirrors again, and puts in force what is good; with o.DryRun nothing. It
-// is called on request.
-func (s *server) reload(ctx context.Context, o admin.ReloadOptions) admin.ReloadAnswer {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	answer := admin.ReloadAnswer{DryRun: o.DryRun}
-	if o.DryRun {
-		answer.Settings = s.readSettings().answer
-		answer.Pool = poolReload(s.list.Preview(ctx, o.Confirm))
-	} else {
-		answer.Settings = s.reloadSettings()
-		s.events.ReloadSettings(&answer.Settings)
-		answer.Pool = poolReload(s.reloadPool(ctx, o.Confirm))
+// call sends a request and reads its answer, whatever the status, into answer.
+func (a *adminClient) call(ctx context.Context, method, path string, query url.Values, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTime)
+	defer cancel()
+	transport := &http.Transport{}
+	host := withPort(a.address, adminPort)
+	if socket, ok := listen.UnixPath(a.address); ok {
+		host = "localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
 	}
-	answer.OK = answer.Settings.Error == "" && answer.Pool.Error == ""
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	answer.Pool.Latest = s.unreported
-	if o.DryRun {
-		return answer
-	}
-	s.unreported = nil
-	s.lastReload = &admin.ReloadStatus{
-		At: time.Now(), OK: answer.OK, Error: cmp.Or(answer.Settings.Error, answer.Pool.Error), Restart: answer.Settings.Restart,
-	}
-	return answer
-}
-
-// look reads the list of mirrors again, because it may have changed. The configuration is read on request only: its
-// editors say when they are done.
-func (s *server) look(ctx context.Context) source.Result {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	r := s.reloadPool(ctx, false)
-	if r.Applied {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.unreported = &admin.PoolUpdate{At: s.now(), Change: r.Change}
-	}
-	return r
-}
-
-// reloadPool puts in force what the list of mirrors has come to.
-func (s *server) reloadPool(ctx context.Context, confirm bool) source.Result {
-	r := s.list.Reload(ctx, confirm)
-	counted := poolReload(r)
-	s.events.ReloadPool(&counted)
-	if r.Applied {
-		s.mu.Lock()
-		defer s.mu.Unlock() // no snapshot may join the new pool with verdicts on the old one
-		s.pool = s.list.Pool()
-		s.checker.SetPool(s.pool) // which reports a change, and so leads to a new snapshot
-	}
-	return r
-}
-
-// newSettings are what the configuration's file comes to.
-type newSettings struct {
-	config   *config.Server // in force, with what can change while the server runs
-	static   *authority.ZoneFile
-	feed     newFeed
-	token    []byte // the administrator's
-	warnings []*config.Error
-	answer   admin.SettingsReload
-}
-
-// readSettings reads the configuration again, and puts nothing in force.
-func (s *server) readSettings() newSettings {
-	n := newSettings{answer: admin.SettingsReload{Applied: []string{}, Restart: []string{}}}
-	if s.file == "" {
-		return n
-	}
-	next, warnings, err := config.LoadServer(s.file)
-	if err == nil {
-		err = collision(s.list.Pool(), next)
-	}
-	var read *authority.ZoneFile
-	if err == nil {
-		read, err = loadStatic(next)
-	}
-	if err == nil {
-		n.token, err = admin.ReadToken(next.Admin.TokenFile)
-	}
-	if err == nil {
-		err = checkDatabases(s.config.Load().GeoIP, next.GeoIP)
-	}
+	u := url.URL{Scheme: "http", Host: host, Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
-		n.answer.Error = err.Error()
-		return n
+		return fmt.Errorf("want an address such as %q after --admin, got %q", adminAddress, a.address)
 	}
-	now, applied, restart := config.Update(s.config.Load(), next)
-	n.config, n.static = now, s.static
-	if n.feed, err = s.feeds.prepare(now); err != nil {
-		n.answer.Error = err.Error()
-		return n
-	}
-	changed := s.feeds.changedKeys(n.feed)                     // files may hold something else under the same path
-	if next.DNS.Zone == now.DNS.Zone && !read.Same(s.static) { // else it waits for the restart
-		n.static = read
-		changed = append(changed, "dns.zone_file")
-	}
-	if s.admin != nil && !s.admin.HasToken(n.token) {
-		changed = append(changed, "admin.token_file")
-	}
-	for _, key := range changed {
-		if !slices.Contains(applied, key) {
-			applied = append(applied, key)
+	if a.tokenFile != "" {
+		token, err := safefile.Read(a.tokenFile, maxTokenFile)
+		if err != nil {
+			return fmt.Errorf("cannot read the administrator's token: %v", err)
 		}
+		req.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
 	}
-	if len(applied)+len(restart) > 0 { // else they are in the log already
-		n.warnings = warnings
-	}
-	n.answer.Applied, n.answer.Restart = append(n.answer.Applied, applied...), append(n.answer.Restart, restart...)
-	return n
-}
-
-// reloadSettings reads the configuration again, and puts in force what can change now.
-func (s *server) reloadSettings() admin.SettingsReload {
-	n := s.readSettings()
-	if n.answer.Error != "" {
-		s.log.Error("cannot use the configuration; the old one stays in force", zap.String("error", n.answer.Error))
-		return n.answer
-	}
-	logWarnings(s.log, n.warnings)
-	if len(n.answer.Restart) > 0 {
-		s.log.Warn("the configuration has changes that need a restart", zap.Strings("keys", n.answer.Restart))
-	}
-	if len(n.answer.Applied) > 0 {
-		if slices.ContainsFunc(n.answer.Applied, isFeedKey) {
-			s.feeds.apply(n.feed)
+	// A redirect would take the token elsewhere, and no proxy leads to an admin listener.
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		var uerr *url.Error
+		if errors.As(err, &uerr) {
+			err = uerr.Err
 		}
-		s.apply(&n)
-		s.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied))
+		return fmt.Errorf("no server answers at %s: %v; is it running, and is this its admin listener? See --admin", a.address, err)
 	}
-	return n.answer
-}
-
-// isFeedKey reports whether a key of the configuration decides what other DNS servers get.
-func isFeedKey(key string) bool {
-	return slices.Contains([]string{"dns.tsig_keys", "dns.allow_transfer", "dns.notify", "dns.notify_source", "publish"}, key)
-}
-
-// loadStatic reads the zone file, if the configuration names one.
-func loadStatic(c *config.Server) (*authority.ZoneFile, error) {
-	if c.DNS.ZoneFile == "" {
-		return nil, nil
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
+	if err != nil {
+		return fmt.Errorf("reading the response of %s: %v", a.address, err)
 	}
-	return authority.LoadZoneFile(c.DNS.ZoneFile, c.DNS.Zone, authority.PoolNames(c.DNS))
-}
-
-// apply puts a configuration in force, which differs from the one before in what can change while the server
-// runs.
-func (s *server) apply(n *newSettings) {
-	c := n.config
-	if level, err := zapcore.ParseLevel(c.Log.Level); err == nil {
-		s.logLevel.SetLevel(level)
-	}
-	if err := s.checker.SetSettings(c.Health); err != nil {
-		s.log.Error("cannot use the new settings of the checks", zap.Error(err)) // config lets no such URL pass
-	}
-	s.handler.SetConfig(c.HTTP)
-	s.places.SetFiles(c.GeoIP)
-	if s.admin != nil {
-		s.admin.SetToken(n.token)
-	}
-	s.mu.Lock()
-	s.config.Store(c)
-	s.static = n.static
-	s.zoneChanged = true
-	s.mu.Unlock()
-	s.rebuild()
-}
-
-// checkDatabases returns an error if a geographical database is to come from another file, and that is not usable.
-func checkDatabases(old, next config.GeoIP) error {
-	for _, f := range [...]struct{ key, old, next string }{
-		{"geoip.city", old.City, next.City}, {"geoip.asn", old.ASN, next.ASN},
-	} {
-		if f.old == f.next {
-			continue // the reader tells what is wrong with it
-		}
-		if err := geo.Check(f.next); err != nil {
-			return fmt.Errorf("%s: %w", f.key, err)
-		}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("%s answers %s: %s", a.address, resp.Status, config.Printable(strings.TrimSpace(string(text[:min(len(text), 200)]))))
 	}
 	return nil
 }
 
-// collision returns an error if mirrors of the pool have names that the configuration uses for something else.
-func collision(pool *config.Pool, c *config.Server) error {
-	var errs []error
-	for _, found := range pool.Collisions(c.DNS) {
-		errs = append(errs, fmt.Errorf("%s: the mirror %s in force: %w", c.Mirrors, pool.Mirrors[found.Mirror].URLPrefix, found))
+// withPort adds a port to an address that has none.
+func withPort(address, port string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
 	}
-	return errors.Join(errs...)
+	return net.JoinHostPort(strings.Trim(address, "[]"), port)
 }
 
-// poolReload is what an administrator learns of a reload of the list of mirrors.
-func poolReload(r source.Result) admin.PoolReload {
-	answer := admin.PoolReload{Applied: r.Applied, Held: r.Held, Warnings: []string{}}
-	if r.Err != nil {
-		answer.Error = r.Err.Error()
-	}
-	if !r.Change.Empty() {
-		answer.Change = &r.Change
-	}
-	for _, group := range config.GroupWarnings(r.Warnings) {
-		answer.Warnings = append(answer.Warnings, group.String())
-	}
-	return answer
+// printJSON prints what a server sent, with nothing in it that a terminal would obey.
+func printJSON(w io.Writer, text json.RawMessage) error {
+	_, err := fmt.Fprintln(w, config.PrintableLines(string(text)))
+	return err
 }
 
-// poolStatus tells an administrator where the pool in force comes from.
-func poolStatus(s source.Status, now time.Time) admin.PoolStatus {
-	status := admin.PoolStatus{
-		Source: s.Source, Loaded: s.Loaded, AgeSeconds: now.Sub(s.Loaded).Seconds(), Kept: s.Kept,
-		Error: s.Error, KeepError: s.KeepError,
+func newReloadCommand() *cobra.Command {
+	var client adminClient
+	var confirm, dryRun bool
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Make a running server read its configuration and list of mirrors again",
+		Long: `Make a running server read its configuration and its list of mirrors again, and print what changed.
+
+An update that takes away more of the pool than mirrors_guard allows is held back; --confirm accepts it. --dry-run
+prints what would change, and changes nothing. The list of mirrors is also read by itself as it changes; what the
+server took by itself in the last ten minutes is printed too.
+
+A reload puts all keys of the configuration in force, but for these, which need a restart:
+  ` + strings.Join(config.RestartKeys(), ", ") + `
+
+The exit code is 0 if all that is new is in force, or waits for a restart, and 1 if something was refused or held back.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query := url.Values{}
+			if confirm {
+				query.Set("confirm", "true")
+			}
+			if dryRun {
+				query.Set("dry_run", "true")
+			}
+			var answer admin.ReloadAnswer
+			if err := client.call(cmd.Context(), http.MethodPost, "/api/v1/reload", query, &answer); err != nil {
+				return failed(err)
+			}
+			printReload(cmd.OutOrStdout(), cmd.ErrOrStderr(), &answer, time.Now())
+			if !answer.OK {
+				return &failure{code: exitFailure}
+			}
+			return nil
+		},
 	}
-	if !s.Checked.IsZero() {
-		status.Checked = &s.Checked
+	client.flags(cmd)
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "accept an update of the pool that is held back")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would change, and change nothing")
+	return cmd
+}
+
+// latestTime is how long an update that the server took by itself is printed by the next reload.
+const latestTime = 10 * time.Minute
+
+// printReload prints what came of a reload, and to stderr why something was refused.
+func printReload(stdout, stderr io.Writer, a *admin.ReloadAnswer, now time.Time) {
+	for _, w := range a.Pool.Warnings {
+		fmt.Fprintf(stderr, "warning: %s\n", config.Printable(w))
 	}
-	if s.Held != nil {
-		status.Held = &admin.HeldStatus{Since: s.Held.Since, Decision: s.Held.Decision, Change: s.Held.Change}
+	for _, e := range []string{a.Settings.Error, a.Pool.Error} {
+		if e != "" {
+			printError(stderr, errors.New(e))
+		}
 	}
-	return status
+	printKeys(stdout, a.Settings.Applied, verb("changed", "would change", a.DryRun))
+	printKeys(stdout, a.Settings.Restart, "changed, which needs a restart")
+	recent := a.Pool.Latest != nil && now.Sub(a.Pool.Latest.At) < latestTime
+	switch {
+	case a.Pool.Change != nil && a.Pool.Error != "":
+		printChange(stdout, "pool: unchanged; held back:", a.Pool.Change)
+	case a.Pool.Change != nil:
+		printChange(stdout, "pool: "+verb("changed:", "would change:", a.DryRun), a.Pool.Change)
+	case a.Pool.Error != "":
+		fmt.Fprintln(stdout, "pool: unchanged")
+	case recent:
+		printChange(stdout, fmt.Sprintf("pool: nothing new; the server took this by itself, %s:", admin.Ago(a.Pool.Latest.At, now)), &a.Pool.Latest.Change)
+	default:
+		fmt.Fprintln(stdout, "pool: nothing new")
+	}
+}
+
+// verb is what happened, or with dryRun what would.
+func verb(happened, would string, dryRun bool) string {
+	if dryRun {
+		return would
+	}
+	return happened
+}
+
+func printKeys(w io.Writer, keys []string, what string) {
+	if len(keys) > 0 {
+		fmt.Fprintf(w, "configuration: %s %s\n", config.Printable(strings.Join(keys, ", ")), what)
+	}
+}
+
+func printChange(w io.Writer, title string, change *config.Change) {
+	fmt.Fprintln(w, title)
+	for _, line := range change.Lines() {
+		fmt.Fprintf(w, "  %s\n", config.Printable(line))
+	}
 }
