@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/testdata/testbed"
+
 	"github.com/miekg/dns"
 )
 
@@ -165,7 +167,7 @@ func (c *clients) ask(ctx context.Context, server netip.Addr, qtype uint16) ([]s
 	}
 	var addrs []string
 	for _, rr := range resp.Answer {
-		if addr, rrtype := addressOf(rr); rrtype == qtype {
+		if addr, rrtype := testbed.AddressOf(rr); rrtype == qtype {
 			addrs = append(addrs, addr.String())
 		} else {
 			return addrs, fmt.Errorf("%s: %v in an answer to %s", errWrongType, rr, dns.TypeToString[qtype])

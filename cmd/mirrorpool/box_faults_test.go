@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/testdata/testbed"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -163,7 +165,7 @@ type wave struct {
 
 // mirrorHold is how long a mirror is broken.
 func mirrorHold() time.Duration {
-	if longTests() {
+	if testbed.Long() {
 		return 20 * time.Second
 	}
 	return deadline + time.Second
@@ -403,7 +405,7 @@ func (b *box) await(t testing.TB, what string, limit time.Duration, ok func() bo
 // TestFaults breaks one thing after the other in a pool in a box, while clients go on asking, and measures what they see.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	b := newBox(t)
 	b.startPool("ns1", nil)
 	b.startPool("ns2", nil, "GOMEMLIMIT=64MiB")
@@ -528,7 +530,7 @@ func (c *clients) breakSite(t *testing.T) (rows []row) {
 
 // serverHold is how long a server is broken, and how long it is stopped.
 func serverHold() (broken, stopped time.Duration) {
-	if longTests() {
+	if testbed.Long() {
 		return 15 * time.Second, 30 * time.Second
 	}
 	return 5 * time.Second, 5 * time.Second

@@ -48,7 +48,7 @@ func (b *box) localFaults() []wave {
 // address, or have a full disk.
 func TestFaultsOnLoopback(t *testing.T) {
 	t.Parallel()
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	b := newLoopbackBox(t)
 	b.startPool("ns1", nil)
 	b.startPool("ns2", nil)
@@ -60,7 +60,7 @@ func TestFaultsOnLoopback(t *testing.T) {
 
 	waves := b.localFaults()
 	c.rideWithoutSite(t, waves[0], report)
-	if longTests() {
+	if testbed.Long() {
 		c.ride(t, waves[1], report)
 		c.ride(t, waves[2], report)
 		c.allDown(t, report, "killed", (*host).stopWeb, (*host).startWeb)

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/testdata/testbed"
+
 	"encoding/json"
 
 	"github.com/miekg/dns"
@@ -286,7 +288,7 @@ var upgraderFaults = []struct {
 // table of all; the short form has two of its rows.
 func TestUpgraderDownloads(t *testing.T) {
 	t.Parallel()
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	b := newBox(t)
 	var others []string
 	for i := 1; i <= boxMirrors; i++ {
@@ -299,7 +301,7 @@ func TestUpgraderDownloads(t *testing.T) {
 	b.startPool("ns2", nil)
 	c := b.newClients()
 	runs, faults, broken := 40, upgraderFaults[:2], map[int]bool{2: true}
-	if longTests() {
+	if testbed.Long() {
 		runs, faults, broken = 100, upgraderFaults, map[int]bool{1: true, 2: true, 3: true, 4: true}
 	}
 	var table strings.Builder

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // TestDebianPackage builds two versions of the package, installs one under a real systemd, upgrades it to the other one while
 // clients ask, removes and purges it.
 func TestDebianPackage(t *testing.T) {
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root may make a machine of namespaces")
 	}

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/testdata/testbed"
+
 	"github.com/miekg/dns"
 )
 
@@ -247,7 +249,7 @@ var (
 // TestDelegation has Zonemaster and DNSViz follow a delegation from the root to mirrorpool. It lists all that they say, so
 // that a new notice, warning or error fails it.
 func TestDelegation(t *testing.T) {
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	t.Parallel()
 	const inZone = `$TTL 3600
 @ SOA ns1 hostmaster 1 14400 3600 1209600 300

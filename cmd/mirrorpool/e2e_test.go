@@ -372,7 +372,8 @@ func TestRestart(t *testing.T) {
 	c.set("health", "startup_timeout", "60s")
 	pool := fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.21:%[1]s/tails/", "weight": 1}, {"url_prefix": "http://127.0.1.22:%[1]s/tails/", "weight": 1}]}`, port)
 	p := c.serve(t, where, pool)
-	since := p.status(t).Mirrors[0].Since
+	var since *time.Time
+	eventually(t, "the first mirror has been up", func() bool { since = p.status(t).Mirrors[0].Since; return since != nil })
 	if got, want := p.inDNS(t), map[string]bool{"127.0.1.21": true}; !maps.Equal(got, want) {
 		t.Fatalf("answers %v, want %v", got, want)
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"mirrorpool/dnspool/listen"
+	"mirrorpool/testdata/testbed"
 )
 
 // memoryFloods make a server hold as much as one client can have it hold, over as many connections as there may be.
@@ -55,7 +56,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // where a server has fewer places. A short one would end before they are all there.
 func (f *flooded) everywhere(ctx context.Context, act func(ctx context.Context, conn net.Conn) int64) int64 {
 	clients := 1000
-	if longTests() {
+	if testbed.Long() {
 		clients = min(4800, listen.MaxDescriptors()/3)
 	}
 	perNetwork := clients/12 + 1

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"mirrorpool/dnspool/listen"
+	"mirrorpool/testdata/testbed"
 )
 
 // The guest is a client that does nothing wrong, in a network of its own.
@@ -67,7 +68,7 @@ var tlsFloods = []flood{
 
 // floodTime is how long each flood lasts.
 func floodTime() time.Duration {
-	if longTests() {
+	if testbed.Long() {
 		return 20 * time.Second
 	}
 	return 1500 * time.Millisecond
@@ -76,7 +77,7 @@ func floodTime() time.Duration {
 // TestFloods has a well-behaved client ask while others flood the server in all ways: it has to be served, and the server
 // has to be as before within a second after the flood.
 func TestFloods(t *testing.T) {
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	small := mirrorsText(t, "1 10", "2 20", "3 30", "4 40")
 	for _, group := range []struct {
 		name   string

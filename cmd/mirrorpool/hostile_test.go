@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mirrorpool/cmd/mirrorpool/internal/daemon"
 	"mirrorpool/config"
 )
 
@@ -94,7 +95,7 @@ func TestLogEscapesHostileText(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"json", "console"} {
 		var out bytes.Buffer
-		log, _, err := newLogger(config.Log{Level: "info", Format: format}, &out)
+		log, _, err := daemon.NewLogger(config.Log{Level: "info", Format: format}, &out)
 		if err != nil {
 			t.Fatal(err)
 		}

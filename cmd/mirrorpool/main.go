@@ -9,12 +9,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"mirrorpool/config"
+	"mirrorpool/cmd/mirrorpool/internal/term"
 )
 
 // Exit codes, of all commands.
@@ -45,20 +44,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case errors.As(err, &failed):
 		if failed.err != nil {
-			printError(stderr, failed.err)
+			term.WriteError(stderr, failed.err)
 		}
 		return failed.code
 	default: // of cobra: an unknown command or flag
-		printError(stderr, err)
+		term.WriteError(stderr, err)
 		fmt.Fprintf(stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
-	}
-}
-
-// printError prints err with a prefix on each line, so that no text in it can pass for a line of something else.
-func printError(w io.Writer, err error) {
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(w, "mirrorpool: %s\n", config.Printable(line))
 	}
 }
 

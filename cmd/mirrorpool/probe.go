@@ -9,20 +9,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
+	"mirrorpool/cmd/mirrorpool/internal/probing"
+	"mirrorpool/cmd/mirrorpool/internal/term"
 	"mirrorpool/config"
-	"mirrorpool/health"
 )
 
-const (
-	// onceOnly is an interval in which no sweep can last so long that a check becomes due again.
-	onceOnly     = 24 * time.Hour
-	progressTime = 100 * time.Millisecond // between two lines that tell how far the sweep has come
-	// completionTime is how long who presses the tab key has to wait for a list on the web.
-	completionTime = 2 * time.Second
-)
+// completionTime is how long the tab key may wait for a list on the web.
+const completionTime = 2 * time.Second
 
 func newProbeCommand() *cobra.Command {
 	var flags probeFlags
@@ -71,7 +65,7 @@ the usage, the configuration or the list of mirrors is bad.`,
 type probeFlags struct {
 	config string
 	json   bool
-	one    oneMirror
+	one    probing.OneMirror
 }
 
 // complete returns, for the shell, the mirrors of the pool that are not among args: by name, or by host where that is enough to
@@ -91,7 +85,7 @@ func (f *probeFlags) complete(cmd *cobra.Command, args []string, _ string) ([]co
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 	defer cancel()
-	pool, err := readPool(ctx, c)
+	pool, err := probing.ReadPool(ctx, c)
 	if err != nil {
 		return because(err.Error()), only
 	}
@@ -135,30 +129,29 @@ func (f *probeFlags) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// runProbe looks at what the flags and arguments say, and prints what it has seen.
+// runProbe probes what the flags and arguments say, and prints the result.
 func runProbe(ctx context.Context, flags *probeFlags, args []string, cmd *cobra.Command) error {
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	plan, err := newPlan(ctx, flags, args)
 	if ctx.Err() != nil {
-		return failed(errInterrupted)
+		return failed(probing.ErrInterrupted)
 	}
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	for _, w := range plan.warnings {
+	for _, w := range plan.Warnings {
 		fmt.Fprintf(stderr, "warning: %s\n", w)
 	}
-	progress := &progress{w: stderr, on: isTerminal(stderr)}
-	report, err := sweep(ctx, plan, progress.show)
-	progress.clear()
+	progress := term.NewProgress(stderr)
+	result, err := plan.Run(ctx, progress.Show)
+	progress.Clear()
 	if err != nil {
 		return failed(err)
 	}
-	result := newProbeResult(plan, report)
 	if flags.json {
-		err = writeIndented(stdout, result)
+		err = term.WriteJSON(stdout, result)
 	} else {
-		err = result.writeText(stdout, colours(stdout))
+		err = result.WriteText(stdout, term.Colours(stdout))
 	}
 	if err != nil {
 		return failed(err)
@@ -170,58 +163,17 @@ func runProbe(ctx context.Context, flags *probeFlags, args []string, cmd *cobra.
 }
 
 // newPlan finds out what to probe.
-func newPlan(ctx context.Context, flags *probeFlags, args []string) (*probePlan, error) {
+func newPlan(ctx context.Context, flags *probeFlags, args []string) (*probing.Plan, error) {
 	if flags.config == "" {
-		return flags.one.plan()
+		return flags.one.Plan()
 	}
 	c, _, err := config.LoadServer(flags.config)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := readPool(ctx, c)
+	pool, err := probing.ReadPool(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return planPool(c.Health, pool, args)
-}
-
-var errInterrupted = errors.New("interrupted")
-
-// sweep checks each endpoint of the plan once. It calls show with what is known from time to time.
-func sweep(ctx context.Context, plan *probePlan, show func(*health.Report)) (*health.Report, error) {
-	settings := plan.settings
-	settings.Interval = onceOnly
-	settings.Enabled = settings.Enabled || !plan.asServed // the command line asks for it
-	checker, err := newChecker(health.Options{
-		Settings: settings, CheckDNS: settings.DNSURL != "",
-		Log: zap.NewNop(), // all that it would log is in the report
-	})
-	if err != nil {
-		return nil, err
-	}
-	checker.SetPool(plan.probed)
-	ctx, cancel := context.WithCancel(ctx)
-	var running errgroup.Group
-	running.Go(func() error { return checker.Run(ctx) })
-	report, err := awaitSweep(ctx, checker, show)
-	cancel()
-	if runErr := running.Wait(); err == nil {
-		err = runErr
-	}
-	return report, err
-}
-
-func awaitSweep(ctx context.Context, checker *health.Checker, show func(*health.Report)) (*health.Report, error) {
-	tick := time.NewTicker(progressTime)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, errInterrupted
-		case <-checker.Swept():
-			return checker.Report(), nil
-		case <-tick.C:
-			show(checker.Report())
-		}
-	}
+	return probing.PlanPool(c.Health, pool, args)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mirrorpool/cmd/mirrorpool/internal/probing"
 	"mirrorpool/testdata/testbed"
 )
 
@@ -136,7 +137,7 @@ func TestProbeTellsTheTruth(t *testing.T) {
 func (r *faultRig) testJSON(t *testing.T, file string, names []string) {
 	code, stdout, stderr := r.run(t, "--config", file, "--json")
 	var document faultDocument
-	var result probeResult
+	var result probing.Result
 	if err := errors.Join(json.Unmarshal([]byte(stdout), &document), json.Unmarshal([]byte(stdout), &result)); err != nil {
 		t.Fatalf("%v in %s", err, stdout)
 	}
@@ -158,7 +159,7 @@ func (r *faultRig) testJSON(t *testing.T, file string, names []string) {
 		t.Errorf("up (-want +got):\n%s%+v", diff, result)
 	}
 	// Those that carry the reference at each address where they can be read.
-	if n := result.Reference; n.Trace == nil || n.Source != fromURL || n.Mirrors != 6 || n.Weight != 60 || n.Enabled != len(names)-1 || n.EnabledWeight != uint64(10*n.Enabled) {
+	if n := result.Reference; n.Trace == nil || n.Source != probing.FromURL || n.Mirrors != 6 || n.Weight != 60 || n.Enabled != len(names)-1 || n.EnabledWeight != uint64(10*n.Enabled) {
 		t.Errorf("reference %+v", n)
 	}
 	want := []string{r.prefix["soon"] + ": " + r.address["soon"] + ": certificate expires on " + time.Now().Add(121*time.Hour).UTC().Format(time.DateOnly) + ", in 5 days"}
@@ -254,14 +255,14 @@ func (r *faultRig) testShared(t *testing.T) {
 	c.write(t, "mirrors.json", map[string]any{"version": 1, "mirrors": few})
 	code, stdout, stderr := r.run(t, "--config", filepath.Join(c.dir, "mirrorpool.json"), "--json", r.address["stale"])
 	var document faultDocument
-	var result probeResult
+	var result probing.Result
 	if err := errors.Join(json.Unmarshal([]byte(stdout), &document), json.Unmarshal([]byte(stdout), &result)); err != nil {
 		t.Fatalf("%v in %s%s", err, stdout, stderr)
 	}
 	if diff := r.differences(&document, "stale"); diff != "" || code != exitFailure {
 		t.Errorf("exit code %d (-want +got):\n%s", code, diff)
 	}
-	if n := result.Reference; n.Source != fromMirrors || n.Mirrors != 2 || n.Enabled != 3 {
+	if n := result.Reference; n.Source != probing.FromMirrors || n.Mirrors != 2 || n.Enabled != 3 {
 		t.Errorf("reference %+v", n)
 	}
 }

@@ -46,15 +46,6 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// skipUnlessSystem skips a test that runs the built program for long, in surroundings of its own, with -short and with the
-// race detector, which does not see that program.
-func skipUnlessSystem(t *testing.T) {
-	t.Helper()
-	if testing.Short() || raceDetector {
-		t.Skip("a long test of the built program: it runs without -short and -race")
-	}
-}
-
 // builtIn is the folder of the built program, or empty.
 var builtIn string
 

@@ -3,16 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"mirrorpool/cmd/mirrorpool/internal/probing"
 	"mirrorpool/config"
-	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/publish"
-	"mirrorpool/health"
 )
 
 func newPublishCommand() *cobra.Command {
@@ -58,14 +55,14 @@ func publishOnce(ctx context.Context, cmd *cobra.Command, file string, dryRun bo
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	pool, err := readPool(ctx, c)
+	pool, err := probing.ReadPool(ctx, c)
 	if ctx.Err() != nil {
-		return failed(errInterrupted)
+		return failed(probing.ErrInterrupted)
 	}
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	snapshot, err := sweptSnapshot(ctx, c, pool)
+	snapshot, err := probing.Snapshot(ctx, c, pool)
 	if err != nil {
 		return failed(err)
 	}
@@ -74,24 +71,4 @@ func publishOnce(ctx context.Context, cmd *cobra.Command, file string, dryRun bo
 		send = publisher.Plan
 	}
 	return failed(send(ctx, snapshot, cmd.OutOrStdout()))
-}
-
-// sweptSnapshot is what a server would make of the pool that has just checked all of it for the first time.
-func sweptSnapshot(ctx context.Context, c *config.Server, pool *config.Pool) (*dnspool.Snapshot, error) {
-	plan, err := planPool(c.Health, pool, nil)
-	if err != nil {
-		return nil, err
-	}
-	plan.asServed = true
-	report, err := sweep(ctx, plan, func(*health.Report) {})
-	if err != nil {
-		return nil, err
-	}
-	if report.Suspect != "" {
-		return nil, fmt.Errorf("most mirrors fail at once: it may be the %s, so nothing is published", report.Suspect)
-	}
-	return dnspool.Build(dnspool.Input{
-		Pool: pool, Health: report, Now: time.Now(), Rand: newRand(),
-		Policy: dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers},
-	}), nil
 }

@@ -41,11 +41,11 @@ const (
 func soakTime() time.Duration {
 	d, err := time.ParseDuration(os.Getenv("MIRRORPOOL_TEST_LONG"))
 	switch {
-	case longTests() && err == nil:
+	case testbed.Long() && err == nil:
 		return d
-	case longTests():
+	case testbed.Long():
 		return time.Hour
-	case raceDetector:
+	case testbed.Race:
 		return 9 * time.Second
 	}
 	return 15 * time.Second
@@ -124,7 +124,7 @@ func (s *soaked) pool(version int) any {
 // takes no more in the end than in the beginning. Then one copy after the other takes over, under the same load. No query
 // and no redirect is lost in all that time, and the weights hold.
 func TestSoak(t *testing.T) {
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	t.Parallel()
 	s := newSoaked(t)
 	eventually(t, "all mirrors are in DNS", func() bool { return len(s.inDNS(t)) == soakSteady+soakFickle })
@@ -219,7 +219,7 @@ func (s *soaked) query(ctx context.Context, server string) {
 				continue
 			}
 			for place, rr := range resp.Answer {
-				addr, _ := addressOf(rr)
+				addr, _ := testbed.AddressOf(rr)
 				s.all[addr.String()]++
 				if place == 0 {
 					s.first[addr.String()]++

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mirrorpool/config"
+	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/health"
@@ -255,7 +256,7 @@ func crowdedStatus(mirrors int) admin.Status {
 		Zone: "dl.example.org", Serial: 1795529816, Redirects: 123456,
 		Reference: admin.ReferenceStatus{Trace: ago(30 * time.Hour), Mirrors: mirrors - mirrors/6, Enabled: mirrors},
 		Pool: admin.PoolStatus{Source: "https://tails.example.org/mirrors/" + strings.Repeat("a-long-path/", 4) + "mirrors.json",
-			Loaded: now.Add(-50 * time.Hour), Checked: ago(time.Minute), Held: &admin.HeldStatus{Since: now.Add(-time.Hour)}},
+			Loaded: now.Add(-50 * time.Hour), Checked: ago(time.Minute), Held: &source.Held{Since: now.Add(-time.Hour)}},
 		Process: admin.ProcessStatus{PID: 17, Started: now.Add(-time.Hour), Version: "v1.0.0"},
 		Notify: []admin.FeedStatus{
 			{Server: "192.0.2.53:53", Zone: "dl.example.org", Since: ago(time.Hour)},

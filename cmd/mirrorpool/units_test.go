@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/testdata/testbed"
+
 	"github.com/miekg/dns"
 )
 
@@ -186,7 +188,7 @@ func readmeShell(t *testing.T, section string) string {
 // killed and stopped. Clients ask all the while, and none that begins while the program is there, or is to come, is left
 // without an answer.
 func TestUnits(t *testing.T) {
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root may make a machine of namespaces")
 	}

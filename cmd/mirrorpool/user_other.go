@@ -8,9 +8,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// writable is left to the first write.
-func writable(string) bool { return true }
-
 func runAs(*cobra.Command, string) error {
 	return &failure{exitUsage, errors.New("--as needs a Unix system")}
 }

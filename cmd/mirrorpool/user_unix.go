@@ -14,11 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
-
-// writable reports whether the program's user may create files in a folder.
-func writable(folder string) bool { return unix.Access(folder, unix.W_OK|unix.X_OK) == nil }
 
 // runAs runs the program's own command line once more as another user, without --as.
 func runAs(cmd *cobra.Command, name string) error {

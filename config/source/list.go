@@ -72,11 +72,11 @@ type Status struct {
 	Held      *Held     // an update that waits for confirmation, or nil
 }
 
-// A Held is an update that the guard holds back.
+// A Held is an update that the guard holds back until it is confirmed.
 type Held struct {
-	Since time.Time
+	Since time.Time `json:"since"`
 	config.Decision
-	Change config.Change
+	Change config.Change `json:"change"`
 }
 
 // A Result is what came of a look.

@@ -447,7 +447,7 @@ func needPeer(t testing.TB, program, debianPackage string) string {
 	return ""
 }
 
-// TestLatest: what the list has put in force by itself is told once, to the next that asks for a reload.
+// TestLatest: a reload on request returns what the list has put in force by itself before, and only the first one does.
 func TestLatest(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mirrorpool/config"
+	"mirrorpool/config/source"
 )
 
 const (
@@ -32,13 +33,7 @@ type PoolReload struct {
 	Held     *config.Decision `json:"held"`     // why the update waits for confirmation, or null
 	Change   *config.Change   `json:"change"`   // what the list changes, or null if nothing
 	Warnings []string         `json:"warnings"` // of the new list, one for each kind
-	Latest   *PoolUpdate      `json:"latest"`   // applied without a request since the reload before, or null
-}
-
-// A PoolUpdate is a change of the pool that was applied.
-type PoolUpdate struct {
-	At     time.Time     `json:"at"`
-	Change config.Change `json:"change"`
+	Latest   *source.Update   `json:"latest"`   // applied without a request since the reload before, or null
 }
 
 // ReloadOptions say what a reload may do.

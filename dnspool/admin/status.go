@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"mirrorpool/config"
+	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
 )
@@ -81,21 +81,14 @@ type GroupStatus struct {
 
 // A PoolStatus says where the list of mirrors comes from, and how the last reload went.
 type PoolStatus struct {
-	Source     string      `json:"source"`
-	Loaded     time.Time   `json:"loaded"`      // when the list in force was accepted, before this start if Kept
-	AgeSeconds float64     `json:"age_seconds"` // since Loaded
-	Checked    *time.Time  `json:"checked"`     // when its source was last seen to hold it; null if never
-	Kept       bool        `json:"kept"`        // it was loaded from disk, and the source has not confirmed it
-	Error      string      `json:"error"`       // why the last attempt to read it failed, or ""
-	KeepError  string      `json:"keep_error"`  // why the list in force could not be saved on disk, or ""
-	Held       *HeldStatus `json:"held"`        // an update that waits for confirmation, or null
-}
-
-// A HeldStatus is an update of the pool that the guard holds back until it is confirmed.
-type HeldStatus struct {
-	Since time.Time `json:"since"`
-	config.Decision
-	Change config.Change `json:"change"`
+	Source     string       `json:"source"`
+	Loaded     time.Time    `json:"loaded"`      // when the list in force was accepted, before this start if Kept
+	AgeSeconds float64      `json:"age_seconds"` // since Loaded
+	Checked    *time.Time   `json:"checked"`     // when its source was last seen to hold it; null if never
+	Kept       bool         `json:"kept"`        // it was loaded from disk, and the source has not confirmed it
+	Error      string       `json:"error"`       // why the last attempt to read it failed, or ""
+	KeepError  string       `json:"keep_error"`  // why the list in force could not be saved on disk, or ""
+	Held       *source.Held `json:"held"`        // an update that waits for confirmation, or null
 }
 
 // A MirrorStatus is the state of one mirror.

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
+	"mirrorpool/config"
 	"mirrorpool/testdata/testbed"
 )
 
@@ -116,7 +117,7 @@ func awaitZone(t *testing.T, addr, zone string) {
 func staticQueries(tb testing.TB) (queries []dns.Question) {
 	tb.Helper()
 	names := map[string]bool{"example.org.": true, ".": true, "dl.example.net.": true, "nothing.dl.example.org.": true, "a.nothing.dl.example.org.": true}
-	static, err := LoadZoneFile(staticFile, staticZone, nil)
+	static, err := LoadZoneFile(config.DNS{ZoneFile: staticFile, Zone: staticZone})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -164,7 +165,8 @@ func startStatic(t *testing.T) string {
 	t.Helper()
 	c := testConfig()
 	c.Names, c.Listen = []string{"pool"}, []string{"127.0.0.1:0"}
-	static, err := LoadZoneFile(staticFile, staticZone, PoolNames(c))
+	c.ZoneFile = staticFile
+	static, err := LoadZoneFile(c)
 	if err != nil {
 		t.Fatal(err)
 	}

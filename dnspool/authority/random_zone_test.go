@@ -31,7 +31,7 @@ func newRandomZone(t *testing.T, seed uint64) *randomZone {
 	c.Zone, c.Names = fmt.Sprintf("z%d.example.org.", seed), g.poolNames()
 	z := &randomZone{config: c, text: g.zone(c.Names)}
 	var err error
-	if z.static, err = parseStatic("zone", []byte(z.text), c.Zone, PoolNames(c)); err != nil {
+	if z.static, err = parseStatic("zone", []byte(z.text), c.Zone, poolNames(c)); err != nil {
 		t.Fatalf("%v\n%s", err, z.text)
 	}
 	z.zone = newZone(c, z.static, testSnapshot(t, 1, 2), [2]uint32{})

@@ -69,7 +69,7 @@ func newZone(c config.DNS, static *ZoneFile, s *dnspool.Snapshot, start [2]uint3
 	for f := range z.poolTTL {
 		z.poolTTL[f] = poolTTL(c, s.DNS(dnspool.Family(f)).Settles)
 	}
-	for _, name := range PoolNames(c) {
+	for _, name := range poolNames(c) {
 		z.pool[name] = true
 		z.addNode(name)
 	}
@@ -117,8 +117,8 @@ func cookieJarOf(c config.DNS) wire.CookieJar {
 	return wire.NewCookieJar(c.CookieSecrets)
 }
 
-// PoolNames returns the pool's names, in full.
-func PoolNames(c config.DNS) []string {
+// poolNames returns the pool's names, in full.
+func poolNames(c config.DNS) []string {
 	names := make([]string, len(c.Names))
 	for i, name := range c.Names {
 		names[i] = absolute(name, c.Zone)

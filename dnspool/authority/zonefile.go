@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"mirrorpool/config"
 	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/authority/wire"
@@ -41,16 +42,19 @@ func (s *ZoneFile) Same(other *ZoneFile) bool {
 	return s == other || s != nil && other != nil && s.sum == other.sum
 }
 
-// LoadZoneFile reads the zone file at path for the zone origin, in which the names in pool are the pool's.
+// LoadZoneFile reads the zone file that c names; without one it returns nil.
 //
 // A record may be out of place for the reasons that RFC 1034 and 2181 give, or because the pool has that name;
 // the error then begins with the file and the line, and the ZoneFile is nil.
-func LoadZoneFile(path, origin string, pool []string) (*ZoneFile, error) {
-	text, err := safefile.Read(path, maxZoneBytes)
+func LoadZoneFile(c config.DNS) (*ZoneFile, error) {
+	if c.ZoneFile == "" {
+		return nil, nil
+	}
+	text, err := safefile.Read(c.ZoneFile, maxZoneBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the zone file: %w", err)
 	}
-	return parseStatic(path, text, origin, pool)
+	return parseStatic(c.ZoneFile, text, c.Zone, poolNames(c))
 }
 
 // A lineCounter knows the line of what was last read from it.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/config"
 )
 
 const (
@@ -19,7 +21,8 @@ func staticTestZone(tb testing.TB) *zone {
 	tb.Helper()
 	c := testConfig()
 	c.Names = []string{"pool"}
-	static, err := LoadZoneFile(staticFile, staticZone, PoolNames(c))
+	c.ZoneFile = staticFile
+	static, err := LoadZoneFile(c)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -101,7 +104,7 @@ func TestBadZoneFiles(t *testing.T) {
 			}
 		})
 	}
-	if _, err := LoadZoneFile(filepath.Join(t.TempDir(), "missing"), staticZone, nil); err == nil {
+	if _, err := LoadZoneFile(config.DNS{ZoneFile: filepath.Join(t.TempDir(), "missing"), Zone: staticZone}); err == nil {
 		t.Error("no error for a file that is not there")
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // The load run. In full, with a process of its own for the servers, so that only the checker's cost is counted:
@@ -165,7 +166,7 @@ func TestLoad(t *testing.T) {
 	}
 	t.Logf("%d endpoints every %v over %s, role dns too: %v: %.1f %% of a core, peak RSS %d MB, %d verdicts up",
 		*loadEndpoints, interval, *loadScheme, *loadDNS, 100*cpu, rss, up)
-	if raceDetector {
+	if testbed.Race {
 		return
 	}
 	full := *loadEndpoints >= 10000 // in the short run for every day, the figures are only shown

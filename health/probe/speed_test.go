@@ -15,6 +15,7 @@ import (
 	"mirrorpool/health"
 
 	"go.uber.org/zap"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestSpeedAgainstServers breaks real servers, with interval 1s, timeout 1s and fall 2.
@@ -56,7 +57,7 @@ func TestSpeedAgainstServers(t *testing.T) {
 				took = breakServer(t, ca, test.fault, test.cert)
 			}
 			t.Logf("left up after %v", took)
-			if took > test.limit && !raceDetector {
+			if took > test.limit && !testbed.Race {
 				t.Errorf("left up after %v, want at most %v", took, test.limit)
 			}
 		})

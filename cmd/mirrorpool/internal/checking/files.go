@@ -1,4 +1,9 @@
-package main
+// Package checking validates mirrors.json and mirrorpool.json files for the command check.
+//
+//	files.go   what is in the files
+//	open.go    what a mirrorpool.json names, opened as a server would
+//	format.go  how the findings are written
+package checking
 
 import (
 	"fmt"
@@ -7,76 +12,20 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"mirrorpool/config"
 )
 
-// checkFlags are the flags of check.
-type checkFlags struct {
-	strict   bool
-	textOnly bool
-	as       string
-	allow    []string
-	format   checkFormat
+// Options say what is checked, and how the findings are written.
+type Options struct {
+	Strict   bool     // warnings count as errors
+	TextOnly bool     // the files that a mirrorpool.json names are not opened
+	Allow    []string // kinds of warnings that are left out
+	Format   Format
 }
 
-func newCheckCommand() *cobra.Command {
-	flags := checkFlags{format: formatText}
-	cmd := &cobra.Command{
-		Use:   "check FILE...",
-		Short: "Validate mirrors.json or mirrorpool.json files",
-		Long: `Validate files of either kind, mirrors.json or mirrorpool.json, and print what is wrong with them:
-
-  file:line:column: /json/pointer: what is wrong, what would be right
-
-"-" reads standard input. Given files of both kinds, check also looks for names in the one that the other uses for
-something else. It opens what a mirrorpool.json names, as the server would: the list of mirrors, the zone file, keys,
-the token, the certificate, databases and state_dir. --text-only leaves them alone, for a CI that does not have them.
-
-Warnings of one kind share a line, which ends in the kind's name. They count with --strict only.
---format json, github and gitlab list each one, for the CI of the repository in which mirrors.json is kept.
-
-The exit code is 0 if all files are valid, and 2 if one is not.`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, files []string) error {
-			if unknown := unknownKind(flags.allow); unknown != "" {
-				return fmt.Errorf("--allow %s: no such kind of warning; want one of %v", unknown, config.WarningKinds())
-			}
-			if flags.as != "" {
-				return runAs(cmd, flags.as)
-			}
-			report := checkFiles(files, cmd.InOrStdin(), &flags)
-			if err := report.write(&flags, cmd.OutOrStdout(), cmd.ErrOrStderr()); err != nil {
-				return failed(err)
-			}
-			if !report.valid() {
-				return &failure{code: exitUsage}
-			}
-			return nil
-		},
-	}
-	f := cmd.Flags()
-	f.BoolVar(&flags.strict, "strict", false, "take warnings for errors")
-	f.BoolVar(&flags.textOnly, "text-only", false, "do not open the files that a mirrorpool.json names")
-	f.StringVar(&flags.as, "as", "", "check as this `USER`, with whose rights the server will run; needs root")
-	f.StringSliceVar(&flags.allow, "allow", nil, "leave out warnings of this `KIND`; may be repeated")
-	f.Var(&flags.format, "format", "text, json, github (annotations) or gitlab (code quality report)")
-	return cmd
-}
-
-// unknownKind returns the first of names that is no kind of warning, or "".
-func unknownKind(names []string) string {
-	for _, name := range names {
-		if !slices.Contains(config.WarningKinds(), config.WarningKind(name)) {
-			return name
-		}
-	}
-	return ""
-}
-
-// A checkReport is what is wrong with some files.
-type checkReport struct {
+// A Report is what is wrong with some files.
+type Report struct {
+	options  Options
 	files    []checkedFile
 	findings []finding
 }
@@ -94,12 +43,13 @@ type finding struct {
 	isError bool
 }
 
-func (r *checkReport) valid() bool {
+// Valid reports whether all files are valid.
+func (r *Report) Valid() bool {
 	return !slices.ContainsFunc(r.files, func(f checkedFile) bool { return !f.valid })
 }
 
-// A checkInput is one file with its text. err says why it cannot be read, or is not JSON.
-type checkInput struct {
+// A input is one file with its text. err says why it cannot be read, or is not JSON.
+type input struct {
 	name   string
 	text   []byte
 	kind   config.Kind
@@ -107,14 +57,14 @@ type checkInput struct {
 	err    error
 }
 
-// checkFiles checks all files, and the lists of mirrors that they name. Lists are checked as each of the servers among
+// Files checks all files, and the lists of mirrors that they name. Lists are checked as each of the servers among
 // the files would have them.
-func checkFiles(names []string, stdin io.Reader, flags *checkFlags) *checkReport {
-	var inputs []checkInput
+func Files(names []string, stdin io.Reader, o Options) *Report {
+	var inputs []input
 	for _, name := range names {
 		inputs = append(inputs, readInput(name, stdin))
 	}
-	if !flags.textOnly {
+	if !o.TextOnly {
 		inputs = append(inputs, namedLists(inputs)...)
 	}
 	var zones []config.DNS
@@ -123,23 +73,23 @@ func checkFiles(names []string, stdin io.Reader, flags *checkFlags) *checkReport
 			zones = append(zones, s.DNS)
 		}
 	}
-	report := &checkReport{}
+	report := &Report{options: o}
 	for i := range inputs {
 		in := &inputs[i]
 		warnings, err := in.check(zones)
 		errs := config.Errors(err)
-		if in.server != nil && !flags.textOnly {
+		if in.server != nil && !o.TextOnly {
 			errs = append(errs, openErrors(in)...)
 			warnings = append(warnings, openWarnings(in)...)
 		}
-		report.add(in, errs, warnings, flags)
+		report.add(in, errs, warnings)
 	}
 	return report
 }
 
 // readInput reads a file, or stdin if it is called "-", and finds out its kind. A nil stdin makes "-" a file, too.
-func readInput(name string, stdin io.Reader) checkInput {
-	in := checkInput{name: name}
+func readInput(name string, stdin io.Reader) input {
+	in := input{name: name}
 	if name == "-" && stdin != nil {
 		in.name = "(standard input)"
 		in.text, in.err = io.ReadAll(io.LimitReader(stdin, config.MaxFileSize+1)) // one more than is accepted
@@ -157,12 +107,12 @@ func readInput(name string, stdin io.Reader) checkInput {
 
 // namedLists reads the lists of mirrors that servers among inputs read from a file, without those that are among inputs
 // themselves. One that cannot be read is left to openErrors.
-func namedLists(inputs []checkInput) []checkInput {
+func namedLists(inputs []input) []input {
 	known := make(map[string]bool)
 	for i := range inputs {
 		known[filepath.Clean(inputs[i].name)] = true
 	}
-	var lists []checkInput
+	var lists []input
 	for i := range inputs {
 		s := inputs[i].server
 		if s == nil || strings.Contains(s.Mirrors, "://") || known[filepath.Clean(s.Mirrors)] {
@@ -179,7 +129,7 @@ func namedLists(inputs []checkInput) []checkInput {
 
 // check parses the input. A list is parsed for all zones, up to the first that it does not fit; one that no server
 // accepts, because it enables no mirror, is an error here too.
-func (in *checkInput) check(zones []config.DNS) (warnings []*config.Error, err error) {
+func (in *input) check(zones []config.DNS) (warnings []*config.Error, err error) {
 	if in.err != nil {
 		return nil, in.err
 	}
@@ -204,15 +154,15 @@ func (in *checkInput) check(zones []config.DNS) (warnings []*config.Error, err e
 }
 
 // add files what was found about an input.
-func (r *checkReport) add(in *checkInput, errs, warnings []*config.Error, flags *checkFlags) {
-	warnings = slices.DeleteFunc(warnings, func(w *config.Error) bool { return slices.Contains(flags.allow, string(w.Kind)) })
+func (r *Report) add(in *input, errs, warnings []*config.Error) {
+	warnings = slices.DeleteFunc(warnings, func(w *config.Error) bool { return slices.Contains(r.options.Allow, string(w.Kind)) })
 	for _, w := range warnings {
-		r.findings = append(r.findings, finding{w, flags.strict})
+		r.findings = append(r.findings, finding{w, r.options.Strict})
 	}
 	for _, e := range errs {
 		r.findings = append(r.findings, finding{e, true})
 	}
-	valid := len(errs) == 0 && (!flags.strict || len(warnings) == 0)
+	valid := len(errs) == 0 && (!r.options.Strict || len(warnings) == 0)
 	r.files = append(r.files, checkedFile{in.name, in.kind, valid})
 }
 

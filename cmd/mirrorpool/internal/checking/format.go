@@ -1,61 +1,61 @@
-package main
+package checking
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
+	"mirrorpool/cmd/mirrorpool/internal/term"
 	"mirrorpool/config"
 )
 
-// A checkFormat is how check says what it has found.
-type checkFormat string
+// A Format is how findings are written.
+type Format string
 
+// The formats: for people, for programs, and for the CI systems of GitHub and GitLab.
 const (
-	formatText   checkFormat = "text"
-	formatJSON   checkFormat = "json"
-	formatGitHub checkFormat = "github"
-	formatGitLab checkFormat = "gitlab"
+	Text   Format = "text"
+	JSON   Format = "json"
+	GitHub Format = "github"
+	GitLab Format = "gitlab"
 )
 
-// String, Set and Type make it a flag.
-func (f *checkFormat) String() string { return string(*f) }
+// String returns the format. With Set and Type it makes a Format a flag.
+func (f *Format) String() string { return string(*f) }
 
 // Set takes one of the formats.
-func (f *checkFormat) Set(s string) error {
-	if known := []checkFormat{formatText, formatJSON, formatGitHub, formatGitLab}; !slices.Contains(known, checkFormat(s)) {
+func (f *Format) Set(s string) error {
+	if known := []Format{Text, JSON, GitHub, GitLab}; !slices.Contains(known, Format(s)) {
 		return fmt.Errorf("want one of %v", known)
 	}
-	*f = checkFormat(s)
+	*f = Format(s)
 	return nil
 }
 
 // Type says what to write after the flag.
-func (f *checkFormat) Type() string { return "FORMAT" }
+func (f *Format) Type() string { return "FORMAT" }
 
-// write writes the report. What programs read goes to stdout.
-func (r *checkReport) write(flags *checkFlags, stdout, stderr io.Writer) error {
-	switch flags.format {
-	case formatJSON:
+// Write writes the report. What programs read goes to stdout.
+func (r *Report) Write(stdout, stderr io.Writer) error {
+	switch r.options.Format {
+	case JSON:
 		return r.writeJSON(stdout)
-	case formatGitHub:
+	case GitHub:
 		return r.writeGitHub(stdout)
-	case formatGitLab:
+	case GitLab:
 		return r.writeGitLab(stdout)
 	default:
-		return r.writeText(stdout, stderr, flags.strict)
+		return r.writeText(stdout, stderr)
 	}
 }
 
-func (r *checkReport) writeText(stdout, stderr io.Writer, strict bool) error {
+func (r *Report) writeText(stdout, stderr io.Writer) error {
 	red, yellow, plain := "", "", ""
-	if colours(stderr) {
-		red, yellow, plain = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+	if term.Colours(stderr) {
+		red, yellow, plain = term.Red, term.Yellow, term.Plain
 	}
 	var warnings []*config.Error
 	for _, f := range r.findings {
@@ -66,7 +66,7 @@ func (r *checkReport) writeText(stdout, stderr io.Writer, strict bool) error {
 		}
 	}
 	format := yellow + "warning:" + plain + " %v\n"
-	if strict {
+	if r.options.Strict {
 		format = red + "%v" + plain + "\n"
 	}
 	for _, group := range config.GroupWarnings(warnings) {
@@ -84,7 +84,7 @@ func (r *checkReport) writeText(stdout, stderr io.Writer, strict bool) error {
 	return nil
 }
 
-func (r *checkReport) writeJSON(w io.Writer) error {
+func (r *Report) writeJSON(w io.Writer) error {
 	type entry struct {
 		File     string `json:"file"`
 		Line     int    `json:"line"` // 0: the file could not be read
@@ -98,12 +98,12 @@ func (r *checkReport) writeJSON(w io.Writer) error {
 	for _, f := range r.findings {
 		list = append(list, entry{f.File, f.Line, f.Column, f.Pointer, f.severity(), f.Err.Error(), string(f.Kind)})
 	}
-	return writeIndented(w, list)
+	return term.WriteJSON(w, list)
 }
 
 // writeGitHub writes annotations, which GitHub shows in the lines that a change is about:
 // https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
-func (r *checkReport) writeGitHub(w io.Writer) error {
+func (r *Report) writeGitHub(w io.Writer) error {
 	text := strings.NewReplacer("%", "%25") // all else that a message must not have is escaped already
 	property := strings.NewReplacer("%", "%25", ":", "%3A", ",", "%2C")
 	for _, f := range r.findings {
@@ -121,7 +121,7 @@ func (r *checkReport) writeGitHub(w io.Writer) error {
 }
 
 // writeGitLab writes a code quality report: https://docs.gitlab.com/ci/testing/code_quality/
-func (r *checkReport) writeGitLab(w io.Writer) error {
+func (r *Report) writeGitLab(w io.Writer) error {
 	type lines struct {
 		Begin int `json:"begin"`
 	}
@@ -147,7 +147,7 @@ func (r *checkReport) writeGitLab(w io.Writer) error {
 		at := location{f.File, lines{max(1, f.Line)}}
 		list = append(list, entry{f.message(), checkName(f.Kind), hex.EncodeToString(sum[:]), severity, at})
 	}
-	return writeIndented(w, list)
+	return term.WriteJSON(w, list)
 }
 
 // checkName is the name of the check that a finding comes from.
@@ -156,16 +156,4 @@ func checkName(kind config.WarningKind) string {
 		return "mirrorpool"
 	}
 	return "mirrorpool/" + string(kind)
-}
-
-func writeIndented(w io.Writer, v any) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, config.PrintableLines(text.String()))
-	return err
 }

@@ -1,9 +1,7 @@
-package main
+package checking
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -11,7 +9,9 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
+	"mirrorpool/config/statefile"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/publish"
@@ -21,15 +21,15 @@ import (
 
 // openErrors opens what a valid mirrorpool.json names, as the server does at its start, and returns what fails, at the
 // key that names it.
-func openErrors(in *checkInput) []*config.Error {
+func openErrors(in *input) []*config.Error {
 	c := in.server
 	opens := []struct {
 		pointer string
 		open    func() error
 	}{
 		{"/mirrors", func() error { return openList(c.Mirrors) }},
-		{"/state_dir", func() error { return checkStateDir(c.StateDir) }},
-		{"/dns/zone_file", func() error { _, err := loadStatic(c); return err }},
+		{"/state_dir", func() error { return statefile.CheckFolder(c.StateDir) }},
+		{"/dns/zone_file", func() error { _, err := authority.LoadZoneFile(c.DNS); return err }},
 		{"/dns/tsig_keys", func() error { _, err := tsig.Load(c.DNS.TSIGKeys...); return err }},
 		{"/dns/allow_transfer", func() error { return checkTransferKeys(c) }},
 		{"/dns/notify", func() error { return checkNotifyKeys(c) }},
@@ -88,7 +88,7 @@ func openCertificate(files *config.TLS) error {
 
 // openWarnings warns of a configuration that other users can read although it holds secrets, and of an answer that says
 // less than it seems because root may open everything.
-func openWarnings(in *checkInput) []*config.Error {
+func openWarnings(in *input) []*config.Error {
 	var list []*config.Error
 	warn := func(kind config.WarningKind, pointer, format string, args ...any) {
 		w := config.ErrorAt(in.name, in.text, pointer, fmt.Errorf(format, args...))
@@ -122,23 +122,4 @@ func namesSecrets(c *config.Server) bool {
 func isFolder(path string) bool {
 	info, err := os.Stat(path)
 	return path != "" && err == nil && info.IsDir()
-}
-
-// checkStateDir returns an error if dir cannot be used for state: other users could change what is kept there, or the
-// server cannot write to it. A folder that does not exist is created later.
-func checkStateDir(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	err := safefile.CheckFolder(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err == nil && !writable(dir):
-		err = fmt.Errorf("%s: this user cannot write to it", dir)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot use state_dir: %w", err)
-	}
-	return nil
 }

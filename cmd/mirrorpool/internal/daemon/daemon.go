@@ -1,23 +1,37 @@
-package main
+// Package daemon is the whole program at work: the checks, the faces, and what joins them.
+//
+// All that the program works with and that can change while it runs, the configuration, the list of mirrors, the zone file
+// and the verdicts, is joined into one snapshot in one place, inForce, and both faces answer from that.
+//
+//	serve.go      from a file's name to a running daemon
+//	daemon.go     the parts, and the tasks that run them
+//	inforce.go    what is in force; how a snapshot comes to be
+//	reload.go     reloads: on request, and those of the list of mirrors by itself
+//	settings.go   what a new configuration comes to
+//	feeds.go      transfers, NOTIFY and updates for other DNS servers
+//	state.go      what outlives the process
+//	status.go     status, explanations and metrics for the administrator
+//	systemd.go    the service manager: readiness, watchdog, SIGHUP
+//	log.go        the log, and repeats.go what is left out of it
+//	listeners.go  which listeners can be opened, before the mirrors are checked
+//	runtime.go    threads and garbage collection
+package daemon
 
 import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
 	"mirrorpool/config/source"
-	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/geo"
@@ -27,221 +41,111 @@ import (
 	"mirrorpool/health/probe"
 )
 
-// gatherTime is how long changes are gathered before they make a new snapshot.
-const gatherTime = 20 * time.Millisecond
-
-// saveInterval is how often the verdicts are saved.
-const saveInterval = time.Minute
-
 // errNotReady is why the faces do not answer yet.
 var errNotReady = errors.New("starting: the mirrors are being checked for the first time")
 
-// A server is the whole program: the checks, the faces and what joins them.
-type server struct {
-	file     string                         // the configuration's, to read it again; empty: none
-	config   *atomic.Pointer[config.Server] // in force; shared with list
-	sockets  *listen.Opener
-	log      *zap.Logger
-	now      func() time.Time
-	logLevel zap.AtomicLevel
-	list     *source.List
-	checker  *health.Checker
-	places   *geo.Reader
-	handler  *redirector.Handler
-	admin    *admin.Server // nil if off
-	current  dnspool.Current
-	history  *health.History
-	shares   admin.Shares
-	events   *admin.Events
-	started  time.Time
-	feeds    *feeds
-	opened   chan struct{} // closed when the faces answer
+// A ConfigError is about the configuration, or a file that it names: to start again does not help until one is changed.
+type ConfigError struct{ Err error }
 
-	reloading sync.Mutex // held during a reload: one at a time
+func (e *ConfigError) Error() string { return e.Err.Error() }
 
-	mu          sync.Mutex // guards all below
-	pool        *config.Pool
-	static      *authority.ZoneFile // of the zone file; nil without one
-	zoneChanged bool                // by other than the pool, since the latest snapshot
-	dns         *authority.Server   // nil if off, or before the faces are open
-	web         *redirector.Server
-	lastReload  *admin.ReloadStatus // nil before the first
-	unreported  *admin.PoolUpdate   // taken from the list's source by itself since the last reload on request; or nil
+// Unwrap gives e.Err.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Options are what a Daemon works with.
+type Options struct {
+	Config  *config.Server
+	File    string           // the configuration's, to read it again; empty: none
+	List    []byte           // the list of mirrors, if not nil; Config.Mirrors is only its name then
+	Version string           // of the program
+	Sockets *listen.Opener   // nil: all are its own
+	Hangup  <-chan os.Signal // each causes a reload; nil: none
+	Log     *zap.Logger
+	Level   zap.AtomicLevel // of Log; a reload may change it
 }
 
-// newServer prepares a server for the pool that list has in force. The administrator's listener is open once
-// it returns. file is where the configuration was read from, empty if from nowhere.
-func newServer(ctx context.Context, sockets *listen.Opener, inForce *atomic.Pointer[config.Server], file string, list *source.List, log *zap.Logger, level zap.AtomicLevel) (*server, error) {
-	c := inForce.Load()
-	static, err := loadStatic(c)
-	if err != nil {
-		return nil, &failure{exitUsage, err}
-	}
-	s := &server{
-		sockets: sockets, config: inForce, file: file, log: log, now: time.Now, logLevel: level, list: list, opened: make(chan struct{}), pool: list.Pool(),
-		static: static, history: health.NewHistory(), events: admin.NewEvents(), started: time.Now(),
-	}
-	if s.feeds, err = newFeeds(c, log); err != nil {
-		return nil, &failure{exitUsage, err}
-	}
-	if err := checkListeners(ctx, sockets, c, log); err != nil {
-		return nil, failed(err)
-	}
-	s.checker, err = newChecker(health.Options{Settings: c.Health, CheckDNS: true, Log: log, Watch: s.events.Probe})
+// A Daemon is the checks, the faces and what joins them.
+type Daemon struct {
+	*inForce
+	o          Options
+	log        *zap.Logger
+	admin      *admin.Server // nil if off
+	events     *admin.Events
+	started    time.Time
+	opened     chan struct{}      // closed when the faces answer
+	updates    chan source.Result // from the list, of what it has read by itself
+	reloading  sync.Mutex         // held during a reload: one at a time
+	lastReload atomic.Pointer[admin.ReloadStatus]
+}
+
+// New prepares a daemon, with a list of mirrors in force. The administrator's listener is open once it returns. The error
+// is a [*ConfigError] where it is about the configuration, a file that it names, or the list of mirrors.
+func New(ctx context.Context, o Options) (*Daemon, error) {
+	list, err := startList(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	s.places = geo.Open(c.GeoIP, log)
-	s.handler = redirector.NewHandler(redirector.Options{
-		Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: time.Now,
-		FileSize: probe.NewFiles(nil, func() string { return inForce.Load().Health.UserAgent }).Size,
-	})
-	if c.Admin.Listen != "" {
-		backend := admin.Backend{
-			Status: s.describe, Ready: s.ready, Reload: s.reload, Explain: s.explain, Collect: s.collect,
-		}
-		if s.admin, err = admin.Listen(ctx, sockets, c.Admin, backend); err != nil {
+	d, err := newDaemon(o, list, probe.NewChecker, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkListeners(ctx, o.Sockets, o.Config, o.Log); err != nil {
+		return nil, err
+	}
+	if o.Config.Admin.Listen != "" {
+		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain, Collect: d.collect}
+		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	return d, nil
 }
 
-// newChecker returns a checker of mirrors on the network, with the system's clock, certificates and resolver.
-func newChecker(o health.Options) (*health.Checker, error) {
-	prober := probe.New(nil, time.Now)
-	o.Prober, o.CheckAgents = prober, prober.CheckAgents
-	o.Resolver, o.Reference = probe.NewResolver(), probe.NewReference(nil, time.Now)
-	o.Now, o.Rand = time.Now, newRand()
-	return health.NewChecker(o)
-}
-
-// newRand returns an unpredictable source of randomness for one goroutine at a time.
-func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
-
-// run runs the server until ctx ends.
-func (s *server) run(ctx context.Context) error {
-	if file := s.stateFile("verdicts"); file != "" {
-		s.checker.LoadState(file) // it has logged what is wrong; without it all starts from nothing
-		s.history.LoadHistory(s.stateFile("history"), time.Now(), s.log)
-	}
-	s.checker.SetPool(s.pool)
-	g, ctx := errgroup.WithContext(ctx)
-	if s.admin != nil {
-		g.Go(func() error { return s.admin.Run(ctx) })
-	}
-	g.Go(func() error { return s.checker.Run(ctx) })
-	g.Go(func() error { return s.follow(ctx) })
-	g.Go(func() error { return s.places.Run(ctx, s.rebuild) })
-	g.Go(func() error { return s.remember(ctx) })
-	g.Go(func() error { return boundGarbage(ctx) })
-	g.Go(func() error { return s.list.Run(ctx, s.look) })
-	g.Go(func() error { return s.face(ctx) })
-	err := g.Wait()
-	logStop(s.log, err)
-	return err
-}
-
-// logStop logs that the server has stopped: as an error if it was not asked to.
-func logStop(log *zap.Logger, err error) {
-	if err != nil {
-		log.Error("stopped", zap.Error(err))
-		return
-	}
-	log.Info("stopped")
-}
-
-// face opens the faces as soon as there is something to say, and runs them until ctx ends.
-func (s *server) face(ctx context.Context) error {
-	c := s.config.Load()
-	timeout := time.NewTimer(c.Health.StartupTimeout)
-	defer timeout.Stop()
-	select {
-	case <-s.warm():
-	case <-s.checker.Swept():
-	case <-timeout.C:
-		s.log.Warn("answering before all mirrors were checked", zap.Duration("startup_timeout", c.Health.StartupTimeout))
-	case <-ctx.Done():
-		return nil
-	}
-	s.rebuild()
-	if err := s.open(ctx); err != nil {
-		return err
-	}
-	close(s.opened)
-	s.log.Info("answering", zap.Stringers("dns", s.dns.Addrs()), zap.Stringers("http", s.web.Addrs()),
-		zap.String("zone", c.DNS.Zone), zap.Uint32("serial", s.current.Load().Serial))
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.dns.Run(ctx) })
-	g.Go(func() error { return s.web.Run(ctx) })
-	g.Go(func() error { return s.feeds.run(ctx) })
-	return g.Wait()
-}
-
-// warm returns a channel that is closed if the verdicts from before the start are good enough to begin with, and
-// one that nothing comes from if they are not.
-func (s *server) warm() <-chan struct{} {
-	ch := make(chan struct{})
-	if s.checker.Warm() {
-		close(ch)
-	}
-	return ch
-}
-
-// stateFile is where something is kept, or "".
-func (s *server) stateFile(name string) string {
-	if dir := s.config.Load().StateDir; dir != "" {
-		return filepath.Join(dir, name)
-	}
-	return ""
-}
-
-// remember saves the verdicts and the history from time to time until ctx ends, and then once more. What goes wrong is
-// logged where it does.
-func (s *server) remember(ctx context.Context) error {
-	verdicts, history := s.stateFile("verdicts"), s.stateFile("history")
-	if verdicts == "" {
-		return nil
-	}
-	save := func() {
-		s.checker.SaveState(verdicts)
-		s.history.SaveHistory(history, s.log)
-	}
-	ticker := time.NewTicker(saveInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			save()
-		case <-ctx.Done():
-			save()
-			return nil
-		}
-	}
-}
-
-// open opens the faces' sockets. A face that is off has none.
-func (s *server) open(ctx context.Context) error {
-	s.mu.Lock()
-	c, static := s.config.Load(), s.static
-	s.mu.Unlock()
-	dns, err := authority.Listen(ctx, authority.Options{
-		Sockets: s.sockets, Config: c.DNS, ZoneFile: static, Places: s.places.Place, Transfers: s.feeds.transfers, Keys: s.feeds.keys, Log: s.log,
+// startList returns the list of mirrors that the configuration asks for, with a pool in force.
+func startList(ctx context.Context, o Options) (*source.List, error) {
+	list, err := source.New(source.Options{
+		Source: o.Config.Mirrors, Text: o.List, StateDir: o.Config.StateDir, Settings: listSettings(o.Config), Log: o.Log, Now: time.Now,
 	})
 	if err != nil {
-		return err
+		return nil, &ConfigError{err}
 	}
-	web, err := redirector.Listen(ctx, s.sockets, c.HTTP, s.handler, s.log)
+	err = list.Start(ctx)
+	if refused := (*source.RefusedError)(nil); errors.As(err, &refused) {
+		return nil, &ConfigError{err}
+	}
+	return list, err // a source that does not answer now may do so later
+}
+
+// listSettings are what the configuration says on the list of mirrors.
+func listSettings(c *config.Server) source.Settings {
+	return source.Settings{Refresh: c.MirrorsRefresh, Guard: c.MirrorsGuard, DNS: c.DNS, Keys: c.MirrorsKeys}
+}
+
+// newDaemon joins the parts. It opens no socket.
+func newDaemon(o Options, list *source.List, newChecker func(health.Options) (*health.Checker, error), now func() time.Time) (*Daemon, error) {
+	c := o.Config
+	d := &Daemon{
+		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory()},
+		o:       o, log: o.Log, events: admin.NewEvents(), started: now(), opened: make(chan struct{}), updates: make(chan source.Result),
+	}
+	d.config.Store(c)
+	var err error
+	if d.zoneFile, err = authority.LoadZoneFile(c.DNS); err != nil {
+		return nil, &ConfigError{err}
+	}
+	if d.feeds, err = newFeeds(c, o.Log); err != nil {
+		return nil, &ConfigError{err}
+	}
+	d.checker, err = newChecker(health.Options{Settings: c.Health, CheckDNS: true, Log: o.Log, Now: now, Watch: d.events.Probe})
 	if err != nil {
-		dns.Close()
-		return err
+		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dns, s.web = dns, web
-	s.dns.Publish(s.config.Load().DNS, s.static, s.current.Load()) // the configuration may have been reloaded just now
-	s.feeds.publish(s.current.Load())
-	return nil
+	d.places = geo.Open(c.GeoIP, o.Log)
+	d.handler = redirector.NewHandler(redirector.Options{
+		Config: c.HTTP, Current: &d.current, Place: d.places.Place, Source: globalSource{}, Now: now,
+		FileSize: probe.NewFiles(nil, func() string { return d.config.Load().Health.UserAgent }).Size,
+	})
+	return d, nil
 }
 
 // globalSource is the runtime's source of randomness, which is safe for concurrent use.
@@ -249,105 +153,109 @@ type globalSource struct{}
 
 func (globalSource) Uint64() uint64 { return rand.Uint64() }
 
-// follow makes a new snapshot whenever something has changed, until ctx ends; and else at each interval of the checks,
-// because verdicts that are not renewed become old.
-func (s *server) follow(ctx context.Context) error {
-	gather := time.NewTimer(0)
-	defer gather.Stop()
-	again := time.NewTimer(0)
-	defer again.Stop()
-	for {
-		again.Reset(s.config.Load().Health.Interval)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-again.C:
-		case <-s.checker.Changed():
-			gather.Reset(gatherTime)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-gather.C:
-			}
-		}
-		s.rebuild()
+// Run runs the daemon until ctx ends, or one of its tasks fails.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.loadState()
+	d.takePool()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, task := range d.tasks() {
+		g.Go(func() error { return task(ctx) })
 	}
+	err := g.Wait()
+	logStop(d.log, err)
+	return err
 }
 
-// rebuild puts a new snapshot in force.
-func (s *server) rebuild() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.config.Load()
-	previous := s.current.Load()
-	report := s.checker.Report()
-	s.history.Note(report)
-	if previous != nil {
-		s.shares.Note(previous, s.handler.Redirects())
+// tasks are what the daemon does all the time. Each runs until its context ends.
+func (d *Daemon) tasks() []func(context.Context) error {
+	tasks := []func(context.Context) error{
+		d.checker.Run,
+		d.followVerdicts,
+		func(ctx context.Context) error { return d.places.Run(ctx, d.rebuild) },
+		func(ctx context.Context) error { return d.list.Run(ctx, d.updates) },
+		d.followList,
+		d.reloadOnHangup,
+		d.face,
+		d.saveState,
+		d.tellManager,
+		boundGarbage,
 	}
-	next := dnspool.Build(dnspool.Input{
-		Pool: s.pool, Health: report, Previous: previous, Now: s.now(), Rand: newRand(),
-		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, DNSGeo: c.DNS.Geo, Selection: c.Selection},
-		Place:       s.places.Place,
-		ZoneChanged: s.zoneChanged, LastSerial: s.feeds.lastSerial,
-	})
-	s.zoneChanged = false
-	s.current.Publish(next)
-	if s.dns == nil {
-		return // the faces are not open yet
+	if d.admin != nil {
+		tasks = append(tasks, d.admin.Run)
 	}
-	s.dns.Publish(c.DNS, s.static, next)
-	s.feeds.publish(next)
-	if previous.Panic() != next.Panic() {
-		s.log.Warn("panic mode changed", zap.Bool("panic", next.Panic()))
-	}
+	return tasks
 }
 
-// ready returns nil if the faces answer and the checks go on.
-func (s *server) ready() error {
+// face opens the faces as soon as there is something to say, and runs them until ctx ends.
+func (d *Daemon) face(ctx context.Context) error {
+	if !d.awaitVerdicts(ctx) {
+		return nil
+	}
+	d.rebuild()
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	close(d.opened)
+	d.log.Info("answering", zap.Stringers("dns", d.dns.Addrs()), zap.Stringers("http", d.web.Addrs()),
+		zap.String("zone", d.config.Load().DNS.Zone), zap.Uint32("serial", d.current.Load().Serial))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.dns.Run(ctx) })
+	g.Go(func() error { return d.web.Run(ctx) })
+	g.Go(func() error { return d.feeds.run(ctx) })
+	return g.Wait()
+}
+
+// awaitVerdicts waits until the faces may open: verdicts from before the start are good enough to begin with, all mirrors
+// have been checked, or it has taken too long. It returns false if ctx ends before.
+func (d *Daemon) awaitVerdicts(ctx context.Context) bool {
+	if d.checker.Warm() {
+		return ctx.Err() == nil
+	}
+	limit := d.config.Load().Health.StartupTimeout
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
 	select {
-	case <-s.opened:
-	default:
-		return errNotReady
+	case <-d.checker.Swept():
+	case <-timeout.C:
+		d.log.Warn("answering before all mirrors were checked", zap.Duration("startup_timeout", limit))
+	case <-ctx.Done():
+		return false
 	}
-	if s.checker.Stalled() {
-		return errors.New("checks are overdue by several intervals")
+	return true
+}
+
+// open opens the faces' sockets. A face that is off has none.
+func (d *Daemon) open(ctx context.Context) error {
+	c, zoneFile := d.files()
+	dns, err := authority.Listen(ctx, authority.Options{
+		Sockets: d.o.Sockets, Config: c.DNS, ZoneFile: zoneFile, Places: d.places.Place, Transfers: d.feeds.transfers, Keys: d.feeds.keys, Log: d.log,
+	})
+	if err != nil {
+		return err
 	}
+	web, err := redirector.Listen(ctx, d.o.Sockets, c.HTTP, d.handler, d.log)
+	if err != nil {
+		dns.Close()
+		return err
+	}
+	d.join(dns, web)
 	return nil
 }
 
-// describe is what /api/v1/status tells.
-func (s *server) describe() admin.Status {
-	status := admin.Status{Groups: []admin.GroupStatus{}, Mirrors: []admin.MirrorStatus{}}
-	if snapshot := s.current.Load(); snapshot != nil {
-		status = admin.Describe(snapshot, s.checker.Report())
-		s.shares.Note(snapshot, s.handler.Redirects())
-		status.AddPast(&s.shares, s.history, time.Now())
-	}
-	version, _ := build()
-	status.Process = admin.ProcessStatus{PID: os.Getpid(), Started: s.started, Version: version}
-	s.mu.Lock()
-	status.Reload = s.lastReload
-	s.mu.Unlock()
-	status.Zone = strings.TrimSuffix(s.config.Load().DNS.Zone, ".")
-	status.Ready = s.ready() == nil
-	status.Pool = poolStatus(s.list.Status(), time.Now())
-	s.feeds.describe(&status)
-	return status
+// Opened is closed when the faces answer.
+func (d *Daemon) Opened() <-chan struct{} { return d.opened }
+
+// Addrs are where a daemon listens.
+type Addrs struct {
+	DNS, HTTP []net.Addr
+	Admin     net.Addr // nil if off
 }
 
-// collect sends what the faces have counted.
-func (s *server) collect(ch chan<- prometheus.Metric) {
-	s.mu.Lock()
-	dns, web := s.dns, s.web
-	s.mu.Unlock()
-	if dns != nil {
-		dns.Collect(ch)
+// Addrs returns where the daemon listens. The faces must be open.
+func (d *Daemon) Addrs() Addrs {
+	a := Addrs{DNS: d.dns.Addrs(), HTTP: d.web.Addrs()}
+	if d.admin != nil {
+		a.Admin = d.admin.Addr()
 	}
-	if web != nil {
-		web.Collect(ch)
-	}
-	s.handler.Collect(ch)
-	s.events.Collect(ch)
-	s.feeds.collect(ch)
+	return a
 }

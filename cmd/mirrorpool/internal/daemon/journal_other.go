@@ -1,6 +1,6 @@
 //go:build !unix
 
-package main
+package daemon
 
 // isJournal is false where there is no systemd.
 func isJournal(any, string) bool { return false }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package daemon
 
 import (
 	"fmt"
@@ -34,7 +34,7 @@ func TestJournalPriorities(t *testing.T) {
 			stream += "1"
 		}
 		t.Setenv("JOURNAL_STREAM", stream)
-		log, _, err := newLogger(config.Log{Level: "debug", Format: "json"}, file)
+		log, _, err := NewLogger(config.Log{Level: "debug", Format: "json"}, file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -10,11 +10,12 @@ import (
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
 
+	"mirrorpool/cmd/mirrorpool/internal/term"
 	"mirrorpool/config"
 )
 
-// newLogger returns a logger that writes to w what c asks for, and its level, which can be changed.
-func newLogger(c config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel, error) {
+// NewLogger returns a logger that writes to w what c asks for, and its level, which can be changed.
+func NewLogger(c config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel, error) {
 	level, err := zap.ParseAtomicLevel(c.Level)
 	if err != nil {
 		return nil, level, fmt.Errorf("log level %q: %w", c.Level, err)
@@ -25,7 +26,7 @@ func newLogger(c config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel, error) 
 
 // newEncoder returns the encoder for a log.format; "auto" is text for a person at a terminal, and else JSON.
 func newEncoder(format string, w io.Writer) zapcore.Encoder {
-	if format == "console" || format == "auto" && isTerminal(w) {
+	if format == "console" || format == "auto" && term.IsTerminal(w) {
 		settings := zap.NewDevelopmentEncoderConfig()
 		settings.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05")
 		return zapcore.NewConsoleEncoder(settings)
@@ -74,4 +75,20 @@ func priority(level zapcore.Level) int {
 	default:
 		return 7
 	}
+}
+
+// logWarnings logs the warnings about a configuration, those of one kind in one line.
+func logWarnings(log *zap.Logger, warnings []*config.Error) {
+	for _, group := range config.GroupWarnings(warnings) {
+		log.Warn("suspicious configuration", zap.Error(group.First), zap.String("kind", string(group.First.Kind)), zap.Int("more_of_this_kind", group.More))
+	}
+}
+
+// logStop logs that the daemon has stopped: as an error if it was not asked to.
+func logStop(log *zap.Logger, err error) {
+	if err != nil {
+		log.Error("stopped", zap.Error(err))
+		return
+	}
+	log.Info("stopped")
 }

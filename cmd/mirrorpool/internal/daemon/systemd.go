@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
+
+	"mirrorpool/dnspool/admin"
 )
 
 // notifyManager sends a state to the service manager, if there is one (sd_notify(3)).
@@ -24,31 +26,45 @@ func watchdogInterval() time.Duration {
 	return interval / 2
 }
 
-// tellManager tells the service manager when the server is ready, that it is alive as long as the checks go on, and when
+// tellManager tells the service manager when the daemon is ready, that it is alive as long as the checks go on, and when
 // it is about to end.
-func (s *server) tellManager(ctx context.Context) error {
+func (d *Daemon) tellManager(ctx context.Context) error {
 	var watchdog <-chan time.Time
 	if every := watchdogInterval(); every > 0 {
 		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		watchdog = ticker.C
 	}
-	opened := s.opened
+	opened := d.Opened()
 	for {
 		select {
 		case <-opened:
 			opened = nil
-			for _, addr := range s.sockets.Unused() {
-				s.log.Warn("inherited socket matches no configured address; closed", zap.String("socket", addr))
+			for _, addr := range d.o.Sockets.Unused() {
+				d.log.Warn("inherited socket matches no configured address; closed", zap.String("socket", addr))
 			}
-			notifyManager(s.log, daemon.SdNotifyReady)
+			notifyManager(d.log, daemon.SdNotifyReady)
 		case <-watchdog:
-			if opened != nil || s.ready() == nil { // else it is to be restarted
-				notifyManager(s.log, daemon.SdNotifyWatchdog)
+			if opened != nil || d.ready() == nil { // else it is to be restarted
+				notifyManager(d.log, daemon.SdNotifyWatchdog)
 			}
 		case <-ctx.Done():
-			notifyManager(s.log, daemon.SdNotifyStopping)
+			notifyManager(d.log, daemon.SdNotifyStopping)
 			return nil
+		}
+	}
+}
+
+// reloadOnHangup reloads on each SIGHUP until ctx ends.
+func (d *Daemon) reloadOnHangup(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.o.Hangup:
+			notifyManager(d.log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+			d.reload(ctx, admin.ReloadOptions{})
+			notifyManager(d.log, daemon.SdNotifyReady)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package probing
 
 import (
 	"cmp"
@@ -17,24 +17,21 @@ import (
 	"mirrorpool/config/source"
 )
 
-// A probePlan says what to probe, and how.
-type probePlan struct {
+// A Plan says what to probe, and how.
+type Plan struct {
+	Warnings []string
 	settings config.Health
 	probed   *config.Pool // all that are looked at
 	shown    *config.Pool // those of them that were asked for
-	warnings []string
-	asServed bool // with health.enabled false, every mirror is up
+	asServed bool         // with health.enabled false, every mirror is up
 }
 
-// readPool reads the list of mirrors as the server does, but neither looks at what a server has kept of it nor
+// ReadPool reads the list of mirrors as the server does, but neither looks at what a server has kept of it nor
 // keeps it.
-func readPool(ctx context.Context, c *config.Server) (*config.Pool, error) {
+func ReadPool(ctx context.Context, c *config.Server) (*config.Pool, error) {
 	list, err := source.New(source.Options{
-		Source: c.Mirrors,
-		Settings: func() source.Settings {
-			return source.Settings{Refresh: c.MirrorsRefresh, DNS: c.DNS, Keys: c.MirrorsKeys}
-		},
-		Log: zap.NewNop(), Now: time.Now, Rand: newRand(),
+		Source: c.Mirrors, Settings: source.Settings{Refresh: c.MirrorsRefresh, DNS: c.DNS, Keys: c.MirrorsKeys},
+		Log: zap.NewNop(), Now: time.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -45,15 +42,15 @@ func readPool(ctx context.Context, c *config.Server) (*config.Pool, error) {
 	return list.Pool(), nil
 }
 
-// planPool plans to probe those mirrors of the pool that args name, all if there are none.
-func planPool(settings config.Health, pool *config.Pool, args []string) (*probePlan, error) {
+// PlanPool plans to probe those mirrors of the pool that args name, all if there are none.
+func PlanPool(settings config.Health, pool *config.Pool, args []string) (*Plan, error) {
 	shown, err := selectMirrors(pool, args)
 	if err != nil {
 		return nil, err
 	}
-	plan := &probePlan{settings: settings, shown: shown, probed: pool}
+	plan := &Plan{settings: settings, shown: shown, probed: pool}
 	if !settings.Enabled {
-		plan.warnings = append(plan.warnings, "health.enabled is false: a server takes every mirror for up, whatever comes of this")
+		plan.Warnings = append(plan.Warnings, "health.enabled is false: a server takes every mirror for up, whatever comes of this")
 	}
 	if len(args) > 0 {
 		plan.probed = withVoters(shown, pool, settings.ReferenceURL)
@@ -120,7 +117,7 @@ func meaning(arg string) func(*config.Mirror) bool {
 		}
 	}
 	prefix := arg
-	one := oneMirror{URLPrefix: arg}
+	one := OneMirror{URLPrefix: arg}
 	if pool, _, err := one.pool(); err == nil {
 		prefix = pool.Mirrors[0].URLPrefix // in its normal form
 	}
@@ -195,8 +192,8 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// A oneMirror is what the flags say of a mirror that is in no pool.
-type oneMirror struct {
+// A OneMirror is what the flags say of a mirror that is in no pool.
+type OneMirror struct {
 	URLPrefix, RsyncURL string
 	IPs                 []string
 	DNSURL, Path        string
@@ -204,18 +201,18 @@ type oneMirror struct {
 	AllowPrivate        bool
 }
 
-// plan plans to probe the mirror.
-func (o *oneMirror) plan() (*probePlan, error) {
+// Plan plans to probe the mirror.
+func (o *OneMirror) Plan() (*Plan, error) {
 	settings, settingsErr := o.settings()
 	pool, warnings, err := o.pool()
 	if err = errors.Join(settingsErr, err); err != nil {
 		return nil, err
 	}
-	return &probePlan{settings: settings, probed: pool, shown: pool, warnings: warnings}, nil
+	return &Plan{settings: settings, probed: pool, shown: pool, Warnings: warnings}, nil
 }
 
 // pool returns a pool with this mirror alone, which package config has checked as if it were in a file.
-func (o *oneMirror) pool() (*config.Pool, []string, error) {
+func (o *OneMirror) pool() (*config.Pool, []string, error) {
 	mirror := map[string]any{"url_prefix": o.URLPrefix, "weight": 1}
 	if o.RsyncURL != "" {
 		mirror["rsync_url"] = o.RsyncURL
@@ -238,7 +235,7 @@ func (o *oneMirror) pool() (*config.Pool, []string, error) {
 }
 
 // settings returns how to probe, checked as if it were in a server's configuration.
-func (o *oneMirror) settings() (config.Health, error) {
+func (o *OneMirror) settings() (config.Health, error) {
 	settings := map[string]any{"path": o.Path, "timeout": o.Timeout.String(), "allow_private": o.AllowPrivate}
 	if o.DNSURL != "" {
 		settings["dns_url"] = o.DNSURL

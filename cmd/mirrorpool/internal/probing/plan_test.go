@@ -1,4 +1,4 @@
-package main
+package probing
 
 import (
 	"fmt"
@@ -79,7 +79,7 @@ func orNil(text string) string {
 func TestProbePlanVoters(t *testing.T) {
 	pool := probePool(t)
 	settings := config.Health{Enabled: true}
-	plan, err := planPool(settings, pool, []string{"m8"})
+	plan, err := PlanPool(settings, pool, []string{"m8"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,43 +95,43 @@ func TestProbePlanVoters(t *testing.T) {
 		t.Error("the pool itself has changed")
 	}
 	settings.ReferenceURL = "https://origin.example.org/trace"
-	if plan, err = planPool(settings, pool, []string{"m8"}); err != nil || len(plan.probed.Mirrors) != 1 {
+	if plan, err = PlanPool(settings, pool, []string{"m8"}); err != nil || len(plan.probed.Mirrors) != 1 {
 		t.Errorf("with a reference_url: %v, %v, want only the one asked for", plan, err)
 	}
-	if plan, err = planPool(config.Health{}, pool, nil); err != nil || len(plan.warnings) != 1 || len(plan.probed.Mirrors) != 4 {
+	if plan, err = PlanPool(config.Health{}, pool, nil); err != nil || len(plan.Warnings) != 1 || len(plan.probed.Mirrors) != 4 {
 		t.Errorf("with checks off: %v, %v, want a warning, and all probed", plan, err)
 	}
 }
 
 func TestProbeOneMirror(t *testing.T) {
 	for _, test := range []struct {
-		one      oneMirror
+		one      OneMirror
 		want     string
 		warnings string
 		error    string
 	}{
 		{
-			one:  oneMirror{URLPrefix: "https://Mirror.example.net/tails"},
+			one:  OneMirror{URLPrefix: "https://Mirror.example.net/tails"},
 			want: "https://mirror.example.net/tails/ [] rsync: dns: project/trace 10s false",
 		},
 		{
-			one: oneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"198.51.100.7", "10.0.0.1"}, RsyncURL: "rsync://mirror.example.net/tails",
+			one: OneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"198.51.100.7", "10.0.0.1"}, RsyncURL: "rsync://mirror.example.net/tails",
 				DNSURL: "http://dl.example.org/trace", Path: "trace", Timeout: 3 * time.Second, AllowPrivate: true},
 			want:     "https://mirror.example.net/ [198.51.100.7 10.0.0.1] rsync:rsync://mirror.example.net/tails/ dns:http://dl.example.org/trace trace 3s true",
 			warnings: "--ip: 198.51.100.7 is not a public address; clients elsewhere cannot reach it\n--ip: 10.0.0.1 is not a public address; clients elsewhere cannot reach it",
 		},
 		{
-			one:      oneMirror{URLPrefix: "http://mirror.example.net/"},
+			one:      OneMirror{URLPrefix: "http://mirror.example.net/"},
 			want:     "http://mirror.example.net/ [] rsync: dns: project/trace 10s false",
 			warnings: "--url-prefix: http only; want an https URL, since clients that ask over https are never sent here",
 		},
-		{one: oneMirror{URLPrefix: "mirror.example.net"}, error: `--url-prefix: want `},
-		{one: oneMirror{URLPrefix: "https://mirror.example.net/?x"}, error: `--url-prefix: want `},
-		{one: oneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"300.1.1.1"}}, error: `--ip: want an IP address, got "300.1.1.1"`},
-		{one: oneMirror{URLPrefix: "https://mirror.example.net/", RsyncURL: "rsync://mirror.example.net/"}, error: `--rsync-url: want `},
-		{one: oneMirror{URLPrefix: "https://mirror.example.net/", DNSURL: "ftp://x"}, error: `--dns-url: want `},
-		{one: oneMirror{URLPrefix: "https://mirror.example.net/", Path: "../x"}, error: `--path: want `},
-		{one: oneMirror{URLPrefix: "https://mirror.example.net/", Timeout: time.Hour}, error: `--timeout: want a duration from 1ms to 10m`},
+		{one: OneMirror{URLPrefix: "mirror.example.net"}, error: `--url-prefix: want `},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/?x"}, error: `--url-prefix: want `},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"300.1.1.1"}}, error: `--ip: want an IP address, got "300.1.1.1"`},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", RsyncURL: "rsync://mirror.example.net/"}, error: `--rsync-url: want `},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", DNSURL: "ftp://x"}, error: `--dns-url: want `},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", Path: "../x"}, error: `--path: want `},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", Timeout: time.Hour}, error: `--timeout: want a duration from 1ms to 10m`},
 	} {
 		if test.one.Path == "" {
 			test.one.Path = "project/trace"
@@ -139,7 +139,7 @@ func TestProbeOneMirror(t *testing.T) {
 		if test.one.Timeout == 0 {
 			test.one.Timeout = 10 * time.Second
 		}
-		plan, err := test.one.plan()
+		plan, err := test.one.Plan()
 		if err != nil || test.error != "" {
 			if test.error == "" || !strings.HasPrefix(fmt.Sprint(err), test.error) {
 				t.Errorf("%+v: error %v, want %s", test.one, err, orNil(test.error))
@@ -151,7 +151,7 @@ func TestProbeOneMirror(t *testing.T) {
 		if got != test.want || !m.Enabled() || !s.Enabled {
 			t.Errorf("plan %s, want %s", got, test.want)
 		}
-		if got := strings.Join(plan.warnings, "\n"); got != test.warnings {
+		if got := strings.Join(plan.Warnings, "\n"); got != test.warnings {
 			t.Errorf("%s: warnings\n%s\nwant\n%s", m.URLPrefix, got, test.warnings)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package probing
 
 import (
 	"fmt"
@@ -10,24 +10,24 @@ import (
 	"mirrorpool/health"
 )
 
-// A probeResult is what came of probing mirrors once: the document of probe --json. Keys that it has in common
+// A Result is what came of probing mirrors once: the document of probe --json. Keys that it has in common
 // with /api/v1/status mean the same there.
-type probeResult struct {
-	At        time.Time       `json:"at"`
-	OK        bool            `json:"ok"`              // all enabled mirrors are up in all their roles: exit code 0
-	Enabled   int             `json:"enabled_mirrors"` // of those in Mirrors
-	Up        int             `json:"up_mirrors"`      // the enabled ones that are up in all their roles
-	Reference probedReference `json:"reference"`
-	Suspect   string          `json:"suspect"`  // what is wrong on our side, or ""
-	Warnings  []string        `json:"warnings"` // of what is not a failure yet
-	Mirrors   []probedMirror  `json:"mirrors"`  // in the order of the file
+type Result struct {
+	At        time.Time `json:"at"`
+	OK        bool      `json:"ok"`              // all enabled mirrors are up in all their roles: exit code 0
+	Enabled   int       `json:"enabled_mirrors"` // of those in Mirrors
+	Up        int       `json:"up_mirrors"`      // the enabled ones that are up in all their roles
+	Reference Reference `json:"reference"`
+	Suspect   string    `json:"suspect"`  // what is wrong on our side, or ""
+	Warnings  []string  `json:"warnings"` // of what is not a failure yet
+	Mirrors   []Mirror  `json:"mirrors"`  // in the order of the file
 }
 
-// A probedReference is what the mirrors should carry, and how many of those that were probed do. That can be more
+// A Reference is what the mirrors should carry, and how many of those that were probed do. That can be more
 // than are shown: see withVoters.
-type probedReference struct {
+type Reference struct {
 	Trace         *time.Time `json:"trace"`   // null if it is not known
-	Source        string     `json:"source"`  // fromURL, or fromMirrors: the newest trace that most of the weight has reached
+	Source        string     `json:"source"`  // FromURL, or FromMirrors: the newest trace that most of the weight has reached
 	Problem       string     `json:"problem"` // why it is not known, although there is a reference_url; or ""
 	Mirrors       int        `json:"mirrors"` // enabled ones that carry it
 	Enabled       int        `json:"enabled_mirrors"`
@@ -35,19 +35,19 @@ type probedReference struct {
 	EnabledWeight uint64     `json:"enabled_weight"`
 }
 
-// A probedMirror is what was seen of one mirror.
-type probedMirror struct {
-	URLPrefix string           `json:"url_prefix"`
-	Name      string           `json:"name"`
-	Weight    uint32           `json:"weight"`  // 0: disabled
-	Up        bool             `json:"up"`      // in all its roles
-	Problem   string           `json:"problem"` // why addresses are missing, or ""
-	Endpoints []probedEndpoint `json:"endpoints"`
+// A Mirror is what was seen of one mirror.
+type Mirror struct {
+	URLPrefix string     `json:"url_prefix"`
+	Name      string     `json:"name"`
+	Weight    uint32     `json:"weight"`  // 0: disabled
+	Up        bool       `json:"up"`      // in all its roles
+	Problem   string     `json:"problem"` // why addresses are missing, or ""
+	Endpoints []Endpoint `json:"endpoints"`
 }
 
-// A probedEndpoint is what was seen of a mirror at one address in one role. A step's time is 0 if it was not
+// A Endpoint is what was seen of a mirror at one address in one role. A step's time is 0 if it was not
 // taken, or not finished.
-type probedEndpoint struct {
+type Endpoint struct {
 	Address *netip.Addr  `json:"address"` // null in role rsync if its host has none
 	Role    health.Role  `json:"role"`
 	State   health.State `json:"state"`
@@ -69,19 +69,19 @@ type probedEndpoint struct {
 
 // Where a reference comes from.
 const (
-	fromURL     = "reference_url"
-	fromMirrors = "mirrors"
+	FromURL     = "reference_url"
+	FromMirrors = "mirrors"
 )
 
-// newProbeResult tells what report has on the mirrors that were asked for.
-func newProbeResult(plan *probePlan, report *health.Report) *probeResult {
-	r := &probeResult{
-		At: report.At.UTC(), Suspect: report.Suspect, Warnings: []string{}, Mirrors: []probedMirror{},
-		Reference: newProbedReference(&report.Reference, plan.settings.ReferenceURL),
+// newResult tells what report has on the mirrors that were asked for.
+func newResult(plan *Plan, report *health.Report) *Result {
+	r := &Result{
+		At: report.At.UTC(), Suspect: report.Suspect, Warnings: []string{}, Mirrors: []Mirror{},
+		Reference: newReference(&report.Reference, plan.settings.ReferenceURL),
 	}
 	for i := range plan.shown.Mirrors {
 		m := &plan.shown.Mirrors[i]
-		seen := newProbedMirror(m, report)
+		seen := newMirror(m, report)
 		r.Mirrors = append(r.Mirrors, seen)
 		r.Warnings = append(r.Warnings, seen.warnings()...)
 		if m.Enabled() {
@@ -95,36 +95,36 @@ func newProbeResult(plan *probePlan, report *health.Report) *probeResult {
 	return r
 }
 
-func newProbedReference(r *health.Reference, url string) probedReference {
-	p := probedReference{
-		Trace: utcOrNull(r.Trace), Source: fromMirrors, Problem: r.Problem,
+func newReference(r *health.Reference, url string) Reference {
+	p := Reference{
+		Trace: utcOrNull(r.Trace), Source: FromMirrors, Problem: r.Problem,
 		Mirrors: r.Mirrors, Enabled: r.Enabled, Weight: r.Weight, EnabledWeight: r.EnabledWeight,
 	}
 	if url != "" {
-		p.Source = fromURL
+		p.Source = FromURL
 	}
 	return p
 }
 
-func newProbedMirror(m *config.Mirror, report *health.Report) probedMirror {
+func newMirror(m *config.Mirror, report *health.Report) Mirror {
 	seen := report.Mirrors[m.URLPrefix]
-	p := probedMirror{
+	p := Mirror{
 		URLPrefix: m.URLPrefix, Name: m.Name, Weight: m.Weight, Up: isUp(m, &seen), Problem: seen.Problem,
-		Endpoints: []probedEndpoint{},
+		Endpoints: []Endpoint{},
 	}
 	for _, e := range seen.Endpoints {
-		row := newProbedEndpoint(&e, report)
+		row := newEndpoint(&e, report)
 		row.ResolveMS = milliseconds(seen.Resolve)
 		p.Endpoints = append(p.Endpoints, row)
 	}
 	if seen.Rsync != nil {
-		p.Endpoints = append(p.Endpoints, newProbedEndpoint(seen.Rsync, report))
+		p.Endpoints = append(p.Endpoints, newEndpoint(seen.Rsync, report))
 	}
 	return p
 }
 
-func newProbedEndpoint(e *health.Endpoint, report *health.Report) probedEndpoint {
-	p := probedEndpoint{
+func newEndpoint(e *health.Endpoint, report *health.Report) Endpoint {
+	p := Endpoint{
 		Role: e.Role, State: e.State, Reason: e.Reason, Warning: e.Warning,
 		ConnectMS: milliseconds(e.Timings.Connect), TLSMS: milliseconds(e.Timings.TLS),
 		FirstByteMS: milliseconds(e.Timings.FirstByte), TotalMS: milliseconds(e.Timings.Total),
@@ -176,12 +176,12 @@ func isUp(m *config.Mirror, seen *health.MirrorReport) bool {
 }
 
 // hasAddresses reports whether the mirror could be probed in the roles http and dns at all.
-func (m *probedMirror) hasAddresses() bool {
-	return slices.ContainsFunc(m.Endpoints, func(e probedEndpoint) bool { return e.Role != health.Rsync })
+func (m *Mirror) hasAddresses() bool {
+	return slices.ContainsFunc(m.Endpoints, func(e Endpoint) bool { return e.Role != health.Rsync })
 }
 
 // warnings are of what is not a failure yet, or may be none of the mirror's.
-func (m *probedMirror) warnings() []string {
+func (m *Mirror) warnings() []string {
 	var list []string
 	warn := func(format string, args ...any) {
 		text := m.URLPrefix + ": " + fmt.Sprintf(format, args...)

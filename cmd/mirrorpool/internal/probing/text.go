@@ -1,40 +1,29 @@
-package main
+package probing
 
 import (
 	"bytes"
 	"cmp"
 	"fmt"
 	"io"
-	"math"
-	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 
+	"mirrorpool/cmd/mirrorpool/internal/term"
 	"mirrorpool/config"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/health"
 )
 
-// writeText writes the result for people: a table with the endpoints of each mirror below its url_prefix, and
+// WriteText writes the result for people: a table with the endpoints of each mirror below its url_prefix, and
 // what it comes to.
-func (r *probeResult) writeText(w io.Writer, colour bool) error {
-	var text bytes.Buffer
-	lines := alignRows(r.Mirrors)
-	fmt.Fprintln(&text, lines[0])
-	lines = lines[1:]
+func (r *Result) WriteText(w io.Writer, colour bool) error {
+	// All numbers share a cell, since tabwriter aligns all columns to the same side.
+	table := term.Table{Columns: []string{fmt.Sprintf(numbers, "RESOLVE", "CONNECT", "TLS", "FIRST", "TOTAL", "CERT", "TRACE")}}
 	for i := range r.Mirrors {
 		m := &r.Mirrors[i]
-		fmt.Fprintln(&text, m.title())
-		for _, row := range m.rows() {
-			line := lines[0]
-			lines = lines[1:]
-			if row.note != "" {
-				line += "\n      " + config.Printable(row.note)
-			}
-			fmt.Fprintln(&text, paint(line, row.State, colour))
-		}
+		table.Mirrors = append(table.Mirrors, term.Mirror{Title: term.Title(m.URLPrefix, m.Name, m.Weight), Rows: m.rows()})
 	}
+	var text bytes.Buffer
+	table.Write(&text, colour)
 	fmt.Fprintln(&text)
 	for _, line := range r.summary() {
 		fmt.Fprintln(&text, line)
@@ -43,77 +32,40 @@ func (r *probeResult) writeText(w io.Writer, colour bool) error {
 	return err
 }
 
-// A probeRow is a line of the table, with what is to be said below it.
-type probeRow struct {
-	probedEndpoint
-	role string
-	note string
-}
+// numbers is how wide the columns with numbers are.
+const numbers = "%7s %7s %6s %6s %6s %5s %6s"
 
 // rows are the mirror's lines of the table. A mirror without addresses has one too, to tell why.
-func (m *probedMirror) rows() []probeRow {
-	var rows []probeRow
+func (m *Mirror) rows() []term.Row {
+	var rows []term.Row
 	if !m.hasAddresses() {
-		rows = append(rows, probeRow{role: "-", note: cmp.Or(m.Problem, "no address is known")})
+		none := (&Endpoint{}).row()
+		none.Role, none.Note = term.None, cmp.Or(m.Problem, "no address is known")
+		rows = append(rows, none)
 	}
-	for _, e := range m.Endpoints {
-		note := e.Reason
-		if note == "" && e.Lag != nil && *e.Lag > 0 {
-			note = fmt.Sprintf("%s behind the reference, which is within max_lag", seconds(*e.Lag))
-		}
-		rows = append(rows, probeRow{e, e.Role.String(), note})
+	for i := range m.Endpoints {
+		rows = append(rows, m.Endpoints[i].row())
 	}
 	return rows
 }
 
-// title is the line above a mirror's endpoints.
-func (m *probedMirror) title() string {
-	title := m.URLPrefix
-	if m.Name != "" {
-		title += "  " + m.Name
+// row is the endpoint's line of the table.
+func (e *Endpoint) row() term.Row {
+	row := term.Row{Address: term.None, Role: e.Role.String(), State: e.State, Note: e.Reason}
+	if e.Address != nil {
+		row.Address = e.Address.String()
 	}
-	if m.Weight == 0 {
-		return title + "  disabled"
+	if row.Note == "" && e.Lag != nil && *e.Lag > 0 {
+		row.Note = fmt.Sprintf("%s behind the reference, which is within max_lag", seconds(*e.Lag))
 	}
-	return fmt.Sprintf("%s  weight %d", title, m.Weight)
-}
-
-// alignRows returns the table's lines: the one with the titles of the columns, and one for each row.
-func alignRows(mirrors []probedMirror) []string {
-	var text bytes.Buffer
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	const numbers = "%7s %7s %6s %6s %6s %5s %6s" // tabwriter aligns all columns to the same side
-	fmt.Fprintf(table, "  ADDRESS\tROLE\tSTATE\t"+numbers+"\n", "RESOLVE", "CONNECT", "TLS", "FIRST", "TOTAL", "CERT", "TRACE")
-	for i := range mirrors {
-		for _, row := range mirrors[i].rows() {
-			address := "-"
-			if row.Address != nil {
-				address = row.Address.String()
-			}
-			fmt.Fprintf(table, "  %s\t%s\t%s\t"+numbers+"\n", address, row.role, row.State,
-				shortMS(row.ResolveMS), shortMS(row.ConnectMS), shortMS(row.TLSMS), shortMS(row.FirstByteMS), shortMS(row.TotalMS),
-				shortDays(row.CertDays), shortTrace(row.TraceAge))
-		}
-	}
-	table.Flush()
-	return strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
-}
-
-// shortMS is a time for the table: "-" where there is none.
-func shortMS(ms float64) string {
-	switch {
-	case ms == 0:
-		return "-"
-	case ms < 99.95:
-		return strconv.FormatFloat(ms, 'f', 1, 64)
-	default:
-		return strconv.FormatFloat(math.Round(ms), 'f', 0, 64)
-	}
+	row.Cells = []string{fmt.Sprintf(numbers, term.Milliseconds(e.ResolveMS), term.Milliseconds(e.ConnectMS), term.Milliseconds(e.TLSMS),
+		term.Milliseconds(e.FirstByteMS), term.Milliseconds(e.TotalMS), shortDays(e.CertDays), shortTrace(e.TraceAge))}
+	return row
 }
 
 func shortDays(days *int) string {
 	if days == nil {
-		return "-"
+		return term.None
 	}
 	if *days < 0 {
 		return "ended"
@@ -123,7 +75,7 @@ func shortDays(days *int) string {
 
 func shortTrace(age *int64) string {
 	if age == nil {
-		return "-"
+		return term.None
 	}
 	return seconds(*age)
 }
@@ -131,20 +83,8 @@ func shortTrace(age *int64) string {
 // seconds writes a number of seconds as an age.
 func seconds(n int64) string { return admin.Age(time.Duration(n) * time.Second) }
 
-// paint colours a line by a state that is not up, if colours are wanted.
-func paint(line string, state health.State, colour bool) string {
-	switch {
-	case !colour || state == health.Up:
-		return line
-	case state == health.Down:
-		return "\x1b[31m" + line + "\x1b[0m"
-	default:
-		return "\x1b[33m" + line + "\x1b[0m"
-	}
-}
-
 // summary is what stands below the table.
-func (r *probeResult) summary() []string {
+func (r *Result) summary() []string {
 	lines := []string{
 		"Times are in ms; FIRST: until the first byte; CERT: what the certificate has left; TRACE: how old it is.",
 		r.Reference.summary(r.At),
@@ -160,59 +100,28 @@ func (r *probeResult) summary() []string {
 	if r.Suspect != "" {
 		lines = append(lines, "Suspect: "+r.Suspect)
 	}
-	return append(lines, fmt.Sprintf("Up in all their roles: %d of %s.", r.Up, count(r.Enabled, "enabled mirror")))
+	return append(lines, fmt.Sprintf("Up in all their roles: %d of %s.", r.Up, term.Count(r.Enabled, "enabled mirror")))
 }
 
 // summary tells the reference, at a time.
-func (r *probedReference) summary(now time.Time) string {
+func (r *Reference) summary(now time.Time) string {
 	switch {
-	case r.Trace == nil && r.Source == fromURL:
+	case r.Trace == nil && r.Source == FromURL:
 		return "Reference: not known, so content is not judged."
 	case r.Trace == nil:
 		return "Reference: not known, so content is not judged: it takes mirrors with more than half of the weight."
 	}
 	origin := "carried or passed by most of the weight"
-	if r.Source == fromURL {
-		origin = "from " + fromURL
+	if r.Source == FromURL {
+		origin = "from " + FromURL
 	}
 	return fmt.Sprintf("Reference: %s, %s, %s.", r.Trace.Format(time.RFC3339), admin.Old(*r.Trace, now), origin)
 }
 
 // carriers tells who carries the reference.
-func (r *probedReference) carriers() string {
+func (r *Reference) carriers() string {
 	return fmt.Sprintf("Carried by %d of %s, %d of %d by weight (%.0f %%).",
-		r.Mirrors, count(r.Enabled, "enabled mirror"), r.Weight, r.EnabledWeight, 100*float64(r.Weight)/float64(max(1, r.EnabledWeight)))
-}
-
-// count is a number of things: "1 mirror", "2 mirrors".
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-// A progress shows on a terminal how far a sweep has come, in one line that is rewritten.
-type progress struct {
-	w     io.Writer
-	on    bool
-	shown bool
-}
-
-func (p *progress) show(r *health.Report) {
-	if !p.on {
-		return
-	}
-	done, total := sweepProgress(r)
-	fmt.Fprintf(p.w, "\r%d of %d checked\x1b[K", done, total)
-	p.shown = true
-}
-
-// clear removes the line.
-func (p *progress) clear() {
-	if p.shown {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
+		r.Mirrors, term.Count(r.Enabled, "enabled mirror"), r.Weight, r.EnabledWeight, 100*float64(r.Weight)/float64(max(1, r.EnabledWeight)))
 }
 
 // sweepProgress counts the endpoints that are known so far, and those of them that were checked. A mirror whose

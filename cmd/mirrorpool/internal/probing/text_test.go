@@ -1,4 +1,4 @@
-package main
+package probing
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mirrorpool/cmd/mirrorpool/internal/term"
 	"mirrorpool/config"
 	"mirrorpool/health"
 )
@@ -69,10 +70,10 @@ func probeReport() *health.Report {
 
 func TestProbeText(t *testing.T) {
 	pool := probePool(t)
-	plan := &probePlan{shown: pool, probed: pool, settings: config.Health{ReferenceURL: "https://origin.example.org/"}}
-	result := newProbeResult(plan, probeReport())
+	plan := &Plan{shown: pool, probed: pool, settings: config.Health{ReferenceURL: "https://origin.example.org/"}}
+	result := newResult(plan, probeReport())
 	var text bytes.Buffer
-	if err := result.writeText(&text, false); err != nil {
+	if err := result.WriteText(&text, false); err != nil {
 		t.Fatal(err)
 	}
 	const want = `
@@ -109,7 +110,7 @@ Up in all their roles: 0 of 3 enabled mirrors.
 	}
 
 	var painted bytes.Buffer
-	if err := result.writeText(&painted, true); err != nil {
+	if err := result.WriteText(&painted, true); err != nil {
 		t.Fatal(err)
 	}
 	plain := strings.NewReplacer("\x1b[31m", "", "\x1b[33m", "", "\x1b[0m", "").Replace(painted.String())
@@ -128,7 +129,7 @@ func TestProbeJSON(t *testing.T) {
 	m.Endpoints = m.Endpoints[:1]
 	report.Mirrors["http://mirror.example.net:8080/old/"] = m
 	var got bytes.Buffer
-	if err := writeIndented(&got, newProbeResult(&probePlan{shown: pool, probed: pool}, report)); err != nil {
+	if err := term.WriteJSON(&got, newResult(&Plan{shown: pool, probed: pool}, report)); err != nil {
 		t.Fatal(err)
 	}
 	const want = `{
@@ -191,29 +192,24 @@ func TestProbeIsUp(t *testing.T) {
 }
 
 func TestProbeShortTexts(t *testing.T) {
-	for ms, want := range map[float64]string{0: "-", 0.04: "0.0", 0.35: "0.3", 9.96: "10.0", 99.94: "99.9", 99.96: "100", 1234.5: "1235"} {
-		if got := shortMS(ms); got != want {
-			t.Errorf("%v ms: %q, want %q", ms, got, want)
-		}
-	}
 	for days, want := range map[int]string{8: "8d", 0: "0d", -1: "ended"} {
 		if got := shortDays(&days); got != want {
 			t.Errorf("%d days: %q, want %q", days, got, want)
 		}
 	}
 	for _, test := range []struct {
-		reference probedReference
+		reference Reference
 		want      string
 	}{
-		{probedReference{Source: fromURL}, "Reference: not known, so content is not judged."},
-		{probedReference{Source: fromMirrors}, "Reference: not known, so content is not judged: it takes mirrors with more than half of the weight."},
-		{probedReference{Source: fromMirrors, Trace: &probeTime}, "Reference: 2026-11-23T12:00:00Z, 0s old, carried or passed by most of the weight."},
+		{Reference{Source: FromURL}, "Reference: not known, so content is not judged."},
+		{Reference{Source: FromMirrors}, "Reference: not known, so content is not judged: it takes mirrors with more than half of the weight."},
+		{Reference{Source: FromMirrors, Trace: &probeTime}, "Reference: 2026-11-23T12:00:00Z, 0s old, carried or passed by most of the weight."},
 	} {
 		if got := test.reference.summary(probeTime); got != test.want {
 			t.Errorf("%s\nwant\n%s", got, test.want)
 		}
 	}
-	of := probedReference{Enabled: 1, EnabledWeight: 3}
+	of := Reference{Enabled: 1, EnabledWeight: 3}
 	if got, want := of.carriers(), "Carried by 0 of 1 enabled mirror, 0 of 3 by weight (0 %)."; got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
@@ -225,18 +221,7 @@ func TestProbeProgress(t *testing.T) {
 	report.Mirrors["https://unresolved.example.org/"] = unresolved
 	waiting := health.MirrorReport{Endpoints: []health.Endpoint{{}, {}}}
 	report.Mirrors["https://waiting.example.org/"] = waiting
-	var text bytes.Buffer
-	p := &progress{w: &text, on: true}
-	p.show(report)
-	p.clear()
-	if want := "\r8 of 11 checked\x1b[K\r\x1b[K"; text.String() != want {
-		t.Errorf("%q, want %q", text.String(), want)
-	}
-	text.Reset()
-	p = &progress{w: &text, on: isTerminal(&text)}
-	p.show(report)
-	p.clear()
-	if text.Len() != 0 {
-		t.Errorf("%q where there is no terminal", text.String())
+	if done, total := sweepProgress(report); done != 8 || total != 11 {
+		t.Errorf("%d of %d", done, total)
 	}
 }

@@ -1,37 +1,34 @@
 //go:build linux
 
-package main
+package daemon
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"net/http"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/testdata/testbed"
 )
 
-// A served is a server in this process, whose list of mirrors is a file.
+// A served is a daemon in this process, whose list of mirrors is a file.
 type served struct {
-	*server
+	*Daemon
 	path string
 }
 
-// serveHere runs a server on a list until the test ends. Both faces are open once it returns.
+// serveHere runs a daemon on a list until the test ends. Both faces are open once it returns.
 func serveHere(t testing.TB, text []byte) *served {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,22 +41,13 @@ func serveHere(t testing.TB, text []byte) *served {
 	}
 	s := &served{path: c.Mirrors}
 	s.write(t, text)
-	var inForce atomic.Pointer[config.Server]
-	inForce.Store(c)
-	list, err := newList(&inForce, nil, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := list.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if s.server, err = newServer(context.Background(), nil, &inForce, "", list, zap.NewNop(), zap.NewAtomicLevel()); err != nil {
+	if s.Daemon, err = New(t.Context(), Options{Config: c, Log: zap.NewNop(), Level: zap.NewAtomicLevel()}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := s.run(ctx); err != nil {
+		if err := s.Run(ctx); err != nil {
 			t.Error(err)
 		}
 	})
@@ -70,12 +58,7 @@ func serveHere(t testing.TB, text []byte) *served {
 
 func (s *served) write(t testing.TB, text []byte) {
 	t.Helper()
-	if err := os.WriteFile(s.path+".new", text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(s.path+".new", s.path); err != nil {
-		t.Fatal(err)
-	}
+	testbed.Put(t, s.path, text)
 }
 
 // swap reads the list again, and waits until a snapshot of it is in force. Editions of a list differ in the
@@ -91,33 +74,11 @@ func (s *served) swap(t testing.TB) {
 	}
 }
 
-// manyMirrors is a list with all keys that are usual. Two editions differ in each tenth mirror.
-func manyMirrors(mirrors, edition int, named bool) []byte {
-	data := []byte(`{"version": 1, "mirrors": [`)
-	for i := range mirrors {
-		if i > 0 {
-			data = append(data, ',')
-		}
-		host, weight := fmt.Sprintf("m%d", i), i%100+1
-		if i%10 == 0 {
-			host, weight = fmt.Sprintf("m%d-%d", i, edition), edition+1
-		}
-		data = fmt.Appendf(data, "\n"+`{"url_prefix": "https://%s.example.net/tails/", "rsync_url": "rsync://%s.example.net/tails/", "weight": %d,`+
-			` "email": "ops@example.net", "notes": "some notes", "location": {"country": "DE"},`+
-			` "dns": {"addresses": ["10.%d.%d.%d", "2001:db8::%x"]}`, host, host, weight, i>>16, i>>8&255, i&255, i+1)
-		if named {
-			data = fmt.Appendf(data, `, "name": %q`, host)
-		}
-		data = append(data, '}')
-	}
-	return append(data, "]}"...)
-}
-
 // TestReloadMemory reloads 1,000 times, and wants the memory back, and no goroutine and no file left open.
 func TestReloadMemory(t *testing.T) {
-	skipUnlessSystem(t)
+	testbed.SkipLong(t)
 	const mirrors, reloads = 100, 1000
-	editions := [][]byte{manyMirrors(mirrors, 0, true), manyMirrors(mirrors, 1, true)}
+	editions := [][]byte{testbed.ManyMirrors(mirrors, 0, true), testbed.ManyMirrors(mirrors, 1, true)}
 	s := serveHere(t, editions[0])
 	swap := func(n int) {
 		for i := range n {
@@ -172,7 +133,7 @@ func BenchmarkReload(b *testing.B) {
 	for _, mirrors := range []int{100, 10_000} {
 		for _, named := range []bool{false, true} {
 			b.Run(fmt.Sprintf("mirrors=%d/named=%v", mirrors, named), func(b *testing.B) {
-				editions := [][]byte{manyMirrors(mirrors, 0, named), manyMirrors(mirrors, 1, named)}
+				editions := [][]byte{testbed.ManyMirrors(mirrors, 0, named), testbed.ManyMirrors(mirrors, 1, named)}
 				s := serveHere(b, editions[0])
 				i, start := 0, cpuTime()
 				for b.Loop() {
@@ -191,7 +152,7 @@ func BenchmarkReload(b *testing.B) {
 // the state on disk have to do with it: load, validate, Build, and the swap in both faces.
 func BenchmarkLoadBuildSwap(b *testing.B) {
 	tuneRuntime()
-	editions := [][]byte{manyMirrors(10_000, 0, false), manyMirrors(10_000, 1, false)}
+	editions := [][]byte{testbed.ManyMirrors(10_000, 0, false), testbed.ManyMirrors(10_000, 1, false)}
 	s := serveHere(b, editions[0])
 	report := s.checker.Report()
 	for i := 0; b.Loop(); i++ {
@@ -200,7 +161,7 @@ func BenchmarkLoadBuildSwap(b *testing.B) {
 			b.Fatal(err)
 		}
 		snapshot := dnspool.Build(dnspool.Input{
-			Pool: pool, Health: report, Previous: s.current.Load(), Now: time.Now(), Rand: newRand(),
+			Pool: pool, Health: report, Previous: s.current.Load(), Now: time.Now(), Rand: rand.New(globalSource{}),
 			Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2},
 		})
 		s.mu.Lock()
@@ -217,79 +178,4 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// BenchmarkLatency is the time from a query to its answer, over UDP, of a server in a process of its own: while
-// nothing else happens, and while it reloads 10,000 mirrors over and over.
-func BenchmarkLatency(b *testing.B) {
-	for _, reloading := range []bool{false, true} {
-		b.Run(fmt.Sprintf("reloading=%v", reloading), func(b *testing.B) {
-			c, where := newServerConfig(b)
-			c.set("health", "enabled", false)
-			c.json["mirrors_refresh"] = "1h"
-			editions := []string{string(manyMirrors(10_000, 0, false)), string(manyMirrors(10_000, 1, false))}
-			p := c.serve(b, where, editions[0])
-			ctx, cancel := context.WithCancel(b.Context())
-			var running sync.WaitGroup
-			if reloading {
-				running.Go(func() {
-					for i := 1; ctx.Err() == nil; i++ {
-						c.write(b, "mirrors.json", editions[i%2])
-						resp, err := http.Post("http://"+p.admin+"/api/v1/reload", "", nil)
-						if err != nil {
-							b.Error(err)
-							return
-						}
-						resp.Body.Close()
-					}
-				})
-			}
-			latencies := measureLatency(b, p.dns)
-			cancel()
-			running.Wait()
-			slices.Sort(latencies)
-			b.ReportMetric(float64(latencies[len(latencies)*50/100].Microseconds()), "p50-µs")
-			b.ReportMetric(float64(latencies[len(latencies)*99/100].Microseconds()), "p99-µs")
-			p.stop(b)
-		})
-	}
-}
-
-// measureLatency asks a server as often as the benchmark wants.
-func measureLatency(b *testing.B, server string) (latencies []time.Duration) {
-	req := new(dns.Msg)
-	req.SetQuestion("dl.example.org.", dns.TypeA)
-	conn, err := dns.Dial("udp", server)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	for b.Loop() {
-		start := time.Now()
-		if err := conn.WriteMsg(req); err != nil {
-			b.Fatal(err)
-		}
-		if resp, err := conn.ReadMsg(); err != nil || len(resp.Answer) == 0 {
-			b.Fatal(err, resp)
-		}
-		latencies = append(latencies, time.Since(start))
-		time.Sleep(time.Millisecond) // as from many clients, and not one that waits
-	}
-	return latencies
-}
-
-// TestManyMirrors holds the text that the benchmarks use to what it is meant to be.
-func TestManyMirrors(t *testing.T) {
-	a, b := manyMirrors(100, 0, true), manyMirrors(100, 1, true)
-	old, _, err := config.ParsePool("a", a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next, _, err := config.ParsePool("b", b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c := config.Compare(old, next); len(c.Added) != 10 || len(c.Removed) != 10 || bytes.Equal(a, b) {
-		t.Errorf("%+v", c)
-	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -28,10 +28,8 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
-	"mirrorpool/dnspool/admin"
-	"mirrorpool/dnspool/geo"
-	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestModel puts the whole program but its sockets through random sequences of pool edits, verdicts, clock steps and
@@ -42,9 +40,9 @@ func TestModel(t *testing.T) {
 	t.Parallel()
 	sequences, seed := 30, rand.Uint64()
 	switch {
-	case longTests():
+	case testbed.Long():
 		sequences = 1000
-	case raceDetector, testing.Short():
+	case testbed.Race, testing.Short():
 		sequences = 6
 	}
 	if text := os.Getenv("MODEL_SEED"); text != "" {
@@ -64,9 +62,6 @@ func TestModel(t *testing.T) {
 		t.Fatalf("the shortest sequence that does:\n%s\n%v", strings.Join(describeOps(ops), "\n"), err)
 	}
 }
-
-// longTests reports whether tests that can go on for long should.
-func longTests() bool { return os.Getenv("MIRRORPOOL_TEST_LONG") != "" }
 
 // An op is an event in a sequence. What is random about it comes of seed, so that it is the same whatever else happens.
 type op struct {
@@ -141,7 +136,7 @@ type model struct {
 
 	pool modelPool // in force
 
-	*server
+	*Daemon
 	stop    func() error
 	serial  uint32   // the latest that was seen
 	records []string // of the transfer with it
@@ -179,10 +174,9 @@ const modelInterval = 30 * time.Second
 
 // start starts the program with what is on disk.
 func (m *model) start() error {
-	files := &serverConfig{dir: m.dir}
-	if m.server == nil {
-		files.write(m.t, "mirrors.json", m.pool.json())
-		files.write(m.t, "mirrorpool.json", map[string]any{
+	if m.Daemon == nil {
+		testbed.Put(m.t, m.file("mirrors.json"), m.pool.json())
+		testbed.Put(m.t, m.file("mirrorpool.json"), map[string]any{
 			"state_dir": "state",
 			"dns": map[string]any{"listen": []string{"127.0.0.1:1"}, "zone": "dl.example.org", "nameservers": []string{"ns1.example.org"},
 				"allow_transfer": []string{"127.0.0.0/8"}},
@@ -190,53 +184,45 @@ func (m *model) start() error {
 			"health": map[string]any{"allow_private": true, "max_lag": "5m", "reference_url": "https://origin.example.org/trace"},
 		})
 	}
-	c, _, err := config.LoadServer(filepath.Join(m.dir, "mirrorpool.json"))
+	c, _, err := config.LoadServer(m.file("mirrorpool.json"))
 	if err != nil {
 		return err
 	}
 	// Nothing may listen: sockets know no bubble's time.
 	c.DNS.Listen, c.HTTP.Listen, c.Admin.Listen = nil, nil, ""
 	m.boot.Store(m.clock.Load())
-	if m.server, err = m.newServer(c); err != nil {
+	if m.Daemon, err = m.newDaemon(c); err != nil {
 		return err
 	}
 	m.world.watch(nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.checker.LoadState(m.stateFile("verdicts"))
-	m.checker.SetPool(m.server.pool)
+	m.takePool()
 	m.world.watch(m.pool.hosts())
 	var g errgroup.Group
-	for _, run := range []func(context.Context) error{m.checker.Run, m.follow, m.remember, m.face} {
+	for _, run := range []func(context.Context) error{m.checker.Run, m.followVerdicts, m.saveState, m.face} {
 		g.Go(func() error { return run(ctx) })
 	}
 	m.stop = func() error { cancel(); return g.Wait() }
 	return nil
 }
 
-// newServer is what the program's newServer is, with the world in place of the network.
-func (m *model) newServer(c *config.Server) (*server, error) {
-	inForce := &atomic.Pointer[config.Server]{}
-	inForce.Store(c)
-	log := zap.NewNop()
-	list, err := newList(inForce, nil, log)
+// newDaemon is what New does, with the world in place of the network, and no listener.
+func (m *model) newDaemon(c *config.Server) (*Daemon, error) {
+	o := Options{Config: c, Log: zap.NewNop()}
+	list, err := startList(context.Background(), o)
 	if err != nil {
 		return nil, err
 	}
-	if err := list.Start(context.Background()); err != nil {
-		return nil, err
+	newChecker := func(o health.Options) (*health.Checker, error) {
+		o.Prober, o.Resolver, o.Reference, o.Rand = m.world, m.world, m.world, rand.New(rand.NewPCG(1, 2))
+		return health.NewChecker(o)
 	}
-	s := &server{config: inForce, log: log, now: m.time, list: list, opened: make(chan struct{}), pool: list.Pool(), places: geo.Open(c.GeoIP, log),
-		history: health.NewHistory(), events: admin.NewEvents(), started: m.time()}
-	if s.feeds, err = newFeeds(c, log); err != nil {
-		return nil, err
-	}
-	s.checker, err = health.NewChecker(health.Options{
-		Settings: c.Health, CheckDNS: true, Prober: m.world, Resolver: m.world, Reference: m.world,
-		Log: log, Now: m.time, Rand: rand.New(rand.NewPCG(1, 2)), Watch: s.events.Probe,
-	})
-	s.handler = redirector.NewHandler(redirector.Options{Config: c.HTTP, Current: &s.current, Place: s.places.Place, Source: globalSource{}, Now: m.time})
-	return s, err
+	return newDaemon(o, list, newChecker, m.time)
 }
+
+// file is the path of a file that the program reads.
+func (m *model) file(name string) string { return filepath.Join(m.dir, name) }
 
 // settle lets happen what is due, and the snapshot that comes of it.
 func settle() {
@@ -318,11 +304,11 @@ func (m *model) edit(r *rand.Rand) error {
 	both := m.pool.hosts()
 	maps.Copy(both, next.hosts())
 	m.world.watch(both) // until it is known which of them is in force
-	(&serverConfig{dir: m.dir}).write(m.t, "mirrors.json", next.json())
-	before := m.server.pool
+	testbed.Put(m.t, m.file("mirrors.json"), next.json())
+	before := m.Daemon.pool
 	result := m.reloadPool(m.t.Context(), false)
 	if result.Held != nil && r.IntN(2) == 0 {
-		if m.server.pool != before {
+		if m.Daemon.pool != before {
 			return errors.New("rule 3: an update that is held back is in force")
 		}
 		result = m.reloadPool(m.t.Context(), true)
@@ -330,7 +316,7 @@ func (m *model) edit(r *rand.Rand) error {
 	switch {
 	case result.Err == nil:
 		m.pool = next
-	case m.server.pool != before:
+	case m.Daemon.pool != before:
 		return fmt.Errorf("rule 3: an update that is refused is in force: %w", result.Err)
 	case enabled > 0 && result.Held == nil:
 		return fmt.Errorf("a good update is refused: %w", result.Err)
@@ -358,15 +344,14 @@ func (m *model) publishBad(r *rand.Rand) error {
 		strings.Replace(string(good), `"weight":`, `"weight":-1`, 1), strings.Replace(string(good), `"version":1`, `"version":"1"`, 1),
 		string(good) + "x", "\x00\x01\x02",
 	}
-	files := &serverConfig{dir: m.dir}
-	files.write(m.t, "mirrors.json", bad[r.IntN(len(bad))])
-	before := m.server.pool
+	testbed.Put(m.t, m.file("mirrors.json"), bad[r.IntN(len(bad))])
+	before := m.Daemon.pool
 	result := m.reloadPool(m.t.Context(), r.IntN(2) == 0)
-	if result.Err == nil || m.server.pool != before || m.list.Pool() != before {
+	if result.Err == nil || m.Daemon.pool != before || m.list.Pool() != before {
 		return fmt.Errorf("rule 3: a bad list has changed something: %v", result.Err)
 	}
 	if r.IntN(2) == 0 {
-		files.write(m.t, "mirrors.json", m.pool.json())
+		testbed.Put(m.t, m.file("mirrors.json"), m.pool.json())
 	}
 	return nil
 }
@@ -383,14 +368,14 @@ func (m *model) restart(r *rand.Rand) error {
 		m.clock.Add(r.Int64N(int64(2*time.Hour)) - int64(time.Hour))
 	}
 	away := m.time().Sub(stopped)
-	pool := m.server.pool
+	pool := m.Daemon.pool
 	m.world.mu.Lock()
 	clear(m.world.probed)
 	m.world.mu.Unlock()
 	if err := m.start(); err != nil {
 		return err
 	}
-	if !reflect.DeepEqual(pool, m.server.pool) {
+	if !reflect.DeepEqual(pool, m.Daemon.pool) {
 		return fmt.Errorf("rule 3: the pool in force is another one after a restart")
 	}
 	settle()
@@ -498,19 +483,6 @@ func (m *model) ask(name string, qtype uint16) ([]dns.RR, error) {
 	return rrs, nil
 }
 
-// addressOf is the address in a record, and the type that holds it.
-func addressOf(rr dns.RR) (netip.Addr, uint16) {
-	switch rr := rr.(type) {
-	case *dns.A:
-		addr, _ := netip.AddrFromSlice(rr.A)
-		return addr.Unmap(), dns.TypeA
-	case *dns.AAAA:
-		addr, _ := netip.AddrFromSlice(rr.AAAA)
-		return addr, dns.TypeAAAA
-	}
-	return netip.Addr{}, 0
-}
-
 const modelZone = "dl.example.org."
 
 var families = map[dnspool.Family]uint16{dnspool.IPv4: dns.TypeA, dnspool.IPv6: dns.TypeAAAA}
@@ -570,7 +542,7 @@ func (m *model) checkAnswers() error {
 				return fmt.Errorf("rule 2: no %v address is answered, and a mirror has one", family)
 			}
 			for _, rr := range rrs {
-				addr, rrtype := addressOf(rr)
+				addr, rrtype := testbed.AddressOf(rr)
 				switch {
 				case rrtype != qtype:
 					return fmt.Errorf("rule 6: %v in the answer to %s", rr, dns.TypeToString[qtype])
@@ -621,7 +593,7 @@ func (m *model) transferred() (addrs map[netip.Addr]bool, records []string, seri
 			continue
 		}
 		records = append(records, rr.String())
-		if addr, rrtype := addressOf(rr); rrtype != 0 && rr.Header().Name == modelZone {
+		if addr, rrtype := testbed.AddressOf(rr); rrtype != 0 && rr.Header().Name == modelZone {
 			addrs[addr] = true
 		}
 	}

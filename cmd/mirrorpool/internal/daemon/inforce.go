@@ -1,0 +1,145 @@
+package daemon
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/config/source"
+	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/geo"
+	"mirrorpool/dnspool/redirector"
+	"mirrorpool/health"
+)
+
+// gatherTime is how long changes are gathered before they make a new snapshot.
+const gatherTime = 20 * time.Millisecond
+
+// An inForce holds the configuration, the list of mirrors and the zone file that are in force, and makes a snapshot of them
+// and the verdicts. Whatever changes one of them does so here, and both faces get the snapshot at once.
+type inForce struct {
+	log     *zap.Logger
+	now     func() time.Time
+	list    *source.List
+	checker *health.Checker
+	places  *geo.Reader
+	handler *redirector.Handler
+	history *health.History
+	shares  admin.Shares
+	feeds   *feeds
+
+	config  atomic.Pointer[config.Server] // written with mu held
+	current dnspool.Current               // likewise
+
+	mu          sync.Mutex // guards all below
+	pool        *config.Pool
+	zoneFile    *authority.ZoneFile // nil without one
+	zoneChanged bool                // by other than the pool, since the latest snapshot
+	dns         *authority.Server   // nil before the faces are open
+	web         *redirector.Server  // likewise
+}
+
+// takePool has the mirrors checked that the list has in force now, unless they are already. What has been found out about
+// them leads to a new snapshot.
+func (f *inForce) takePool() {
+	f.mu.Lock()
+	defer f.mu.Unlock() // no snapshot may join the new pool with verdicts on the old one
+	if pool := f.list.Pool(); pool != f.pool {
+		f.pool = pool
+		f.checker.SetPool(pool)
+	}
+}
+
+// setFiles puts a configuration and a zone file in force.
+func (f *inForce) setFiles(c *config.Server, zoneFile *authority.ZoneFile) {
+	f.mu.Lock()
+	f.config.Store(c)
+	f.zoneFile = zoneFile
+	f.zoneChanged = true
+	f.mu.Unlock()
+	f.rebuild()
+}
+
+// files are the configuration and the zone file in force.
+func (f *inForce) files() (*config.Server, *authority.ZoneFile) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.config.Load(), f.zoneFile
+}
+
+// join has the faces, which are open, answer from the snapshot in force, and from all that come after it.
+func (f *inForce) join(dns *authority.Server, web *redirector.Server) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dns, f.web = dns, web
+	f.dns.Publish(f.config.Load().DNS, f.zoneFile, f.current.Load()) // the configuration may have been reloaded just now
+	f.feeds.publish(f.current.Load())
+}
+
+// faces are the open faces, or nil.
+func (f *inForce) faces() (*authority.Server, *redirector.Server) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dns, f.web
+}
+
+// followVerdicts makes a new snapshot whenever a verdict has changed, until ctx ends; and else at each interval of the
+// checks, because verdicts that are not renewed become old.
+func (f *inForce) followVerdicts(ctx context.Context) error {
+	gather := time.NewTimer(0)
+	defer gather.Stop()
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		again.Reset(f.config.Load().Health.Interval)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		case <-f.checker.Changed():
+			gather.Reset(gatherTime)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-gather.C:
+			}
+		}
+		f.rebuild()
+	}
+}
+
+// rebuild puts a new snapshot in force.
+func (f *inForce) rebuild() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.config.Load()
+	previous := f.current.Load()
+	report := f.checker.Report()
+	f.history.Note(report)
+	if previous != nil {
+		f.shares.Note(previous, f.handler.Redirects())
+	}
+	next := dnspool.Build(dnspool.Input{
+		Pool: f.pool, Health: report, Previous: previous, Now: f.now(), Rand: rand.New(globalSource{}),
+		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, DNSGeo: c.DNS.Geo, Selection: c.Selection},
+		Place:       f.places.Place,
+		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial,
+	})
+	f.zoneChanged = false
+	f.current.Publish(next)
+	if f.dns == nil {
+		return // the faces are not open yet
+	}
+	f.dns.Publish(c.DNS, f.zoneFile, next)
+	f.feeds.publish(next)
+	if previous.Panic() != next.Panic() {
+		f.log.Warn("panic mode changed", zap.Bool("panic", next.Panic()))
+	}
+}

@@ -1,0 +1,149 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/geo"
+)
+
+// newSettings are what the configuration's file comes to.
+type newSettings struct {
+	config   *config.Server // in force, with what can change while the server runs
+	zoneFile *authority.ZoneFile
+	feed     newFeed
+	token    []byte // the administrator's
+	warnings []*config.Error
+	answer   admin.SettingsReload
+}
+
+// refuse leaves the old settings in force.
+func (n *newSettings) refuse(err error) { n.answer.Error = err.Error() }
+
+// readSettings reads the configuration again, and puts nothing in force.
+func (d *Daemon) readSettings() newSettings {
+	n := newSettings{answer: admin.SettingsReload{Applied: []string{}, Restart: []string{}}}
+	if d.o.File == "" {
+		return n
+	}
+	next, warnings, err := config.LoadServer(d.o.File)
+	var read *authority.ZoneFile
+	if err == nil {
+		read, n.token, err = d.readFiles(next)
+	}
+	if err != nil {
+		n.refuse(err)
+		return n
+	}
+	before, zoneFile := d.files()
+	now, applied, restart := config.Update(before, next)
+	n.config, n.zoneFile = now, zoneFile
+	if n.feed, err = d.feeds.prepare(now); err != nil {
+		n.refuse(err)
+		return n
+	}
+	changed := d.feeds.changedKeys(n.feed)                     // files may hold something else under the same path
+	if next.DNS.Zone == now.DNS.Zone && !read.Same(zoneFile) { // else it waits for the restart
+		n.zoneFile = read
+		changed = append(changed, "dns.zone_file")
+	}
+	if d.admin != nil && !d.admin.HasToken(n.token) {
+		changed = append(changed, "admin.token_file")
+	}
+	for _, key := range changed {
+		if !slices.Contains(applied, key) {
+			applied = append(applied, key)
+		}
+	}
+	if len(applied)+len(restart) > 0 { // else they are in the log already
+		n.warnings = warnings
+	}
+	n.answer.Applied, n.answer.Restart = append(n.answer.Applied, applied...), append(n.answer.Restart, restart...)
+	return n
+}
+
+// readFiles reads what a new configuration names, but for the keys of feeds. It returns an error if that, or the pool in
+// force, does not go with the configuration.
+func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.ZoneFile, token []byte, err error) {
+	if err := d.list.Fits(next.DNS); err != nil {
+		return nil, nil, err
+	}
+	if zoneFile, err = authority.LoadZoneFile(next.DNS); err != nil {
+		return nil, nil, err
+	}
+	if token, err = admin.ReadToken(next.Admin.TokenFile); err != nil {
+		return nil, nil, err
+	}
+	return zoneFile, token, checkDatabases(d.config.Load().GeoIP, next.GeoIP)
+}
+
+// reloadSettings reads the configuration again, and puts in force what can change now.
+func (d *Daemon) reloadSettings() admin.SettingsReload {
+	n := d.readSettings()
+	if n.answer.Error == "" && len(n.answer.Applied) > 0 {
+		if err := d.list.SetSettings(listSettings(n.config)); err != nil { // a list that came meanwhile
+			n.answer = admin.SettingsReload{Applied: []string{}, Restart: []string{}, Error: err.Error()}
+		}
+	}
+	if n.answer.Error != "" {
+		d.log.Error("cannot use the configuration; the old one stays in force", zap.String("error", n.answer.Error))
+		return n.answer
+	}
+	logWarnings(d.log, n.warnings)
+	if len(n.answer.Restart) > 0 {
+		d.log.Warn("the configuration has changes that need a restart", zap.Strings("keys", n.answer.Restart))
+	}
+	if len(n.answer.Applied) > 0 {
+		if slices.ContainsFunc(n.answer.Applied, isFeedKey) {
+			d.feeds.apply(n.feed)
+		}
+		d.apply(&n)
+		d.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied))
+	}
+	return n.answer
+}
+
+// isFeedKey reports whether a key of the configuration decides what other DNS servers get.
+func isFeedKey(key string) bool {
+	return slices.Contains([]string{"dns.tsig_keys", "dns.allow_transfer", "dns.notify", "dns.notify_source", "publish"}, key)
+}
+
+// apply puts a configuration in force, which differs from the one before in what can change while the server runs.
+func (d *Daemon) apply(n *newSettings) {
+	c := n.config
+	if level, err := zapcore.ParseLevel(c.Log.Level); err == nil {
+		d.o.Level.SetLevel(level)
+	}
+	if err := d.checker.SetSettings(c.Health); err != nil {
+		d.log.Error("cannot use the new settings of the checks", zap.Error(err)) // config lets no such URL pass
+	}
+	d.handler.SetConfig(c.HTTP)
+	d.places.SetFiles(c.GeoIP)
+	if d.admin != nil {
+		d.admin.SetToken(n.token)
+	}
+	d.setFiles(c, n.zoneFile)
+}
+
+// checkDatabases returns an error if a geographical database is to come from another file, and that is not usable.
+func checkDatabases(old, next config.GeoIP) error {
+	var errs []error
+	for _, f := range [...]struct{ key, old, next string }{
+		{"geoip.city", old.City, next.City}, {"geoip.asn", old.ASN, next.ASN},
+	} {
+		if f.old == f.next {
+			continue // the reader tells what is wrong with it
+		}
+		if err := geo.Check(f.next); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", f.key, err))
+		}
+	}
+	return errors.Join(errs...)
+}

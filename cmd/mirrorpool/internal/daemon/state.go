@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+)
+
+// saveInterval is how often the verdicts are saved.
+const saveInterval = time.Minute
+
+// stateFile is where something is kept, or "".
+func (d *Daemon) stateFile(name string) string {
+	if dir := d.config.Load().StateDir; dir != "" {
+		return filepath.Join(dir, name)
+	}
+	return ""
+}
+
+// loadState reads the verdicts and the history that an earlier run has saved. What is wrong with them is logged; without
+// them all starts from nothing.
+func (d *Daemon) loadState() {
+	if file := d.stateFile("verdicts"); file != "" {
+		d.checker.LoadState(file)
+		d.history.LoadHistory(d.stateFile("history"), d.now(), d.log)
+	}
+}
+
+// saveState saves the verdicts and the history from time to time until ctx ends, and then once more. What goes wrong is
+// logged where it does.
+func (d *Daemon) saveState(ctx context.Context) error {
+	verdicts, history := d.stateFile("verdicts"), d.stateFile("history")
+	if verdicts == "" {
+		return nil
+	}
+	save := func() {
+		d.checker.SaveState(verdicts)
+		d.history.SaveHistory(history, d.log)
+	}
+	ticker := time.NewTicker(saveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			save()
+		case <-ctx.Done():
+			save()
+			return nil
+		}
+	}
+}

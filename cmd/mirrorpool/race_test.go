@@ -1,6 +1,0 @@
-//go:build race
-
-package main
-
-// raceDetector says that memory is not what it is without.
-const raceDetector = true

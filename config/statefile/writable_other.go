@@ -1,0 +1,6 @@
+//go:build !unix
+
+package statefile
+
+// writable is left to the first write.
+func writable(string) bool { return true }
