@@ -249,16 +249,16 @@ func nearest(word string, known []string) string {
 		return ""
 	}
 	for _, k := range known {
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
+		if d := EditDistance(strings.ToLower(word), strings.ToLower(k)); d < least {
 			best, least = k, d
 		}
 	}
 	return best
 }
 
-// distance counts the letters to insert, delete, replace or swap with a neighbour to make b of a
+// EditDistance counts the bytes to insert, delete, replace or swap with a neighbour to make b of a
 // (optimal string alignment).
-func distance(a, b string) int {
+func EditDistance(a, b string) int {
 	var before []int // row i-2
 	last := make([]int, len(b)+1)
 	for j := range last {

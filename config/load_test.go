@@ -112,3 +112,17 @@ func TestHideUser(t *testing.T) {
 		}
 	}
 }
+
+func TestEditDistance(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"m7", "m7", 0}, {"m7", "m8", 1}, {"mirorr", "mirror", 1}, {"kitten", "sitting", 3},
+	} {
+		if got := EditDistance(test.a, test.b); got != test.want {
+			t.Errorf("%q, %q: %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}

@@ -47,7 +47,7 @@ type MirrorDNS struct {
 	Off bool
 	// Weight is the mirror's weight in the DNS pool: Mirror.Weight unless the file overrides it.
 	// It is 0 where Mirror.Weight is 0, because a disabled mirror is never served, and where Off is
-	// true. So only mirrors whose Weight is above 0 are in the DNS pool.
+	// true. See [Mirror.InDNSPool].
 	Weight uint32
 	// Addresses are the mirror's addresses. If there are none, the host of URLPrefix is resolved.
 	Addresses []netip.Addr
@@ -77,6 +77,9 @@ func (p Places) Empty() bool {
 
 // Enabled reports whether the mirror may be served at all.
 func (m *Mirror) Enabled() bool { return m.Weight > 0 }
+
+// InDNSPool reports whether the mirror may be in the answers at the pool's name.
+func (m *Mirror) InDNSPool() bool { return m.Enabled() && !m.DNS.Off && m.DNS.Weight > 0 }
 
 // EnabledWeight is the weight of all mirrors together.
 func (p *Pool) EnabledWeight() uint64 {

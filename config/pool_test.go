@@ -225,3 +225,20 @@ func TestAbsentKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestInDNSPool: a mirror is in the DNS pool unless it is disabled, kept out, or has no weight there.
+func TestInDNSPool(t *testing.T) {
+	t.Parallel()
+	for keys, want := range map[string]bool{
+		`"weight": 5`: true, `"weight": 5, "dns": {"weight": 1}`: true, `"weight": 5, "dns": false`: false, `"weight": 5, "dns": {"weight": 0}`: false,
+		`"weight": 0`: false, `"weight": 0, "dns": {"weight": 5}`: false, `"weight": 0, "dns": false`: false,
+	} {
+		pool, _, err := ParsePool("mirrors.json", fmt.Appendf(nil, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", %s}]}`, keys))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pool.Mirrors[0].InDNSPool(); got != want {
+			t.Errorf("%s: %t", keys, got)
+		}
+	}
+}

@@ -91,7 +91,7 @@ func (c *checker) warnPool(root object, pool *Pool) {
 		c.warn(list, WarnNoneEnabled, "no mirror has a weight above 0; give at least one a weight, or no client is served")
 		return
 	}
-	if !slices.ContainsFunc(pool.Mirrors, func(m Mirror) bool { return m.DNS.Weight > 0 }) {
+	if !slices.ContainsFunc(pool.Mirrors, func(m Mirror) bool { return m.InDNSPool() }) {
 		c.warn(list, WarnNotInDNS, "no mirror is in the DNS pool, so that the pool's name has no address")
 	}
 	rsync := slices.ContainsFunc(pool.Mirrors, func(m Mirror) bool { return m.RsyncURL != "" })

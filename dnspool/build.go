@@ -62,7 +62,7 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 	var all, lost []candidate
 	for i := range mirrors {
 		m := &mirrors[i]
-		if !m.Enabled() || m.DNS.Off || m.DNS.Weight == 0 {
+		if !m.InDNSPool() {
 			continue
 		}
 		if c, ok := m.best(family); ok {

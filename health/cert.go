@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// certWarnDays is how many days before a certificate expires the warnings begin.
-const certWarnDays = 14
+// CertWarnDays is how many days before a certificate expires the warnings begin.
+const CertWarnDays = 14
 
 // CertDays returns how many whole days the certificate is valid for at now, negative once it has expired. ok
 // is false if no certificate was seen.
@@ -22,7 +22,7 @@ func (v *Verdict) CertDays(now time.Time) (days int, ok bool) {
 func (v *Verdict) CertWarning(now time.Time) string {
 	days, ok := v.CertDays(now)
 	switch {
-	case !ok || days >= certWarnDays:
+	case !ok || days >= CertWarnDays:
 		return ""
 	case days < 0:
 		return fmt.Sprintf("certificate expired on %s", v.CertExpires.UTC().Format(time.DateOnly))

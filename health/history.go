@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mirrorpool/config/failure"
 	"mirrorpool/config/statefile"
 )
 
@@ -30,7 +31,7 @@ type Strip [HistoryParts]State
 type History struct {
 	mu      sync.Mutex
 	mirrors map[string]*past
-	problem string // why it was not saved the last time
+	saving  failure.Last // of SaveHistory
 }
 
 // StateTimes say how long a mirror was in each state, by State, in one role and the last 24 hours.
@@ -295,15 +296,10 @@ func (h *History) LoadHistory(path string, now time.Time, log *zap.Logger) {
 
 // SaveHistory writes the history to a file at path, atomically. It logs a failure, once until the error changes.
 func (h *History) SaveHistory(path string, log *zap.Logger) {
-	problem := ""
 	err := statefile.Replace(path, h.Save)
-	if err != nil {
-		problem = err.Error()
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err != nil && problem != h.problem {
+	if h.saving.IsNew(err) {
 		log.Warn("cannot save the history", zap.String("file", path), zap.Error(err))
 	}
-	h.problem = problem
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mirrorpool/config/failure"
 	"mirrorpool/config/statefile"
 )
 
@@ -49,8 +50,8 @@ type savedVerdict struct {
 
 // A memory is what was restored for mirrors that are not there yet. The zero memory is empty.
 type memory struct {
-	mirrors     map[string]savedMirror
-	saveProblem string // why the last attempt to save failed, or ""
+	mirrors map[string]savedMirror
+	saving  failure.Last // of SaveState
 }
 
 // recall returns the restored verdict of an endpoint, or the zero Verdict.
@@ -198,15 +199,10 @@ func (c *Checker) LoadState(path string) error {
 // already, once until it changes, and the caller may ignore it.
 func (c *Checker) SaveState(path string) error {
 	err := statefile.Replace(path, c.Save)
-	problem := ""
-	if err != nil {
-		problem = err.Error()
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if problem != c.memory.saveProblem && err != nil {
+	if c.memory.saving.IsNew(err) {
 		c.log.Warn("cannot save verdicts", zap.String("file", path), zap.Error(err))
 	}
-	c.memory.saveProblem = problem
 	return err
 }

@@ -57,7 +57,7 @@ func TestHouse(t *testing.T) {
 func mayImport(from, to string) bool {
 	floor := func(path string) int {
 		switch parts := strings.Split(path, "/"); {
-		case path == "mirrorpool/config/safefile": // knows nothing of ours
+		case path == "mirrorpool/config/safefile", path == "mirrorpool/config/failure": // know nothing of ours
 			return -2
 		case path == "mirrorpool/config/statefile": // knows nothing of mirrors
 			return -1
@@ -137,6 +137,30 @@ func TestLinks(t *testing.T) {
 	}
 	if found < 10 {
 		t.Errorf("%d links, want more", found)
+	}
+}
+
+// TestFlow looks for each function that dnspool/README.md names on the way of a list or a packet, in the file that it names.
+func TestFlow(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../dnspool/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, flow, _ := strings.Cut(string(text), "## How it flows\n")
+	flow, _, _ = strings.Cut(flow, "\n## ")
+	found := 0
+	for _, match := range regexp.MustCompile("`([a-z0-9/_]+[.]go)`: `([A-Za-z]+)`").FindAllStringSubmatch(flow, -1) {
+		found++
+		code, err := os.ReadFile(filepath.Join("../..", match[1]))
+		if err != nil {
+			t.Error(err)
+		} else if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + match[2] + `\(`).Match(code) {
+			t.Errorf("%s has no function %s", match[1], match[2])
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d functions, want more", found)
 	}
 }
 

@@ -85,6 +85,15 @@ func CheckFolder(path string) error {
 	return nil
 }
 
+// Same reports whether a file has not changed between two looks at it: it is the same one, of the same size and time. Two
+// looks that found none, nil, are the same, too.
+func Same(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
 // Exposed reports whether users other than the owner and the group of the file at path can read it.
 func Exposed(path string) bool {
 	info, err := os.Stat(path)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestOpenRefusesWhatIsNotRegular(t *testing.T) {
@@ -96,6 +97,37 @@ func TestCheckFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkRefusal(t, 0o700, CheckFolder(dir), "another user (uid 12345)")
+}
+
+// TestSame replaces a file by one that differs in size, in time, or in nothing but its inode.
+func TestSame(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	at := time.Unix(1_800_000_000, 0)
+	look := func(text string, at time.Time) os.FileInfo {
+		t.Helper()
+		next := path + ".new"
+		if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Chtimes(next, at, at), os.Rename(next, path)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	first := look("one", at)
+	if again, err := os.Stat(path); err != nil || !Same(first, again) || !Same(nil, nil) || Same(first, nil) || Same(nil, first) {
+		t.Errorf("a file is not the same as itself, or as none: %v", err)
+	}
+	for what, next := range map[string]os.FileInfo{"inode": look("one", at), "size": look("three", at), "time": look("one", at.Add(time.Second))} {
+		if Same(first, next) {
+			t.Errorf("the same with another %s", what)
+		}
+	}
 }
 
 func second(_ []byte, err error) error { return err }

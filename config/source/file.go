@@ -13,6 +13,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"mirrorpool/config"
+	"mirrorpool/config/safefile"
 )
 
 const (
@@ -120,14 +121,7 @@ func (f file) look() sight {
 
 func (s sight) same(t sight) bool {
 	for i := range s {
-		a, b := s[i], t[i]
-		if a == nil || b == nil {
-			if a != b {
-				return false
-			}
-			continue
-		}
-		if !os.SameFile(a, b) || a.Size() != b.Size() || !a.ModTime().Equal(b.ModTime()) {
+		if !safefile.Same(s[i], t[i]) {
 			return false
 		}
 	}

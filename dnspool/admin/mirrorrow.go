@@ -88,7 +88,7 @@ func newPageRow(m *MirrorStatus, c condition, now time.Time) pageRow {
 		r.Trace = Old(*t, now)
 	}
 	if days, ok := certDays(m.Endpoints, now); ok {
-		r.Cert, r.CertBad = certText(days), days < certSoonDays
+		r.Cert, r.CertBad = certText(days), days < health.CertWarnDays
 	}
 	r.addStrips(m.History)
 	return r

@@ -11,9 +11,6 @@ import (
 	"mirrorpool/health"
 )
 
-// certSoonDays is from how many days before its end the page warns of a certificate.
-const certSoonDays = 14
-
 // pageProblems lists what needs attention. Mirrors are counted rather than listed: their rows name them.
 func pageProblems(s *Status, now time.Time) []string {
 	var problems []string
@@ -163,7 +160,7 @@ type certCount struct{ expired, soon int }
 func (c *certCount) add(m *MirrorStatus, now time.Time) {
 	days, ok := certDays(m.Endpoints, now)
 	switch {
-	case !ok || days >= certSoonDays:
+	case !ok || days >= health.CertWarnDays:
 	case days < 0:
 		c.expired++
 	default:
@@ -177,7 +174,7 @@ func (c *certCount) problems() (problems []string) {
 	}
 	if c.soon > 0 {
 		problems = append(problems, fmt.Sprintf("The certificate of %s expires within %d days.",
-			plural(c.soon, "mirror", "mirrors"), certSoonDays))
+			plural(c.soon, "mirror", "mirrors"), health.CertWarnDays))
 	}
 	return problems
 }

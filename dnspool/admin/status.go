@@ -280,7 +280,8 @@ func describeEndpoint(e *health.Endpoint) EndpointStatus {
 	}
 }
 
-// rank orders states from good to bad.
+// rank orders states for the state of a mirror: the best that is known of it. Selection orders them otherwise, by how much
+// is to be hoped for: there an endpoint that was not checked yet stands before one that is stale.
 func rank(s health.State) int {
 	switch s {
 	case health.Up:

@@ -23,7 +23,9 @@ func newCrowd() *listen.ConnLimiter {
 	return listen.NewConnLimiter(most, min(maxNetworkConnections, max(1, most/8)))
 }
 
-// networkOf returns the network that is taken for one client.
+// networkOf returns the network that is taken for one client, to bound what it may do. It is smaller over IPv6 than
+// [dnspool.ClientNetwork], by which a client keeps its mirror: there a provider's change of the /56 must not matter, and here
+// one customer must not use up what another has.
 func networkOf(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap()
 	bits := 56

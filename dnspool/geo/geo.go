@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/netip"
 	"os"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/config/failure"
 	"mirrorpool/config/safefile"
 	"mirrorpool/dnspool"
 )
@@ -49,7 +49,7 @@ type databases struct{ places, networks *maxminddb.Reader }
 type file struct {
 	key, path string
 	seen      os.FileInfo // when it was read last, whatever came of it; nil if it was not there
-	problem   string      // that was logged
+	failure   failure.Last
 	db        *maxminddb.Reader
 }
 
@@ -129,13 +129,11 @@ func (r *Reader) readFiles() (changed bool) {
 			continue
 		}
 		fresh, err := f.read()
-		switch {
-		case err != nil && err.Error() != f.problem:
-			f.problem = err.Error()
+		if f.failure.IsNew(err) {
 			r.log.Error("cannot use a geographical database; what was in force stays",
 				zap.String("key", f.key), zap.Error(err), zap.Bool("in_force", f.db != nil))
-		case fresh:
-			f.problem = ""
+		}
+		if fresh {
 			changed = true
 			r.log.Info("geographical database in force", zap.String("key", f.key), zap.String("file", f.path),
 				zap.String("type", f.db.Metadata.DatabaseType), zap.Time("built", f.db.Metadata.BuildTime()))
@@ -166,7 +164,7 @@ func (f *file) read() (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if f.seen != nil && sameFile(f.seen, info) {
+	if safefile.Same(f.seen, info) {
 		return false, nil
 	}
 	f.seen = info
@@ -187,10 +185,6 @@ func (f *file) read() (fresh bool, err error) {
 	}
 	f.db = db
 	return true, nil
-}
-
-func sameFile(a, b fs.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 // check looks at a database here and there: at the first networks one by one, and at addresses all over.

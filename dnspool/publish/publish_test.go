@@ -138,24 +138,6 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-// TestCandidate: a mirror that is not to be in DNS is not waited for.
-func TestCandidate(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		weight, inDNS uint32
-		off, want     bool
-	}{
-		"enabled": {5, 5, false, true}, "with another weight": {5, 1, false, true}, "not in DNS": {5, 5, true, false},
-		"no weight in DNS": {5, 0, false, false}, "disabled": {0, 5, false, false}, "disabled and not in DNS": {0, 0, true, false},
-	} {
-		m := &pool(t, fmt.Sprint(test.weight)).Mirrors[0]
-		m.DNS.Weight, m.DNS.Off = test.inDNS, test.off
-		if got := candidate(m); got != test.want {
-			t.Errorf("%s: %t", name, got)
-		}
-	}
-}
-
 // TestDisabled: an address that an enabled mirror has too is not gone, whatever the order.
 func TestDisabled(t *testing.T) {
 	t.Parallel()

@@ -112,7 +112,7 @@ func wanted(c config.Publish, s *dnspool.Snapshot, patient bool, seen sets) (wan
 	if len(chosen) == 0 {
 		err = errNoAddress
 	}
-	waiting := err != nil || patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool { return candidate(&m) && !known(&m) })
+	waiting := err != nil || patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool { return m.InDNSPool() && !known(&m) })
 	gone := disabled(s)
 	want = sets{}
 	for _, p := range placesOf(c) {
@@ -150,9 +150,6 @@ func (s set) without(gone map[netip.Addr]bool) set {
 	kept := slices.DeleteFunc(slices.Clone(s.addrs), func(addr netip.Addr) bool { return gone[addr] })
 	return set{kept, s.ttl}
 }
-
-// candidate reports whether a mirror may be in DNS.
-func candidate(m *dnspool.Mirror) bool { return m.Enabled() && !m.DNS.Off && m.DNS.Weight > 0 }
 
 // known reports whether a mirror's addresses are known.
 func known(m *dnspool.Mirror) bool {

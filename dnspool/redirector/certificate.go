@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/config/failure"
 	"mirrorpool/config/safefile"
 )
 
@@ -25,7 +26,7 @@ type certificate struct {
 	log     *zap.Logger
 	current atomic.Pointer[tls.Certificate]
 	seen    [2]os.FileInfo // the files as of the latest load
-	problem string         // as logged last
+	failure failure.Last
 }
 
 func loadCertificate(files config.TLS, log *zap.Logger) (*certificate, error) {
@@ -52,12 +53,8 @@ func (c *certificate) run(ctx context.Context, interval time.Duration) error {
 		case <-ticker.C:
 		}
 		changed, err := c.reload()
-		switch {
-		case err != nil && err.Error() != c.problem:
-			c.problem = err.Error()
+		if c.failure.IsNew(err) {
 			c.log.Error("cannot load the new certificate; the old one stays in use", zap.Error(err))
-		case err == nil:
-			c.problem = ""
 		}
 		if changed {
 			c.log.Info("certificate reloaded", zap.Time("expires", c.current.Load().Leaf.NotAfter))
@@ -74,9 +71,7 @@ func (c *certificate) reload() (changed bool, err error) {
 		if now[i], err = os.Stat(path); err != nil {
 			return false, fmt.Errorf("cannot read the certificate: %v", err)
 		}
-		seen := c.seen[i]
-		same = same && seen != nil && os.SameFile(seen, now[i]) &&
-			seen.Size() == now[i].Size() && seen.ModTime().Equal(now[i].ModTime())
+		same = same && safefile.Same(c.seen[i], now[i])
 	}
 	if same {
 		return false, nil

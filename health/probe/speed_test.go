@@ -15,6 +15,7 @@ import (
 	"mirrorpool/health"
 
 	"go.uber.org/zap"
+
 	"mirrorpool/testdata/testbed"
 )
 

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
+	"mirrorpool/config/failure"
 	"mirrorpool/config/statefile"
 )
 
@@ -161,7 +162,7 @@ func (s *Server) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	problem := ""
+	var failing failure.Last
 	for {
 		select {
 		case <-s.changed:
@@ -170,13 +171,11 @@ func (s *Server) Run(ctx context.Context) {
 			s.save()
 			return
 		}
-		if err := s.save(); err == nil {
-			problem = ""
-		} else {
-			if err.Error() != problem {
-				s.log.Warn("the zone's state cannot be saved", zap.String("folder", s.dir), zap.Error(err))
-			}
-			problem = err.Error()
+		err := s.save()
+		if failing.IsNew(err) {
+			s.log.Warn("the zone's state cannot be saved", zap.String("folder", s.dir), zap.Error(err))
+		}
+		if err != nil {
 			timer.Reset(saveRetry) // even if nothing changes
 		}
 		select {

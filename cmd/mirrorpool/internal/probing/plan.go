@@ -155,7 +155,7 @@ func suggest(pool *config.Pool, arg string) []string {
 	for i := range pool.Mirrors {
 		m := &pool.Mirrors[i]
 		for _, name := range append(namesOf(m), m.URLPrefix) {
-			edits := editDistance(arg, strings.ToLower(name))
+			edits := config.EditDistance(arg, strings.ToLower(name))
 			if edits <= max(1, len(arg)/4) || len(arg) > 2 && strings.Contains(name, arg) {
 				near = append(near, candidate{name, edits})
 			}
@@ -169,27 +169,6 @@ func suggest(pool *config.Pool, arg string) []string {
 		}
 	}
 	return texts
-}
-
-// editDistance is the number of bytes to insert, delete or replace to make b of a (Levenshtein's).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1) // the distances of a's beginning from all beginnings of b
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := corner
-			if a[i] != b[j] {
-				replace++
-			}
-			corner = row[j+1]
-			row[j+1] = min(replace, row[j]+1, corner+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // A OneMirror is what the flags say of a mirror that is in no pool.

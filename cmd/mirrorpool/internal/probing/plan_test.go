@@ -156,16 +156,3 @@ func TestProbeOneMirror(t *testing.T) {
 		}
 	}
 }
-
-func TestProbeEditDistance(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"m7", "m7", 0}, {"m7", "m8", 1}, {"mirorr", "mirror", 2}, {"kitten", "sitting", 3},
-	} {
-		if got := editDistance(test.a, test.b); got != test.want {
-			t.Errorf("%q, %q: %d, want %d", test.a, test.b, got, test.want)
-		}
-	}
-}
