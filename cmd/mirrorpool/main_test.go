@@ -10,17 +10,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(tidyTests{m}, map[string]func(){
+	testscript.Main(m, map[string]func(){
 		"mirrorpool": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
 	})
-}
-
-// tidyTests removes the program that tests have built.
-type tidyTests struct{ *testing.M }
-
-func (m tidyTests) Run() int {
-	defer removeBuiltProgram()
-	return m.M.Run()
 }
 
 // TestScripts runs what a user types, and compares what they see.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mirrorpool/config/statefile"
+	"mirrorpool/testdata/testbed"
 )
 
 func TestKept(t *testing.T) {
@@ -18,7 +19,7 @@ func TestKept(t *testing.T) {
 	dir := t.TempDir()
 	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
 	kept := filepath.Join(state, lastGoodName)
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	o := Options{Source: path, StateDir: state}
 	r := newRig(t, o).start(t)
 	accepted := r.now
@@ -26,12 +27,12 @@ func TestKept(t *testing.T) {
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("%v, %v; want a file of mode 0600", info, err)
 	}
-	put(t, path, "half")
+	testbed.Put(t, path, "half")
 	r.Reload(t.Context(), false) // what is refused is not kept
 
 	// The source is bad, then gone: the kept list serves, and says how old it is.
 	for _, text := range []string{"half", ""} {
-		if put(t, path, text); text == "" {
+		if testbed.Put(t, path, text); text == "" {
 			os.Remove(path)
 		}
 		r = newRig(t, o)
@@ -47,12 +48,12 @@ func TestKept(t *testing.T) {
 		}
 	}
 	// The source is back with the same list: it is no longer just the kept one.
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	if result := r.Reload(t.Context(), false); result.Applied || r.Status().Kept || !r.Status().Loaded.Equal(accepted) {
 		t.Errorf("%+v, status %+v", result, r.Status())
 	}
 	// An update that the guard would have held back is held back by a restart too.
-	put(t, path, poolText("z 1"))
+	testbed.Put(t, path, poolText("z 1"))
 	r = newRig(t, o).start(t)
 	r.expect(t, "a 1", "b 1")
 	if s := r.Status(); s.Held == nil || !s.Kept {
@@ -71,7 +72,7 @@ func TestKeptOfNoUse(t *testing.T) {
 	dir := t.TempDir()
 	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
 	kept := filepath.Join(state, lastGoodName)
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	o := Options{Source: path, StateDir: state}
 	newRig(t, o).start(t)
 	os.Remove(path)
@@ -107,8 +108,8 @@ func TestKeptSigned(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "mirrors.json")
 	text := poolText("a 1", "b 1")
-	put(t, path, text)
-	put(t, path+signatureSuffix, team.sign(t, text))
+	testbed.Put(t, path, text)
+	testbed.Put(t, path+signatureSuffix, team.sign(t, text))
 	o := Options{Source: path, StateDir: filepath.Join(dir, "state")}
 	newRig(t, o, team.public).start(t)
 	os.Remove(path)
@@ -125,8 +126,8 @@ func TestKeepFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path, state := filepath.Join(dir, "mirrors.json"), filepath.Join(dir, "state")
-	put(t, path, poolText("a 1", "b 1"))
-	put(t, state, "a file, where a folder is wanted")
+	testbed.Put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, state, "a file, where a folder is wanted")
 	r := newRig(t, Options{Source: path, StateDir: state}).start(t)
 	if s := r.Status(); s.KeepError == "" || s.Error != "" || r.logged("cannot keep the list") != 1 {
 		t.Errorf("status %+v", s)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // A signer signs with the real minisign.
@@ -19,7 +21,7 @@ type signer struct {
 
 func newSigner(t testing.TB) *signer {
 	t.Helper()
-	s := &signer{minisign: needPeer(t, "minisign", "minisign")}
+	s := &signer{minisign: testbed.Need(t, "minisign", "minisign")}
 	dir := t.TempDir()
 	s.secret = filepath.Join(dir, "secret.key")
 	s.run(t, "-G", "-W", "-p", filepath.Join(dir, "public.key"), "-s", s.secret)
@@ -59,8 +61,8 @@ func TestSignedFile(t *testing.T) {
 	team, other := newSigner(t), newSigner(t)
 	path := filepath.Join(t.TempDir(), "mirrors.json")
 	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
-	put(t, path, old)
-	put(t, path+signatureSuffix, team.sign(t, old))
+	testbed.Put(t, path, old)
+	testbed.Put(t, path+signatureSuffix, team.sign(t, old))
 	r := newRig(t, Options{Source: path}, team.public).start(t)
 	for name, signature := range map[string]string{
 		"is of other contents":                         team.sign(t, old),
@@ -70,8 +72,8 @@ func TestSignedFile(t *testing.T) {
 		// The key's number of the right one, with the signature of another.
 		"its signature": forge(t, team.sign(t, next), other.sign(t, next)),
 	} {
-		put(t, path, next)
-		put(t, path+signatureSuffix, signature)
+		testbed.Put(t, path, next)
+		testbed.Put(t, path+signatureSuffix, signature)
 		result := r.Reload(t.Context(), true)
 		var refused *RefusedError
 		if !errors.As(result.Err, &refused) || !strings.Contains(result.Err.Error(), name) {
@@ -86,8 +88,8 @@ func TestSignedFile(t *testing.T) {
 		t.Errorf("without a signature: %v", result.Err)
 	}
 	for _, flags := range [][]string{{"-l"}, {"-H"}, {"-t", "a comment"}} { // both kinds that minisign makes
-		put(t, path, next)
-		put(t, path+signatureSuffix, team.sign(t, next, flags...))
+		testbed.Put(t, path, next)
+		testbed.Put(t, path+signatureSuffix, team.sign(t, next, flags...))
 		if result := r.Reload(t.Context(), false); result.Err != nil {
 			t.Errorf("minisign %v: %v", flags, result.Err)
 		}
@@ -101,8 +103,8 @@ func TestSignedWithNewKey(t *testing.T) {
 	old, next := newSigner(t), newSigner(t)
 	path := filepath.Join(t.TempDir(), "mirrors.json")
 	publish := func(by *signer, mirrors ...string) {
-		put(t, path, poolText(mirrors...))
-		put(t, path+signatureSuffix, by.sign(t, poolText(mirrors...)))
+		testbed.Put(t, path, poolText(mirrors...))
+		testbed.Put(t, path+signatureSuffix, by.sign(t, poolText(mirrors...)))
 	}
 	o := Options{Source: path, StateDir: t.TempDir()}
 	publish(old, "a 1")
@@ -146,8 +148,8 @@ func TestSignedEarlier(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mirrors.json")
 	o := Options{Source: path, StateDir: t.TempDir()}
 	publish := func(comment string, mirrors ...string) {
-		put(t, path, poolText(mirrors...))
-		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
+		testbed.Put(t, path, poolText(mirrors...))
+		testbed.Put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
 	}
 	publish("timestamp:1000000000\tfile:mirrors.json", "a 1")
 	r := newRig(t, o, team.public).start(t)
@@ -195,8 +197,8 @@ func TestSignedAhead(t *testing.T) {
 	o := Options{Source: path, StateDir: t.TempDir()}
 	r := newRig(t, o, team.public)
 	publish := func(at time.Time, mirrors ...string) {
-		put(t, path, poolText(mirrors...))
-		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", fmt.Sprintf("timestamp:%d", at.Unix())))
+		testbed.Put(t, path, poolText(mirrors...))
+		testbed.Put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", fmt.Sprintf("timestamp:%d", at.Unix())))
 	}
 	publish(r.now.Add(365*24*time.Hour), "a 1", "b 1")
 	r.start(t)
@@ -218,8 +220,8 @@ func TestSignedEarlierWhileHeld(t *testing.T) {
 	team := newSigner(t)
 	path := filepath.Join(t.TempDir(), "mirrors.json")
 	publish := func(comment string, mirrors ...string) {
-		put(t, path, poolText(mirrors...))
-		put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
+		testbed.Put(t, path, poolText(mirrors...))
+		testbed.Put(t, path+signatureSuffix, team.sign(t, poolText(mirrors...), "-t", comment))
 	}
 	publish("timestamp:1000000100", "a 1", "b 1", "c 1")
 	r := newRig(t, Options{Source: path}, team.public).start(t)
@@ -244,12 +246,12 @@ func TestSignedHalfUpdated(t *testing.T) {
 	team := newSigner(t)
 	path := filepath.Join(t.TempDir(), "mirrors.json")
 	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
-	put(t, path, old)
-	put(t, path+signatureSuffix, team.sign(t, old))
+	testbed.Put(t, path, old)
+	testbed.Put(t, path+signatureSuffix, team.sign(t, old))
 	r := newRig(t, Options{Source: path}, team.public).start(t)
 	signature := team.sign(t, next)
-	put(t, path, next)
-	time.AfterFunc(250*time.Millisecond, func() { put(t, path+signatureSuffix, signature) })
+	testbed.Put(t, path, next)
+	time.AfterFunc(250*time.Millisecond, func() { testbed.Put(t, path+signatureSuffix, signature) })
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Fatalf("%+v", result)
 	}

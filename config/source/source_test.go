@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // poolText is a list of mirrors "host weight".
@@ -37,17 +38,6 @@ func hosts(pool *config.Pool) string {
 		list = append(list, fmt.Sprintf("%s %d", strings.TrimSuffix(m.URL.Hostname(), ".example.net"), m.Weight))
 	}
 	return strings.Join(list, ", ")
-}
-
-// put writes a file as Git and editors do: beside the old one, and then in its place.
-func put(t testing.TB, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // A rig is a list with what it needs, and a log to look into.
@@ -141,7 +131,7 @@ func (r *rig) logged(message string) int { return r.log.FilterMessageSnippet(mes
 func TestFileWatch(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, path, text string){
-		"renamed into place": func(t *testing.T, path, text string) { put(t, path, text) },
+		"renamed into place": func(t *testing.T, path, text string) { testbed.Put(t, path, text) },
 		"written in place": func(t *testing.T, path, text string) {
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
@@ -151,7 +141,7 @@ func TestFileWatch(t *testing.T) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-			put(t, path, text)
+			testbed.Put(t, path, text)
 		},
 		"the folder is replaced": func(t *testing.T, path, text string) {
 			folder := filepath.Dir(path)
@@ -161,14 +151,14 @@ func TestFileWatch(t *testing.T) {
 			if err := os.Mkdir(folder, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			put(t, path, text)
+			testbed.Put(t, path, text)
 		},
 		"the folder is a link that is turned": func(t *testing.T, path, text string) {
 			folder := filepath.Dir(path)
 			if err := os.Mkdir(folder+".next", 0o755); err != nil {
 				t.Fatal(err)
 			}
-			put(t, filepath.Join(folder+".next", "mirrors.json"), text)
+			testbed.Put(t, filepath.Join(folder+".next", "mirrors.json"), text)
 			if err := os.Rename(folder, folder+".old"); err != nil {
 				t.Fatal(err)
 			}
@@ -183,13 +173,13 @@ func TestFileWatch(t *testing.T) {
 			if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			put(t, path, poolText("a 1", "b 1"))
+			testbed.Put(t, path, poolText("a 1", "b 1"))
 			r := newRig(t, Options{Source: path}).start(t)
 			results := r.run(t)
 			change(t, path, poolText("a 1", "b 1", "c 1"))
 			await(t, results, applied)
 			r.expect(t, "a 1", "b 1", "c 1")
-			put(t, path, poolText("a 1", "b 2")) // and the watch goes on
+			testbed.Put(t, path, poolText("a 1", "b 2")) // and the watch goes on
 			await(t, results, applied)
 			r.expect(t, "a 1", "b 2")
 		})
@@ -205,7 +195,7 @@ func TestFileBehindLinks(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		put(t, filepath.Join(dir, name, "mirrors.json"), text)
+		testbed.Put(t, filepath.Join(dir, name, "mirrors.json"), text)
 		if err := os.Symlink(name, filepath.Join(dir, "..tmp")); err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +217,7 @@ func TestFileBehindLinks(t *testing.T) {
 // TestGitPull has the list in a clone of the mirror team's repository.
 func TestGitPull(t *testing.T) {
 	t.Parallel()
-	git := needPeer(t, "git", "git")
+	git := testbed.Need(t, "git", "git")
 	dir := t.TempDir()
 	run := func(folder string, args ...string) {
 		t.Helper()
@@ -240,7 +230,7 @@ func TestGitPull(t *testing.T) {
 		}
 	}
 	commit := func(text string) {
-		put(t, filepath.Join(dir, "team", "mirrors.json"), text)
+		testbed.Put(t, filepath.Join(dir, "team", "mirrors.json"), text)
 		run("team", "add", ".")
 		run("team", "commit", "-q", "-m", "change")
 	}
@@ -262,7 +252,7 @@ func TestGitPull(t *testing.T) {
 func TestHalfWritten(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	r := newRig(t, Options{Source: path}).start(t)
 	results := r.run(t)
 	text := poolText("a 1", "b 1", "c 1")
@@ -293,7 +283,7 @@ func TestHalfWritten(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	r := newRig(t, Options{Source: path}).start(t)
 	for text, want := range map[string]string{
 		"":                          "the file is empty",
@@ -304,7 +294,7 @@ func TestRefused(t *testing.T) {
 		poolText("a 1", "a 1"):      "is given already",
 		"\xef\xbb\xbf\xff\xfe{\x00": ":1:",
 	} {
-		put(t, path, text)
+		testbed.Put(t, path, text)
 		for _, confirm := range []bool{false, true} {
 			result := r.Reload(t.Context(), confirm)
 			var refused *RefusedError
@@ -324,7 +314,7 @@ func TestRefused(t *testing.T) {
 	if result := r.Reload(t.Context(), false); !strings.Contains(fmt.Sprint(result.Err), "no such file") {
 		t.Errorf("without a file: %v", result.Err)
 	}
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	if result := r.Reload(t.Context(), false); result.Err != nil || result.Applied || r.Status().Error != "" {
 		t.Errorf("the old list again: %+v, status %+v", result, r.Status())
 	}
@@ -334,10 +324,10 @@ func TestRefused(t *testing.T) {
 func TestSameWords(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	r := newRig(t, Options{Source: path}).start(t)
 	pool := r.Pool()
-	put(t, path, "  "+poolText("a 1", "b 1"))
+	testbed.Put(t, path, "  "+poolText("a 1", "b 1"))
 	if result := r.Reload(t.Context(), false); result.Applied || result.Err != nil || !result.Change.Empty() || r.Pool() != pool {
 		t.Errorf("%+v", result)
 	}
@@ -346,7 +336,7 @@ func TestSameWords(t *testing.T) {
 func TestGuard(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	put(t, path, poolText("a 1", "b 1", "c 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1", "c 1"))
 	r := newRig(t, Options{Source: path}).start(t)
 	held := func(confirm bool, want string) {
 		t.Helper()
@@ -357,7 +347,7 @@ func TestGuard(t *testing.T) {
 		}
 		r.expect(t, "a 1", "b 1", "c 1")
 	}
-	put(t, path, poolText("a 1"))
+	testbed.Put(t, path, poolText("a 1"))
 	held(false, "it removes or disables 2 of 3 enabled mirrors, 67 % of the weight, and mirrors_guard allows 50 %; if it is meant, confirm it: mirrorpool reload --confirm")
 	since := r.Status().Held.Since
 	r.now = r.now.Add(time.Minute)
@@ -369,35 +359,35 @@ func TestGuard(t *testing.T) {
 		t.Errorf("%d lines in the log, want 1", n)
 	}
 	// The confirmation is for the update above, not for this one.
-	put(t, path, poolText("a 0", "b 0", "c 1"))
+	testbed.Put(t, path, poolText("a 0", "b 0", "c 1"))
 	held(true, "changed since it was held back")
 	// The source thinks better of it.
-	put(t, path, poolText("a 1", "b 1", "c 2"))
+	testbed.Put(t, path, poolText("a 1", "b 1", "c 2"))
 	if result := r.Reload(t.Context(), false); !result.Applied || r.Status().Held != nil || r.Status().Error != "" {
 		t.Fatalf("%+v", result)
 	}
-	put(t, path, poolText("a 1", "b 1", "c 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1", "c 1"))
 	r.Reload(t.Context(), false)
-	put(t, path, poolText("d 1"))
+	testbed.Put(t, path, poolText("d 1"))
 	held(false, "100 %")
-	put(t, path, poolText("a 1", "b 1", "c 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1", "c 1"))
 	if result := r.Reload(t.Context(), true); result.Applied || result.Err != nil || r.Status().Held != nil {
 		t.Fatalf("%+v", result)
 	}
-	put(t, path, poolText("a 1"))
+	testbed.Put(t, path, poolText("a 1"))
 	held(false, "67 %")
 	if result := r.Reload(t.Context(), true); !result.Applied || len(result.Change.Removed) != 2 || r.Status().Held != nil {
 		t.Fatalf("confirmed: %+v", result)
 	}
 	r.expect(t, "a 1")
 	r.set(t, Settings{Refresh: time.Hour}) // the guard is off
-	put(t, path, poolText("z 1"))
+	testbed.Put(t, path, poolText("z 1"))
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Fatalf("%+v", result)
 	}
 	// Confirmed at once, before it was held back.
 	r.set(t, testSettings())
-	put(t, path, poolText("y 1"))
+	testbed.Put(t, path, poolText("y 1"))
 	if result := r.Reload(t.Context(), true); !result.Applied {
 		t.Fatalf("%+v", result)
 	}
@@ -432,30 +422,15 @@ func TestNextLook(t *testing.T) {
 	}
 }
 
-// needPeer returns the path of a program that a test needs. Without it the test is skipped, or fails where all
-// peers have to be there.
-func needPeer(t testing.TB, program, debianPackage string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-		t.Fatalf("%s is not installed, and MIRRORPOOL_TEST_PEERS=all: apt-get install %s", program, debianPackage)
-	}
-	t.Skipf("%s is not installed: apt-get install %s", program, debianPackage)
-	return ""
-}
-
 // TestLatest: a reload on request returns what the list has put in force by itself before, and only the first one does.
 func TestLatest(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	put(t, path, poolText("a 1", "b 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1"))
 	r := newRig(t, Options{Source: path}).start(t)
 	results := r.run(t)
 	await(t, results, func(Result) bool { return true }) // the watch has begun
-	put(t, path, poolText("a 1", "b 1", "c 1"))
+	testbed.Put(t, path, poolText("a 1", "b 1", "c 1"))
 	if result := await(t, results, applied); result.Latest != nil || len(result.Change.Added) != 1 {
 		t.Errorf("%+v", result)
 	}
@@ -473,7 +448,7 @@ func TestLatest(t *testing.T) {
 func TestSettingsFitPool(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")
-	put(t, path, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1, "name": "m7"}]}`)
+	testbed.Put(t, path, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1, "name": "m7"}]}`)
 	r := newRig(t, Options{Source: path}).start(t)
 	s := testSettings()
 	s.DNS = config.DNS{Zone: "dl.example.org.", Names: []string{"m7"}}
@@ -482,7 +457,7 @@ func TestSettingsFitPool(t *testing.T) {
 	}
 	s.DNS.Names = []string{"@"}
 	r.set(t, s)
-	put(t, path, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1, "name": "_status"}]}`)
+	testbed.Put(t, path, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1, "name": "_status"}]}`)
 	if result := r.Reload(t.Context(), false); result.Err == nil {
 		t.Error("a list that does not fit the new settings is in force")
 	}

@@ -42,26 +42,10 @@ var peers = []peer{
 	}},
 }
 
-// lookFor returns the path of a program of a Debian package, or skips the test.
-func lookFor(t *testing.T, program, debianPackage string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		path, err = exec.LookPath(filepath.Join("/usr/sbin", program))
-	}
-	if err != nil {
-		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			t.Fatalf("%s is not installed, and MIRRORPOOL_TEST_PEERS=all: apt-get install %s", program, debianPackage)
-		}
-		t.Skipf("%s is not installed: apt-get install %s", program, debianPackage)
-	}
-	return path
-}
-
 // start runs the peer until the test ends, and returns its address.
 func (p peer) start(t *testing.T) string {
 	t.Helper()
-	program := lookFor(t, p.program, p.debianPackage)
+	program := testbed.Need(t, p.program, p.debianPackage)
 	dir := t.TempDir()
 	zone, err := filepath.Abs(staticFile)
 	if err != nil {
@@ -74,43 +58,9 @@ func (p peer) start(t *testing.T) string {
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	runPeer(t, program, append(args, file)...)
-	awaitZone(t, addr, staticZone)
+	testbed.Start(t, exec.Command(program, append(args, file)...))
+	testbed.AwaitZone(t, addr, staticZone)
 	return addr
-}
-
-// runPeer runs a server until the test ends, and shows what it said if the test has failed.
-func runPeer(t *testing.T, program string, args ...string) {
-	t.Helper()
-	var log strings.Builder
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-}
-
-// awaitZone waits until the server at addr knows the SOA record of a zone.
-func awaitZone(t *testing.T, addr, zone string) {
-	t.Helper()
-	req := new(dns.Msg)
-	req.SetQuestion(zone, dns.TypeSOA)
-	client := dns.Client{Net: "tcp", Timeout: 100 * time.Millisecond}
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		if resp, _, err := client.Exchange(req, addr); err == nil && len(resp.Answer) == 1 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the server at %s does not answer for %s", addr, zone)
-		}
-	}
 }
 
 // staticQueries are all names of the zone, names above, below and between them, each with many types.

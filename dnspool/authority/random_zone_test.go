@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -213,10 +214,10 @@ func TestDifferentialRandomZones(t *testing.T) {
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	runPeer(t, lookFor(t, "named", "bind9"), "-g", "-c", file)
+	testbed.Start(t, exec.Command(testbed.Need(t, "named", "bind9"), "-g", "-c", file))
 	addr := fmt.Sprintf("127.0.0.1:%s", port)
 	for _, z := range zones {
-		awaitZone(t, addr, z.config.Zone)
+		testbed.AwaitZone(t, addr, z.config.Zone)
 		z.compare(t, addr)
 	}
 }

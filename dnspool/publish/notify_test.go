@@ -18,6 +18,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool/tsig"
+	"mirrorpool/testdata/testbed"
 )
 
 func notifierOf(t *testing.T, keys *tsig.Ring, log *zap.Logger, targets ...string) *Notifier {
@@ -48,14 +49,14 @@ func TestNotify(t *testing.T) {
 	n.Notify(1)
 	began := time.Now()
 	for _, p := range []*primary{signed, plain} {
-		eventually(t, "the first NOTIFY", func() bool { return p.notified() == 1 })
+		testbed.Eventually(t, "the first NOTIFY", func() bool { return p.notified() == 1 })
 	}
 	for serial := uint32(2); serial < 50; serial++ {
 		n.Notify(serial)
 	}
 	n.Notify(49)
 	for _, p := range []*primary{signed, plain} {
-		eventually(t, "the second NOTIFY", func() bool { return p.notified() == 2 })
+		testbed.Eventually(t, "the second NOTIFY", func() bool { return p.notified() == 2 })
 		p.change(func(p *primary) {
 			if p.notes[0] != "example.org." {
 				t.Errorf("NOTIFY of %s", p.notes[0])
@@ -66,7 +67,7 @@ func TestNotify(t *testing.T) {
 		t.Errorf("two of them within %v", took)
 	}
 	n.Notify(50)
-	eventually(t, "the third NOTIFY", func() bool { return signed.notified() == 3 && plain.notified() == 3 })
+	testbed.Eventually(t, "the third NOTIFY", func() bool { return signed.notified() == 3 && plain.notified() == 3 })
 }
 
 // TestNotifyRetry has one secondary that refuses, one that is silent for a while, and one that is well.
@@ -83,8 +84,8 @@ func TestNotifyRetry(t *testing.T) {
 	n := notifierOf(t, (*tsig.Key)(nil).Ring(), zap.New(core), refusing.addr, late.addr, good.addr)
 	start(t, n.Run)
 	n.Notify(7)
-	eventually(t, "the good one knows", func() bool { return good.notified() == 1 })
-	eventually(t, "the late one knows", func() bool { return late.notified() == 1 })
+	testbed.Eventually(t, "the good one knows", func() bool { return good.notified() == 1 })
+	testbed.Eventually(t, "the late one knows", func() bool { return late.notified() == 1 })
 	said := func(addr, what string) func() bool {
 		return func() bool {
 			for _, entry := range logs.All() {
@@ -95,8 +96,8 @@ func TestNotifyRetry(t *testing.T) {
 			return false
 		}
 	}
-	eventually(t, "the refusal is in the log", said(refusing.addr, "REFUSED"))
-	eventually(t, "the conditions name the refusal, and that the others are well", func() bool {
+	testbed.Eventually(t, "the refusal is in the log", said(refusing.addr, "REFUSED"))
+	testbed.Eventually(t, "the conditions name the refusal, and that the others are well", func() bool {
 		c := n.Conditions()
 		return strings.HasPrefix(c[0].Problem, refusing.addr+": NOTIFY of example.org.: REFUSED") && !c[0].Since.IsZero() &&
 			c[1].Problem == "" && c[2] == Condition{good.addr, "example.org.", "", c[2].Since}
@@ -106,10 +107,10 @@ func TestNotifyRetry(t *testing.T) {
 	want := fmt.Sprintf("# HELP mirrorpool_notify_up Whether a secondary has answered the latest NOTIFY well; absent before the first.\n"+
 		"# TYPE mirrorpool_notify_up gauge\nmirrorpool_notify_up{server=%q} 1\nmirrorpool_notify_up{server=%q} 0\nmirrorpool_notify_up{server=%q} 1\n",
 		late.addr, refusing.addr, good.addr)
-	eventually(t, "the metrics say so, too", func() bool {
+	testbed.Eventually(t, "the metrics say so, too", func() bool {
 		return testutil.GatherAndCompare(registry, strings.NewReader(want), "mirrorpool_notify_up") == nil
 	})
-	eventually(t, "the silence is in the log", said(late.addr, "no answer in time"))
+	testbed.Eventually(t, "the silence is in the log", said(late.addr, "no answer in time"))
 	if n := good.notified(); n != 1 {
 		t.Errorf("the good one was told %d times", n)
 	}

@@ -29,6 +29,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/tsig"
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // pool is a snapshot of mirrors written as "WEIGHT[!] ADDRESS...", one on a line; ! is for one that is down.
@@ -545,16 +546,6 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// eventually waits until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
 // start runs targets until the test ends.
 func start(t *testing.T, run func(context.Context) error) {
 	t.Helper()
@@ -590,13 +581,13 @@ func TestReconcile(t *testing.T) {
 			}
 			start(t, (&Publisher{[]*target{kept}}).Run)
 			kept.follow(pool(t, "1 192.0.2.1"))
-			eventually(t, "the first update", func() bool { return holds(ours)() && kept.counts.checked.Load() > 0 })
+			testbed.Eventually(t, "the first update", func() bool { return holds(ours)() && kept.counts.checked.Load() > 0 })
 			p.change(func(p *primary) { p.set(t, theirs) })
 			if mode == "enforce" {
-				eventually(t, "it is put back", holds(ours))
-				eventually(t, "it is counted", func() bool { return kept.counts.foreign.Load() == 1 && kept.counts.updates.Load() == 2 })
+				testbed.Eventually(t, "it is put back", holds(ours))
+				testbed.Eventually(t, "it is counted", func() bool { return kept.counts.foreign.Load() == 1 && kept.counts.updates.Load() == 2 })
 			} else {
-				eventually(t, "it is reported", func() bool { return logs.Len() == 1 })
+				testbed.Eventually(t, "it is reported", func() bool { return logs.Len() == 1 })
 				if text := fmt.Sprint(logs.All()[0].ContextMap()["error"]); !strings.Contains(text, "changed by another program: dl.example.org. A holds [192.0.2.99] with a TTL of 60, not [192.0.2.1]") {
 					t.Errorf("it is reported as %s", text)
 				}
@@ -606,7 +597,7 @@ func TestReconcile(t *testing.T) {
 			}
 			// A new set goes there in either case.
 			kept.follow(pool(t, "1 192.0.2.2"))
-			eventually(t, "the new set", holds("dl.example.org. 60 IN A 192.0.2.2"))
+			testbed.Eventually(t, "the new set", holds("dl.example.org. 60 IN A 192.0.2.2"))
 		})
 	}
 }
@@ -620,7 +611,7 @@ func TestTwoWriters(t *testing.T) {
 	a.follow(pool(t, "1 192.0.2.1"))
 	b.follow(pool(t, "1 192.0.2.2"))
 	// Each looks half as often as before after each dispute, so that it takes a second for one to have five.
-	eventually(t, "both have found out", func() bool { return a.counts.foreign.Load() >= 3 && b.counts.foreign.Load() >= 3 })
+	testbed.Eventually(t, "both have found out", func() bool { return a.counts.foreign.Load() >= 3 && b.counts.foreign.Load() >= 3 })
 	if got, _ := p.holds(); len(got) != 1 {
 		t.Errorf("%v, want the set of one of them", got)
 	}
@@ -637,7 +628,7 @@ func TestOneFailsOneDoesNot(t *testing.T) {
 	start(t, p.Run)
 	for i := range 5 {
 		p.Publish(pool(t, fmt.Sprintf("1 192.0.2.%d", i+1)))
-		eventually(t, "the good one has it", func() bool {
+		testbed.Eventually(t, "the good one has it", func() bool {
 			got, _ := good.holds()
 			return slices.Equal(got, []string{fmt.Sprintf("dl.example.org. 60 IN A 192.0.2.%d", i+1)})
 		})
@@ -660,8 +651,8 @@ func TestRetry(t *testing.T) {
 	kept := targetAt(t, p.addr, nil, zap.New(core))
 	start(t, (&Publisher{[]*target{kept}}).Run)
 	kept.follow(pool(t, "1 192.0.2.1"))
-	eventually(t, "it succeeds", func() bool { return kept.counts.checked.Load() > 0 })
-	eventually(t, "that is logged", func() bool { return logs.FilterMessage("publishing works again").Len() == 1 })
+	testbed.Eventually(t, "it succeeds", func() bool { return kept.counts.checked.Load() > 0 })
+	testbed.Eventually(t, "that is logged", func() bool { return logs.FilterMessage("publishing works again").Len() == 1 })
 	if n := logs.FilterLevelExact(zapcore.WarnLevel).Len(); n != 1 || kept.counts.failures.Load() != 4 {
 		t.Errorf("%d warnings of %d failures, want one of 4", n, kept.counts.failures.Load())
 	}
@@ -731,7 +722,7 @@ func TestPublishMetrics(t *testing.T) {
 	if err := registry.Register(unchecked{publisher}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the metrics are right", func() bool {
+	testbed.Eventually(t, "the metrics are right", func() bool {
 		return testutil.GatherAndCompare(registry, strings.NewReader(want), "mirrorpool_publish_up", "mirrorpool_publish_updates_total") == nil
 	})
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
 )
 
 const secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTAxMjM="
@@ -58,13 +60,7 @@ func TestLoad(t *testing.T) {
 // TestKeygen reads what BIND's own program writes.
 func TestKeygen(t *testing.T) {
 	t.Parallel()
-	keygen, err := exec.LookPath("tsig-keygen")
-	if err != nil {
-		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			t.Fatal("tsig-keygen is not installed, and MIRRORPOOL_TEST_PEERS=all: apt-get install bind9")
-		}
-		t.Skip("tsig-keygen is not installed: apt-get install bind9")
-	}
+	keygen := testbed.Need(t, "tsig-keygen", "bind9")
 	for _, algorithm := range []string{"hmac-sha256", "hmac-sha384", "hmac-sha512"} {
 		text, err := exec.Command(keygen, "-a", algorithm, "xfr.example.org").Output()
 		if err != nil {

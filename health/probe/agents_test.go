@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 func TestRefusesByName(t *testing.T) {
@@ -16,7 +17,7 @@ func TestRefusesByName(t *testing.T) {
 }
 
 func TestCheckAgents(t *testing.T) {
-	plain, _ := startNginx(t, newAuthority(t))
+	plain, _ := startNginx(t, testbed.NewAuthority(t))
 	p := New(nil, time.Now)
 	for address, want := range map[string]string{"127.0.0.16": "refuses wget (403) by the User-Agent", "127.0.0.7": ""} {
 		tgt := target(t, health.HTTP, "http", poolHost, plain, address)

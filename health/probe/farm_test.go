@@ -46,11 +46,11 @@ const farmEnv = "MIRRORPOOL_TEST_FARM"
 // and https and the certificate of its authority.
 func runFarm() {
 	t := new(farmHand)
-	ca := newAuthority(t)
+	ca := testbed.NewAuthority(t)
 	plain := serve(t, "0.0.0.0", http.HandlerFunc(serveTrace))
-	cert := ca.issue(t, "*."+mirrorHost, time.Now().Add(20*time.Hour))
+	cert := ca.Issue(t, "*."+mirrorHost, time.Now().Add(20*time.Hour))
 	secure := serve(t, "0.0.0.0", http.HandlerFunc(serveTrace), cert)
-	fmt.Println(portOf(plain.Listener), portOf(secure.Listener), base64.StdEncoding.EncodeToString(ca.cert.Raw))
+	fmt.Println(portOf(plain.Listener), portOf(secure.Listener), base64.StdEncoding.EncodeToString(ca.Raw()))
 	io.Copy(io.Discard, os.Stdin)
 }
 

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -20,6 +23,7 @@ import (
 	"time"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 func serveTrace(w http.ResponseWriter, r *http.Request) {
@@ -44,10 +48,10 @@ func redirect(location string) http.HandlerFunc {
 }
 
 func TestProbeAsksTheAddressForTheHost(t *testing.T) {
-	ca := newAuthority(t)
+	ca := testbed.NewAuthority(t)
 	seen := &tracer{}
-	s := serve(t, "127.0.0.7", seen, ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour)))
-	p := New(ca.roots(), time.Now)
+	s := serve(t, "127.0.0.7", seen, ca.Issue(t, mirrorHost, time.Now().Add(20*time.Hour)))
+	p := New(ca.Roots(), time.Now)
 	o := p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
 	if o.Result != health.Up || o.Reason != "" || !o.Trace.Equal(traceTime) {
 		t.Fatalf("saw %+v, want up with trace %v", o, traceTime)
@@ -217,24 +221,28 @@ func gzipped(t testing.TB) http.HandlerFunc {
 }
 
 func TestProbeCertificates(t *testing.T) {
-	ca, foreign := newAuthority(t), newAuthority(t)
+	ca, foreign := testbed.NewAuthority(t), testbed.NewAuthority(t)
 	tomorrow, lastWeek := time.Now().Add(24*time.Hour-time.Minute), time.Now().Add(-7*24*time.Hour)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name string
 		cert tls.Certificate
 		want string
 	}{
-		{"good", ca.issue(t, mirrorHost, tomorrow), ""},
-		{"expired", ca.issue(t, mirrorHost, lastWeek), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
+		{"good", ca.Issue(t, mirrorHost, tomorrow), ""},
+		{"expired", ca.Issue(t, mirrorHost, lastWeek), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
 			lastWeek.Add(-24*time.Hour).UTC().Format(time.DateOnly), lastWeek.UTC().Format(time.DateOnly))},
-		{"not yet valid", ca.issue(t, mirrorHost, tomorrow.Add(72*time.Hour)), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
+		{"not yet valid", ca.Sign(t, key, mirrorHost, tomorrow.Add(48*time.Hour), tomorrow.Add(72*time.Hour)), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
 			tomorrow.Add(48*time.Hour).UTC().Format(time.DateOnly), tomorrow.Add(72*time.Hour).UTC().Format(time.DateOnly))},
-		{"another's", ca.issue(t, "other.example.com", tomorrow), `tls: certificate is not for "mirror.example.net"`},
-		{"foreign", foreign.issue(t, mirrorHost, tomorrow), "tls: certificate is signed by an unknown authority"},
+		{"another's", ca.Issue(t, "other.example.com", tomorrow), `tls: certificate is not for "mirror.example.net"`},
+		{"foreign", foreign.Issue(t, mirrorHost, tomorrow), "tls: certificate is signed by an unknown authority"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), test.cert)
-			o := New(ca.roots(), time.Now).Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+			o := New(ca.Roots(), time.Now).Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
 			if o.Reason != test.want || (o.Result == health.Up) != (test.want == "") {
 				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
 			}
@@ -246,12 +254,12 @@ func TestProbeCertificates(t *testing.T) {
 }
 
 func TestProbeRedirectSchemes(t *testing.T) {
-	ca := newAuthority(t)
+	ca := testbed.NewAuthority(t)
 	plain := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace))
-	cert := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
+	cert := ca.Issue(t, mirrorHost, time.Now().Add(20*time.Hour))
 	safe := serve(t, "127.0.0.7", redirect("http://"+mirrorHost+":"+portOf(plain.Listener)+"/"), cert)
 	up := serve(t, "127.0.0.7", redirect("https://"+mirrorHost+":"+portOf(safe.Listener)+"/elsewhere"))
-	p := New(ca.roots(), time.Now)
+	p := New(ca.Roots(), time.Now)
 	o := p.Probe(within(t, 5*time.Second), target(t, health.HTTP, "http", mirrorHost, portOf(up.Listener), "127.0.0.7"))
 	if o.Result != health.Up || o.CertExpires.IsZero() {
 		t.Errorf("http to https: %v, %q, certificate until %v, want up", o.Result, o.Reason, o.CertExpires)

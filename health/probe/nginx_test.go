@@ -1,12 +1,10 @@
 package probe
 
 import (
-	"crypto/x509"
-	"encoding/pem"
+	"crypto/rand"
+	"crypto/rsa"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,16 +13,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-const nginxConf = `
-daemon off;
-master_process off;
-pid %[1]s/pid;
-error_log %[1]s/error.log;
-events {}
-http {
-  access_log off;
-  client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
-  uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+// nginxMirrors are what is served, in terms of a folder, two ports, and two certificates with their keys.
+const nginxMirrors = `
   gzip on; gzip_types *; gzip_min_length 1;
   server { listen 127.0.0.7:%[2]s default_server; return 404; }
   server { listen 127.0.0.7:%[2]s; server_name dl.example.org; root %[1]s/tree; }
@@ -33,9 +23,9 @@ http {
   server {
     listen 127.0.0.7:%[3]s ssl; listen 127.0.0.9:%[3]s ssl;
     server_name mirror.example.net; root %[1]s/tree;
-    ssl_certificate %[1]s/cert.pem; ssl_certificate_key %[1]s/key.pem;
+    ssl_certificate %[4]s; ssl_certificate_key %[5]s;
   }
-  ssl_certificate %[1]s/rsa.pem; ssl_certificate_key %[1]s/rsa.key;
+  ssl_certificate %[6]s; ssl_certificate_key %[7]s;
   ssl_protocols TLSv1.2;
   server { listen 127.0.0.11:%[3]s ssl; root %[1]s/tree; ssl_ciphers AES256-GCM-SHA384; }
   server { listen 127.0.0.12:%[3]s ssl; root %[1]s/tree; ssl_ciphers ECDHE-RSA-AES256-SHA384; }
@@ -44,70 +34,37 @@ http {
   limit_req_zone $binary_remote_addr zone=one:1m rate=1r/s;
   server { listen 127.0.0.14:%[2]s; server_name dl.example.org; root %[1]s/tree; limit_req zone=one; limit_req_status 429; }
   server { listen 127.0.0.15:%[2]s; server_name dl.example.org; root %[1]s/tree; gzip_static always; gunzip off; }
-}
 `
 
-// startNginx runs nginx until the test ends, with a certificate of ca, and returns its ports.
-func startNginx(t testing.TB, ca *authority) (plain, secure string) {
+// startNginx runs nginx until the test ends, with certificates of ca, and returns its ports.
+func startNginx(t testing.TB, ca *testbed.Authority) (plain, secure string) {
 	t.Helper()
-	bin := needs(t, "nginx", "nginx")
 	dir := t.TempDir()
-	plain, secure = testbed.FreePort(t, "0.0.0.0"), testbed.FreePort(t, "0.0.0.0")
-	cert := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rsaCert, rsaKey := ca.issueRSA(t, mirrorHost)
 	for name, content := range map[string][]byte{
-		"rsa.pem":                  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rsaCert}),
-		"rsa.key":                  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: rsaKey}),
-		"tree/project/trace.gz":    zipped(t, trace),
-		"cert.pem":                 pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
-		"key.pem":                  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		"tree/project/trace":       []byte(trace),
-		"nginx.conf":               fmt.Appendf(nil, nginxConf, dir, plain, secure),
-		"tree/elsewhere/something": nil,
+		"tree/project/trace": []byte(trace), "tree/project/trace.gz": zipped(t, trace), "tree/elsewhere/something": nil,
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testbed.Put(t, path, content)
 	}
-	cmd := exec.Command(bin, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(dir, "error.log"))
-	if err := cmd.Start(); err != nil {
+	plain, secure = testbed.FreePort(t, "0.0.0.0"), testbed.FreePort(t, "0.0.0.0")
+	cert, key := ca.IssueFiles(t, mirrorHost, time.Now().Add(20*time.Hour))
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if log, err := os.ReadFile(filepath.Join(dir, "error.log")); err == nil && t.Failed() {
-			t.Logf("nginx says: %s", log)
-		}
-	})
-	awaitPort(t, "127.0.0.7:"+plain)
+	rsaCert, rsaKey := testbed.WriteCertificate(t, ca.Sign(t, private, mirrorHost, time.Now().Add(-time.Hour), time.Now().Add(999*time.Hour)))
+	testbed.Nginx(t, fmt.Sprintf(nginxMirrors, dir, plain, secure, cert, key, rsaCert, rsaKey))
+	testbed.AwaitPort(t, "127.0.0.7:"+plain)
 	return plain, secure
 }
 
-// awaitPort waits until a server accepts connections at addr. A refusal comes at once, so this only yields.
-func awaitPort(t testing.TB, addr string) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", addr); err == nil {
-			conn.Close()
-			return
-		}
-	}
-	t.Fatalf("no server listens at %s", addr)
-}
-
 func TestProbeNginx(t *testing.T) {
-	ca := newAuthority(t)
+	ca := testbed.NewAuthority(t)
 	plain, secure := startNginx(t, ca)
-	p := New(ca.roots(), time.Now)
+	p := New(ca.Roots(), time.Now)
 	for _, test := range []struct {
 		name    string
 		target  health.Target

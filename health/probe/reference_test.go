@@ -6,16 +6,18 @@ import (
 	"net/url"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 func TestHTTPReference(t *testing.T) {
-	ca := newAuthority(t)
-	good := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), ca.issue(t, "127.0.0.7", time.Now().Add(time.Hour)))
+	ca := testbed.NewAuthority(t)
+	good := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), ca.Issue(t, "127.0.0.7", time.Now().Add(time.Hour)))
 	elsewhere := serve(t, "127.0.0.8", redirect("http://localhost:"+portOf(serve(t, "127.0.0.1", http.HandlerFunc(serveTrace)).Listener)+"/"))
 	parked := serve(t, "127.0.0.7", text("parked"))
 	loop := serve(t, "127.0.0.7", redirect("/x"))
 	hung := serveRaw(t, "127.0.0.7", linger)
-	r := NewReference(ca.roots(), time.Now)
+	r := NewReference(ca.Roots(), time.Now)
 	for _, test := range []struct{ name, url, want string }{
 		{"another host, which the operator vouches for", elsewhere.URL, ""},
 		{"wrong certificate", good.URL, `tls: certificate is not for "127.0.0.7"`},

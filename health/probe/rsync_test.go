@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,36 +16,29 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-const rsyncdConf = `
-use chroot = no
-%[1]s
+// rsyncModules are what is served, in terms of a folder.
+const rsyncModules = `
 [tails]
-  path = %[2]s/tree
+  path = %[1]s/tree
 [locked]
-  path = %[2]s/tree
+  path = %[1]s/tree
   auth users = someone
-  secrets file = %[2]s/secrets
+  secrets file = %[1]s/secrets
 [hook]
-  path = %[2]s/tree
+  path = %[1]s/tree
   pre-xfer exec = false
 [full]
-  path = %[2]s/tree
+  path = %[1]s/tree
   max connections = 1
-  lock file = %[2]s/lock
+  lock file = %[1]s/lock
 `
 
 // startRsync runs the rsync daemon until the test ends, and returns its port at 127.0.0.7.
 func startRsync(t testing.TB) (port string) {
 	t.Helper()
-	bin := needs(t, "rsync", "rsync")
 	dir := t.TempDir()
-	ids := ""
-	if os.Getuid() == 0 { // otherwise it would switch to a user that cannot enter dir
-		ids = "uid = 0\ngid = 0"
-	}
 	for name, content := range map[string]string{
-		"rsyncd.conf": fmt.Sprintf(rsyncdConf, ids, dir), "secrets": "someone:secret\n",
-		"tree/project/trace": trace, "tree/empty/trace": "", "tree/large/trace": fmt.Sprintf("%100s", trace),
+		"secrets": "someone:secret\n", "tree/project/trace": trace, "tree/empty/trace": "", "tree/large/trace": fmt.Sprintf("%100s", trace),
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -57,15 +49,7 @@ func startRsync(t testing.TB) (port string) {
 		}
 	}
 	port = testbed.FreePort(t, "0.0.0.0")
-	cmd := exec.Command(bin, "--daemon", "--no-detach", "--config", filepath.Join(dir, "rsyncd.conf"), "--address", "127.0.0.7", "--port", port)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	awaitPort(t, "127.0.0.7:"+port)
+	testbed.Rsync(t, "127.0.0.7:"+port, fmt.Sprintf(rsyncModules, dir))
 	return port
 }
 

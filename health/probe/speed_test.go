@@ -24,8 +24,8 @@ func TestSpeedAgainstServers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes three seconds")
 	}
-	ca := newAuthority(t)
-	expired, foreign := ca.issue(t, mirrorHost, time.Now().Add(-time.Hour)), ca.issue(t, "elsewhere.example.net", time.Now().Add(20*time.Hour))
+	ca := testbed.NewAuthority(t)
+	expired, foreign := ca.Issue(t, mirrorHost, time.Now().Add(-time.Hour)), ca.Issue(t, "elsewhere.example.net", time.Now().Add(20*time.Hour))
 	for _, test := range []struct {
 		name  string
 		limit time.Duration
@@ -83,10 +83,10 @@ func drip(w http.ResponseWriter, r *http.Request) {
 
 // breakServer runs a checker against an https server, breaks it right after a probe, which is the worst moment, and
 // returns how long it stays up after that.
-func breakServer(t *testing.T, ca *authority, fault http.HandlerFunc, cert *tls.Certificate) time.Duration {
+func breakServer(t *testing.T, ca *testbed.Authority, fault http.HandlerFunc, cert *tls.Certificate) time.Duration {
 	var broken atomic.Bool
 	served := make(chan struct{}, 100)
-	good := ca.issue(t, mirrorHost, time.Now().Add(20*time.Hour))
+	good := ca.Issue(t, mirrorHost, time.Now().Add(20*time.Hour))
 	s := serveTLS(t, "127.0.0.7", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if broken.Load() && fault != nil {
 			fault(w, r)
@@ -103,7 +103,7 @@ func breakServer(t *testing.T, ca *authority, fault http.HandlerFunc, cert *tls.
 	c, err := health.NewChecker(health.Options{
 		Settings: config.Health{Enabled: true, Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 2,
 			Path: "project/trace", MaxLag: time.Hour, MaxAge: time.Since(traceTime) + time.Hour},
-		Prober: New(ca.roots(), time.Now), Resolver: NewResolver(), Log: zap.NewNop(), Now: time.Now,
+		Prober: New(ca.Roots(), time.Now), Resolver: NewResolver(), Log: zap.NewNop(), Now: time.Now,
 		Rand: rand.New(rand.NewPCG(1, 2)),
 	})
 	if err != nil {

@@ -1,21 +1,19 @@
 package rsync
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // The tests in this file ask a real rsync daemon on loopback.
@@ -69,77 +67,15 @@ const modules = `
 // empty, and returns once it greets.
 func startDaemon(t testing.TB, motd string) *daemon {
 	t.Helper()
-	bin, err := exec.LookPath("rsync")
-	if err != nil {
-		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			t.Fatal("Debian package rsync is not installed, and MIRRORPOOL_TEST_PEERS=all wants it")
-		}
-		t.Skip("Debian package rsync is not installed")
-	}
 	dir := t.TempDir()
-	d := &daemon{log: filepath.Join(dir, "log"), root: filepath.Join(dir, "tree")}
-	global := fmt.Sprintf("use chroot = no\nlog file = %s\n", d.log)
-	if os.Getuid() == 0 { // otherwise it would switch to a user that cannot enter dir
-		global += "uid = 0\ngid = 0\n"
-	}
+	d := &daemon{log: filepath.Join(dir, "log"), root: filepath.Join(dir, "tree"), addr: "127.0.0.1:" + testbed.FreePort(t)}
+	global := fmt.Sprintf("log file = %s\n", d.log)
 	if motd != "" {
 		global += "motd file = " + writeFile(t, filepath.Join(dir, "motd"), motd, time.Now()) + "\n"
 	}
 	writeFile(t, filepath.Join(dir, "secrets"), "someone:secret\n", time.Now())
-	config := writeFile(t, filepath.Join(dir, "rsyncd.conf"), global+fmt.Sprintf(modules, dir), time.Now())
-
-	d.addr = freeAddr(t)
-	_, port, _ := net.SplitHostPort(d.addr)
-	var stderr bytes.Buffer
-	cmd := exec.Command(bin, "--daemon", "--no-detach", "--address=127.0.0.1", "--port="+port, "--config="+config)
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if err := awaitGreeting(within(t, 10*time.Second), d.addr); err != nil {
-		t.Fatalf("the daemon does not greet: %v\n%s", err, &stderr)
-	}
+	testbed.Rsync(t, d.addr, global+fmt.Sprintf(modules, dir))
 	return d
-}
-
-// freeAddr returns a loopback address that was free a moment ago.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// awaitGreeting dials until a daemon greets, and ends that conversation politely.
-func awaitGreeting(ctx context.Context, addr string) error {
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(5 * time.Second))
-			in := bufio.NewReader(conn)
-			if _, err := in.ReadString('\n'); err != nil {
-				return err
-			}
-			_, err := conn.Write([]byte("@RSYNCD: 29\n#list\n"))
-			if err == nil {
-				_, err = io.Copy(io.Discard, in)
-			}
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(10 * time.Millisecond): // between two attempts
-		}
-	}
 }
 
 // add puts a file into the tree that the modules serve.

@@ -1,10 +1,12 @@
-package main
+package systest
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // TestAdminOverUnixSocket runs a server whose administrator's listener is a Unix socket, and asks it with each command.
@@ -22,7 +24,7 @@ func TestAdminOverUnixSocket(t *testing.T) {
 	c.write(t, "mirrors.json", mirrorsText(t, "1 10", "2 20"))
 	c.write(t, "mirrorpool.json", c.json)
 	p := c.start(t, where)
-	eventually(t, "the server answers over its socket", func() bool {
+	testbed.Eventually(t, "the server answers over its socket", func() bool {
 		code, _, _ := command(t, "status", "--admin", p.admin)
 		return code == exitOK
 	})

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"bytes"
@@ -75,7 +75,7 @@ type clients struct {
 func (b *box) newClients() *clients {
 	b.t.Helper()
 	c := &clients{box: b, diary: &diary{}, host: b.hosts["client"], roots: x509.NewCertPool()}
-	pem, err := os.ReadFile(b.ca.file)
+	pem, err := os.ReadFile(b.caFile)
 	if err != nil || !c.roots.AppendCertsFromPEM(pem) {
 		b.t.Fatal("no certificates of the test authority: ", err)
 	}
@@ -298,7 +298,7 @@ func (c *clients) fetched(out []byte, err error) error {
 
 // curl follows a redirect, and tries again as people tell it to.
 func (c *clients) curl(ctx context.Context, server netip.Addr) ([]string, error) {
-	return nil, c.fetched(c.run(ctx, "curl", "-fsSL", "--max-time", "5", "--retry", "1", "--retry-delay", "0", "--retry-all-errors", "--cacert", c.ca.file,
+	return nil, c.fetched(c.run(ctx, "curl", "-fsSL", "--max-time", "5", "--retry", "1", "--retry-delay", "0", "--retry-all-errors", "--cacert", c.caFile,
 		c.url(server.String(), boxImage)))
 }
 
@@ -312,7 +312,7 @@ func (c *clients) wget(ctx context.Context) ([]string, error) {
 		}
 		host = addrs[0]
 	}
-	return nil, c.fetched(c.run(ctx, "wget", "-q", "-O", "-", "--timeout=3", "--tries=2", "--ca-certificate="+c.ca.file,
+	return nil, c.fetched(c.run(ctx, "wget", "-q", "-O", "-", "--timeout=3", "--tries=2", "--ca-certificate="+c.caFile,
 		c.url(host, "tails/"+boxImage)))
 }
 

@@ -1,19 +1,12 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -31,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/testdata/testbed"
 )
 
 // A box is a pool with everything around it, each on a host of its own: a network namespace, joined to the others by a
@@ -45,14 +39,15 @@ import (
 //
 // Where namespaces are not permitted, hosts are addresses on loopback instead: see newLoopbackBox.
 type box struct {
-	t     testing.TB
-	dir   string
-	id    string
-	hosts map[string]*host
-	ports ports
-	local bool // on loopback
-	ca    *testCA
-	serve []byte // what a good mirror serves as the image
+	t      testing.TB
+	dir    string
+	id     string
+	hosts  map[string]*host
+	ports  ports
+	local  bool // on loopback
+	ca     *testbed.Authority
+	caFile string // with its certificate
+	serve  []byte // what a good mirror serves as the image
 
 	mu     sync.Mutex
 	zone   map[string][]netip.Addr // names in example.org that mirrors have
@@ -98,7 +93,7 @@ func newBox(t testing.TB) *box {
 		t.Skip("MIRRORPOOL_TEST_BOX=loopback: TestFaultsOnLoopback has what can be had without namespaces")
 	}
 	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "nft": "nftables", "nsenter": "util-linux"} {
-		needPeer(t, program, debianPackage)
+		testbed.Need(t, program, debianPackage)
 	}
 	b := emptyBox(t)
 	b.ports = ports{http: "80", https: "443", dns: "53", rsync: "873", admin: "8053"}
@@ -112,14 +107,15 @@ func newBox(t testing.TB) *box {
 func emptyBox(t testing.TB) *box {
 	t.Helper()
 	for program, debianPackage := range map[string]string{"nginx": "nginx", "rsync": "rsync", "unbound": "unbound", "curl": "curl", "wget": "wget", "dig": "bind9-dnsutils"} {
-		needPeer(t, program, debianPackage)
+		testbed.Need(t, program, debianPackage)
 	}
 	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d", os.Getpid()), hosts: map[string]*host{}, zone: map[string][]netip.Addr{},
 		serve: bytes.Repeat([]byte("the image\n"), 2000)}
 	for dir := b.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		os.Chmod(dir, 0o755)
 	}
-	b.ca = newTestCA(t, b.dir)
+	b.ca = testbed.NewAuthority(t)
+	b.caFile = b.ca.File(t)
 	return b
 }
 
@@ -157,10 +153,7 @@ func (b *box) layOut() {
 	b.t.Helper()
 	lan := b.id + "-lan"
 	if out, err := exec.Command("ip", "netns", "add", lan).CombinedOutput(); err != nil {
-		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			b.t.Fatalf("network namespaces cannot be made: %v\n%s", err, out)
-		}
-		b.t.Skipf("network namespaces cannot be made, as root they can (TestFaultsOnLoopback does without): %s", out)
+		testbed.Lack(b.t, "network namespaces cannot be made, as root they can (TestFaultsOnLoopback does without): %s", out)
 	}
 	b.t.Cleanup(func() { exec.Command("ip", "netns", "del", lan).Run() })
 	b.ip("-n", lan, "link", "add", "br0", "type", "bridge")
@@ -239,7 +232,7 @@ func (b *box) write(name, text string) string {
 // A process runs on a host.
 type process struct {
 	cmd  *exec.Cmd
-	log  *logBuffer
+	log  *testbed.Log
 	done chan struct{}
 	stop func() // kills it
 }
@@ -256,7 +249,7 @@ func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
 // start runs a program on the host until the test ends.
 func (h *host) start(env []string, args ...string) *process {
 	h.t.Helper()
-	p := &process{log: &logBuffer{}, done: make(chan struct{})}
+	p := &process{log: &testbed.Log{}, done: make(chan struct{})}
 	p.cmd = h.command(context.Background(), args...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
@@ -358,7 +351,7 @@ zone:
     zonefile-sync: -1
 `, dir))
 	p := b.hosts["parent"]
-	p.web = p.start(nil, needPeer(b.t, "knotd", "knot"), "-c", filepath.Join(dir, "knot.conf"))
+	p.web = p.start(nil, testbed.Need(b.t, "knotd", "knot"), "-c", filepath.Join(dir, "knot.conf"))
 }
 
 // writeZone writes the parent zone as it is to be.
@@ -426,7 +419,7 @@ stub-zone:
 %sremote-control:
   control-enable: no
 `, filepath.Join(b.dir, "resolver"), listen, stub))
-	r.web = r.start(nil, needPeer(b.t, "unbound", "unbound"), "-d", "-c", conf)
+	r.web = r.start(nil, testbed.Need(b.t, "unbound", "unbound"), "-d", "-c", conf)
 }
 
 // serveNginx puts nginx with the given servers in place of what serves the host's web now.
@@ -443,14 +436,14 @@ func (h *host) serveNginx(servers string) {
 	}
 	conf := h.write("nginx/"+h.name+"/nginx.conf", fmt.Sprintf("user root;\ndaemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr crit;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
 		dir, temporary, servers))
-	h.web = h.start(nil, needPeer(h.t, "nginx", "nginx"), "-e", "stderr", "-c", conf)
+	h.web = h.start(nil, testbed.Need(h.t, "nginx", "nginx"), "-e", "stderr", "-c", conf)
 	h.await(h.ports.http)
 }
 
 // await waits until a port of the host is open.
 func (h *host) await(port string) {
 	h.t.Helper()
-	eventually(h.t, h.name+" accepts connections", func() bool {
+	testbed.Eventually(h.t, h.name+" accepts connections", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		conn, err := h.dial(ctx, "tcp", h.self(port))
@@ -484,7 +477,7 @@ func (h *host) plain(does string) string {
 
 // tls is an https server with a certificate until a time, which does what is said.
 func (h *host) tls(until time.Time, does string) string {
-	cert, key := h.ca.issue(h.t, h.name+".example.org", until, h.v4)
+	cert, key := h.ca.IssueFiles(h.t, h.name+".example.org", until, h.v4)
 	return fmt.Sprintf("server { listen %s ssl; ssl_certificate %s; ssl_certificate_key %s; %s }\n",
 		strings.Join(h.everywhere(h.ports.https), " ssl; listen "), cert, key, does)
 }
@@ -537,7 +530,7 @@ func (h *host) serveGo(handler http.HandlerFunc) {
 	l := h.listen(h.ports.http)
 	s := &http.Server{Handler: handler}
 	go s.Serve(l)
-	h.web = &process{log: &logBuffer{}, stop: func() { s.Close() }}
+	h.web = &process{log: &testbed.Log{}, stop: func() { s.Close() }}
 	h.t.Cleanup(func() { s.Close() })
 }
 
@@ -545,7 +538,7 @@ func (h *host) serveGo(handler http.HandlerFunc) {
 func (h *host) startRsync() {
 	h.t.Helper()
 	conf := h.write("rsync/"+h.name+".conf", fmt.Sprintf("use chroot = no\nlock file = %s/rsync/%s.lock\nlog file = /dev/null\n[tails]\npath = %s/tree/tails\nread only = yes\n", h.dir, h.name, h.dir))
-	args := []string{needPeer(h.t, "rsync", "rsync"), "--daemon", "--no-detach", "--config", conf, "--port", h.ports.rsync}
+	args := []string{testbed.Need(h.t, "rsync", "rsync"), "--daemon", "--no-detach", "--config", conf, "--port", h.ports.rsync}
 	if h.local {
 		args = append(args, "--address", h.v4.String())
 	}
@@ -560,7 +553,7 @@ func (h *host) filter(rules ...string) {
 		text += "table inet box {\n chain in {\n  type filter hook input priority 0;\n  " + strings.Join(rules, "\n  ") + "\n }\n}\n"
 	}
 	file := h.write("nft/"+h.name, text)
-	if out, err := exec.Command("ip", "netns", "exec", h.ns, needPeer(h.t, "nft", "nftables"), "-f", file).CombinedOutput(); err != nil {
+	if out, err := exec.Command("ip", "netns", "exec", h.ns, testbed.Need(h.t, "nft", "nftables"), "-f", file).CombinedOutput(); err != nil {
 		h.t.Errorf("nft: %v\n%s", err, out)
 	}
 }
@@ -638,7 +631,7 @@ func (b *box) startPool(name string, change func(config map[string]any), env ...
 		b.t.Fatal(err)
 	}
 	file := b.write(name+"/mirrorpool.json", string(text))
-	p := h.start(append([]string{"SSL_CERT_FILE=" + b.ca.file}, env...), program, "serve", "--config", file)
+	p := h.start(append([]string{"SSL_CERT_FILE=" + b.caFile}, env...), program, "serve", "--config", file)
 	h.web = p
 	b.ready(name)
 	return p
@@ -653,7 +646,7 @@ func (h *host) admin(path string) (*http.Response, error) {
 // ready waits for mirrorpool on a host to answer.
 func (b *box) ready(name string) {
 	b.t.Helper()
-	eventually(b.t, name+" is ready", func() bool {
+	testbed.Eventually(b.t, name+" is ready", func() bool {
 		resp, err := b.hosts[name].admin("/readyz")
 		if err != nil {
 			return false
@@ -705,66 +698,4 @@ func (b *box) healthy() {
 			b.t.Fatalf("%s does not find all healthy: %s", name, missing)
 		}
 	}
-}
-
-// A testCA signs certificates of the box.
-type testCA struct {
-	dir, file string
-	cert      *x509.Certificate
-	key       *ecdsa.PrivateKey
-	mu        sync.Mutex
-	issued    int
-}
-
-func newTestCA(t testing.TB, dir string) *testCA {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &testCA{dir: dir, file: filepath.Join(dir, "ca.pem"), key: key, cert: &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mirrorpool test CA"},
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}}
-	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// issue makes a certificate for a name and an address that is good until a time, and returns its files.
-func (a *testCA) issue(t testing.TB, name string, until time.Time, addr netip.Addr) (cert, key string) {
-	t.Helper()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.issued++
-	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(int64(1 + a.issued)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{addr.AsSlice()},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	write := func(suffix, kind string, der []byte, err error) string {
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(a.dir, fmt.Sprintf("%s-%d%s", name, a.issued, suffix))
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, leafKey.Public(), a.key)
-	cert = write(".pem", "CERTIFICATE", der, err)
-	der, err = x509.MarshalECPrivateKey(leafKey)
-	key = write(".key", "EC PRIVATE KEY", der, err)
-	return cert, key
 }

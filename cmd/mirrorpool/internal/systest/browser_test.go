@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // runBrowser runs a real browser without a window on a page, and returns the document that it ends up with. It writes
@@ -44,7 +46,7 @@ func runBrowser(t *testing.T, browser, page, screenshot string, args ...string) 
 // MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures there.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	browser := needPeer(t, "chromium", "chromium")
+	browser := testbed.Need(t, "chromium", "chromium")
 	c, where := geoConfig(t)
 	c.set("http", "trusted_proxies", []string{})
 	var mirrors []map[string]any

@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"bytes"
@@ -63,7 +63,7 @@ func newClientRig(t *testing.T) *clientRig {
 	c, where := newServerConfig(t)
 	c.json["dns"] = map[string]any{"listen": "-"}
 	r.program = c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
-	eventually(t, "both mirrors are up", func() bool { return len(r.inRedirects(t, "/stable/x.iso")) == 2 })
+	testbed.Eventually(t, "both mirrors are up", func() bool { return len(r.inRedirects(t, "/stable/x.iso")) == 2 })
 	return r
 }
 
@@ -80,7 +80,7 @@ func (r *clientRig) wantImage(t *testing.T, path string) {
 // fetchWith runs a client in a folder of its own, and returns the folder.
 func fetchWith(t *testing.T, name, debianPackage string, args ...string) (dir string) {
 	t.Helper()
-	program := needPeer(t, name, debianPackage)
+	program := testbed.Need(t, name, debianPackage)
 	dir = t.TempDir()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Dir = dir
@@ -155,22 +155,13 @@ func TestApt(t *testing.T) {
 // headers have more than 4 KiB.
 func TestLongPathsBehindNginx(t *testing.T) {
 	t.Parallel()
-	nginx := needPeer(t, "nginx", "nginx")
+	testbed.Need(t, "nginx", "nginx")
 	r := newClientRig(t)
-	dir, port := t.TempDir(), testbed.FreePort(t, "127.0.0.1")
-	conf := filepath.Join(dir, "nginx.conf")
-	temporary := ""
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temporary += fmt.Sprintf("%s_temp_path %s/%s;\n", kind, dir, kind)
-	}
-	text := fmt.Sprintf("daemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n%s"+
-		"server { listen 127.0.0.1:%s; location / { proxy_pass http://%s; proxy_buffer_size 4k; proxy_set_header Host dl.example.org; } }\n}\n", dir, temporary, port, r.web)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(startProcess(t, exec.Command(nginx, "-e", "stderr", "-c", conf)))
+	port := testbed.FreePort(t, "127.0.0.1")
+	testbed.Nginx(t, fmt.Sprintf("server { listen 127.0.0.1:%s; location / { proxy_pass http://%s; proxy_buffer_size 4k; "+
+		"proxy_set_header Host dl.example.org; } }\n", port, r.web))
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	eventually(t, "nginx answers", func() bool {
+	testbed.Eventually(t, "nginx answers", func() bool {
 		resp, err := client.Get("http://127.0.0.1:" + port + "/x")
 		if err != nil {
 			return false

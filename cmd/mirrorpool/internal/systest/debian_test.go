@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"os"
@@ -19,7 +19,7 @@ func TestDebianPackage(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may make a machine of namespaces")
 	}
-	needPeer(t, "dpkg-deb", "dpkg")
+	testbed.Need(t, "dpkg-deb", "dpkg")
 	folder := t.TempDir()
 	old, next := buildPackage(t, folder, "1.0"), buildPackage(t, folder, "2.0")
 	m := boot(t)
@@ -63,7 +63,7 @@ func TestDebianPackage(t *testing.T) {
 // buildPackage builds a package of a version, and returns its path.
 func buildPackage(t *testing.T, folder, version string) string {
 	t.Helper()
-	cmd := exec.Command("debian/build", folder)
+	cmd := exec.Command(testbed.Root(t, "cmd/mirrorpool/debian/build"), folder)
 	cmd.Env = append(os.Environ(), "VERSION="+version)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

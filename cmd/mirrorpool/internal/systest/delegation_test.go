@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"bytes"
@@ -38,15 +38,12 @@ var internetServers = map[string][]string{
 func newInternet(t *testing.T, name string) internet {
 	t.Helper()
 	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "zonemaster-cli": "zonemaster-cli", "dnsviz": "dnsviz"} {
-		needPeer(t, program, debianPackage)
+		testbed.Need(t, program, debianPackage)
 	}
 	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d-internet-%s", os.Getpid(), name)} // a box has a host "parent", too
 	h := &host{box: b, name: name, ns: b.id}
 	if out, err := exec.Command("ip", "netns", "add", h.ns).CombinedOutput(); err != nil {
-		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			t.Fatalf("network namespaces cannot be made: %v\n%s", err, out)
-		}
-		t.Skipf("network namespaces cannot be made, as root they can: %s", out)
+		testbed.Lack(t, "network namespaces cannot be made, as root they can: %s", out)
 	}
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", h.ns).Run() })
 	b.ip("-n", h.ns, "link", "set", "lo", "up")
@@ -112,7 +109,7 @@ zone:
     file: %[4]s
     zonefile-sync: -1
 `, strings.Join(listen, ", "), filepath.Dir(file), zone, file))
-	n.start(nil, needPeer(n.t, "knotd", "knot"), "-c", conf)
+	n.start(nil, testbed.Need(n.t, "knotd", "knot"), "-c", conf)
 	n.await(listen[0], zone)
 }
 
@@ -142,7 +139,7 @@ func (n internet) startOurs(keys map[string]any) {
 // await waits until a server answers for a zone.
 func (n internet) await(addr, zone string) {
 	n.t.Helper()
-	eventually(n.t, addr+" answers for "+zone, func() bool {
+	testbed.Eventually(n.t, addr+" answers for "+zone, func() bool {
 		conn, err := n.dial(n.t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(addr), 53).String())
 		if err != nil {
 			return false

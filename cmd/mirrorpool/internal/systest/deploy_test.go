@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ import (
 )
 
 // deployed is where the configurations are that dnspool/authority/README.md recommends. The tests run what they say, at other addresses.
-const deployed = "../../config/examples/deploy"
+const deployed = "../../../../config/examples/deploy"
 
 // A site is where the servers of one test run, all of them on loopback.
 type site struct {
@@ -39,7 +39,7 @@ func newSite(t testing.TB, ours string) *site {
 // writeKey makes a key named mirrorpool as README.md says.
 func writeKey(t testing.TB, dir string) (file, secret string) {
 	t.Helper()
-	text, err := exec.Command(needPeer(t, "tsig-keygen", "bind9"), "mirrorpool").Output()
+	text, err := exec.Command(testbed.Need(t, "tsig-keygen", "bind9"), "mirrorpool").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ type neighbour struct {
 	addr string
 	stop func()
 	run  func() // again
-	log  *logBuffer
+	log  *testbed.Log
 	dir  string
 }
 
@@ -89,7 +89,7 @@ func startNeighbour(t testing.TB, name, dir, addr, program, conf string, wrapper
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n := &neighbour{name: name, addr: addr, log: &logBuffer{}, dir: dir}
+	n := &neighbour{name: name, addr: addr, log: &testbed.Log{}, dir: dir}
 	n.run = func() {
 		command := append(slices.Clone(wrapper), program)
 		command = append(append(command, arguments...), file)
@@ -98,24 +98,10 @@ func startNeighbour(t testing.TB, name, dir, addr, program, conf string, wrapper
 		}
 		cmd := exec.Command(command[0], command[1:]...)
 		cmd.Stdout, cmd.Stderr = n.log, n.log
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		go func() { cmd.Wait(); close(done) }()
-		n.stop = func() {
-			cmd.Process.Signal(os.Interrupt)
-			select {
-			case <-done:
-			case <-time.After(10 * time.Second):
-				cmd.Process.Kill()
-				<-done
-			}
-		}
+		n.stop = testbed.Start(t, cmd)
 	}
 	n.run()
 	t.Cleanup(func() {
-		n.stop()
 		if t.Failed() {
 			t.Logf("%s:\n%s", name, n.log)
 		}
@@ -149,16 +135,16 @@ func (s *site) secondary(t testing.TB, name, addr, master, secret string) *neigh
 		conf := replaceAll(t, "secondary-bind.conf", `"/etc/bind/mirrorpool.key"`, fmt.Sprintf("%q", key),
 			`directory "/var/cache/bind";`, fmt.Sprintf("directory %q; pid-file \"pid\"; session-keyfile \"session\"; dnssec-validation no;", dir),
 			"port 53 { 192.0.2.2; }", "port "+port+" { 127.0.0.1; }", "192.0.2.1 port 53", "127.0.0.1 port "+masterPort)
-		return startNeighbour(t, name, dir, addr, needPeer(t, "named", "bind9"), conf+"controls { };\n", nil, "-g", "-c")
+		return startNeighbour(t, name, dir, addr, testbed.Need(t, "named", "bind9"), conf+"controls { };\n", nil, "-g", "-c")
 	case "knot":
 		conf := replaceAll(t, "secondary-knot.conf", "192.0.2.2@53", "127.0.0.1@"+port, "192.0.2.1@53", "127.0.0.1@"+masterPort,
 			"/run/knot", dir, "/var/lib/knot", dir, "SECRET", secret)
-		return startNeighbour(t, name, dir, addr, needPeer(t, "knotd", "knot"), conf+"log:\n  - target: stderr\n    any: info\n", nil, "-c")
+		return startNeighbour(t, name, dir, addr, testbed.Need(t, "knotd", "knot"), conf+"log:\n  - target: stderr\n    any: info\n", nil, "-c")
 	case "nsd":
 		conf := replaceAll(t, "secondary-nsd.conf", "192.0.2.2@53", "127.0.0.1@"+port, "192.0.2.1@53", "127.0.0.1@"+masterPort,
 			"allow-notify: 192.0.2.1", "allow-notify: 127.0.0.1", "/var/lib/nsd", dir, "SECRET", secret,
 			"server:\n", fmt.Sprintf("server:\n  username: \"\"\n  pidfile: %[1]s/pid\n  xfrdfile: %[1]s/xfrd\n  xfrdir: %[1]s\n  zonelistfile: %[1]s/zones\n  server-count: 1\n", dir))
-		return startNeighbour(t, name, dir, addr, needPeer(t, "nsd", "nsd"), conf+"remote-control:\n  control-enable: no\n", nil, "-d", "-c")
+		return startNeighbour(t, name, dir, addr, testbed.Need(t, "nsd", "nsd"), conf+"remote-control:\n  control-enable: no\n", nil, "-d", "-c")
 	}
 	t.Fatalf("no secondary %q", name)
 	return nil
@@ -179,27 +165,24 @@ func (s *site) primary(t testing.TB, name, addr string, wrapper ...string) *neig
 		conf := replaceAll(t, "primary-bind.conf", `"/etc/bind/mirrorpool.key"`, fmt.Sprintf("%q", s.key),
 			`directory "/var/lib/bind";`, fmt.Sprintf("directory %q; pid-file \"pid\"; session-keyfile \"session\"; dnssec-validation no;", dir),
 			"port 53 { 192.0.2.53; }", "port "+port+" { 127.0.0.1; }")
-		n = startNeighbour(t, name, dir, addr, needPeer(t, "named", "bind9"), conf+"controls { };\n", wrapper, "-g", "-c")
+		n = startNeighbour(t, name, dir, addr, testbed.Need(t, "named", "bind9"), conf+"controls { };\n", wrapper, "-g", "-c")
 	case "knot":
 		conf := replaceAll(t, "primary-knot.conf", "192.0.2.53@53", "127.0.0.1@"+port, "/run/knot", dir, "/var/lib/knot", dir, "SECRET", s.secret)
-		n = startNeighbour(t, name, dir, addr, needPeer(t, "knotd", "knot"), conf+"log:\n  - target: stderr\n    any: info\n", wrapper, "-c")
+		n = startNeighbour(t, name, dir, addr, testbed.Need(t, "knotd", "knot"), conf+"log:\n  - target: stderr\n    any: info\n", wrapper, "-c")
 	case "pdns":
 		n = s.powerDNS(t, dir, addr, port)
 	}
-	eventually(t, name+" has its zone", func() bool { return serialAt(n.addr, "example.org.") != 0 })
+	testbed.Eventually(t, name+" has its zone", func() bool { return serialAt(n.addr, "example.org.") != 0 })
 	return n
 }
 
 // powerDNS does as primary-pdns.conf says in its comment.
 func (s *site) powerDNS(t testing.TB, dir, addr, port string) *neighbour {
 	t.Helper()
-	server, util, sqlite := needPeer(t, "pdns_server", "pdns-server"), needPeer(t, "pdnsutil", "pdns-server"), needPeer(t, "sqlite3", "sqlite3")
+	server, util, sqlite := testbed.Need(t, "pdns_server", "pdns-server"), testbed.Need(t, "pdnsutil", "pdns-server"), testbed.Need(t, "sqlite3", "sqlite3")
 	const schema = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
 	if _, err := os.Stat(schema); err != nil {
-		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			t.Fatal("pdns-backend-sqlite3 is not installed, and MIRRORPOOL_TEST_PEERS=all: apt-get install pdns-backend-sqlite3")
-		}
-		t.Skip("pdns-backend-sqlite3 is not installed: apt-get install pdns-backend-sqlite3")
+		testbed.Lack(t, "pdns-backend-sqlite3 is not installed: apt-get install pdns-backend-sqlite3")
 	}
 	conf := replaceAll(t, "primary-pdns.conf", "/var/lib/powerdns", dir, "local-address=192.0.2.53", "local-address=127.0.0.1",
 		"local-port=53", "local-port="+port, "allow-dnsupdate-from=192.0.2.1/32", "allow-dnsupdate-from=127.0.0.1/32")
@@ -317,11 +300,11 @@ func TestDeployConfigurations(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	for _, file := range files {
-		if code := run(t.Context(), []string{"check", "--text-only", file}, os.Stderr, os.Stderr); code != exitOK {
-			t.Errorf("check %s: exit code %d", file, code)
+		if code, stdout, stderr := command(t, "check", "--text-only", file); code != exitOK {
+			t.Errorf("check %s: exit code %d\n%s%s", file, code, stdout, stderr)
 		}
 	}
-	readme, err := os.ReadFile("../../dnspool/authority/README.md")
+	readme, err := os.ReadFile(testbed.Root(t, "dnspool/authority/README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"bufio"
@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // A devtools is a page in a real browser, driven over the DevTools protocol.
@@ -166,7 +168,7 @@ func (d *devtools) show(url string, width int, scheme string) {
 	d.events = nil
 	d.mu.Unlock()
 	d.call("Page.navigate", map[string]any{"url": url}, nil)
-	eventually(d.t, "the browser has loaded the page", func() bool { return len(d.saw("Page.loadEventFired")) > 0 })
+	testbed.Eventually(d.t, "the browser has loaded the page", func() bool { return len(d.saw("Page.loadEventFired")) > 0 })
 }
 
 // evaluate returns what an expression is in the page.

@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"errors"
@@ -41,7 +41,8 @@ func newRig(t *testing.T) *rig {
 	address := map[string]string{"a": "127.0.1.1", "b": "127.0.1.2", "novhost": "127.0.1.3", "off": "127.0.1.4", "secure": "127.0.1.5"}
 	all := slices.Collect(maps.Values(address))
 	r := &rig{port: testbed.FreePort(t, all...), mirrors: map[string]*testMirror{}, entries: map[string]map[string]any{}}
-	authority, cert, key := newCertificate(t, "secure.example.org")
+	authority := testbed.NewAuthority(t)
+	cert, key := authority.IssueFiles(t, "secure.example.org", time.Now().AddDate(0, 3, 0))
 	tree := newTree(t, time.Now().Add(-time.Hour))
 	for name, addr := range address {
 		m := &testMirror{address: addr, root: tree}
@@ -65,7 +66,7 @@ func newRig(t *testing.T) *rig {
 	var where *program
 	r.config, where = newServerConfig(t)
 	r.config.set("health", "dns_url", "http://{zone}:"+r.port+"/tails/project/trace")
-	r.program = r.config.serve(t, where, r.pool(), "SSL_CERT_FILE="+authority)
+	r.program = r.config.serve(t, where, r.pool(), "SSL_CERT_FILE="+authority.File(t))
 	return r
 }
 
@@ -110,7 +111,7 @@ func (r *rig) expect(t *testing.T, inDNS, inRedirects string) {
 			t.Logf("in DNS: %v, want %v; in redirects: %v, want %v", dns, wantDNS, web, wantWeb)
 		}
 	}()
-	eventually(t, "these mirrors serve", func() bool {
+	testbed.Eventually(t, "these mirrors serve", func() bool {
 		dns, web = r.serving(t)
 		return slices.Equal(dns, wantDNS) && slices.Equal(web, wantWeb)
 	})
@@ -149,7 +150,7 @@ func TestPool(t *testing.T) {
 const digClient, curlClient = "127.0.9.53", "127.0.9.80"
 
 func (r *rig) testDig(t *testing.T) {
-	dig := needPeer(t, "dig", "bind9-dnsutils")
+	dig := testbed.Need(t, "dig", "bind9-dnsutils")
 	host, port, _ := net.SplitHostPort(r.dns)
 	run := func(args ...string) string {
 		t.Helper()
@@ -184,7 +185,7 @@ func (r *rig) testDig(t *testing.T) {
 }
 
 func (r *rig) testCurl(t *testing.T) {
-	curl := needPeer(t, "curl", "curl")
+	curl := testbed.Need(t, "curl", "curl")
 	run := func(args ...string) string {
 		t.Helper()
 		args = append([]string{"-s", "-S", "--interface", curlClient, "--path-as-is"}, args...)
@@ -243,7 +244,7 @@ func (r *rig) testStatus(t *testing.T) {
 		t.Errorf("eligible (-want +got):\n%s", diff)
 	}
 	before := status.Mirrors[0].Endpoints[0].Checked
-	eventually(t, "the checks go on", func() bool { return r.status(t).Mirrors[0].Endpoints[0].Checked.After(*before) })
+	testbed.Eventually(t, "the checks go on", func() bool { return r.status(t).Mirrors[0].Endpoints[0].Checked.After(*before) })
 }
 
 // testReload edits the pool while the server runs.
@@ -276,7 +277,7 @@ func (r *rig) testReload(t *testing.T) {
 	} {
 		before := r.status(t).Pool.Error
 		hangup(bad)
-		eventually(t, "the bad file is reported: "+name, func() bool { e := r.status(t).Pool.Error; return e != "" && e != before })
+		testbed.Eventually(t, "the bad file is reported: "+name, func() bool { e := r.status(t).Pool.Error; return e != "" && e != before })
 		if e := r.status(t).Pool.Error; !strings.Contains(e, "mirrors.json:") {
 			t.Errorf("%s: the error does not say where: %s", name, e)
 		}
@@ -295,7 +296,7 @@ func (r *rig) testReload(t *testing.T) {
 func TestDemoFollowsWeights(t *testing.T) {
 	t.Parallel()
 	p := startProgram(t, nil, "demo", "--mirror-port", "0", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.log.String(), "Ctrl-C") })
+	testbed.Eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.log.String(), "Ctrl-C") })
 	var port int
 	_, hint, _ := strings.Cut(p.log.String(), "dig @127.0.0.1 -p ")
 	if _, err := fmt.Sscan(hint, &port); err != nil {
@@ -373,7 +374,7 @@ func TestRestart(t *testing.T) {
 	pool := fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.21:%[1]s/tails/", "weight": 1}, {"url_prefix": "http://127.0.1.22:%[1]s/tails/", "weight": 1}]}`, port)
 	p := c.serve(t, where, pool)
 	var since *time.Time
-	eventually(t, "the first mirror has been up", func() bool { since = p.status(t).Mirrors[0].Since; return since != nil })
+	testbed.Eventually(t, "the first mirror has been up", func() bool { since = p.status(t).Mirrors[0].Since; return since != nil })
 	if got, want := p.inDNS(t), map[string]bool{"127.0.1.21": true}; !maps.Equal(got, want) {
 		t.Fatalf("answers %v, want %v", got, want)
 	}
@@ -419,7 +420,7 @@ func TestZoneFile(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new record is served", func() bool {
+	testbed.Eventually(t, "the new record is served", func() bool {
 		return slices.Equal(p.ask(t, "static.dl.example.org.", dns.TypeA), []string{"192.0.2.2"})
 	})
 	if now := p.status(t).Serial; int32(now-serial) <= 0 {
@@ -429,7 +430,7 @@ func TestZoneFile(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the bad zone file is reported", func() bool {
+	testbed.Eventually(t, "the bad zone file is reported", func() bool {
 		return strings.Contains(p.log.String(), "zone:4: dl.example.org. A: is the pool's")
 	})
 	if got := p.ask(t, "static.dl.example.org.", dns.TypeA); !slices.Equal(got, []string{"192.0.2.2"}) {
@@ -481,12 +482,12 @@ func TestLeavesAfterFall(t *testing.T) {
 		}
 		return n.(*atomic.Int32).Load()
 	}
-	eventually(t, "the mirror leaves the answers", func() bool { return !p.inDNS(t)["127.0.1.31"] })
+	testbed.Eventually(t, "the mirror leaves the answers", func() bool { return !p.inDNS(t)["127.0.1.31"] })
 	// One more check may have begun before we looked.
 	if n := count("dl.example.org"); n < fall || n > fall+1 {
 		t.Errorf("it left DNS after %d failed checks, want %d", n, fall)
 	}
-	eventually(t, "the mirror leaves the redirects", func() bool { return !p.inRedirects(t, "/x")["http://"+l.Addr().String()] })
+	testbed.Eventually(t, "the mirror leaves the redirects", func() bool { return !p.inRedirects(t, "/x")["http://"+l.Addr().String()] })
 	if n := count("127.0.1.31"); n < fall || n > fall+2 {
 		t.Errorf("it left the redirects after %d failed checks, want %d", n, fall)
 	}

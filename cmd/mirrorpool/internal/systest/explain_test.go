@@ -1,16 +1,16 @@
-package main
+package systest
 
 import (
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/testdata/testbed"
 )
 
 // geoConfig is a configuration with the test databases, and geoPool a pool of mirrors at their places.
@@ -23,11 +23,7 @@ func geoConfig(t testing.TB) (*serverConfig, *program) {
 	c.set("http", "trusted_proxies", []string{"127.0.0.1"})
 	databases := map[string]any{}
 	for key, name := range map[string]string{"city": "city.mmdb", "asn": "asn.mmdb"} {
-		path, err := filepath.Abs("../../testdata/geo/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		databases[key] = path
+		databases[key] = testbed.Root(t, "testdata/geo", name)
 	}
 	c.json["geoip"] = databases
 	return c, where

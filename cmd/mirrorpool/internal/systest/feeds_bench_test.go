@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"slices"
@@ -18,7 +18,7 @@ func BenchmarkSecondaryFollows(b *testing.B) {
 			d, s := hiddenPrimary(b, at)
 			p := d.start(b)
 			n := s.secondary(b, name, at, s.ours, s.secret)
-			eventually(b, "the secondary has the zone", func() bool { return serialAt(n.addr, poolZone) == serialAt(p.dns, poolZone) })
+			testbed.Eventually(b, "the secondary has the zone", func() bool { return serialAt(n.addr, poolZone) == serialAt(p.dns, poolZone) })
 			var took []time.Duration
 			up := true
 			for b.Loop() {
@@ -30,9 +30,9 @@ func BenchmarkSecondaryFollows(b *testing.B) {
 				}
 				up = !up
 				var now uint32
-				eventually(b, "the verdict is in force", func() bool { now = serialAt(p.dns, poolZone); return now != before })
+				testbed.Eventually(b, "the verdict is in force", func() bool { now = serialAt(p.dns, poolZone); return now != before })
 				verdict := time.Now()
-				eventually(b, "the secondary follows", func() bool { return serialAt(n.addr, poolZone) == now })
+				testbed.Eventually(b, "the secondary follows", func() bool { return serialAt(n.addr, poolZone) == now })
 				took = append(took, time.Since(verdict))
 			}
 			slices.Sort(took)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"context"
@@ -96,7 +96,7 @@ func TestFloods(t *testing.T) {
 			c.set("health", "enabled", false)
 			c.set("dns", "rate_limit", 100)
 			if group.secure {
-				_, cert, key := newCertificate(t, "dl.example.org")
+				cert, key := testbed.NewAuthority(t).IssueFiles(t, "dl.example.org", time.Now().AddDate(0, 3, 0))
 				c.set("http", "tls", map[string]any{"cert": cert, "key": key})
 			}
 			p := c.serve(t, where, group.pool)
@@ -157,7 +157,7 @@ func (p *program) endure(t *testing.T, f flood, secure bool, most float64) {
 	if during.mib > most {
 		t.Errorf("the server takes %.0f MiB during the flood, want %.0f at most", during.mib, most)
 	}
-	eventually(t, "the server is as before the flood", func() bool {
+	testbed.Eventually(t, "the server is as before the flood", func() bool {
 		now := p.usage(t)
 		return now.goroutines <= before.goroutines+20 && now.descriptors <= before.descriptors+10
 	})

@@ -1,10 +1,12 @@
-package main
+package systest
 
 import (
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // TestLogLevel changes the level while the server runs.
@@ -24,7 +26,7 @@ func TestLogLevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	eventually(t, "the new level holds", func() bool {
+	testbed.Eventually(t, "the new level holds", func() bool {
 		return strings.Contains(p.log.String(), `"configuration has changed","keys":["log.level"]`)
 	})
 	p.stop(t)

@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"net/http"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestMirrorWithoutAddress has a mirror whose name is in no DNS. It keeps its series, counts as enabled, and raises an alert.
@@ -20,7 +21,7 @@ func TestMirrorWithoutAddress(t *testing.T) {
 	const gone = "http://nohost.invalid/" // RFC 6761 section 6.4
 	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": []any{
 		map[string]any{"url_prefix": m.URL, "weight": 10}, map[string]any{"url_prefix": gone, "weight": 30}}})
-	eventually(t, "both are judged", func() bool {
+	testbed.Eventually(t, "both are judged", func() bool {
 		s := p.status(t)
 		return s.Mirrors[0].State == health.Up && s.Mirrors[1].Reason != ""
 	})
@@ -36,7 +37,7 @@ func TestMirrorWithoutAddress(t *testing.T) {
 		`mirrorpool_mirrors{works="partly"} 0`,
 		`mirrorpool_mirrors{works="not_at_all"} 1`,
 	}
-	eventually(t, "the metrics tell", func() bool {
+	testbed.Eventually(t, "the metrics tell", func() bool {
 		metrics = string(fetch(t, http.DefaultClient, "http://"+p.admin+"/metrics"))
 		for _, line := range want {
 			if !strings.Contains(metrics, "\n"+line+"\n") {

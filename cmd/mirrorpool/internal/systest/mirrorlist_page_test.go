@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"fmt"
@@ -52,7 +52,7 @@ func newListWorld(t *testing.T) *program {
 	c.set("http", "trusted_proxies", []string{})
 	c.set("health", "enabled", true)
 	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
-	eventually(t, "one mirror is down, and the others are up", func() bool {
+	testbed.Eventually(t, "one mirror is down, and the others are up", func() bool {
 		states := map[health.State]int{}
 		for _, m := range p.status(t).Mirrors {
 			for _, e := range m.Endpoints {
@@ -94,7 +94,7 @@ const contrasts = `(() => {
 // schemes: nothing is cut off, and all can be read. With MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures there.
 func TestMirrorListLayout(t *testing.T) {
 	t.Parallel()
-	browser := needPeer(t, "chromium", "chromium")
+	browser := testbed.Need(t, "chromium", "chromium")
 	p := newListWorld(t)
 	d := openDevtools(t, browser)
 	site := "http://" + p.web + "/"

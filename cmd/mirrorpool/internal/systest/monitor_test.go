@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"bytes"
@@ -9,17 +9,16 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // TestMonitoring has Prometheus' own tool judge the metrics of a running server and the alert rules, and holds the rules
 // to metrics that there are.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
-	promtool := needPeer(t, "promtool", "prometheus")
-	folder, err := filepath.Abs("../../dnspool/admin/alerts")
-	if err != nil {
-		t.Fatal(err)
-	}
+	promtool := testbed.Need(t, "promtool", "prometheus")
+	folder := testbed.Root(t, "dnspool/admin/alerts")
 	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = folder

@@ -1,10 +1,12 @@
-package main
+package systest
 
 import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // TestNewcomerCausesNoPanic adds a mirror with most of the weight, at which no one listens, to a pool of two that work.
@@ -25,7 +27,7 @@ func TestNewcomerCausesNoPanic(t *testing.T) {
 	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != exitOK {
 		t.Fatal(stderr)
 	}
-	eventually(t, "the newcomer is down", func() bool {
+	testbed.Eventually(t, "the newcomer is down", func() bool {
 		status := p.status(t)
 		if status.Panic {
 			t.Fatalf("panic: %+v", status.Groups)

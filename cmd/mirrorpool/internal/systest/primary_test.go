@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"fmt"
@@ -37,7 +37,7 @@ func holds(t *testing.T, addr string, want []string) {
 			t.Logf("it has %v", got)
 		}
 	}()
-	eventually(t, fmt.Sprintf("the primary has %v", want), func() bool {
+	testbed.Eventually(t, fmt.Sprintf("the primary has %v", want), func() bool {
 		got = addressesAt(addr, updatedName, dns.TypeA)
 		return slices.Equal(got, want)
 	})
@@ -62,12 +62,12 @@ func TestPrimaries(t *testing.T) {
 			d.mirrors["c"].stop()
 			holds(t, at, d.addresses("a", "b"))
 			up := fmt.Sprintf(`mirrorpool_publish_up{server=%q,zone="example.org."}`, at)
-			eventually(t, "the metric says so", func() bool { return metric(t, d.admin, up) == 1 })
+			testbed.Eventually(t, "the metric says so", func() bool { return metric(t, d.admin, up) == 1 })
 
 			// The primary is away, and comes back with what it had.
 			primary.stop()
 			d.mirrors["c"].start(t, d.port)
-			eventually(t, "the failure is seen", func() bool { return metric(t, d.admin, up) == 0 })
+			testbed.Eventually(t, "the failure is seen", func() bool { return metric(t, d.admin, up) == 0 })
 			primary.run()
 			holds(t, at, d.addresses("a", "b", "c"))
 
@@ -92,14 +92,14 @@ func testPublishCommand(t *testing.T, d *deployment, s *site, at string) {
 	d.write(t, "mirrorpool.json", d.json)
 	publish := func(flag string, want int) string {
 		t.Helper()
-		var out, errs strings.Builder
-		if code := run(t.Context(), []string{"publish", "--config", filepath.Join(d.dir, "mirrorpool.json"), flag}, &out, &errs); code != want {
-			t.Fatalf("publish %s: exit code %d, want %d: %s", flag, code, want, errs.String())
+		code, stdout, stderr := command(t, "publish", "--config", filepath.Join(d.dir, "mirrorpool.json"), flag)
+		if code != want {
+			t.Fatalf("publish %s: exit code %d, want %d: %s", flag, code, want, stderr)
 		}
-		if strings.Contains(out.String()+errs.String(), s.secret) {
+		if strings.Contains(stdout+stderr, s.secret) {
 			t.Errorf("publish %s shows the secret", flag)
 		}
-		return out.String() + errs.String()
+		return stdout + stderr
 	}
 	script := publish("--dry-run", exitOK)
 	host, port, _ := net.SplitHostPort(at)
@@ -112,7 +112,7 @@ func testPublishCommand(t *testing.T, d *deployment, s *site, at string) {
 	if got := addressesAt(at, updatedName, dns.TypeA); len(got) > 0 {
 		t.Errorf("--dry-run has written %v", got)
 	}
-	nsupdate := exec.Command(needPeer(t, "nsupdate", "bind9-dnsutils"), "-v", "-k", s.key)
+	nsupdate := exec.Command(testbed.Need(t, "nsupdate", "bind9-dnsutils"), "-v", "-k", s.key)
 	nsupdate.Stdin = strings.NewReader(script)
 	if out, err := nsupdate.CombinedOutput(); err != nil {
 		t.Errorf("nsupdate does not take the script: %v: %s\n%s", err, out, script)
@@ -187,7 +187,7 @@ func TestUpdaterAlone(t *testing.T) {
 	at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1") // without a server
 	d, _ := updater(t, at)
 	p := d.start(t)
-	eventually(t, "the log says what is wrong", func() bool {
+	testbed.Eventually(t, "the log says what is wrong", func() bool {
 		return strings.Contains(p.log.String(), at+": connection: connect: connection refused")
 	})
 	if !strings.Contains(p.log.String(), `"dns":[],"http":[]`) {
@@ -208,6 +208,6 @@ func TestAloneAndEqual(t *testing.T) {
 			t.Errorf("%s: %v, want three mirrors", file, got)
 		}
 		d.mirrors["a"].stop()
-		eventually(t, "the failed mirror is out", func() bool { return len(p.inDNS(t)) == 2 })
+		testbed.Eventually(t, "the failed mirror is out", func() bool { return len(p.inDNS(t)) == 2 })
 	}
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // TestImage builds what the Dockerfile builds, without Docker, and runs it as the Dockerfile's user in a folder that has
@@ -22,12 +24,9 @@ import (
 func TestImage(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		if os.Getenv("MIRRORPOOL_TEST_PEERS") == "all" {
-			t.Fatal("MIRRORPOOL_TEST_PEERS=all, and this is not root, who alone may change the root folder")
-		}
-		t.Skip("only root may change the root folder")
+		testbed.Lack(t, "this is not root: only root may change the root folder")
 	}
-	dockerfile, err := os.ReadFile("../../Dockerfile")
+	dockerfile, err := os.ReadFile(testbed.Root(t, "Dockerfile"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +47,7 @@ func TestImage(t *testing.T) {
 		t.Fatal("the Dockerfile does not say how to build the program")
 	}
 	build := exec.Command("sh", "-c", "exec go build "+string(flags[1])+` -o "$1" `+string(flags[2]), "sh", filepath.Join(root, "mirrorpool"))
-	build.Dir = "../.."
+	build.Dir = testbed.Root(t)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

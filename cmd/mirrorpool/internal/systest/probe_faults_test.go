@@ -1,21 +1,11 @@
-package main
+package systest
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"maps"
-	"math/big"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +62,7 @@ var faultyUp = []string{"good", "soon"}
 
 func newFaultRig(t *testing.T) *faultRig {
 	t.Helper()
-	nginx := needPeer(t, "nginx", "nginx")
+	testbed.Need(t, "nginx", "nginx")
 	r := &faultRig{prefix: map[string]string{}, address: map[string]string{"reference": "127.0.5.250"}}
 	for i, name := range slices.Sorted(maps.Keys(faults)) {
 		r.address[name] = fmt.Sprintf("127.0.5.%d", i+1)
@@ -80,7 +70,7 @@ func newFaultRig(t *testing.T) *faultRig {
 	all := slices.Sorted(maps.Values(r.address))
 	r.web, r.tls = testbed.FreePort(t, all...), testbed.FreePort(t, all...)
 	r.startRsync(t, newTree(t, time.Now()))
-	r.startNginx(t, nginx)
+	r.startNginx(t)
 	r.startStrange(t)
 	r.config, r.where = newServerConfig(t)
 	r.config.set("health", "timeout", "3s")
@@ -120,20 +110,19 @@ func (r *faultRig) pool() any {
 }
 
 // startNginx runs one nginx with most of the mirrors.
-func (r *faultRig) startNginx(t *testing.T, nginx string) {
+func (r *faultRig) startNginx(t *testing.T) {
 	t.Helper()
-	dir := t.TempDir()
 	published := time.Now().Add(-5 * time.Hour)
 	tree, stale, future := newTree(t, published), newTree(t, published.Add(-240*time.Hour)), newTree(t, time.Now().Add(time.Hour))
-	authority := newFaultAuthority(t, dir)
-	r.env = "SSL_CERT_FILE=" + authority.file
+	authority := testbed.NewAuthority(t)
+	r.env = "SSL_CERT_FILE=" + authority.File(t)
 	const day = 24 * time.Hour
 	var conf strings.Builder
 	server := func(name, port, rules string) {
 		fmt.Fprintf(&conf, "server { listen %s:%s; %s }\n", r.address[name], port, rules)
 	}
 	secure := func(name, certificateName string, lasts time.Duration, rules string) {
-		cert, key := authority.issue(t, certificateName, time.Now().Add(lasts))
+		cert, key := authority.IssueFiles(t, certificateName, time.Now().Add(lasts))
 		server(name, r.tls+" ssl", "ssl_certificate "+cert+"; ssl_certificate_key "+key+"; "+rules)
 	}
 	works := "root " + tree + ";"
@@ -156,51 +145,16 @@ func (r *faultRig) startNginx(t *testing.T, nginx string) {
 	secure("wrongname", "other.example.org", 30*day, works)
 	secure("downgrade", "downgrade.example.org", 30*day, "return 301 http://$host:"+r.web+"$request_uri;")
 
-	user := ""
-	if os.Geteuid() == 0 {
-		user = "user root;\n" // the trees are in temporary folders that only their owner may enter
-	}
-	temporary := ""
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temporary += fmt.Sprintf("%s_temp_path %s/%s;\n", kind, dir, kind)
-	}
-	file := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf("%sdaemon off;\nmaster_process off;\npid %s/pid;\nerror_log %s/error.log;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
-		user, dir, dir, temporary, conf.String())
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(startProcess(t, exec.Command(nginx, "-e", filepath.Join(dir, "error.log"), "-c", file)))
-	r.await(t, net.JoinHostPort(r.address["reference"], r.web))
-}
-
-func (r *faultRig) await(t *testing.T, address string) {
-	t.Helper()
-	eventually(t, address+" accepts connections", func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	testbed.Nginx(t, conf.String())
+	testbed.AwaitPort(t, net.JoinHostPort(r.address["reference"], r.web))
 }
 
 // startRsync runs an rsync daemon with one module.
 func (r *faultRig) startRsync(t *testing.T, tree string) {
 	t.Helper()
-	program := needPeer(t, "rsync", "rsync")
 	address := r.address["reference"]
 	r.rsync = testbed.FreePort(t, address)
-	ids := ""
-	if os.Geteuid() == 0 { // or it would switch to a user that cannot enter the tree
-		ids = "uid = 0\ngid = 0\n"
-	}
-	file := filepath.Join(t.TempDir(), "rsyncd.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "use chroot = no\nlog file = /dev/null\n%s[tails]\npath = %s/tails\n", ids, tree), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(startProcess(t, exec.Command(program, "--daemon", "--no-detach", "--config", file, "--address", address, "--port", r.rsync)))
-	r.await(t, net.JoinHostPort(address, r.rsync))
+	testbed.Rsync(t, net.JoinHostPort(address, r.rsync), "log file = /dev/null\n[tails]\npath = "+tree+"/tails\n")
 }
 
 // startStrange serves what no ordinary web server would. It accepts at hang too, and says nothing there.
@@ -227,56 +181,4 @@ func listenStrange(t *testing.T, address string) net.Listener {
 		t.Fatal(err)
 	}
 	return l
-}
-
-// A faultAuthority signs certificates, those that no other authority would as well.
-type faultAuthority struct {
-	dir, file string
-	cert      *x509.Certificate
-	key       *ecdsa.PrivateKey
-}
-
-func newFaultAuthority(t *testing.T, dir string) *faultAuthority {
-	t.Helper()
-	a := &faultAuthority{dir: dir}
-	a.file, _ = a.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-90 * 24 * time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	})
-	return a
-}
-
-// issue returns the files with a certificate for name, and its key.
-func (a *faultAuthority) issue(t *testing.T, name string, until time.Time) (cert, key string) {
-	return a.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: until.Add(-60 * 24 * time.Hour), NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
-}
-
-func (a *faultAuthority) sign(t *testing.T, template *x509.Certificate) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert == nil { // its own
-		a.cert, a.key = template, private
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := filepath.Join(a.dir, template.Subject.CommonName)
-	for file, block := range map[string]*pem.Block{name + ".pem": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return name + ".pem", name + ".key"
 }

@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"bytes"
@@ -117,7 +117,7 @@ func TestProbeTellsTheTruth(t *testing.T) {
 				t.Logf("status (-want +got):\n%s", diff)
 			}
 		}()
-		eventually(t, "the status tells the truth", func() bool {
+		testbed.Eventually(t, "the status tells the truth", func() bool {
 			resp, err := http.Get("http://" + p.admin + "/api/v1/status")
 			if err != nil {
 				t.Fatal(err)

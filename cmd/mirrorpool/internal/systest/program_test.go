@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"bytes"
@@ -23,54 +23,78 @@ import (
 // A program is a running mirrorpool, built from this tree.
 type program struct {
 	cmd             *exec.Cmd
-	log             *logBuffer
+	log             *testbed.Log
 	exited          chan error
 	dns, web, admin string // where it listens
 }
 
-// logBuffer takes what the program writes.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// builtIn is the folder of the built program, or empty.
+// builtIn is the folder of what the tests have built, or empty.
 var builtIn string
 
-func removeBuiltProgram() {
+// TestMain removes what the tests have built.
+func TestMain(m *testing.M) {
+	code := m.Run()
 	if builtIn != "" {
 		os.RemoveAll(builtIn)
 	}
+	os.Exit(code)
 }
 
-var buildProgram = sync.OnceValues(func() (string, error) {
+// buildProgram builds the program, once, and returns its path.
+var buildProgram = sync.OnceValues(func() (string, error) { return build("mirrorpool") })
+
+// buildChecked builds it with the race detector.
+var buildChecked = sync.OnceValues(func() (string, error) { return build("mirrorpool-race", "-race") })
+
+// buildFolder is where the programs are built.
+var buildFolder = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "mirrorpool-test-")
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // other users run it too
 	}
 	builtIn = dir
-	if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
+	return dir, err
+})
+
+func build(name string, flags ...string) (string, error) {
+	dir, err := buildFolder()
+	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "mirrorpool")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
-	if err != nil {
+	path := filepath.Join(dir, name)
+	args := append(append([]string{"build"}, flags...), "-o", path, "mirrorpool/cmd/mirrorpool")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
+
+// Exit codes of the program.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// command runs mirrorpool until it ends, with the race detector if the test has it.
+func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	builder := buildProgram
+	if testbed.Race {
+		builder = buildChecked
+	}
+	path, err := builder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errOut bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errOut.String()
+}
 
 // startProgram runs mirrorpool with the given arguments and environment.
 func startProgram(t testing.TB, env []string, args ...string) *program {
@@ -87,7 +111,7 @@ func startProgram(t testing.TB, env []string, args ...string) *program {
 // runProgram runs a command that is mirrorpool.
 func runProgram(t testing.TB, cmd *exec.Cmd) *program {
 	t.Helper()
-	p := &program{cmd: cmd, log: &logBuffer{}, exited: make(chan error, 1)}
+	p := &program{cmd: cmd, log: &testbed.Log{}, exited: make(chan error, 1)}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -188,7 +212,7 @@ func (c *serverConfig) start(t testing.TB, where *program, env ...string) *progr
 // waitReady waits until the program answers.
 func (p *program) waitReady(t testing.TB) {
 	t.Helper()
-	eventually(t, "the server is ready", func() bool {
+	testbed.Eventually(t, "the server is ready", func() bool {
 		resp, err := http.Get("http://" + p.admin + "/readyz")
 		if err != nil {
 			return false

@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // A traceMirror serves a trace at any path, and counts how often.
@@ -50,7 +51,7 @@ func TestMinorityAhead(t *testing.T) {
 	}
 	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": list})
 	const probes = 10 // three are enough for a change of state
-	eventually(t, "all mirrors have been probed several times", func() bool {
+	testbed.Eventually(t, "all mirrors have been probed several times", func() bool {
 		for _, m := range mirrors {
 			if m.served.Load() < probes {
 				return false

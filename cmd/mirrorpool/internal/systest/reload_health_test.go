@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"net/http"
@@ -11,6 +11,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/health"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestReloadHealth edits the settings of the checks while the server runs, and has mirrorpool reload put them in force.
@@ -29,7 +30,7 @@ func TestReloadHealth(t *testing.T) {
 	c.json["dns"] = map[string]any{"listen": "-"}
 	c.set("health", "interval", "24h") // so that what is seen comes of the reload
 	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": []any{map[string]any{"url_prefix": mirror.URL, "weight": 1}}})
-	eventually(t, "the mirror is up", func() bool { return p.status(t).Mirrors[0].State == health.Up })
+	testbed.Eventually(t, "the mirror is up", func() bool { return p.status(t).Mirrors[0].State == health.Up })
 
 	c.set("health", "interval", "200ms")
 	c.set("health", "path", "new/trace")
@@ -38,11 +39,11 @@ func TestReloadHealth(t *testing.T) {
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, `configuration: health.interval, health.path, health.reference_url, health.user_agent changed
 pool: nothing new`)
-	eventually(t, "the new path is asked for by the new name", func() bool {
+	testbed.Eventually(t, "the new path is asked for by the new name", func() bool {
 		_, ok := seen.Load("/new/trace by example.org monitor")
 		return ok
 	})
-	eventually(t, "the new reference is known", func() bool {
+	testbed.Eventually(t, "the new reference is known", func() bool {
 		r := p.status(t).Reference.Trace
 		return r != nil && r.Unix() == trace.trace.Add(-time.Hour).Unix()
 	})
@@ -51,11 +52,11 @@ pool: nothing new`)
 	c.set("health", "fall", 1)
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, "configuration: health.fall, health.max_age changed\npool: nothing new")
-	eventually(t, "the mirror is stale by the new limit", func() bool { return p.status(t).Mirrors[0].State == health.Stale })
+	testbed.Eventually(t, "the mirror is stale by the new limit", func() bool { return p.status(t).Mirrors[0].State == health.Stale })
 	c.set("health", "enabled", false)
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, "configuration: health.enabled changed\npool: nothing new")
-	eventually(t, "the mirror is up without checks", func() bool { return p.status(t).Mirrors[0].State == health.Up })
+	testbed.Eventually(t, "the mirror is up without checks", func() bool { return p.status(t).Mirrors[0].State == health.Up })
 	p.stop(t)
 
 	waits := slices.DeleteFunc(config.RestartKeys(), func(key string) bool { return !strings.HasPrefix(key, "health.") })

@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"bytes"
@@ -23,6 +23,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/testdata/testbed"
 )
 
 // A webList is a list of mirrors on a web server of this machine, which is read on request only.
@@ -66,14 +67,6 @@ func mirrorsText(t testing.TB, mirrors ...string) string {
 	return `{"version": 1, "mirrors": [` + strings.Join(list, ",\n") + "]}"
 }
 
-// command runs mirrorpool in this process.
-func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	var out, errOut bytes.Buffer
-	code = run(t.Context(), args, &out, &errOut)
-	return code, out.String(), errOut.String()
-}
-
 // wantReload runs mirrorpool reload, and wants an exit code and these lines, warnings aside.
 func (p *program) wantReload(t testing.TB, code int, lines string, flags ...string) {
 	t.Helper()
@@ -112,7 +105,7 @@ weight    https://m3.example.org/ 10 -> 20`, "--dry-run")
 added     https://m4.example.org/
 weight    https://m2.example.org/ 10 -> 0 (disabled)
 weight    https://m3.example.org/ 10 -> 20`)
-	eventually(t, "the new pool is served", func() bool {
+	testbed.Eventually(t, "the new pool is served", func() bool {
 		got := p.inDNS(t)
 		return len(got) == 3 && got["127.0.3.4"] && !got["127.0.3.2"]
 	})
@@ -159,7 +152,7 @@ removed   https://m4.example.org/`
 		t.Error("the metrics do not tell")
 	}
 	p.wantReload(t, 0, "pool: changed:\n"+strings.TrimPrefix(change, "pool: unchanged; held back:\n"), "--confirm")
-	eventually(t, "the confirmed pool is served", func() bool { return len(p.inDNS(t)) == 1 })
+	testbed.Eventually(t, "the confirmed pool is served", func() bool { return len(p.inDNS(t)) == 1 })
 	if status := p.status(t).Pool; status.Held != nil || status.Error != "" {
 		t.Errorf("status %+v", status)
 	}
@@ -293,7 +286,7 @@ func testLegacyList(t *testing.T, p *program, list *webList) {
 	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m5.example.org/\nchanged   https://m1.example.org/ email, notes")
 	want := `{"version":1,"mirrors":[{"url_prefix":"https://m1.example.org/","weight":10},{"url_prefix":"https://m5.example.org/","weight":7}]}`
 	var got bytes.Buffer
-	eventually(t, "/mirrors.json follows the pool", func() bool {
+	testbed.Eventually(t, "/mirrors.json follows the pool", func() bool {
 		resp, err := http.Get("http://" + p.web + "/mirrors.json")
 		if err != nil {
 			t.Fatal(err)
@@ -384,7 +377,7 @@ func TestReloadReportsWatcher(t *testing.T) {
 	c.set("health", "enabled", false)
 	p := c.serve(t, where, mirrorsText(t, "1 10", "2 10"))
 	c.write(t, "mirrors.json", mirrorsText(t, "1 10", "2 10", "3 10"))
-	eventually(t, "the server takes the new list", func() bool { return len(p.status(t).Mirrors) == 3 })
+	testbed.Eventually(t, "the server takes the new list", func() bool { return len(p.status(t).Mirrors) == 3 })
 	code, stdout, stderr := command(t, "reload", "--admin", p.admin)
 	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "pool: nothing new; the server took this by itself, ") ||
 		!strings.HasSuffix(stdout, "\n  added     https://m3.example.org/\n") {

@@ -1,11 +1,9 @@
-package main
+package systest
 
 import (
 	"bufio"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,22 +17,13 @@ import (
 // TestBusyRsyncDaemon runs the program on a mirror whose rsync daemon is full from some time on. The mirror stays.
 func TestBusyRsyncDaemon(t *testing.T) {
 	t.Parallel()
-	program := needPeer(t, "rsync", "rsync")
 	const address = "127.0.6.9"
 	tree := newTree(t, time.Now())
 	web, port := testbed.FreePort(t, address), testbed.FreePort(t, address)
 	(&testMirror{address: address, root: tree}).start(t, web)
-	ids := ""
-	if os.Geteuid() == 0 { // or it would switch to a user that cannot enter the tree
-		ids = "uid = 0\ngid = 0\n"
-	}
-	file := filepath.Join(t.TempDir(), "rsyncd.conf")
-	conf := fmt.Sprintf("use chroot = no\nlog file = /dev/null\nlock file = %s.lock\nmax connections = 1\n%s[tails]\npath = %s/tails\n", file, ids, tree)
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	daemon := net.JoinHostPort(address, port)
-	t.Cleanup(startProcess(t, exec.Command(program, "--daemon", "--no-detach", "--config", file, "--address", address, "--port", port)))
+	lock := filepath.Join(t.TempDir(), "lock")
+	testbed.Rsync(t, daemon, fmt.Sprintf("log file = /dev/null\nlock file = %s\nmax connections = 1\n[tails]\npath = %s/tails\n", lock, tree))
 
 	c, where := newServerConfig(t)
 	c.json["dns"] = map[string]any{"listen": "-"}
@@ -51,9 +40,9 @@ func TestBusyRsyncDaemon(t *testing.T) {
 			return false
 		}
 	}
-	eventually(t, "the daemon is up", rsync(health.Up, ""))
+	testbed.Eventually(t, "the daemon is up", rsync(health.Up, ""))
 	occupy(t, daemon)
-	eventually(t, "the daemon is unknown", rsync(health.Unknown, "max connections (1) reached"))
+	testbed.Eventually(t, "the daemon is unknown", rsync(health.Unknown, "max connections (1) reached"))
 	if m := p.status(t).Mirrors[0]; !slices.Contains(m.Eligible, "http") {
 		t.Errorf("the mirror is eligible for %v, want http", m.Eligible)
 	}
@@ -65,7 +54,7 @@ func TestBusyRsyncDaemon(t *testing.T) {
 // occupy takes the only connection to the daemon's module as soon as no probe has it, and holds it until the test ends.
 func occupy(t *testing.T, daemon string) {
 	t.Helper()
-	eventually(t, "the daemon's connection can be taken", func() bool {
+	testbed.Eventually(t, "the daemon's connection can be taken", func() bool {
 		conn, err := net.Dial("tcp", daemon)
 		if err != nil {
 			t.Fatal(err)

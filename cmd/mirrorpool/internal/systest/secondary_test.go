@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"encoding/json"
@@ -61,7 +61,7 @@ func follow(t *testing.T, p *program, secondaries []*neighbour, want []string) {
 	slices.Sort(want)
 	for _, n := range secondaries {
 		var got []string
-		eventually(t, fmt.Sprintf("%s serves %v", n.name, want), func() bool {
+		testbed.Eventually(t, fmt.Sprintf("%s serves %v", n.name, want), func() bool {
 			got = addressesAt(n.addr, poolZone, dns.TypeA)
 			return slices.Equal(got, want) && serialAt(n.addr, poolZone) == serialAt(p.dns, poolZone)
 		})
@@ -95,7 +95,7 @@ func TestSecondaries(t *testing.T) {
 	// A mirror fails: the change is transferred, and served.
 	d.mirrors["c"].stop()
 	follow(t, p, secondaries, d.addresses("a", "b"))
-	eventually(t, "all have asked for what has changed", func() bool { return incremental() >= 3 })
+	testbed.Eventually(t, "all have asked for what has changed", func() bool { return incremental() >= 3 })
 
 	// One secondary is away while much happens. It comes for all that has changed since.
 	secondaries[1].stop()
@@ -103,7 +103,7 @@ func TestSecondaries(t *testing.T) {
 	for i := range 5 {
 		d.write(t, "mirrors.json", d.pool([]string{"a", "b"}[i%2]))
 		serial := serialAt(p.dns, poolZone)
-		eventually(t, "the list is in force", func() bool { return serialAt(p.dns, poolZone) != serial })
+		testbed.Eventually(t, "the list is in force", func() bool { return serialAt(p.dns, poolZone) != serial })
 	}
 	if now := serialAt(p.dns, poolZone); int32(now-before) < 5 {
 		t.Errorf("the serial grew from %d to %d in five changes", before, now)
@@ -124,7 +124,7 @@ func TestSecondaries(t *testing.T) {
 		t.Errorf("after the restart the serial is %d, before it was %d", now, before)
 	}
 	follow(t, p, secondaries, d.addresses("a", "b"))
-	eventually(t, "all have asked for what has changed since before the restart", func() bool { return incremental() >= 3 })
+	testbed.Eventually(t, "all have asked for what has changed since before the restart", func() bool { return incremental() >= 3 })
 	if full := metric(t, d.admin, `mirrorpool_transfer_requests_total{kind="full",result="ok"}`); full > 0 {
 		t.Errorf("%v of them were told all", full)
 	}
@@ -149,7 +149,7 @@ func TestSecondaries(t *testing.T) {
 func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secondaries []*neighbour) {
 	host, port, _ := net.SplitHostPort(s.ours)
 	dig := func(args ...string) string {
-		out, _ := exec.Command(needPeer(t, "dig", "bind9-dnsutils"), append([]string{"@" + host, "-p", port, "dl.example.org"}, args...)...).CombinedOutput()
+		out, _ := exec.Command(testbed.Need(t, "dig", "bind9-dnsutils"), append([]string{"@" + host, "-p", port, "dl.example.org"}, args...)...).CombinedOutput()
 		return string(out)
 	}
 	serial := serialAt(p.dns, poolZone)
@@ -177,7 +177,7 @@ func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secon
 		}
 	}
 	t.Run("knotc", func(t *testing.T) {
-		knotc := needPeer(t, "knotc", "knot")
+		knotc := testbed.Need(t, "knotc", "knot")
 		i := slices.IndexFunc(secondaries, func(n *neighbour) bool { return n.name == "knot" })
 		counted := func() float64 {
 			return metric(t, d.admin, `mirrorpool_transfer_requests_total{kind="axfr",result="ok"}`)
@@ -187,10 +187,10 @@ func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secon
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		eventually(t, "Knot has transferred all again", func() bool { return counted() > before })
+		testbed.Eventually(t, "Knot has transferred all again", func() bool { return counted() > before })
 	})
 	t.Run("ldns-notify", func(t *testing.T) {
-		notify := needPeer(t, "ldns-notify", "ldnsutils")
+		notify := testbed.Need(t, "ldns-notify", "ldnsutils")
 		i := slices.IndexFunc(secondaries, func(n *neighbour) bool { return n.name == "bind" })
 		_, bindPort, _ := net.SplitHostPort(secondaries[i].addr)
 		if out, err := exec.Command(notify, "-z", "dl.example.org", "-p", bindPort, "127.0.0.1").CombinedOutput(); err != nil {
@@ -209,14 +209,14 @@ func TestSecondaryWithoutAccess(t *testing.T) {
 			d, s := hiddenPrimary(t, at)
 			d.start(t)
 			n := s.secondary(t, name, at, s.ours, "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=")
-			eventually(t, "its log says that its signature is wrong", func() bool { return strings.Contains(n.log.String(), blame) })
+			testbed.Eventually(t, "its log says that its signature is wrong", func() bool { return strings.Contains(n.log.String(), blame) })
 			if strings.Contains(n.log.String(), "clocks are unsynchronized") {
 				t.Error("its log blames the clocks")
 			}
 			if serialAt(n.addr, poolZone) != 0 {
 				t.Error("it has the zone")
 			}
-			eventually(t, "we say that it cannot be notified", func() bool {
+			testbed.Eventually(t, "we say that it cannot be notified", func() bool {
 				return metric(t, d.admin, fmt.Sprintf(`mirrorpool_notify_sent_total{result="failed",server=%q}`, at)) > 0
 			})
 			var status admin.Status
@@ -238,7 +238,7 @@ func TestTransferIsCut(t *testing.T) {
 	p := d.start(t)
 	proxy, broken := cuttingProxy(t, s.ours, 200)
 	n := s.secondary(t, "knot", at, proxy, s.secret)
-	eventually(t, "transfers were cut", func() bool { return broken.Load() < 0 })
+	testbed.Eventually(t, "transfers were cut", func() bool { return broken.Load() < 0 })
 	if serialAt(n.addr, poolZone) != 0 {
 		t.Error("it serves half a zone")
 	}

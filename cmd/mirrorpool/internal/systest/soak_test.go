@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"context"
@@ -127,7 +127,7 @@ func TestSoak(t *testing.T) {
 	testbed.SkipLong(t)
 	t.Parallel()
 	s := newSoaked(t)
-	eventually(t, "all mirrors are in DNS", func() bool { return len(s.inDNS(t)) == soakSteady+soakFickle })
+	testbed.Eventually(t, "all mirrors are in DNS", func() bool { return len(s.inDNS(t)) == soakSteady+soakFickle })
 	ctx, cancel := context.WithCancel(t.Context())
 	var load sync.WaitGroup
 	stop := sync.OnceFunc(func() { cancel(); load.Wait() })
@@ -188,7 +188,7 @@ func (s *soaked) change(t *testing.T) {
 func (s *soaked) handOver(t *testing.T, second *time.Ticker) {
 	t.Helper()
 	next := s.config.start(t, s.program)
-	eventually(t, "the copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
+	testbed.Eventually(t, "the copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
 	s.change(t)
 	<-second.C // both answer
 	s.stop(t)

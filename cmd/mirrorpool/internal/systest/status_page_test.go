@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"context"
@@ -65,7 +65,7 @@ func newPageWorld(t *testing.T) *program {
 // the status as JSON. With MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures there.
 func TestStatusPage(t *testing.T) {
 	t.Parallel()
-	browser := needPeer(t, "chromium", "chromium")
+	browser := testbed.Need(t, "chromium", "chromium")
 	p := newPageWorld(t)
 	p.inRedirects(t, "/x")
 	states := func() map[health.State]int {
@@ -76,7 +76,7 @@ func TestStatusPage(t *testing.T) {
 		return n
 	}
 	want := map[health.State]int{health.Up: 6, health.Stale: 1, health.Down: 1}
-	eventually(t, "all are judged", func() bool { return maps.Equal(states(), want) })
+	testbed.Eventually(t, "all are judged", func() bool { return maps.Equal(states(), want) })
 	d := openDevtools(t, browser)
 	site := "http://" + p.admin + "/"
 	for _, scheme := range []string{"light", "dark"} {
@@ -165,7 +165,7 @@ func (d *devtools) compare(s admin.Status) {
 // MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures there.
 func TestStatusPageLayout(t *testing.T) {
 	t.Parallel()
-	browser := needPeer(t, "chromium", "chromium")
+	browser := testbed.Need(t, "chromium", "chromium")
 	d := openDevtools(t, browser)
 	for _, size := range []int{3, 30, 300} {
 		site := "http://" + serveStatus(t, crowdedStatus(size)) + "/"

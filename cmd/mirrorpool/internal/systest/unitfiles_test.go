@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"os"
@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestSystemd has systemd's own tool judge the unit, and holds the sockets to the configuration beside them.
 func TestSystemd(t *testing.T) {
 	t.Parallel()
-	const folder = "systemd"
-	c, _, err := config.LoadServer("../../config/examples/mirrorpool.json")
+	folder := testbed.Root(t, "cmd/mirrorpool/systemd")
+	c, _, err := config.LoadServer(testbed.Root(t, "config/examples/mirrorpool.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestSystemd(t *testing.T) {
 	if want := slices.Concat(c.DNS.Listen, c.HTTP.Listen); !slices.Equal(datagram, c.DNS.Listen) || !slices.Equal(stream, want) {
 		t.Errorf("sockets %v and %v, want %v and %v", datagram, stream, c.DNS.Listen, want)
 	}
-	analyze := needPeer(t, "systemd-analyze", "systemd")
+	analyze := testbed.Need(t, "systemd-analyze", "systemd")
 	program, err := buildProgram()
 	if err != nil {
 		t.Fatal(err)

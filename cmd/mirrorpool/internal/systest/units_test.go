@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package systest
 
 import (
 	"bytes"
@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -62,17 +61,14 @@ type machine struct {
 func boot(t *testing.T) *machine {
 	t.Helper()
 	for _, program := range [][2]string{{"systemctl", "systemd"}, {"adduser", "adduser"}, {"ip", "iproute2"}, {"unshare", "util-linux"}} {
-		needPeer(t, program[0], program[1])
+		testbed.Need(t, program[0], program[1])
 	}
 	separate := []string{"--net", "--uts", "--ipc", "--pid", "--mount", "--cgroup", "--mount-proc", "--fork", "--kill-child"}
 	if out, err := exec.Command("unshare", append(slices.Clone(separate), "true")...).CombinedOutput(); err != nil {
 		t.Skipf("there cannot be namespaces of our own here: %v: %s", err, out)
 	}
-	repo, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log logBuffer
+	repo := testbed.Root(t)
+	var log testbed.Log
 	cmd := exec.Command("unshare", append(separate, "sh", "-e", "-c", bootScript)...)
 	cmd.Env = append(os.Environ(), "REPO="+repo)
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -85,7 +81,7 @@ func boot(t *testing.T) *machine {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	eventually(t, "systemd has booted", func() bool {
+	testbed.Eventually(t, "systemd has booted", func() bool {
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
 		if err != nil || len(bytes.Fields(children)) == 0 {
 			return false
@@ -212,14 +208,14 @@ func TestUnits(t *testing.T) {
 	}
 	m.checkPrivileges()
 	m.sh("ip address add 192.0.2.1/32 dev lo")
-	eventually(t, "this host gets the status under its own address", func() bool {
+	testbed.Eventually(t, "this host gets the status under its own address", func() bool {
 		return strings.Contains(m.sh("dig @192.0.2.1 _status.dl.example.org TXT +short"), "panic no")
 	})
 
 	stop := m.clients()
 	m.write("/etc/mirrorpool/mirrors.json", list(0))
 	m.sh("systemctl reload mirrorpool")
-	eventually(t, "the list is read again", func() bool {
+	testbed.Eventually(t, "the list is read again", func() bool {
 		addrs, err := m.addresses("udp", "127.0.0.1:53")
 		return err == nil && slices.Equal(addrs, []string{"127.0.0.11"})
 	})
@@ -234,9 +230,9 @@ func TestUnits(t *testing.T) {
 	}
 
 	m.sh("systemctl kill --signal=SIGKILL mirrorpool")
-	eventually(t, "it is gone", func() bool { return m.property("MainPID") != restarted })
+	testbed.Eventually(t, "it is gone", func() bool { return m.property("MainPID") != restarted })
 	stop = m.clients() // waiting for the next one
-	eventually(t, "systemd has started it again", func() bool { return m.property("ActiveState") == "active" && m.property("NRestarts") == "1" })
+	testbed.Eventually(t, "systemd has started it again", func() bool { return m.property("ActiveState") == "active" && m.property("NRestarts") == "1" })
 	if asked := stop(); asked < 1 {
 		t.Error("clients have not asked")
 	}
@@ -303,7 +299,7 @@ func (m *machine) checkRecovery() {
 	good := m.sh("cat /etc/mirrorpool/mirrorpool.json")
 	m.write("/etc/mirrorpool/mirrorpool.json", "{")
 	m.try("systemctl restart mirrorpool")
-	eventually(m.t, "systemd has given up on the sockets", func() bool {
+	testbed.Eventually(m.t, "systemd has given up on the sockets", func() bool {
 		if conn, err := m.dial(m.t.Context(), "udp", "127.0.0.1:53"); err == nil { // each query starts it again
 			conn.Write([]byte("query"))
 			conn.Close()
@@ -348,7 +344,7 @@ func (m *machine) checkPrivileges() {
 			m.t.Errorf("no %q in\n%s", want, status)
 		}
 	}
-	eventually(m.t, "the list is kept", func() bool {
+	testbed.Eventually(m.t, "the list is kept", func() bool {
 		_, err := m.try("test -s /var/lib/mirrorpool/mirrors.kept")
 		return err == nil
 	})

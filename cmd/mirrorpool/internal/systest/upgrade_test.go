@@ -1,4 +1,4 @@
-package main
+package systest
 
 import (
 	"context"
@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // A load asks a server without a break, in many ways, and tries nothing twice.
@@ -184,12 +186,12 @@ func upgrade(t testing.TB, workers, times int) {
 		for way, n := range l.asked {
 			since[way] = n.Load()
 		}
-		eventually(t, what, func() bool { return enough(since) })
+		testbed.Eventually(t, what, func() bool { return enough(since) })
 	}
 	for range times {
 		wait("the load is on")
 		next := c.start(t, where)
-		eventually(t, "the next copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
+		testbed.Eventually(t, "the next copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
 		if !strings.Contains(next.log.String(), "address is shared with another process") {
 			t.Error("the next copy does not tell that it is not alone")
 		}
