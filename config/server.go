@@ -79,6 +79,7 @@ type Selection struct {
 	Near          float64 // at least 1
 	MinCandidates int     // at least 1
 	MaxShare      float64 // above 0, at most 1
+	MaxLoad       float64 // of the clients, that a living minority takes at most; 0: all
 }
 
 // Admin configures the administrator's listener.
@@ -104,7 +105,9 @@ type Health struct {
 	DNSURL         string        // with {zone} replaced by the zone, without its final dot; empty if there is no zone
 	PanicThreshold float64       // 0 to 1
 	AllowPrivate   bool
-	UserAgent      string // of the probes
+	AddressGrace   time.Duration // for which an address that passes serves on after DNS has dropped it
+	MaxUnresolved  time.Duration // after which a host that cannot be resolved is not redirected to
+	UserAgent      string        // of the probes
 }
 
 // Publish is one target of dynamic updates (RFC 2136).

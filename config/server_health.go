@@ -34,6 +34,8 @@ func (c *checker) health(o object, h *Health, zone string) {
 	c.dnsURL(o, h, zone)
 	o.float("panic_threshold", &h.PanicThreshold)
 	o.bool("allow_private", &h.AllowPrivate)
+	o.duration("address_grace", &h.AddressGrace, 0, year, 1)
+	o.duration("max_unresolved", &h.MaxUnresolved, 0, year, 1)
 	o.string("user_agent", &h.UserAgent)
 	if h.Timeout > h.Interval {
 		n := timeout

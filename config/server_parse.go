@@ -47,6 +47,8 @@ func defaultServer() *Server {
 			MaxLag:         3 * time.Hour,
 			DNSURL:         "http://{zone}/tails/project/trace",
 			PanicThreshold: 0.5,
+			AddressGrace:   time.Hour,
+			MaxUnresolved:  10 * time.Minute,
 			UserAgent:      "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Log: Log{Level: "info", Format: "auto"},
@@ -62,7 +64,8 @@ func defaultServer() *Server {
 //
 // Durations have these bounds: mirrors_refresh 50ms to 168h; dns.ttl, dns.ttl_min and publish.ttl 1s to
 // 24h in whole seconds; http.sticky 0s (off) to 24h; health.interval 50ms to 24h, timeout 1ms to 10m,
-// startup_timeout 0s to 1h, max_lag 1ms to 8760h, max_age 1ms to 8760h or 0s (off).
+// startup_timeout 0s to 1h, max_lag 1ms to 8760h, max_age 1ms to 8760h or 0s (off), address_grace and
+// max_unresolved 0s to 8760h.
 func ParseServer(file string, data []byte) (*Server, []*Error, error) {
 	d, faults := readDocument(file, data)
 	if d.root == nil {
@@ -97,6 +100,7 @@ func (c *checker) server(root object) *Server {
 	selection.float("near", &s.Selection.Near)
 	selection.int("min_candidates", &s.Selection.MinCandidates)
 	selection.float("max_share", &s.Selection.MaxShare)
+	selection.float("max_load", &s.Selection.MaxLoad)
 	c.admin(root.object("admin"), &s.Admin)
 	geoip := root.object("geoip")
 	geoip.path("city", &s.GeoIP.City)

@@ -61,7 +61,7 @@ func TestDefaults(t *testing.T) {
 		Health: Health{
 			Enabled: true, Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3,
 			StartupTimeout: 5 * time.Second, Path: "project/trace", MaxLag: 3 * time.Hour, MaxAge: 0,
-			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
+			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AddressGrace: time.Hour, MaxUnresolved: 10 * time.Minute, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Log: Log{Level: "info", Format: "auto"},
 	}
@@ -113,14 +113,14 @@ func TestParseServerValues(t *testing.T) {
 			NoMetalinks:    true,
 			TLS:            &TLS{Cert: "testdata/cert.pem", Key: "/etc/key.pem"},
 		},
-		Selection: Selection{Geo: false, Near: 2, MinCandidates: 1, MaxShare: 1},
+		Selection: Selection{Geo: false, Near: 2, MinCandidates: 1, MaxShare: 1, MaxLoad: 0.25},
 		Admin:     Admin{Listen: "192.0.2.1:8053", TokenFile: "testdata/token"},
 		GeoIP:     GeoIP{City: "testdata/city.mmdb", ASN: "testdata/asn.mmdb"},
 		Health: Health{
 			Enabled: false, Interval: 200 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 1,
 			StartupTimeout: 0, Path: "trace", ReferenceURL: "https://origin.example.org/trace",
 			MaxLag: time.Hour, MaxAge: 48 * time.Hour, DNSURL: "http://dl.example.org:8081/tails/project/trace",
-			PanicThreshold: 1, AllowPrivate: true, UserAgent: "example.org mirror monitor (mirrors@example.org)",
+			PanicThreshold: 1, AddressGrace: 2 * time.Hour, MaxUnresolved: 5 * time.Minute, AllowPrivate: true, UserAgent: "example.org mirror monitor (mirrors@example.org)",
 		},
 		Publish: []Publish{
 			{Server: "192.0.2.53:53", Zone: "dl.example.org.", Names: []string{"@"}, TTL: 3 * time.Second, MaxAnswers: 4, Reconcile: "enforce"},

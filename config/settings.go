@@ -62,6 +62,8 @@ var settings = []setting{
 	{"health.dns_url", func(s *Server) any { return &s.Health.DNSURL }, true},
 	{"health.panic_threshold", func(s *Server) any { return &s.Health.PanicThreshold }, true},
 	{"health.allow_private", func(s *Server) any { return &s.Health.AllowPrivate }, true},
+	{"health.address_grace", func(s *Server) any { return &s.Health.AddressGrace }, true},
+	{"health.max_unresolved", func(s *Server) any { return &s.Health.MaxUnresolved }, true},
 	{"health.user_agent", func(s *Server) any { return &s.Health.UserAgent }, true},
 	{"publish", func(s *Server) any { return &s.Publish }, true},
 	{"log.level", func(s *Server) any { return &s.Log.Level }, true},

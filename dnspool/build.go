@@ -65,15 +65,15 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 		if !m.InDNSPool() {
 			continue
 		}
-		if c, ok := m.best(family); ok {
+		if c, ok := m.best(family, in.Health.Reference.Trace); ok {
 			all = append(all, c)
 		} else if m.lost(family) {
 			lost = append(lost, c)
 		}
 	}
 	var g DNSGroup
-	var eligible []candidate
-	eligible, _, g.Tally = choose(all, lost, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.dns[family].Panic)
+	g.Tally = choose(all, lost, &in, in.Previous != nil && in.Previous.dns[family].Panic)
+	eligible := slices.DeleteFunc(all, func(c candidate) bool { return !c.eligible })
 	g.Settles = settles(eligible, family, in.Health.Policy)
 	g.at = make(map[*Mirror][]int32, len(eligible))
 	at := map[netip.Addr]int{}
@@ -108,7 +108,7 @@ func settles(eligible []candidate, family Family, p health.Policy) (soonest time
 	for _, c := range eligible {
 		for i := range c.mirror.Endpoints {
 			e := &c.mirror.Endpoints[i]
-			if e.Role != health.DNS || FamilyOf(e.Address) != family || !e.InDoubt() {
+			if !counts(e, health.DNS, family) || !e.InDoubt() {
 				continue
 			}
 			if s := e.DecidesIn(p); soonest == 0 || s < soonest {
@@ -146,130 +146,25 @@ func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 		if only == 1 && e.mirror.URL.Scheme != "https" {
 			continue
 		}
-		c := candidate{mirror: e.mirror, weight: e.weight, newcomer: e.mirror.Newcomer[health.HTTP]}
-		state, ok := e.mirror.worst(health.HTTP, family)
+		c, ok := e.mirror.worst(family, in.Health.Reference.Trace)
 		if !ok {
 			if e.mirror.lost(family) {
 				lost = append(lost, c)
 			}
 			continue
 		}
-		if e.mirror.RsyncDown() {
-			state = health.Down
-		}
-		e.rank = uint8(slices.Index(trust[:], state))
+		e.rank = c.rank
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
-		c.state = state
 		candidates = append(candidates, c)
 	}
-	var ranks int
-	_, ranks, g.Tally = choose(candidates, lost, in.Policy.PanicThreshold, in.Previous != nil && in.Previous.http[family][only].Panic)
+	g.Tally = choose(candidates, lost, &in, in.Previous != nil && in.Previous.http[family][only].Panic)
 	for i := range g.entries {
-		if e := &g.entries[i]; int(e.rank) < ranks {
+		if e := &g.entries[i]; candidates[i].eligible {
 			e.eligible, e.mirror.InWeb = true, true
 		}
 	}
 	return g
-}
-
-// A candidate is a mirror in a group, with the state in which it stands there.
-type candidate struct {
-	mirror    *Mirror
-	weight    float64
-	state     health.State
-	newcomer  bool         // it has not been up since it was added
-	addresses []netip.Addr // in that state; not for redirects
-}
-
-// trust orders the states by how much is to be hoped for of a mirror in it.
-var trust = [...]health.State{health.Up, health.Unknown, health.Stale, health.Down}
-
-// best returns m as a candidate for DNS answers of a family, with its most trusted addresses. ok is false
-// if it has none of the family.
-func (m *Mirror) best(family Family) (c candidate, ok bool) {
-	c = candidate{mirror: m, weight: float64(m.DNS.Weight), newcomer: m.Newcomer[health.DNS]}
-	best := len(trust)
-	for i := range m.Endpoints {
-		e := &m.Endpoints[i]
-		rank := slices.Index(trust[:], e.ForSelection())
-		if e.Role != health.DNS || FamilyOf(e.Address) != family || rank > best {
-			continue
-		}
-		if rank < best {
-			best, c.state, c.addresses = rank, trust[rank], nil
-		}
-		c.addresses = append(c.addresses, e.Address)
-	}
-	return c, len(c.addresses) > 0
-}
-
-// worst returns the least trusted state of m's addresses of a family. ok is false if it has none.
-func (m *Mirror) worst(role health.Role, family Family) (worst health.State, ok bool) {
-	rank := -1
-	for i := range m.Endpoints {
-		e := &m.Endpoints[i]
-		if e.Role == role && FamilyOf(e.Address) == family {
-			rank = max(rank, slices.Index(trust[:], e.ForSelection()))
-		}
-	}
-	if rank < 0 {
-		return health.Unknown, false
-	}
-	return trust[rank], true
-}
-
-// calmMargin is by how much of the enabled weight the threshold has to be passed for panic to end, in a group of
-// calmSize mirrors or more. In a smaller one a single mirror is more than that, so that its own rise and fall
-// keep panic from coming and going.
-const (
-	calmMargin = 0.05
-	calmSize   = 20
-)
-
-// lost reports whether a mirror has lost its addresses, and had one of a family.
-func (m *Mirror) lost(family Family) bool {
-	if family == IPv6 {
-		return m.LostIPv6
-	}
-	return m.LostIPv4
-}
-
-// choose returns those of all that are eligible: they are in the first so many of the states in trust. Those that are
-// lost only count in the tally. panicked says whether the group was in panic before. See the package's comment.
-func choose(all, lost []candidate, threshold float64, panicked bool) (eligible []candidate, ranks int, tally Tally) {
-	for _, c := range lost {
-		tally.count(&c)
-	}
-	var byTrust [len(trust)][]candidate
-	var weight [len(trust)]float64
-	for _, c := range all {
-		rank := slices.Index(trust[:], c.state)
-		byTrust[rank] = append(byTrust[rank], c)
-		weight[rank] += c.weight
-		tally.count(&c)
-	}
-	tally.Up = weight[0]
-	if panicked && len(all) >= calmSize {
-		threshold = min(1, threshold+calmMargin)
-	}
-	// A newcomer's weight is not missed: it has never served anyone.
-	enough := func(w float64) bool { return w > 0 && w >= threshold*(tally.Enabled-tally.Newcomers) }
-	tally.Panic = len(all) > 0 && !enough(tally.Up)
-	eligible, sum := byTrust[0], weight[0]
-	for ranks = 1; ranks < len(trust) && !enough(sum); ranks++ {
-		eligible = append(eligible, byTrust[ranks]...)
-		sum += weight[ranks]
-	}
-	return eligible, ranks, tally
-}
-
-// count adds an enabled mirror.
-func (t *Tally) count(c *candidate) {
-	t.Enabled += c.weight
-	if c.newcomer {
-		t.Newcomers += c.weight
-	}
 }
 
 // nextSerial is the serial of next, which in makes. It begins with the time, so that it grows across restarts too,

@@ -21,15 +21,27 @@ import (
 // world is a pool written as text, with one mirror on a line:
 //
 //	NAME WEIGHT [https] [dns=WEIGHT|dns=off] [rsync=STATE] ADDRESS=DNS-STATE/HTTP-STATE...
+//
+// STATE may be one of health, behind for a mirror that is up without the reference's content, suspected for one whose
+// failure a fault of this host explains, passing for one that is down and passes by now, or down@N for one that is down
+// since N minutes ago.
 type world string
+
+// worldTime is when worlds are seen, and worldRelease the reference of then.
+var (
+	worldTime    = time.Unix(1_800_000_000, 0)
+	worldRelease = worldTime.Add(-24 * time.Hour)
+)
 
 func (w world) input(t testing.TB) Input {
 	t.Helper()
 	in := Input{
 		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
 		Policy: Policy{PanicThreshold: 0.5, MaxAnswers: 2},
-		Now:    time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)),
+		Now:    worldTime, Rand: rand.New(rand.NewPCG(1, 2)),
 	}
+	in.Health.Policy = health.Policy{Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3}
+	in.Health.Reference.Trace = worldRelease
 	for line := range strings.Lines(string(w)) {
 		if fields := strings.Fields(line); len(fields) > 0 {
 			m, r := parseMirror(t, fields)
@@ -54,15 +66,15 @@ func parseMirror(t testing.TB, fields []string) (config.Mirror, health.MirrorRep
 		case key == "dns" && value == "off":
 			m.DNS.Off = true
 		case key == "rsync":
-			report.Rsync = &health.Endpoint{Role: health.Rsync, Verdict: health.Verdict{State: state(t, value)}}
+			e := endpoint(t, netip.Addr{}, health.Rsync, value)
+			report.Rsync = &e
 		case key == "dns":
 			m.DNS.Weight = uint32(number(t, value))
 		default:
 			addr := netip.MustParseAddr(key)
 			dns, web, _ := strings.Cut(value, "/")
 			report.Endpoints = append(report.Endpoints,
-				health.Endpoint{Address: addr, Role: health.HTTP, Verdict: health.Verdict{State: state(t, web)}},
-				health.Endpoint{Address: addr, Role: health.DNS, Verdict: health.Verdict{State: state(t, dns)}})
+				endpoint(t, addr, health.HTTP, web), endpoint(t, addr, health.DNS, dns))
 		}
 	}
 	m.URLPrefix = scheme + "://" + m.Name + ".example.org/"
@@ -76,6 +88,29 @@ func number(t testing.TB, text string) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// endpoint is one in the state that a world's text says.
+func endpoint(t testing.TB, addr netip.Addr, role health.Role, text string) health.Endpoint {
+	t.Helper()
+	name, minutes, _ := strings.Cut(text, "@")
+	e := health.Endpoint{Address: addr, Role: role}
+	e.Checked = worldTime
+	switch name {
+	case "behind":
+		name, e.Trace = "up", worldRelease.Add(-time.Hour)
+	case "up":
+		e.Trace = worldRelease
+	case "suspected":
+		name, e.Suspect = "down", health.SuspectClock
+	case "passing":
+		name, e.PassingSince = "down", worldTime
+	}
+	e.State, e.Since = state(t, name), worldTime
+	if minutes != "" {
+		e.Since = worldTime.Add(-time.Duration(number(t, minutes)) * time.Minute)
+	}
+	return e
 }
 
 func state(t testing.TB, name string) (s health.State) {
@@ -135,22 +170,55 @@ func TestEligible(t *testing.T) {
 			a 1 192.0.2.1=up/up
 			b 1 192.0.2.2=down/down`,
 			dns4: []string{"192.0.2.1"}, web4: []string{"a"}},
-		"less than half is up: the best of the others join": {world: `
+		"less than half is up: those that could not be judged join": {world: `
 			a 1 192.0.2.1=up/up
-			b 9 192.0.2.2=stale/unknown
-			c 1 192.0.2.3=down/stale
+			b 1 192.0.2.2=stale/unknown
+			c 9 192.0.2.3=down/stale
 			d 0 192.0.2.4=up/up`,
-			dns4: []string{"192.0.2.1", "192.0.2.2"}, web4: []string{"a", "b"}, panic: true},
-		"panic goes down to the last resort": {world: `
+			dns4: []string{"192.0.2.1"}, web4: []string{"a", "b"}, panic: true},
+		"one of eight is up, the others are dead": {world: `
 			a 1 192.0.2.1=up/up
-			b 1 192.0.2.2=unknown/down
-			c 8 192.0.2.3=down/down
-			d 1 192.0.2.4=stale/down`,
-			dns4: []string{"192.0.2.1", "192.0.2.2", "192.0.2.4", "192.0.2.3"}, web4: []string{"a", "b", "c", "d"}, panic: true},
-		"nothing is up": {world: `
+			b 9 192.0.2.2=down/down
+			c 9 192.0.2.3=down/down rsync=down`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a"}},
+		"freshness is no reason for panic": {world: `
+			a 1 192.0.2.1=up/up
+			b 9 192.0.2.2=stale/stale
+			c 9 192.0.2.3=stale/stale`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a"}},
+		"a fault of this host takes away no mirror, a fault of its own does": {world: `
+			a 1 192.0.2.1=up/up
+			b 9 https 192.0.2.2=suspected/suspected
+			c 9 https 192.0.2.3=suspected/suspected
+			d 9 https 192.0.2.4=down/down`,
+			dns4: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, web4: []string{"a", "b", "c"}, safe: []string{"b", "c"}, panic: true},
+		"those that are up are enough without the suspected": {world: `
+			a 9 192.0.2.1=up/up
+			b 9 192.0.2.2=suspected/suspected`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a"}},
+		"none is up: stale ones before dead ones": {world: `
+			a 1 192.0.2.1=stale/down
+			b 9 192.0.2.2=down/stale`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"b"}, panic: true},
+		"all are down together": {world: `
 			a 1 192.0.2.1=down/down
-			b 1 192.0.2.2=down/down`,
+			b 1 192.0.2.2=down@1/down@1`,
 			dns4: []string{"192.0.2.1", "192.0.2.2"}, web4: []string{"a", "b"}, panic: true},
+		"all are down: those that passed last": {world: `
+			a 1 192.0.2.1=down@90/down@300
+			b 1 192.0.2.2=down@80/down@200
+			c 1 192.0.2.3=down@50/passing
+			d 1 192.0.2.4=down@51/down@100`,
+			dns4: []string{"192.0.2.3", "192.0.2.4"}, web4: []string{"c", "d"}, panic: true},
+		"all are down, and half of the weight passed last": {world: `
+			a 9 192.0.2.1=down@50/down@50
+			b 1 192.0.2.2=down@80/down@80`,
+			dns4: []string{"192.0.2.1"}, web4: []string{"a"}, panic: true},
+		"an rsync port that is closed at this host counts for nothing": {world: `
+			a 1 192.0.2.1=up/up rsync=suspected
+			b 1 192.0.2.2=up/down rsync=suspected
+			c 1 192.0.2.3=up/up rsync=down`,
+			dns4: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, web4: []string{"a"}},
 		"no address is known": {world: "a 1"},
 		"two mirrors at one address": {world: `
 			a 1 192.0.2.1=up/up
@@ -187,7 +255,7 @@ func TestNewcomerCausesNoPanic(t *testing.T) {
 		newcomer [2]bool // by role
 		panic    bool
 	}{{[2]bool{true, true}, false}, {[2]bool{}, true}, {[2]bool{health.HTTP: true}, true}, {[2]bool{health.DNS: true}, true}} {
-		in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\nnew 1000 192.0.2.3=down/down").input(t)
+		in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\nnew 1000 192.0.2.3=unknown/unknown").input(t)
 		report := in.Health.Mirrors[prefix]
 		report.Newcomer = test.newcomer
 		in.Health.Mirrors[prefix] = report
@@ -262,7 +330,7 @@ func TestPanicIsLeftSlowly(t *testing.T) {
 	}{{20, false}, {10, false}, {9, true}, {10, true}, {11, false}, {10, false}} {
 		var text strings.Builder
 		for i := range 20 {
-			s := "down"
+			s := "unknown"
 			if i < step.up {
 				s = "up"
 			}
@@ -304,7 +372,7 @@ func TestPanicLastsInItsGroup(t *testing.T) {
 			m.Weight, m.DNS.Weight = 1, 1
 			for e := range in.Health.Mirrors[m.URLPrefix].Endpoints {
 				if k < calmSize/2 {
-					in.Health.Mirrors[m.URLPrefix].Endpoints[e].State = health.Down
+					in.Health.Mirrors[m.URLPrefix].Endpoints[e].State = health.Unknown
 				}
 			}
 		}

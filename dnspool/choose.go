@@ -18,7 +18,7 @@ type entry struct {
 	country, continent Code
 	hasPosition        bool
 	eligible           bool
-	rank               uint8 // of its state in trust
+	rank               rank
 }
 
 // admits reports whether the mirror is for clients at a place.
@@ -36,7 +36,8 @@ type Request struct {
 
 // A Choice is who serves a request. It keeps its memory from one request to the next: use it again.
 type Choice struct {
-	Picked    *Mirror // nil if no mirror may serve the request
+	Picked    *Mirror // nil if no mirror may serve the request, or all that may are Busy
+	Busy      bool    // the client is one too many for those that live; another draw may do better
 	RunnersUp []*Mirror
 
 	group  *webGroup
@@ -68,6 +69,10 @@ const (
 // Choose chooses who serves a request. See the package's comment for how.
 func (s *Snapshot) Choose(c *Choice, r *Request) {
 	c.choose(s, r)
+	if c.Busy {
+		c.Picked, c.RunnersUp = nil, c.RunnersUp[:0]
+		return
+	}
 	c.pick()
 }
 
@@ -89,11 +94,12 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 	}
 	c.divide(s.policy, &r.Place)
 	c.draw(r.Seed)
+	c.Busy = c.group.Load > 0 && uniform(r.Seed) >= c.group.Load
 }
 
 func (c *Choice) reset() {
 	c.scores, c.share, c.rest, c.total = c.scores[:0], 0, 1, 0
-	c.group, c.coarse = nil, false
+	c.group, c.coarse, c.Busy = nil, false, false
 }
 
 // divide gives each of those that may serve clients at a place its share of them.
@@ -121,7 +127,7 @@ func (c *Choice) admit(g *webGroup, p *Place) {
 	if len(c.scores) > 0 || !g.limited {
 		return
 	}
-	best := uint8(len(trust))
+	best := rankDown
 	for i := range g.entries {
 		e := &g.entries[i]
 		if e.rank > best || !e.mirror.admits(p) {

@@ -238,7 +238,7 @@ func TestShares(t *testing.T) {
 			d 10 munich stale`, from: "berlin", want: "c=50 d=50"},
 		"in panic, all that are eligible and serve this place": {atlas: `
 			a 10 munich
-			b 30 munich stale
+			b 30 munich unknown
 			c 10 munich only=FR`, from: "nowhere", want: "a=25 b=75"},
 		"none serves this place": {atlas: "a 10 munich only=FR", from: "berlin", want: ""},
 	}

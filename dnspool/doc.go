@@ -12,11 +12,22 @@
 // as its worst one does, because the client chooses which of them it connects to; and no better than its rsync
 // daemon, if it has one.
 //
-// Those that are up are eligible. If they have less than the panic threshold of the group's weight, or
-// none is up, the group is in panic (a mirror that has not been up since it was added does not count in that weight): it no longer trusts its checks, and the best of the others join,
-// first all that are unknown, then stale, then down, until the eligible weight reaches the threshold. So
-// a group with any enabled mirror has an eligible one, and a disabled mirror is in none. A large group leaves
-// panic a little above the threshold, so as not to come back at once.
+// Those that are up are eligible. As long as one is, this host's network works, and a mirror that fails in a way of its
+// own (it refuses, hangs, answers wrongly) is not: the others share the load. Only where they have less than the panic
+// threshold of the group's weight do others join whose failure says nothing of them: first those that could not be
+// judged, then those whose failure a fault of this host explains (see [health.Suspect]), until the eligible weight
+// reaches the threshold. A mirror that has not been up since it was added does not count in that weight.
+//
+// If none is up, the stale ones join next. If there is none of these either, the group is down as a whole: those that
+// passed last join, until they have the threshold's weight; all that failed within two intervals of each other count as
+// one.
+//
+// A group in which others have joined is in panic. So a group with any enabled mirror has an eligible one, and a
+// disabled mirror is in none. A large group leaves panic a little above the threshold, so as not to come back at once.
+//
+// Of the mirrors that are up, those that carry the reference are enough once there are as many as should compete
+// (selection.min_candidates), and none has more than selection.max_share of their weight. Then those that are behind it,
+// if only within max_lag, are left out.
 //
 // # Weights
 //

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"mirrorpool/config"
 	"mirrorpool/health"
@@ -72,7 +73,19 @@ func (s *Snapshot) Explain(r *Request) Explanation {
 			e.Mirrors = append(e.Mirrors, x)
 		}
 	}
+	if c.Busy {
+		e.refuse(c.group.Load)
+	}
 	return e
+}
+
+// refuse says that the client is one too many for the mirrors that live: they serve a share of all.
+func (e *Explanation) refuse(load float64) {
+	for i := range e.Mirrors {
+		if m := &e.Mirrors[i]; m.Order > 0 {
+			m.Order, m.Why = 0, fmt.Sprintf("too few mirrors are up: they serve %.0f %% of the clients (max_load), and not this one now", 100*load)
+		}
+	}
 }
 
 func explained(m *Mirror, state health.State) Explained {
@@ -84,7 +97,7 @@ func explained(m *Mirror, state health.State) Explained {
 // explain explains the one that is i-th.
 func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
 	s := &c.scores[i]
-	x := explained(s.mirror, trust[s.rank])
+	x := explained(s.mirror, s.rank.state())
 	x.Order, x.Nearness, x.Points, x.Share, x.Capped = i+1, s.nearness, s.points, c.of(s), s.capped
 	if e.Geo {
 		from := newClient(&e.Place)
@@ -118,17 +131,15 @@ func (c *Choice) competing() (n int) {
 
 // webState is the state in which a mirror stands for redirects.
 func (m *Mirror) webState(f Family) health.State {
-	if state, ok := m.worst(health.HTTP, f); ok && !m.RsyncDown() {
-		return state
-	} else if ok {
-		return health.Down
+	if c, ok := m.worst(f, time.Time{}); ok {
+		return c.rank.state()
 	}
 	return health.Unknown
 }
 
 // whyNot says why a mirror cannot serve a request.
 func (m *Mirror) whyNot(f Family, r *Request) string {
-	state, ok := m.worst(health.HTTP, f)
+	_, ok := m.worst(f, time.Time{})
 	switch {
 	case !m.Enabled():
 		return "disabled"
@@ -140,11 +151,28 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 		return "serves other places only (serve_only)"
 	case m.exclude != nil && r.Place.in(m.exclude):
 		return "does not serve this place (exclude)"
-	case state == health.Up && m.RsyncDown():
+	default:
+		return m.whyUnfit(f)
+	}
+}
+
+// whyUnfit says why a mirror with addresses of a family is not eligible for redirects.
+func (m *Mirror) whyUnfit(f Family) string {
+	worst := rankUp
+	for i := range m.Endpoints {
+		if e := &m.Endpoints[i]; counts(e, health.HTTP, f) {
+			worst = max(worst, rankOf(e))
+		}
+	}
+	state := worst.state()
+	switch {
+	case worst == rankUp && m.RsyncDown():
 		return because("its rsync daemon is down", m.Rsync)
+	case worst == rankUp:
+		return "up, but behind the reference, which enough others carry"
 	default:
 		for i := range m.Endpoints {
-			if e := &m.Endpoints[i]; e.Role == health.HTTP && FamilyOf(e.Address) == f && e.ForSelection() == state {
+			if e := &m.Endpoints[i]; counts(e, health.HTTP, f) && e.ForSelection() == state {
 				return because(state.String(), e)
 			}
 		}

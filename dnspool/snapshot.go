@@ -2,6 +2,7 @@ package dnspool
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,8 @@ type Tally struct {
 	Up, Enabled float64 // weight of the mirrors that are up, and of all that are enabled
 	Newcomers   float64 // weight of those of the enabled that have not been up yet since they were added
 	Panic       bool    // too little of it is up, newcomers aside
+	// Load is the share of the clients that a living minority serves by redirects; 0 for all. See config.Selection.
+	Load float64
 }
 
 // DNS returns who is eligible for DNS answers with addresses of family f.
@@ -152,10 +155,22 @@ func (s *Snapshot) PlainRedirects() []*Mirror {
 	return mirrors
 }
 
-// Addresses returns the mirror's addresses of both families, sorted.
+// Blind reports whether no address is known of any enabled mirror of the DNS pool: then there is no answer to give, not an
+// empty one.
+func (s *Snapshot) Blind() bool {
+	if len(s.dns[IPv4].Addresses)+len(s.dns[IPv6].Addresses) > 0 {
+		return false
+	}
+	return slices.ContainsFunc(s.Mirrors, func(m Mirror) bool { return m.Enabled() && !m.DNS.Off && m.DNS.Weight > 0 })
+}
+
+// Addresses returns the mirror's addresses of both families, sorted, without those that do not count in any role.
 func (m *Mirror) Addresses() []netip.Addr {
 	var addrs []netip.Addr
 	for _, e := range m.Endpoints { // sorted by address
+		if e.Aside != "" {
+			continue
+		}
 		if len(addrs) == 0 || addrs[len(addrs)-1] != e.Address {
 			addrs = append(addrs, e.Address)
 		}

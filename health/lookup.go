@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,7 +28,9 @@ type lookup struct {
 	hadV4   bool   // it has, or once had, an address of the family
 	hadV6   bool
 	problem string        // why addresses are missing or may be out of date
-	took    time.Duration // by the latest look-up
+	claims  claims        // what of this the checks have not confirmed
+	at      time.Time     // of the latest look-up
+	took    time.Duration // by it
 	task    *task         // nil if the addresses are given
 }
 
@@ -41,7 +44,7 @@ func (l *lookup) give(addrs []netip.Addr) {
 			l.v6.Addresses = append(l.v6.Addresses, addr)
 		}
 	}
-	l.known, l.problem, l.took = true, "", 0
+	l.known, l.problem, l.took, l.claims = true, "", 0, claims{}
 	l.noteFamilies()
 }
 
@@ -51,7 +54,8 @@ func (l *lookup) noteFamilies() {
 }
 
 // learn takes in what a look-up found: where it failed, the addresses that were known before remain.
-func (l *lookup) learn(v4, v6 Answer, allowPrivate bool) {
+func (l *lookup) learn(v4, v6 Answer, allowPrivate bool, now time.Time) {
+	before := l.claimed(allowPrivate)
 	keep := func(old, found Answer) Answer {
 		if found.Err != nil {
 			found.Addresses, found.Local = old.Addresses, old.Local
@@ -60,12 +64,25 @@ func (l *lookup) learn(v4, v6 Answer, allowPrivate bool) {
 	}
 	l.v4, l.v6, l.known = keep(l.v4, v4), keep(l.v6, v6), true
 	l.noteFamilies()
+	after := l.claimed(allowPrivate)
+	l.claims.follow(before, after, now)
+	found := len(v4.permitted(allowPrivate)) + len(v6.permitted(allowPrivate))
+	if v4.Local || v6.Local {
+		l.claims = claims{}
+	}
+	l.claims.note(found > 0, v4.Err != nil || v6.Err != nil, now)
 	l.problem = l.findProblem(allowPrivate)
 }
 
-// addresses returns the addresses that may be probed, IPv4 first: all that are given, and of those found at most
-// maxProbed, of both families if there are.
+// addresses returns the addresses that may be probed: those that are claimed, and those that were withdrawn and serve on.
 func (l *lookup) addresses(allowPrivate bool) []netip.Addr {
+	withdrawn := slices.SortedFunc(maps.Keys(l.claims.withdrawn), netip.Addr.Compare)
+	return append(l.claimed(allowPrivate), withdrawn...)
+}
+
+// claimed returns the addresses that are given, or that DNS gives and that may be probed, IPv4 first: of those found at
+// most maxProbed, of both families if there are.
+func (l *lookup) claimed(allowPrivate bool) []netip.Addr {
 	v4, v6 := l.v4.permitted(allowPrivate), l.v6.permitted(allowPrivate)
 	if !l.v4.Local {
 		v4 = v4[:min(len(v4), max(maxProbed/2, maxProbed-len(v6)))]
@@ -76,11 +93,26 @@ func (l *lookup) addresses(allowPrivate bool) []netip.Addr {
 	return append(v4, v6...)
 }
 
+// serving returns the addresses that are used, permitted or not: without fresh ones, and with withdrawn ones.
+func (l *lookup) serving() (v4, v6 []netip.Addr) {
+	addrs := slices.Concat(l.v4.Addresses, l.v6.Addresses, slices.SortedFunc(maps.Keys(l.claims.withdrawn), netip.Addr.Compare))
+	for _, addr := range addrs {
+		switch _, fresh := l.claims.fresh[addr]; {
+		case fresh:
+		case addr.Is4():
+			v4 = append(v4, addr)
+		default:
+			v6 = append(v6, addr)
+		}
+	}
+	return v4, v6
+}
+
 // permitted returns the addresses of an answer that may be probed.
 func (a Answer) permitted(allowPrivate bool) []netip.Addr {
 	var addrs []netip.Addr
 	for _, addr := range a.Addresses {
-		if allowPrivate || a.Local || checkPublic(addr) == nil {
+		if a.Local || checkPublic(addr) == nil || allowPrivate && !addr.IsUnspecified() && !addr.IsMulticast() {
 			addrs = append(addrs, addr)
 		}
 	}
@@ -90,6 +122,10 @@ func (a Answer) permitted(allowPrivate bool) []netip.Addr {
 // findProblem says what is wrong with the addresses that were found, or "".
 func (l *lookup) findProblem(allowPrivate bool) string {
 	known := len(l.v4.Addresses) + len(l.v6.Addresses)
+	kept := ""
+	if n := len(l.claims.withdrawn); n > 0 {
+		kept = fmt.Sprintf("; keeping %d that DNS gave before", n)
+	}
 	for _, answer := range [...]Answer{l.v4, l.v6} {
 		switch {
 		case answer.Err != nil && known == 0:
@@ -99,17 +135,17 @@ func (l *lookup) findProblem(allowPrivate bool) string {
 		}
 	}
 	if known == 0 {
-		return fmt.Sprintf("%s: %q has no address", StepResolve, l.host)
+		return fmt.Sprintf("%s: %q has no address%s", StepResolve, l.host, kept)
 	}
 	for _, answer := range [...]Answer{l.v4, l.v6} {
 		for _, addr := range answer.Addresses {
 			if err := checkPublic(addr); err != nil && !allowPrivate && !answer.Local {
-				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it",
-					StepResolve, addr, l.host, err)
+				return fmt.Sprintf("%s: %v, which DNS gives for %q, %v: set health.allow_private to probe it%s",
+					StepResolve, addr, l.host, err, kept)
 			}
 		}
 	}
-	if used := len(l.addresses(allowPrivate)); used < known {
+	if used := len(l.claimed(allowPrivate)); used < known {
 		return fmt.Sprintf("%s: %q has %d addresses, of which %d are used: give those that matter in dns.addresses",
 			StepResolve, l.host, known, used)
 	}
@@ -147,12 +183,23 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 	v4, v6 := c.resolver.Lookup(ctx, l.host)
 	took := c.now().Sub(start)
 	return func(now time.Time) time.Duration {
-		before, problem := l.addresses(c.settings.AllowPrivate), l.problem
-		l.learn(v4, v6, c.settings.AllowPrivate)
-		l.took = took
-		after := l.addresses(c.settings.AllowPrivate)
+		allowPrivate := c.settings.AllowPrivate
+		before, problem, doubtful := l.addresses(allowPrivate), l.problem, l.doubtful(allowPrivate)
+		unresolvable := c.unresolvable(m, now) != ""
+		l.learn(v4, v6, allowPrivate, now)
+		if l.at, l.took = now, took; l != m.web || !c.settings.Enabled {
+			l.claims = claims{} // without checks, or with those of rsync alone, DNS is believed
+		}
+		if l.doubtful(allowPrivate) && !doubtful {
+			c.controlResolver(l, now)
+		}
+		if l.doubtful(allowPrivate) || doubtful {
+			c.takeSurvey(now)
+		}
+		c.settleAddresses(m, now)
+		after := l.addresses(allowPrivate)
 		c.setAddresses(m, now)
-		if !slices.Equal(before, after) {
+		if !slices.Equal(before, after) || unresolvable != (c.unresolvable(m, now) != "") {
 			signal(c.changed)
 		}
 		if l.problem != problem {
@@ -163,8 +210,55 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 			c.log.Log(level, "addresses of a mirror changed", zap.String("mirror", m.URLPrefix),
 				zap.String("host", l.host), zap.String("problem", l.problem), zap.Stringers("addresses", after))
 		}
-		return min(v4.TTL, v6.TTL)
+		if wait := min(v4.TTL, v6.TTL); !l.doubtful(allowPrivate) {
+			return wait
+		}
+		return min(v4.TTL, v6.TTL, controlTime/4) // soon, to see whether it lasts
 	}
+}
+
+// settleAddresses ends the claims of m's addresses that are decided.
+func (c *Checker) settleAddresses(m *mirror, now time.Time) {
+	if len(m.web.claims.fresh)+len(m.web.claims.withdrawn) == 0 {
+		return
+	}
+	if m.believe(c.survey.suspect(SuspectResolver) != nil, c.settings.AddressGrace, now) {
+		c.setAddresses(m, now)
+		m.web.findProblems(c.settings.AllowPrivate)
+		signal(c.changed)
+	}
+}
+
+// unresolvable says why clients cannot be redirected to m, or returns "". See mirror.unresolvable.
+func (c *Checker) unresolvable(m *mirror, now time.Time) string {
+	return m.unresolvable(c.survey.suspect(SuspectResolver) != nil, c.settings.MaxUnresolved, now)
+}
+
+// controlResolver has other hosts than l's looked up now, to see whether the resolver fails for them as well.
+func (c *Checker) controlResolver(l *lookup, now time.Time) {
+	left := controlHosts
+	for _, m := range c.mirrors {
+		if m.web != l && m.web.task != nil && left > 0 {
+			c.schedule.move(m.web.task, now)
+			left--
+		}
+	}
+	signal(c.wake)
+}
+
+// ConfirmAddresses makes the addresses that DNS gives those of the mirrors, whatever the checks say of them and of the
+// resolver.
+func (c *Checker) ConfirmAddresses() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	for _, m := range c.mirrors {
+		m.web.claims.fresh, m.web.claims.withdrawn = nil, nil
+		c.setAddresses(m, now)
+		m.web.findProblems(c.settings.AllowPrivate)
+	}
+	signal(c.changed)
+	signal(c.wake)
 }
 
 // An Answer is what a Resolver found for one host and address family.

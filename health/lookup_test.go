@@ -34,6 +34,7 @@ func TestLearnAddresses(t *testing.T) {
 	const (
 		private   = `resolve: 10.0.0.1, which DNS gives for "a.example.net", is not a public address: set health.allow_private to probe it`
 		noAddress = `resolve: "a.example.net" has no address`
+		kept      = "; keeping 1 that DNS gave before"
 	)
 	local := found("10.0.0.1")
 	local.Local = true
@@ -66,18 +67,18 @@ func TestLearnAddresses(t *testing.T) {
 		"private, and that is allowed": {now: [2]Answer{found("10.0.0.1"), found("")}, allowPrivate: true, addresses: "10.0.0.1"},
 		"private, of the hosts file":   {now: [2]Answer{local, found("")}, addresses: "10.0.0.1"},
 		"failed after":                 {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, failed}, addresses: "192.0.2.1 2001:db8::1", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
-		"IPv4 failed after":            {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, found("2001:db8::2")}, addresses: "192.0.2.1 2001:db8::2", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
+		"IPv4 failed after":            {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, found("2001:db8::2")}, addresses: "192.0.2.1 2001:db8::2 2001:db8::1", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
 		"failed after the hosts file":  {before: [2]Answer{local, found("")}, now: [2]Answer{failed, found("")}, addresses: "10.0.0.1", problem: "resolve: SERVFAIL; keeping 1 known addresses"},
 		"too many":                     {now: [2]Answer{found(many(v4, 64)), found("")}, addresses: many(v4, 8), problem: crowd(64, 8)},
 		"too many, of both families":   {now: [2]Answer{found(many(v4, 64)), found(many(v6, 9))}, addresses: many(v4, 4) + many(v6, 4), problem: crowd(73, 8)},
 		"too many, but for one family": {now: [2]Answer{found(many(v4, 3)), found(many(v6, 9))}, addresses: many(v4, 3) + many(v6, 5), problem: crowd(12, 8)},
 		"just as many":                 {now: [2]Answer{found(many(v4, 6)), found(many(v6, 2))}, addresses: many(v4, 6) + many(v6, 2)},
 		"many of the hosts file":       {now: [2]Answer{localMany, found("")}, addresses: many("10.0.0.%d", 20)},
-		"gone":                         {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found(""), found("")}, problem: noAddress},
-		"another one":                  {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found("192.0.2.2"), found("")}, addresses: "192.0.2.2"},
+		"gone":                         {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found(""), found("")}, addresses: "192.0.2.1", problem: noAddress + kept},
+		"another one":                  {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found("192.0.2.2"), found("")}, addresses: "192.0.2.2 192.0.2.1"},
 	} {
 		l := lookup{host: "a.example.net", v4: test.before[0], v6: test.before[1]}
-		l.learn(test.now[0], test.now[1], test.allowPrivate)
+		l.learn(test.now[0], test.now[1], test.allowPrivate, traceTime)
 		if got := l.addresses(test.allowPrivate); !slices.Equal(got, addrs(test.addresses)) || l.problem != test.problem || !l.known {
 			t.Errorf("%s: %v, problem %q, known %v; want %s, %q", name, got, l.problem, l.known, test.addresses, test.problem)
 		}
@@ -233,6 +234,10 @@ func TestLostAddresses(t *testing.T) {
 		b.knows("a.example.net", "")
 		b.knows("b.example.net", "")
 		wait(10 * time.Minute)
+		if got := lost(); got != "c4 d4 " {
+			t.Errorf("those that pass serve on: %q", got)
+		}
+		b.ConfirmAddresses()
 		if got := lost(); got != "a4 a6 b6 c4 d4 " {
 			t.Errorf("none has an address: %q", got)
 		}

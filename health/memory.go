@@ -28,7 +28,9 @@ type savedMirror struct {
 	V4       []netip.Addr   `json:"v4,omitempty"` // found by look-ups or given, private ones too
 	V6       []netip.Addr   `json:"v6,omitempty"`
 	Verdicts []savedVerdict `json:"verdicts"`
-	EverUp   []Role         `json:"ever_up"` // see mirror; null in files of earlier versions
+	EverUp   []Role         `json:"ever_up"`          // see mirror; null in files of earlier versions
+	Missing  time.Time      `json:"missing,omitzero"` // see claims
+	Failed   bool           `json:"failed,omitzero"`
 }
 
 // everUp returns mirror.everUp. A mirror in a file of an earlier version counts as having been up.
@@ -71,6 +73,7 @@ func (m *memory) recallAddresses(prefix string, l *lookup) {
 	if len(saved.V4)+len(saved.V6) > 0 {
 		l.v4, l.v6, l.known = Answer{Addresses: saved.V4}, Answer{Addresses: saved.V6}, true
 		l.noteFamilies()
+		l.claims.missing, l.claims.failed = saved.Missing, saved.Failed
 	}
 }
 
@@ -87,7 +90,8 @@ func (c *Checker) savedState() *savedState {
 		Mirrors: make(map[string]savedMirror, len(c.mirrors)),
 	}
 	for prefix, m := range c.mirrors {
-		saved := savedMirror{V4: m.web.v4.Addresses, V6: m.web.v6.Addresses, EverUp: []Role{}} // never changed in place
+		saved := savedMirror{EverUp: []Role{}, Missing: m.web.claims.missing, Failed: m.web.claims.failed}
+		saved.V4, saved.V6 = m.web.serving()
 		for role, up := range m.everUp {
 			if up {
 				saved.EverUp = append(saved.EverUp, Role(role))

@@ -44,7 +44,8 @@ type check struct {
 	verdict Verdict
 	task    *task // nil if checks are off
 
-	failingSince time.Time // if it was up before; zero if it does not fail
+	failingSince time.Time // zero if it does not fail
+	failedUp     bool      // it was up when it began to fail
 	decidedEarly bool      // judged by one probe, before the reference was known; see reconsider
 	warned       time.Time // when the log last warned of its certificate
 }
@@ -200,6 +201,9 @@ func (c *Checker) setRsyncAddress(m *mirror, now time.Time) {
 func (c *Checker) newCheck(m *mirror, key endpointKey, now time.Time) *check {
 	k := &check{endpointKey: key, mirror: m}
 	k.verdict = c.memory.recall(m.URLPrefix, key)
+	if k.verdict.State == Down {
+		k.failingSince = k.verdict.Since
+	}
 	if c.settings.Enabled {
 		c.startCheck(k, now)
 	}

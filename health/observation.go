@@ -32,6 +32,7 @@ type Observation struct {
 	Took   time.Duration // from the start of the probe until its end
 	Result State         // Up, Stale or Down; Unknown where nothing can be said of the mirror
 	Reason string        // why the result is not Up
+	Cause  Cause         // of a result that is not Up
 
 	// NoConnection says, of an rsync daemon, that it may still be reached at another address.
 	NoConnection bool

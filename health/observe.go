@@ -83,21 +83,22 @@ func (c *Checker) observe(k *check, o Observation, now time.Time) {
 	if k.role != Rsync {
 		o = c.survey.fresh.Judge(&old, o)
 	}
-	if suspect := c.survey.suspect; suspect != "" && old.State == Up && o.Result == Stale {
-		o.Result, o.Reason = Up, o.Reason+" (not counted: suspect: "+suspect+")"
+	if c.survey.suspectsNetwork() && old.State == Up && o.Result == Stale {
+		o.Result, o.Reason = Up, o.Reason+" (not counted: suspect: "+SuspectNetwork+")"
 	}
 	switch {
 	case o.Result == Up || o.Result == Stale:
 		k.failingSince = time.Time{}
 	case k.role == Rsync && o.Result == Unknown: // a busy daemon says nothing of the local network
-	case old.State == Up && k.failingSince.IsZero():
-		k.failingSince = o.At
+	case k.failingSince.IsZero():
+		k.failingSince, k.failedUp = o.At, old.State == Up
 	}
 	k.verdict = old.Next(o, c.policy)
 	if k.verdict.State == Up {
 		k.mirror.everUp[k.role] = true
 	}
 	c.announce(k, &old)
+	c.settleAddresses(k.mirror, now)
 	c.warnOfCertificate(k, now)
 }
 

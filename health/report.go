@@ -16,9 +16,18 @@ type Report struct {
 	Policy Policy
 	// Reference is what the mirrors should carry.
 	Reference Reference
-	// Suspect is "local network" while most mirrors fail and began to do so at about the same time; otherwise it is
-	// empty. No mirror becomes stale meanwhile.
-	Suspect string
+	// Suspects are the parts of this host that would explain why many mirrors fail alike. While the local network is one, no
+	// mirror becomes stale.
+	Suspects []Suspect
+}
+
+// SuspectNames returns the names of the suspects, with commas between them; "" if there are none.
+func (r *Report) SuspectNames() string {
+	names := make([]string, len(r.Suspects))
+	for i, s := range r.Suspects {
+		names[i] = s.Name
+	}
+	return strings.Join(names, ", ")
 }
 
 // A MirrorReport is what is known of one mirror.
@@ -40,8 +49,11 @@ type MirrorReport struct {
 	Resolve time.Duration
 }
 
-// RsyncDown reports whether the mirror has an rsync daemon that is down.
-func (r *MirrorReport) RsyncDown() bool { return r.Rsync != nil && r.Rsync.State == Down }
+// RsyncDown reports whether the mirror has an rsync daemon that is down, as far as is known: not if this host's way to all
+// daemons is suspected.
+func (r *MirrorReport) RsyncDown() bool {
+	return r.Rsync != nil && r.Rsync.State == Down && r.Rsync.Suspect == ""
+}
 
 // An Endpoint is a mirror at one address, in one role.
 type Endpoint struct {
@@ -51,6 +63,11 @@ type Endpoint struct {
 	// Warning is about something that is no failure, or none yet: a certificate that ends soon, TLS that some clients
 	// refuse, clients that are refused by name.
 	Warning string
+	// Aside says why the endpoint does not count in selection: its address is new in DNS and has not passed yet, or DNS
+	// does not give it any more; or it is "".
+	Aside string
+	// Suspect is the name of what explains the latest failure by a fault of this host, or "".
+	Suspect string
 }
 
 // Report returns what is known now. Verdicts that were not renewed for too long are unknown in it.
@@ -59,7 +76,7 @@ func (c *Checker) Report() *Report {
 	defer c.mu.Unlock()
 	now := c.now()
 	report := &Report{
-		At: now, Mirrors: make(map[string]MirrorReport, len(c.mirrors)), Policy: c.policy, Suspect: c.survey.suspect,
+		At: now, Mirrors: make(map[string]MirrorReport, len(c.mirrors)), Policy: c.policy, Suspects: slices.Clone(c.survey.suspects),
 		Reference: Reference{Release: c.survey.fresh.Reference(), Problem: c.origin.problem},
 	}
 	for prefix, m := range c.mirrors {
@@ -70,8 +87,13 @@ func (c *Checker) Report() *Report {
 		for role := range r.Newcomer {
 			r.Newcomer[role] = !c.sweeping && !m.everUp[role]
 		}
+		unresolvable := c.unresolvable(m, now)
 		for _, k := range m.checks {
-			r.Endpoints = append(r.Endpoints, c.endpoint(k, now))
+			e := c.endpoint(k, now)
+			if unresolvable != "" && k.role == HTTP {
+				e.State, e.Reason, e.Since = Down, unresolvable, m.web.claims.missing
+			}
+			r.Endpoints = append(r.Endpoints, e)
 		}
 		slices.SortFunc(r.Endpoints, func(a, b Endpoint) int {
 			return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Role, b.Role))
@@ -99,7 +121,7 @@ func (m *mirror) problem() string {
 }
 
 func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
-	e := Endpoint{Address: k.address, Role: k.role, Verdict: c.verdict(k, now)}
+	e := Endpoint{Address: k.address, Role: k.role, Verdict: c.verdict(k, now), Suspect: c.survey.explanation(k), Aside: k.mirror.aside(k.endpointKey)}
 	var warnings []string
 	refuses := ""
 	if k.endpointKey == k.mirror.refusesAt {

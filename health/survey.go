@@ -1,6 +1,9 @@
 package health
 
 import (
+	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,22 +13,20 @@ const (
 	// The pool as a whole is surveyed this many times in an interval.
 	surveyShare = 20
 
-	// The local network is suspected if at least suspectMirrors mirrors, and more than half of the checks
-	// that were up, begin to fail within one interval; for suspectIntervals at most.
+	// This host is suspected if at least suspectMirrors mirrors fail alike. The local network is if more than half of the
+	// checks that were up begin to fail within one interval; for suspectIntervals at most.
 	suspectMirrors   = 3
 	suspectIntervals = 10
-	suspectNetwork   = "local network"
 )
 
-// A survey watches the pool as a whole: what the mirrors should carry, and whether most of them fail at once.
+// A survey watches the pool as a whole: what the mirrors should carry, and whether most of them fail alike.
 type survey struct {
-	fresh       Freshness
-	surveyed    time.Time // the last time
-	suspect     string    // see Report
-	suspectedAt time.Time // when that began
+	fresh    Freshness
+	surveyed time.Time // the last time
+	suspects []Suspect // see Report
 }
 
-// takeSurvey surveys the whole pool: which trace most of it carries, and whether its mirrors fail together.
+// takeSurvey surveys the whole pool: which trace most of it carries, and whether its mirrors fail alike.
 func (c *Checker) takeSurvey(now time.Time) {
 	c.survey.surveyed = now
 	var t tally
@@ -38,28 +39,116 @@ func (c *Checker) takeSurvey(now time.Time) {
 			c.learnReference(trace, now)
 		}
 	}
-	if !c.survey.judgeNetwork(&t, now, c.policy.Interval) {
-		return
+	c.setSuspects(c.findSuspects(&t, now))
+}
+
+// findSuspects returns what is suspected now, in the order of SuspectNames.
+func (c *Checker) findSuspects(t *tally, now time.Time) []Suspect {
+	var found []Suspect
+	add := func(s Suspect) {
+		s.Since = now
+		if before := c.survey.suspect(s.Name); before != nil {
+			s.Since = before.Since
+		}
+		found = append(found, s)
 	}
-	counts := []zap.Field{zap.Int("failing", t.failing), zap.Int("of", t.wereUp)}
-	if c.survey.suspect != "" {
-		c.log.Warn("most mirrors failed at once, suspecting the local network", counts...)
-	} else {
-		c.log.Info("local network no longer suspected", counts...)
+	if c.survey.judgeNetwork(t, now, c.policy.Interval) {
+		add(Suspect{Name: SuspectNetwork, Failing: t.failing, Of: t.wereUp, Text: "most mirrors began to fail together"})
+	}
+	if n := c.countDoubtful(now); n.failing >= 2 && 2*n.failing > n.of {
+		add(Suspect{Name: SuspectResolver, Failing: n.failing, Of: n.of, Text: fmt.Sprintf("the addresses of %d of %d mirrors "+
+			"are gone, or changed together: look at this host's resolver (/etc/resolv.conf)", n.failing, n.of)})
+	}
+	for i := range commonFaults {
+		f := &commonFaults[i]
+		n := c.countFault(f)
+		if f.suspicious(n, c.survey.suspect(f.name) != nil) {
+			add(Suspect{Name: f.name, Failing: n.failing, Of: n.of, Text: f.tells(n.failing, n.of)})
+		}
+	}
+	return found
+}
+
+// countDoubtful counts the hosts that were looked up of late, and those of them whose addresses are gone, or all new. Where
+// such new addresses are one and the same for several hosts, these alone are counted.
+func (c *Checker) countDoubtful(now time.Time) (n count) {
+	seen := map[string]bool{}
+	sharing := map[netip.Addr]int{}
+	for _, m := range c.mirrors {
+		l := m.web
+		if l.task == nil || seen[l.host] || now.Sub(l.at) > controlTime {
+			continue
+		}
+		seen[l.host] = true
+		n.of++
+		if l.doubtful(c.settings.AllowPrivate) {
+			n.failing++
+			for addr, since := range l.claims.fresh {
+				if now.Sub(since) <= claimTime {
+					sharing[addr]++
+				}
+			}
+		}
+	}
+	for _, hosts := range sharing {
+		if hosts >= 2 {
+			n.of = min(n.of, n.failing)
+		}
+	}
+	return n
+}
+
+// setSuspects makes next what is suspected, and logs and signals what has changed.
+func (c *Checker) setSuspects(next []Suspect) {
+	before := c.survey.suspects
+	c.survey.suspects = next
+	named := func(list []Suspect, name string) bool {
+		return slices.ContainsFunc(list, func(s Suspect) bool { return s.Name == name })
+	}
+	for _, s := range next {
+		if !named(before, s.Name) {
+			c.log.Warn("most mirrors fail alike, suspecting this host", zap.String("suspect", s.Name),
+				zap.Int("failing", s.Failing), zap.Int("of", s.Of), zap.String("problem", s.Text))
+			signal(c.changed)
+		}
+	}
+	for _, s := range before {
+		if !named(next, s.Name) {
+			c.log.Info("this host is no longer suspected", zap.String("suspect", s.Name))
+			signal(c.changed)
+		}
 	}
 }
 
-// judgeNetwork begins or ends the suspicion against the local network, and reports whether it did.
-func (s *survey) judgeNetwork(t *tally, now time.Time, interval time.Duration) (changed bool) {
-	switch {
-	case s.suspect == "" && t.failedAtOnce():
-		s.suspect, s.suspectedAt = suspectNetwork, now
-		return true
-	case s.suspect != "" && (!t.mostFail() || now.Sub(s.suspectedAt) > suspectIntervals*interval):
-		s.suspect = ""
-		return true
+// suspect returns the suspect of a name, or nil.
+func (s *survey) suspect(name string) *Suspect {
+	for i := range s.suspects {
+		if s.suspects[i].Name == name {
+			return &s.suspects[i]
+		}
 	}
-	return false
+	return nil
+}
+
+func (s *survey) suspectsNetwork() bool { return s.suspect(SuspectNetwork) != nil }
+
+// judgeNetwork reports whether the local network is to be suspected.
+func (s *survey) judgeNetwork(t *tally, now time.Time, interval time.Duration) bool {
+	before := s.suspect(SuspectNetwork)
+	if before == nil {
+		return t.failedAtOnce()
+	}
+	return t.mostFail() && now.Sub(before.Since) <= suspectIntervals*interval
+}
+
+// explanation returns the name of the suspect that explains why k fails, or "".
+func (s *survey) explanation(k *check) string {
+	for i := range commonFaults {
+		if f := &commonFaults[i]; s.suspect(f.name) != nil && f.explains(k) {
+			return f.name
+		}
+	}
+	return ""
 }
 
 // A tally counts over all mirrors at one moment.
@@ -76,7 +165,7 @@ func (t *tally) add(m *mirror, since time.Time) {
 	recent := t.recent
 	for k := range m.all {
 		switch {
-		case !k.failingSince.IsZero():
+		case !k.failingSince.IsZero() && k.failedUp:
 			t.wereUp++
 			t.failing++
 			if k.failingSince.After(since) {

@@ -28,21 +28,21 @@ func TestSuspectOurself(t *testing.T) {
 		// A few that fail are nothing special.
 		b.breakMany(0, 7, true)
 		wait(2 * time.Minute)
-		if s := b.Report().Suspect; s != "" {
+		if s := b.Report().SuspectNames(); s != "" {
 			t.Errorf("8 of 20 fail: suspect %q", s)
 		}
 		// Most of the rest at once are.
 		b.breakMany(8, 17, true)
 		wait(41 * time.Second)
-		if s := b.Report().Suspect; s != "local network" {
+		if s := b.Report().SuspectNames(); s != "local network" {
 			t.Errorf("10 more of 12 fail: suspect %q", s)
 		}
-		if b.logs.FilterMessage("most mirrors failed at once, suspecting the local network").Len() != 1 {
+		if b.logs.FilterMessage("most mirrors fail alike, suspecting this host").Len() != 1 {
 			t.Error("not logged")
 		}
 		b.breakMany(0, 17, false)
 		wait(6 * time.Minute)
-		if s := b.Report().Suspect; s != "" {
+		if s := b.Report().SuspectNames(); s != "" {
 			t.Errorf("after it passed: suspect %q", s)
 		}
 		for i := range 20 {
@@ -63,14 +63,14 @@ func TestSuspicionEnds(t *testing.T) {
 		wait(time.Minute)
 		b.breakMany(0, 4, true)
 		wait(time.Minute)
-		if s := b.Report().Suspect; s != suspectNetwork {
+		if s := b.Report().SuspectNames(); s != SuspectNetwork {
 			t.Errorf("5 of 6 fail: suspect %q", s)
 		}
 		if v := b.verdictAt("198.51.0.0", HTTP); v.State != Down {
 			t.Errorf("a hard failure: %v, %q, want down whatever is suspected", v.State, v.Reason)
 		}
 		wait(6 * time.Minute)
-		if s := b.Report().Suspect; s != "" {
+		if s := b.Report().SuspectNames(); s != "" {
 			t.Errorf("10 intervals later: suspect %q", s)
 		}
 	})

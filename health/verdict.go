@@ -37,6 +37,7 @@ type Verdict struct {
 	Reason  string        `json:"reason"` // why State is not Up; or, of one that is up, what the latest failure was
 	Since   time.Time     `json:"since"`  // when State was entered
 	Checked time.Time     `json:"checked"`
+	Cause   Cause         `json:"cause,omitzero"` // of the latest failure
 	Latency time.Duration `json:"latency"`        // of the last probe
 	Usual   time.Duration `json:"usual,omitzero"` // the longest latency of late, of probes that got an answer
 
@@ -117,7 +118,7 @@ func (v Verdict) Next(o Observation, p Policy) Verdict {
 
 // note takes over what o saw besides its result.
 func (v Verdict) note(o *Observation) Verdict {
-	v.Checked, v.Latency, v.Timings, v.Restored = o.At, o.Took, o.Timings, false
+	v.Checked, v.Latency, v.Timings, v.Restored, v.Cause = o.At, o.Took, o.Timings, false, o.Cause
 	if !o.Trace.IsZero() {
 		v.Trace = o.Trace
 	}

@@ -51,6 +51,7 @@ type statusCollector func() Status
 func (statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- buildDesc
 	ch <- worksDesc
+	ch <- suspectDesc
 	for _, g := range poolGauges {
 		ch <- g.desc
 	}
@@ -74,6 +75,9 @@ func (c statusCollector) Collect(ch chan<- prometheus.Metric) {
 		if value, ok := g.value(&s); ok {
 			gauge(g.desc, value)
 		}
+	}
+	for _, name := range health.SuspectNames {
+		gauge(suspectDesc, number(s.suspects(name)), name)
 	}
 	gauge(worksDesc, float64(s.Works.Fully), string(WorksFully))
 	gauge(worksDesc, float64(s.Works.Partly), string(WorksPartly))
@@ -139,7 +143,9 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	buildDesc     = newDesc("build_info", "1, with the versions of the program and of Go.", "version", "goversion")
+	buildDesc   = newDesc("build_info", "1, with the versions of the program and of Go.", "version", "goversion")
+	suspectDesc = newDesc("suspect",
+		"1 if most mirrors fail in a way that a fault of this part of the host would explain.", "suspect")
 	worksDesc     = newDesc("mirrors", "Enabled mirrors, by how much of them works.", "works")
 	weightDesc    = newDesc("mirror_weight", "Weight of a mirror; 0: disabled.", "mirror")
 	addressesDesc = newDesc("mirror_addresses", "How many addresses of a mirror are known and may be used.", "mirror")
@@ -161,7 +167,7 @@ var poolGauges = []struct {
 	{newDesc("dns_serial", "The zone's SOA serial."),
 		func(s *Status) (float64, bool) { return float64(s.Serial), true }},
 	{newDesc("suspect_local_network", "1 if most mirrors began to fail at once, so that the local network is suspected."),
-		func(s *Status) (float64, bool) { return number(s.Suspect != ""), true }},
+		func(s *Status) (float64, bool) { return number(s.suspects(health.SuspectNetwork)), true }},
 	{newDesc("reference_timestamp_seconds", "The trace that all mirrors should carry, in seconds since 1970."),
 		func(s *Status) (float64, bool) { return secondsOrNone(s.Reference.Trace) }},
 	{newDesc("reference_mirrors", "Enabled mirrors that carry the reference."),

@@ -122,7 +122,7 @@ func (r *pageRow) addStrips(h *HistoryStatus) {
 func newPageEndpoint(e *EndpointStatus, now time.Time) pageEndpoint {
 	p := pageEndpoint{
 		Class: stateConditions[e.State].class(), State: e.State.String(), Role: e.Role.String(),
-		Address: "no address", Note: cmp.Or(e.Reason, e.Warning),
+		Address: "no address", Note: e.Note(),
 	}
 	if e.Address.IsValid() {
 		p.Address = e.Address.String()

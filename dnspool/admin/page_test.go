@@ -113,7 +113,7 @@ func TestPage(t *testing.T) {
 	s.Mirrors[3].URLPrefix = "http://gone.example.org/"
 	s.Mirrors[3].Email, s.Mirrors[3].Notes = "ops@example.net", "1 Gbit/s, <university>"
 	s.Groups[0].Panic, s.Groups[0].UpWeight = true, 3
-	s.Suspect = "local network"
+	s.Suspects = []SuspectStatus{{Name: "local network", Text: "most mirrors began to fail together"}}
 	s.Pool.Held = &source.Held{Since: now.Add(-2 * time.Hour)}
 	failing := now.Add(-3 * time.Hour)
 	s.Notify = []FeedStatus{{Problem: "192.0.2.53:53: no answer in time", Since: &failing}, {Server: "192.0.2.54:53", Since: &failing}}

@@ -25,7 +25,9 @@ func pageProblems(s *Status, now time.Time) []string {
 		add(g.Panic, "Panic: of %s, only %s of the weight %s is up.",
 			groupName(g), weight(g.UpWeight), weight(g.EnabledWeight-g.NewcomerWeight))
 	}
-	add(s.Suspect != "", "Suspect: %s. Most mirrors began to fail together.", s.Suspect)
+	for _, suspect := range s.Suspects {
+		add(true, "Suspect: %s. As seen from here, %s.", suspect.Name, suspect.Text)
+	}
 	add(s.Pool.Error != "", "The list of mirrors cannot be used; the one before stays in force: %s", s.Pool.Error)
 	add(s.Pool.Kept, "The list of mirrors is the one saved on disk: its source cannot be read.")
 	add(s.Pool.KeepError != "", "The list of mirrors cannot be saved on disk: %s", s.Pool.KeepError)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"mirrorpool/config/source"
@@ -18,6 +19,7 @@ type Status struct {
 	Panic     bool            `json:"panic"` // any group is in panic
 	Ready     bool            `json:"ready"`
 	Suspect   string          `json:"suspect"` // what seems wrong with this host, such as "local network", or ""
+	Suspects  []SuspectStatus `json:"suspects"`
 	Reference ReferenceStatus `json:"reference"`
 	Groups    []GroupStatus   `json:"groups"`
 	Pool      PoolStatus      `json:"pool"`
@@ -63,6 +65,28 @@ type ReferenceStatus struct {
 	Enabled       int    `json:"enabled"`
 	Weight        uint64 `json:"weight"`
 	EnabledWeight uint64 `json:"enabled_weight"`
+}
+
+// A SuspectStatus is a part of this host that would explain why many mirrors fail alike.
+type SuspectStatus struct {
+	Name    string    `json:"name"`
+	Since   time.Time `json:"since"`
+	Failing int       `json:"failing"` // mirrors, of Of
+	Of      int       `json:"of"`
+	Text    string    `json:"text"`
+}
+
+// suspects reports whether a part of this host is suspected.
+func (s *Status) suspects(name string) bool {
+	return slices.ContainsFunc(s.Suspects, func(x SuspectStatus) bool { return x.Name == name })
+}
+
+func suspectStatuses(suspects []health.Suspect) []SuspectStatus {
+	list := make([]SuspectStatus, len(suspects))
+	for i, s := range suspects {
+		list[i] = SuspectStatus{s.Name, s.Since.UTC(), s.Failing, s.Of, s.Text}
+	}
+	return list
 }
 
 // A GroupStatus is a group of mirrors from which one face picks for one address family.
@@ -159,13 +183,24 @@ type EndpointStatus struct {
 	Trace       *time.Time   `json:"trace"`        // the mirror's trace file, null if it was never read
 	CertExpires *time.Time   `json:"cert_expires"` // null without TLS
 	Warning     string       `json:"warning"`      // of what is no failure yet, such as a certificate that expires soon
+	Aside       string       `json:"aside"`        // why it does not count in selection, or ""
+	Suspect     string       `json:"suspect"`      // of this host, what explains its latest failure, or ""
+}
+
+// Note says in a line what is to be known of an endpoint, or returns "".
+func (e *EndpointStatus) Note() string {
+	notes := []string{cmp.Or(e.Reason, e.Warning), e.Aside}
+	if e.Suspect != "" {
+		notes = append(notes, "not counted, suspect: "+e.Suspect)
+	}
+	return strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "; ")
 }
 
 // Describe returns the status of a snapshot, with the verdicts of a report that may be newer.
 func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	r := report.Reference
 	status := Status{
-		Serial: s.Serial, Panic: s.Panic(), Suspect: report.Suspect,
+		Serial: s.Serial, Panic: s.Panic(), Suspect: report.SuspectNames(), Suspects: suspectStatuses(report.Suspects),
 		Reference: ReferenceStatus{
 			Trace: timeOrNull(r.Trace), Since: timeOrNull(r.Since), Problem: r.Problem,
 			Mirrors: r.Mirrors, Enabled: r.Enabled, Weight: r.Weight, EnabledWeight: r.EnabledWeight,
@@ -262,7 +297,7 @@ func (m *MirrorStatus) summarise(r health.MirrorReport) {
 	for i := range endpoints {
 		e := &endpoints[i]
 		m.Endpoints = append(m.Endpoints, describeEndpoint(e))
-		if e.State != health.Up && e.Reason != "" {
+		if e.State != health.Up && e.Reason != "" && e.Aside == "" {
 			m.Reason = cmp.Or(m.Reason, e.Role.String()+" at "+e.Address.String()+": "+e.Reason)
 		}
 		if e.Role != health.Rsync && (i == 0 || rank(e.State) < rank(m.State)) {
@@ -277,6 +312,7 @@ func describeEndpoint(e *health.Endpoint) EndpointStatus {
 		Since: timeOrNull(e.Since), Checked: timeOrNull(e.Checked),
 		LatencyMS: float64(e.Latency.Microseconds()) / 1000,
 		Trace:     timeOrNull(e.Trace), CertExpires: timeOrNull(e.CertExpires), Warning: e.Warning,
+		Aside: e.Aside, Suspect: e.Suspect,
 	}
 }
 

@@ -33,7 +33,7 @@ func TestDescribe(t *testing.T) {
 		"http://m2.example.org/": {Problem: `resolve: "m2.example.org" has no address`},
 	}}
 	snapshot := dnspool.Build(dnspool.Input{Pool: pool, Health: report, Policy: dnspool.Policy{MaxAnswers: 2}, Rand: rand.New(rand.NewPCG(1, 2))})
-	report.Suspect = "local network"
+	report.Suspects = []health.Suspect{{Name: "local network", Text: "most mirrors began to fail together"}}
 	report.Reference.Trace, report.Reference.Mirrors, report.Reference.Enabled = since, 1, 2
 	got, err := json.MarshalIndent(Describe(snapshot, report), "", " ")
 	if err != nil {

@@ -60,7 +60,7 @@ func worksOf(m *MirrorStatus) Works {
 	dns, rsyncDown, faulty := false, false, false
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
-		if e.Role == health.DNS && m.DNSWeight == 0 {
+		if e.Role == health.DNS && m.DNSWeight == 0 || e.Aside != "" {
 			continue
 		}
 		faulty = faulty || e.State == health.Down || e.State == health.Stale
@@ -71,7 +71,7 @@ func worksOf(m *MirrorStatus) Works {
 			f := dnspool.FamilyOf(e.Address)
 			webFamilies[f], webFails[f] = true, webFails[f] || e.State != health.Up
 		case health.Rsync:
-			rsyncDown = e.State == health.Down
+			rsyncDown = e.State == health.Down && e.Suspect == ""
 		}
 	}
 	web := !rsyncDown && (webFamilies[dnspool.IPv4] && !webFails[dnspool.IPv4] ||

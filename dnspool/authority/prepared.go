@@ -108,6 +108,8 @@ func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs) *node {
 			return nil // it depends on who asks
 		case z.pool[name] && decks[qtype] != nil:
 			return decks[qtype]
+		case z.pool[name] && z.blind:
+			return nil
 		case len(z.named[name]) > 0 || len(z.static.sets[name][qtype]) > 0:
 			return z.prepareFixed(name, qtype)
 		default:

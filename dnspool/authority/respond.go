@@ -117,6 +117,9 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *d
 		source, exists := z.find(name)
 		var rrs []dns.RR
 		switch {
+		case z.blind && z.pool[source] && isAddress(q.Qtype):
+			resp.Authoritative, resp.Rcode, resp.Answer = false, dns.RcodeServerFailure, nil
+			return
 		case !exists:
 			resp.Rcode = dns.RcodeNameError
 		case q.Qtype == dns.TypeANY:

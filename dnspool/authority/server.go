@@ -154,8 +154,10 @@ func (s *Server) Publish(c config.DNS, static *ZoneFile, snapshot *dnspool.Snaps
 	if z.rate > 0 {
 		z.limiter = s.limiter
 	}
-	soa := z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA)
-	s.o.Transfers.Publish(soa, z.transferred) // before a client can ask for it
+	// While no address is known yet, secondaries keep what they have. Later, a disabled mirror's must go in any case.
+	if !z.blind || s.o.Transfers.Published() {
+		s.o.Transfers.Publish(z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), z.transferred) // before a client can ask for it
+	}
 	s.zone.Store(z)
 }
 

@@ -49,6 +49,7 @@ type zone struct {
 	named    map[string][]netip.Addr
 	static   *ZoneFile // never nil
 	snapshot *dnspool.Snapshot
+	blind    bool             // no mirror's address is known: asking again later is better than to believe that there is none
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
 	prepared *prepared
 }
@@ -64,7 +65,7 @@ func newZone(c config.DNS, static *ZoneFile, s *dnspool.Snapshot, start [2]uint3
 		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit, answers: c.MaxAnswers, geo: c.Geo,
 		near: nearDecks{decks: map[nearKey]*nearDeck{}},
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
-		static: static, snapshot: s,
+		static: static, snapshot: s, blind: s.Blind(),
 	}
 	for f := range z.poolTTL {
 		z.poolTTL[f] = poolTTL(c, s.DNS(dnspool.Family(f)).Settles)

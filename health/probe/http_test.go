@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -416,21 +417,33 @@ func TestJudge(t *testing.T) {
 	for _, test := range []struct {
 		err   error
 		state health.State
+		cause health.Cause
 		want  string
 	}{
-		{dial(syscall.ECONNREFUSED), health.Down, "connect: connection refused"},
-		{dial(context.DeadlineExceeded), health.Down, "connect: timed out"},
-		{dial(syscall.EHOSTUNREACH), health.Down, "connect: host unreachable"},
-		{dial(syscall.ENETUNREACH), health.Down, "connect: network unreachable"},
-		{&stepError{health.StepConnect, errNoRoute}, health.Unknown, "connect: this host has no route to the address"},
-		{dial(syscall.EMFILE), health.Unknown, "connect: this host has too many open files"},
-		{&stepError{health.StepRequest, &spokeFirst{errors.New("odd")}}, health.Down, "request: the server hung up or spoke before it was asked"},
-		{&stepError{health.StepRequest, &spokeFirst{io.EOF}}, health.Down, "request: the server closed the connection"},
-		{dial(errors.New("something new")), health.Down, "connect: something new"},
-		{errors.New(strings.Repeat("x", 300)), health.Down, "request: " + strings.Repeat("x", 200) + "..."},
+		{dial(syscall.ECONNREFUSED), health.Down, health.CauseConnect, "connect: connection refused"},
+		{dial(context.DeadlineExceeded), health.Down, health.CauseConnect, "connect: timed out"},
+		{dial(syscall.EHOSTUNREACH), health.Down, health.CauseConnect, "connect: host unreachable"},
+		{dial(syscall.ENETUNREACH), health.Down, health.CauseConnect, "connect: network unreachable"},
+		{&stepError{health.StepConnect, errNoRoute}, health.Unknown, health.CauseLocal, "connect: this host has no route to the address"},
+		{dial(syscall.EMFILE), health.Unknown, health.CauseLocal, "connect: this host has too many open files"},
+		{dial(syscall.ENOBUFS), health.Unknown, health.CauseLocal, "connect: this host has no buffer space left"},
+		{dial(syscall.ENOMEM), health.Unknown, health.CauseLocal, "connect: this host has no memory left"},
+		{dial(syscall.EPERM), health.Unknown, health.CauseLocal, "connect: this host's firewall forbids the connection"},
+		{dial(syscall.EADDRNOTAVAIL), health.Unknown, health.CauseLocal, "connect: this host has no local port or address left"},
+		{&stepError{health.StepTLS, x509.UnknownAuthorityError{}}, health.Down, health.CauseTrust,
+			"tls: certificate is signed by an unknown authority"},
+		{&stepError{health.StepTLS, x509.CertificateInvalidError{Cert: new(x509.Certificate), Reason: x509.Expired}}, health.Down,
+			health.CauseClock, "tls: certificate is not valid now, but from 0001-01-01 to 0001-01-01"},
+		{&stepError{health.StepFreshness, futureError(time.Hour)}, health.Down, health.CauseClock,
+			"freshness: the trace file is 1h0m0s ahead of our clock"},
+		{&stepError{health.StepRequest, &spokeFirst{errors.New("odd")}}, health.Down, health.CauseOwn,
+			"request: the server hung up or spoke before it was asked"},
+		{&stepError{health.StepRequest, &spokeFirst{io.EOF}}, health.Down, health.CauseOwn, "request: the server closed the connection"},
+		{dial(errors.New("something new")), health.Down, health.CauseConnect, "connect: something new"},
+		{errors.New(strings.Repeat("x", 300)), health.Down, health.CauseOwn, "request: " + strings.Repeat("x", 200) + "..."},
 	} {
-		if state, reason := judge(test.err); state != test.state || reason != test.want {
-			t.Errorf("%v: %v, %q, want %v, %q", test.err, state, reason, test.state, test.want)
+		if state, cause, reason := judge(test.err); state != test.state || cause != test.cause || reason != test.want {
+			t.Errorf("%v: %v, %v, %q, want %v, %v, %q", test.err, state, cause, reason, test.state, test.cause, test.want)
 		}
 	}
 }
@@ -445,7 +458,7 @@ func TestRouted(t *testing.T) {
 		t.Skip("this host has a route everywhere")
 	}
 	_, err := dialAddress(within(t, time.Second), nowhere, "80")
-	if state, _ := judge(&stepError{health.StepConnect, err}); state != health.Unknown {
+	if state, _, _ := judge(&stepError{health.StepConnect, err}); state != health.Unknown {
 		t.Errorf("dialling where there is no route: %v, want unknown", err)
 	}
 }

@@ -34,7 +34,7 @@ func (p *Prober) Probe(ctx context.Context, t health.Target) health.Observation 
 	o.Took = o.At.Sub(start)
 	o.Timings.Total = o.Took
 	if err != nil {
-		o.Result, o.Reason = judge(err)
+		o.Result, o.Cause, o.Reason = judge(err)
 		var failed *stepError
 		o.NoConnection = t.Role == health.Rsync && errors.As(err, &failed) && failed.step == health.StepConnect
 	}

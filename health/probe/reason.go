@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -28,9 +29,9 @@ type stepError struct {
 func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
 func (e *stepError) Unwrap() error { return e.err }
 
-// judge turns the error of a probe into a state and a reason in words that an operator understands.
+// judge turns the error of a probe into a state, a cause, and a reason in words that an operator understands.
 // The state is Unknown if the fault is on our side, or a busy daemon may serve the next client.
-func judge(err error) (health.State, string) {
+func judge(err error) (health.State, health.Cause, string) {
 	state := health.Down
 	if localFault(err) || errors.Is(err, rsync.ErrBusy) {
 		state = health.Unknown
@@ -38,22 +39,53 @@ func judge(err error) (health.State, string) {
 	step := health.StepRequest
 	var known *stepError
 	if errors.As(err, &known) {
-		step, err = known.step, known.err
+		step = known.step
+	}
+	cause := causeOf(step, err)
+	if known != nil {
+		err = known.err
 	}
 	text := describe(err)
 	for _, prefix := range [...]string{"net/http: ", "http: ", step + ": "} { // which the step makes redundant
 		text = strings.TrimPrefix(text, prefix)
 	}
-	return state, step + ": " + text
+	return state, cause, step + ": " + text
+}
+
+// causeOf says whose fault an error at a step may be.
+func causeOf(step string, err error) health.Cause {
+	var (
+		invalid x509.CertificateInvalidError
+		unknown x509.UnknownAuthorityError
+		roots   x509.SystemRootsError
+		future  futureError
+	)
+	switch {
+	case localFault(err):
+		return health.CauseLocal
+	case errors.As(err, &unknown), errors.As(err, &roots):
+		return health.CauseTrust
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired, errors.As(err, &future):
+		return health.CauseClock
+	case step == health.StepConnect:
+		return health.CauseConnect
+	}
+	return health.CauseOwn
 }
 
 // errNoRoute means that this host cannot reach an address, whatever is there.
 var errNoRoute = errors.New("this host has no route to the address")
 
+// localErrors are this host's fault and say nothing of the mirror. EPERM comes from a firewall on this host,
+// EADDRNOTAVAIL from a lack of local ports.
+var localErrors = [...]error{
+	errNoRoute, context.Canceled, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM,
+	syscall.EADDRNOTAVAIL,
+}
+
 // localFault reports whether err is this host's fault and says nothing of the mirror.
 func localFault(err error) bool {
-	return errors.Is(err, errNoRoute) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
-		errors.Is(err, context.Canceled)
+	return slices.ContainsFunc(localErrors[:], func(local error) bool { return errors.Is(err, local) })
 }
 
 // unreachable reports whether err may mean that this host has no route. It may also mean that a router
@@ -118,6 +150,10 @@ var knownErrors = [...]struct {
 	{syscall.ENETUNREACH, "network unreachable"},
 	{syscall.EMFILE, "this host has too many open files"},
 	{syscall.ENFILE, "this host has too many open files"},
+	{syscall.ENOBUFS, "this host has no buffer space left"},
+	{syscall.ENOMEM, "this host has no memory left"},
+	{syscall.EPERM, "this host's firewall forbids the connection"},
+	{syscall.EADDRNOTAVAIL, "this host has no local port or address left"},
 	{io.ErrUnexpectedEOF, "the server closed the connection"},
 	{io.EOF, "the server closed the connection"},
 }

@@ -37,6 +37,6 @@ func (r *Reference) ReadReference(ctx context.Context, u *url.URL, userAgent str
 			return trace, nil
 		}
 	}
-	_, reason := judge(err)
+	_, _, reason := judge(err)
 	return time.Time{}, errors.New(reason)
 }

@@ -13,6 +13,14 @@ import (
 // maxFuture is how far ahead of our clock a trace may be.
 const maxFuture = 5 * time.Minute
 
+// A futureError is why a trace is refused: it is so far ahead of this host's clock.
+type futureError time.Duration
+
+// Error says how far.
+func (e futureError) Error() string {
+	return fmt.Sprintf("the trace file is %v ahead of our clock", time.Duration(e).Round(time.Second))
+}
+
 // parseTrace reads a trace file: the second since 1970 at which the mirror's content was published, in
 // decimal digits, and nothing else but white space around them.
 func parseTrace(body []byte) (time.Time, error) {
@@ -31,8 +39,7 @@ func readTrace(body []byte, now time.Time) (time.Time, error) {
 		return time.Time{}, &stepError{health.StepBody, err}
 	}
 	if ahead := trace.Sub(now); ahead > maxFuture {
-		err := fmt.Errorf("the trace file is %v ahead of our clock", ahead.Round(time.Second))
-		return time.Time{}, &stepError{health.StepFreshness, err}
+		return time.Time{}, &stepError{health.StepFreshness, futureError(ahead)}
 	}
 	return trace, nil
 }

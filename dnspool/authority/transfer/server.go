@@ -125,6 +125,9 @@ func (s *Server) Publish(soa *dns.SOA, records func() Records) {
 	}
 }
 
+// Published reports whether the zone has been published, not only restored from the journal.
+func (s *Server) Published() bool { return s != nil && s.serial.Load() != 0 }
+
 // permits reports whether the sender of a request may transfer the zone. What its signature is worth has been found
 // before: a wrong one has been refused.
 func (s *Server) permits(from net.Addr, signature *dns.TSIG) bool {
@@ -162,7 +165,7 @@ func (s *Server) Wants(from net.Addr, req *dns.Msg) bool {
 // of the network.
 func (s *Server) Serve(send Sender, req *dns.Msg, stream bool) (rcode int, err error) {
 	h := s.history.Load()
-	if h == nil {
+	if h == nil || !s.Published() {
 		return s.deny(send, req, dns.RcodeServerFailure, "not ready")
 	}
 	kind, records := "axfr", iter.Seq[dns.RR](nil)

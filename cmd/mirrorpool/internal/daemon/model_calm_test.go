@@ -15,8 +15,10 @@ import (
 // that all verdicts are in: the package's comment of dnspool, worked out by hand and from the world itself rather than
 // from what the checks have found.
 
-// trusted is the order of states in which mirrors are called in.
-var trusted = []health.State{health.Up, health.Unknown, health.Stale, health.Down}
+// trusted is the order in which mirrors are called in.
+var trusted = []string{"up", "unknown", "suspected", "stale", "down"}
+
+const staleRank, lastResort = 3, 4 // in trusted
 
 // A standing is how a mirror should stand in a group.
 type standing struct {
@@ -26,16 +28,24 @@ type standing struct {
 	what     []string
 }
 
-// eligible returns what should be served of a group.
-func eligible(group []standing) map[string]bool {
+// eligible returns what should be served of a group. ok is false where that depends on what was before: where all are
+// down, those are that passed last.
+func eligible(group []standing) (served map[string]bool, ok bool) {
 	enabled, sum := 0.0, 0.0
 	for _, s := range group {
 		if !s.newcomer {
 			enabled += s.weight
 		}
 	}
-	served := map[string]bool{}
+	served = map[string]bool{}
+	up := 0.0
 	for rank := range trusted {
+		if rank == lastResort && sum == 0 {
+			return nil, len(group) == 0
+		}
+		if rank >= staleRank && up > 0 || rank == lastResort {
+			break
+		}
 		for _, s := range group {
 			if s.rank == rank {
 				sum += s.weight
@@ -44,11 +54,14 @@ func eligible(group []standing) map[string]bool {
 				}
 			}
 		}
+		if rank == 0 {
+			up = sum
+		}
 		if sum > 0 && sum >= enabled/2 { // panic_threshold
 			break
 		}
 	}
-	return served
+	return served, true
 }
 
 // settled returns the addresses that a mirror has after a calm. ok is false where that depends on what was before.
@@ -56,23 +69,86 @@ func (m *model) settled(e modelEntry) (addrs []netip.Addr, ok bool) {
 	if e.given != 0 {
 		return e.addresses(), true
 	}
-	return m.world.resolved(e.host)
+	addrs, ok = m.world.resolved(e.host)
+	if !ok || m.world.lie != truth {
+		return nil, false
+	}
+	for _, endpoint := range m.checker.Report().Mirrors[e.prefix()].Endpoints {
+		if !slices.Contains(addrs, endpoint.Address) {
+			return nil, false // it passes, and serves on for a while
+		}
+	}
+	return addrs, true
+}
+
+// checkWithdrawn holds that an address which DNS does not give any more is answered only while it does not fail.
+func (m *model) checkWithdrawn(answered map[netip.Addr]bool) error {
+	for _, e := range m.pool {
+		addrs, ok := m.world.resolved(e.host)
+		if e.given != 0 || !ok || m.world.lie != truth || e.inDNS() == 0 {
+			continue
+		}
+		for _, addr := range hostAddresses(e.host, true) {
+			if mood := m.world.moods[key(e.host, addr, health.DNS)]; answered[addr] && !slices.Contains(addrs, addr) && mood != passes && mood != blind {
+				return fmt.Errorf("after a calm %v is answered, which DNS does not give and which fails: %v", addr, mood)
+			}
+		}
+	}
+	return nil
+}
+
+// distrustsAll reports whether so many mirrors fail over https alike that this host's trust store is suspected. ok is
+// false where that cannot be said.
+func (m *model) distrustsAll() (suspected, ok bool) {
+	failing, of := 0, 0
+	for _, e := range m.pool {
+		if e.scheme() != "https" {
+			continue
+		}
+		addrs, known := m.settled(e)
+		if !known {
+			return false, false
+		}
+		fails, passing := false, false
+		for _, addr := range addrs {
+			mood := m.world.moods[key(e.host, addr, health.HTTP)]
+			fails, passing = fails || mood == distrusted, passing || mood == passes
+		}
+		if len(addrs) > 0 {
+			of++
+		}
+		if fails && !passing {
+			failing++
+		}
+	}
+	return failing >= 3 && 2*failing > of, true
 }
 
 // rank is how trusted an address should be in a role. ok is false where it depends on what was before.
 func (m *model) rank(host int, addr netip.Addr, role health.Role) (rank int, ok bool) {
-	state := health.Up
+	standing := "up"
 	switch m.world.moods[key(host, addr, role)] {
 	case fails, hangs:
-		state = health.Down
+		standing = "down"
+	case distrusted:
+		standing = "down"
+		if overTLS := role == health.HTTP && host%2 == 0; overTLS {
+			suspected, ok := m.distrustsAll()
+			if !ok {
+				return 0, false
+			}
+			if suspected {
+				standing = "suspected"
+			}
+		}
 	case lags:
 		if role != health.Rsync {
-			state = health.Stale
+			standing = "stale"
 		}
 	case blind:
 		return 0, false
 	}
-	return slices.Index(trusted, state), true
+	return slices.Index(trusted, standing), true
 }
 
 // groupOf returns how the mirrors should stand in a group of the given role. The second result is false if that cannot be
@@ -145,12 +221,18 @@ func (m *model) checkCalm() error {
 	if err != nil {
 		return err
 	}
+	if err := m.checkWithdrawn(addrs); err != nil {
+		return err
+	}
 	for family := range families {
 		group, ok := m.groupOf(health.DNS, family, false)
 		if !ok {
 			continue
 		}
-		want := eligible(group)
+		want, ok := eligible(group)
+		if !ok {
+			continue
+		}
 		got := map[string]bool{}
 		for addr := range addrs {
 			if dnspool.FamilyOf(addr) == family {
@@ -178,7 +260,11 @@ func (m *model) checkCalmRedirects(c modelClient) error {
 	if !ok {
 		return nil
 	}
-	want, got := eligible(group), map[string]bool{}
+	want, ok := eligible(group)
+	if !ok {
+		return nil
+	}
+	got := map[string]bool{}
 	for range 40 {
 		prefixes, err := m.redirect(c)
 		if err != nil {

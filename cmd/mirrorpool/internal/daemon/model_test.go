@@ -77,6 +77,7 @@ const (
 	changeSome
 	changeAll
 	changeNames
+	changeResolver
 	passTime
 	stepClock
 	restart
@@ -85,7 +86,7 @@ const (
 	opKinds
 )
 
-var opNames = [opKinds]string{"edit the pool", "publish a bad pool", "some endpoints change", "all endpoints change", "DNS changes",
+var opNames = [opKinds]string{"edit the pool", "publish a bad pool", "some endpoints change", "all endpoints change", "DNS changes", "the resolver changes",
 	"time passes", "the clock steps", "restart", "crash", "calm"}
 
 func describeOps(ops []op) []string {
@@ -98,7 +99,7 @@ func describeOps(ops []op) []string {
 
 func randomOps(seed uint64) []op {
 	r := rand.New(rand.NewPCG(seed, 1))
-	kinds := []opKind{editPool, editPool, editPool, breakPool, changeSome, changeSome, changeSome, changeAll, changeNames, passTime, passTime,
+	kinds := []opKind{editPool, editPool, editPool, breakPool, changeSome, changeSome, changeSome, changeAll, changeNames, changeResolver, passTime, passTime,
 		passTime, stepClock, restart, restart, crash, calm, calm}
 	ops := make([]op, 12+r.IntN(24))
 	for i := range ops {
@@ -245,11 +246,14 @@ func (m *model) do(o op) error {
 		m.world.changeMoods(r)
 		time.Sleep(time.Duration(r.Int64N(int64(3 * modelInterval))))
 	case changeAll:
-		m.world.changeAll([]mood{passes, passes, passes, fails, hangs, lags, blind}[r.IntN(7)])
+		m.world.changeAll([]mood{passes, passes, passes, fails, hangs, lags, blind, distrusted}[r.IntN(8)])
 		time.Sleep(time.Duration(r.Int64N(int64(10 * modelInterval))))
 	case changeNames:
 		m.world.changeDNS(r)
 		time.Sleep(time.Duration(r.Int64N(int64(4 * time.Minute))))
+	case changeResolver:
+		m.world.changeResolver(r)
+		time.Sleep(time.Duration(r.Int64N(int64(30 * time.Minute))))
 	case passTime:
 		time.Sleep(time.Duration(r.Int64N(int64([]time.Duration{time.Second, modelInterval, 20 * modelInterval, 2 * time.Hour}[r.IntN(4)]))))
 	case stepClock:
@@ -466,6 +470,9 @@ func (c *captured) TsigStatus() error           { return nil }
 func (c *captured) TsigTimersOnly(bool)         {}
 func (c *captured) Hijack()                     {}
 
+// errServerFailure is the response while no mirror's address is known.
+var errServerFailure = errors.New("SERVFAIL")
+
 // ask asks the DNS face, over TCP.
 func (m *model) ask(name string, qtype uint16) ([]dns.RR, error) {
 	w := &captured{remote: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5353}}
@@ -475,6 +482,9 @@ func (m *model) ask(name string, qtype uint16) ([]dns.RR, error) {
 	}
 	var rrs []dns.RR
 	for _, msg := range w.msgs {
+		if msg.Rcode == dns.RcodeServerFailure {
+			return nil, errServerFailure
+		}
 		if msg.Rcode != dns.RcodeSuccess && msg.Rcode != dns.RcodeNameError {
 			return nil, fmt.Errorf("%s %s: %s", name, dns.TypeToString[qtype], dns.RcodeToString[msg.Rcode])
 		}
@@ -519,9 +529,16 @@ func (m *model) mayAnswer() (may map[netip.Addr]bool, must [2]bool) {
 			may[addr] = true
 		}
 		known := e.addresses()
-		for _, endpoint := range report.Mirrors[e.prefix()].Endpoints {
-			known = append(known, endpoint.Address)
+		seen := report.Mirrors[e.prefix()].Endpoints
+		for _, endpoint := range seen {
+			if endpoint.Aside == "" {
+				known = append(known, endpoint.Address)
+			}
 		}
+		// Where nothing else was ever known of a mirror, what the resolver says is all there is.
+		may[portalAddress] = may[portalAddress] || len(seen) > 0 && !slices.ContainsFunc(seen, func(e health.Endpoint) bool {
+			return e.Address != portalAddress
+		})
 		for _, addr := range known {
 			must[dnspool.FamilyOf(addr)] = true
 		}
@@ -535,6 +552,9 @@ func (m *model) checkAnswers() error {
 	for family, qtype := range families {
 		for range 20 {
 			rrs, err := m.ask(modelZone, qtype)
+			if errors.Is(err, errServerFailure) && m.current.Load().Blind() && m.ready() != nil {
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -583,6 +603,9 @@ func (m *model) checkNamed() error {
 // transferred returns the addresses at the pool's name as a transfer tells them.
 func (m *model) transferred() (addrs map[netip.Addr]bool, records []string, serial uint32, err error) {
 	rrs, err := m.ask(modelZone, dns.TypeAXFR)
+	if errors.Is(err, errServerFailure) && m.serial == 0 {
+		return nil, nil, 0, nil // no address was known yet
+	}
 	if err != nil {
 		return nil, nil, 0, err
 	}

@@ -25,9 +25,14 @@ const (
 	passes mood = iota
 	fails
 	hangs
-	lags  // carries an old trace
-	blind // cannot be judged, for a reason of ours
+	lags       // carries an old trace
+	blind      // cannot be judged, for a reason of ours
+	distrusted // fails in a way that a fault of ours would explain: over https, where most mirrors do
 	moods
+
+	// These are in no random sequence: whether they count depends on all others.
+	unreachable // no connection can be made
+	expired     // its certificate is not valid by this host's clock
 )
 
 // A world is what a pool's checks meet: hosts with addresses, what DNS says of them, and how each behaves. It stands in
@@ -37,7 +42,8 @@ type world struct {
 
 	mu       sync.Mutex
 	moods    map[string]mood     // by ADDRESS/ROLE, or HOST/rsync; absent: passes
-	dns      [modelHosts]dnsMood // what the resolver says
+	dns      [modelHosts]dnsMood // what name servers say
+	lie      lie                 // what the resolver makes of it
 	watched  map[string]bool     // hosts that may be probed; nil before there is a pool
 	strays   []string            // probes of hosts that may not be
 	underway map[string]int      // probes, by host
@@ -56,6 +62,21 @@ const (
 	servfail
 	dnsMoods
 )
+
+// A lie is what a resolver says of all hosts.
+type lie int
+
+const (
+	truth   lie = iota
+	nowhere     // no host has an address
+	private     // all have private ones
+	portal      // all have the same one
+	dead        // nothing
+	lies
+)
+
+// portalAddress is where a captive portal sends all clients. No mirror is there.
+var portalAddress = netip.MustParseAddr("203.0.113.80")
 
 func newWorld() *world {
 	return &world{moods: map[string]mood{}, underway: map[string]int{}, probed: map[string]int{}}
@@ -109,6 +130,16 @@ func (w *world) Lookup(_ context.Context, name string) (v4, v6 health.Answer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	addrs, ok := w.resolved(hostOf(name))
+	switch w.lie {
+	case nowhere:
+		addrs, ok = nil, true
+	case private:
+		addrs, ok = []netip.Addr{netip.MustParseAddr("0.0.0.0")}, true
+	case portal:
+		addrs, ok = []netip.Addr{portalAddress}, true
+	case dead:
+		addrs, ok = nil, false
+	}
 	v4.TTL, v6.TTL = time.Minute, time.Minute
 	if !ok {
 		v4.Err = fmt.Errorf("asking 192.0.2.53:53 for %s A: SERVFAIL", name)
@@ -142,6 +173,9 @@ func (w *world) Probe(ctx context.Context, t health.Target) health.Observation {
 	}
 	w.underway[t.OwnHost]++
 	m := w.moods[k]
+	if t.Address == portalAddress {
+		m = fails
+	}
 	w.mu.Unlock()
 	if m == hangs {
 		<-ctx.Done()
@@ -154,10 +188,16 @@ func (w *world) Probe(ctx context.Context, t health.Target) health.Observation {
 	switch m {
 	case fails, hangs:
 		o = health.Observation{Result: health.Down, Reason: "connect: connection refused"}
+	case distrusted:
+		o = health.Observation{Result: health.Down, Cause: health.CauseTrust, Reason: "tls: certificate is signed by an unknown authority"}
+	case unreachable:
+		o = health.Observation{Result: health.Down, Cause: health.CauseConnect, Reason: "connect: timed out"}
+	case expired:
+		o = health.Observation{Result: health.Down, Cause: health.CauseClock, Reason: "tls: certificate is not valid now"}
 	case lags:
 		o.Trace = o.Trace.Add(-time.Hour)
 	case blind:
-		o = health.Observation{Result: health.Unknown, Reason: "connect: network is unreachable"}
+		o = health.Observation{Result: health.Unknown, Cause: health.CauseLocal, Reason: "connect: network is unreachable"}
 	}
 	o.At = w.now()
 	o.Took = o.At.Sub(start)
@@ -232,6 +272,16 @@ func (w *world) changeDNS(r *rand.Rand) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.dns[r.IntN(modelHosts)] = dnsMood(r.IntN(int(dnsMoods)))
+}
+
+// changeResolver makes the resolver lie, or tell the truth.
+func (w *world) changeResolver(r *rand.Rand) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lie = truth
+	if r.IntN(2) == 0 {
+		w.lie = lie(r.IntN(int(lies)))
+	}
 }
 
 // A modelEntry is a mirror in the model's list.

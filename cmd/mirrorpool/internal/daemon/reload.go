@@ -22,6 +22,9 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 		answer.Settings = d.reloadSettings()
 		d.events.ReloadSettings(&answer.Settings)
 		answer.Pool = poolReload(d.reloadPool(ctx, o.Confirm))
+		if o.Confirm {
+			d.checker.ConfirmAddresses()
+		}
 	}
 	answer.OK = answer.Settings.Error == "" && answer.Pool.Error == ""
 	if !o.DryRun {

@@ -15,8 +15,8 @@ import (
 	"mirrorpool/dnspool/admin"
 )
 
-// ready returns nil if the faces answer and the checks go on.
-func (d *Daemon) ready() error {
+// alive returns nil if the faces answer and the checks go on. Otherwise a restart may help.
+func (d *Daemon) alive() error {
 	select {
 	case <-d.opened:
 	default:
@@ -24,6 +24,17 @@ func (d *Daemon) ready() error {
 	}
 	if d.checker.Stalled() {
 		return errors.New("checks are overdue by several intervals")
+	}
+	return nil
+}
+
+// ready returns nil if clients get answers that help them.
+func (d *Daemon) ready() error {
+	if err := d.alive(); err != nil {
+		return err
+	}
+	if d.current.Load().Blind() {
+		return errors.New("no address of any mirror is known: look at the resolver of this host")
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func (d *Daemon) tellManager(ctx context.Context) error {
 			}
 			notifyManager(d.log, daemon.SdNotifyReady)
 		case <-watchdog:
-			if opened != nil || d.ready() == nil { // else it is to be restarted
+			if opened != nil || d.alive() == nil { // else it is to be restarted
 				notifyManager(d.log, daemon.SdNotifyWatchdog)
 			}
 		case <-ctx.Done():

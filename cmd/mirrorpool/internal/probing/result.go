@@ -76,7 +76,7 @@ const (
 // newResult tells what report has on the mirrors that were asked for.
 func newResult(plan *Plan, report *health.Report) *Result {
 	r := &Result{
-		At: report.At.UTC(), Suspect: report.Suspect, Warnings: []string{}, Mirrors: []Mirror{},
+		At: report.At.UTC(), Suspect: report.SuspectNames(), Warnings: []string{}, Mirrors: []Mirror{},
 		Reference: newReference(&report.Reference, plan.settings.ReferenceURL),
 	}
 	for i := range plan.shown.Mirrors {

@@ -91,8 +91,8 @@ func Snapshot(ctx context.Context, c *config.Server, pool *config.Pool) (*dnspoo
 	if err != nil {
 		return nil, err
 	}
-	if report.Suspect != "" {
-		return nil, fmt.Errorf("most mirrors fail at once: it may be the %s, so nothing is published", report.Suspect)
+	if suspects := report.SuspectNames(); suspects != "" {
+		return nil, fmt.Errorf("most mirrors fail alike: it may be the %s, so nothing is published", suspects)
 	}
 	return dnspool.Build(dnspool.Input{
 		Pool: pool, Health: report, Now: time.Now(), Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),

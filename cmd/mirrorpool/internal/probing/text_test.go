@@ -46,8 +46,8 @@ func probeReport() *health.Report {
 	expired.Warning = expired.CertWarning(probeTime)
 	rsync := endpoint("", health.Rsync, health.Down, "resolve: \"rsync.example.net\" has no address", 0)
 	return &health.Report{
-		At:      probeTime,
-		Suspect: "local network",
+		At:       probeTime,
+		Suspects: []health.Suspect{{Name: "local network"}},
 		Reference: health.Reference{
 			Release: health.Release{Trace: probeTime.Add(-5 * time.Hour)},
 			Problem: "reference_url cannot be read: connect: timed out; keeping the last one known",
@@ -124,7 +124,7 @@ func TestProbeJSON(t *testing.T) {
 	pool := probePool(t)
 	pool.Mirrors = []config.Mirror{pool.Mirrors[1], pool.Mirrors[2]}
 	report := probeReport()
-	report.Reference, report.Suspect = health.Reference{Release: report.Reference.Release, Mirrors: 1, Enabled: 2, Weight: 10, EnabledWeight: 15}, ""
+	report.Reference, report.Suspects = health.Reference{Release: report.Reference.Release, Mirrors: 1, Enabled: 2, Weight: 10, EnabledWeight: 15}, nil
 	m := report.Mirrors["http://mirror.example.net:8080/old/"]
 	m.Endpoints = m.Endpoints[:1]
 	report.Mirrors["http://mirror.example.net:8080/old/"] = m

@@ -44,7 +44,7 @@ func statusMirror(m *admin.MirrorStatus, now time.Time) Mirror {
 			latency += " ms"
 		}
 		part.Rows = append(part.Rows, Row{
-			Address: address, Role: e.Role.String(), State: e.State, Note: cmp.Or(e.Reason, e.Warning),
+			Address: address, Role: e.Role.String(), State: e.State, Note: e.Note(),
 			Cells: []string{Since(e.Since, now), Since(e.Checked, now), latency, Since(e.Trace, now)},
 		})
 	}
@@ -109,8 +109,8 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 			lines = append(lines, fmt.Sprintf("Warning: panic in role %s, %s: only %g of %g by weight is up.", g.Role, g.Family, g.UpWeight, g.EnabledWeight-g.NewcomerWeight))
 		}
 	}
-	if s.Suspect != "" {
-		lines = append(lines, "Warning: suspect is the "+s.Suspect+", because most mirrors began to fail together.")
+	for _, suspect := range s.Suspects {
+		lines = append(lines, "Warning: suspect: "+suspect.Name+". As seen from this host, "+suspect.Text+".")
 	}
 	if s.Pool.Held != nil {
 		lines = append(lines, "Warning: an update of the pool is held back; see it with 'mirrorpool reload'.")

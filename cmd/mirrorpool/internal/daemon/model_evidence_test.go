@@ -1,0 +1,185 @@
+package daemon
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
+)
+
+// evidenceHosts is how many mirrors the pool of TestOwnFaults has: every other one speaks https.
+const evidenceHosts = 6
+
+// TestOwnFaults breaks something of this host, so that most mirrors seem to fail, and then one mirror really breaks. The
+// answers go on throughout, and that mirror leaves them where anything tells it from the others.
+func TestOwnFaults(t *testing.T) {
+	t.Parallel()
+	overTLS := func(host int, _ netip.Addr, role health.Role) bool { return host%2 == 0 && role == health.HTTP }
+	for name, test := range map[string]struct {
+		lie     lie
+		mood    mood
+		of      func(host int, addr netip.Addr, role health.Role) bool // what gets the mood
+		suspect string
+		blind   bool // no evidence is left
+	}{
+		"the resolver knows no host":           {lie: nowhere, suspect: health.SuspectResolver},
+		"the resolver gives private addresses": {lie: private, suspect: health.SuspectResolver},
+		"the resolver gives one wrong address": {lie: portal, suspect: health.SuspectResolver},
+		"the resolver is dead":                 {lie: dead, suspect: health.SuspectResolver},
+		"the trust store is gone":              {mood: distrusted, of: overTLS, suspect: health.SuspectTrustStore},
+		"the clock is wrong":                   {mood: expired, of: overTLS, suspect: health.SuspectClock},
+		"the https port is closed":             {mood: unreachable, of: overTLS, suspect: health.SuspectHTTPS},
+		"the rsync port is closed": {mood: unreachable, suspect: health.SuspectRsync,
+			of: func(_ int, _ netip.Addr, role health.Role) bool { return role == health.Rsync }},
+		"IPv6 is down": {mood: unreachable, suspect: health.SuspectIPv6,
+			of: func(_ int, addr netip.Addr, role health.Role) bool { return role != health.Rsync && addr.Is6() }},
+		"IPv4 is down": {mood: unreachable, suspect: health.SuspectIPv4,
+			of: func(_ int, addr netip.Addr, role health.Role) bool { return role != health.Rsync && addr.Is4() }},
+		"no route, port, memory or descriptor is left": {mood: blind, blind: true,
+			of: func(int, netip.Addr, health.Role) bool { return true }},
+		"the network is down": {mood: unreachable, blind: true,
+			of: func(int, netip.Addr, health.Role) bool { return true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				m := startEvidence(t, dir)
+				defer func() { m.stop() }()
+				m.expectServed(t, "at first", 0)
+				m.world.breakAll(test.lie, test.mood, test.of)
+				// Each minute, over half an hour: judging takes time, and must not show.
+				for range 30 {
+					time.Sleep(time.Minute)
+					settle()
+					m.expectServed(t, "with a fault of this host", 0)
+				}
+				if got := m.checker.Report().SuspectNames(); test.suspect != "" && got != test.suspect {
+					t.Errorf("suspected: %q, want %q", got, test.suspect)
+				}
+				m.world.kill(0)
+				time.Sleep(10 * time.Minute)
+				settle()
+				if test.blind {
+					m.expectServed(t, "without evidence", 0)
+					return
+				}
+				m.expectServed(t, "and one mirror dead", 1)
+				m.world.recover()
+				time.Sleep(20 * time.Minute)
+				settle()
+				m.expectServed(t, "after all", 0)
+				if got := m.checker.Report().SuspectNames(); got != "" {
+					t.Errorf("still suspected: %q", got)
+				}
+			})
+		})
+	}
+}
+
+// startEvidence starts the program with a pool whose addresses come from DNS.
+func startEvidence(t *testing.T, dir string) *model {
+	m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
+	m.world.now = m.time
+	for host := range evidenceHosts {
+		m.pool[host] = modelEntry{host: host, weight: 10, dnsWeight: -1, rsync: true}
+	}
+	if err := m.start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.opens(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Minute)
+	settle()
+	return m
+}
+
+// expectServed reports unless all mirrors but the first dead ones are in answers and redirects, over both families.
+func (m *model) expectServed(t *testing.T, when string, dead int) {
+	t.Helper()
+	answered, _, _, err := m.transferred()
+	if err != nil {
+		t.Error(err)
+	}
+	want := map[netip.Addr]bool{}
+	for host := dead; host < evidenceHosts; host++ {
+		for _, addr := range hostAddresses(host, false) {
+			want[addr] = true
+		}
+	}
+	if !maps.Equal(answered, want) {
+		t.Errorf("%s: DNS answers %v, want %v", when, slices.SortedFunc(maps.Keys(answered), netip.Addr.Compare),
+			slices.SortedFunc(maps.Keys(want), netip.Addr.Compare))
+	}
+	for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
+		hosts := map[int]bool{}
+		for range 60 {
+			prefixes, err := m.redirect(modelClient{family, true})
+			if err != nil || len(prefixes) == 0 {
+				t.Fatalf("%s: a redirect over %v to %v: %v", when, family, prefixes, err)
+			}
+			hosts[hostOf(strings.Split(prefixes[0], "/")[2])] = true
+		}
+		for host := 0; host < evidenceHosts; host += 2 {
+			if hosts[host] != (host >= dead) {
+				t.Errorf("%s: redirects over %v to m%d: %v; status:\n%s", when, family, host, hosts[host], m.explained())
+			}
+		}
+	}
+}
+
+// explained says how all endpoints stand, for the log of a failed test.
+func (m *model) explained() string {
+	var b strings.Builder
+	for prefix, r := range m.checker.Report().Mirrors {
+		for _, e := range r.Endpoints {
+			fmt.Fprintf(&b, "%s %v %v %v %q suspect %q aside %q\n", prefix, e.Address, e.Role, e.State, e.Reason, e.Suspect, e.Aside)
+		}
+	}
+	return b.String()
+}
+
+// breakAll makes the resolver lie, and all that is of a kind behave in one way.
+func (w *world) breakAll(l lie, m mood, of func(int, netip.Addr, health.Role) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lie = l
+	for host := range evidenceHosts {
+		for _, addr := range hostAddresses(host, false) {
+			for _, role := range []health.Role{health.HTTP, health.DNS, health.Rsync} {
+				if of != nil && of(host, addr, role) {
+					w.moods[key(host, addr, role)] = m
+				}
+			}
+		}
+	}
+}
+
+// kill makes a host fail in a way of its own wherever it does not fail already.
+func (w *world) kill(host int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, addr := range hostAddresses(host, false) {
+		for _, role := range []health.Role{health.HTTP, health.DNS} {
+			if k := key(host, addr, role); w.moods[k] == passes || w.moods[k] == distrusted || w.moods[k] == expired {
+				w.moods[k] = fails
+			}
+		}
+	}
+}
+
+// recover makes all pass again.
+func (w *world) recover() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lie = truth
+	clear(w.moods)
+}

@@ -1,0 +1,147 @@
+package dnspool
+
+import (
+	"math"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"mirrorpool/health"
+)
+
+// TestCurrentFirst has a release that some mirrors carry and others, within max_lag, do not.
+func TestCurrentFirst(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		world
+		want string
+	}{
+		"one carries it": {world: `
+			a 1 192.0.2.1=up/up
+			b 1 192.0.2.2=behind/behind
+			c 1 192.0.2.3=behind/behind
+			d 1 192.0.2.4=behind/behind`, want: "a b c d"},
+		"as many as should compete": {world: `
+			a 1 192.0.2.1=up/up
+			b 1 192.0.2.2=up/up
+			c 1 192.0.2.3=up/up
+			d 1 192.0.2.4=behind/behind`, want: "a b c"},
+		"one of them would have too much": {world: `
+			a 1 192.0.2.1=up/up
+			b 3 192.0.2.2=up/up
+			c 1 192.0.2.3=up/up
+			d 1 192.0.2.4=behind/behind`, want: "a b c d"},
+		"one of a mirror's addresses lacks it": {world: `
+			a 1 192.0.2.1=up/up
+			b 1 192.0.2.2=up/up 192.0.2.5=behind/behind
+			c 1 192.0.2.3=up/up
+			d 1 192.0.2.4=up/up`, want: "a c d"},
+		"the others are down": {world: `
+			a 1 192.0.2.1=behind/behind
+			b 9 192.0.2.2=down/down`, want: "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := test.input(t)
+			in.Policy.MinCandidates, in.Policy.MaxShare = 3, 0.5
+			s := Build(in)
+			if got := strings.Join(namesOf(s.http[IPv4][0]), " "); got != test.want || s.Panic() {
+				t.Errorf("HTTP: %s, want %s; panic %v", got, test.want, s.Panic())
+			}
+			var dns []string
+			for _, m := range s.Mirrors {
+				if m.InDNS {
+					dns = append(dns, m.Name)
+				}
+			}
+			if got := strings.Join(dns, " "); got != test.want {
+				t.Errorf("DNS: %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestLivingBeforeDead kills k of n mirrors, for all k: a dead mirror is in no answer and no redirect while one lives.
+func TestLivingBeforeDead(t *testing.T) {
+	t.Parallel()
+	for n := 2; n <= 8; n++ {
+		for k := 1; k < n; k++ {
+			in := largePool(n).input(t)
+			for i := range in.Pool.Mirrors {
+				for e := range in.Health.Mirrors[in.Pool.Mirrors[i].URLPrefix].Endpoints {
+					v := &in.Health.Mirrors[in.Pool.Mirrors[i].URLPrefix].Endpoints[e].Verdict
+					if v.State = health.Up; i < k {
+						v.State = health.Down
+					}
+				}
+			}
+			s := Build(in)
+			for i, m := range s.Mirrors {
+				if m.InDNS != (i >= k) || m.InWeb != (i >= k) {
+					t.Errorf("%d of %d are dead: mirror %d: in DNS %v, in redirects %v", k, n, i, m.InDNS, m.InWeb)
+				}
+			}
+		}
+	}
+}
+
+func TestRankOf(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]rank{
+		"up": rankUp, "unknown": rankUnknown, "suspected": rankSuspected, "stale": rankStale, "down": rankDown,
+	} {
+		e := endpoint(t, netip.Addr{}, health.HTTP, text)
+		if got := rankOf(&e); got != want {
+			t.Errorf("%s: rank %d, want %d", text, got, want)
+		}
+		if got := want.state(); got != e.State {
+			t.Errorf("%s: the state of its rank is %v", text, got)
+		}
+	}
+}
+
+// TestMaxLoad has one mirror of four left, which is to serve a part of the clients at most.
+func TestMaxLoad(t *testing.T) {
+	t.Parallel()
+	const dead = "\nb 1 192.0.2.2=down/down\nc 1 192.0.2.3=down/down\nd 1 192.0.2.4=down/down"
+	for name, test := range map[string]struct {
+		world
+		maxLoad, want float64 // want: share of the clients that are served
+	}{
+		"off":                            {"a 1 192.0.2.1=up/up" + dead, 0, 1},
+		"half of the clients":            {"a 1 192.0.2.1=up/up" + dead, 0.5, 0.5},
+		"at least its own share":         {"a 1 192.0.2.1=up/up" + dead, 0.1, 0.25},
+		"enough are up":                  {"a 3 192.0.2.1=up/up" + dead, 0.1, 1},
+		"none is up":                     {"a 1 192.0.2.1=down/down" + dead, 0.1, 1},
+		"others join, as if it was ours": {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=unknown/unknown\nc 1 192.0.2.3=down/down", 0.1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := test.input(t)
+			in.Policy.MaxLoad = test.maxLoad
+			s := Build(in)
+			const clients = 20_000
+			served := 0
+			var c Choice
+			for seed := range uint64(clients) {
+				r := Request{Seed: mix(seed)}
+				s.Choose(&c, &r)
+				if c.Picked != nil {
+					served++
+				}
+				if e := s.Explain(&r); seed < 100 && (e.Mirrors[0].Order == 1) != (c.Picked != nil) {
+					t.Fatalf("client %d: served %v, explained as %+v", seed, c.Picked != nil, e.Mirrors[0])
+				}
+				if (c.Picked == nil) != c.Busy {
+					t.Fatalf("client %d: picked %v, busy %v", seed, c.Picked, c.Busy)
+				}
+			}
+			if got := float64(served) / clients; math.Abs(got-test.want) > 0.02 {
+				t.Errorf("%.3f of the clients are served, want %.3f", got, test.want)
+			}
+			if len(s.DNS(IPv4).Addresses) == 0 {
+				t.Error("DNS answers nothing")
+			}
+		})
+	}
+}

@@ -1,0 +1,203 @@
+package health
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// A new address that fails is believed to be the host's after controlTime, in which the resolver is tried with other
+	// hosts; one that passes while the resolver is suspected, after claimTime.
+	controlTime = 2 * time.Minute
+	claimTime   = 10 * time.Minute
+
+	// When one host's addresses are in doubt, so many others are looked up at once, to judge the resolver.
+	controlHosts = 10
+
+	// maxWithdrawn bounds the addresses of a host that serve on although DNS does not give them any more.
+	maxWithdrawn = maxProbed
+)
+
+// Claims are what DNS says of a host's addresses and the checks have not confirmed yet. What a name resolves to is a
+// claim: a new address serves after it has passed its checks, and one that passes serves on for a while although DNS does
+// not give it any more.
+type claims struct {
+	fresh     map[netip.Addr]time.Time // since when DNS gives them
+	withdrawn map[netip.Addr]time.Time // since when DNS does not give them any more
+
+	missing time.Time // since when no look-up gives an address; zero if the latest did
+	failed  bool      // the latest look-up failed, rather than saying that there is none
+}
+
+// follow takes in a look-up: DNS gave the addresses before, and gives others now.
+func (c *claims) follow(before, after []netip.Addr, now time.Time) {
+	known := len(before)+len(c.withdrawn) > 0
+	for _, addr := range before {
+		if slices.Contains(after, addr) {
+			continue
+		}
+		if _, fresh := c.fresh[addr]; fresh {
+			delete(c.fresh, addr)
+		} else {
+			c.withdrawn = with(c.withdrawn, addr, now)
+		}
+	}
+	for _, addr := range after {
+		if _, back := c.withdrawn[addr]; back {
+			delete(c.withdrawn, addr)
+		} else if known && !slices.Contains(before, addr) {
+			c.fresh = with(c.fresh, addr, now)
+		}
+	}
+	for len(c.withdrawn) > maxWithdrawn {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(c.withdrawn)), func(a, b netip.Addr) int {
+			return c.withdrawn[a].Compare(c.withdrawn[b])
+		})
+		delete(c.withdrawn, oldest)
+	}
+}
+
+func with(set map[netip.Addr]time.Time, addr netip.Addr, since time.Time) map[netip.Addr]time.Time {
+	if set == nil {
+		set = map[netip.Addr]time.Time{}
+	}
+	set[addr] = since
+	return set
+}
+
+// note takes in whether the latest look-up gave an address.
+func (c *claims) note(any, failed bool, now time.Time) {
+	c.failed = failed
+	switch {
+	case any:
+		c.missing = time.Time{}
+	case c.missing.IsZero(), c.missing.After(now):
+		c.missing = now
+	}
+}
+
+// doubtful reports whether the latest look-ups gave nothing, or nothing but addresses that are new and unconfirmed.
+func (l *lookup) doubtful(allowPrivate bool) bool {
+	if !l.claims.missing.IsZero() {
+		return true
+	}
+	for _, addr := range l.claimed(allowPrivate) {
+		if _, fresh := l.claims.fresh[addr]; !fresh {
+			return false
+		}
+	}
+	return len(l.claims.fresh) > 0
+}
+
+// believe ends the claims of m's addresses that the checks have decided, and reports whether there were any.
+//
+// A fresh address is believed once it passes, or if it still fails after controlTime: clients go where DNS sends them. A
+// withdrawn one is given up once another one has taken its place, it fails, or grace is over. While the resolver is
+// suspected, none is given up, and a fresh one is believed only if it passes after claimTime, or is all that a mirror has.
+func (m *mirror) believe(suspected bool, grace time.Duration, now time.Time) (changed bool) {
+	claims := &m.web.claims
+	for addr, since := range claims.fresh {
+		believed := m.passesAt(addr) || now.Sub(since) > controlTime
+		if suspected {
+			believed = m.passesAt(addr) && now.Sub(since) > claimTime
+		}
+		if believed || m.onlyFresh() {
+			delete(claims.fresh, addr)
+			changed = true
+		}
+	}
+	for addr, since := range claims.withdrawn {
+		if !suspected && (m.failsAt(addr) || m.replaced(addr) || now.Sub(since) > grace) {
+			delete(claims.withdrawn, addr)
+			changed = true
+		}
+	}
+	return changed
+}
+
+// onlyFresh reports whether all of m's addresses are fresh, so that none of them is worth more.
+func (m *mirror) onlyFresh() bool {
+	for key := range m.checks {
+		if _, fresh := m.web.claims.fresh[key.address]; !fresh {
+			return false
+		}
+	}
+	return true
+}
+
+// passesAt reports whether a check at an address passes.
+func (m *mirror) passesAt(addr netip.Addr) bool {
+	return m.isUp(addr, HTTP) || m.isUp(addr, DNS)
+}
+
+// failsAt reports whether all checks at an address have failed for long enough.
+func (m *mirror) failsAt(addr netip.Addr) bool {
+	for key, k := range m.checks {
+		if key.address == addr && k.verdict.State != Down && k.verdict.State != Stale {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *mirror) isUp(addr netip.Addr, role Role) bool {
+	k := m.checks[endpointKey{addr, role}]
+	return k != nil && k.verdict.State == Up
+}
+
+// replaced reports whether one of the addresses that DNS gives does in each role what a withdrawn one of its family does.
+func (m *mirror) replaced(withdrawn netip.Addr) bool {
+	for key := range m.checks {
+		addr := key.address
+		if addr.Is4() != withdrawn.Is4() || m.web.claims.unconfirmed(addr) {
+			continue
+		}
+		if (m.isUp(addr, HTTP) || !m.isUp(withdrawn, HTTP)) && (m.isUp(addr, DNS) || !m.isUp(withdrawn, DNS)) {
+			return true
+		}
+	}
+	return false
+}
+
+// unconfirmed reports whether an address is fresh or withdrawn.
+func (c *claims) unconfirmed(addr netip.Addr) bool {
+	_, fresh := c.fresh[addr]
+	_, withdrawn := c.withdrawn[addr]
+	return fresh || withdrawn
+}
+
+// aside says why an endpoint does not count in selection, or returns "". A redirect leads to the addresses that DNS gives
+// the client.
+func (m *mirror) aside(key endpointKey) string {
+	if _, fresh := m.web.claims.fresh[key.address]; fresh {
+		return "new in DNS: has to pass its checks first"
+	}
+	if _, withdrawn := m.web.claims.withdrawn[key.address]; !withdrawn || key.role != HTTP {
+		return ""
+	}
+	for other := range m.checks {
+		if other.address.Is4() == key.address.Is4() && !m.web.claims.unconfirmed(other.address) {
+			return "no longer in DNS"
+		}
+	}
+	return ""
+}
+
+// unresolvable says why clients cannot be redirected to m, because its name does not resolve, or returns "". That the name
+// has no address is believed after controlTime, that it cannot be resolved after maxUnresolved, and neither while the
+// resolver is suspected.
+func (m *mirror) unresolvable(suspected bool, maxUnresolved time.Duration, now time.Time) string {
+	c := &m.web.claims
+	limit := controlTime
+	if c.failed {
+		limit = maxUnresolved
+	}
+	if m.web.task == nil || c.missing.IsZero() || suspected || now.Sub(c.missing) <= limit {
+		return ""
+	}
+	return fmt.Sprintf("%s: %q has had no address for %v, so clients cannot resolve it either", StepResolve, m.web.host,
+		now.Sub(c.missing).Round(time.Second))
+}

@@ -1,0 +1,176 @@
+package health
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// The names of what is suspected, as in status, metrics and alerts.
+const (
+	SuspectNetwork    = "local network"
+	SuspectTrustStore = "trust store"
+	SuspectClock      = "clock"
+	SuspectRsync      = "rsync port"
+	SuspectHTTPS      = "https port"
+	SuspectIPv4       = "IPv4"
+	SuspectIPv6       = "IPv6"
+	SuspectResolver   = "resolver"
+)
+
+// SuspectNames are the names of all that may be suspected.
+var SuspectNames = [...]string{
+	SuspectNetwork, SuspectTrustStore, SuspectClock, SuspectRsync, SuspectHTTPS, SuspectIPv4, SuspectIPv6, SuspectResolver,
+}
+
+// A Suspect is a part of this host that would explain why many mirrors fail alike.
+type Suspect struct {
+	Name  string
+	Since time.Time
+	// Failing of the Of mirrors that depend on it fail.
+	Failing, Of int
+	Text        string // what was seen, and what to look at: a sentence
+}
+
+// A commonFault is a fault of this host, and the failures by which it shows.
+type commonFault struct {
+	name  string
+	cause Cause                        // of the failures
+	about func(k *check) bool          // the checks that it concerns
+	tells func(failing, of int) string // the sentence of the suspect
+}
+
+// commonFaults are those that are seen from the checks.
+var commonFaults = [...]commonFault{
+	{SuspectTrustStore, CauseTrust, (*check).overTLS, func(failing, of int) string {
+		return fmt.Sprintf("the certificates of %d of %d mirrors are signed by an unknown authority: look at the certificates "+
+			"that this host trusts (package ca-certificates)", failing, of)
+	}},
+	{SuspectClock, CauseClock, (*check).needsClock, func(failing, of int) string {
+		return fmt.Sprintf("the certificates of %d of %d mirrors are not valid now, or their traces are of the future: "+
+			"look at this host's clock", failing, of)
+	}},
+	{SuspectRsync, CauseConnect, func(k *check) bool { return k.role == Rsync }, func(failing, _ int) string {
+		return fmt.Sprintf("none of %d rsync daemons can be reached: look at this host's firewall (port 873)", failing)
+	}},
+	{SuspectHTTPS, CauseConnect, (*check).overTLS, func(failing, _ int) string {
+		return fmt.Sprintf("none of %d mirrors can be reached over https: look at this host's firewall (port 443)", failing)
+	}},
+	{SuspectIPv4, CauseConnect, func(k *check) bool { return k.over(netip.Addr.Is4) }, func(failing, _ int) string {
+		return fmt.Sprintf("none of %d mirrors can be reached over IPv4: look at this host's IPv4", failing)
+	}},
+	{SuspectIPv6, CauseConnect, func(k *check) bool { return k.over(netip.Addr.Is6) }, func(failing, _ int) string {
+		return fmt.Sprintf("none of %d mirrors can be reached over IPv6: look at this host's IPv6", failing)
+	}},
+}
+
+// overTLS reports whether a check asks for an https URL.
+func (k *check) overTLS() bool { return k.role == HTTP && k.mirror.URL.Scheme == "https" }
+
+// needsClock reports whether a check compares something with this host's clock that may be wrong.
+func (k *check) needsClock() bool { return k.overTLS() || k.failsBy(CauseClock) }
+
+// over reports whether a check asks a web server at an address of a family.
+func (k *check) over(family func(netip.Addr) bool) bool { return k.role != Rsync && family(k.address) }
+
+// failsBy reports whether a check failed with a cause the last time.
+func (k *check) failsBy(cause Cause) bool {
+	return !k.failingSince.IsZero() && k.verdict.Cause == cause
+}
+
+// passes reports whether a check passed the last time.
+func (k *check) passes() bool { return !k.verdict.PassingSince.IsZero() }
+
+// A count is how the mirrors do that a common fault concerns.
+type count struct {
+	failing, of int
+	together    bool // more than half of those that fail began to within a short time
+	elsewhere   bool // a check that the fault does not concern passes
+}
+
+// countFault counts the mirrors that fail in the way of f, of those that do or pass. Mirrors at one host count once. A
+// mirror fails so if one of its checks does, and none that f concerns passes.
+func (c *Checker) countFault(f *commonFault) (n count) {
+	var began []time.Time
+	seen := map[string]bool{}
+	for _, m := range c.mirrors {
+		about, passes := false, false
+		var since time.Time
+		for k := range m.all {
+			concerned := f.about(k)
+			switch {
+			case concerned && k.failsBy(f.cause):
+				about = true
+				if since.IsZero() || k.failingSince.Before(since) {
+					since = k.failingSince
+				}
+			case concerned && k.passes():
+				about, passes = true, true
+			case k.passes():
+				n.elsewhere = true
+			}
+		}
+		if !about || seen[m.web.host] {
+			continue
+		}
+		seen[m.web.host] = true
+		if n.of++; !since.IsZero() && !passes {
+			n.failing++
+			began = append(began, since)
+		}
+	}
+	n.together = mostWithin(began, 2*c.policy.Interval+c.policy.Timeout)
+	return n
+}
+
+// mostWithin reports whether more than half of the times are within d of each other.
+func mostWithin(times []time.Time, d time.Duration) bool {
+	for _, first := range times {
+		n := 0
+		for _, t := range times {
+			if !t.Before(first) && t.Sub(first) <= d {
+				n++
+			}
+		}
+		if 2*n > len(times) {
+			return true
+		}
+	}
+	return false
+}
+
+// suspicious reports whether a fault's count speaks against this host. suspected says whether it did before.
+//
+// Certificates that most mirrors have in common with no other host are judged by their share. That no connection can be made
+// has many causes: there, all have to fail, to have begun together, and something else has to work.
+func (f *commonFault) suspicious(n count, suspected bool) bool {
+	enough := suspectMirrors
+	if suspected {
+		enough = suspectMirrors - 1 // one of them may really break meanwhile
+	}
+	switch {
+	case n.failing < enough:
+		return false
+	case f.cause != CauseConnect:
+		return 2*n.failing > n.of
+	}
+	return n.failing == n.of && n.elsewhere && (suspected || n.together)
+}
+
+// explains reports whether the suspect f explains why k fails. That no connection can be made over one family or port is
+// not explained by it if the mirror fails over the others too.
+func (f *commonFault) explains(k *check) bool {
+	if !f.about(k) || !k.failsBy(f.cause) {
+		return false
+	}
+	fails := false
+	for _, other := range k.mirror.checks {
+		if f.cause == CauseConnect && !f.about(other) {
+			if other.passes() {
+				return true
+			}
+			fails = true
+		}
+	}
+	return !fails
+}
