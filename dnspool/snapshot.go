@@ -2,7 +2,6 @@ package dnspool
 
 import (
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -155,13 +154,23 @@ func (s *Snapshot) PlainRedirects() []*Mirror {
 	return mirrors
 }
 
-// Blind reports whether no address is known of any enabled mirror of the DNS pool: then there is no answer to give, not an
-// empty one.
-func (s *Snapshot) Blind() bool {
-	if len(s.dns[IPv4].Addresses)+len(s.dns[IPv6].Addresses) > 0 {
-		return false
+// Blind reports whether no address is known of any enabled mirror that is to serve in a role: then there is no answer to
+// give, not an empty one.
+func (s *Snapshot) Blind(role health.Role) bool {
+	wanted := false
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		if !m.Enabled() || role == health.DNS && (m.DNS.Off || m.DNS.Weight == 0) {
+			continue
+		}
+		wanted = true
+		for e := range m.Endpoints {
+			if x := &m.Endpoints[e]; counts(x, role, FamilyOf(x.Address)) {
+				return false
+			}
+		}
 	}
-	return slices.ContainsFunc(s.Mirrors, func(m Mirror) bool { return m.Enabled() && !m.DNS.Off && m.DNS.Weight > 0 })
+	return wanted
 }
 
 // Addresses returns the mirror's addresses of both families, sorted, without those that do not count in any role.

@@ -10,7 +10,8 @@ import (
 
 const (
 	// A new address that fails is believed to be the host's after controlTime, in which the resolver is tried with other
-	// hosts; one that passes while the resolver is suspected, after claimTime.
+	// hosts; one that passes while the resolver is suspected, after claimTime. Likewise one that DNS has dropped, and that
+	// fails, is given up after controlTime.
 	controlTime = 2 * time.Minute
 	claimTime   = 10 * time.Minute
 
@@ -110,7 +111,8 @@ func (m *mirror) believe(suspected bool, grace time.Duration, now time.Time) (ch
 		}
 	}
 	for addr, since := range claims.withdrawn {
-		if !suspected && (m.failsAt(addr) || m.replaced(addr) || now.Sub(since) > grace) {
+		age := now.Sub(since)
+		if !suspected && (m.replaced(addr) || age > grace || age > controlTime && m.failsAt(addr)) {
 			delete(claims.withdrawn, addr)
 			changed = true
 		}

@@ -17,6 +17,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/authority/wire"
+	"mirrorpool/health"
 )
 
 // TTLs of the zone's own records, and the timers of its SOA (RFC 1912 section 2.2).
@@ -65,7 +66,7 @@ func newZone(c config.DNS, static *ZoneFile, s *dnspool.Snapshot, start [2]uint3
 		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit, answers: c.MaxAnswers, geo: c.Geo,
 		near: nearDecks{decks: map[nearKey]*nearDeck{}},
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
-		static: static, snapshot: s, blind: s.Blind(),
+		static: static, snapshot: s, blind: s.Blind(health.DNS),
 	}
 	for f := range z.poolTTL {
 		z.poolTTL[f] = poolTTL(c, s.DNS(dnspool.Family(f)).Settles)

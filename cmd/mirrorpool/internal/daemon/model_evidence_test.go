@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
@@ -84,13 +87,60 @@ func TestOwnFaults(t *testing.T) {
 	}
 }
 
-// startEvidence starts the program with a pool whose addresses come from DNS.
-func startEvidence(t *testing.T, dir string) *model {
+// TestNoAddressKnown starts for the first time with a resolver that is dead, or that lies. There is no answer to give until
+// it works.
+func TestNoAddressKnown(t *testing.T) {
+	t.Parallel()
+	for _, l := range [...]lie{dead, nowhere} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			m := newEvidence(t, dir)
+			m.world.breakAll(l, passes, nil)
+			if err := m.start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { m.stop() }()
+			if err := m.opens(); err != nil {
+				t.Fatal(err)
+			}
+			for _, qtype := range [...]uint16{dns.TypeA, dns.TypeAAAA, dns.TypeAXFR} {
+				if rrs, err := m.ask(modelZone, qtype); !errors.Is(err, errServerFailure) {
+					t.Errorf("%s: %v, %v, want SERVFAIL", dns.TypeToString[qtype], rrs, err)
+				}
+			}
+			if prefixes, err := m.redirect(modelClients[0]); prefixes != nil || err != nil {
+				t.Errorf("a redirect to %v, %v, want 503", prefixes, err)
+			}
+			if err := m.ready(); err == nil || !strings.Contains(err.Error(), "no address of any mirror is known") || m.alive() != nil {
+				t.Errorf("ready: %v, alive: %v", err, m.alive())
+			}
+			if groups := m.describe().Groups; len(groups) != 3 || groups[0].EnabledWeight != 10*evidenceHosts {
+				t.Errorf("the groups of the status: %+v", groups)
+			}
+			m.world.recover()
+			time.Sleep(2 * time.Minute)
+			settle()
+			m.expectServed(t, "once the resolver works", 0)
+			if err := m.ready(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// newEvidence returns the program, not started, with a pool whose addresses come from DNS.
+func newEvidence(t *testing.T, dir string) *model {
 	m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
 	m.world.now = m.time
 	for host := range evidenceHosts {
 		m.pool[host] = modelEntry{host: host, weight: 10, dnsWeight: -1, rsync: true}
 	}
+	return m
+}
+
+// startEvidence starts that, and waits until all is checked.
+func startEvidence(t *testing.T, dir string) *model {
+	m := newEvidence(t, dir)
 	if err := m.start(); err != nil {
 		t.Fatal(err)
 	}

@@ -552,7 +552,7 @@ func (m *model) checkAnswers() error {
 	for family, qtype := range families {
 		for range 20 {
 			rrs, err := m.ask(modelZone, qtype)
-			if errors.Is(err, errServerFailure) && m.current.Load().Blind() && m.ready() != nil {
+			if errors.Is(err, errServerFailure) && m.current.Load().Blind(health.DNS) {
 				continue
 			}
 			if err != nil {
@@ -603,8 +603,8 @@ func (m *model) checkNamed() error {
 // transferred returns the addresses at the pool's name as a transfer tells them.
 func (m *model) transferred() (addrs map[netip.Addr]bool, records []string, serial uint32, err error) {
 	rrs, err := m.ask(modelZone, dns.TypeAXFR)
-	if errors.Is(err, errServerFailure) && m.serial == 0 {
-		return nil, nil, 0, nil // no address was known yet
+	if errors.Is(err, errServerFailure) && m.current.Load().Blind(health.DNS) {
+		return nil, m.records, m.serial, nil // no address has been known since the start
 	}
 	if err != nil {
 		return nil, nil, 0, err

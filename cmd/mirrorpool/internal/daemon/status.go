@@ -13,6 +13,7 @@ import (
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/health"
 )
 
 // alive returns nil if the faces answer and the checks go on. Otherwise a restart may help.
@@ -33,7 +34,7 @@ func (d *Daemon) ready() error {
 	if err := d.alive(); err != nil {
 		return err
 	}
-	if d.current.Load().Blind() {
+	if d.current.Load().Blind(health.HTTP) {
 		return errors.New("no address of any mirror is known: look at the resolver of this host")
 	}
 	return nil
