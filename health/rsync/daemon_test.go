@@ -239,7 +239,7 @@ func TestDaemonFull(t *testing.T) {
 	d.add(t, "project/trace", "x", traceTime)
 
 	// One conversation that stops once it has its place in the module.
-	first := newSession(within(t, 20*time.Second), dial(t, d.addr))
+	first := newSession(within(t, 20*time.Second), dial(t, d.addr), maxConversation)
 	if err := errors.Join(first.greet(offeredVersion), first.open("full", offeredVersion)); err != nil {
 		t.Fatal(err)
 	}

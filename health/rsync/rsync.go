@@ -1,9 +1,8 @@
-// Package rsync asks an rsync daemon for the size and time of one file.
+// Package rsync asks an rsync daemon for the sizes and times of files: of one, or of all in a tree.
 //
 // It is a client for the greeting and the file list of the rsync daemon
-// protocol (TCP port 873), and nothing more: it transfers no file, lists no
-// directory, logs in nowhere, follows no symbolic link, resolves and dials
-// nothing, and runs no rsync program. The caller brings the connection, since
+// protocol (TCP port 873), and nothing more: it transfers no file, logs in
+// nowhere, resolves and dials nothing, and runs no rsync program. The caller brings the connection, since
 // a health check must reach the very address that it judges.
 //
 // # Protocol version
@@ -16,8 +15,9 @@
 // by name. All of that serves transfers. The one thing it would report better is a
 // time beyond 32 bits: see [File.ModTime] for what that costs.
 //
-// No option is sent beside --server and --sender: an option could be named in the
-// daemon's "refuse options", and each one adds fields to the list.
+// [Stat] sends no option beside --server and --sender: an option could be named in the
+// daemon's "refuse options", and each one adds fields to the list. [List] adds -r, without
+// which there is no tree, and -L if the caller wants symbolic links to be followed.
 //
 // # Sources
 //
@@ -39,6 +39,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -98,23 +99,27 @@ func stat(ctx context.Context, conn net.Conn, module, filePath string, offer int
 		return File{}, err
 	}
 
-	poisoned := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(poisoned)
-		conn.SetDeadline(time.Unix(1, 0)) // long past: ends reads and writes under way
-	})
-	defer func() {
-		if !stop() {
-			<-poisoned
-		}
-	}()
-
-	s := newSession(ctx, conn)
+	defer endWith(ctx, conn)()
+	s := newSession(ctx, conn, maxConversation)
 	file, err := s.stat(module, filePath, offer)
 	if err != nil {
 		return File{}, s.explain(err)
 	}
 	return file, nil
+}
+
+// endWith ends reads and writes of conn with ctx, until the returned function is called.
+func endWith(ctx context.Context, conn net.Conn) (release func()) {
+	poisoned := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(poisoned)
+		conn.SetDeadline(time.Unix(1, 0)) // long past: ends reads and writes under way
+	})
+	return func() {
+		if !stop() {
+			<-poisoned
+		}
+	}
 }
 
 // A session is one conversation with a daemon.
@@ -127,8 +132,9 @@ type session struct {
 	demux   *demux // once the daemon has begun to multiplex
 }
 
-func newSession(ctx context.Context, conn net.Conn) *session {
-	in := bufio.NewReaderSize(&budget{r: conn, left: maxConversation}, maxLine)
+// newSession returns a session in which the daemon may send so many bytes.
+func newSession(ctx context.Context, conn net.Conn, most int) *session {
+	in := bufio.NewReaderSize(&budget{r: conn, left: most, most: most}, maxLine)
 	return &session{ctx: ctx, conn: conn, in: in}
 }
 
@@ -140,7 +146,7 @@ func (s *session) stat(module, filePath string, offer int) (File, error) {
 	if err := s.open(module, offer); err != nil {
 		return File{}, err
 	}
-	if err := s.request(module + "/" + filePath); err != nil {
+	if err := s.request(nil, module+"/"+filePath, nil); err != nil {
 		return File{}, err
 	}
 
@@ -158,12 +164,13 @@ func (s *session) stat(module, filePath string, offer int) (File, error) {
 	return e.file()
 }
 
-// request asks for one path and reads up to where the file list begins.
-func (s *session) request(arg string) error {
-	s.step = "asking for the file"
+// request asks for one path, with options and filter rules, and reads up to where the file list begins.
+func (s *session) request(options []string, arg string, rules []string) error {
+	s.step = "asking for the file list"
 	// Up to version 29 arguments are lines, and an empty line ends them
 	// (clientserver.c, read_args). Paths begin after ".".
-	if err := s.send([]byte("--server\n--sender\n.\n" + arg + "\n\n")); err != nil {
+	lines := append(append([]string{"--server", "--sender"}, options...), ".", arg, "", "")
+	if err := s.send([]byte(strings.Join(lines, "\n"))); err != nil {
 		return err
 	}
 
@@ -174,9 +181,13 @@ func (s *session) request(arg string) error {
 	}
 	s.demux = &demux{in: s.in}
 
-	// An empty list of filter rules: a rule's length of zero. What a client of
-	// version 29 sends is not multiplexed.
-	return s.send(make([]byte, 4))
+	// The filter rules, each after its length; a length of zero ends them (exclude.c,
+	// send_filter_list). What a client of version 29 sends is not multiplexed.
+	var text []byte
+	for _, rule := range rules {
+		text = append(binary.LittleEndian.AppendUint32(text, uint32(len(rule))), rule...)
+	}
+	return s.send(append(text, 0, 0, 0, 0))
 }
 
 func (s *session) send(b []byte) error {
@@ -245,13 +256,13 @@ func hungUp(err error) bool {
 // A budget reads from r until it has given left bytes, and then fails instead of
 // feigning an end.
 type budget struct {
-	r    io.Reader
-	left int
+	r          io.Reader
+	left, most int
 }
 
 func (b *budget) Read(p []byte) (int, error) {
 	if b.left == 0 {
-		return 0, fmt.Errorf("%w: it sent more than %d bytes", ErrProtocol, maxConversation)
+		return 0, fmt.Errorf("%w: it sent more than %d bytes", ErrProtocol, b.most)
 	}
 	n, err := b.r.Read(p[:min(len(p), b.left)])
 	b.left -= n
