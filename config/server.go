@@ -30,6 +30,7 @@ type Server struct {
 	Admin     Admin
 	GeoIP     GeoIP
 	Health    Health
+	Files     Files
 	Publish   []Publish
 	Log       Log
 }

@@ -51,7 +51,8 @@ func defaultServer() *Server {
 			MaxUnresolved:  10 * time.Minute,
 			UserAgent:      "mirrorpool-healthcheck (mirror pool monitor)",
 		},
-		Log: Log{Level: "info", Format: "auto"},
+		Files: Files{Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true},
+		Log:   Log{Level: "info", Format: "auto"},
 	}
 }
 
@@ -65,7 +66,7 @@ func defaultServer() *Server {
 // Durations have these bounds: mirrors_refresh 50ms to 168h; dns.ttl, dns.ttl_min and publish.ttl 1s to
 // 24h in whole seconds; http.sticky 0s (off) to 24h; health.interval 50ms to 24h, timeout 1ms to 10m,
 // startup_timeout 0s to 1h, max_lag 1ms to 8760h, max_age 1ms to 8760h or 0s (off), address_grace and
-// max_unresolved 0s to 8760h.
+// max_unresolved 0s to 8760h; files.interval 1s to 168h.
 func ParseServer(file string, data []byte) (*Server, []*Error, error) {
 	d, faults := readDocument(file, data)
 	if d.root == nil {
@@ -109,6 +110,7 @@ func (c *checker) server(root object) *Server {
 		c.warn(n, WarnGeoWithoutData, `no answer goes by place without a database; want "geoip": {"city": "FILE"}`)
 	}
 	c.health(root.object("health"), &s.Health, s.DNS.Zone)
+	c.files(root.object("files"), &s.Files)
 	for _, n := range root.items("publish") {
 		s.Publish = append(s.Publish, c.publish(object{c, n}, s.DNS))
 	}

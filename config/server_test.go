@@ -63,7 +63,8 @@ func TestDefaults(t *testing.T) {
 			StartupTimeout: 5 * time.Second, Path: "project/trace", MaxLag: 3 * time.Hour, MaxAge: 0,
 			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AddressGrace: time.Hour, MaxUnresolved: 10 * time.Minute, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
 		},
-		Log: Log{Level: "info", Format: "auto"},
+		Files: Files{Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true},
+		Log:   Log{Level: "info", Format: "auto"},
 	}
 	if diff := cmp.Diff(want, got, comparers); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -121,6 +122,10 @@ func TestParseServerValues(t *testing.T) {
 			StartupTimeout: 0, Path: "trace", ReferenceURL: "https://origin.example.org/trace",
 			MaxLag: time.Hour, MaxAge: 48 * time.Hour, DNSURL: "http://dl.example.org:8081/tails/project/trace",
 			PanicThreshold: 1, AddressGrace: 2 * time.Hour, MaxUnresolved: 5 * time.Minute, AllowPrivate: true, UserAgent: "example.org mirror monitor (mirrors@example.org)",
+		},
+		Files: Files{
+			Origin: "rsync://origin.example.org/tails/", Fallback: "https://origin.example.org/tails/", Interval: time.Hour,
+			Rewritten: []string{"*.json", "project/"}, Unpublished: "redirect",
 		},
 		Publish: []Publish{
 			{Server: "192.0.2.53:53", Zone: "dl.example.org.", Names: []string{"@"}, TTL: 3 * time.Second, MaxAnswers: 4, Reconcile: "enforce"},
