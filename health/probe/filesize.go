@@ -23,9 +23,19 @@ func NewFiles(roots *x509.CertPool, userAgent func() string) *Files {
 	return &Files{newTransport(roots, dialPinned), userAgent}
 }
 
-// Size returns how many bytes a mirror's file at u has, as the mirror says at one address. It follows redirects to the
-// same host. The error is fs.ErrNotExist, or another one if the mirror does not say.
+// Size returns how many bytes a mirror's file at u has, as the mirror says at one address. The error is fs.ErrNotExist, or
+// another one if the mirror does not say.
 func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
+	size, err := p.Head(ctx, u, addr)
+	if err == nil && size < 0 {
+		return 0, fmt.Errorf("HEAD %s: no length", u)
+	}
+	return size, err
+}
+
+// Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has it
+// and does not say; the error is fs.ErrNotExist if it lacks it. It follows redirects to the same host.
+func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
 	ctx = context.WithValue(ctx, pinned{}, addr)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
 	if err != nil {
@@ -47,8 +57,8 @@ func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 	switch {
 	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone:
 		return 0, fs.ErrNotExist
-	case resp.StatusCode != http.StatusOK, resp.ContentLength < 0:
-		return 0, fmt.Errorf("HEAD %s: %s with length %d", u, resp.Status, resp.ContentLength)
+	case resp.StatusCode != http.StatusOK:
+		return 0, fmt.Errorf("HEAD %s: %s", u, resp.Status)
 	}
 	return resp.ContentLength, nil
 }

@@ -1,0 +1,162 @@
+package files
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	maxAnswered = 20_000 // paths of which answers are kept
+	maxQuestion = 5      // for one mirror in a second
+
+	// For so long the first answer that a mirror lacks a file is kept, and how long it is kept doubles each time.
+	lacksFor, maxLacksFor = 30 * time.Second, 6 * time.Hour
+	// Likewise if it gives no answer: it may be back as soon as the checks notice.
+	muteFor, maxMuteFor = 5 * time.Second, time.Minute
+)
+
+// A result is what a mirror says of a file.
+type result uint8
+
+const (
+	carries result = iota
+	lacks          // or has it with another size
+	mute           // gives no answer that says either
+)
+
+// An answer is what one mirror said of one file.
+type answer struct {
+	mirror int
+	result result
+	trace  int64 // of the mirror, when it was asked
+	until  time.Time
+	kept   time.Duration // how long the answer was to be kept; doubles when it is the same
+}
+
+// answers keep what mirrors have said of files.
+type answers struct {
+	mu     sync.Mutex
+	byPath map[uint64][]answer
+	asking map[question]*asked
+	second int64       // for which asks counts
+	asks   map[int]int // by mirror
+}
+
+// A question is one file at one mirror.
+type question struct {
+	path   uint64
+	mirror int
+}
+
+// An asked question is under way.
+type asked struct{ done chan struct{} } // closed with the answer
+
+// overlay adds what mirrors have said to what their rows say. A mirror that lacks a file for clients lacks it, whatever its
+// rsync daemon lists.
+func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, said := range a.byPath[k.hash] {
+		if said.mirror >= len(t.traces) || !now.Before(said.until) || said.result == carries && said.trace != t.traces[said.mirror] {
+			continue
+		}
+		word, bit := said.mirror/64, uint64(1)<<(said.mirror%64)
+		switch {
+		case said.result == lacks:
+			k.Has[word] &^= bit
+			k.Unknown[word] &^= bit
+		case said.result == mute:
+			k.mute[word] |= bit
+		case said.result == carries && k.Unknown[word]&bit != 0:
+			k.Unknown[word] &^= bit
+			k.Has[word] |= bit
+		}
+		if said.until.Before(k.until) {
+			k.until = said.until
+		}
+	}
+	k.settle()
+}
+
+// begin returns the question under way for a file at a mirror. mine is true if the caller is to ask it, and then to call
+// end and finish. It returns nil if the mirror has been asked enough, or has answered already.
+func (a *answers) begin(q question, now time.Time, again bool) (under *asked, mine bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if under := a.asking[q]; under != nil {
+		return under, false
+	}
+	if said := a.find(q); said != nil && !again && now.Before(said.until) {
+		return nil, false
+	}
+	if second := now.Unix(); second != a.second || a.asks == nil {
+		a.second, a.asks = second, map[int]int{}
+	}
+	if a.asks[q.mirror] >= maxQuestion {
+		return nil, false
+	}
+	a.asks[q.mirror]++
+	if a.asking == nil {
+		a.asking = map[question]*asked{}
+	}
+	under = &asked{make(chan struct{})}
+	a.asking[q] = under
+	return under, true
+}
+
+// find returns the answer to a question, or nil.
+func (a *answers) find(q question) *answer {
+	list := a.byPath[q.path]
+	for i := range list {
+		if list[i].mirror == q.mirror {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// end keeps the answer to a question.
+func (a *answers) end(q question, r result, trace int64, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := answer{mirror: q.mirror, result: r, trace: trace}
+	first, most := lacksFor, maxLacksFor
+	switch r {
+	case carries:
+		first = most
+	case mute:
+		first, most = muteFor, maxMuteFor
+	}
+	before := a.find(q)
+	if next.kept = first; before != nil && before.result == r {
+		next.kept = min(2*before.kept, most)
+	}
+	next.until = now.Add(next.kept)
+	if before != nil {
+		*before = next
+	} else {
+		a.makeRoom()
+		a.byPath[q.path] = append(a.byPath[q.path], next)
+	}
+}
+
+// finish wakes all that wait for the answer to a question.
+func (a *answers) finish(q question) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.asking[q].done)
+	delete(a.asking, q)
+}
+
+// makeRoom forgets a path, whichever comes first, if there are as many as may be.
+func (a *answers) makeRoom() {
+	if a.byPath == nil {
+		a.byPath = map[uint64][]answer{}
+	}
+	for path := range a.byPath {
+		if len(a.byPath) < maxAnswered {
+			return
+		}
+		delete(a.byPath, path)
+	}
+}

@@ -1,0 +1,449 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const testInterval = 6 * time.Hour
+
+// A world is an origin and mirrors, with their files by size. Its clock is that of the synctest bubble that it lives in.
+type world struct {
+	t       *testing.T
+	catalog *Catalog
+	stop    func()
+
+	mu       sync.Mutex
+	origin   map[string]int64 // nil: it cannot be read
+	trees    map[string]map[string]int64
+	traces   map[string]time.Time
+	listings map[string]int // of whole trees
+	visits   map[string]int // all listings
+	heads    map[string]int // by URL
+	down     map[string]bool
+	hang     bool // HEAD gets no answer
+	names    []string
+}
+
+// newWorld returns a running world, in which the mirrors have the same files as the origin.
+func newWorld(t *testing.T, settings Settings, origin map[string]int64, mirrors ...string) *world {
+	w := &world{
+		t: t, origin: origin, trees: map[string]map[string]int64{}, traces: map[string]time.Time{}, listings: map[string]int{},
+		visits: map[string]int{}, heads: map[string]int{}, down: map[string]bool{}, names: mirrors,
+	}
+	for _, name := range mirrors {
+		w.trees[name], w.traces[name] = maps.Clone(origin), time.Unix(1, 0)
+	}
+	if settings.Interval == 0 {
+		settings.Interval = testInterval
+	}
+	w.catalog = NewCatalog(Options{
+		Settings: settings, ReadOrigin: w.readOrigin, AskOrigin: w.askOrigin, List: w.list, Head: w.head, Visit: w.visit,
+		Log: zap.NewNop(), Now: time.Now,
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.catalog.Run(ctx) }()
+	w.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	w.observe(time.Unix(1, 0))
+	synctest.Wait()
+	return w
+}
+
+// observe tells the catalog of the world as the checks see it.
+func (w *world) observe(reference time.Time) {
+	w.mu.Lock()
+	var seen []Mirror
+	for _, name := range w.names {
+		m := Mirror{URLPrefix: prefixOf(name), Trace: w.traces[name], Enabled: true, Weight: 1}
+		if !strings.HasPrefix(name, "web") {
+			m.RsyncURL, m.Rsync = "rsync://"+name+".example.org/pub/", netip.MustParseAddr("192.0.2.1")
+		}
+		seen = append(seen, m)
+	}
+	w.mu.Unlock()
+	w.catalog.Observe(reference, seen)
+}
+
+func prefixOf(name string) string { return "https://" + name + ".example.org/" }
+
+func nameOf(target string) string {
+	_, rest, _ := strings.Cut(target, "://")
+	name, _, _ := strings.Cut(rest, ".")
+	return name
+}
+
+func (w *world) readOrigin(_ context.Context, _ string, c *Collector) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.origin == nil {
+		return errors.New("unreachable")
+	}
+	c.HasTimes = true
+	for path, size := range w.origin {
+		if err := c.Add(path, size, 1000); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) askOrigin(_ context.Context, _, path string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.heads["origin/"+path]++
+	if _, ok := w.origin[path]; !ok {
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
+func (w *world) visit(context.Context, string) (func(), bool) { return func() {}, true }
+
+func (w *world) list(_ context.Context, m *Mirror, names []string, each func(string, int64, uint32) error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	name := nameOf(m.URLPrefix)
+	w.visits[name]++
+	if w.down[name] {
+		return errors.New("max connections reached")
+	}
+	if names != nil {
+		for _, path := range names {
+			if size, ok := w.trees[name][path]; ok {
+				if err := each(path, size, 1000); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	w.listings[name]++
+	for path, size := range w.trees[name] {
+		if err := each(path, size, 1000); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) head(ctx context.Context, u *url.URL, _ netip.Addr) (int64, error) {
+	w.mu.Lock()
+	w.heads[u.String()]++
+	hang := w.hang
+	size, ok := w.trees[nameOf(u.String())][strings.TrimPrefix(u.Path, "/")]
+	w.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	time.Sleep(10 * time.Millisecond)
+	if !ok {
+		return 0, fs.ErrNotExist
+	}
+	return size, nil
+}
+
+// do changes the world.
+func (w *world) do(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// carriers returns, for each mirror, "has", "lacks" or "unknown".
+func (w *world) carriers(path string) string {
+	k := w.catalog.Find(path, time.Now())
+	var words []string
+	for _, name := range w.names {
+		number := w.catalog.Number(prefixOf(name))
+		switch {
+		case Contains(k.Has, number):
+			words = append(words, "has")
+		case Contains(k.Unknown, number):
+			words = append(words, "unknown")
+		default:
+			words = append(words, "lacks")
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// want fails the test unless the carriers of a path are as given.
+func (w *world) want(path, want string) {
+	w.t.Helper()
+	if got := w.carriers(path); got != want {
+		w.t.Errorf("%s after %v: %s, want %s", path, time.Since(worldBegan), got, want)
+	}
+}
+
+// worldBegan is when each bubble begins (testing/synctest).
+var worldBegan = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// after lets time pass.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// ask asks a mirror for a file, as for a client, and returns how long that took.
+func (w *world) ask(path string, names ...string) time.Duration {
+	var list []Candidate
+	for _, name := range names {
+		list = append(list, Candidate{w.catalog.Number(prefixOf(name)), prefixOf(name) + path, netip.MustParseAddr("192.0.2.1")})
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), AskTime)
+	defer cancel()
+	begin := time.Now()
+	w.catalog.Ask(ctx, path, list)
+	return time.Since(begin)
+}
+
+func tree() map[string]int64 {
+	return map[string]int64{"old.iso": 100, "project/trace": 11, "stable/a.iso": 50}
+}
+
+// TestRelease follows a release: the traces come first, the files later, and each mirror is used from soon after it has them.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin", OnDemand: true}, tree(), "a", "b", "web")
+		defer w.stop()
+		w.want("old.iso", "has has unknown")
+		w.do(func() { w.origin["new/x.iso"] = 500 })
+		if got := w.catalog.Find("new/x.iso", time.Now()).Status; got != Unpublished {
+			t.Errorf("status %v before the origin is read", got)
+		}
+		w.observe(time.Unix(2, 0)) // the reference has changed
+		after(minPause)
+		w.want("new/x.iso", "lacks lacks unknown")
+		w.do(func() { w.traces["a"] = time.Unix(2, 0); w.trees["a"]["new/x.iso"] = 100 }) // a part of it
+		w.observe(time.Unix(2, 0))
+		after(10 * time.Second)
+		w.want("new/x.iso", "lacks lacks unknown")
+		after(4 * time.Minute)
+		w.do(func() { w.trees["a"]["new/x.iso"] = 500 })
+		after(time.Minute)
+		w.want("new/x.iso", "has lacks unknown")
+		w.want("old.iso", "has has unknown")
+		if missing := w.catalog.Overview().Release.Missing(prefixOf("b")); len(missing) != 1 || missing[0] != "new/x.iso" {
+			t.Errorf("b lacks %q", missing)
+		}
+		if w.listings["a"] != 1 || w.listings["b"] != 1 {
+			t.Errorf("the whole tree was listed %v, want once each: the new file is known by name", w.listings)
+		}
+	})
+}
+
+// TestListingFails: the old row stays, with its age, and is worth nothing after three intervals.
+func TestListingFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin"}, tree(), "a", "b")
+		defer w.stop()
+		w.do(func() { w.down["a"] = true })
+		after(2 * testInterval)
+		w.want("old.iso", "has has")
+		status := w.catalog.Overview().Mirrors[prefixOf("a")]
+		if status.Problem != "max connections reached" || time.Since(status.Listed) != 2*testInterval {
+			t.Errorf("%+v", status)
+		}
+		after(testInterval + time.Minute)
+		w.observe(time.Unix(1, 0))
+		w.want("old.iso", "unknown has")
+		if w.visits["a"] > 30 {
+			t.Errorf("%d visits of a mirror that fails", w.visits["a"])
+		}
+		w.do(func() { w.down["a"] = false })
+		after(testInterval)
+		w.want("old.iso", "has has")
+	})
+}
+
+// TestOriginFails: what was published stays known, and where nothing is known, the mirrors' listings tell.
+func TestOriginFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin"}, tree(), "a")
+		defer w.stop()
+		w.do(func() { w.origin = nil })
+		after(time.Hour)
+		w.want("old.iso", "has")
+		if o := w.catalog.Overview(); o.OriginProblem != "unreachable" || o.Files != 3 {
+			t.Errorf("%+v", o)
+		}
+		w.do(func() { w.origin = map[string]int64{} })
+		after(time.Hour)
+		w.want("old.iso", "has") // an origin without files is a mistake
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin"}, nil, "a", "b")
+		defer w.stop()
+		w.do(func() { w.trees["a"] = tree(); w.trees["b"] = map[string]int64{"old.iso": 100} })
+		after(testInterval)
+		w.want("stable/a.iso", "has lacks")
+		if got := w.catalog.Find("none", time.Now()).Status; got != Unlisted {
+			t.Errorf("status %v of what no mirror lists, want that nothing is known", got)
+		}
+		w.do(func() { w.origin = tree() })
+		after(10 * time.Minute)
+		w.want("stable/a.iso", "has lacks")
+		if got := w.catalog.Find("none", time.Now()).Status; got != Unpublished {
+			t.Errorf("status %v of what the origin lacks", got)
+		}
+	})
+}
+
+// TestWithoutOrigin: the largest size counts, until no mirror has it any more.
+func TestWithoutOrigin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{}, tree(), "a", "b", "c")
+		defer w.stop()
+		w.want("old.iso", "has has has")
+		w.do(func() { w.trees["a"]["stable/a.iso"] = 20; delete(w.trees["b"], "old.iso") })
+		after(testInterval)
+		w.want("stable/a.iso", "lacks has has")
+		w.want("old.iso", "has lacks has")
+		w.do(func() {
+			for _, name := range w.names {
+				w.trees[name]["stable/a.iso"] = 20
+			}
+		})
+		after(2 * testInterval)
+		w.want("stable/a.iso", "has has has")
+	})
+}
+
+// TestAsk: an answer is asked for once, kept, and given again by the mirror when it is due.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{OnDemand: true}, nil, "web1", "web2", "web3")
+		defer w.stop()
+		w.do(func() { w.trees["web1"] = tree(); w.trees["web2"] = map[string]int64{} })
+		var clients sync.WaitGroup
+		for range 20 {
+			clients.Go(func() { w.ask("old.iso", "web1", "web2") })
+		}
+		clients.Wait()
+		w.want("old.iso", "has lacks unknown")
+		w.ask("old.iso", "web1", "web2")
+		if w.heads[prefixOf("web1")+"old.iso"] != 1 || w.heads[prefixOf("web2")+"old.iso"] != 1 {
+			t.Errorf("asked %v, want each once", w.heads)
+		}
+		after(lacksFor)
+		w.want("old.iso", "has unknown unknown")
+		w.ask("old.iso", "web2")
+		after(lacksFor + time.Second)
+		w.want("old.iso", "has lacks unknown") // kept twice as long
+		w.do(func() { w.traces["web1"] = time.Unix(9, 0) })
+		w.observe(time.Unix(9, 0))
+		w.want("old.iso", "unknown lacks unknown")
+	})
+}
+
+// TestAskIsLimited: a mirror is asked maxQuestion times a second, and a client waits AskTime at most.
+func TestAskIsLimited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{OnDemand: true}, nil, "web1", "web2")
+		defer w.stop()
+		for i := range 100 {
+			w.ask(fmt.Sprint("file", i), "web1")
+		}
+		if len(w.heads) > 2*maxQuestion {
+			t.Errorf("%d questions within a second", len(w.heads))
+		}
+		w.do(func() { w.hang = true })
+		if waited := w.ask("other", "web2"); waited != AskTime {
+			t.Errorf("waited %v", waited)
+		}
+		after(headTime)
+		w.want("other", "unknown unknown")
+		if k := w.catalog.Find("other", time.Now()); Contains(k.Any, w.catalog.Number(prefixOf("web2"))) {
+			t.Error("a mirror that gives no answer competes with one that was not asked")
+		}
+	})
+}
+
+// TestAskedMirrorsAreMany: what is kept is bounded.
+func TestAskedMirrorsAreMany(t *testing.T) {
+	t.Parallel()
+	var a answers
+	for i := range maxAnswered + 500 {
+		q := question{uint64(i), 1}
+		if _, mine := a.begin(q, testTime.Add(time.Duration(i)*time.Second), false); !mine {
+			t.Fatal("no question")
+		}
+		a.end(q, lacks, 0, testTime)
+		a.finish(q)
+	}
+	if len(a.byPath) > maxAnswered || len(a.asking) > 0 {
+		t.Errorf("%d paths kept, %d asked", len(a.byPath), len(a.asking))
+	}
+}
+
+// TestVerify: a miss clears the bit, and what the web server says outweighs the listing.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin", OnDemand: true}, tree(), "a", "b")
+		defer w.stop()
+		after(time.Hour)
+		if !w.catalog.WantsSample(time.Now()) || w.catalog.WantsSample(time.Now()) {
+			t.Error("want one sample a second")
+		}
+		before := w.listings["a"]
+		w.do(func() { delete(w.trees["a"], "old.iso") })
+		w.catalog.Verify("old.iso", Candidate{w.catalog.Number(prefixOf("a")), prefixOf("a") + "old.iso", netip.MustParseAddr("192.0.2.1")})
+		after(time.Second)
+		w.want("old.iso", "lacks has")
+		if w.listings["a"] == before {
+			t.Error("a miss starts no listing")
+		}
+	})
+}
+
+// TestPublishes: the origin is asked once for a path, also by many clients, and the answer is kept for a while.
+func TestPublishes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin"}, tree(), "a")
+		defer w.stop()
+		for range 10 {
+			if err := w.catalog.Publishes(t.Context(), "nothing"); !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+		}
+		if w.heads["origin/nothing"] != 1 {
+			t.Errorf("the origin was asked %d times", w.heads["origin/nothing"])
+		}
+		w.do(func() { w.origin["nothing"] = 5 })
+		after(originFor)
+		if err := w.catalog.Publishes(t.Context(), "nothing"); err != nil {
+			t.Errorf("just published: %v", err)
+		}
+		after(2 * minPause)
+		if got := w.catalog.Find("nothing", time.Now()).Status; got != Published {
+			t.Errorf("status %v: the origin was not read again", got)
+		}
+	})
+}

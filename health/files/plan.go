@@ -1,0 +1,97 @@
+package files
+
+import "time"
+
+const (
+	minPause  = 5 * time.Second // between listings of a mirror while it copies a release
+	maxPause  = 5 * time.Minute
+	pauseOf   = 10          // the share of the time since the trace changed that a pause takes
+	bigTree   = 200_000     // files; larger trees are listed as a whole at files.interval only
+	validFor  = 3           // intervals, after which a row is worth nothing
+	calmAfter = 2           // listings without a difference, after which a mirror has ended its copy
+	jitter    = 1.0 / 10    // by which share of an interval listings come early, to spread them
+	minRetry  = time.Minute // after a listing that failed
+)
+
+// A plan says when a mirror is listed next. It has no clock.
+type plan struct {
+	trigger  time.Time // when the mirror's trace or the origin changed last
+	tried    time.Time // when the latest listing ended
+	failures int       // since one succeeded
+	calm     int       // listings of the whole tree since the trigger that showed no difference
+	whole    bool      // the whole tree may have changed since the trigger, not only files known by name
+	spread   float64   // from 0 to 1, by the mirror
+}
+
+// A need is what a plan depends on besides.
+type need struct {
+	interval time.Duration
+	listed   time.Time // when the whole tree was listed; zero if never
+	files    int       // of the universe
+	some     bool      // files that are known by name are missing
+}
+
+// next returns when a listing is due, and whether it is one of the whole tree.
+func (p *plan) next(n need) (at time.Time, whole bool) {
+	at, whole = n.listed, true
+	if !n.listed.IsZero() {
+		at = n.listed.Add(time.Duration(float64(n.interval) * (1 - jitter*p.spread)))
+	}
+	if soon, all, ok := p.soon(n); ok && soon.Before(at) {
+		at, whole = soon, all
+	}
+	if p.failures > 0 {
+		at = later(at, p.tried.Add(p.retryPause(n.interval)))
+	}
+	return at, whole
+}
+
+// soon returns when to list for the sake of the trigger. ok is false if the mirror has all that is wanted, or nothing has
+// come for long.
+func (p *plan) soon(n need) (at time.Time, whole, ok bool) {
+	whole = p.whole && p.calm < calmAfter && n.files <= bigTree
+	if p.trigger.IsZero() || !whole && !n.some {
+		return at, false, false
+	}
+	at = later(p.trigger, p.tried.Add(min(max(p.tried.Sub(p.trigger)/pauseOf, minPause), maxPause)))
+	return at, whole, at.Sub(p.trigger) < n.interval
+}
+
+// retryPause is how long after a listing that failed the next one is due.
+func (p *plan) retryPause(interval time.Duration) time.Duration {
+	pause := min(minRetry, interval)
+	for i := 1; i < p.failures && pause < interval; i++ {
+		pause *= 2
+	}
+	return min(pause, interval)
+}
+
+// note takes in a listing. changed says whether a listing of the whole tree differs from the one before.
+func (p *plan) note(now time.Time, err error, whole, changed bool) {
+	p.tried = now
+	switch {
+	case err != nil:
+		p.failures++
+		return
+	case whole && changed:
+		p.calm = 0
+	case whole:
+		p.calm++
+	}
+	p.failures = 0
+}
+
+// pull has the mirror listed from now on, until it has what it lacks. whole says that files may be missing whose names are
+// not known.
+func (p *plan) pull(now time.Time, whole bool) {
+	p.whole = whole || p.whole && p.calm < calmAfter
+	p.trigger, p.calm = now, 0
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

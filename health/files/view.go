@@ -1,0 +1,195 @@
+package files
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+const (
+	maxShown   = 20 // files of a release in an overview
+	maxMissing = 50 // mirrors that are named as lacking one of them
+	maxNamedIn = 3  // files in a text on a mirror that is behind
+)
+
+// An Overview is what is known of the files of the pool at a moment.
+type Overview struct {
+	Origin        string                 `json:"origin"` // empty if there is none
+	OriginRead    time.Time              `json:"origin_read,omitzero"`
+	OriginProblem string                 `json:"origin_problem"` // why the origin could not be read the last time, or ""
+	Files         int                    `json:"files"`          // of the universe
+	Mirrors       map[string]MirrorFiles `json:"mirrors"`        // by url_prefix
+	Release       ReleaseView            `json:"release"`
+}
+
+// MirrorFiles is what is known of the files of one mirror.
+type MirrorFiles struct {
+	Known     bool      `json:"known"` // by a listing that is not too old
+	Listed    time.Time `json:"listed,omitzero"`
+	Lacks     int       `json:"lacks"`      // files of the universe, those of another size included
+	OtherSize int       `json:"other_size"` // of these
+	Unknown   int       `json:"unknown"`    // files that are newer than the listing
+	NoTimes   bool      `json:"no_times"`   // it does not keep the times of files
+	Problem   string    `json:"problem"`    // why it could not be listed the last time, or ""
+	// Behind names files of the release that it lacks; empty if it lacks none.
+	Behind string `json:"behind"`
+}
+
+// A ReleaseView is the files that the origin has published of late, or while nothing is new, its newest.
+type ReleaseView struct {
+	Since    time.Time     `json:"since,omitzero"` // when the first of them was seen; zero if these are only the newest
+	Count    int           `json:"count"`          // of files
+	Complete int           `json:"complete"`       // enabled mirrors that carry all of them
+	Weight   uint64        `json:"weight"`         // of these
+	Enabled  int           `json:"enabled"`        // mirrors
+	Whole    uint64        `json:"enabled_weight"`
+	Files    []ReleaseFile `json:"files"` // some of them
+
+	missing map[string][]string // files, by the mirror that lacks them
+}
+
+// Missing returns the files of the release that a mirror is known to lack, as far as they are named.
+func (r ReleaseView) Missing(urlPrefix string) []string { return r.missing[urlPrefix] }
+
+// A ReleaseFile says how many mirrors carry a file.
+type ReleaseFile struct {
+	File
+	Mirrors int      `json:"mirrors"`
+	Weight  uint64   `json:"weight"`
+	Missing []string `json:"missing"` // url_prefix of enabled mirrors that do not carry it, as far as is known
+}
+
+// Overview returns what is known of the files of the pool.
+func (c *Catalog) Overview() Overview {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := Overview{
+		Origin: c.settings.Origin, OriginRead: c.origin.read, OriginProblem: c.origin.problem, Files: c.universe.Len(),
+		Mirrors: make(map[string]MirrorFiles, len(c.mirrors)),
+	}
+	t := c.table.Load()
+	for number, m := range c.mirrors {
+		if m != nil {
+			o.Mirrors[m.URLPrefix] = c.mirrorFiles(m, t.rows[number])
+		}
+	}
+	o.Release = c.releaseView()
+	return o
+}
+
+// mirrorFiles describes a mirror. The row is nil if none counts.
+func (c *Catalog) mirrorFiles(m *mirror, row *Row) MirrorFiles {
+	f := MirrorFiles{Problem: m.problem}
+	if m.row != nil {
+		f.Listed = m.row.Listed
+	}
+	if row == nil {
+		return f
+	}
+	f.Known, f.NoTimes = true, row.NoTimes
+	f.OtherSize, f.Unknown = int(row.other.GetCardinality()), int(row.pending.GetCardinality())
+	f.Lacks = c.universe.Len() - int(row.has.GetCardinality()) - f.Unknown
+	f.Behind = c.behind(row)
+	return f
+}
+
+// behind names files of the release that the mirror of a row lacks, or returns "".
+func (c *Catalog) behind(row *Row) string {
+	if c.release.numbers == nil {
+		return ""
+	}
+	lacks := roaring.AndNot(c.release.numbers, row.has)
+	lacks.AndNot(row.pending)
+	if lacks.IsEmpty() {
+		return ""
+	}
+	text := fmt.Sprintf("lacks %d of %d files of the release", lacks.GetCardinality(), c.release.numbers.GetCardinality())
+	named := 0
+	for _, f := range c.release.Files {
+		if !lacks.Contains(f.number) {
+			continue
+		}
+		if named++; named > maxNamedIn {
+			break
+		}
+		text += ", " + f.Path
+	}
+	return text
+}
+
+// Behind returns what a mirror lacks of the release, and since when that was published; "" if it lacks nothing, or nothing is
+// known of it.
+func (c *Catalog) Behind(urlPrefix string) (what string, since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	number, ok := c.numbers[urlPrefix]
+	if !ok || c.mirrors[number] == nil {
+		return "", since
+	}
+	if row := c.table.Load().rows; number < len(row) && row[number] != nil {
+		return c.behind(row[number]), c.release.Since
+	}
+	return "", since
+}
+
+// releaseView describes the release.
+func (c *Catalog) releaseView() ReleaseView {
+	files, all := c.releaseFiles()
+	v := ReleaseView{Count: int(all.GetCardinality()), missing: map[string][]string{}, Files: []ReleaseFile{}}
+	if c.release.numbers != nil && !c.release.numbers.IsEmpty() {
+		v.Since = c.release.Since
+	}
+	for _, m := range c.mirrors {
+		if m == nil || !m.Enabled {
+			continue
+		}
+		v.Enabled++
+		v.Whole += uint64(m.Weight)
+		if m.row != nil && !all.IsEmpty() && roaring.AndNot(all, m.row.has).IsEmpty() {
+			v.Complete++
+			v.Weight += uint64(m.Weight)
+		}
+	}
+	for i, f := range files {
+		shown := ReleaseFile{File: f.File, Missing: []string{}}
+		for _, m := range c.mirrors {
+			switch {
+			case m == nil || !m.Enabled:
+			case m.row != nil && m.row.has.Contains(f.number):
+				shown.Mirrors++
+				shown.Weight += uint64(m.Weight)
+			default:
+				v.missing[m.URLPrefix] = append(v.missing[m.URLPrefix], f.Path)
+				if len(shown.Missing) < maxMissing {
+					shown.Missing = append(shown.Missing, m.URLPrefix)
+				}
+			}
+		}
+		if i < maxShown {
+			v.Files = append(v.Files, shown)
+		}
+	}
+	return v
+}
+
+// releaseFiles returns the files of the release, the newest first, or where there is none, the newest of all.
+func (c *Catalog) releaseFiles() ([]NumberedFile, *roaring.Bitmap) {
+	if c.release.numbers != nil && !c.release.numbers.IsEmpty() {
+		files := slices.SortedFunc(slices.Values(c.release.Files), func(a, b NumberedFile) int {
+			return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Path, b.Path))
+		})
+		return files, c.release.numbers
+	}
+	var files []NumberedFile
+	all := roaring.New()
+	for _, f := range c.newest {
+		if number, ok := c.universe.find(hashPath(f.Path)); ok {
+			files = append(files, NumberedFile{f, number})
+			all.Add(number)
+		}
+	}
+	return files, all
+}
