@@ -23,6 +23,10 @@ type Input struct {
 	// Place finds the place of a mirror's address. It is nil without a geographical database.
 	Place func(netip.Addr) Place
 
+	// Number returns the number of a mirror, which is the same as long as the program runs. It is nil where
+	// requests name no carriers.
+	Number func(urlPrefix string) int
+
 	// LastSerial is the serial before the start, which the first snapshot's has to follow; 0 if it is not known.
 	LastSerial uint32
 
@@ -43,6 +47,9 @@ func Build(in Input) *Snapshot {
 	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors)), policy: in.Policy}
 	for i, m := range in.Pool.Mirrors {
 		s.Mirrors[i] = Mirror{Mirror: m, MirrorReport: in.Health.Mirrors[m.URLPrefix]}
+		if in.Number != nil {
+			s.Mirrors[i].Number = in.Number(m.URLPrefix)
+		}
 		s.Mirrors[i].Place = placeOf(&s.Mirrors[i], in.Place)
 		s.Mirrors[i].serveOnly, s.Mirrors[i].exclude = newPlaceSet(m.ServeOnly), newPlaceSet(m.Exclude)
 	}
@@ -128,7 +135,7 @@ func newEntries(mirrors []Mirror) []entry {
 			continue
 		}
 		entries = append(entries, entry{
-			mirror: m, id: mirrorID(m.URLPrefix), weight: float64(m.Weight),
+			mirror: m, number: uint32(m.Number), id: mirrorID(m.URLPrefix), weight: float64(m.Weight),
 			at: m.Place.direction(), hasPosition: m.Place.HasPosition,
 			country: m.Place.Country, continent: m.Place.Continent, asn: m.Place.ASN,
 		})

@@ -15,6 +15,7 @@ type entry struct {
 	at                 direction
 	mirror             *Mirror
 	asn                uint32
+	number             uint32 // see Mirror.Number
 	country, continent Code
 	hasPosition        bool
 	eligible           bool
@@ -32,6 +33,20 @@ type Request struct {
 	Secure bool // asked for over https: only https mirrors will do
 	Place  Place
 	Seed   uint64 // of the draw: the same seed, the same choice
+
+	// Carriers are the mirrors that may be picked, in a bit for each by its number; nil: all.
+	Carriers []uint64
+	// Without is a mirror that is not to be picked while there is another; nil: none.
+	Without *Mirror
+}
+
+// allows reports whether a mirror may be picked.
+func (r *Request) allows(e *entry) bool { return e.mirror != r.Without && r.carriedBy(e.number) }
+
+// carriedBy reports whether the mirror with a number is one of the carriers.
+func (r *Request) carriedBy(number uint32) bool {
+	word := int(number / 64)
+	return r.Carriers == nil || word < len(r.Carriers) && r.Carriers[word]>>(number%64)&1 != 0
 }
 
 // A Choice is who serves a request. It keeps its memory from one request to the next: use it again.
@@ -69,6 +84,11 @@ const (
 // Choose chooses who serves a request. See the package's comment for how.
 func (s *Snapshot) Choose(c *Choice, r *Request) {
 	c.choose(s, r)
+	if len(c.scores) == 0 && r.Without != nil {
+		again := *r
+		again.Without = nil
+		c.choose(s, &again)
+	}
 	if c.Busy {
 		c.Picked, c.RunnersUp = nil, c.RunnersUp[:0]
 		return
@@ -84,7 +104,7 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 		only = 1
 	}
 	for _, family := range [...]Family{r.Family, 1 - r.Family} {
-		if c.admit(&s.http[family][only], &r.Place); len(c.scores) > 0 {
+		if c.admit(&s.http[family][only], r); len(c.scores) > 0 {
 			c.group = &s.http[family][only]
 			break
 		}
@@ -116,11 +136,12 @@ func (c *Choice) divide(policy Policy, p *Place) {
 	c.limit(1)
 }
 
-// admit begins with those of a group that may serve clients at a place: the eligible ones, or if all of these serve
-// others only, the most trusted of the rest.
-func (c *Choice) admit(g *webGroup, p *Place) {
+// admit begins with those of a group that may serve a request: the eligible ones, or if all of these serve other places
+// only, the most trusted of the rest.
+func (c *Choice) admit(g *webGroup, r *Request) {
+	p := &r.Place
 	for i := range g.entries {
-		if e := &g.entries[i]; e.eligible && (!g.limited || e.mirror.admits(p)) {
+		if e := &g.entries[i]; e.eligible && (!g.limited || e.mirror.admits(p)) && r.allows(e) {
 			c.scores = append(c.scores, score{entry: e})
 		}
 	}
@@ -130,7 +151,7 @@ func (c *Choice) admit(g *webGroup, p *Place) {
 	best := rankDown
 	for i := range g.entries {
 		e := &g.entries[i]
-		if e.rank > best || !e.mirror.admits(p) {
+		if e.rank > best || !e.mirror.admits(p) || !r.allows(e) {
 			continue
 		}
 		if e.rank < best {

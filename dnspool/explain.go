@@ -151,6 +151,8 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 		return "serves other places only (serve_only)"
 	case m.exclude != nil && r.Place.in(m.exclude):
 		return "does not serve this place (exclude)"
+	case !r.carriedBy(uint32(m.Number)):
+		return "lacks the file"
 	default:
 		return m.whyUnfit(f)
 	}

@@ -38,7 +38,7 @@ func (s *Snapshot) Near(c *Choice, f Family, p *Place) (near NearGroup, ok bool)
 	}
 	c.reset()
 	c.coarse = true
-	c.admit(&webGroup{entries: g.entries, limited: g.limited}, p)
+	c.admit(&webGroup{entries: g.entries, limited: g.limited}, &Request{Place: *p})
 	if len(c.scores) == 0 {
 		return near, false
 	}

@@ -50,6 +50,9 @@ type Mirror struct {
 	config.Mirror
 	health.MirrorReport
 
+	// Number is the mirror's in [Request].Carriers.
+	Number int
+
 	// Place is where it is, as far as that is known.
 	Place Place
 

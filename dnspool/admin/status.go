@@ -10,6 +10,7 @@ import (
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
+	"mirrorpool/health/files"
 )
 
 // A Status is the state of the pool and the server: the response of /api/v1/status.
@@ -30,6 +31,7 @@ type Status struct {
 	Redirects uint64          `json:"redirects"` // since the start
 	Works     WorksCount      `json:"works"`     // counts of the enabled mirrors
 	Mirrors   []MirrorStatus  `json:"mirrors"`
+	Files     files.Overview  `json:"files"`
 }
 
 // A FeedStatus says whether NOTIFY messages or updates reach another DNS server.

@@ -14,6 +14,9 @@ import (
 var (
 	errNoSnapshot = errors.New("starting: no pool is loaded yet")
 	errNoMirror   = errors.New("no mirror serves this client")
+
+	errUnpublished = errors.New("the origin does not have this file")
+	errNotYet      = errors.New("the origin has this file, and no mirror that serves this client has it yet")
 )
 
 // An Answer is the response to a client.
@@ -30,35 +33,66 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 	if snapshot == nil {
 		return Answer{Status: http.StatusServiceUnavailable}, e, errNoSnapshot
 	}
-	var r dnspool.Request
-	h.ask(&r, client{addr: addr, secure: secure})
-	e = snapshot.Explain(&r)
+	var s scratch
+	h.ask(&s.request, client{addr: addr, secure: secure})
 	target, err := url.ParseRequestURI(path)
 	if err != nil {
-		return Answer{Status: http.StatusBadRequest}, e, errMalformed
+		return Answer{Status: http.StatusBadRequest}, snapshot.Explain(&s.request), errMalformed
 	}
 	to := h.route(target, len(path))
 	switch {
 	case to.builtin != nil:
-		return Answer{Status: http.StatusOK, What: builtinNames[unescape(requestPath(target))]}, e, nil
+		return Answer{Status: http.StatusOK, What: builtinNames[unescape(requestPath(target))]}, snapshot.Explain(&s.request), nil
 	case to.problem != nil:
-		return Answer{Status: to.status}, e, to.problem
-	case len(e.Mirrors) == 0 || e.Mirrors[0].Order == 0:
-		return Answer{Status: http.StatusServiceUnavailable}, e, errNoMirror
-	case to.list:
-		return Answer{Status: http.StatusOK, What: "a page with all mirrors"}, e, nil
-	case to.metalinkOf != "":
-		picked := e.Mirrors[0].Mirror
-		ctx, cancel := context.WithTimeout(context.Background(), sizeTime)
-		defer cancel()
-		if _, ok := fileName(to.metalinkOf); !ok {
-			return Answer{Status: http.StatusNotFound}, e, errForbidden
-		}
-		if !h.fileSizeOf(ctx, netip.Prefix{}, picked, to.path).found {
-			return Answer{Status: http.StatusOK, What: "a Metalink"}, e, nil
-		}
+		return Answer{Status: to.status}, snapshot.Explain(&s.request), to.problem
+	case to.list, to.metalinkOf != "":
+		a, err = h.explainPage(snapshot, &s, &to)
+	default:
+		a, err = h.explainFile(snapshot, &s, &to)
 	}
-	return Answer{Status: http.StatusFound, Location: e.Mirrors[0].URLPrefix + to.path + to.query}, e, nil
+	return a, snapshot.Explain(&s.request), err
+}
+
+// explainPage returns the response to a request for a list of mirrors, or for a Metalink.
+func (h *Handler) explainPage(snapshot *dnspool.Snapshot, s *scratch, to *route) (Answer, error) {
+	file := to.path
+	if !to.list {
+		file = to.metalinkOf
+	}
+	h.carry(s, file)
+	snapshot.Choose(&s.choice, &s.request)
+	switch {
+	case s.choice.Picked == nil:
+		return Answer{Status: http.StatusServiceUnavailable}, errNoMirror
+	case to.list:
+		return Answer{Status: http.StatusOK, What: "a page with all mirrors"}, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sizeTime)
+	defer cancel()
+	if _, ok := fileName(to.metalinkOf); !ok {
+		return Answer{Status: http.StatusNotFound}, errForbidden
+	}
+	if !h.fileSizeOf(ctx, netip.Prefix{}, s.choice.Picked, to.path).found {
+		return Answer{Status: http.StatusOK, What: "a Metalink"}, nil
+	}
+	return h.explainFile(snapshot, s, to)
+}
+
+// explainFile returns the response to a request for a file.
+func (h *Handler) explainFile(snapshot *dnspool.Snapshot, s *scratch, to *route) (Answer, error) {
+	leads, ok := h.known(snapshot, s, to.path, false)
+	if !ok {
+		leads = h.find(context.Background(), snapshot, s, to.path, false)
+	}
+	switch {
+	case leads.basis == unpublished:
+		return Answer{Status: leads.status}, errUnpublished
+	case leads.basis == notYet:
+		return Answer{Status: leads.status}, errNotYet
+	case leads.status != 0:
+		return Answer{Status: leads.status}, errNoMirror
+	}
+	return Answer{Status: http.StatusFound, Location: leads.prefix + to.path + to.query}, nil
 }
 
 // Window returns the time in which a client's network is sent to the same mirror. ok is false if each request may get

@@ -11,8 +11,9 @@ import (
 // They are answered without net/http, which would take many times as long as choosing a mirror does. What counts as
 // plain is a list of what is allowed: anything else is left to net/http.
 type plainRequest struct {
-	path []byte // escaped, as it came
-	size int    // of the whole request, bytes
+	path    []byte // escaped, as it came
+	resumes bool   // see resumes
+	size    int    // of the whole request, bytes
 }
 
 // completeness says what is known of a request of which a part has been read.
@@ -57,8 +58,11 @@ func readPlain(text []byte) (r plainRequest, c completeness) {
 			if !ok || !plainHeader(name, bytes.Trim(value, " \t")) {
 				return r, other
 			}
-			if strings.EqualFold(string(name), "Host") {
+			switch {
+			case strings.EqualFold(string(name), "Host"):
 				hosts++
+			case strings.EqualFold(string(name), "Range"):
+				r.resumes = resumes(string(value))
 			}
 		}
 		rest = after
@@ -118,8 +122,8 @@ func plainHeader(name, value []byte) bool {
 
 // answerPlain answers a plain request with the redirect that ServeHTTP would send. answered is false if ServeHTTP would
 // send anything else. err comes from the network.
-func (h *Handler) answerPlain(w io.Writer, escaped []byte, c client) (answered bool, err error) {
-	target := collapse(string(escaped))
+func (h *Handler) answerPlain(w io.Writer, r *plainRequest, c client) (answered bool, err error) {
+	target := collapse(string(r.path))
 	path, err := cleanPath(target, h.inForce.Load().BasePath)
 	if err != nil || h.metalinkOf(path) != "" || h.builtin(target) != nil {
 		return false, nil
@@ -131,21 +135,22 @@ func (h *Handler) answerPlain(w io.Writer, escaped []byte, c client) (answered b
 	s := h.scratch.Get().(*scratch)
 	defer h.scratch.Put(s)
 	h.ask(&s.request, c)
-	picked := h.choose(snapshot, s)
-	if picked == nil {
+	to, ok := h.known(snapshot, s, path, r.resumes)
+	if !ok || to.mirror == nil {
 		return false, nil
 	}
+	h.count(snapshot, s, &to, path)
 	text := append(s.text[:0], "HTTP/1.1 302 Found\r\nCache-Control: "+noCache[0]+"\r\n"...)
 	links := len(text)
 	text = append(text, "Link: "...)
 	begin := len(text)
-	text = appendLinks(text, &s.choice, path, "", len(picked.URLPrefix)+len(path))
+	text = s.appendLinks(text, &to, path, "", len(to.prefix)+len(path))
 	if len(text) == begin {
 		text = text[:links]
 	} else {
 		text = append(text, "\r\n"...)
 	}
-	text = append(append(append(text, "Location: "...), picked.URLPrefix...), path...)
+	text = append(append(append(text, "Location: "...), to.prefix...), path...)
 	text = h.Now().UTC().AppendFormat(append(text, "\r\nDate: "...), http.TimeFormat)
 	s.text = append(text, "\r\nContent-Length: 0\r\n\r\n"...)
 	_, err = w.Write(s.text)

@@ -137,6 +137,11 @@ type fromBerlin struct{ net.Conn }
 
 func (fromBerlin) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(198, 18, 1, 1), Port: 1234} }
 
+// A sameSource gives the same number each time.
+type sameSource struct{}
+
+func (sameSource) Uint64() uint64 { return 42 }
+
 // FuzzPlain asserts that what is answered without net/http is answered as net/http would have it, and leads where it may.
 func FuzzPlain(f *testing.F) {
 	for _, seed := range []string{plainText, browser, "GET /pub/a.meta4 HTTP/1.1\r\nHost: a\r\n\r\n", "GET /robots.txt HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -144,13 +149,14 @@ func FuzzPlain(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	h := placedHandler(f, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
+	h.Source = sameSource{} // as requests that resume a download are drawn at random
 	f.Fuzz(func(t *testing.T, text []byte) {
 		request, how := readPlain(text)
 		if how != plain {
 			return
 		}
 		var fast bytes.Buffer
-		answered, err := h.answerPlain(&fast, request.path, client{addr: fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()})
+		answered, err := h.answerPlain(&fast, &request, client{addr: fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()})
 		if err != nil || !answered {
 			return
 		}
@@ -482,7 +488,7 @@ func TestPlainWithoutMirrors(t *testing.T) {
 	h.Current = new(dnspool.Current)
 	for range 2 { // before the first snapshot, and with one that is empty
 		var out bytes.Buffer
-		if answered, err := h.answerPlain(&out, []byte("/pub/x"), client{addr: netip.MustParseAddr("198.18.1.1")}); answered || err != nil || out.Len() > 0 {
+		if answered, err := h.answerPlain(&out, &plainRequest{path: []byte("/pub/x")}, client{addr: netip.MustParseAddr("198.18.1.1")}); answered || err != nil || out.Len() > 0 {
 			t.Errorf("answered is %v, %v, with %q", answered, err, out.String())
 		}
 		h.Current.Publish(dnspool.Build(dnspool.Input{Pool: &config.Pool{}, Health: &health.Report{}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2))}))
@@ -496,7 +502,7 @@ func BenchmarkPlain(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		request, _ := readPlain(text)
-		if answered, err := h.answerPlain(io.Discard, request.path, c); !answered || err != nil {
+		if answered, err := h.answerPlain(io.Discard, &request, c); !answered || err != nil {
 			b.Fatal(answered, err)
 		}
 	}

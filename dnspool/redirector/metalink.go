@@ -30,12 +30,13 @@ func (h *Handler) serveMetalink(
 	w http.ResponseWriter, r *http.Request, snapshot *dnspool.Snapshot, s *scratch, c client, to *route,
 ) {
 	var size fileSize
+	h.carry(s, to.metalinkOf)
 	if snapshot.Choose(&s.choice, &s.request); s.choice.Picked != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), sizeTime)
 		defer cancel()
 		network := dnspool.ClientNetwork(c.addr)
 		if h.fileSizeOf(ctx, network, s.choice.Picked, to.path).found {
-			h.redirect(w, snapshot, s, to.path, to.query)
+			h.redirect(w, r, snapshot, s, to.path, to.query)
 			return
 		}
 		size = h.fileSizeOf(ctx, network, s.choice.Picked, to.metalinkOf)

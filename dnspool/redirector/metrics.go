@@ -24,6 +24,7 @@ type countTable struct {
 type redirectCounts struct {
 	latest      atomic.Pointer[countTable]
 	unavailable atomic.Uint64 // requests that no mirror could serve
+	bases       baseCounts
 
 	mu       sync.Mutex
 	byPrefix map[string]*redirectCount // of the mirrors in latest
@@ -95,6 +96,10 @@ var (
 		"Redirects to a mirror, by the reason it was picked for.", []string{"mirror", "reason"}, nil)
 	unavailableDesc = prometheus.NewDesc("mirrorpool_redirects_unavailable_total",
 		"Requests that no mirror could serve.", nil, nil)
+	basesDesc = prometheus.NewDesc("mirrorpool_file_requests_total",
+		"Answers to requests for files, by what was known: listing (a mirror's listing or an earlier answer has the file), asking "+
+			"(the mirror was asked for this request), nothing (as for folders), fallback (no mirror carries it yet), not_yet (503), "+
+			"unpublished (404).", []string{"known_by"}, nil)
 	refusedDesc = prometheus.NewDesc("mirrorpool_http_pages_refused_total",
 		"Requests for a page with all mirrors that got 503, because too many were being answered.", nil, nil)
 )
@@ -103,6 +108,7 @@ var (
 func (h *Handler) Describe(ch chan<- *prometheus.Desc) {
 	ch <- redirectsDesc
 	ch <- unavailableDesc
+	ch <- basesDesc
 	ch <- refusedDesc
 }
 
@@ -112,6 +118,9 @@ func (h *Handler) Collect(ch chan<- prometheus.Metric) {
 		ch <- m
 	}
 	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
+	for b := range h.counts.bases {
+		ch <- prometheus.MustNewConstMetric(basesDesc, prometheus.CounterValue, float64(h.counts.bases[b].Load()), basis(b).String())
+	}
 	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(h.pages.refused.Load()))
 }
 

@@ -153,7 +153,7 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 			now := time.Now()
 			c.slot.Touch(now)
 			r.SetWriteDeadline(now.Add(requestTime))
-			answered, err := p.handler.answerPlain(r, request.path, client{addr: c.peer, secure: c.tls != nil})
+			answered, err := p.handler.answerPlain(r, &request, client{addr: c.peer, secure: c.tls != nil})
 			if err != nil {
 				return nil, err
 			}

@@ -4,8 +4,8 @@
 // Over HTTP/1.1, requests for a file with a plain path and common headers are answered without net/http. Connections
 // with any other request are handed over to it.
 //
-// It decides nothing about mirrors, has no list of files and reads no request bodies. The only question that it asks a
-// mirror is the size of a file for which a client wants a Metalink. It logs no requests.
+// It decides nothing about mirrors and reads no request bodies. Which mirrors carry a file it learns from a
+// [files.Catalog], if it has one. It logs no requests.
 package redirector
 
 import (
@@ -24,6 +24,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/health/files"
 )
 
 const (
@@ -40,6 +41,8 @@ type Options struct {
 	// FileSize asks a mirror at an address for the size of a file. The error is fs.ErrNotExist if the mirror lacks it.
 	// Nil: mirrors are not asked.
 	FileSize func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
+	// Catalog knows which mirrors carry which files. Nil: all mirrors are taken to carry all files.
+	Catalog *files.Catalog
 	// Source is randomness that is safe for concurrent use.
 	Source rand.Source
 	Now    func() time.Time
@@ -49,6 +52,7 @@ type Options struct {
 type Handler struct {
 	Options
 	inForce atomic.Pointer[settings]
+	files   atomic.Pointer[config.Files]
 	legacy  legacyCache
 	pages   pageLimiter
 	sizes   fileSizes
@@ -66,6 +70,7 @@ type settings struct {
 type scratch struct {
 	request dnspool.Request
 	choice  dnspool.Choice
+	known   *files.Carriers // of the file; nil if nothing is known of it
 	text    []byte
 }
 
@@ -74,6 +79,7 @@ func NewHandler(o Options) *Handler {
 	h := &Handler{Options: o}
 	h.scratch.New = func() any { return new(scratch) }
 	h.SetConfig(o.Config)
+	h.SetFiles(config.Files{})
 	return h
 }
 
@@ -136,13 +142,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.ask(&s.request, c)
 	switch {
 	case to.list:
+		h.carry(s, to.path)
 		h.servePage(w, c.addr, func() (int, []byte) {
 			return mirrorListPage(w.Header(), r.Header, snapshot.Explain(&s.request), to.path, to.query, !h.inForce.Load().NoMetalinks)
 		})
 	case to.metalinkOf != "":
 		h.serveMetalink(w, r, snapshot, s, c, &to)
 	default:
-		h.redirect(w, snapshot, s, to.path, to.query)
+		h.redirect(w, r, snapshot, s, to.path, to.query)
 	}
 }
 
@@ -198,34 +205,33 @@ var (
 	noCache = []string{"private, no-cache"} // the next request may have to go to another mirror
 )
 
-// redirect answers with a redirect to a mirror.
-func (h *Handler) redirect(w http.ResponseWriter, snapshot *dnspool.Snapshot, s *scratch, path, query string) {
-	picked := h.choose(snapshot, s)
-	if picked == nil {
-		h.counts.unavailable.Add(1)
+// redirect answers with a redirect to a mirror that carries the file, or to the fallback.
+func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, snapshot *dnspool.Snapshot, s *scratch, path, query string) {
+	resumes := r.Method == http.MethodGet && resumes(r.Header.Get("Range"))
+	to, ok := h.known(snapshot, s, path, resumes)
+	if !ok {
+		to = h.find(r.Context(), snapshot, s, path, resumes)
+	}
+	h.count(snapshot, s, &to, path)
+	switch {
+	case to.status == http.StatusServiceUnavailable:
 		unavailable(w)
+		return
+	case to.status != 0:
+		fail(w, to.status)
 		return
 	}
 	values := make([]string, 2)
-	s.text = append(append(append(s.text[:0], picked.URLPrefix...), path...), query...)
+	s.text = append(append(append(s.text[:0], to.prefix...), path...), query...)
 	values[0] = string(s.text)
 	header := w.Header()
 	header["Location"] = values[:1:1]
 	header["Cache-Control"] = noCache
-	if s.text = appendLinks(s.text[:0], &s.choice, path, query, len(values[0])); len(s.text) > 0 {
+	if s.text = s.appendLinks(s.text[:0], &to, path, query, len(values[0])); len(s.text) > 0 {
 		values[1] = string(s.text)
 		header["Link"] = values[1:]
 	}
 	w.WriteHeader(http.StatusFound)
-}
-
-// choose chooses a mirror for the request in s, and counts it. It returns nil if there is none.
-func (h *Handler) choose(snapshot *dnspool.Snapshot, s *scratch) *dnspool.Mirror {
-	snapshot.Choose(&s.choice, &s.request)
-	if s.choice.Picked != nil {
-		h.counts.counter(snapshot, s.choice.Picked)[snapshot.Reason(&s.choice, &s.request)].Add(1)
-	}
-	return s.choice.Picked
 }
 
 // maxLinked limits the bytes of the headers Location and Link together, so that all headers of a redirect fit into 4
@@ -235,15 +241,22 @@ const maxLinked = 3600
 // appendLinks appends links to the file at the picked mirror and at others, the best first (RFC 6249), as many as fit
 // beside a Location of so many bytes. The picked mirror is included, because GNU Wget2 uses the links alone. It appends
 // nothing if no other mirror has a link.
-func appendLinks(text []byte, c *dnspool.Choice, path, query string, location int) []byte {
+func (s *scratch) appendLinks(text []byte, to *destination, path, query string, location int) []byte {
 	begin, links := len(text), 0
+	if to.mirror == nil {
+		return text
+	}
+	c := &s.choice
 	for i := range len(c.RunnersUp) + 1 {
 		m := c.Picked
 		if i > 0 {
 			m = c.RunnersUp[i-1]
 		}
+		if !s.carriedBy(m) {
+			continue
+		}
 		before := len(text)
-		if text = appendLink(text, m, path, query, i+1); location+len(text)-begin > maxLinked {
+		if text = appendLink(text, m, path, query, links+1); location+len(text)-begin > maxLinked {
 			text = text[:before]
 			break
 		}

@@ -22,9 +22,15 @@ import (
 // testCurrent holds a snapshot of mirrors that are up, at the given prefixes, with weight 1.
 func testCurrent(tb testing.TB, prefixes ...string) *dnspool.Current {
 	tb.Helper()
+	return testCurrentWith(tb, nil, prefixes...)
+}
+
+// testCurrentWith holds a snapshot of mirrors with numbers.
+func testCurrentWith(tb testing.TB, number func(string) int, prefixes ...string) *dnspool.Current {
+	tb.Helper()
 	in := dnspool.Input{
 		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
-		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)),
+		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)), Number: number,
 	}
 	for _, prefix := range prefixes {
 		u, err := url.Parse(prefix)

@@ -1,0 +1,238 @@
+package redirector
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/health/files"
+)
+
+// askRounds is how often mirrors are asked for one request: each time the best of those that have not answered yet.
+const askRounds = 4
+
+// A basis is what the answer to a request for a file rests on.
+type basis uint8
+
+const (
+	byListing   basis = iota // it is known that the mirror carries the file
+	byAsking                 // the mirror was asked for this request
+	byNothing                // it is not known which mirror carries the file, as for folders
+	toFallback               // no mirror carries it yet
+	notYet                   // the same, without a fallback
+	unpublished              // the origin lacks it
+	bases                    // how many there are
+)
+
+// String returns the basis in lower case, with underscores.
+func (b basis) String() string {
+	return [bases]string{"listing", "asking", "nothing", "fallback", "not_yet", "unpublished"}[b]
+}
+
+// A destination is where a request for a file leads: to a mirror, to a url_prefix, or nowhere.
+type destination struct {
+	basis
+	mirror *dnspool.Mirror // nil if it leads to no mirror
+	prefix string          // where it leads; empty if nowhere
+	status int             // of an error response, or 0
+}
+
+// SetFiles puts another configuration of files in force for the requests to come.
+func (h *Handler) SetFiles(c config.Files) { h.files.Store(&c) }
+
+// known returns where a request leads, if that can be told at once. ok is false if mirrors or the origin have to be asked.
+func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, resumes bool) (to destination, ok bool) {
+	s.known = nil
+	s.request.Carriers = nil
+	if h.Catalog == nil || path == "" || strings.HasSuffix(path, "/") {
+		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
+	}
+	k := h.Catalog.Find(unescape(path), h.Now())
+	switch k.Status {
+	case files.Folder:
+		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
+	case files.Unpublished:
+		return to, false
+	}
+	s.known = k
+	s.request.Carriers = k.Any
+	picked := h.pick(snapshot, s, resumes)
+	switch {
+	case s.choice.Busy:
+		return h.toMirror(byNothing, nil), true
+	case picked == nil:
+		return to, false
+	case files.Contains(k.Has, picked.Number):
+		return h.toMirror(byListing, picked), true
+	case !h.files.Load().OnDemand:
+		return h.toMirror(byNothing, picked), true
+	}
+	return to, false
+}
+
+// toMirror is a destination at a mirror, or nowhere if that is nil.
+func (h *Handler) toMirror(b basis, m *dnspool.Mirror) destination {
+	if m == nil {
+		return destination{basis: b, status: http.StatusServiceUnavailable}
+	}
+	return destination{basis: b, mirror: m, prefix: m.URLPrefix}
+}
+
+// pick chooses a mirror for the request in s, or returns nil. A request that resumes a download, or tries it again, gets
+// another mirror than the one before, where there is one.
+func (h *Handler) pick(snapshot *dnspool.Snapshot, s *scratch, resumes bool) *dnspool.Mirror {
+	s.request.Without = nil
+	snapshot.Choose(&s.choice, &s.request)
+	if !resumes || s.choice.Picked == nil || h.inForce.Load().sticky == nil {
+		return s.choice.Picked
+	}
+	sticky := s.request.Seed
+	s.request.Without, s.request.Seed = s.choice.Picked, h.Source.Uint64()
+	snapshot.Choose(&s.choice, &s.request)
+	s.request.Without, s.request.Seed = nil, sticky
+	return s.choice.Picked
+}
+
+// find returns where a request leads. It asks the origin and mirrors, for [files.AskTime] at most.
+func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scratch, path string, resumes bool) destination {
+	ctx, cancel := context.WithTimeout(ctx, files.AskTime)
+	defer cancel()
+	plain := unescape(path)
+	published := true
+	switch h.Catalog.Find(plain, h.Now()).Status {
+	case files.Unlisted:
+		published = false
+	case files.Unpublished:
+		err := h.Catalog.Publishes(ctx, plain)
+		if errors.Is(err, fs.ErrNotExist) {
+			return h.unpublished(snapshot, s, resumes)
+		}
+		published = err == nil
+	}
+	for range askRounds {
+		k := h.Catalog.Find(plain, h.Now())
+		s.known, s.request.Carriers = k, k.Any
+		picked := h.pick(snapshot, s, resumes)
+		if picked == nil {
+			break
+		}
+		if files.Contains(k.Has, picked.Number) {
+			return h.toMirror(byAsking, picked)
+		}
+		if !h.Catalog.Ask(ctx, plain, candidates(&s.choice, k, path)) || ctx.Err() != nil {
+			break
+		}
+	}
+	return h.unsure(snapshot, s, plain, published, resumes)
+}
+
+// candidates are the mirrors to ask for a file, the best first: those that compete, and have not answered.
+func candidates(c *dnspool.Choice, k *files.Carriers, path string) (list []files.Candidate) {
+	for i := range len(c.RunnersUp) + 1 {
+		m := c.Picked
+		if i > 0 {
+			m = c.RunnersUp[i-1]
+		}
+		if addr, ok := upAddress(m); ok && files.Contains(k.Unknown, m.Number) && len(list) < files.MaxAsked {
+			list = append(list, candidate(m, addr, path))
+		}
+	}
+	return list
+}
+
+func candidate(m *dnspool.Mirror, addr netip.Addr, path string) files.Candidate {
+	return files.Candidate{Number: m.Number, URL: m.URLPrefix + path, Addr: addr}
+}
+
+// unsure returns where a request leads if the mirror that would be picked has not said that it carries the file.
+func (h *Handler) unsure(snapshot *dnspool.Snapshot, s *scratch, plain string, published, resumes bool) destination {
+	k := h.Catalog.Find(plain, h.Now())
+	s.known = k
+	pick := func(among []uint64) *dnspool.Mirror {
+		s.request.Carriers = among
+		return h.pick(snapshot, s, resumes)
+	}
+	if picked := pick(k.Has); picked != nil || s.choice.Busy {
+		return h.toMirror(byAsking, picked)
+	}
+	fallback := h.files.Load().Fallback
+	if published && fallback != "" {
+		return destination{basis: toFallback, prefix: fallback}
+	}
+	if picked := pick(k.Unknown); picked != nil {
+		return h.toMirror(byNothing, picked)
+	}
+	if published {
+		return destination{basis: notYet, status: http.StatusServiceUnavailable}
+	}
+	s.known = nil
+	return h.toMirror(byNothing, pick(nil))
+}
+
+// unpublished returns where a request for a path leads that the origin lacks.
+func (h *Handler) unpublished(snapshot *dnspool.Snapshot, s *scratch, resumes bool) destination {
+	if h.files.Load().Unpublished == "redirect" {
+		s.known, s.request.Carriers = nil, nil
+		return h.toMirror(byNothing, h.pick(snapshot, s, resumes))
+	}
+	return destination{basis: unpublished, status: http.StatusNotFound}
+}
+
+// count counts the answer to a request. Now and then the mirror is asked whether it has what the client was sent for.
+func (h *Handler) count(snapshot *dnspool.Snapshot, s *scratch, to *destination, path string) {
+	if to.mirror == nil {
+		if to.basis < toFallback {
+			h.counts.unavailable.Add(1)
+		} else {
+			h.counts.bases[to.basis].Add(1)
+		}
+		return
+	}
+	h.counts.bases[to.basis].Add(1)
+	h.counts.counter(snapshot, to.mirror)[snapshot.Reason(&s.choice, &s.request)].Add(1)
+	if to.basis != byListing || !h.Catalog.WantsSample(h.Now()) {
+		return
+	}
+	if addr, ok := upAddress(to.mirror); ok {
+		h.Catalog.Verify(unescape(path), candidate(to.mirror, addr, path))
+	}
+}
+
+// carry has the request in s consider only mirrors that carry the file at a path, as far as that is known.
+func (h *Handler) carry(s *scratch, path string) {
+	s.known, s.request.Carriers = nil, nil
+	if h.Catalog == nil {
+		return
+	}
+	k := h.Catalog.Find(unescape(path), h.Now())
+	if k.Status != files.Published {
+		return
+	}
+	s.known, s.request.Carriers = k, k.Sure
+}
+
+// carriedBy reports whether a link to a mirror may be given.
+func (s *scratch) carriedBy(m *dnspool.Mirror) bool {
+	return s.known == nil || m == s.choice.Picked || files.Contains(s.known.Sure, m.Number)
+}
+
+// resumes reports whether a Range header is open-ended: of a download that goes on, or is tried again. Clients that fetch
+// segments side by side say where each ends.
+func resumes(header string) bool {
+	const unit = "bytes="
+	header = strings.TrimSpace(header)
+	if len(header) < len(unit) || !strings.EqualFold(header[:len(unit)], unit) {
+		return false
+	}
+	first, open := strings.CutSuffix(strings.TrimSpace(header[len(unit):]), "-")
+	return open && first != "" && strings.Trim(first, "0123456789") == ""
+}
+
+// baseCounts count answers to requests for files by what they rest on.
+type baseCounts [bases]atomic.Uint64
