@@ -65,7 +65,7 @@ func mayImport(from, to string) bool {
 			return 0
 		case path == "mirrorpool/health/rsync": // knows nothing of mirrors
 			return -1
-		case path == "mirrorpool/health": // opens no socket
+		case path == "mirrorpool/health", path == "mirrorpool/health/files": // open no socket
 			return 1
 		case parts[1] == "health":
 			return 2

@@ -8,6 +8,7 @@
 //	inforce.go    what is in force; how a snapshot comes to be
 //	reload.go     reloads: on request, and those of the list of mirrors by itself
 //	settings.go   what a new configuration comes to
+//	files.go      which mirror carries which file
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
 //	state.go      what outlives the process
 //	status.go     status, explanations and metrics for the administrator
@@ -141,10 +142,13 @@ func newDaemon(o Options, list *source.List, newChecker func(health.Options) (*h
 		return nil, err
 	}
 	d.places = geo.Open(c.GeoIP, o.Log)
+	d.catalog = d.newCatalog(c.Files, o.Log, now)
 	d.handler = redirector.NewHandler(redirector.Options{
 		Config: c.HTTP, Current: &d.current, Place: d.places.Place, Source: globalSource{}, Now: now,
 		FileSize: probe.NewFiles(nil, func() string { return d.config.Load().Health.UserAgent }).Size,
+		Catalog:  d.catalog,
 	})
+	d.handler.SetFiles(c.Files)
 	return d, nil
 }
 
@@ -171,6 +175,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 	tasks := []func(context.Context) error{
 		d.checker.Run,
 		d.followVerdicts,
+		d.catalog.Run,
 		func(ctx context.Context) error { return d.places.Run(ctx, d.rebuild) },
 		func(ctx context.Context) error { return d.list.Run(ctx, d.updates) },
 		d.followList,

@@ -17,6 +17,7 @@ import (
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
+	"mirrorpool/health/files"
 )
 
 // gatherTime is how long changes are gathered before they make a new snapshot.
@@ -31,6 +32,7 @@ type inForce struct {
 	checker *health.Checker
 	places  *geo.Reader
 	handler *redirector.Handler
+	catalog *files.Catalog
 	history *health.History
 	shares  admin.Shares
 	feeds   *feeds
@@ -123,6 +125,7 @@ func (f *inForce) rebuild() {
 	previous := f.current.Load()
 	report := f.checker.Report()
 	f.history.Note(report)
+	f.observeFiles(report)
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects())
 	}
@@ -130,6 +133,7 @@ func (f *inForce) rebuild() {
 		Pool: f.pool, Health: report, Previous: previous, Now: f.now(), Rand: rand.New(globalSource{}),
 		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, DNSGeo: c.DNS.Geo, Selection: c.Selection},
 		Place:       f.places.Place,
+		Number:      f.catalog.Number,
 		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial,
 	})
 	f.zoneChanged = false

@@ -125,6 +125,8 @@ func (d *Daemon) apply(n *newSettings) {
 		d.log.Error("cannot use the new settings of the checks", zap.Error(err)) // config lets no such URL pass
 	}
 	d.handler.SetConfig(c.HTTP)
+	d.handler.SetFiles(c.Files)
+	d.catalog.SetSettings(fileSettings(c.Files))
 	d.places.SetFiles(c.GeoIP)
 	if d.admin != nil {
 		d.admin.SetToken(n.token)

@@ -17,25 +17,27 @@ func (d *Daemon) stateFile(name string) string {
 	return ""
 }
 
-// loadState reads the verdicts and the history that an earlier run has saved. What is wrong with them is logged; without
-// them all starts from nothing.
+// loadState reads the verdicts, the history and the rows of files that an earlier run has saved. What is wrong with them is
+// logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
 	if file := d.stateFile("verdicts"); file != "" {
 		d.checker.LoadState(file)
 		d.history.LoadHistory(d.stateFile("history"), d.now(), d.log)
+		d.catalog.LoadState(d.stateFile("files"))
 	}
 }
 
-// saveState saves the verdicts and the history from time to time until ctx ends, and then once more. What goes wrong is
-// logged where it does.
+// saveState saves the verdicts, the history and the rows of files from time to time until ctx ends, and then once more. What
+// goes wrong is logged where it does.
 func (d *Daemon) saveState(ctx context.Context) error {
-	verdicts, history := d.stateFile("verdicts"), d.stateFile("history")
+	verdicts, history, files := d.stateFile("verdicts"), d.stateFile("history"), d.stateFile("files")
 	if verdicts == "" {
 		return nil
 	}
 	save := func() {
 		d.checker.SaveState(verdicts)
 		d.history.SaveHistory(history, d.log)
+		d.catalog.SaveState(files)
 	}
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()

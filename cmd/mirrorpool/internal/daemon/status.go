@@ -53,6 +53,7 @@ func (d *Daemon) describe() admin.Status {
 	status.Zone = strings.TrimSuffix(d.config.Load().DNS.Zone, ".")
 	status.Ready = d.ready() == nil
 	status.Pool = poolStatus(d.list.Status(), time.Now())
+	status.Files = d.catalog.Overview()
 	d.feeds.describe(&status)
 	return status
 }
