@@ -86,14 +86,14 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 	at := map[netip.Addr]int{}
 	for _, c := range eligible {
 		c.mirror.InDNS = true
-		for _, addr := range c.addresses {
+		for k, addr := range c.addresses {
 			i, known := at[addr] // two mirrors may share a host: each adds its weight
 			if !known {
 				i = len(g.Addresses)
 				at[addr] = i
 				g.Addresses, g.Weights = append(g.Addresses, addr), append(g.Weights, 0)
 			}
-			g.Weights[i] += c.weight / float64(len(c.addresses))
+			g.Weights[i] += c.weight * c.shares[k] / float64(len(c.addresses))
 			g.at[c.mirror] = append(g.at[c.mirror], int32(i))
 		}
 	}
@@ -161,6 +161,8 @@ func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 			continue
 		}
 		e.rank = c.rank
+		e.derated = c.shares[0]
+		e.weight *= e.derated
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 		candidates = append(candidates, c)

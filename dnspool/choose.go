@@ -11,7 +11,7 @@ const MaxRunnersUp = 5
 // An entry is a mirror in a webGroup, with what a choice asks of it at hand: in one cache line.
 type entry struct {
 	id                 uint64
-	weight             float64
+	weight, derated    float64 // derated: by which the mirror's weight was multiplied to give weight
 	at                 direction
 	mirror             *Mirror
 	asn                uint32

@@ -50,6 +50,7 @@ type candidate struct {
 	behind    bool         // it is up, without the reference's content
 	newcomer  bool         // it has not been up since it was added
 	addresses []netip.Addr // of that rank; not for redirects
+	shares    []float64    // of addresses, how much of the weight counts; for redirects one, the least
 	eligible  bool
 }
 
@@ -86,10 +87,10 @@ func (m *Mirror) best(family Family, reference time.Time) (c candidate, ok bool)
 			continue
 		}
 		if !ok || r < c.rank {
-			c.rank, c.addresses, c.behind, c.passed = r, nil, false, time.Time{}
+			c.rank, c.addresses, c.shares, c.behind, c.passed = r, nil, nil, false, time.Time{}
 		}
 		ok = true
-		c.addresses = append(c.addresses, e.Address)
+		c.addresses, c.shares = append(c.addresses, e.Address), append(c.shares, e.Share())
 		c.see(e, reference)
 	}
 	return c, ok
@@ -98,11 +99,15 @@ func (m *Mirror) best(family Family, reference time.Time) (c candidate, ok bool)
 // worst returns m as a candidate for redirects, as its least trusted address of a family stands. ok is false if it has
 // none.
 func (m *Mirror) worst(family Family, reference time.Time) (c candidate, ok bool) {
-	c = candidate{mirror: m, weight: float64(m.Weight), newcomer: m.Newcomer[health.HTTP]}
+	c = candidate{mirror: m, weight: float64(m.Weight), newcomer: m.Newcomer[health.HTTP], shares: []float64{1}}
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
 		r := rankOf(e)
-		if !counts(e, health.HTTP, family) || ok && r < c.rank {
+		if !counts(e, health.HTTP, family) {
+			continue
+		}
+		c.shares[0] = min(c.shares[0], e.Share())
+		if ok && r < c.rank {
 			continue
 		}
 		if !ok || r > c.rank {

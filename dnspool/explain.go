@@ -29,6 +29,8 @@ type Explained struct {
 	Name      string  `json:"name"`
 	Country   Code    `json:"country"`
 	Weight    uint32  `json:"weight"`
+	// Derated is how much of the weight counts: less than 1 where its checks fail or hesitate now and then.
+	Derated float64 `json:"derated"`
 	// State is that of its addresses of the family.
 	State health.State `json:"state"`
 	// Order is 1 for who is picked, 2 for who would be next, and so on; 0 for who cannot serve the request.
@@ -112,6 +114,9 @@ func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
 	default:
 		x.Why = fmt.Sprintf("too far: in another country, over %g times as far as the nearest, borders counted, and %d others compete",
 			near, c.competing())
+	}
+	if x.Derated = s.derated; x.Derated < 1 {
+		x.Why += fmt.Sprintf("; its weight counts for %.0f %%, because its checks fail or hang now and then", 100*x.Derated)
 	}
 	if !s.eligible {
 		x.Why += "; it is " + x.State.String() + ", but no other one serves this place"

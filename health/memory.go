@@ -154,7 +154,7 @@ func readState(r io.Reader) (*savedState, error) {
 	}
 	for prefix, m := range state.Mirrors {
 		for _, v := range m.Verdicts {
-			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 || v.Inconclusive < 0 {
+			if v.Change < 0 || v.Change >= flapChanges || v.Count < 0 || v.Inconclusive < 0 || !v.Rate.valid() {
 				return nil, fmt.Errorf("verdict on %s at %v in role %v is out of range", prefix, v.Address, v.Role)
 			}
 		}

@@ -110,7 +110,7 @@ func (c *Checker) announce(k *check, old *Verdict) {
 			zap.String("mirror", k.mirror.URLPrefix), zap.Stringer("endpoint", k.address), zap.Stringer("role", k.role),
 			zap.Stringer("from", old.State), zap.Stringer("to", next.State), zap.String("reason", next.Reason))
 	}
-	if next.State != old.State || next.InDoubt() != old.InDoubt() {
+	if next.State != old.State || next.InDoubt() != old.InDoubt() || next.Share() != old.Share() {
 		signal(c.changed)
 	}
 }

@@ -127,7 +127,11 @@ func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
 	if k.endpointKey == k.mirror.refusesAt {
 		refuses = k.mirror.refuses
 	}
-	for _, text := range [...]string{e.CertWarning(now), k.verdict.TLSWarning, refuses} {
+	rate := ""
+	if e.State == Up {
+		rate = e.Rate.Warning()
+	}
+	for _, text := range [...]string{rate, e.CertWarning(now), k.verdict.TLSWarning, refuses} {
 		if text != "" {
 			warnings = append(warnings, text)
 		}

@@ -60,6 +60,8 @@ type Verdict struct {
 	// Owes is what Observation.Owes was.
 	Owes time.Time `json:"owes,omitzero"`
 
+	Rate
+
 	// Changes is a ring of the latest times at which Up was entered or left, and Change the index of the oldest.
 	Changes [flapChanges]time.Time `json:"changes,omitzero"`
 	Change  int                    `json:"change,omitzero"`
@@ -76,11 +78,18 @@ type Verdict struct {
 //   - An inconclusive observation is no failure: it takes p.Fall of them on end to go from Up to Unknown.
 //   - Unknown keeps the last known state, and one observation of that state restores it. An outage on our
 //     side therefore neither condemns nor pardons an endpoint.
+//   - An endpoint that passes too seldom, though it never fails p.Fall times on end, is Down until it is steady again:
+//     see [Rate].
 //   - An endpoint that entered or left Up more than flapChanges times within flapWindow is flapping: it
 //     has to pass for flapCalm intervals on end before it is up again.
 func (v Verdict) Next(o Observation, p Policy) Verdict {
 	v = v.note(&o)
 	known := v.lastKnown()
+	if v.State == Up && o.Result == Down && v.Failures() > maxFailures && v.Count+1 < p.Fall {
+		v.Unsteady = true
+		o.Reason = v.unsteady() + "; the latest: " + o.Reason
+		return v.enter(&o)
+	}
 	switch {
 	case o.Result == v.State:
 		v.Pending, v.Count, v.Reason = Unknown, 0, o.Reason
@@ -107,6 +116,10 @@ func (v Verdict) Next(o Observation, p Policy) Verdict {
 		v.Reason = o.Reason
 	}
 	if v.Count < p.threshold(known, o.Result) {
+		return v
+	}
+	if o.Result == Up && v.Unsteady && v.Failures() > calmFailures {
+		v.Reason = v.unsteady()
 		return v
 	}
 	if o.Result == Up && v.Flapping(o.At) && o.At.Sub(v.PassingSince) < flapCalm*p.Interval {
@@ -138,6 +151,9 @@ func (v Verdict) note(o *Observation) Verdict {
 	}
 	if o.Result != Unknown {
 		v.Inconclusive = 0
+		if state := v.lastKnown(); state != Down || v.Unsteady { // an outage is none of the rate's business
+			v.Rate = v.Rate.note(o.Result == Down, o.Took)
+		}
 	}
 	if o.Result != Up {
 		v.PassingSince = time.Time{}
@@ -184,6 +200,9 @@ func (v Verdict) enter(o *Observation) Verdict {
 		v.From = known
 	}
 	v.State, v.Reason, v.Since = o.Result, o.Reason, o.At
+	if v.Unsteady = v.Unsteady && o.Result != Up; known == Up && o.Result == Down && !v.Unsteady {
+		v.Rate = v.forgetRun()
+	}
 	v.Pending, v.Count, v.Inconclusive = Unknown, 0, 0
 	return v
 }
