@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/dnspool/listen"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestCrowd fills it: one network with all that it may have, others with the rest.
@@ -60,7 +61,7 @@ func TestConnectionsLeave(t *testing.T) {
 			conn.Close()
 		}
 	}
-	eventually(t, func() error {
+	testbed.EventuallyNil(t, func() error {
 		if left := s.crowd.Stats(); left != (listen.ConnStats{}) {
 			return fmt.Errorf("%+v are still counted", left)
 		}

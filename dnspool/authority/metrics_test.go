@@ -3,27 +3,15 @@ package authority
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"mirrorpool/dnspool/listen"
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
-)
 
-// eventually wants check to return nil in the end. Much is counted just after the answer is sent.
-func eventually(t *testing.T, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	err := check()
-	for ; err != nil && time.Now().Before(deadline); err = check() {
-		time.Sleep(time.Millisecond) // between two looks
-	}
-	if err != nil {
-		t.Error(err)
-	}
-}
+	"mirrorpool/testdata/testbed"
+)
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
@@ -65,7 +53,7 @@ func TestMetrics(t *testing.T) {
 		mirrorpool_dns_rate_limited_total{action="dropped"} 0
 		mirrorpool_dns_rate_limited_total{action="truncated"} 0
 	`, "FAST", fast)
-	eventually(t, func() error {
+	testbed.EventuallyNil(t, func() error {
 		return testutil.CollectAndCompare(s, strings.NewReader(want), "mirrorpool_dns_queries_total", "mirrorpool_dns_rate_limited_total")
 	})
 	text, err := testutil.CollectAndFormat(s, expfmt.TypeTextPlain, "mirrorpool_dns_answer_duration_seconds")

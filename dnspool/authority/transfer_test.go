@@ -23,6 +23,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/tsig"
+	"mirrorpool/testdata/testbed"
 )
 
 func newTestKey(tb testing.TB, name string, fill byte) *tsig.Key {
@@ -494,7 +495,7 @@ func TestOlderCopy(t *testing.T) {
 	c := transferConfig("127.0.0.1/32")
 	older, _, stopOlder := startPrimary(t, c, nil, nil, dir)
 	older.publish(snapshotAt(t, 12, 7))
-	eventually(t, func() error { // or it might save while the newer one does: see transfer.Server.save
+	testbed.EventuallyNil(t, func() error { // or it might save while the newer one does: see transfer.Server.save
 		_, err := os.Stat(filepath.Join(dir, "journal"))
 		return err
 	})
@@ -570,7 +571,7 @@ func TestFeedMetrics(t *testing.T) {
 		mirrorpool_transfer_requests_total{kind="none",result="refused"} 1
 		mirrorpool_transfer_requests_total{kind="soa",result="ok"} 1
 	`
-	eventually(t, func() error {
+	testbed.EventuallyNil(t, func() error {
 		return testutil.GatherAndCompare(gatherer(t, s.o.Transfers), strings.NewReader(want), "mirrorpool_transfer_requests_total")
 	})
 	if problems, err := testutil.GatherAndLint(gatherer(t, s.o.Transfers)); err != nil || len(problems) > 0 {

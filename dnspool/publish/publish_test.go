@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -451,6 +452,7 @@ func TestFailures(t *testing.T) {
 			return true
 		}
 	}
+	var writes atomic.Uint32 // by a faster writer
 	tests := map[string]struct {
 		key     *tsig.Key
 		skew    time.Duration
@@ -487,7 +489,7 @@ func TestFailures(t *testing.T) {
 		"a clock that is slow": {skew: -time.Hour, want: "query for dl.example.org. A: NOTAUTH, BADTIME: the server's clock is ", rcode: dns.RcodeNotAuth},
 		"a faster writer": {before: func(p *primary, req *dns.Msg) {
 			if req.Opcode == dns.OpcodeUpdate {
-				p.sets["dl.example.org.A"] = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeA, Class: 1}, A: net.IPv4(192, 0, 2, byte(100+rand.IntN(100)))}}
+				p.sets["dl.example.org.A"] = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeA, Class: 1}, A: net.IPv4(192, 0, 2, byte(100+writes.Add(1)))}}
 			}
 		}, want: "another program changes them all the time", rcode: dns.RcodeNXRrset},
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"mirrorpool/dnspool/listen"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestMakeRoom opens more connections than there may be, of one network and in all: each new one is answered, and one of
@@ -75,11 +76,7 @@ func TestMakeRoom(t *testing.T) {
 // settle waits until all connections wait for their clients: they are marked so just after the answer.
 func settle(t *testing.T, s *Server) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); s.busy.Load() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d connections are still busy", s.busy.Load())
-		}
-	}
+	testbed.Eventually(t, "no connection is busy", func() bool { return s.busy.Load() == 0 })
 }
 
 // TestProxiesAreNotOneClient: a proxy may have more connections than a client network.

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // writeCertificate writes a new certificate with a serial number, and its key.
@@ -138,25 +139,17 @@ func TestCertificateIsReloaded(t *testing.T) {
 		}
 		return pair.Leaf.SerialNumber.Int64()
 	}
-	eventually := func(what string, holds func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("it does not come to pass that %s", what)
-			}
-		}
-	}
 	writeCertificate(t, files, 2)
-	eventually("the new certificate is in force", func() bool { return serial() == 2 })
+	testbed.Eventually(t, "the new certificate is in force", func() bool { return serial() == 2 })
 	if err := os.WriteFile(files.Cert, []byte("not a certificate\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually("a broken one is in the log", func() bool { return logs.FilterLevelExact(zapcore.ErrorLevel).Len() > 0 })
+	testbed.Eventually(t, "a broken one is in the log", func() bool { return logs.FilterLevelExact(zapcore.ErrorLevel).Len() > 0 })
 	if serial() != 2 {
 		t.Error("the one before is not in force any longer")
 	}
 	writeCertificate(t, files, 3)
-	eventually("the next one is in force", func() bool { return serial() == 3 })
+	testbed.Eventually(t, "the next one is in force", func() bool { return serial() == 3 })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

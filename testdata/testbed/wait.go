@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -15,14 +16,25 @@ const waitTime = 20 * time.Second
 // Eventually waits until ok returns true.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
+	EventuallyNil(t, func() error {
+		if !ok() {
+			return fmt.Errorf("it does not come to pass that %s", what)
+		}
+		return nil
+	})
+}
+
+// EventuallyNil waits until check returns nil.
+func EventuallyNil(t testing.TB, check func() error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitTime)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for !ok() {
+	for err := check(); err != nil; err = check() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("it does not come to pass that %s", what)
+			t.Fatal(err)
 		case <-tick.C:
 		}
 	}
