@@ -117,11 +117,13 @@ func FuzzParseServer(f *testing.F) {
 			"mirrors": server.Mirrors,
 			"dns": map[string]any{
 				"listen": listOrOff(server.DNS.Listen), "zone": orElse(server.DNS.Zone, "lan"), "names": server.DNS.Names,
-				"hostmaster": orElse(server.DNS.Hostmaster, "a.b"), "zone_file": "x", "ttl": server.DNS.TTL.String(), "ttl_min": server.DNS.TTLMin.String(),
+				"hostmaster": orElse(server.DNS.Hostmaster, "a.b"), "zone_file": "x", "ttl": server.DNS.TTL.String(),
+				"ttl_min": server.DNS.TTLMin.String(),
 			},
-			"http":   map[string]any{"listen": listOrOff(server.HTTP.Listen), "base_path": server.HTTP.BasePath},
-			"admin":  map[string]any{"listen": orElse(server.Admin.Listen, Off), "token_file": "x"},
-			"health": map[string]any{"path": server.Health.Path, "dns_url": orElse(server.Health.DNSURL, "http://lan/"), "reference_url": server.Health.ReferenceURL},
+			"http":  map[string]any{"listen": listOrOff(server.HTTP.Listen), "base_path": server.HTTP.BasePath},
+			"admin": map[string]any{"listen": orElse(server.Admin.Listen, Off), "token_file": "x"},
+			"health": map[string]any{"path": server.Health.Path, "dns_url": orElse(server.Health.DNSURL, "http://lan/"),
+				"reference_url": server.Health.ReferenceURL},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -80,7 +80,8 @@ func TestManyFaults(t *testing.T) {
 	_, _, err := ParsePool("mirrors.json", []byte(`{"version": 1, "mirrors": [`+strings.Repeat("0,\n", maxReported+4)+`0]}`))
 	list := Errors(err)
 	last := list[len(list)-1].Error()
-	if _, _, err := ParsePool("mirrors.json", []byte(`{"mirrors": [`+strings.Repeat(`{"email": 7, "dns": {"addresses": [{}]}},`, 5000)+`0]}`)); len(Errors(err)) != maxReported+1 {
+	if _, _, err := ParsePool("mirrors.json", []byte(`{"mirrors": [`+strings.Repeat(`{"email": 7, "dns": {"addresses": [{}]}},`,
+		5000)+`0]}`)); len(Errors(err)) != maxReported+1 {
 		t.Errorf("%d errors", len(Errors(err)))
 	}
 	if len(list) != maxReported+1 || last != "mirrors.json:1000:1: (document): at least 5 more from here on are not shown" {
@@ -119,7 +120,8 @@ func TestEditDistance(t *testing.T) {
 		a, b string
 		want int
 	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"m7", "m7", 0}, {"m7", "m8", 1}, {"mirorr", "mirror", 1}, {"kitten", "sitting", 3},
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"m7", "m7", 0}, {"m7", "m8", 1}, {"mirorr", "mirror", 1},
+		{"kitten", "sitting", 3},
 	} {
 		if got := EditDistance(test.a, test.b); got != test.want {
 			t.Errorf("%q, %q: %d, want %d", test.a, test.b, got, test.want)

@@ -76,19 +76,32 @@ func TestParsePoolValues(t *testing.T) {
 		{"dns empty", `"weight": 3, "dns": {}`, func(m Mirror) any { return m.DNS }, MirrorDNS{Weight: 3}},
 		{"dns weight 0", `"weight": 3, "dns": {"weight": 0}`, func(m Mirror) any { return m.DNS }, MirrorDNS{}},
 		{"disabled whatever dns says", `"weight": 0, "dns": {"weight": 9}`, func(m Mirror) any { return m.DNS }, MirrorDNS{}},
-		{"explicit private address", `"weight": 1, "dns": {"addresses": ["127.0.0.1"]}`, func(m Mirror) any { return m.DNS.Addresses[0].String() }, "127.0.0.1"},
+		{"explicit private address", `"weight": 1, "dns": {"addresses": ["127.0.0.1"]}`, func(m Mirror) any {
+			return m.DNS.Addresses[0].String()
+		}, "127.0.0.1"},
 		{"digits as name", `"weight": 1, "name": "25"`, func(m Mirror) any { return m.Name }, "25"},
 		{"name in capitals", `"weight": 1, "name": "FR-1"`, func(m Mirror) any { return m.Name }, "fr-1"},
-		{"country in small letters", `"weight": 1, "location": {"country": "de"}`, func(m Mirror) any { return m.Location }, Location{Country: "DE"}},
-		{"position 0, 0", `"weight": 1, "location": {"latitude": 0, "longitude": -0.0}`, func(m Mirror) any { return m.Location.HasPosition }, true},
-		{"largest asn", `"weight": 1, "location": {"asn": 4294967295}`, func(m Mirror) any { return m.Location.ASN }, uint32(4294967295)},
-		{"rsync", `"weight": 1, "rsync_url": "rsync://Mirror.example.net:873/tails"`, func(m Mirror) any { return m.RsyncURL }, "rsync://mirror.example.net/tails/"},
-		{"rsync port", `"weight": 1, "rsync_url": "rsync://192.0.2.1:8730/a/b/"`, func(m Mirror) any { return m.RsyncURL }, "rsync://192.0.2.1:8730/a/b/"},
+		{"country in small letters", `"weight": 1, "location": {"country": "de"}`, func(m Mirror) any {
+			return m.Location
+		}, Location{Country: "DE"}},
+		{"position 0, 0", `"weight": 1, "location": {"latitude": 0, "longitude": -0.0}`, func(m Mirror) any {
+			return m.Location.HasPosition
+		}, true},
+		{"largest asn", `"weight": 1, "location": {"asn": 4294967295}`, func(m Mirror) any {
+			return m.Location.ASN
+		}, uint32(4294967295)},
+		{"rsync", `"weight": 1, "rsync_url": "rsync://Mirror.example.net:873/tails"`, func(m Mirror) any {
+			return m.RsyncURL
+		}, "rsync://mirror.example.net/tails/"},
+		{"rsync port", `"weight": 1, "rsync_url": "rsync://192.0.2.1:8730/a/b/"`, func(m Mirror) any {
+			return m.RsyncURL
+		}, "rsync://192.0.2.1:8730/a/b/"},
 		{"escapes", `"weight": 1, "notes": "a\"\\\u00e9\ud83d\ude00\n"`, func(m Mirror) any { return m.Notes }, "a\"\\é😀\n"},
 		{"schema", `"weight": 1, "unknown": {"url_prefix": [1, {}, null]}`, func(m Mirror) any { return m.Weight }, uint32(1)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			pool, _, err := ParsePool("mirrors.json", []byte(`{"$schema": "x", "version": 1.0, "mirrors": [{"url_prefix": "http://mirror.example.net/", `+tt.members+`}]}`))
+			pool, _, err := ParsePool("mirrors.json",
+				[]byte(`{"$schema": "x", "version": 1.0, "mirrors": [{"url_prefix": "http://mirror.example.net/", `+tt.members+`}]}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,8 +189,10 @@ func bigPool(mirrors int, full bool) []byte {
 		}
 		data = fmt.Appendf(data, "\n"+`{"url_prefix": "https://m%d.example.net/tails/", "weight": %d`, i, i+1)
 		if full {
-			data = fmt.Appendf(data, `, "rsync_url": "rsync://m%d.example.net/tails/", "email": "ops@example.net", "notes": "some notes", "name": "m%d",`+
-				`"dns": {"weight": 3, "addresses": ["192.0.2.7", "2001:db8::7"]}, "location": {"country": "DE", "latitude": 52.5, "longitude": 13.4}`, i, i)
+			data = fmt.Appendf(data, `, "rsync_url": "rsync://m%d.example.net/tails/", "email": "ops@example.net", "notes": "some `+
+				`notes", "name": "m%d",`+
+				`"dns": {"weight": 3, "addresses": ["192.0.2.7", "2001:db8::7"]}, "location": {"country": "DE", "latitude": 52.5, `+
+				`"longitude": 13.4}`, i, i)
 		}
 		data = append(data, '}')
 	}
@@ -217,7 +232,8 @@ func TestAbsentKeys(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		`{"mirrors": null}`: "/mirrors: want a list of 1 to 100000 mirrors, got null",
-		`{"mirrors": [{"url_prefix": "", "weight": 1}]}`:                          `/mirrors/0/url_prefix: want an http or https URL of a folder, got ""`,
+		`{"mirrors": [{"url_prefix": "", "weight": 1}]}`: `/mirrors/0/url_prefix: want an http or https ` +
+			`URL of a folder, got ""`,
 		`{"mirrors": [{"url_prefix": "https://a.example.net/", "weight": null}]}`: "/mirrors/0/weight: want a whole number",
 	} {
 		if _, _, err := ParsePool("m", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -230,10 +246,12 @@ func TestAbsentKeys(t *testing.T) {
 func TestInDNSPool(t *testing.T) {
 	t.Parallel()
 	for keys, want := range map[string]bool{
-		`"weight": 5`: true, `"weight": 5, "dns": {"weight": 1}`: true, `"weight": 5, "dns": false`: false, `"weight": 5, "dns": {"weight": 0}`: false,
-		`"weight": 0`: false, `"weight": 0, "dns": {"weight": 5}`: false, `"weight": 0, "dns": false`: false,
+		`"weight": 5`: true, `"weight": 5, "dns": {"weight": 1}`: true, `"weight": 5, "dns": false`: false,
+		`"weight": 5, "dns": {"weight": 0}`: false,
+		`"weight": 0`:                       false, `"weight": 0, "dns": {"weight": 5}`: false, `"weight": 0, "dns": false`: false,
 	} {
-		pool, _, err := ParsePool("mirrors.json", fmt.Appendf(nil, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", %s}]}`, keys))
+		pool, _, err := ParsePool("mirrors.json",
+			fmt.Appendf(nil, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", %s}]}`, keys))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,8 +29,10 @@ func TestSchemasAreValid(t *testing.T) {
 // whose complaints explain cannot put into words.
 func TestSchemasHaveWords(t *testing.T) {
 	known := map[string]bool{
-		"$schema": true, "$id": true, "$ref": true, "$defs": true, "title": true, "description": true, "default": true, "examples": true,
-		"x-want": true, "x-hint": true, "x-secret": true, "type": true, "const": true, "enum": true, "required": true, "properties": true,
+		"$schema": true, "$id": true, "$ref": true, "$defs": true, "title": true, "description": true, "default": true,
+		"examples": true,
+		"x-want":   true, "x-hint": true, "x-secret": true, "type": true, "const": true, "enum": true, "required": true,
+		"properties":           true,
 		"additionalProperties": true, "items": true, "minItems": true, "maxItems": true, "minLength": true, "maxLength": true,
 		"pattern": true, "minimum": true, "maximum": true, "exclusiveMinimum": true,
 	}
@@ -44,7 +46,8 @@ func TestSchemasHaveWords(t *testing.T) {
 			}
 			kind := part["type"]
 			bounded := (part["minimum"] != nil || part["exclusiveMinimum"] != nil) && part["maximum"] != nil
-			if text(part["x-want"]) == "" && (kind == "array" || (kind == "integer" || kind == "number") && !bounded || part["pattern"] != nil) {
+			if text(part["x-want"]) == "" && (kind == "array" || (kind == "integer" || kind == "number") && !bounded ||
+				part["pattern"] != nil) {
 				t.Errorf("%s: no words for what is wanted", at)
 			}
 			for _, group := range []string{"properties", "$defs"} {

@@ -43,12 +43,15 @@ func TestUpdate(t *testing.T) {
 		return s
 	}
 	old := parse(`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}}`)
-	next := parse(`{"mirrors": "https://example.org/mirrors.json", "mirrors_refresh": "1m", "mirrors_guard": 0.2, "log": {"level": "debug", "format": "console"},
- "dns": {"zone": "dl.example.org", "nameservers": ["ns2.example.org"], "names": ["www"], "ttl": "30s", "max_answers": 3, "listen": ["127.0.0.1:53"], "cookie_secret": "00112233445566778899aabbccddeeff"},
+	next := parse(`{"mirrors": "https://example.org/mirrors.json", "mirrors_refresh": "1m", "mirrors_guard": 0.2,
+ "log": {"level": "debug", "format": "console"},
+ "dns": {"zone": "dl.example.org", "nameservers": ["ns2.example.org"], "names": ["www"], "ttl": "30s", "max_answers": 3,
+  "listen": ["127.0.0.1:53"], "cookie_secret": "00112233445566778899aabbccddeeff"},
  "http": {"sticky": "1m", "listen": ["127.0.0.1:80"]}, "selection": {"near": 2}, "health": {"rise": 3, "panic_threshold": 0.1}}`)
 	before := *old
 	now, applied, restart := Update(old, next)
-	if diff := cmp.Diff(strings.Fields("mirrors_refresh mirrors_guard dns.names dns.nameservers dns.ttl dns.max_answers dns.cookie_secret http.sticky selection health.rise health.panic_threshold log.level"), applied); diff != "" {
+	if diff := cmp.Diff(strings.Fields("mirrors_refresh mirrors_guard dns.names dns.nameservers dns.ttl dns.max_answers "+
+		"dns.cookie_secret http.sticky selection health.rise health.panic_threshold log.level"), applied); diff != "" {
 		t.Errorf("applied (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(strings.Fields("mirrors dns.listen http.listen log.format"), restart); diff != "" {

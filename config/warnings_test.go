@@ -18,26 +18,37 @@ func TestWarnPool(t *testing.T) {
 		want          []string
 	}{
 		{"nothing", good + "," + strings.ReplaceAll(good, "good", "fine"), nil},
-		{"a heavy one", good + `, {"url_prefix": "https://a.example.net/", "weight": 41, "rsync_url": "rsync://a.example.net/x/"}`, []string{
-			`/mirrors/1/weight: this mirror alone has 80 % of the pool's weight; want at most 80 %, so that the others can carry on without it`}},
-		{"just not heavy", good + `, {"url_prefix": "https://a.example.net/", "weight": 40, "rsync_url": "rsync://a.example.net/x/"}`, nil},
-		{"http only", good + `, {"url_prefix": "http://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/"}`, []string{
-			`/mirrors/1/url_prefix: http only; want an https URL, since clients that ask over https are never sent here`}},
+		{"a heavy one", good + `, {"url_prefix": "https://a.example.net/", "weight": 41, "rsync_url": "rsync://a.example.net/x/"}`,
+			[]string{
+				`/mirrors/1/weight: this mirror alone has 80 % of the pool's weight; want at most 80 %, so that the others can carry on ` +
+					`without it`}},
+		{"just not heavy", good + `, {"url_prefix": "https://a.example.net/", "weight": 40, "rsync_url": ` +
+			`"rsync://a.example.net/x/"}`, nil},
+		{"http only", good + `, {"url_prefix": "http://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/"}`,
+			[]string{
+				`/mirrors/1/url_prefix: http only; want an https URL, since clients that ask over https are never sent here`}},
 		{"no rsync_url", good + `, {"url_prefix": "https://a.example.net/", "weight": 10}`, []string{
 			`/mirrors/1: the key "rsync_url" is missing; want a URL like rsync://host/module/, as other mirrors of the list have`}},
-		{"no rsync_url at all", `{"url_prefix": "https://a.example.net/", "weight": 10}, {"url_prefix": "https://b.example.net/", "weight": 10}`, []string{
+		{"no rsync_url at all", `{"url_prefix": "https://a.example.net/", "weight": 10}, {"url_prefix": ` +
+			`"https://b.example.net/", "weight": 10}`, []string{
 			`/mirrors: no mirror has the key "rsync_url", without which their rsync daemons are not checked`}},
 		{"e-mail", good + `, {"url_prefix": "https://a.example.net/", "weight": 0, "email": "ops at example.net"}`, []string{
 			`/mirrors/1/email: not an e-mail address: "ops at example.net"; want one such as "ops@example.net"`,
-			`/mirrors/0/weight: this mirror alone has 100 % of the pool's weight; want at most 80 %, so that the others can carry on without it`}},
-		{"e-mail with a name", good + "," + strings.Replace(good, "good.example.net/\", \"weight", `a.example.net/", "email": "Ops <ops@example.net>", "weight`, 1), nil},
-		{"addresses", good + `, {"url_prefix": "https://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/", "dns": {"addresses": ["10.0.0.1", "9.9.9.9"]}}`, []string{
+			`/mirrors/0/weight: this mirror alone has 100 % of the pool's weight; want at most 80 %, so that the others can carry ` +
+				`on without it`}},
+		{"e-mail with a name", good + "," + strings.Replace(good, "good.example.net/\", \"weight",
+			`a.example.net/", "email": "Ops <ops@example.net>", "weight`, 1), nil},
+		{"addresses", good + `, {"url_prefix": "https://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/", ` +
+			`"dns": {"addresses": ["10.0.0.1", "9.9.9.9"]}}`, []string{
 			`/mirrors/1/dns/addresses/0: 10.0.0.1 is not a public address; clients elsewhere cannot reach it`}},
 		{"a literal", good + `, {"url_prefix": "https://[fd00::1]/", "weight": 10, "rsync_url": "rsync://a.example.net/x/"}`, []string{
 			`/mirrors/1/url_prefix: fd00::1 is not a public address; clients elsewhere cannot reach it`}},
-		{"no IPv6", `{"url_prefix": "https://9.9.9.9/", "weight": 1, "rsync_url": "rsync://a.example.net/x/"}, {"url_prefix": "https://b.example.net/", "weight": 1, "rsync_url": "rsync://a.example.net/x/", "dns": {"addresses": ["9.9.9.10"]}}`, []string{
-			`/mirrors: no mirror has an IPv6 address; want one at least, or clients without IPv4 cannot be served`}},
-		{"no rules for the disabled", good + "," + strings.ReplaceAll(good, "good", "fine") + `, {"url_prefix": "http://10.0.0.1/", "weight": 0}`, nil},
+		{"no IPv6", `{"url_prefix": "https://9.9.9.9/", "weight": 1, "rsync_url": "rsync://a.example.net/x/"}, {"url_prefix": ` +
+			`"https://b.example.net/", "weight": 1, "rsync_url": "rsync://a.example.net/x/", "dns": {"addresses": ["9.9.9.10"]}}`,
+			[]string{
+				`/mirrors: no mirror has an IPv6 address; want one at least, or clients without IPv4 cannot be served`}},
+		{"no rules for the disabled", good + "," + strings.ReplaceAll(good, "good", "fine") +
+			`, {"url_prefix": "http://10.0.0.1/", "weight": 0}`, nil},
 		{"none enabled", `{"url_prefix": "http://10.0.0.1/", "weight": 0}`, []string{
 			`/mirrors: no mirror has a weight above 0; give at least one a weight, or no client is served`}},
 	} {
@@ -87,7 +98,8 @@ func TestIsPublic(t *testing.T) {
 			t.Errorf("%s is public", s)
 		}
 	}
-	for _, s := range []string{"10.1.1.1", "127.0.0.1", "169.254.1.1", "100.64.1.1", "192.0.2.1", "255.255.255.255", "::1", "fe80::1", "fd00::1", "2001:db8::1", "64:ff9b::1", "2002:a01:101::1", "ff02::1"} {
+	for _, s := range []string{"10.1.1.1", "127.0.0.1", "169.254.1.1", "100.64.1.1", "192.0.2.1", "255.255.255.255", "::1",
+		"fe80::1", "fd00::1", "2001:db8::1", "64:ff9b::1", "2002:a01:101::1", "ff02::1"} {
 		if isPublic(netip.MustParseAddr(s)) {
 			t.Errorf("%s is not public", s)
 		}
@@ -96,7 +108,8 @@ func TestIsPublic(t *testing.T) {
 
 // TestCollisions: what a zone holds already is no mirror's name, and the error says where.
 func TestCollisions(t *testing.T) {
-	dns := DNS{Zone: "dl.example.org.", Names: []string{"@", "*", "www", "a.b"}, Nameservers: []string{"ns1.dl.example.org.", "ns2.example.org."}}
+	dns := DNS{Zone: "dl.example.org.", Names: []string{"@", "*", "www", "a.b"},
+		Nameservers: []string{"ns1.dl.example.org.", "ns2.example.org."}}
 	pool := func(name string) []byte {
 		return fmt.Appendf(nil, `{"version": 1, "mirrors": [{"url_prefix": "https://a.example.net/", "weight": 1},
  {"url_prefix": "https://b.example.net/", "weight": 1, "name": %q}]}`, name)

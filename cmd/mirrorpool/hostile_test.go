@@ -45,8 +45,10 @@ func TestCheckEscapesHostileFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := map[string]string{
-		"a warning":                fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://a.example/", "weight": 1, %s: 1}]}`, key),
-		"an error":                 fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://a.example/", "weight": 1, "location": {%s: 1}, "email": %s, "name": %s}]}`, key, key, key),
+		"a warning": fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://a.example/", "weight": 1, %s: `+
+			`1}]}`, key),
+		"an error": fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://a.example/", "weight": 1, `+
+			`"location": {%s: 1}, "email": %s, "name": %s}]}`, key, key, key),
 		"a key of mirrorpool.json": fmt.Sprintf(`{%s: {%s: 1}}`, key, key),
 	}
 	for name, text := range files {
@@ -72,17 +74,20 @@ func TestAdminClientEscapesHostileServers(t *testing.T) {
 	raw := bytes.ReplaceAll(text, []byte(`\u2028`), []byte("\u2028")) // as JSON allows it
 	answers := map[string]string{
 		"no JSON": hostileText,
-		"JSON": strings.ReplaceAll(`{"zone": X, "suspect": X, "pool": {"source": X, "error": X, "warnings": [X], "change": {"added": [X]}},
+		"JSON": strings.ReplaceAll(`{"zone": X, "suspect": X, 
+			"pool": {"source": X, "error": X, "warnings": [X], "change": {"added": [X]}},
 			"settings": {"error": X, "applied": [X], "restart": [X]}, "path": X, "location": X, "problem": X,
 			"notify": [{"server": X, "problem": X}], "publish": [{"server": X, "problem": X}],
-			"mirrors": [{"url_prefix": X, "name": X, "weight": 1, "reason": X, "why": X, "endpoints": [{"reason": X}]}]}`, "X", string(raw)),
+			"mirrors": [{"url_prefix": X, "name": X, "weight": 1, "reason": X, "why": X,
+				"endpoints": [{"reason": X}]}]}`, "X", string(raw)),
 	}
 	for name, answer := range answers {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(answer)) }))
 		t.Cleanup(server.Close)
 		at := strings.TrimPrefix(server.URL, "http://")
 		for _, args := range [][]string{
-			{"status"}, {"status", "--json"}, {"reload"}, {"explain", "--client", "192.0.2.1"}, {"explain", "--client", "192.0.2.1", "--json"},
+			{"status"}, {"status", "--json"}, {"reload"}, {"explain", "--client", "192.0.2.1"},
+			{"explain", "--client", "192.0.2.1", "--json"},
 		} {
 			var stdout, stderr bytes.Buffer
 			run(context.Background(), append(args, "--admin", at), &stdout, &stderr)

@@ -28,7 +28,8 @@ func TestHouse(t *testing.T) {
 	}
 	fixed := strings.Fields("cmd dnspool health config testdata go.mod go.sum Dockerfile README.md")
 	for _, e := range entries {
-		if name := e.Name(); !strings.HasPrefix(name, ".") && !slices.Contains(fixed, name) && !slices.Contains(strings.Fields(string(ignored)), "/"+name) {
+		if name := e.Name(); !strings.HasPrefix(name, ".") && !slices.Contains(fixed, name) &&
+			!slices.Contains(strings.Fields(string(ignored)), "/"+name) {
 			t.Errorf("%s does not belong at the top", name)
 		}
 	}

@@ -12,7 +12,8 @@ func TestLast(t *testing.T) {
 	for i, attempt := range []struct {
 		err error
 		new bool
-	}{{nil, false}, {full, true}, {errors.New("disk full"), false}, {gone, true}, {full, true}, {nil, false}, {full, true}, {full, false}} {
+	}{{nil, false}, {full, true}, {errors.New("disk full"), false}, {gone, true}, {full, true}, {nil, false}, {full,
+		true}, {full, false}} {
 		if got := last.IsNew(attempt.err); got != attempt.new {
 			t.Errorf("attempt %d, %v: new %v", i, attempt.err, got)
 		}

@@ -79,7 +79,8 @@ func TestReadSecret(t *testing.T) {
 
 func TestCheckFolder(t *testing.T) {
 	t.Parallel()
-	for mode, want := range map[os.FileMode]string{0o700: "", 0o755: "", 0o750: "", 0o775: "go-w", 0o777: "go-w", 0o777 | os.ModeSticky: "go-w"} {
+	for mode, want := range map[os.FileMode]string{0o700: "", 0o755: "", 0o750: "", 0o775: "go-w", 0o777: "go-w",
+		0o777 | os.ModeSticky: "go-w"} {
 		dir := t.TempDir()
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
@@ -123,7 +124,8 @@ func TestSame(t *testing.T) {
 	if again, err := os.Stat(path); err != nil || !Same(first, again) || !Same(nil, nil) || Same(first, nil) || Same(nil, first) {
 		t.Errorf("a file is not the same as itself, or as none: %v", err)
 	}
-	for what, next := range map[string]os.FileInfo{"inode": look("one", at), "size": look("three", at), "time": look("one", at.Add(time.Second))} {
+	for what, next := range map[string]os.FileInfo{"inode": look("one", at), "size": look("three", at),
+		"time": look("one", at.Add(time.Second))} {
 		if Same(first, next) {
 			t.Errorf("the same with another %s", what)
 		}

@@ -142,7 +142,8 @@ func TestKeepFails(t *testing.T) {
 }
 
 func FuzzDecodeLastGood(f *testing.F) {
-	for _, g := range []*lastGood{{}, {Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 5).UTC(), Signature: []byte("s"), list: []byte(poolText("a 1"))}} {
+	for _, g := range []*lastGood{{}, {Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 5).UTC(),
+		Signature: []byte("s"), list: []byte(poolText("a 1"))}} {
 		body, err := g.encode()
 		if err != nil {
 			f.Fatal(err)
@@ -170,7 +171,8 @@ func checkLastGood(t *testing.T, g *lastGood) {
 	if err != nil {
 		t.Fatalf("%+v: %v", g, err)
 	}
-	if again.Source != g.Source || !again.Accepted.Equal(g.Accepted) || !bytes.Equal(again.Signature, g.Signature) || !bytes.Equal(again.list, g.list) {
+	if again.Source != g.Source || !again.Accepted.Equal(g.Accepted) || !bytes.Equal(again.Signature, g.Signature) ||
+		!bytes.Equal(again.list, g.list) {
 		t.Errorf("%+v became %+v", g, again)
 	}
 }
@@ -178,7 +180,8 @@ func checkLastGood(t *testing.T, g *lastGood) {
 // TestOldLastGood reads a file of the version before.
 func TestOldLastGood(t *testing.T) {
 	t.Parallel()
-	want := &lastGood{Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 0).UTC(), list: []byte(poolText("a 1"))}
+	want := &lastGood{Source: "https://example.org/mirrors.json", Accepted: time.Unix(1_800_000_000, 0).UTC(),
+		list: []byte(poolText("a 1"))}
 	body, err := want.encode()
 	if err != nil {
 		t.Fatal(err)

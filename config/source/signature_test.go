@@ -111,7 +111,8 @@ func TestSignedWithNewKey(t *testing.T) {
 	r := newRig(t, o, old.public).start(t)
 	reload := func(want string) {
 		t.Helper()
-		if result := r.Reload(t.Context(), false); want == "" && result.Err != nil || want != "" && (result.Err == nil || !strings.Contains(result.Err.Error(), want)) {
+		if result := r.Reload(t.Context(), false); want == "" && result.Err != nil || want != "" &&
+			(result.Err == nil || !strings.Contains(result.Err.Error(), want)) {
 			t.Errorf("error %v, want %q", result.Err, want)
 		}
 	}
@@ -158,7 +159,8 @@ func TestSignedEarlier(t *testing.T) {
 		t.Fatalf("%+v", result)
 	}
 	publish("timestamp:1000000099", "a 1", "evil 1")
-	const want = "mirrors.json: signed on 2001-09-09 01:48:19 UTC, before the list in force, which is of 2001-09-09 01:48:20 UTC: if this old list is meant, sign it again with minisign -S -m "
+	const want = "mirrors.json: signed on 2001-09-09 01:48:19 UTC, before the list in force, which is of 2001-09-09 01:48:20 " +
+		"UTC: if this old list is meant, sign it again with minisign -S -m "
 	for range 2 {
 		for _, confirm := range []bool{false, true} {
 			if result := r.Reload(t.Context(), confirm); result.Err == nil || !strings.Contains(result.Err.Error(), want) {
@@ -170,7 +172,8 @@ func TestSignedEarlier(t *testing.T) {
 	}
 	for _, comment := range []string{"no time", "timestamp:soon"} {
 		publish(comment, "a 1", "c 1")
-		if result := r.Reload(t.Context(), true); result.Err == nil || !strings.Contains(result.Err.Error(), "does not say when it was made") {
+		if result := r.Reload(t.Context(), true); result.Err == nil ||
+			!strings.Contains(result.Err.Error(), "does not say when it was made") {
 			t.Errorf("%q: %v", comment, result.Err)
 		}
 	}
@@ -264,7 +267,8 @@ func TestSignedWeb(t *testing.T) {
 	old, next := poolText("a 1", "b 1"), poolText("a 1", "b 1", "c 1")
 	s := newSite(t, old)
 	o := Options{Source: s.list(), Transport: s.transport()}
-	if err := newRig(t, o, team.public).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "404 Not Found: mirrors_key is given") {
+	if err := newRig(t, o, team.public).Start(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "404 Not Found: mirrors_key is given") {
 		t.Fatalf("without a signature: %v", err)
 	}
 	s.set("/mirrors.json.minisig", team.sign(t, old))
@@ -285,7 +289,8 @@ func TestSignedWeb(t *testing.T) {
 		t.Errorf("%+v", result)
 	}
 	bad := Settings{Keys: []string{"RWQ"}}
-	if _, err := New(Options{Source: s.list(), Settings: bad}); err == nil || !strings.Contains(err.Error(), "mirrors_key: not a minisign public key") {
+	if _, err := New(Options{Source: s.list(), Settings: bad}); err == nil ||
+		!strings.Contains(err.Error(), "mirrors_key: not a minisign public key") {
 		t.Errorf("a bad key: %v", err)
 	}
 }

@@ -342,13 +342,15 @@ func TestGuard(t *testing.T) {
 		t.Helper()
 		result := r.Reload(t.Context(), confirm)
 		status := r.Status()
-		if result.Applied || result.Held == nil || !strings.Contains(result.Err.Error(), want) || status.Held == nil || status.Error != result.Err.Error() {
+		if result.Applied || result.Held == nil || !strings.Contains(result.Err.Error(), want) || status.Held == nil ||
+			status.Error != result.Err.Error() {
 			t.Fatalf("%+v; status %+v; want it held back: %s", result, status, want)
 		}
 		r.expect(t, "a 1", "b 1", "c 1")
 	}
 	testbed.Put(t, path, poolText("a 1"))
-	held(false, "it removes or disables 2 of 3 enabled mirrors, 67 % of the weight, and mirrors_guard allows 50 %; if it is meant, confirm it: mirrorpool reload --confirm")
+	held(false, "it removes or disables 2 of 3 enabled mirrors, 67 % of the weight, and mirrors_guard allows 50 %; if it is "+
+		"meant, confirm it: mirrorpool reload --confirm")
 	since := r.Status().Held.Since
 	r.now = r.now.Add(time.Minute)
 	held(false, "held back")
@@ -452,7 +454,8 @@ func TestSettingsFitPool(t *testing.T) {
 	r := newRig(t, Options{Source: path}).start(t)
 	s := testSettings()
 	s.DNS = config.DNS{Zone: "dl.example.org.", Names: []string{"m7"}}
-	if err := r.SetSettings(s); err == nil || !strings.Contains(err.Error(), `the mirror https://a.example.net/ in force: "m7" is the name of the pool`) {
+	if err := r.SetSettings(s); err == nil || !strings.Contains(err.Error(),
+		`the mirror https://a.example.net/ in force: "m7" is the name of the pool`) {
 		t.Errorf("error %v", err)
 	}
 	s.DNS.Names = []string{"@"}

@@ -100,7 +100,8 @@ func TestWeb(t *testing.T) {
 		t.Errorf("the list was sent %d times, want once and then 304s", n)
 	}
 	first := s.asked[0]
-	if first.Header.Get("User-Agent") != userAgent || first.Header.Get("Accept-Encoding") != "identity" || first.Header.Get("Cookie") != "" {
+	if first.Header.Get("User-Agent") != userAgent || first.Header.Get("Accept-Encoding") != "identity" ||
+		first.Header.Get("Cookie") != "" {
 		t.Errorf("asked with %v", first.Header)
 	}
 	s.set("/mirrors.json", poolText("a 1", "b 10"))
@@ -204,7 +205,9 @@ func TestWebHostile(t *testing.T) {
 			}
 		}},
 		"silence": {"not all was there in time", false, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
-		"a loop":  {"more than 3 redirects", false, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }},
+		"a loop": {"more than 3 redirects", false, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path, http.StatusFound)
+		}},
 		"https to http": {"from https to", false, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, plain.URL+"/mirrors.json", http.StatusFound)
 		}},
@@ -214,10 +217,18 @@ func TestWebHostile(t *testing.T) {
 		"to a URL with a user": {"no user and no password", false, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://u:p@"+r.Host+"/x", http.StatusFound)
 		}},
-		"an error page":       {"mirrors.json:1:1", true, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>please log in</html>") }},
-		"500":                 {"want 200, got 500 Internal Server Error", false, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }},
-		"204":                 {"want 200, got 204 No Content", false, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }},
-		"304 to no condition": {"want 200, got 304 Not Modified", false, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(304) }},
+		"an error page": {"mirrors.json:1:1", true, func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "<html>please log in</html>")
+		}},
+		"500": {"want 200, got 500 Internal Server Error", false, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(500)
+		}},
+		"204": {"want 200, got 204 No Content", false, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(204)
+		}},
+		"304 to no condition": {"want 200, got 304 Not Modified", false, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(304)
+		}},
 		"cut": {"broke before all was sent", false, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			io.WriteString(w, "{")
@@ -282,7 +293,8 @@ func TestWebCertificate(t *testing.T) {
 	if err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "the certificate is not valid") {
 		t.Errorf("%v", err)
 	}
-	if tr := newTransport(); tr.TLSClientConfig.InsecureSkipVerify || tr.TLSClientConfig.MinVersion < tls.VersionTLS12 || !tr.DisableCompression {
+	if tr := newTransport(); tr.TLSClientConfig.InsecureSkipVerify || tr.TLSClientConfig.MinVersion < tls.VersionTLS12 ||
+		!tr.DisableCompression {
 		t.Errorf("transport %+v", tr)
 	}
 }
@@ -297,7 +309,8 @@ func TestCheckHop(t *testing.T) {
 		{"https://example.org/", false, true}, {"https://example.org/", true, true},
 		{"http://example.org/", false, false}, {"http://127.0.0.1:80/", false, true}, {"http://[::1]/", false, true},
 		{"http://localhost/", false, true}, {"http://127.0.0.1/", true, false}, {"http://localhost.example.org/", false, false},
-		{"http://127.0.0.1.example.org/", false, false}, {"ftp://example.org/", false, false}, {"https://u@example.org/", false, false}, {"https:///x", false, false},
+		{"http://127.0.0.1.example.org/", false, false}, {"ftp://example.org/", false, false},
+		{"https://u@example.org/", false, false}, {"https:///x", false, false},
 	} {
 		u, err := url.Parse(tt.url)
 		if err != nil {

@@ -55,7 +55,9 @@ func TestFailureChangesNothing(t *testing.T) {
 	if names, err := os.ReadDir(filepath.Dir(folder)); len(names) != 1 {
 		t.Errorf("%v, %v is left", names, err)
 	}
-	if err := Replace(filepath.Join(t.TempDir(), "none", "state"), func(io.Writer) error { return nil }); !errors.Is(err, os.ErrNotExist) {
+	if err := Replace(filepath.Join(t.TempDir(), "none", "state"), func(io.Writer) error {
+		return nil
+	}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("in a folder that is not there: %v", err)
 	}
 }
@@ -101,7 +103,10 @@ func TestAtOnce(t *testing.T) {
 	for c := byte('a'); c < 'i'; c++ {
 		writing.Go(func() {
 			for range 10 {
-				if err := Replace(path, func(w io.Writer) error { _, err := w.Write(bytes.Repeat([]byte{c}, 9000)); return err }); err != nil {
+				if err := Replace(path, func(w io.Writer) error {
+					_, err := w.Write(bytes.Repeat([]byte{c}, 9000))
+					return err
+				}); err != nil {
 					t.Error(err)
 				}
 				if text, err := os.ReadFile(path); err != nil || len(text) != 9000 || bytes.Count(text, text[:1]) != 9000 {
@@ -138,12 +143,18 @@ func TestLoad(t *testing.T) {
 		want    string // of the error, with PATH for the path
 		aside   bool
 	}{
-		"none":   {func(string) error { return nil }, "", false},
-		"good":   {func(path string) error { return os.WriteFile(path, []byte("good"), 0o600) }, "", false},
-		"bad":    {func(path string) error { return os.WriteFile(path, []byte("bad"), 0o600) }, "PATH: it is not good; set aside as PATH.bad", true},
+		"none": {func(string) error { return nil }, "", false},
+		"good": {func(path string) error { return os.WriteFile(path, []byte("good"), 0o600) }, "", false},
+		"bad": {func(path string) error {
+			return os.WriteFile(path, []byte("bad"), 0o600)
+		}, "PATH: it is not good; set aside as PATH.bad", true},
 		"folder": {func(path string) error { return os.Mkdir(path, 0o700) }, "PATH: not a regular file; set aside as PATH.bad", true},
-		"FIFO":   {func(path string) error { return syscall.Mkfifo(path, 0o600) }, "PATH: not a regular file; set aside as PATH.bad", true},
-		"loop":   {func(path string) error { return os.Symlink(path, path) }, "PATH: too many levels of symbolic links; set aside as PATH.bad", true},
+		"FIFO": {func(path string) error {
+			return syscall.Mkfifo(path, 0o600)
+		}, "PATH: not a regular file; set aside as PATH.bad", true},
+		"loop": {func(path string) error {
+			return os.Symlink(path, path)
+		}, "PATH: too many levels of symbolic links; set aside as PATH.bad", true},
 		"no way to set it aside": {func(path string) error {
 			return errors.Join(os.WriteFile(path, []byte("bad"), 0o600), os.Mkdir(path+Aside, 0o700))
 		}, "PATH: it is not good; and it cannot be set aside: rename PATH PATH.bad: file exists", true},

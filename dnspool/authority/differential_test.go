@@ -28,16 +28,21 @@ type peer struct {
 var peers = []peer{
 	{"bind", "named", "bind9", func(dir, zone, port string) (string, []string) {
 		return fmt.Sprintf(`options { directory %[1]q; pid-file "pid"; session-keyfile "key"; listen-on port %[3]s { 127.0.0.1; };
-			listen-on-v6 { none; }; recursion no; minimal-responses yes; minimal-any yes; notify no; dnssec-validation no; check-names primary ignore; zero-no-soa-ttl no; };
+			listen-on-v6 { none; }; recursion no; minimal-responses yes; minimal-any yes; notify no; dnssec-validation no;
+			check-names primary ignore; zero-no-soa-ttl no; };
 			controls { }; zone "dl.example.org" { type primary; file %[2]q; };`, dir, zone, port), []string{"-g", "-c"}
 	}},
 	{"knot", "knotd", "knot", func(dir, zone, port string) (string, []string) {
-		return fmt.Sprintf("server:\n  listen: 127.0.0.1@%[3]s\n  rundir: %[1]s\n  answer-rotation: off\ndatabase:\n  storage: %[1]s\nlog:\n  - target: stderr\n    any: warning\n"+
-			"zone:\n  - domain: dl.example.org\n    file: %[2]s\n    zonefile-sync: -1\n    semantic-checks: off\n", dir, zone, port), []string{"-c"}
+		return fmt.Sprintf("server:\n  listen: 127.0.0.1@%[3]s\n  rundir: %[1]s\n  answer-rotation: off\ndatabase:\n  storage: "+
+				"%[1]s\nlog:\n  - target: stderr\n    any: warning\n"+
+				"zone:\n  - domain: dl.example.org\n    file: %[2]s\n    zonefile-sync: -1\n    semantic-checks: off\n", dir, zone, port),
+			[]string{"-c"}
 	}},
 	{"nsd", "nsd", "nsd", func(dir, zone, port string) (string, []string) {
-		return fmt.Sprintf("server:\n  ip-address: 127.0.0.1@%[3]s\n  username: \"\"\n  zonesdir: \"%[1]s\"\n  database: \"\"\n  pidfile: \"%[1]s/pid\"\n  xfrdfile: \"%[1]s/xfrd\"\n"+
-			"  xfrdir: \"%[1]s\"\n  zonelistfile: \"%[1]s/zones\"\n  rrl-ratelimit: 0\n  minimal-responses: yes\n  refuse-any: yes\nremote-control:\n  control-enable: no\n"+
+		return fmt.Sprintf("server:\n  ip-address: 127.0.0.1@%[3]s\n  username: \"\"\n  zonesdir: \"%[1]s\"\n  database: \"\"\n  "+
+			"pidfile: \"%[1]s/pid\"\n  xfrdfile: \"%[1]s/xfrd\"\n"+
+			"  xfrdir: \"%[1]s\"\n  zonelistfile: \"%[1]s/zones\"\n  rrl-ratelimit: 0\n  minimal-responses: yes\n  refuse-any: "+
+			"yes\nremote-control:\n  control-enable: no\n"+
 			"zone:\n  name: dl.example.org\n  zonefile: %[2]s\n", dir, zone, port), []string{"-d", "-c"}
 	}},
 }
@@ -66,7 +71,8 @@ func (p peer) start(t *testing.T) string {
 // staticQueries are all names of the zone, names above, below and between them, each with many types.
 func staticQueries(tb testing.TB) (queries []dns.Question) {
 	tb.Helper()
-	names := map[string]bool{"example.org.": true, ".": true, "dl.example.net.": true, "nothing.dl.example.org.": true, "a.nothing.dl.example.org.": true}
+	names := map[string]bool{"example.org.": true, ".": true, "dl.example.net.": true, "nothing.dl.example.org.": true,
+		"a.nothing.dl.example.org.": true}
 	static, err := LoadZoneFile(config.DNS{ZoneFile: staticFile, Zone: staticZone})
 	if err != nil {
 		tb.Fatal(err)
@@ -75,11 +81,14 @@ func staticQueries(tb testing.TB) (queries []dns.Question) {
 		names[name], names["x."+name], names["x.y."+name], names["*."+name] = true, true, true, true
 	}
 	for name := range names {
-		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeMX, dns.TypeTXT, dns.TypeCNAME, dns.TypeDS, dns.TypeSRV, dns.TypeCAA, dns.TypePTR, dns.TypeHTTPS, 65280, 65281} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeMX, dns.TypeTXT, dns.TypeCNAME,
+			dns.TypeDS, dns.TypeSRV, dns.TypeCAA, dns.TypePTR, dns.TypeHTTPS, 65280, 65281} {
 			queries = append(queries, dns.Question{Name: name, Qtype: qtype, Qclass: dns.ClassINET})
 		}
 	}
-	slices.SortFunc(queries, func(a, b dns.Question) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Qtype, b.Qtype)) })
+	slices.SortFunc(queries, func(a, b dns.Question) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Qtype, b.Qtype))
+	})
 	return queries
 }
 

@@ -91,7 +91,8 @@ var truthNames = []string{
 	"deep.dl.example.org.", "b.deep.dl.example.org.", "a.b.deep.dl.example.org.", "c.a.b.deep.dl.example.org.",
 	"nothing.dl.example.org.", "a.nothing.dl.example.org.", "x.m1.dl.example.org.",
 	"hostmaster.mail.dl.example.org.", "mail.dl.example.org.", "x.mail.dl.example.org.", "x.hostmaster.mail.dl.example.org.",
-	"ns2.dl.example.org.", "x.ns2.dl.example.org.", "ns1.dl.example.org.", `a\.b.dl.example.org.`, `\000.dl.example.org.`, `\000\255.x.dl.example.org.`,
+	"ns2.dl.example.org.", "x.ns2.dl.example.org.", "ns1.dl.example.org.", `a\.b.dl.example.org.`, `\000.dl.example.org.`,
+	`\000\255.x.dl.example.org.`,
 	"example.org.", "xdl.example.org.", "org.", ".", "other.example.",
 }
 
@@ -99,8 +100,10 @@ var truthNames = []string{
 func TestOneTruth(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	types := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeNS, dns.TypeMX, dns.TypeTXT, dns.TypeDS, dns.TypeCNAME, dns.TypeNULL,
-		dns.TypeHTTPS, dns.TypeANY, dns.TypeAXFR, dns.TypeIXFR, dns.TypeOPT, dns.TypeTSIG, dns.TypeMAILB, 0, 127, 128, 255, 256, 65280, 65535}
+	types := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeNS, dns.TypeMX, dns.TypeTXT, dns.TypeDS, dns.TypeCNAME,
+		dns.TypeNULL,
+		dns.TypeHTTPS, dns.TypeANY, dns.TypeAXFR, dns.TypeIXFR, dns.TypeOPT, dns.TypeTSIG, dns.TypeMAILB,
+		0, 127, 128, 255, 256, 65280, 65535}
 	for _, shape := range [][2]int{{1, 2}, {6, 2}, {6, 1}, {6, 6}, {40, 40}, {100, 100}} {
 		t.Run(fmt.Sprintf("%d mirrors, %d answers", shape[0], shape[1]), func(t *testing.T) {
 			tr := newTruth(t, shape[0], shape[1])
@@ -151,7 +154,8 @@ func TestPlainQueriesAreFast(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	tr := newTruth(t, 6, 2)
-	for _, name := range []string{"dl.example.org.", "www.dl.example.org.", "m1.dl.example.org.", "de.eu.dl.example.org.", "nothing.dl.example.org.", "a.nothing.dl.example.org."} {
+	for _, name := range []string{"dl.example.org.", "www.dl.example.org.", "m1.dl.example.org.", "de.eu.dl.example.org.",
+		"nothing.dl.example.org.", "a.nothing.dl.example.org."} {
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeMX} {
 			withCookie := truthQuery(t, r, name, qtype, 1232)
 			withCookie[len(withCookie)-1] = 12

@@ -73,20 +73,23 @@ func faultyMessages(t *testing.T) map[string]struct {
 	a := []byte{0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1}
 	shortA := []byte{0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 3, 192, 0, 2}
 	tests := map[string]faulty{
-		"no question":              {append(bytes.Clone(plain[:4]), make([]byte, 8)...), dns.RcodeFormatError},
-		"two questions":            {withRecord(plain, plain[wire.HeaderSize:], 4), dns.RcodeFormatError},
-		"cut":                      {plain[:len(plain)-1], dns.RcodeFormatError},
-		"an address of 3 bytes":    {withRecord(plain, shortA, additionalCount), dns.RcodeFormatError},
-		"a bad cookie":             {queryWithOptions(t, option(dns.EDNS0COOKIE, 7)...), dns.RcodeFormatError},
-		"TSIG twice":               {withRecord(signed, signature, additionalCount), dns.RcodeFormatError},
-		"a record behind TSIG":     {withRecord(signed, a, additionalCount), dns.RcodeFormatError},
-		"an OPT record behind it":  {withRecord(signed, queryWithOptions(t)[len(plain):], additionalCount), dns.RcodeFormatError},
-		"TSIG as an answer":        {withRecord(plain, signature, answerCount), dns.RcodeFormatError},
-		"TSIG without data":        {withRecord(plain, tsigOf(), additionalCount), dns.RcodeFormatError},
-		"TSIG, a root name only":   {withRecord(plain, tsigOf(0), additionalCount), dns.RcodeFormatError},
-		"TSIG, a MAC beyond it":    {withRecord(plain, tsigOf(0, 0, 0, 0, 0, 0, 0, 1, 44, 0, 9, 0, 0, 0, 0, 0, 0), additionalCount), dns.RcodeFormatError},
-		"TSIG, bytes behind":       {withRecord(plain, tsigOf(0, 0, 0, 0, 0, 0, 0, 1, 44, 0, 0, 0, 0, 0, 0, 0, 0, 9), additionalCount), dns.RcodeFormatError},
-		"a broken option, signed":  {withRecord(queryWithOptions(t, option(dns.EDNS0LLQ, 1)...), signature, additionalCount), dns.RcodeFormatError},
+		"no question":             {append(bytes.Clone(plain[:4]), make([]byte, 8)...), dns.RcodeFormatError},
+		"two questions":           {withRecord(plain, plain[wire.HeaderSize:], 4), dns.RcodeFormatError},
+		"cut":                     {plain[:len(plain)-1], dns.RcodeFormatError},
+		"an address of 3 bytes":   {withRecord(plain, shortA, additionalCount), dns.RcodeFormatError},
+		"a bad cookie":            {queryWithOptions(t, option(dns.EDNS0COOKIE, 7)...), dns.RcodeFormatError},
+		"TSIG twice":              {withRecord(signed, signature, additionalCount), dns.RcodeFormatError},
+		"a record behind TSIG":    {withRecord(signed, a, additionalCount), dns.RcodeFormatError},
+		"an OPT record behind it": {withRecord(signed, queryWithOptions(t)[len(plain):], additionalCount), dns.RcodeFormatError},
+		"TSIG as an answer":       {withRecord(plain, signature, answerCount), dns.RcodeFormatError},
+		"TSIG without data":       {withRecord(plain, tsigOf(), additionalCount), dns.RcodeFormatError},
+		"TSIG, a root name only":  {withRecord(plain, tsigOf(0), additionalCount), dns.RcodeFormatError},
+		"TSIG, a MAC beyond it": {withRecord(plain, tsigOf(0, 0, 0, 0, 0, 0, 0, 1, 44, 0, 9, 0, 0, 0, 0, 0, 0), additionalCount),
+			dns.RcodeFormatError},
+		"TSIG, bytes behind": {withRecord(plain, tsigOf(0, 0, 0, 0, 0, 0, 0, 1, 44, 0, 0, 0, 0, 0, 0, 0, 0, 9),
+			additionalCount), dns.RcodeFormatError},
+		"a broken option, signed": {withRecord(queryWithOptions(t, option(dns.EDNS0LLQ, 1)...), signature, additionalCount),
+			dns.RcodeFormatError},
 		"signed with flags it had": {signed, dns.RcodeNotAuth}, // the flags that the test sets are not those that were signed
 	}
 	for opcode := 1; opcode < 16; opcode++ {
@@ -173,7 +176,8 @@ func TestCookieWithoutQuestion(t *testing.T) {
 	s.publish(testSnapshot(t, 1, 2))
 	ask := func(cookie string, version byte) (rcode int, given string) {
 		t.Helper()
-		query := queryWithOptions(t, append(binary.BigEndian.AppendUint16([]byte{0, byte(dns.EDNS0COOKIE)}, uint16(len(cookie)/2)), unhex(t, cookie)...)...)
+		query := queryWithOptions(t, append(binary.BigEndian.AppendUint16([]byte{0, byte(dns.EDNS0COOKIE)}, uint16(len(cookie)/2)),
+			unhex(t, cookie)...)...)
 		question := len(query) - wire.OptSize - wire.OptionHead - len(cookie)/2
 		msg := append(bytes.Clone(query[:wire.HeaderSize]), query[question:]...)
 		msg[5], msg[wire.HeaderSize+6] = 0, version

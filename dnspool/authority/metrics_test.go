@@ -39,7 +39,8 @@ func TestMetrics(t *testing.T) {
 		fast = "slow"
 	}
 	want := strings.ReplaceAll(`
-		# HELP mirrorpool_dns_queries_total DNS queries answered, by the type asked for, the response's code, transport and path: fast from prepared answers, slow through miekg/dns.
+		# HELP mirrorpool_dns_queries_total DNS queries answered, by the type asked for, the response's `+
+		`code, transport and path: fast from prepared answers, slow through miekg/dns.
 		# TYPE mirrorpool_dns_queries_total counter
 		mirrorpool_dns_queries_total{path="fast",rcode="NOERROR",transport="tcp",type="AAAA"} 1
 		mirrorpool_dns_queries_total{path="FAST",rcode="NOERROR",transport="udp",type="A"} 3
@@ -54,10 +55,12 @@ func TestMetrics(t *testing.T) {
 		mirrorpool_dns_rate_limited_total{action="truncated"} 0
 	`, "FAST", fast)
 	testbed.EventuallyNil(t, func() error {
-		return testutil.CollectAndCompare(s, strings.NewReader(want), "mirrorpool_dns_queries_total", "mirrorpool_dns_rate_limited_total")
+		return testutil.CollectAndCompare(s, strings.NewReader(want), "mirrorpool_dns_queries_total",
+			"mirrorpool_dns_rate_limited_total")
 	})
 	text, err := testutil.CollectAndFormat(s, expfmt.TypeTextPlain, "mirrorpool_dns_answer_duration_seconds")
-	if err != nil || !strings.Contains(string(text), `_count{path="slow"} `) || strings.Contains(string(text), `_count{path="slow"} 0`) ||
+	if err != nil || !strings.Contains(string(text), `_count{path="slow"} `) ||
+		strings.Contains(string(text), `_count{path="slow"} 0`) ||
 		listen.CanBatch && strings.Contains(string(text), `_count{path="fast"} 0`) {
 		t.Errorf("%v: nothing was timed:\n%s", err, text)
 	}

@@ -33,9 +33,12 @@ var nearMirrors = []struct {
 // nearPlaces tells where a few networks are.
 func nearPlaces(addr netip.Addr) dnspool.Place {
 	for network, p := range map[string]dnspool.Place{
-		"198.51.100.0/24": {Country: dnspool.ParseCode("DE"), Continent: dnspool.ParseCode("EU"), Latitude: 52.5, Longitude: 13.4, HasPosition: true},
-		"203.0.113.0/25":  {Country: dnspool.ParseCode("NZ"), Continent: dnspool.ParseCode("OC"), Latitude: -36.8, Longitude: 174.8, HasPosition: true},
-		"2001:db8::/40":   {Country: dnspool.ParseCode("US"), Continent: dnspool.ParseCode("NA"), Latitude: 38.9, Longitude: -77, HasPosition: true},
+		"198.51.100.0/24": {Country: dnspool.ParseCode("DE"), Continent: dnspool.ParseCode("EU"), Latitude: 52.5, Longitude: 13.4,
+			HasPosition: true},
+		"203.0.113.0/25": {Country: dnspool.ParseCode("NZ"), Continent: dnspool.ParseCode("OC"), Latitude: -36.8, Longitude: 174.8,
+			HasPosition: true},
+		"2001:db8::/40": {Country: dnspool.ParseCode("US"), Continent: dnspool.ParseCode("NA"), Latitude: 38.9, Longitude: -77,
+			HasPosition: true},
 	} {
 		if n := netip.MustParsePrefix(network); n.Contains(addr) {
 			p.Network = n
@@ -85,7 +88,8 @@ func asks(t *testing.T, z *zone, from, subnet string) (shares map[string]int, bi
 			t.Fatal(err)
 		}
 		ones, size := network.Mask.Size()
-		req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: uint16(size / 64), SourceNetmask: uint8(ones), Address: ip}}
+		req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: uint16(size / 64),
+			SourceNetmask: uint8(ones), Address: ip}}
 		if size == 32 {
 			req.IsEdns0().Option[0].(*dns.EDNS0_SUBNET).Family = 1
 		}

@@ -28,15 +28,21 @@ func TestOptions(t *testing.T) {
 		from  client
 		want  []string
 	}{
-		"NSID":                      {"dl.example.org.", dns.TypeA, []dns.EDNS0{nsid}, overUDP, []string{"6f6e65"}}, // "one"
-		"ECS":                       {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("192.0.2.0/24", 0)}, overUDP, []string{"192.0.2.0/24/0"}},
-		"ECS over IPv6":             {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("2001:db8::/56", 0)}, overUDP, []string{"[2001:db8::]/56/0"}},
-		"keepalive over TCP":        {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, overTCP, []string{"use tcp keep-alive, timeout 15000ms"}},
-		"keepalive over UDP":        {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, overUDP, nil},
-		"unknown, padding":          {"dl.example.org.", dns.TypeA, []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001}, &dns.EDNS0_PADDING{Padding: []byte("x")}}, overUDP, nil},
-		"refused: another zone":     {"example.net.", dns.TypeA, nil, overUDP, []string{"20 (Not Authoritative): ()"}},
-		"refused: a transfer":       {"dl.example.org.", dns.TypeAXFR, nil, overTCP, []string{"18 (Prohibited): ()"}},
-		"refused, and asked for ID": {"example.net.", dns.TypeA, []dns.EDNS0{nsid}, overUDP, []string{"6f6e65", "20 (Not Authoritative): ()"}},
+		"NSID": {"dl.example.org.", dns.TypeA, []dns.EDNS0{nsid}, overUDP, []string{"6f6e65"}}, // "one"
+		"ECS": {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("192.0.2.0/24", 0)}, overUDP,
+			[]string{"192.0.2.0/24/0"}},
+		"ECS over IPv6": {"dl.example.org.", dns.TypeA, []dns.EDNS0{subnet("2001:db8::/56", 0)}, overUDP,
+			[]string{"[2001:db8::]/56/0"}},
+		"keepalive over TCP": {"dl.example.org.", dns.TypeA,
+			[]dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, overTCP, []string{"use tcp keep-alive, timeout 15000ms"}},
+		"keepalive over UDP": {"dl.example.org.", dns.TypeA,
+			[]dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}, overUDP, nil},
+		"unknown, padding": {"dl.example.org.", dns.TypeA,
+			[]dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001}, &dns.EDNS0_PADDING{Padding: []byte("x")}}, overUDP, nil},
+		"refused: another zone": {"example.net.", dns.TypeA, nil, overUDP, []string{"20 (Not Authoritative): ()"}},
+		"refused: a transfer":   {"dl.example.org.", dns.TypeAXFR, nil, overTCP, []string{"18 (Prohibited): ()"}},
+		"refused, and asked for ID": {"example.net.", dns.TypeA, []dns.EDNS0{nsid}, overUDP,
+			[]string{"6f6e65", "20 (Not Authoritative): ()"}},
 	}
 	c := testConfig()
 	c.NSID = "one"

@@ -77,7 +77,8 @@ type zoneGenerator struct {
 	cuts []string
 }
 
-var zoneLabels = []string{"a", "b", "Mixed", "eu", "www", "m1", "*", `sp\032ace`, `esc\046dot`, `\000`, `\255\001`, `back\\slash`, `\042`, "_tcp", `quo\"te`, `semi\;`}
+var zoneLabels = []string{"a", "b", "Mixed", "eu", "www", "m1", "*", `sp\032ace`, `esc\046dot`, `\000`, `\255\001`,
+	`back\\slash`, `\042`, "_tcp", `quo\"te`, `semi\;`}
 
 // zoneData is record data by type; of more than one, several may stand at a name.
 var zoneData = map[string][]string{
@@ -198,8 +199,10 @@ func TestDifferentialRandomZones(t *testing.T) {
 	t.Parallel()
 	dir, zones := t.TempDir(), []*randomZone{}
 	port := testbed.FreePort(t)
-	conf := fmt.Sprintf(`options { directory %q; pid-file "pid"; session-keyfile "key"; listen-on port %s { 127.0.0.1; }; listen-on-v6 { none; };
-		recursion no; minimal-responses yes; notify no; dnssec-validation no; check-names primary ignore; check-mx ignore; check-integrity no;
+	conf := fmt.Sprintf(`options { directory %q; pid-file "pid"; session-keyfile "key"; listen-on port %s { 127.0.0.1; };
+		listen-on-v6 { none; };
+		recursion no; minimal-responses yes; notify no; dnssec-validation no; check-names primary ignore; check-mx ignore;
+		check-integrity no;
 		check-wildcard no; zero-no-soa-ttl no; }; controls { };`, dir, port)
 	for seed := range uint64(randomZones) {
 		z := newRandomZone(t, seed)

@@ -73,9 +73,10 @@ func TestRateLimit(t *testing.T) {
 		from client
 		want map[string]int // of 25 queries, of which 5 are within the limit
 	}{
-		"plain":                  {query(), overUDP, map[string]int{"answer": 5, "nothing": 10, "TC": 10}},
-		"a cookie to be learnt":  {query(cookie("0102030405060708")), overUDP, map[string]int{"answer": 5, "BADCOOKIE": 20}},
-		"a cookie to be renewed": {query(cookie(good[:32] + "00112233445566778899")), overUDP, map[string]int{"answer": 5, "BADCOOKIE": 20}},
+		"plain":                 {query(), overUDP, map[string]int{"answer": 5, "nothing": 10, "TC": 10}},
+		"a cookie to be learnt": {query(cookie("0102030405060708")), overUDP, map[string]int{"answer": 5, "BADCOOKIE": 20}},
+		"a cookie to be renewed": {query(cookie(good[:32] + "00112233445566778899")), overUDP,
+			map[string]int{"answer": 5, "BADCOOKIE": 20}},
 		"a good cookie":          {query(cookie(good)), overUDP, map[string]int{"answer": 25}},
 		"over TCP":               {query(), overTCP, map[string]int{"answer": 25}},
 		"by the slow path":       {query(nsid), overUDP, map[string]int{"passed on": 5, "nothing": 10, "TC": 10}},
@@ -103,7 +104,8 @@ func TestRateLimit(t *testing.T) {
 			for i := range d.tally.limited {
 				held += d.tally.limited[i].Load()
 			}
-			if want := 25 - test.want["answer"] - test.want["passed on"] - test.want["FORMERR"] - test.want["NOTIMP"]; held != uint64(want) {
+			if want := 25 - test.want["answer"] - test.want["passed "+
+				"on"] - test.want["FORMERR"] - test.want["NOTIMP"]; held != uint64(want) {
 				t.Errorf("%d are counted, want %d", held, want)
 			}
 		})
@@ -125,7 +127,8 @@ func outcome(t *testing.T, out []byte, ok bool) string {
 	}
 	switch {
 	case m.Rcode == dns.RcodeBadCookie:
-		if opt := m.IsEdns0(); len(m.Answer) > 0 || !opt.Do() || len(opt.Option) != 1 || len(opt.Option[0].(*dns.EDNS0_COOKIE).Cookie) != 2*wire.CookieSize {
+		if opt := m.IsEdns0(); len(m.Answer) > 0 || !opt.Do() || len(opt.Option) != 1 ||
+			len(opt.Option[0].(*dns.EDNS0_COOKIE).Cookie) != 2*wire.CookieSize {
 			t.Errorf("a bad BADCOOKIE: %v", &m)
 		}
 		return "BADCOOKIE"
@@ -154,7 +157,8 @@ func TestAmplification(t *testing.T) {
 				req.SetQuestion(q.Name, q.Qtype)
 				if size > 0 {
 					req.SetEdns0(uint16(size), true)
-					req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0102030405060708"}}
+					req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID},
+						&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0102030405060708"}}
 				}
 				msg, err := req.Pack()
 				if err != nil {

@@ -110,7 +110,8 @@ func checkResolver(t *testing.T, resolver string) {
 	} {
 		resp := resolve(t, resolver, test.name, test.qtype)
 		if resp.Rcode != test.rcode || len(resp.Answer) != test.answers {
-			t.Errorf("%s %s: %v, want %s and %d records", test.name, dns.Type(test.qtype), resp, dns.RcodeToString[test.rcode], test.answers)
+			t.Errorf("%s %s: %v, want %s and %d records", test.name, dns.Type(test.qtype), resp, dns.RcodeToString[test.rcode],
+				test.answers)
 		}
 	}
 }
@@ -195,9 +196,12 @@ func TestTools(t *testing.T) {
 		want                   []string
 		wantNot                []string
 	}{
-		"kdig": {"kdig", "knot-dnsutils", []string{"@" + host, "-p", port, "+cookie", "+nsid", "+subnet=192.0.2.0/24", "dl.example.org", "A"},
-			[]string{"status: NOERROR", "NSID: 6E7331 \"ns1\"", "COOKIE: ", "CLIENT-SUBNET: 192.0.2.0/24/0", "192.0.2."}, []string{"WARNING"}},
-		"kdig over TCP": {"kdig", "knot-dnsutils", []string{"@" + host, "-p", port, "+tcp", "+keepopen", "dl.example.org", "A", "www.dl.example.org", "AAAA"},
+		"kdig": {"kdig", "knot-dnsutils", []string{"@" + host, "-p", port, "+cookie", "+nsid", "+subnet=192.0.2.0/24",
+			"dl.example.org", "A"},
+			[]string{"status: NOERROR", "NSID: 6E7331 \"ns1\"", "COOKIE: ", "CLIENT-SUBNET: 192.0.2.0/24/0", "192.0.2."},
+			[]string{"WARNING"}},
+		"kdig over TCP": {"kdig", "knot-dnsutils", []string{"@" + host, "-p", port, "+tcp", "+keepopen", "dl.example.org", "A",
+			"www.dl.example.org", "AAAA"},
 			[]string{"2001:db8::", "192.0.2."}, []string{"WARNING"}},
 		"delv": {"delv", "bind9-dnsutils", []string{"@" + host, "-p", port, "+nodnssec", "-i", "dl.example.org", "A"},
 			[]string{"; authoritative", "192.0.2."}, nil},

@@ -125,8 +125,10 @@ var emptySignature = append([]byte{1, 'k', 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 17}
 func shapeQuestions() []dns.Question {
 	long := strings.Repeat(strings.Repeat("a", 60)+".", 3) + strings.Repeat("b", 53) + "." + staticZone // 255 octets
 	var questions []dns.Question
-	for _, name := range []string{staticZone, "DL.Example.ORG.", "nothing.dl.example.org.", "txt.dl.example.org.", "example.net.", "version.bind.", ".", long} {
-		for _, qtype := range []uint16{dns.TypeA, dns.TypeTXT, dns.TypeSOA, dns.TypeANY, dns.TypeDS, 0, dns.TypeOPT, dns.TypeTKEY, dns.TypeMAILB, dns.TypeMAILA, 65281} {
+	for _, name := range []string{staticZone, "DL.Example.ORG.", "nothing.dl.example.org.", "txt.dl.example.org.",
+		"example.net.", "version.bind.", ".", long} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeTXT, dns.TypeSOA, dns.TypeANY, dns.TypeDS, 0, dns.TypeOPT, dns.TypeTKEY,
+			dns.TypeMAILB, dns.TypeMAILA, 65281} {
 			questions = append(questions, dns.Question{Name: name, Qtype: qtype})
 		}
 	}
@@ -144,35 +146,48 @@ type difference struct {
 // shapeDifferences are the differences that are meant.
 var shapeDifferences = []difference{
 	{"bind", nil, []uint16{dns.TypeOPT, dns.TypeTKEY, dns.TypeMAILB, dns.TypeMAILA},
-		"it refuses to be asked for types without records of their own; for us and NSD there are none: RFC 6895 section 3.1 asks for no more"},
-	{"knot", nil, []uint16{0}, "it does not implement type 0, of which for us, BIND and NSD there are no records (RFC 6895 section 3.1)"},
+		"it refuses to be asked for types without records of their own; for us and NSD there are none: RFC 6895 section 3.1 asks " +
+			"for no more"},
+	{"knot", nil, []uint16{0}, "it does not implement type 0, of which for us, BIND and NSD there are no records (RFC 6895 " +
+		"section 3.1)"},
 	{"bind", []string{"CD"}, nil, "it copies CD, which an authoritative server should clear (RFC 4035 section 3.1.6)"},
 	{"bind", []string{"option 1 of 0 bytes", "option 1 of 1 bytes", "option 9 of 1 bytes"}, nil,
-		"it wants LLQ and EXPIRE to be well formed, although they change nothing here; we ignore them (RFC 6891 section 6.1.2), as Knot and NSD do"},
-	{"knot", []string{"no question, a cookie"}, nil, "it does not implement queries without a question, which RFC 7873 section 5.4 has for cookies; BIND does"},
-	{"bind", []string{"an OPT of another owner"}, nil, "at the root a pointer at the question is the root's name; RFC 6891 section 6.1.2 wants the name to be 0, and we take it by the letter"},
-	{"knot", []string{"an OPT of another owner"}, nil, "it does not look at the owner, which has to be the root (RFC 6891 section 6.1.2); BIND and NSD do"},
-	{"knot", []string{"bytes behind"}, nil, "it refuses what is behind the message, as RFC 1035 does not; BIND and NSD ignore it, too"},
-	{"nsd", []string{"an rcode"}, nil, "it refuses a query with an rcode, which RFC 1035 section 4.1.1 gives no meaning in queries; BIND and Knot ignore it, too"},
+		"it wants LLQ and EXPIRE to be well formed, although they change nothing here; we ignore them (RFC 6891 section 6.1.2), " +
+			"as Knot and NSD do"},
+	{"knot", []string{"no question, a cookie"}, nil,
+		"it does not implement queries without a question, which RFC 7873 section 5.4 has for cookies; BIND does"},
+	{"bind", []string{"an OPT of another owner"}, nil,
+		"at the root a pointer at the question is the root's name; RFC 6891 section 6.1.2 wants the name to be 0, and we take it " +
+			"by the letter"},
+	{"knot", []string{"an OPT of another owner"}, nil,
+		"it does not look at the owner, which has to be the root (RFC 6891 section 6.1.2); BIND and NSD do"},
+	{"knot", []string{"bytes behind"}, nil,
+		"it refuses what is behind the message, as RFC 1035 does not; BIND and NSD ignore it, too"},
+	{"nsd", []string{"an rcode"}, nil,
+		"it refuses a query with an rcode, which RFC 1035 section 4.1.1 gives no meaning in queries; BIND and Knot ignore it, too"},
 	{"nsd", []string{"EDNS 255, DO"}, nil, "it forgets DO, which is copied (RFC 3225 section 3)"},
 	{"nsd", []string{"two questions"}, nil, "it clears RD, which is copied (RFC 1035 section 4.1.1)"},
-	{"bind", []string{"opcode 4", "opcode 5"}, nil, "it is open to NOTIFY and UPDATE, which we do not implement: NOTIMP (RFC 1996 section 3.12, RFC 2136 section 2.2)"},
+	{"bind", []string{"opcode 4", "opcode 5"}, nil,
+		"it is open to NOTIFY and UPDATE, which we do not implement: NOTIMP (RFC 1996 section 3.12, RFC 2136 section 2.2)"},
 	{"knot", []string{"opcode 4", "opcode 5"}, nil, "likewise"},
 	{"nsd", []string{"opcode 4"}, nil, "it does implement NOTIFY, and refuses it from everyone here"},
-	{"bind", []string{"opcode 1", "opcode 2", "opcode 3", "opcode 6", "opcode 7", "opcode 8", "opcode 9", "opcode 10", "opcode 11", "opcode 12",
+	{"bind", []string{"opcode 1", "opcode 2", "opcode 3", "opcode 6", "opcode 7", "opcode 8", "opcode 9", "opcode 10",
+		"opcode 11", "opcode 12",
 		"opcode 13", "opcode 14", "opcode 15"}, nil, "it clears RD, which is copied (RFC 1035 section 4.1.1)"},
 	{"bind", []string{"class 0", "class 2", "class 254", "class 255", "class 65280"}, nil,
 		"it says FORMERR or NOTIMP where we, Knot and NSD say REFUSED: the query is well formed, and of a class that is not served"},
 	{"knot", []string{"class 3"}, nil, "it tells its version unless told otherwise"},
 	{"nsd", []string{"class 3"}, nil, "likewise"},
-	{"knot", []string{"class 255"}, nil, "it takes class ANY for IN; an answer of any class can hardly be complete, and BIND refuses it too"},
+	{"knot", []string{"class 255"}, nil,
+		"it takes class ANY for IN; an answer of any class can hardly be complete, and BIND refuses it too"},
 	{"nsd", []string{"class 255"}, nil, "likewise, but without AA"},
 }
 
 // explain returns the index of the difference that is meant, or -1.
 func explain(peer, shape string, qtype uint16) int {
 	return slices.IndexFunc(shapeDifferences, func(d difference) bool {
-		return d.peer == peer && (d.shapes == nil || slices.Contains(d.shapes, shape)) && (d.types == nil || slices.Contains(d.types, qtype))
+		return d.peer == peer && (d.shapes == nil || slices.Contains(d.shapes, shape)) &&
+			(d.types == nil || slices.Contains(d.types, qtype))
 	})
 }
 

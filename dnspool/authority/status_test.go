@@ -39,7 +39,8 @@ func TestChaos(t *testing.T) {
 			if resp.Rcode != dns.RcodeRefused {
 				t.Errorf("%s: %v", name, resp)
 			}
-		case len(resp.Answer) != 1 || !strings.HasSuffix(resp.Answer[0].String(), "\tCH\tTXT\t"+test.want) || resp.Answer[0].Header().Ttl != 0:
+		case len(resp.Answer) != 1 || !strings.HasSuffix(resp.Answer[0].String(), "\tCH\tTXT\t"+test.want) ||
+			resp.Answer[0].Header().Ttl != 0:
 			t.Errorf("%s: %v, want %s", name, resp, test.want)
 		}
 	}
@@ -65,13 +66,17 @@ func TestStatusRecords(t *testing.T) {
 		return all
 	}
 	for name, want := range map[string][]string{
-		"_status.dl.example.org.":  {`"serial 1800000000" "panic no" "mirrors 3, enabled 2" "dns ipv4: weight 20 of 20 is up" "dns ipv6: weight 10 of 10 is up"`},
-		"_mirrors.DL.example.org.": {`"http://m0.example.org/" "name m1" "weight 10, 10 in DNS" "eligible for DNS yes, for redirects no" "dns 192.0.2.1 up" "dns 2001:db8::1 up"`, `"http://m2.example.org/" "name off" "weight 0, 0 in DNS" "eligible for DNS no, for redirects no"`},
+		"_status.dl.example.org.": {`"serial 1800000000" "panic no" "mirrors 3, enabled 2" "dns ipv4: weight 20 of 20 is up" ` +
+			`"dns ipv6: weight 10 of 10 is up"`},
+		"_mirrors.DL.example.org.": {`"http://m0.example.org/" "name m1" "weight 10, 10 in DNS" "eligible for DNS yes, for ` +
+			`redirects no" "dns 192.0.2.1 up" "dns 2001:db8::1 up"`,
+			`"http://m2.example.org/" "name off" "weight 0, 0 in DNS" "eligible for DNS no, for redirects no"`},
 	} {
 		for _, addr := range []string{"198.51.100.9", "::ffff:198.51.100.9"} {
 			got := ask(name, dns.TypeTXT, addr)
 			for _, line := range want {
-				if !strings.Contains(text(got), " 0 IN TXT "+line) && !strings.Contains(strings.ReplaceAll(text(got), "\t", " "), " 0 IN TXT "+line) {
+				if !strings.Contains(text(got), " 0 IN TXT "+line) && !strings.Contains(strings.ReplaceAll(text(got), "\t", " "),
+					" 0 IN TXT "+line) {
 					t.Errorf("%s for %s: got\n%swant %s", name, addr, text(got), line)
 				}
 			}
@@ -94,7 +99,8 @@ func TestStatusRecords(t *testing.T) {
 		snapshot.Mirrors[0].Endpoints = append(snapshot.Mirrors[0].Endpoints, snapshot.Mirrors[0].Endpoints[0])
 	}
 	z = newZone(c, nil, snapshot, [2]uint32{})
-	if got := ask("_mirrors.dl.example.org.", dns.TypeTXT, "198.51.100.9"); len(got.Answer) != 4 || !strings.Contains(text(got), `"and 4970 more"`) {
+	if got := ask("_mirrors.dl.example.org.", dns.TypeTXT, "198.51.100.9"); len(got.Answer) != 4 ||
+		!strings.Contains(text(got), `"and 4970 more"`) {
 		t.Errorf("a mirror with 5,002 endpoints: %d records", len(got.Answer))
 	}
 	// A pool whose mirrors do not fit into a message tells how many are missing.
@@ -106,7 +112,8 @@ func TestStatusRecords(t *testing.T) {
 
 func TestEscape(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{"plain": "plain", `a"b\c`: `a\"b\\c`, "a\x00b\n": "a?b?", "é": "??", strings.Repeat("x", 300): strings.Repeat("x", 255)} {
+	for text, want := range map[string]string{"plain": "plain", `a"b\c`: `a\"b\\c`, "a\x00b\n": "a?b?", "é": "??",
+		strings.Repeat("x", 300): strings.Repeat("x", 255)} {
 		if got := escape(text); got != want {
 			t.Errorf("%q: got %q", text, got)
 		}
@@ -116,7 +123,8 @@ func TestEscape(t *testing.T) {
 // defaultStatusClients are those of a configuration that says nothing of them.
 func defaultStatusClients(t *testing.T) []netip.Prefix {
 	t.Helper()
-	s, _, err := config.ParseServer("mirrorpool.json", []byte(`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}}`))
+	s, _, err := config.ParseServer("mirrorpool.json",
+		[]byte(`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,8 @@ func TestPipelining(t *testing.T) {
 	for _, q := range mixedQueries(t, n) {
 		stream = append(stream, frame(q)...)
 	}
-	for name, pieces := range map[string]int{"at once": len(stream), "in pieces of 1000": 1000, "in pieces of 7": 7, "byte by byte": 1} {
+	for name, pieces := range map[string]int{"at once": len(stream), "in pieces of 1000": 1000, "in pieces of 7": 7,
+		"byte by byte": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conn := dialTCP(t, addr)
@@ -131,7 +132,8 @@ func TestLongMessages(t *testing.T) {
 		rcode   int
 	}{
 		{plain, dns.RcodeSuccess},
-		{append(bytes.Clone(plain), make([]byte, dns.MaxMsgSize-len(plain))...), dns.RcodeSuccess}, // what follows the message is ignored
+		// what follows the message is ignored
+		{append(bytes.Clone(plain), make([]byte, dns.MaxMsgSize-len(plain))...), dns.RcodeSuccess},
 		{padded(dns.MaxMsgSize), dns.RcodeSuccess},
 		{padded(maxStreamBuffer + 1), dns.RcodeSuccess},
 		{twoOPT, dns.RcodeFormatError},                                                                   // RFC 6891 section 6.1.1
@@ -158,7 +160,8 @@ func TestBufferOfLongMessages(t *testing.T) {
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes for a message that does not come, %v", cap(c.in), err)
 	}
-	after := &scriptedConn{r: io.MultiReader(bytes.NewReader(frame(make([]byte, dns.MaxMsgSize))), bytes.NewReader(plain), bytes.NewReader(plain))}
+	after := &scriptedConn{r: io.MultiReader(bytes.NewReader(frame(make([]byte, dns.MaxMsgSize))), bytes.NewReader(plain),
+		bytes.NewReader(plain))}
 	c = newStreamConn(after, newFastPath(zone, new(tally)), newCrowd())
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes after a long message, %v", cap(c.in), err)
@@ -190,7 +193,8 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 				t.Errorf("the answer to what was asked at %v comes at %v", at, time.Since(start))
 			}
 		}
-		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 6*idleTime { // of which one is for the long answer
+		// of which one is for the long answer
+		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 6*idleTime {
 			t.Errorf("it ends with %v after %v", err, time.Since(start))
 		}
 	})

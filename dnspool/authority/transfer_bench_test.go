@@ -37,7 +37,8 @@ func largeSnapshot(tb testing.TB, n int, serial uint32, down bool) *dnspool.Snap
 		}
 		in.Pool.Mirrors = append(in.Pool.Mirrors, m)
 		in.Health.Mirrors[m.URLPrefix] = health.MirrorReport{Endpoints: []health.Endpoint{{
-			Address: netip.AddrFrom4([4]byte{198, 18, byte(i / 250), byte(i%250 + 1)}), Role: health.DNS, Verdict: health.Verdict{State: state}}}}
+			Address: netip.AddrFrom4([4]byte{198, 18, byte(i / 250),
+				byte(i%250 + 1)}), Role: health.DNS, Verdict: health.Verdict{State: state}}}}
 	}
 	return dnspool.Build(in)
 }
@@ -198,7 +199,8 @@ func drain(addr string, req *dns.Msg) error {
 // bytes: a pointer to offset 12, the type 6, the class 1.
 func countSOA(message []byte) (n int) {
 	for i := 12; i+6 <= len(message); i++ {
-		if message[i] == 0xc0 && message[i+1] == 0x0c && message[i+2] == 0 && message[i+3] == 6 && message[i+4] == 0 && message[i+5] == 1 {
+		if message[i] == 0xc0 && message[i+1] == 0x0c && message[i+2] == 0 && message[i+3] == 6 && message[i+4] == 0 &&
+			message[i+5] == 1 {
 			n++
 		}
 	}

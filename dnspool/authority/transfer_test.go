@@ -43,7 +43,9 @@ func transferConfig(allow ...string) config.DNS {
 }
 
 // startPrimary runs a server with a feed until stop is called, or the test ends.
-func startPrimary(tb testing.TB, c config.DNS, static *ZoneFile, key *tsig.Key, dir string) (s *Server, addr string, stop func()) {
+func startPrimary(
+	tb testing.TB, c config.DNS, static *ZoneFile, key *tsig.Key, dir string,
+) (s *Server, addr string, stop func()) {
 	tb.Helper()
 	feed, err := transfer.NewServer(c, key.Ring(), dir, zap.NewNop())
 	if err != nil {
@@ -167,7 +169,8 @@ func TestIXFR(t *testing.T) {
 	}{
 		{7, []string{soa("9"), soa("7"), owner + "A 192.0.2.12", soa("8"),
 			soa("8"), soa("9"), owner + "A 192.0.2.12", owner + "A 192.0.2.13", owner + "AAAA 2001:db8::13", soa("9")}},
-		{8, []string{soa("9"), soa("8"), soa("9"), owner + "A 192.0.2.12", owner + "A 192.0.2.13", owner + "AAAA 2001:db8::13", soa("9")}},
+		{8, []string{soa("9"), soa("8"), soa("9"), owner + "A 192.0.2.12", owner + "A 192.0.2.13", owner + "AAAA 2001:db8::13",
+			soa("9")}},
 		{9, []string{soa("9")}},
 		{10, []string{soa("9")}}, // it is ahead of us
 		{6, nil},
@@ -216,14 +219,15 @@ func TestWhoMayTransfer(t *testing.T) {
 		rcode     int
 		tsigError uint16
 	}{
-		"by key":                  {config: byKey, key: key},
-		"without the key":         {config: byKey, rcode: dns.RcodeRefused},
-		"with an unknown key":     {config: byKey, key: other, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadKey},
-		"with another secret":     {config: byKey, key: wrong, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadSig},
-		"an hour late":            {config: byKey, key: key, skew: -time.Hour, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadTime},
-		"by address":              {config: byAddress, from: "127.0.0.2"},
-		"from another address":    {config: byAddress, from: "127.0.0.3", rcode: dns.RcodeRefused},
-		"by address, wrong key":   {config: byAddress, from: "127.0.0.2", key: wrong, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadSig},
+		"by key":               {config: byKey, key: key},
+		"without the key":      {config: byKey, rcode: dns.RcodeRefused},
+		"with an unknown key":  {config: byKey, key: other, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadKey},
+		"with another secret":  {config: byKey, key: wrong, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadSig},
+		"an hour late":         {config: byKey, key: key, skew: -time.Hour, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadTime},
+		"by address":           {config: byAddress, from: "127.0.0.2"},
+		"from another address": {config: byAddress, from: "127.0.0.3", rcode: dns.RcodeRefused},
+		"by address, wrong key": {config: byAddress, from: "127.0.0.2", key: wrong, rcode: dns.RcodeNotAuth,
+			tsigError: dns.RcodeBadSig},
 		"a key that may not":      {config: byAddress, from: "127.0.0.3", key: key, rcode: dns.RcodeRefused},
 		"none may":                {config: none, key: key, rcode: dns.RcodeRefused},
 		"AXFR over UDP is not":    {config: byKey, key: key, network: "udp", rcode: dns.RcodeRefused},
@@ -264,7 +268,8 @@ func TestWhoMayTransfer(t *testing.T) {
 				t.Errorf("signed at %d, which BIND takes for a wrong clock", signature.TimeSigned)
 			}
 			if test.tsigError == dns.RcodeBadTime {
-				if got := tsig.Explain(test.key, resp, err, time.Now().Add(test.skew)); got == nil || !strings.Contains(got.Error(), "ahead of ours") {
+				if got := tsig.Explain(test.key, resp, err, time.Now().Add(test.skew)); got == nil ||
+					!strings.Contains(got.Error(), "ahead of ours") {
 					t.Errorf("the skew is described as %v", got)
 				}
 			}
@@ -563,7 +568,8 @@ func TestFeedMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-		# HELP mirrorpool_transfer_requests_total Requests for a transfer of the zone: axfr (all of it), ixfr (what has changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them.
+		# HELP mirrorpool_transfer_requests_total Requests for a transfer of the zone: axfr (all of it), ixfr (what has ` +
+		`changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them.
 		# TYPE mirrorpool_transfer_requests_total counter
 		mirrorpool_transfer_requests_total{kind="axfr",result="ok"} 1
 		mirrorpool_transfer_requests_total{kind="full",result="ok"} 1

@@ -72,7 +72,8 @@ func TestVet(t *testing.T) {
 			t.Errorf("%s: fault %d, want malformed", name, f)
 		}
 		out, ok := newTruth(t, 1, 2).fast.respond(nil, msg, overUDP)
-		if want := append(append(bytes.Clone(msg[:2]), 0x80|msg[2]&1, dns.RcodeFormatError), make([]byte, 8)...); !ok || !bytes.Equal(out, want) {
+		if want := append(append(bytes.Clone(msg[:2]), 0x80|msg[2]&1, dns.RcodeFormatError), make([]byte, 8)...); !ok ||
+			!bytes.Equal(out, want) {
 			t.Errorf("%s: answered with %x, want FORMERR", name, out)
 		}
 	}
@@ -91,7 +92,8 @@ func TestVet(t *testing.T) {
 	}
 	req.Ns = []dns.RR{soa}
 	req.SetEdns0(1232, true)
-	req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}, &dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+	req.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"},
+		&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
 	if msg, err := req.Pack(); err != nil || faultOf(msg) != wire.NoFault {
 		t.Errorf("an IXFR query with compression and options is taken for malformed: %x, %v", msg, err)
 	}
@@ -146,7 +148,8 @@ func TestBadOptions(t *testing.T) {
 				return
 			}
 			var resp dns.Msg
-			if err := resp.Unpack(out); err != nil || !ok || resp.Rcode != dns.RcodeFormatError || len(resp.Question) != 1 || resp.IsEdns0() == nil ||
+			if err := resp.Unpack(out); err != nil || !ok || resp.Rcode != dns.RcodeFormatError || len(resp.Question) != 1 ||
+				resp.IsEdns0() == nil ||
 				!resp.IsEdns0().Do() || resp.IsEdns0().UDPSize() != 1232 || len(resp.IsEdns0().Option) > 0 {
 				t.Errorf("answered with %v, %v, %v; want FORMERR with an OPT record", ok, err, &resp)
 			}

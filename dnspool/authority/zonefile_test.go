@@ -44,7 +44,8 @@ func TestStaticAnswers(t *testing.T) {
 		{"pool.dl.example.org.", dns.TypeA, 0, []string{"pool.dl.example.org. 60 IN A 192.0.2.1"}, nil},
 		{"m1.dl.example.org.", dns.TypeA, 0, []string{"m1.dl.example.org. 60 IN A 192.0.2.1"}, nil},
 		{"pool.dl.example.org.", dns.TypeTXT, 0, nil, []string{negative}},
-		{"dl.example.org.", dns.TypeSOA, 0, []string{"dl.example.org. 3600 IN SOA ns1.dl.example.org. hostmaster.example.org. 1800000000 3600 600 86400 120"}, nil},
+		{"dl.example.org.", dns.TypeSOA, 0,
+			[]string{"dl.example.org. 3600 IN SOA ns1.dl.example.org. hostmaster.example.org. 1800000000 3600 600 86400 120"}, nil},
 		{"dl.example.org.", dns.TypeA, 0, []string{"dl.example.org. 300 IN A 192.0.2.80"}, nil},
 		{"dl.example.org.", dns.TypeAAAA, 0, nil, []string{negative}},
 		{`sp\ ace.dl.example.org.`, dns.TypeA, 0, []string{`sp\ ace.dl.example.org. 300 IN A 192.0.2.8`}, nil},
@@ -73,21 +74,32 @@ func TestBadZoneFiles(t *testing.T) {
 	t.Parallel()
 	const head = "@ SOA ns1.example.org. h.example.org. 1 2 3 4 5\n@ NS ns1.example.org.\n"
 	tests := map[string]struct{ text, want string }{
-		"no SOA":                  {"@ NS ns1.example.org.\n", "zone: want an SOA record at dl.example.org."},
-		"no NS":                   {"@ SOA a. b. 1 2 3 4 5\n", "zone: want NS records at dl.example.org."},
-		"two SOA records":         {head + "@ SOA a. b. 1 2 3 4 5\n", "zone:3: dl.example.org. SOA: is a second SOA record"},
-		"a SOA record elsewhere":  {head + "x SOA a. b. 1 2 3 4 5\n", "zone:3: x.dl.example.org. SOA: want the SOA record at dl.example.org."},
-		"out of the zone":         {head + "www.example.org. A 192.0.2.1\n", "zone:3: www.example.org. A: is outside of the zone dl.example.org."},
-		"class CH":                {head + "x CH TXT \"x\"\n", "zone:3: x.dl.example.org. TXT: want class IN, got CH"},
-		"CNAME and other data":    {head + "x CNAME y\nx A 192.0.2.1\n", "zone:4: x.dl.example.org. A: stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)"},
-		"other data and CNAME":    {head + "x A 192.0.2.1\nx CNAME y\n", "zone:4: x.dl.example.org. CNAME: stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)"},
-		"two CNAME records":       {head + "x CNAME y\nx CNAME z\n", "zone:4: x.dl.example.org. CNAME: stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)"},
-		"an address of the pool":  {head + "pool A 192.0.2.1\n", "zone:3: pool.dl.example.org. A: is the pool's: its addresses come from the mirrors"},
-		"the pool as an alias":    {head + "POOL CNAME x\n", "zone:3: pool.dl.example.org. CNAME: is the pool's: its addresses come from the mirrors"},
-		"the pool delegated":      {head + "pool NS ns.example.net.\n", "zone: pool.dl.example.org. NS: delegates the pool's name pool.dl.example.org. away"},
-		"a type not served":       {head + "x DNAME example.org.\n", "zone:3: x.dl.example.org. DNAME: is of a type that is not served"},
-		"no address of a server":  {head + "@ NS ns9\n", "zone: dl.example.org. NS ns9.dl.example.org.: want A or AAAA records at ns9.dl.example.org., which is in the zone"},
-		"data below a delegation": {head + "s NS ns.example.net.\nx.s TXT \"x\"\n", "zone: x.s.dl.example.org. TXT: is below the delegation of s.dl.example.org.; only addresses may be, as glue"},
+		"no SOA":          {"@ NS ns1.example.org.\n", "zone: want an SOA record at dl.example.org."},
+		"no NS":           {"@ SOA a. b. 1 2 3 4 5\n", "zone: want NS records at dl.example.org."},
+		"two SOA records": {head + "@ SOA a. b. 1 2 3 4 5\n", "zone:3: dl.example.org. SOA: is a second SOA record"},
+		"a SOA record elsewhere": {head + "x SOA a. b. 1 2 3 4 5\n",
+			"zone:3: x.dl.example.org. SOA: want the SOA record at dl.example.org."},
+		"out of the zone": {head + "www.example.org. A 192.0.2.1\n",
+			"zone:3: www.example.org. A: is outside of the zone dl.example.org."},
+		"class CH": {head + "x CH TXT \"x\"\n", "zone:3: x.dl.example.org. TXT: want class IN, got CH"},
+		"CNAME and other data": {head + "x CNAME y\nx A 192.0.2.1\n",
+			"zone:4: x.dl.example.org. A: stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)"},
+		"other data and CNAME": {head + "x A 192.0.2.1\nx CNAME y\n",
+			"zone:4: x.dl.example.org. CNAME: stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)"},
+		"two CNAME records": {head + "x CNAME y\nx CNAME z\n",
+			"zone:4: x.dl.example.org. CNAME: stands beside a CNAME record, which has to be alone (RFC 2181 section 10.1)"},
+		"an address of the pool": {head + "pool A 192.0.2.1\n",
+			"zone:3: pool.dl.example.org. A: is the pool's: its addresses come from the mirrors"},
+		"the pool as an alias": {head + "POOL CNAME x\n",
+			"zone:3: pool.dl.example.org. CNAME: is the pool's: its addresses come from the mirrors"},
+		"the pool delegated": {head + "pool NS ns.example.net.\n",
+			"zone: pool.dl.example.org. NS: delegates the pool's name pool.dl.example.org. away"},
+		"a type not served": {head + "x DNAME example.org.\n",
+			"zone:3: x.dl.example.org. DNAME: is of a type that is not served"},
+		"no address of a server": {head + "@ NS ns9\n",
+			"zone: dl.example.org. NS ns9.dl.example.org.: want A or AAAA records at ns9.dl.example.org., which is in the zone"},
+		"data below a delegation": {head + "s NS ns.example.net.\nx.s TXT \"x\"\n",
+			"zone: x.s.dl.example.org. TXT: is below the delegation of s.dl.example.org.; only addresses may be, as glue"},
 		"a meta type":             {head + "x TYPE251 \\# 0\n", "zone:3: x.dl.example.org. IXFR: is of a type that is not served"},
 		"no data of a known type": {head + "x TYPE1 \\# 0\n", "zone:3: x.dl.example.org. A: has no data"},
 		"no data":                 {head + "x NS ", "zone:3: x.dl.example.org. NS: has no data"},
@@ -99,7 +111,8 @@ func TestBadZoneFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, err := parseStatic("zone", []byte(test.text), staticZone, []string{"pool." + staticZone})
-			if err == nil || s != nil || !strings.HasPrefix(err.Error(), test.want) || !strings.HasSuffix(test.want, ": ") && err.Error() != test.want {
+			if err == nil || s != nil || !strings.HasPrefix(err.Error(), test.want) || !strings.HasSuffix(test.want, ": ") &&
+				err.Error() != test.want {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
 		})

@@ -82,7 +82,8 @@ func TestOddRecords(t *testing.T) {
 	odd := map[string]mmdbtype.Map{
 		"198.18.1.0/24": {"registered_country": mmdbtype.Map{"iso_code": mmdbtype.String("DE")}},
 		"198.18.2.0/24": {"country_code": mmdbtype.Map{}},
-		"198.18.3.0/24": {"country": mmdbtype.Map{"iso_code": mmdbtype.String("deu")}, "continent": mmdbtype.Map{"code": mmdbtype.String("EU")}},
+		"198.18.3.0/24": {"country": mmdbtype.Map{"iso_code": mmdbtype.String("deu")},
+			"continent": mmdbtype.Map{"code": mmdbtype.String("EU")}},
 		"198.18.4.0/24": {"location": mmdbtype.Map{"latitude": mmdbtype.Float32(1), "longitude": mmdbtype.Float32(2)}},
 		"198.18.5.0/24": {"location": mmdbtype.Map{"latitude": mmdbtype.String("1")}},
 		"198.18.6.0/24": {"country": mmdbtype.Map{"iso_code": mmdbtype.String("XX")}},
@@ -120,10 +121,13 @@ func TestFlatRecords(t *testing.T) {
 		// ip-location-db, country and city
 		"198.18.1.0/24": {"country_code": mmdbtype.String("DE")},
 		"198.18.2.0/24": {"country_code": mmdbtype.String("FR"), "city": mmdbtype.String("Paris"), "state1": mmdbtype.String("IDF"),
-			"latitude": mmdbtype.Float32(48.86), "longitude": mmdbtype.Float32(2.35), "postcode": mmdbtype.String("75001"), "timezone": mmdbtype.String("Europe/Paris")},
+			"latitude": mmdbtype.Float32(48.86), "longitude": mmdbtype.Float32(2.35), "postcode": mmdbtype.String("75001"),
+			"timezone": mmdbtype.String("Europe/Paris")},
 		// IPinfo Lite
-		"198.18.3.0/24": {"asn": mmdbtype.String("AS15169"), "as_name": mmdbtype.String("Google LLC"), "as_domain": mmdbtype.String("google.com"),
-			"country_code": mmdbtype.String("US"), "country": mmdbtype.String("United States"), "continent_code": mmdbtype.String("NA"), "continent": mmdbtype.String("North America")},
+		"198.18.3.0/24": {"asn": mmdbtype.String("AS15169"), "as_name": mmdbtype.String("Google LLC"),
+			"as_domain":    mmdbtype.String("google.com"),
+			"country_code": mmdbtype.String("US"), "country": mmdbtype.String("United States"),
+			"continent_code": mmdbtype.String("NA"), "continent": mmdbtype.String("North America")},
 		"198.18.4.0/24": {"asn": mmdbtype.Uint32(64496), "country_code": mmdbtype.String("Germany")},
 		"198.18.5.0/24": {"asn": mmdbtype.String("AS99999999999"), "location": mmdbtype.String("somewhere")},
 	}
@@ -207,7 +211,8 @@ func TestFilesThatAreBad(t *testing.T) {
 			if got := r.Place(addr); got != want {
 				t.Errorf("the place is %+v now, and was %+v", got, want)
 			}
-			if errs := logs.FilterLevelExact(zapcore.ErrorLevel); errs.Len() != 1 || !strings.Contains(fmt.Sprint(errs.All()[0].ContextMap()), path) {
+			if errs := logs.FilterLevelExact(zapcore.ErrorLevel); errs.Len() != 1 ||
+				!strings.Contains(fmt.Sprint(errs.All()[0].ContextMap()), path) {
 				t.Errorf("want one error that names the file, got %v", errs.All())
 			}
 			os.RemoveAll(path)

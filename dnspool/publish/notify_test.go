@@ -104,8 +104,10 @@ func TestNotifyRetry(t *testing.T) {
 	})
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.CollectorFunc(n.Collect))
-	want := fmt.Sprintf("# HELP mirrorpool_notify_up Whether a secondary has answered the latest NOTIFY well; absent before the first.\n"+
-		"# TYPE mirrorpool_notify_up gauge\nmirrorpool_notify_up{server=%q} 1\nmirrorpool_notify_up{server=%q} 0\nmirrorpool_notify_up{server=%q} 1\n",
+	want := fmt.Sprintf("# HELP mirrorpool_notify_up Whether a secondary has answered the latest NOTIFY well; absent before "+
+		"the first.\n"+
+		"# TYPE mirrorpool_notify_up gauge\nmirrorpool_notify_up{server=%q} 1\nmirrorpool_notify_up{server=%q} "+
+		"0\nmirrorpool_notify_up{server=%q} 1\n",
 		late.addr, refusing.addr, good.addr)
 	testbed.Eventually(t, "the metrics say so, too", func() bool {
 		return testutil.GatherAndCompare(registry, strings.NewReader(want), "mirrorpool_notify_up") == nil
@@ -118,7 +120,8 @@ func TestNotifyRetry(t *testing.T) {
 
 func TestNewNotifier(t *testing.T) {
 	t.Parallel()
-	_, err := NewNotifier(config.DNS{Zone: "example.org.", Notify: []string{"192.0.2.1:53 missing."}}, testKey(t, 1).Ring(), zap.NewNop())
+	_, err := NewNotifier(config.DNS{Zone: "example.org.", Notify: []string{"192.0.2.1:53 missing."}}, testKey(t, 1).Ring(),
+		zap.NewNop())
 	if err == nil || !strings.Contains(err.Error(), `no file in dns.tsig_keys has the key "missing."`) {
 		t.Error(err)
 	}
@@ -138,7 +141,8 @@ func TestSources(t *testing.T) {
 		"of both, over IPv6":   {"::1", []string{"127.0.0.2", "::1"}, "::1"},
 		"of the other family":  {"127.0.0.1", []string{"::1"}, "127.0.0.1"},
 		"likewise, over IPv6":  {"::1", []string{"127.0.0.2"}, "::1"},
-		"not of this host":     {"127.0.0.1", []string{"192.0.2.1"}, "connection from 192.0.2.1: bind: cannot assign requested address"},
+		"not of this host": {"127.0.0.1", []string{"192.0.2.1"},
+			"connection from 192.0.2.1: bind: cannot assign requested address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

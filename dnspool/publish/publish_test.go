@@ -58,7 +58,8 @@ func pool(tb testing.TB, text string) *dnspool.Snapshot {
 		}
 		var r health.MirrorReport
 		for _, addr := range fields[1:] {
-			r.Endpoints = append(r.Endpoints, health.Endpoint{Address: netip.MustParseAddr(addr), Role: health.DNS, Verdict: health.Verdict{State: state}})
+			r.Endpoints = append(r.Endpoints, health.Endpoint{Address: netip.MustParseAddr(addr), Role: health.DNS,
+				Verdict: health.Verdict{State: state}})
 		}
 		in.Pool.Mirrors = append(in.Pool.Mirrors, m)
 		in.Health.Mirrors[m.URLPrefix] = r
@@ -86,7 +87,8 @@ func TestWanted(t *testing.T) {
 		{"dl.example.org.", dnspool.IPv4}: {[]netip.Addr{netip.MustParseAddr("192.0.2.98"), netip.MustParseAddr("192.0.2.99")}, 30},
 		{"dl.example.org.", dnspool.IPv6}: {[]netip.Addr{netip.MustParseAddr("2001:db8::99")}, 30},
 	}
-	const before, beforeV6 = "dl.example.org. A: [192.0.2.98 192.0.2.99] with a TTL of 30", "dl.example.org. AAAA: [2001:db8::99] with a TTL of 30"
+	const before, beforeV6 = "dl.example.org. A: [192.0.2.98 192.0.2.99] with a TTL of 30", "dl.example.org. AAAA: " +
+		"[2001:db8::99] with a TTL of 30"
 	tests := map[string]struct {
 		pool    string
 		names   []string
@@ -214,8 +216,11 @@ send
 	}
 	// RFC 2136 sections 2.4 and 2.5: of prerequisites the TTL is 0.
 	for name, section := range map[string][2]string{
-		"prerequisites": {fmt.Sprint(m.Answer), "[dl.example.org.\t0\tIN\tA\t192.0.2.1 dl.example.org.\t0\tIN\tA\t192.0.2.2 dl.example.org.\t0\tNONE\tAAAA\t]"},
-		"updates":       {fmt.Sprint(m.Ns), "[dl.example.org.\t0\tCLASS255\tA\t dl.example.org.\t60\tIN\tA\t192.0.2.3 dl.example.org.\t0\tCLASS255\tAAAA\t dl.example.org.\t60\tIN\tAAAA\t2001:db8::1]"},
+		"prerequisites": {fmt.Sprint(m.Answer),
+			"[dl.example.org.\t0\tIN\tA\t192.0.2.1 dl.example.org.\t0\tIN\tA\t192.0.2.2 dl.example.org.\t0\tNONE\tAAAA\t]"},
+		"updates": {fmt.Sprint(m.Ns),
+			"[dl.example.org.\t0\tCLASS255\tA\t dl.example.org.\t60\tIN\tA\t192.0.2.3 dl.example.org.\t0\tCLASS255\tAAAA\t " +
+				"dl.example.org.\t60\tIN\tAAAA\t2001:db8::1]"},
 	} {
 		if section[0] != section[1] {
 			t.Errorf("%s: got %q, want %q", name, section[0], section[1])
@@ -462,12 +467,19 @@ func TestFailures(t *testing.T) {
 		want    string
 		rcode   int
 	}{
-		"SERVFAIL for an update": {instead: code(dns.OpcodeUpdate, dns.RcodeServerFailure), want: "update of example.org.: SERVFAIL: it cannot do this now", rcode: dns.RcodeServerFailure},
-		"REFUSED for an update":  {instead: code(dns.OpcodeUpdate, dns.RcodeRefused), want: "update of example.org.: REFUSED: it does not permit us this", rcode: dns.RcodeRefused},
-		"NOTIMP":                 {instead: code(dns.OpcodeUpdate, dns.RcodeNotImplemented), want: "update of example.org.: NOTIMP: it does not know", rcode: dns.RcodeNotImplemented},
-		"SERVFAIL for a query":   {instead: code(dns.OpcodeQuery, dns.RcodeServerFailure), want: "query for dl.example.org. A: SERVFAIL", rcode: dns.RcodeServerFailure},
-		"not the primary":        {instead: code(dns.OpcodeQuery, dns.RcodeSuccess), want: "query for dl.example.org. A: it has no authority", rcode: 0},
-		"silence":                {instead: func(dns.ResponseWriter, *dns.Msg) bool { return true }, want: "query for dl.example.org. A: no answer in time", rcode: -1},
+		"SERVFAIL for an update": {instead: code(dns.OpcodeUpdate, dns.RcodeServerFailure),
+			want: "update of example.org.: SERVFAIL: it cannot do this now", rcode: dns.RcodeServerFailure},
+		"REFUSED for an update": {instead: code(dns.OpcodeUpdate, dns.RcodeRefused),
+			want: "update of example.org.: REFUSED: it does not permit us this", rcode: dns.RcodeRefused},
+		"NOTIMP": {instead: code(dns.OpcodeUpdate, dns.RcodeNotImplemented),
+			want: "update of example.org.: NOTIMP: it does not know", rcode: dns.RcodeNotImplemented},
+		"SERVFAIL for a query": {instead: code(dns.OpcodeQuery, dns.RcodeServerFailure),
+			want: "query for dl.example.org. A: SERVFAIL", rcode: dns.RcodeServerFailure},
+		"not the primary": {instead: code(dns.OpcodeQuery, dns.RcodeSuccess),
+			want: "query for dl.example.org. A: it has no authority", rcode: 0},
+		"silence": {instead: func(dns.ResponseWriter, *dns.Msg) bool {
+			return true
+		}, want: "query for dl.example.org. A: no answer in time", rcode: -1},
 		"cut": {instead: func(w dns.ResponseWriter, _ *dns.Msg) bool { w.Close(); return true },
 			want: "query for dl.example.org. A: EOF", rcode: -1},
 		"an answer that is not signed": {instead: func(w dns.ResponseWriter, req *dns.Msg) bool {
@@ -482,14 +494,19 @@ func TestFailures(t *testing.T) {
 			return true
 		}, want: "query for dl.example.org. A: the response is not signed with our key update.", rcode: 0},
 		"a CNAME record": {before: func(p *primary, req *dns.Msg) {
-			p.sets["dl.example.org.A"] = []dns.RR{&dns.CNAME{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeCNAME, Class: 1}, Target: "x."}}
+			p.sets["dl.example.org.A"] = []dns.RR{&dns.CNAME{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeCNAME,
+				Class: 1}, Target: "x."}}
 		}, want: "there is a CNAME record", rcode: 0},
-		"an unknown key":       {key: unknown, want: "query for dl.example.org. A: NOTAUTH, BADKEY: the server does not have our key unknown.", rcode: dns.RcodeNotAuth},
-		"another secret":       {key: other, want: "query for dl.example.org. A: NOTAUTH, BADSIG: the server has another secret", rcode: dns.RcodeNotAuth},
-		"a clock that is slow": {skew: -time.Hour, want: "query for dl.example.org. A: NOTAUTH, BADTIME: the server's clock is ", rcode: dns.RcodeNotAuth},
+		"an unknown key": {key: unknown,
+			want: "query for dl.example.org. A: NOTAUTH, BADKEY: the server does not have our key unknown.", rcode: dns.RcodeNotAuth},
+		"another secret": {key: other, want: "query for dl.example.org. A: NOTAUTH, BADSIG: the server has another secret",
+			rcode: dns.RcodeNotAuth},
+		"a clock that is slow": {skew: -time.Hour, want: "query for dl.example.org. A: NOTAUTH, BADTIME: the server's clock is ",
+			rcode: dns.RcodeNotAuth},
 		"a faster writer": {before: func(p *primary, req *dns.Msg) {
 			if req.Opcode == dns.OpcodeUpdate {
-				p.sets["dl.example.org.A"] = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeA, Class: 1}, A: net.IPv4(192, 0, 2, byte(100+writes.Add(1)))}}
+				p.sets["dl.example.org.A"] = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeA, Class: 1},
+					A: net.IPv4(192, 0, 2, byte(100+writes.Add(1)))}}
 			}
 		}, want: "another program changes them all the time", rcode: dns.RcodeNXRrset},
 	}
@@ -507,7 +524,8 @@ func TestFailures(t *testing.T) {
 			kept.now = func() time.Time { return time.Now().Add(test.skew) }
 			_, err := kept.keep(t.Context(), pool(t, "1 192.0.2.1"))
 			var failure *Error
-			if !errors.As(err, &failure) || failure.Server != p.addr || failure.Rcode != test.rcode || !strings.HasPrefix(err.Error(), p.addr+": ") || !strings.Contains(err.Error(), test.want) {
+			if !errors.As(err, &failure) || failure.Server != p.addr || failure.Rcode != test.rcode ||
+				!strings.HasPrefix(err.Error(), p.addr+": ") || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q with code %d", err, test.want, test.rcode)
 			}
 			if _, updates := p.holds(); updates > 0 {
@@ -523,7 +541,8 @@ func TestFailures(t *testing.T) {
 		}
 		l.Close()
 		kept := targetAt(t, l.Addr().String(), nil, zap.NewNop())
-		if _, err := kept.keep(t.Context(), pool(t, "1 192.0.2.1")); err == nil || !strings.Contains(err.Error(), "connection: connect: connection refused") {
+		if _, err := kept.keep(t.Context(), pool(t, "1 192.0.2.1")); err == nil ||
+			!strings.Contains(err.Error(), "connection: connect: connection refused") {
 			t.Error(err)
 		}
 	})
@@ -543,7 +562,8 @@ func TestConflict(t *testing.T) {
 	if _, err := kept.keep(t.Context(), pool(t, "1 192.0.2.1")); err != nil {
 		t.Fatal(err)
 	}
-	if got, updates := p.holds(); updates != 1 || !slices.Equal(got, []string{"dl.example.org. 60 IN A 192.0.2.1"}) || kept.counts.conflicts.Load() != 1 {
+	if got, updates := p.holds(); updates != 1 || !slices.Equal(got, []string{"dl.example.org. 60 IN A 192.0.2.1"}) ||
+		kept.counts.conflicts.Load() != 1 {
 		t.Errorf("%v after %d updates and %d conflicts", got, updates, kept.counts.conflicts.Load())
 	}
 }
@@ -587,10 +607,13 @@ func TestReconcile(t *testing.T) {
 			p.change(func(p *primary) { p.set(t, theirs) })
 			if mode == "enforce" {
 				testbed.Eventually(t, "it is put back", holds(ours))
-				testbed.Eventually(t, "it is counted", func() bool { return kept.counts.foreign.Load() == 1 && kept.counts.updates.Load() == 2 })
+				testbed.Eventually(t, "it is counted", func() bool {
+					return kept.counts.foreign.Load() == 1 && kept.counts.updates.Load() == 2
+				})
 			} else {
 				testbed.Eventually(t, "it is reported", func() bool { return logs.Len() == 1 })
-				if text := fmt.Sprint(logs.All()[0].ContextMap()["error"]); !strings.Contains(text, "changed by another program: dl.example.org. A holds [192.0.2.99] with a TTL of 60, not [192.0.2.1]") {
+				if text := fmt.Sprint(logs.All()[0].ContextMap()["error"]); !strings.Contains(text,
+					"changed by another program: dl.example.org. A holds [192.0.2.99] with a TTL of 60, not [192.0.2.1]") {
 					t.Errorf("it is reported as %s", text)
 				}
 				if !holds(theirs)() {
@@ -697,7 +720,8 @@ func TestNewPublisher(t *testing.T) {
 	t.Parallel()
 	c := testTarget()
 	c.Server = "192.0.2.1:53"
-	if _, err := NewPublisher([]config.Publish{c, c}, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "publish/1: the zone example.org. at 192.0.2.1:53 is a target already") {
+	if _, err := NewPublisher([]config.Publish{c, c}, zap.NewNop()); err == nil ||
+		!strings.Contains(err.Error(), "publish/1: the zone example.org. at 192.0.2.1:53 is a target already") {
 		t.Errorf("the same target twice: %v", err)
 	}
 	c.TSIG = filepath.Join(t.TempDir(), "key")
@@ -725,7 +749,8 @@ func TestPublishMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	testbed.Eventually(t, "the metrics are right", func() bool {
-		return testutil.GatherAndCompare(registry, strings.NewReader(want), "mirrorpool_publish_up", "mirrorpool_publish_updates_total") == nil
+		return testutil.GatherAndCompare(registry, strings.NewReader(want), "mirrorpool_publish_up",
+			"mirrorpool_publish_updates_total") == nil
 	})
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)

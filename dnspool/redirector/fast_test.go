@@ -33,7 +33,8 @@ const plainText = "GET /pub/stable/image.iso HTTP/1.1\r\nHost: dl.example.org\r\
 
 // browser is what Chromium sends, shortened.
 const browser = "GET /pub/x HTTP/1.1\r\nHost: dl.example.org:80\r\nConnection: keep-alive\r\nsec-ch-ua-mobile: ?0\r\n" +
-	"Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\n" +
+	"Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: " +
+	"text/html,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\n" +
 	"Accept-Language: en-US,en;q=0.9\r\nCookie: a=b\r\n\r\n"
 
 func TestReadPlain(t *testing.T) {
@@ -97,7 +98,8 @@ func TestReadPlain(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
-		if got == plain && (!strings.HasPrefix(strings.TrimPrefix(test.text, "\r\n"), "GET "+string(r.path)+" ") || !strings.HasSuffix(test.text[:r.size], "\r\n\r\n")) {
+		if got == plain && (!strings.HasPrefix(strings.TrimPrefix(test.text, "\r\n"), "GET "+string(r.path)+" ") ||
+			!strings.HasSuffix(test.text[:r.size], "\r\n\r\n")) {
 			t.Errorf("%s: the path is %q, and %q the request", name, r.path, test.text[:r.size])
 		}
 		if got == plain {
@@ -144,8 +146,10 @@ func (sameSource) Uint64() uint64 { return 42 }
 
 // FuzzPlain asserts that what is answered without net/http is answered as net/http would have it, and leads where it may.
 func FuzzPlain(f *testing.F) {
-	for _, seed := range []string{plainText, browser, "GET /pub/a.meta4 HTTP/1.1\r\nHost: a\r\n\r\n", "GET /robots.txt HTTP/1.1\r\nHost: a\r\n\r\n",
-		"GET //pub/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /pub/../x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /pub/ HTTP/1.1\r\nHost: [\r\nRange: bytes=0-\r\n\r\nX"} {
+	for _, seed := range []string{plainText, browser, "GET /pub/a.meta4 HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET /robots.txt HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET //pub/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /pub/../x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /pub/ HTTP/1.1\r\nHost: " +
+			"[\r\nRange: bytes=0-\r\n\r\nX"} {
 		f.Add([]byte(seed))
 	}
 	h := placedHandler(f, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
@@ -156,7 +160,8 @@ func FuzzPlain(f *testing.F) {
 			return
 		}
 		var fast bytes.Buffer
-		answered, err := h.answerPlain(&fast, &request, client{addr: fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()})
+		answered, err := h.answerPlain(&fast, &request,
+			client{addr: fromBerlin{}.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()})
 		if err != nil || !answered {
 			return
 		}
@@ -238,8 +243,10 @@ func TestMixedRequests(t *testing.T) {
 		text   string
 		status int
 	}{
-		{plainText, 302}, {browser, 302}, {medium, 302}, {plainText, 302}, {"\r\nGET /pub/x?a HTTP/1.1\r\nHost: a\r\n\r\n", 302}, {plainText, 302},
-		{"POST /pub/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 405}, {long, 302}, {"GET /robots.txt HTTP/1.1\r\nHost: a\r\n\r\n", 200},
+		{plainText, 302}, {browser, 302}, {medium, 302}, {plainText, 302}, {"\r\nGET /pub/x?a HTTP/1.1\r\nHost: a\r\n\r\n", 302},
+		{plainText, 302},
+		{"POST /pub/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 405}, {long, 302},
+		{"GET /robots.txt HTTP/1.1\r\nHost: a\r\n\r\n", 200},
 		{strings.Replace(plainText, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1), 302},
 	}
 	var stream string
@@ -418,7 +425,8 @@ func TestCutRequest(t *testing.T) {
 func TestCloseBeforeHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, client := newPipe()
-		f := newPlainServer(&limitedListener{l, newConnLimiter(), noProxies}, newServer(), placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+		f := newPlainServer(&limitedListener{l, newConnLimiter(), noProxies}, newServer(),
+			placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
 		go f.run()
 		go f.wait()
 		if _, err := io.WriteString(client, "HEAD "); err != nil {
@@ -471,7 +479,8 @@ func (failingListener) Accept() (net.Conn, error) { return nil, syscall.ENOBUFS 
 // TestAcceptFails tells why a server cannot go on, though a client is connected.
 func TestAcceptFails(t *testing.T) {
 	t.Parallel()
-	s, err := Listen(t.Context(), nil, config.HTTP{Listen: []string{"127.0.0.1:0"}}, placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
+	s, err := Listen(t.Context(), nil, config.HTTP{Listen: []string{"127.0.0.1:0"}},
+		placedHandler(t, config.HTTP{BasePath: "/pub/"}), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -488,10 +497,12 @@ func TestPlainWithoutMirrors(t *testing.T) {
 	h.Current = new(dnspool.Current)
 	for range 2 { // before the first snapshot, and with one that is empty
 		var out bytes.Buffer
-		if answered, err := h.answerPlain(&out, &plainRequest{path: []byte("/pub/x")}, client{addr: netip.MustParseAddr("198.18.1.1")}); answered || err != nil || out.Len() > 0 {
+		if answered, err := h.answerPlain(&out, &plainRequest{path: []byte("/pub/x")},
+			client{addr: netip.MustParseAddr("198.18.1.1")}); answered || err != nil || out.Len() > 0 {
 			t.Errorf("answered is %v, %v, with %q", answered, err, out.String())
 		}
-		h.Current.Publish(dnspool.Build(dnspool.Input{Pool: &config.Pool{}, Health: &health.Report{}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2))}))
+		h.Current.Publish(dnspool.Build(dnspool.Input{Pool: &config.Pool{}, Health: &health.Report{},
+			Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2))}))
 	}
 }
 

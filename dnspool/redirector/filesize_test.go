@@ -34,7 +34,8 @@ func TestMetalinkOrFile(t *testing.T) {
 	}
 	for range 2 {
 		for path, want := range map[string]string{
-			"/a/own.iso.meta4": "302", "/a/own.iso.metalink": `name="own.iso"`, "/a/plain.iso.meta4": "<size>1234</size>", "/a/slow.iso.meta4": `name="slow.iso"`,
+			"/a/own.iso.meta4": "302", "/a/own.iso.metalink": `name="own.iso"`, "/a/plain.iso.meta4": "<size>1234</size>",
+			"/a/slow.iso.meta4": `name="slow.iso"`,
 			"/a/none.iso.meta4": `name="none.iso"`,
 		} {
 			w := get(h, path, "198.18.4.1")
@@ -54,7 +55,8 @@ func TestMetalinkOrFile(t *testing.T) {
 	c := h.Config
 	c.NoMetalinks = true
 	h.SetConfig(c)
-	if w := get(h, "/a/x.iso.meta4", "198.18.4.1"); w.Code != 302 || !strings.HasSuffix(w.Header().Get("Location"), "/a/x.iso.meta4") {
+	if w := get(h, "/a/x.iso.meta4", "198.18.4.1"); w.Code != 302 ||
+		!strings.HasSuffix(w.Header().Get("Location"), "/a/x.iso.meta4") {
 		t.Errorf("where none are made: %d to %q", w.Code, w.Header().Get("Location"))
 	}
 	if w := get(h, "/a/x.iso?mirrorlist", "198.18.4.1"); strings.Contains(w.Body.String(), "Metalink") {

@@ -65,7 +65,8 @@ func TestLegacyList(t *testing.T) {
 	}
 	publishStates(t, current, start, "up", "up", "down", "disabled")
 	w := get("GET")
-	const want = `{"version":1,"mirrors":[{"url_prefix":"https://m0.example.org/tails/","weight":10},{"url_prefix":"https://m1.example.org/tails/","weight":10}]}` + "\n"
+	const want = `{"version":1,"mirrors":[{"url_prefix":"https://m0.example.org/tails/","weight":10},` +
+		`{"url_prefix":"https://m1.example.org/tails/","weight":10}]}` + "\n"
 	if w.Code != 200 || w.Body.String() != want {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
@@ -131,16 +132,22 @@ func TestLegacyListIsForPlainClients(t *testing.T) {
 		mirrors []mirror
 		want    string
 	}{
-		"the only IPv6 address is stopped": {[]mirror{{"http://a/", "up", "", ""}, {"http://b/", "down", "down", ""}, {"http://c/", "up", "", ""}}, "http://a/ http://c/"},
-		"two of three https mirrors are stopped": {[]mirror{{"https://a/", "down", "", ""}, {"https://b/", "down", "", ""}, {"https://c/", "up", "", ""},
-			{"http://d/", "up", "", ""}, {"http://e/", "up", "", ""}, {"http://f/", "up", "", ""}}, "https://c/ http://d/ http://e/ http://f/"},
-		"black-holed over IPv4 only": {[]mirror{{"http://a/", "down", "up", ""}, {"http://b/", "up", "up", ""}, {"http://c/", "up", "", ""}}, "http://b/ http://c/"},
-		"no mirror has IPv4":         {[]mirror{{"http://a/", "", "up", ""}, {"http://b/", "", "down", ""}, {"http://c/", "", "up", ""}}, "http://a/ http://c/"},
-		"for one country":            {[]mirror{{"http://a/", "up", "", "DE"}, {"http://b/", "up", "", ""}}, "http://b/"},
+		"the only IPv6 address is stopped": {[]mirror{{"http://a/", "up", "", ""}, {"http://b/", "down", "down", ""},
+			{"http://c/", "up", "", ""}}, "http://a/ http://c/"},
+		"two of three https mirrors are stopped": {[]mirror{{"https://a/", "down", "", ""}, {"https://b/", "down", "", ""},
+			{"https://c/", "up", "", ""},
+			{"http://d/", "up", "", ""}, {"http://e/", "up", "", ""}, {"http://f/", "up", "", ""}},
+			"https://c/ http://d/ http://e/ http://f/"},
+		"black-holed over IPv4 only": {[]mirror{{"http://a/", "down", "up", ""}, {"http://b/", "up", "up", ""},
+			{"http://c/", "up", "", ""}}, "http://b/ http://c/"},
+		"no mirror has IPv4": {[]mirror{{"http://a/", "", "up", ""}, {"http://b/", "", "down", ""},
+			{"http://c/", "", "up", ""}}, "http://a/ http://c/"},
+		"for one country": {[]mirror{{"http://a/", "up", "", "DE"}, {"http://b/", "up", "", ""}}, "http://b/"},
 	} {
 		in := dnspool.Input{
 			Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
-			Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)),
+			Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: time.Unix(1_800_000_000, 0),
+			Rand: rand.New(rand.NewPCG(1, 2)),
 		}
 		for i, m := range test.mirrors {
 			u, err := url.Parse(m.prefix)
@@ -161,7 +168,8 @@ func TestLegacyListIsForPlainClients(t *testing.T) {
 				if state == "down" {
 					verdict.State = health.Down
 				}
-				report.Endpoints = append(report.Endpoints, health.Endpoint{Address: netip.MustParseAddr(addr), Role: health.HTTP, Verdict: verdict})
+				report.Endpoints = append(report.Endpoints, health.Endpoint{Address: netip.MustParseAddr(addr), Role: health.HTTP,
+					Verdict: verdict})
 			}
 			in.Health.Mirrors[m.prefix] = report
 		}

@@ -125,7 +125,8 @@ func TestHTTP2Limits(t *testing.T) {
 	writeCertificate(t, files, 1)
 	s, stop := runServerWith(t, config.HTTP{TLS: &files}, func(s *Server) { *s.heavy = *listen.NewConnLimiter(4, 4) })
 	defer stop()
-	conn, err := tls.Dial("tcp", s.Addrs()[0].String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{http2.NextProtoTLS}})
+	conn, err := tls.Dial("tcp", s.Addrs()[0].String(), &tls.Config{InsecureSkipVerify: true,
+		NextProtos: []string{http2.NextProtoTLS}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,8 @@ func TestHTTP2Limits(t *testing.T) {
 		encoder.WriteField(hpack.HeaderField{Name: name, Value: value})
 	}
 	for i := range uint32(maxStreams) {
-		framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, EndStream: true, EndHeaders: true, BlockFragment: []byte(block.String())})
+		framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, EndStream: true, EndHeaders: true,
+			BlockFragment: []byte(block.String())})
 	}
 	for settings := false; ; {
 		frame, err := framer.ReadFrame()

@@ -43,7 +43,8 @@ mirrorpool_redirects_total{mirror="http://m2.example.org/",reason="weight"} %d
 	current.Publish(testCurrent(t, "http://m1.example.org/").Load())
 	ask(10)
 	if got := h.Redirects(); len(got) != 1 || got["http://m1.example.org/"] != before+10 {
-		t.Errorf("of another pool: %v, want 10 more than %d for the mirror that stays, and nothing for the one that is gone", got, before)
+		t.Errorf("of another pool: %v, want 10 more than %d for the mirror that stays, and nothing for the one that is gone", got,
+			before)
 	}
 	current.Publish(new(dnspool.Snapshot))
 	ask(3)

@@ -48,8 +48,9 @@ func placedHandler(tb testing.TB, c config.HTTP) *Handler {
 	reader := geo.Open(config.GeoIP{City: "../../testdata/geo/city.mmdb", ASN: "../../testdata/geo/asn.mmdb"}, zap.NewNop())
 	in := dnspool.Input{
 		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
-		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2, Selection: config.Selection{Geo: true, Near: 1.5, MinCandidates: 3, MaxShare: 0.5}},
-		Now:    time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)), Place: reader.Place,
+		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2,
+			Selection: config.Selection{Geo: true, Near: 1.5, MinCandidates: 3, MaxShare: 0.5}},
+		Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)), Place: reader.Place,
 	}
 	for _, m := range testMirrors {
 		u, err := url.Parse(m.prefix)
@@ -101,8 +102,9 @@ func TestNearest(t *testing.T) {
 		"in Munich: the country":      {"198.18.4.1", false, "aachen 33, berlin 33, munich 33"},
 		"in Munich over https":        {"198.18.4.1", true, "berlin 48, munich 48, paris 3"},
 		"in Sydney: within the limit": {"198.18.96.1", false, "sydney 50, unknown 28, new-york 22"},
-		"in Tokyo: all are as far":    {"198.18.80.1", true, "berlin 14, japanese 14, munich 14, new-york 14, paris 14, sydney 14, unknown 14"},
-		"nowhere: all":                {"203.0.113.99", true, "berlin 17, munich 17, new-york 17, paris 17, sydney 17, unknown 17"},
+		"in Tokyo: all are as far": {"198.18.80.1", true,
+			"berlin 14, japanese 14, munich 14, new-york 14, paris 14, sydney 14, unknown 14"},
+		"nowhere: all": {"203.0.113.99", true, "berlin 17, munich 17, new-york 17, paris 17, sydney 17, unknown 17"},
 	}
 	for name, test := range tests {
 		const n = 6000
@@ -153,7 +155,8 @@ func TestStickyClients(t *testing.T) {
 			network = fmt.Sprintf("2001:db8:%x::", 0x100+i)
 		}
 		first := locationHost(get(h, "/x", network+"1"))
-		for _, again := range []*httptest.ResponseRecorder{get(h, "/y", network+"1"), get(h, "/x", network+"99"), get(twin, "/x", network+"7")} {
+		for _, again := range []*httptest.ResponseRecorder{get(h, "/y", network+"1"), get(h, "/x", network+"99"),
+			get(twin, "/x", network+"7")} {
 			if host := locationHost(again); host != first {
 				t.Fatalf("%s is sent to %s, and then to %s", network, first, host)
 			}
@@ -183,7 +186,8 @@ func TestLinks(t *testing.T) {
 	seen := map[string]bool{}
 	links := strings.Split(header.Get("Link"), ", ")
 	if len(links) != 1+dnspool.MaxRunnersUp || !strings.HasPrefix(links[0], "<"+header.Get("Location")+">") {
-		t.Errorf("%d links, want that to %s and %d more: %s", len(links), header.Get("Location"), dnspool.MaxRunnersUp, header.Get("Link"))
+		t.Errorf("%d links, want that to %s and %d more: %s", len(links), header.Get("Location"), dnspool.MaxRunnersUp,
+			header.Get("Link"))
 	}
 	countries := map[string]string{}
 	for i, link := range links {
@@ -206,7 +210,8 @@ func TestLinks(t *testing.T) {
 	}
 	for length, want := range map[int]int{400: 6, 600: 4, 1000: 2, 1500: 0, 3000: 0} {
 		header := get(h, "https://dl.example.org/"+strings.Repeat("a", length), "198.18.1.1").Header()
-		if n := strings.Count(header.Get("Link"), "rel=duplicate"); n != want || len(header.Get("Link"))+len(header.Get("Location")) > maxLinked && n > 0 {
+		if n := strings.Count(header.Get("Link"), "rel=duplicate"); n != want ||
+			len(header.Get("Link"))+len(header.Get("Location")) > maxLinked && n > 0 {
 			t.Errorf("%d links to a path of %d bytes, want %d", n, length, want)
 		}
 	}
@@ -274,7 +279,8 @@ func TestMirrorListJSON(t *testing.T) {
 		if (m.Order > 0) != (m.URL == m.URLPrefix+"stable/x.iso?a=b") {
 			t.Errorf("%+v", m)
 		}
-		if strings.HasPrefix(m.URLPrefix, "https://berlin") && (m.Distance < 490 || m.Distance > 520 || m.Country != "DE" || m.State != "up") {
+		if strings.HasPrefix(m.URLPrefix, "https://berlin") && (m.Distance < 490 || m.Distance > 520 || m.Country != "DE" ||
+			m.State != "up") {
 			t.Errorf("%+v", m)
 		}
 	}
@@ -302,10 +308,12 @@ func TestMirrorListPage(t *testing.T) {
 	h := placedHandler(t, config.HTTP{Sticky: time.Hour})
 	w := get(h, "/stable/%3Cscript%3Ex.iso?mirrorlist", "198.18.4.1", "Accept: text/html, application/json;q=0.9")
 	body := w.Body.String()
-	if w.Code != 200 || w.Header().Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+	if w.Code != 200 || w.Header().Get("Content-Type") != "text/html; charset=utf-8" ||
+		!strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Fatalf("%d, %v", w.Code, w.Header())
 	}
-	for _, want := range []string{"country DE, Europe, network AS8767", "berlin.example.org/tails/stable/%3Cscript%3Ex.iso", "x.iso.meta4", "33.3 %", "disabled", "down: a &lt;reason&gt;"} {
+	for _, want := range []string{"country DE, Europe, network AS8767", "berlin.example.org/tails/stable/%3Cscript%3Ex.iso",
+		"x.iso.meta4", "33.3 %", "disabled", "down: a &lt;reason&gt;"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not have %q:\n%s", want, body)
 		}
@@ -315,7 +323,8 @@ func TestMirrorListPage(t *testing.T) {
 			t.Errorf("the page has %q", not)
 		}
 	}
-	if w := get(testHandler(t, config.HTTP{}), "/x?mirrorlist", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "No mirror can serve you") {
+	if w := get(testHandler(t, config.HTTP{}), "/x?mirrorlist", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" ||
+		!strings.Contains(w.Body.String(), "No mirror can serve you") {
 		t.Errorf("without a mirror: %d, %v", w.Code, w.Header())
 	}
 }
@@ -325,7 +334,8 @@ func TestPreferredType(t *testing.T) {
 	for accept, want := range map[string]string{
 		"": typeHTML, "*/*": typeHTML, "application/json": typeJSON, "Application/JSON; q=0.5": typeJSON,
 		"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": typeHTML,
-		"application/json, text/html":                                     typeHTML, "text/html;q=0.5, application/json": typeJSON, "application/json;q=0": typeHTML,
+		"application/json, text/html":                                     typeHTML, "text/html;q=0.5, application/json": typeJSON,
+		"application/json;q=0": typeHTML,
 		"application/json;q=x": typeJSON, ",,;;q=1": typeHTML,
 		"text/plain": typePlain, "text/*": typePlain, "text/*, text/html": typeHTML, "text/plain;q=0.9, text/html;q=0.8": typePlain,
 		"text/plain, application/json": typeJSON, "text/plain;q=0": typeHTML, "text/html;level=1": typeHTML,
@@ -351,7 +361,8 @@ func TestMirrorListText(t *testing.T) {
 			t.Errorf("%q is no mirror of the folder", line)
 		}
 	}
-	if w := get(testHandler(t, config.HTTP{}), "/?mirrorlist", "", "Accept: text/plain"); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+	if w := get(testHandler(t, config.HTTP{}), "/?mirrorlist", "", "Accept: text/plain"); w.Code != 503 ||
+		w.Header().Get("Retry-After") == "" {
 		t.Errorf("without a mirror: %d, %q", w.Code, w.Body)
 	}
 }
@@ -390,7 +401,8 @@ func TestMetalink(t *testing.T) {
 		}
 	}
 	for target, status := range map[string]int{"/.meta4": 404, "/a/.metalink": 404, "/a%2fb.meta4": 404, "/a/../b.meta4": 404,
-		"/stable/...meta4": 404, "/stable/..meta4": 404, "/%2e%2e.meta4": 404, "/a/%252e%252e.metalink": 404, "/a/..;x.meta4": 404, "/....meta4": 200} {
+		"/stable/...meta4": 404, "/stable/..meta4": 404, "/%2e%2e.meta4": 404, "/a/%252e%252e.metalink": 404,
+		"/a/..;x.meta4": 404, "/....meta4": 200} {
 		if w := get(h, target, ""); w.Code != status {
 			t.Errorf("%s: %d, want %d", target, w.Code, status)
 		}
@@ -422,7 +434,8 @@ func TestExplain(t *testing.T) {
 	h := placedHandler(t, config.HTTP{Sticky: time.Hour, BasePath: "/pub/"})
 	for _, client := range []string{"198.18.4.1", "198.18.96.1", "203.0.113.99", "2001:db8:1::1"} {
 		a, e, err := h.Explain(netip.MustParseAddr(client), true, "/pub/x.iso?a=b")
-		if want := get(h, "https://dl.example.org/pub/x.iso?a=b", client).Header().Get("Location"); a.Location != want || err != nil || len(e.Mirrors) != len(testMirrors) {
+		if want := get(h, "https://dl.example.org/pub/x.iso?a=b", client).Header().Get("Location"); a.Location != want ||
+			err != nil || len(e.Mirrors) != len(testMirrors) {
 			t.Errorf("%s: %q, %v; while a redirect leads to %s", client, a.Location, err, want)
 		}
 		if begin, end, ok := h.Window(netip.MustParseAddr(client)); !ok || end.Sub(begin) != time.Hour {
@@ -431,9 +444,11 @@ func TestExplain(t *testing.T) {
 	}
 	long := "/pub/" + strings.Repeat("a", maxTarget)
 	for path, want := range map[string]error{
-		"/x": errForbidden, "/pub/../x": errForbidden, "x": errMalformed, "/%": errMalformed, long: errTooLong, "/.well-known/x": errForbidden,
-		"/pub/.meta4": errForbidden, "/pub/x": nil, "/pub//./x": nil, "/pub/x?mirrorlist": nil, "/pub/x.meta4": nil, "/mirrors.json": nil,
-		"//robots.txt": nil, "/favicon.ico": nil, "/pub/robots.txt": nil,
+		"/x": errForbidden, "/pub/../x": errForbidden, "x": errMalformed, "/%": errMalformed, long: errTooLong,
+		"/.well-known/x": errForbidden,
+		"/pub/.meta4":    errForbidden, "/pub/x": nil, "/pub//./x": nil, "/pub/x?mirrorlist": nil, "/pub/x.meta4": nil,
+		"/mirrors.json": nil,
+		"//robots.txt":  nil, "/favicon.ico": nil, "/pub/robots.txt": nil,
 	} {
 		a, _, err := h.Explain(netip.MustParseAddr("198.18.4.1"), false, path)
 		if err != want || (err == nil) != (a.Location != "" || a.What != "") {

@@ -273,7 +273,8 @@ func TestListenFailure(t *testing.T) {
 
 // FuzzRedirect: wherever a request leads to, it is below an eligible mirror's url_prefix.
 func FuzzRedirect(f *testing.F) {
-	for _, seed := range []string{"/", "/x", "//evil.example", "/%2e%2e/", "/\\evil.example", "/a?b", "http://evil.example/", "/x\r\nA: b", "*", "/%",
+	for _, seed := range []string{"/", "/x", "//evil.example", "/%2e%2e/", "/\\evil.example", "/a?b", "http://evil.example/",
+		"/x\r\nA: b", "*", "/%",
 		"/x?>;rel=x,<http://evil.example/>", "/x?mirrorlist", "/x.meta4"} {
 		f.Add("GET", seed, "198.18.1.1", "for=198.18.96.1;proto=https")
 	}

@@ -45,7 +45,8 @@ func writeCertificate(t *testing.T, files config.TLS, serial int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, block := range map[string]*pem.Block{files.Cert: {Type: "CERTIFICATE", Bytes: der}, files.Key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+	for path, block := range map[string]*pem.Block{files.Cert: {Type: "CERTIFICATE", Bytes: der},
+		files.Key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -72,14 +73,17 @@ func TestTLS(t *testing.T) {
 		protocols.SetHTTP1(!http2)
 		protocols.SetHTTP2(http2)
 		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: protocols}
-		client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 		for range 50 {
 			resp, err := client.Get("https://" + addr + "/x")
 			if err != nil {
 				t.Fatal(err)
 			}
 			resp.Body.Close()
-			if location := resp.Header.Get("Location"); resp.StatusCode != 302 || !strings.HasPrefix(location, "https://") || (resp.ProtoMajor == 2) != http2 {
+			if location := resp.Header.Get("Location"); resp.StatusCode != 302 || !strings.HasPrefix(location, "https://") ||
+				(resp.ProtoMajor == 2) != http2 {
 				t.Fatalf("%s %d to %q", resp.Proto, resp.StatusCode, location)
 			}
 		}

@@ -21,11 +21,14 @@ import (
 
 // wellKnownSpellings returns paths that a certificate authority asks for, or that a mirror might take for one.
 func wellKnownSpellings(base string) []string {
-	names := []string{".well-known", ".WELL-KNOWN", ".Well-Known", "%2ewell-known", "%2Ewell-known", ".well%2dknown", ".well%2Dknown",
-		"%2e%77%65ll-known", ".%57ell-known", "%252ewell-known", ".well%252dknown", "%25252ewell-known", ".well-known;x", ".well-known;a=b",
+	names := []string{".well-known", ".WELL-KNOWN", ".Well-Known", "%2ewell-known", "%2Ewell-known", ".well%2dknown",
+		".well%2Dknown",
+		"%2e%77%65ll-known", ".%57ell-known", "%252ewell-known", ".well%252dknown", "%25252ewell-known", ".well-known;x",
+		".well-known;a=b",
 		".well-known%3Bx", ".well-known.", ".well-known%20", "%25%32%65well-known", ".well-%6B%6E%6F%57%4E"}
 	fronts := []string{"/", "//", "///", "/./", "/.//./", "/%2e/", "/%2E//", "/%252e/", "/;/", "/;a=b/"}
-	ends := []string{"/acme-challenge/T0ken_-", "/pki-validation/file.txt", "/", "", "//acme-challenge//T0ken", "%2facme-challenge%2FT0ken",
+	ends := []string{"/acme-challenge/T0ken_-", "/pki-validation/file.txt", "/", "", "//acme-challenge//T0ken",
+		"%2facme-challenge%2FT0ken",
 		"/./acme-challenge/x.meta4", "/acme-challenge/x?mirrorlist"}
 	var all []string
 	for _, front := range fronts {

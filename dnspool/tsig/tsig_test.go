@@ -76,14 +76,17 @@ func TestKeygen(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ text, want string }{
-		"empty":            {"", ":1: has no key"},
-		"not a key":        {"\noptions {};", ":2: want a key, such as"},
-		"no name":          {"key { algorithm x; };", ":1: want the key's name"},
-		"old algorithm":    {`key a { algorithm hmac-md5; secret "` + secret + `"; };`, `:1: want algorithm hmac-sha256, hmac-sha384 or hmac-sha512 for the key "a", got "hmac-md5"`},
-		"no algorithm":     {`key a { secret "` + secret + `"; };`, `:1: the key "a" has no algorithm`},
-		"no secret":        {"key a {\nalgorithm hmac-sha256;\n};", ":3: want a secret of at least 16 bytes"},
-		"short secret":     {`key a { algorithm hmac-sha256; secret "` + secret[:12] + `"; };`, ":1: want a secret of at least 16 bytes"},
-		"not base64":       {`key a { algorithm hmac-sha256; secret "` + secret[:31] + `!"; };`, `:1: the secret of the key "a" is not in base64`},
+		"empty":     {"", ":1: has no key"},
+		"not a key": {"\noptions {};", ":2: want a key, such as"},
+		"no name":   {"key { algorithm x; };", ":1: want the key's name"},
+		"old algorithm": {`key a { algorithm hmac-md5; secret "` + secret + `"; };`,
+			`:1: want algorithm hmac-sha256, hmac-sha384 or hmac-sha512 for the key "a", got "hmac-md5"`},
+		"no algorithm": {`key a { secret "` + secret + `"; };`, `:1: the key "a" has no algorithm`},
+		"no secret":    {"key a {\nalgorithm hmac-sha256;\n};", ":3: want a secret of at least 16 bytes"},
+		"short secret": {`key a { algorithm hmac-sha256; secret "` + secret[:12] + `"; };`,
+			":1: want a secret of at least 16 bytes"},
+		"not base64": {`key a { algorithm hmac-sha256; secret "` + secret[:31] + `!"; };`,
+			`:1: the secret of the key "a" is not in base64`},
 		"unknown word":     {"key a {\n" + secret + " x; };", ":2: want algorithm and secret, once each"},
 		"two secrets":      {`key a { secret "` + secret + `"; secret "` + secret + `"; };`, "once each"},
 		"no semicolon":     {`key a { algorithm hmac-sha256 }`, `:1: want ";"`},
@@ -91,7 +94,8 @@ func TestBadFiles(t *testing.T) {
 		"open comment":     {"/* key", ":1: a comment does not end"},
 		"open quote":       {"key \"a\n\"", ":1: want something in quotes, on one line"},
 		"nothing in quote": {`key "" {`, ":1: want something in quotes"},
-		"bad name":         {`key "a..b" { algorithm hmac-sha256; secret "` + secret + `"; };`, `:1: want a DNS name for a key, got "a..b"`},
+		"bad name": {`key "a..b" { algorithm hmac-sha256; secret "` + secret + `"; };`,
+			`:1: want a DNS name for a key, got "a..b"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +122,8 @@ func TestModes(t *testing.T) {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
 	}
-	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing"), write(t, strings.Repeat("#", maxFile+1), 0o600)} {
+	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing"),
+		write(t, strings.Repeat("#", maxFile+1), 0o600)} {
 		if _, err := Load(path); err == nil {
 			t.Errorf("%s is no key file, want an error", path)
 		}
@@ -138,7 +143,8 @@ func testKey(t *testing.T, name string) *Key {
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	k := testKey(t, "a")
-	for _, text := range []string{fmt.Sprint(k), fmt.Sprintf("%v %+v %#v %s %q %x %d", k, k, k, k, k, k, k), fmt.Sprintf("%+v", []*Key{k})} {
+	for _, text := range []string{fmt.Sprint(k), fmt.Sprintf("%v %+v %#v %s %q %x %d", k, k, k, k, k, k, k),
+		fmt.Sprintf("%+v", []*Key{k})} {
 		for _, shown := range []string{"secret", secret[:8], fmt.Sprintf("%x", "secret"), "115 101"} {
 			if strings.Contains(text, shown) {
 				t.Errorf("%q shows the secret", text)
@@ -239,9 +245,11 @@ func TestExplain(t *testing.T) {
 		err  error
 		want string
 	}{
-		"no response":    {nil, errors.New("timeout"), "timeout"},
-		"slow clock":     {refused(dns.RcodeBadTime, now.Add(time.Hour)), dns.ErrAuth, "the server's clock is 1h0m0s ahead of ours: set the clocks"},
-		"fast clock":     {refused(dns.RcodeBadTime, now.Add(-time.Hour)), dns.ErrAuth, "the server's clock is 1h0m0s behind ours: set the clocks"},
+		"no response": {nil, errors.New("timeout"), "timeout"},
+		"slow clock": {refused(dns.RcodeBadTime, now.Add(time.Hour)), dns.ErrAuth,
+			"the server's clock is 1h0m0s ahead of ours: set the clocks"},
+		"fast clock": {refused(dns.RcodeBadTime, now.Add(-time.Hour)), dns.ErrAuth,
+			"the server's clock is 1h0m0s behind ours: set the clocks"},
 		"unknown key":    {refused(dns.RcodeBadKey, now), dns.ErrAuth, "BADKEY: the server does not have our key a., or has it"},
 		"another secret": {refused(dns.RcodeBadSig, now), dns.ErrAuth, "BADSIG: the server has another secret for our key a."},
 		"forged":         {signed, dns.ErrSig, "the response is not signed with our key a."},

@@ -9,7 +9,8 @@ import (
 )
 
 func TestRefusesByName(t *testing.T) {
-	for status, want := range map[int]bool{0: false, 200: false, 301: false, 403: true, 404: true, 406: true, 429: false, 408: false, 500: false, 503: false} {
+	for status, want := range map[int]bool{0: false, 200: false, 301: false, 403: true, 404: true, 406: true, 429: false,
+		408: false, 500: false, 503: false} {
 		if got := refusesByName(status); got != want {
 			t.Errorf("%d: %v, want %v", status, got, want)
 		}

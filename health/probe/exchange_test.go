@@ -33,7 +33,8 @@ func startResolver(t *testing.T, handle dns.HandlerFunc) (port string) {
 func reply(q *dns.Msg) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	if name := q.Question[0].Name; q.Question[0].Qtype == dns.TypeA {
-		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: net.IPv4(192, 0, 2, 1)}}
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300},
+			A: net.IPv4(192, 0, 2, 1)}}
 	}
 	return m
 }
@@ -121,7 +122,8 @@ func TestLookupUnderAFlood(t *testing.T) {
 		}
 	})
 	v4, _ := resolver(t, port, "127.0.0.1").Lookup(within(t, 2*serverTries*serverWait+time.Second), "mirror.example.net")
-	if want := "asking 127.0.0.1:" + port + " for mirror.example.net A: 100 responses to other queries"; v4.Err == nil || v4.Err.Error() != want {
+	if want := "asking 127.0.0.1:" + port + " for mirror.example.net A: 100 responses to other queries"; v4.Err == nil ||
+		v4.Err.Error() != want {
 		t.Errorf("got %v, want %s", v4.Err, want)
 	}
 }

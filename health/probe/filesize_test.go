@@ -42,7 +42,8 @@ func TestFileSize(t *testing.T) {
 		size   int64
 		ok, no bool
 	}{
-		"/file": {1234567890123, true, false}, "/moved": {1234567890123, true, false}, "/elsewhere": {}, "/loop": {}, "/unknown": {}, "/error": {},
+		"/file": {1234567890123, true, false}, "/moved": {1234567890123, true, false}, "/elsewhere": {}, "/loop": {},
+		"/unknown": {}, "/error": {},
 		"/none": {no: true}, "/gone": {no: true},
 	} {
 		// The name is not looked up: the address is given.

@@ -55,7 +55,8 @@ func startNginx(t testing.TB, ca *testbed.Authority) (plain, secure string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rsaCert, rsaKey := testbed.WriteCertificate(t, ca.Sign(t, private, mirrorHost, time.Now().Add(-time.Hour), time.Now().Add(999*time.Hour)))
+	rsaCert, rsaKey := testbed.WriteCertificate(t, ca.Sign(t, private, mirrorHost, time.Now().Add(-time.Hour),
+		time.Now().Add(999*time.Hour)))
 	testbed.Nginx(t, fmt.Sprintf(nginxMirrors, dir, plain, secure, cert, key, rsaCert, rsaKey))
 	testbed.AwaitPort(t, "127.0.0.7:"+plain)
 	return plain, secure
@@ -72,23 +73,30 @@ func TestProbeNginx(t *testing.T) {
 		warning string
 	}{
 		{"the pool's virtual host", target(t, health.DNS, "http", poolHost, plain, "127.0.0.7"), "", ""},
-		{"another virtual host", target(t, health.DNS, "http", "dl.example.com", plain, "127.0.0.7"), "status: 404 Not Found, want 200", ""},
+		{"another virtual host", target(t, health.DNS, "http", "dl.example.com", plain, "127.0.0.7"),
+			"status: 404 Not Found, want 200", ""},
 		{"no ranges", target(t, health.DNS, "http", poolHost, plain, "127.0.0.8"),
 			"status: 200 OK to a range request, want 206: the server cannot resume downloads", ""},
 		{"redirect to https", target(t, health.DNS, "http", poolHost, plain, "127.0.0.9"), "", ""},
 		{"https", target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.7"), "", ""},
-		{"https by another name", target(t, health.HTTP, "https", poolHost, secure, "127.0.0.7"), `tls: certificate is not for "dl.example.org"`, ""},
-		{"https on the plain port", target(t, health.HTTP, "https", mirrorHost, plain, "127.0.0.7"), "tls: the server does not speak TLS", ""},
-		{"plain text on the https port", target(t, health.HTTP, "http", mirrorHost, secure, "127.0.0.7"), "status: 400 Bad Request, want 200", ""},
+		{"https by another name", target(t, health.HTTP, "https", poolHost, secure, "127.0.0.7"),
+			`tls: certificate is not for "dl.example.org"`, ""},
+		{"https on the plain port", target(t, health.HTTP, "https", mirrorHost, plain, "127.0.0.7"),
+			"tls: the server does not speak TLS", ""},
+		{"plain text on the https port", target(t, health.HTTP, "http", mirrorHost, secure, "127.0.0.7"),
+			"status: 400 Bad Request, want 200", ""},
 		{name: "RSA key exchange", target: target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.11"),
 			warning: "TLS with RSA key exchange only, which some clients refuse: offer ECDHE ciphers"},
 		{name: "P-521", target: target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.13"),
 			warning: "TLS with the curve P-521 only, which some clients refuse: offer X25519 and P-256"},
-		{name: "CBC with SHA-384", target: target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.12"), want: "tls: the server refused " +
-			"the handshake: it may offer no cipher and key exchange that browsers accept, but CBC with SHA-384 or finite-field DH alone"},
-		{name: "a request a second", target: target(t, health.DNS, "http", poolHost, plain, "127.0.0.14"), want: "status: 429 Too Many " +
-			"Requests, want 206: the server limits how often one client may ask; exempt this host from that"},
-		{name: "gzip", target: target(t, health.DNS, "http", poolHost, plain, "127.0.0.15"), want: `body: the server encodes the file ("gzip"), which was not asked for`},
+		{name: "CBC with SHA-384", target: target(t, health.HTTP, "https", mirrorHost, secure, "127.0.0.12"),
+			want: "tls: the server refused " +
+				"the handshake: it may offer no cipher and key exchange that browsers accept, but CBC with SHA-384 or finite-field DH alone"},
+		{name: "a request a second", target: target(t, health.DNS, "http", poolHost, plain, "127.0.0.14"),
+			want: "status: 429 Too Many " +
+				"Requests, want 206: the server limits how often one client may ask; exempt this host from that"},
+		{name: "gzip", target: target(t, health.DNS, "http", poolHost, plain, "127.0.0.15"),
+			want: `body: the server encodes the file ("gzip"), which was not asked for`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := p.Probe(within(t, 5*time.Second), test.target)

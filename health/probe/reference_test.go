@@ -13,7 +13,8 @@ import (
 func TestHTTPReference(t *testing.T) {
 	ca := testbed.NewAuthority(t)
 	good := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), ca.Issue(t, "127.0.0.7", time.Now().Add(time.Hour)))
-	elsewhere := serve(t, "127.0.0.8", redirect("http://localhost:"+portOf(serve(t, "127.0.0.1", http.HandlerFunc(serveTrace)).Listener)+"/"))
+	elsewhere := serve(t, "127.0.0.8", redirect("http://localhost:"+portOf(serve(t, "127.0.0.1",
+		http.HandlerFunc(serveTrace)).Listener)+"/"))
 	parked := serve(t, "127.0.0.7", text("parked"))
 	loop := serve(t, "127.0.0.7", redirect("/x"))
 	hung := serveRaw(t, "127.0.0.7", linger)

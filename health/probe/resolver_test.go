@@ -59,7 +59,8 @@ func (s *nameServer) big(w dns.ResponseWriter, m *dns.Msg) {
 		return
 	}
 	for i := range 100 {
-		m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: m.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300},
+		m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: m.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET,
+			Ttl: 300},
 			A: net.IPv4(192, 0, 2, byte(i))})
 	}
 }
@@ -130,7 +131,8 @@ func resolver(t testing.TB, port string, servers ...string) *Resolver {
 	for _, server := range servers {
 		conf += "nameserver " + server + "\n"
 	}
-	hosts := "10.1.1.1 inside.local inside # a comment\n2001:db8::5 INSIDE.local\nnonsense inside.local\n::ffff:10.1.1.2 inside.local\n"
+	hosts := "10.1.1.1 inside.local inside # a comment\n2001:db8::5 INSIDE.local\nnonsense inside.local\n::ffff:10.1.1.2 " +
+		"inside.local\n"
 	for path, content := range map[string]string{r.ResolvConf: conf, r.Hosts: hosts} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -195,9 +197,12 @@ func TestLookupFailures(t *testing.T) {
 		timeout    time.Duration
 		want       string
 	}{
-		{"SERVFAIL", "fail.example.net", []string{"127.0.0.1"}, 5 * time.Second, "asking 127.0.0.1:PORT for fail.example.net A: SERVFAIL"},
-		{"silence", "silent.example.net", []string{"127.0.0.1"}, 100 * time.Millisecond, "asking 127.0.0.1:PORT for silent.example.net A: timed out"},
-		{"no server", "mirror.example.net", []string{"127.0.0.2"}, 5 * time.Second, "asking 127.0.0.2:PORT for mirror.example.net A: connection refused"},
+		{"SERVFAIL", "fail.example.net", []string{"127.0.0.1"}, 5 * time.Second,
+			"asking 127.0.0.1:PORT for fail.example.net A: SERVFAIL"},
+		{"silence", "silent.example.net", []string{"127.0.0.1"}, 100 * time.Millisecond,
+			"asking 127.0.0.1:PORT for silent.example.net A: timed out"},
+		{"no server", "mirror.example.net", []string{"127.0.0.2"}, 5 * time.Second,
+			"asking 127.0.0.2:PORT for mirror.example.net A: connection refused"},
 	} {
 		v4, v6 := resolver(t, port, test.servers...).Lookup(within(t, test.timeout), test.host)
 		want := strings.ReplaceAll(test.want, "PORT", port)

@@ -38,7 +38,8 @@ func startRsync(t testing.TB) (port string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"secrets": "someone:secret\n", "tree/project/trace": trace, "tree/empty/trace": "", "tree/large/trace": fmt.Sprintf("%100s", trace),
+		"secrets": "someone:secret\n", "tree/project/trace": trace, "tree/empty/trace": "",
+		"tree/large/trace": fmt.Sprintf("%100s", trace),
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -95,12 +96,17 @@ func TestProbeRsync(t *testing.T) {
 		want   string // "...": more of the daemon's own words follow
 	}{
 		{"works", rsyncTarget(port, "tails", "project/trace"), ""},
-		{"no such module", rsyncTarget(port, "debian", "project/trace"), `status: opening module "debian": the daemon has no such module: ...`},
-		{"no such file", rsyncTarget(port, "tails", "nowhere/trace"), "status: reading the file list: the daemon lists no such file: ..."},
+		{"no such module", rsyncTarget(port, "debian", "project/trace"),
+			`status: opening module "debian": the daemon has no such module: ...`},
+		{"no such file", rsyncTarget(port, "tails", "nowhere/trace"),
+			"status: reading the file list: the daemon lists no such file: ..."},
 		{"locked", rsyncTarget(port, "locked", "project/trace"), `status: opening module "locked": the module asks for a password`},
-		{"a hook says no", rsyncTarget(port, "hook", "project/trace"), "status: the daemon refused for now: pre-xfer exec returned failure ..."},
-		{"full", rsyncTarget(port, "full", "project/trace"), `status: opening module "full": the daemon refused for now: @ERROR: max connections (1) reached...`},
-		{"no greeting", rsyncTarget(portOf(closed), "tails", "project/trace"), "status: waiting for the daemon's greeting: the daemon refused for now: it hung up before its greeting: ..."},
+		{"a hook says no", rsyncTarget(port, "hook", "project/trace"),
+			"status: the daemon refused for now: pre-xfer exec returned failure ..."},
+		{"full", rsyncTarget(port, "full", "project/trace"),
+			`status: opening module "full": the daemon refused for now: @ERROR: max connections (1) reached...`},
+		{"no greeting", rsyncTarget(portOf(closed), "tails", "project/trace"),
+			"status: waiting for the daemon's greeting: the daemon refused for now: it hung up before its greeting: ..."},
 		{"empty", rsyncTarget(port, "tails", "empty/trace"), "body: the trace file has 0 bytes, want an epoch second"},
 		{"large", rsyncTarget(port, "tails", "large/trace"), "body: the trace file has 100 bytes, want an epoch second"},
 		{"no daemon", rsyncTarget("9", "tails", "project/trace"), "connect: connection refused"},
@@ -116,7 +122,8 @@ func TestProbeRsync(t *testing.T) {
 			case strings.Contains(test.want, "refused for now"):
 				state = health.Unknown
 			}
-			if !matches(o.Reason, test.want) || o.Result != state || o.Took <= 0 || o.NoConnection != strings.HasPrefix(test.want, "connect: ") {
+			if !matches(o.Reason, test.want) || o.Result != state || o.Took <= 0 ||
+				o.NoConnection != strings.HasPrefix(test.want, "connect: ") {
 				t.Errorf("saw %+v, want %v, %q", o, state, test.want)
 			}
 		})

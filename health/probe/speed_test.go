@@ -25,7 +25,8 @@ func TestSpeedAgainstServers(t *testing.T) {
 		t.Skip("takes three seconds")
 	}
 	ca := testbed.NewAuthority(t)
-	expired, foreign := ca.Issue(t, mirrorHost, time.Now().Add(-time.Hour)), ca.Issue(t, "elsewhere.example.net", time.Now().Add(20*time.Hour))
+	expired, foreign := ca.Issue(t, mirrorHost, time.Now().Add(-time.Hour)), ca.Issue(t, "elsewhere.example.net",
+		time.Now().Add(20*time.Hour))
 	for _, test := range []struct {
 		name  string
 		limit time.Duration
@@ -47,7 +48,9 @@ func TestSpeedAgainstServers(t *testing.T) {
 		{name: "redirect elsewhere", limit: 2500 * time.Millisecond, fault: redirect("https://elsewhere.example/")},
 		{name: "redirect to http", limit: 2500 * time.Millisecond, fault: redirect("http://" + mirrorHost + "/")},
 		{name: "trace in the future", limit: 2500 * time.Millisecond, fault: text("4000000000")},
-		{name: "500", limit: 2500 * time.Millisecond, fault: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }},
+		{name: "500", limit: 2500 * time.Millisecond, fault: func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+		}},
 		{name: "certificate of yesterday", limit: 2500 * time.Millisecond, cert: &expired},
 		{name: "certificate of another host", limit: 2500 * time.Millisecond, cert: &foreign},
 	} {

@@ -26,7 +26,8 @@ func randomVersion(r *rand.Rand, serial uint32) version {
 		}
 	}
 	r.Shuffle(len(rrs), func(i, j int) { rrs[i], rrs[j] = rrs[j], rrs[i] })
-	return version{&dns.SOA{Hdr: testHeader("dl.example.org.", dns.TypeSOA, 3600), Ns: "ns1.example.org.", Mbox: "x.example.org.", Serial: serial}, Sort(rrs)}
+	return version{&dns.SOA{Hdr: testHeader("dl.example.org.", dns.TypeSOA, 3600), Ns: "ns1.example.org.",
+		Mbox: "x.example.org.", Serial: serial}, Sort(rrs)}
 }
 
 // apply is what a secondary makes of a version when it gets d.

@@ -25,7 +25,11 @@ func unhex(tb testing.TB, s string) []byte {
 // TestCookieVectors has the examples of RFC 9018, appendix A.
 func TestCookieVectors(t *testing.T) {
 	t.Parallel()
-	const secret, rolled, old = "e5e973e5a6b2a43f48e7dc849e37bfcf", "445536bcd2513298075a5d379663c962", "dd3bdf9344b678b185a6f5cb60fca715"
+	const (
+		secret = "e5e973e5a6b2a43f48e7dc849e37bfcf"
+		rolled = "445536bcd2513298075a5d379663c962"
+		old    = "dd3bdf9344b678b185a6f5cb60fca715"
+	)
 	tests := map[string]struct {
 		secrets    []string
 		addr       string
@@ -49,7 +53,8 @@ func TestCookieVectors(t *testing.T) {
 	}
 	// A.3 has a cookie with reserved bits set, which count as they are.
 	shown := unhex(t, "fc93fc62807ddb8601abcdef5cf78f71a314227b6679ebf5")
-	if age, ok := NewCookieJar([]string{secret}).Valid(shown, netip.MustParseAddr("203.0.113.203"), time.Unix(1559727985, 0)); !ok || age != 0 {
+	if age, ok := NewCookieJar([]string{secret}).Valid(shown, netip.MustParseAddr("203.0.113.203"),
+		time.Unix(1559727985, 0)); !ok || age != 0 {
 		t.Errorf("A.3: valid %v, age %v", ok, age)
 	}
 	if age, ok := NewCookieJar([]string{rolled, old}).Valid(unhex(t, tests["A.4, learning one of the new secret"].shown),
@@ -65,7 +70,8 @@ func TestCookieLife(t *testing.T) {
 	for _, test := range []struct {
 		after       time.Duration
 		good, young bool
-	}{{0, true, true}, {29 * time.Minute, true, true}, {31 * time.Minute, true, false}, {time.Hour, true, false}, {time.Hour + time.Second, false, false},
+	}{{0, true, true}, {29 * time.Minute, true, true}, {31 * time.Minute, true, false}, {time.Hour, true, false},
+		{time.Hour + time.Second, false, false},
 		{-5 * time.Minute, true, false}, {-6 * time.Minute, false, false}} {
 		now := testNow.Add(test.after)
 		if _, ok := jar.Valid(cookie, addr, now); ok != test.good {

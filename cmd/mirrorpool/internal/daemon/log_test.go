@@ -33,7 +33,8 @@ func TestRepeats(t *testing.T) {
 		log.Info("endpoint changed state", zap.Int("mirror", i))
 		log.With(zap.Int("mirror", i)).Info("endpoint changed state too")
 	}
-	if same, different := lines.FilterMessage("cannot write").Len(), lines.FilterMessageSnippet("endpoint changed").Len(); same != mostRepeats || different != 200 {
+	if same, different := lines.FilterMessage("cannot write").Len(), lines.FilterMessageSnippet("endpoint "+
+		"changed").Len(); same != mostRepeats || different != 200 {
 		t.Errorf("%d lines that say the same, want %d, and %d that do not, want 200", same, mostRepeats, different)
 	}
 	clock.now = clock.now.Add(repeatTime)
@@ -41,7 +42,8 @@ func TestRepeats(t *testing.T) {
 	if n := lines.FilterMessage("cannot write").Len(); n != mostRepeats+1 {
 		t.Errorf("%d lines after a minute, want one more", n)
 	}
-	if left := lines.FilterMessageSnippet("left out").All(); len(left) != 1 || left[0].ContextMap()["lines"] != int64(100-mostRepeats) {
+	if left := lines.FilterMessageSnippet("left out").All(); len(left) != 1 ||
+		left[0].ContextMap()["lines"] != int64(100-mostRepeats) {
 		t.Errorf("%v was left out", left)
 	}
 	for i := range 2 * mostKinds {
@@ -54,7 +56,8 @@ func TestRepeats(t *testing.T) {
 
 func TestLogFormats(t *testing.T) {
 	t.Parallel()
-	for format, want := range map[string]string{"json": `"msg":"hello","mirror":"m1"}`, "console": "INFO\thello\t{\"mirror\": \"m1\"}"} {
+	for format, want := range map[string]string{"json": `"msg":"hello","mirror":"m1"}`,
+		"console": "INFO\thello\t{\"mirror\": \"m1\"}"} {
 		var out bytes.Buffer
 		log, level, err := NewLogger(config.Log{Level: "info", Format: format}, &out)
 		if err != nil {
@@ -76,7 +79,8 @@ func TestStopIsLogged(t *testing.T) {
 	logStop(zap.New(seen), nil)
 	logStop(zap.New(seen), errors.New("cannot listen"))
 	all := lines.FilterMessage("stopped").All()
-	if len(all) != 2 || all[0].Level != zapcore.InfoLevel || all[1].Level != zapcore.ErrorLevel || all[1].ContextMap()["error"] != "cannot listen" {
+	if len(all) != 2 || all[0].Level != zapcore.InfoLevel || all[1].Level != zapcore.ErrorLevel ||
+		all[1].ContextMap()["error"] != "cannot listen" {
 		t.Errorf("%v", all)
 	}
 }

@@ -117,7 +117,8 @@ func TestReloadMemory(t *testing.T) {
 			t.Logf("before %+v, after %d reloads %+v", before, reloads, after)
 			return nil
 		}
-		return fmt.Errorf("before %+v, after %d reloads %+v: want at most 10 %% more memory, and no more of the rest", before, reloads, after)
+		return fmt.Errorf("before %+v, after %d reloads %+v: want at most 10 %% more memory, and no more of the rest", before,
+			reloads, after)
 	})
 }
 

@@ -15,7 +15,8 @@ import (
 func probePool(t testing.TB) *config.Pool {
 	t.Helper()
 	pool, _, err := config.ParsePool("mirrors.json", []byte(`{"version": 1, "mirrors": [
-		{"url_prefix": "https://mirror.example.net/tails/", "weight": 10, "name": "m7", "rsync_url": "rsync://mirror.example.net/tails/"},
+		{"url_prefix": "https://mirror.example.net/tails/", "weight": 10, "name": "m7",
+			"rsync_url": "rsync://mirror.example.net/tails/"},
 		{"url_prefix": "http://MIRROR.example.net:8080/old", "weight": 10},
 		{"url_prefix": "https://ftp.example.org/pub/tails/", "weight": 5, "name": "m8"},
 		{"url_prefix": "http://192.0.2.9/", "weight": 0}]}`))
@@ -35,7 +36,12 @@ func prefixes(pool *config.Pool) []string {
 
 func TestProbeSelectMirrors(t *testing.T) {
 	pool := probePool(t)
-	const a, b, c, d = "https://mirror.example.net/tails/", "http://mirror.example.net:8080/old/", "https://ftp.example.org/pub/tails/", "http://192.0.2.9/"
+	const (
+		a = "https://mirror.example.net/tails/"
+		b = "http://mirror.example.net:8080/old/"
+		c = "https://ftp.example.org/pub/tails/"
+		d = "http://192.0.2.9/"
+	)
 	for _, test := range []struct {
 		args  string
 		want  []string
@@ -50,9 +56,11 @@ func TestProbeSelectMirrors(t *testing.T) {
 		{args: "192.0.2.9", want: []string{d}},
 		{args: "m9", error: `no mirror "m9" in the pool; did you mean m7 or m8?`},
 		{args: "mirrr.example.net m7", error: `no mirror "mirrr.example.net" in the pool; did you mean mirror.example.net?`},
-		{args: "http://mirror.example.net/tails", error: `no mirror "http://mirror.example.net/tails" in the pool; did you mean https://mirror.example.net/tails/?`},
+		{args: "http://mirror.example.net/tails",
+			error: `no mirror "http://mirror.example.net/tails" in the pool; did you mean https://mirror.example.net/tails/?`},
 		{args: "ftp", error: `no mirror "ftp" in the pool; did you mean ftp.example.org or https://ftp.example.org/pub/tails/?`},
-		{args: "something-else x", error: "no mirror \"something-else\" in the pool; want its url_prefix, name or host\nno mirror \"x\" in the pool; want its url_prefix, name or host"},
+		{args: "something-else x", error: "no mirror \"something-else\" in the pool; want its url_prefix, name or host\nno " +
+			"mirror \"x\" in the pool; want its url_prefix, name or host"},
 	} {
 		got, err := selectMirrors(pool, strings.Fields(test.args))
 		if fmt.Sprint(err) != orNil(test.error) {
@@ -87,7 +95,8 @@ func TestProbePlanVoters(t *testing.T) {
 	for _, m := range plan.probed.Mirrors {
 		got = append(got, fmt.Sprintf("%s %q %v", m.URLPrefix, m.RsyncURL, m.DNS.Off))
 	}
-	want := []string{`https://ftp.example.org/pub/tails/ "" false`, `https://mirror.example.net/tails/ "" true`, `http://mirror.example.net:8080/old/ "" true`}
+	want := []string{`https://ftp.example.org/pub/tails/ "" false`, `https://mirror.example.net/tails/ "" true`,
+		`http://mirror.example.net:8080/old/ "" true`}
 	if diff := cmp.Diff(want, got); diff != "" || len(plan.shown.Mirrors) != 1 {
 		t.Errorf("%d shown; probed (-want +got):\n%s", len(plan.shown.Mirrors), diff)
 	}
@@ -115,10 +124,13 @@ func TestProbeOneMirror(t *testing.T) {
 			want: "https://mirror.example.net/tails/ [] rsync: dns: project/trace 10s false",
 		},
 		{
-			one: OneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"198.51.100.7", "10.0.0.1"}, RsyncURL: "rsync://mirror.example.net/tails",
-				DNSURL: "http://dl.example.org/trace", Path: "trace", Timeout: 3 * time.Second, AllowPrivate: true},
-			want:     "https://mirror.example.net/ [198.51.100.7 10.0.0.1] rsync:rsync://mirror.example.net/tails/ dns:http://dl.example.org/trace trace 3s true",
-			warnings: "--ip: 198.51.100.7 is not a public address; clients elsewhere cannot reach it\n--ip: 10.0.0.1 is not a public address; clients elsewhere cannot reach it",
+			one: OneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"198.51.100.7", "10.0.0.1"},
+				RsyncURL: "rsync://mirror.example.net/tails",
+				DNSURL:   "http://dl.example.org/trace", Path: "trace", Timeout: 3 * time.Second, AllowPrivate: true},
+			want: "https://mirror.example.net/ [198.51.100.7 10.0.0.1] rsync:rsync://mirror.example.net/tails/ " +
+				"dns:http://dl.example.org/trace trace 3s true",
+			warnings: "--ip: 198.51.100.7 is not a public address; clients elsewhere cannot reach it\n--ip: 10.0.0.1 is not a " +
+				"public address; clients elsewhere cannot reach it",
 		},
 		{
 			one:      OneMirror{URLPrefix: "http://mirror.example.net/"},
@@ -127,11 +139,14 @@ func TestProbeOneMirror(t *testing.T) {
 		},
 		{one: OneMirror{URLPrefix: "mirror.example.net"}, error: `--url-prefix: want `},
 		{one: OneMirror{URLPrefix: "https://mirror.example.net/?x"}, error: `--url-prefix: want `},
-		{one: OneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"300.1.1.1"}}, error: `--ip: want an IP address, got "300.1.1.1"`},
-		{one: OneMirror{URLPrefix: "https://mirror.example.net/", RsyncURL: "rsync://mirror.example.net/"}, error: `--rsync-url: want `},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", IPs: []string{"300.1.1.1"}},
+			error: `--ip: want an IP address, got "300.1.1.1"`},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", RsyncURL: "rsync://mirror.example.net/"},
+			error: `--rsync-url: want `},
 		{one: OneMirror{URLPrefix: "https://mirror.example.net/", DNSURL: "ftp://x"}, error: `--dns-url: want `},
 		{one: OneMirror{URLPrefix: "https://mirror.example.net/", Path: "../x"}, error: `--path: want `},
-		{one: OneMirror{URLPrefix: "https://mirror.example.net/", Timeout: time.Hour}, error: `--timeout: want a duration from 1ms to 10m`},
+		{one: OneMirror{URLPrefix: "https://mirror.example.net/", Timeout: time.Hour},
+			error: `--timeout: want a duration from 1ms to 10m`},
 	} {
 		if test.one.Path == "" {
 			test.one.Path = "project/trace"
@@ -147,7 +162,8 @@ func TestProbeOneMirror(t *testing.T) {
 			continue
 		}
 		m, s := &plan.probed.Mirrors[0], &plan.settings
-		got := fmt.Sprintf("%s %v rsync:%s dns:%s %s %v %v", m.URLPrefix, m.DNS.Addresses, m.RsyncURL, s.DNSURL, s.Path, s.Timeout, s.AllowPrivate)
+		got := fmt.Sprintf("%s %v rsync:%s dns:%s %s %v %v", m.URLPrefix, m.DNS.Addresses, m.RsyncURL, s.DNSURL, s.Path, s.Timeout,
+			s.AllowPrivate)
 		if got != test.want || !m.Enabled() || !s.Enabled {
 			t.Errorf("plan %s, want %s", got, test.want)
 		}

@@ -128,7 +128,9 @@ func (b *box) startClients() (c *clients, stop func()) {
 			if addr.Is6() {
 				family = "v6"
 			}
-			again(100*time.Millisecond, fmt.Sprintf("redirect %s %s", ns, family), func(ctx context.Context) ([]string, error) { return c.redirected(ctx, addr) })
+			again(100*time.Millisecond, fmt.Sprintf("redirect %s %s", ns, family), func(ctx context.Context) ([]string, error) {
+				return c.redirected(ctx, addr)
+			})
 		}
 		again(500*time.Millisecond, "curl", func(ctx context.Context) ([]string, error) { return c.curl(ctx, b.hosts[ns].v4) })
 	}
@@ -184,7 +186,8 @@ const errEmpty, errWrongType = "an empty answer", "a record of the wrong type"
 // web is a client that goes where names in the box lead, over one family, and follows redirects if follow is set.
 func (c *clients) web(v6, follow bool) *http.Client {
 	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: c.roots}, TLSHandshakeTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second,
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: c.roots}, TLSHandshakeTimeout: 3 * time.Second,
+		ResponseHeaderTimeout: 4 * time.Second,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 			defer cancel()
@@ -203,7 +206,7 @@ func (c *clients) web(v6, follow bool) *http.Client {
 		},
 	}}
 	if !follow {
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		client.CheckRedirect = noRedirect
 	}
 	return client
 }
@@ -298,7 +301,8 @@ func (c *clients) fetched(out []byte, err error) error {
 
 // curl follows a redirect, and tries again as people tell it to.
 func (c *clients) curl(ctx context.Context, server netip.Addr) ([]string, error) {
-	return nil, c.fetched(c.run(ctx, "curl", "-fsSL", "--max-time", "5", "--retry", "1", "--retry-delay", "0", "--retry-all-errors", "--cacert", c.caFile,
+	return nil, c.fetched(c.run(ctx, "curl", "-fsSL", "--max-time", "5", "--retry", "1", "--retry-delay", "0",
+		"--retry-all-errors", "--cacert", c.caFile,
 		c.url(server.String(), boxImage)))
 }
 
@@ -319,7 +323,8 @@ func (c *clients) wget(ctx context.Context) ([]string, error) {
 // dig asks both mirrorpools.
 func (c *clients) dig(ctx context.Context) ([]string, error) {
 	ns := []string{"ns1", "ns2"}[rand.IntN(2)]
-	out, err := c.run(ctx, "dig", "@"+c.hosts[ns].v4.String(), "-p", c.ports.dns, "+time=1", "+tries=2", "+short", "dl.example.org", "A")
+	out, err := c.run(ctx, "dig", "@"+c.hosts[ns].v4.String(), "-p", c.ports.dns, "+time=1", "+tries=2", "+short",
+		"dl.example.org", "A")
 	addrs := strings.Fields(string(out))
 	if err == nil && len(addrs) == 0 {
 		err = fmt.Errorf("%s by dig", errEmpty)

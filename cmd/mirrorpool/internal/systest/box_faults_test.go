@@ -198,7 +198,8 @@ func (b *box) mirrorFaults() []wave {
 			b.slow("m10"),
 			loss,
 		}},
-		{name: "half of all", hold: hold, faults: []*fault{b.many("5 of 11 mirrors black-holed at once", (*host).blackHole, (*host).reachable, "m1", "m2", "m3", "m4", "m9")}},
+		{name: "half of all", hold: hold, faults: []*fault{b.many("5 of 11 mirrors black-holed at once", (*host).blackHole,
+			(*host).reachable, "m1", "m2", "m3", "m4", "m9")}},
 	}
 }
 
@@ -240,7 +241,8 @@ func (b *box) nameFaults() wave {
 				b.ip("-n", m4.ns, "addr", "replace", m4.v4.String()+"/24", "dev", "eth0") // the kernel has taken it away too
 				b.rename("m4", m4.v4, m4.v6)
 			}},
-		{what: "a mirror's name is gone from DNS", gone: b.of("m5", ""), within: 40 * time.Second, note: "names are looked up every 30 s at most",
+		{what: "a mirror's name is gone from DNS", gone: b.of("m5", ""), within: 40 * time.Second,
+			note:   "names are looked up every 30 s at most",
 			inject: func() { b.rename("m5") }, mend: func() { b.rename("m5", m5.addresses()...) }},
 	}}
 }
@@ -270,7 +272,8 @@ func (r *report) String() string {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
 	for _, row := range r.rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %d of %d | %d of %d | %s | %s |\n", row.what, seconds(row.last[0]), seconds(row.last[1]), seconds(row.last[2]),
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %d of %d | %d of %d | %s | %s |\n", row.what, seconds(row.last[0]),
+			seconds(row.last[1]), seconds(row.last[2]),
 			row.wrong, row.answers, row.failed, row.tried, seconds(row.recovered), row.note)
 	}
 	return b.String()
@@ -364,7 +367,8 @@ func (c *clients) ride(t *testing.T, w wave, report *report) {
 		})
 		for face, last := range rows[i].last {
 			if f.within > 0 && last > f.within {
-				t.Errorf("%s: a client was sent there (%s) after %v, want none after %v", f.what, []string{"dns", "redirect", "resolver"}[face], last, f.within)
+				t.Errorf("%s: a client was sent there (%s) after %v, want none after %v", f.what,
+					[]string{"dns", "redirect", "resolver"}[face], last, f.within)
 			}
 		}
 	}
@@ -432,7 +436,8 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s takes %.0f MiB", name, mib)
 		}
 		if name == "ns2" {
-			r := c.measure(&fault{what: "64 MiB of memory (GOMEMLIMIT)", note: fmt.Sprintf("all the time, in a cgroup of as much: %v; %.0f MiB resident at the end", limited, mib)}, began, time.Now())
+			r := c.measure(&fault{what: "64 MiB of memory (GOMEMLIMIT)",
+				note: fmt.Sprintf("all the time, in a cgroup of as much: %v; %.0f MiB resident at the end", limited, mib)}, began, time.Now())
 			report.rows = append(report.rows, r)
 		}
 		if strings.Contains(b.hosts[name].web.log.String(), b.hosts["client"].v4.String()) {
@@ -450,7 +455,8 @@ func (b *box) limitMemory(name string) bool {
 			continue
 		}
 		b.t.Cleanup(func() { b.hosts[name].web.stop(); os.Remove(group) })
-		if os.WriteFile(filepath.Join(group, file), []byte("67108864"), 0o644) == nil && os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(pid), 0o644) == nil {
+		if os.WriteFile(filepath.Join(group, file), []byte("67108864"), 0o644) == nil &&
+			os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(pid), 0o644) == nil {
 			return true
 		}
 	}
@@ -500,10 +506,18 @@ func (c *clients) breakSite(t *testing.T) (rows []row) {
 	mend := func() { c.publish(good) }
 	disabled := strings.ReplaceAll(string(mustJSON(t, good)), `"weight":10`, `"weight":0`)
 	rows = append(rows,
-		c.quiet(t, "web site gone", "", hold, web.web.stop, after(refused("the web site is gone"), func() { web.serveNginx(web.site()) })),
-		c.quiet(t, "web site serves garbage", "", hold, func() { c.publish("<html>It works!</html>") }, after(refused("the list is garbage"), mend)),
-		c.quiet(t, "web site serves a list with all disabled", "", hold, func() { c.publish(disabled) }, after(refused("all are disabled"), mend)),
-		c.quiet(t, "web site serves an empty list", "", hold, func() { c.publish(`{"version": 1, "mirrors": []}`) }, after(refused("the list is empty"), mend)),
+		c.quiet(t, "web site gone", "", hold, web.web.stop, after(refused("the web site is gone"), func() {
+			web.serveNginx(web.site())
+		})),
+		c.quiet(t, "web site serves garbage", "", hold, func() {
+			c.publish("<html>It works!</html>")
+		}, after(refused("the list is garbage"), mend)),
+		c.quiet(t, "web site serves a list with all disabled", "", hold, func() {
+			c.publish(disabled)
+		}, after(refused("all are disabled"), mend)),
+		c.quiet(t, "web site serves an empty list", "", hold, func() {
+			c.publish(`{"version": 1, "mirrors": []}`)
+		}, after(refused("the list is empty"), mend)),
 	)
 	yesterday := &fault{what: "web site serves yesterday's list, without one of the mirrors", gone: c.of("m8", "")}
 	from := time.Now()
@@ -544,7 +558,9 @@ func (c *clients) breakServers(t *testing.T, report *report) {
 	resolver := c.hosts["resolver"]
 	report.rows = append(report.rows,
 		c.quiet(t, "resolver gone", "the last chance is gone with it", hold, resolver.web.stop, c.startResolver),
-		c.breakDisk(t, "disk full", hold, func(dir string) { fillDisk(dir) }, func(dir string) { os.Remove(filepath.Join(dir, "filler")) }),
+		c.breakDisk(t, "disk full", hold, func(dir string) {
+			fillDisk(dir)
+		}, func(dir string) { os.Remove(filepath.Join(dir, "filler")) }),
 		c.breakDisk(t, "state_dir read-only", hold,
 			func(dir string) { unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=256k") },
 			func(dir string) { unix.Mount("", dir, "", unix.MS_REMOUNT, "size=256k") }),
@@ -563,7 +579,8 @@ func (c *clients) breakPool(t *testing.T, report *report) {
 	c.wait(hold)
 	back := time.Now()
 	c.startPool("ns1", nil)
-	r := c.measure(&fault{what: "one of two mirrorpools killed with -9, and started again", note: c.lost(killed, back)}, killed, back)
+	r := c.measure(&fault{what: "one of two mirrorpools killed with -9, and started again", note: c.lost(killed, back)}, killed,
+		back)
 	r.recovered = c.firstAnswer(t, "dns ns1", back)
 	report.rows = append(report.rows, r)
 	c.never(t, killed, time.Now())
@@ -574,7 +591,8 @@ func (c *clients) breakPool(t *testing.T, report *report) {
 	c.wait(stopped)
 	thawed := time.Now()
 	ns1.web.cmd.Process.Signal(syscall.SIGCONT)
-	r = c.measure(&fault{what: fmt.Sprintf("one of two mirrorpools stopped for %v", stopped), note: c.lost(frozen, thawed)}, frozen, thawed)
+	r = c.measure(&fault{what: fmt.Sprintf("one of two mirrorpools stopped for %v", stopped), note: c.lost(frozen, thawed)},
+		frozen, thawed)
 	r.recovered = c.firstAnswer(t, "dns ns1", thawed)
 	report.rows = append(report.rows, r)
 	c.never(t, frozen, time.Now())
@@ -659,7 +677,9 @@ func (c *clients) breakDisk(t *testing.T, what string, hold time.Duration, injec
 	r := c.quiet(t, what, "told in the log", hold, func() {
 		inject(dir)
 		m1.web.stop() // so that the serial changes
-		c.await(t, what+": the log tells", 20*time.Second, func() bool { return strings.Contains(ns2.web.log.String()[before:], "cannot be saved") })
+		c.await(t, what+": the log tells", 20*time.Second, func() bool {
+			return strings.Contains(ns2.web.log.String()[before:], "cannot be saved")
+		})
 	}, func() { mend(dir); m1.serveNginx(m1.conf) })
 	c.healthy()
 	c.await(t, what+": the state is saved again", 20*time.Second, func() bool {

@@ -38,8 +38,10 @@ func (h *host) startWeb() { h.serveNginx(h.conf) }
 func (b *box) localFaults() []wave {
 	half := b.many("5 of 11 mirrors killed at once", (*host).stopWeb, (*host).startWeb, "m1", "m2", "m3", "m4", "m9")
 	return []wave{
-		{name: "of each kind", hold: mirrorHold(), faults: []*fault{b.killed("m1"), b.expired("m2"), b.status4xx("m9"), b.endless("m10"), b.stale("m11")}},
-		{name: "the rest", hold: mirrorHold(), faults: []*fault{b.downgrading("m1"), b.wrongTree("m3"), b.status5xx("m9"), b.slow("m10"), b.withoutRsync("m11")}},
+		{name: "of each kind", hold: mirrorHold(), faults: []*fault{b.killed("m1"), b.expired("m2"), b.status4xx("m9"),
+			b.endless("m10"), b.stale("m11")}},
+		{name: "the rest", hold: mirrorHold(), faults: []*fault{b.downgrading("m1"), b.wrongTree("m3"), b.status5xx("m9"),
+			b.slow("m10"), b.withoutRsync("m11")}},
 		{name: "half of all", hold: mirrorHold(), faults: []*fault{half}},
 	}
 }
@@ -67,7 +69,8 @@ func TestFaultsOnLoopback(t *testing.T) {
 		c.healthy()
 	}
 	hold, _ := serverHold()
-	report.rows = append(report.rows, c.quiet(t, "resolver gone", "the last chance is gone with it", hold, b.hosts["resolver"].web.stop, b.startResolver))
+	report.rows = append(report.rows, c.quiet(t, "resolver gone", "the last chance is gone with it", hold,
+		b.hosts["resolver"].web.stop, b.startResolver))
 	c.allUp(t, "after the resolver has failed")
 	c.breakPool(t, report)
 	c.healthy()

@@ -92,7 +92,8 @@ func newBox(t testing.TB) *box {
 	if os.Getenv("MIRRORPOOL_TEST_BOX") == "loopback" {
 		t.Skip("MIRRORPOOL_TEST_BOX=loopback: TestFaultsOnLoopback has what can be had without namespaces")
 	}
-	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "nft": "nftables", "nsenter": "util-linux"} {
+	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "nft": "nftables",
+		"nsenter": "util-linux"} {
 		testbed.Need(t, program, debianPackage)
 	}
 	b := emptyBox(t)
@@ -106,10 +107,12 @@ func newBox(t testing.TB) *box {
 // emptyBox is a box without hosts.
 func emptyBox(t testing.TB) *box {
 	t.Helper()
-	for program, debianPackage := range map[string]string{"nginx": "nginx", "rsync": "rsync", "unbound": "unbound", "curl": "curl", "wget": "wget", "dig": "bind9-dnsutils"} {
+	for program, debianPackage := range map[string]string{"nginx": "nginx", "rsync": "rsync", "unbound": "unbound",
+		"curl": "curl", "wget": "wget", "dig": "bind9-dnsutils"} {
 		testbed.Need(t, program, debianPackage)
 	}
-	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d", os.Getpid()), hosts: map[string]*host{}, zone: map[string][]netip.Addr{},
+	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d", os.Getpid()), hosts: map[string]*host{},
+		zone:  map[string][]netip.Addr{},
 		serve: bytes.Repeat([]byte("the image\n"), 2000)}
 	for dir := b.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		os.Chmod(dir, 0o755)
@@ -359,7 +362,8 @@ func (b *box) writeZone() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.serial++
-	text := fmt.Sprintf("$ORIGIN example.org.\n$TTL 5\n@ SOA parent hostmaster %d 3600 600 86400 2\n@ NS parent\ndl NS ns1\ndl NS ns2\n", b.serial)
+	text := fmt.Sprintf("$ORIGIN example.org.\n$TTL 5\n@ SOA parent hostmaster %d 3600 600 86400 2\n@ NS parent\ndl NS "+
+		"ns1\ndl NS ns2\n", b.serial)
 	for name, addrs := range b.zone {
 		for _, addr := range addrs {
 			rrtype := "A"
@@ -402,7 +406,8 @@ func (b *box) startResolver() {
 	stub := fmt.Sprintf("  name: example.org\n  stub-addr: %s\n", b.hosts["parent"].v4)
 	if b.local {
 		listen = fmt.Sprintf("  interface: %s\n  port: %s\n  do-not-query-localhost: no\n", r.v4, b.ports.dns)
-		stub = fmt.Sprintf("  name: dl.example.org\n  stub-addr: %[1]s@%[3]s\n  stub-addr: %[2]s@%[3]s\n", b.hosts["ns1"].v4, b.hosts["ns2"].v4, b.ports.dns)
+		stub = fmt.Sprintf("  name: dl.example.org\n  stub-addr: %[1]s@%[3]s\n  stub-addr: %[2]s@%[3]s\n", b.hosts["ns1"].v4,
+			b.hosts["ns2"].v4, b.ports.dns)
 	}
 	conf := b.write("resolver/unbound.conf", fmt.Sprintf(`server:
   directory: %q
@@ -434,8 +439,10 @@ func (h *host) serveNginx(servers string) {
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		temporary += fmt.Sprintf("%s_temp_path %s/%s;\n", kind, dir, kind)
 	}
-	conf := h.write("nginx/"+h.name+"/nginx.conf", fmt.Sprintf("user root;\ndaemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr crit;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
-		dir, temporary, servers))
+	conf := h.write("nginx/"+h.name+"/nginx.conf",
+		fmt.Sprintf("user root;\ndaemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr crit;\nevents {}\nhttp "+
+			"{\naccess_log off;\n%s%s}\n",
+			dir, temporary, servers))
 	h.web = h.start(nil, testbed.Need(h.t, "nginx", "nginx"), "-e", "stderr", "-c", conf)
 	h.await(h.ports.http)
 }
@@ -496,7 +503,8 @@ func (h *host) serving(tree string, until time.Time) string {
 
 // downgrading is a mirror that sends who comes over https to http.
 func (h *host) downgrading() string {
-	return h.plain(fmt.Sprintf("root %s/tree;", h.dir)) + h.tls(time.Now().Add(60*24*time.Hour), "return 301 http://"+h.at(h.ports.http)+"$request_uri;")
+	return h.plain(fmt.Sprintf("root %s/tree;", h.dir)) + h.tls(time.Now().Add(60*24*time.Hour),
+		"return 301 http://"+h.at(h.ports.http)+"$request_uri;")
 }
 
 // always is a mirror that answers everything alike.
@@ -537,7 +545,9 @@ func (h *host) serveGo(handler http.HandlerFunc) {
 // startRsync starts the host's rsync daemon.
 func (h *host) startRsync() {
 	h.t.Helper()
-	conf := h.write("rsync/"+h.name+".conf", fmt.Sprintf("use chroot = no\nlock file = %s/rsync/%s.lock\nlog file = /dev/null\n[tails]\npath = %s/tree/tails\nread only = yes\n", h.dir, h.name, h.dir))
+	conf := h.write("rsync/"+h.name+".conf",
+		fmt.Sprintf("use chroot = no\nlock file = %s/rsync/%s.lock\nlog file = /dev/null\n[tails]\npath = %s/tree/tails\nread "+
+			"only = yes\n", h.dir, h.name, h.dir))
 	args := []string{testbed.Need(h.t, "rsync", "rsync"), "--daemon", "--no-detach", "--config", conf, "--port", h.ports.rsync}
 	if h.local {
 		args = append(args, "--address", h.v4.String())
@@ -553,7 +563,8 @@ func (h *host) filter(rules ...string) {
 		text += "table inet box {\n chain in {\n  type filter hook input priority 0;\n  " + strings.Join(rules, "\n  ") + "\n }\n}\n"
 	}
 	file := h.write("nft/"+h.name, text)
-	if out, err := exec.Command("ip", "netns", "exec", h.ns, testbed.Need(h.t, "nft", "nftables"), "-f", file).CombinedOutput(); err != nil {
+	if out, err := exec.Command("ip", "netns", "exec", h.ns, testbed.Need(h.t, "nft", "nftables"), "-f",
+		file).CombinedOutput(); err != nil {
 		h.t.Errorf("nft: %v\n%s", err, out)
 	}
 }
@@ -566,7 +577,8 @@ func (b *box) pool(without ...string) any {
 		if slices.Contains(without, m.name) {
 			continue
 		}
-		entry := map[string]any{"url_prefix": m.prefix(), "weight": 10, "rsync_url": "rsync://" + m.at(b.ports.rsync) + "/tails/", "name": m.name}
+		entry := map[string]any{"url_prefix": m.prefix(), "weight": 10, "rsync_url": "rsync://" + m.at(b.ports.rsync) + "/tails/",
+			"name": m.name}
 		if m.name == boxOff {
 			entry["weight"] = 0
 		}
@@ -611,14 +623,16 @@ func (b *box) startPool(name string, change func(config map[string]any), env ...
 		b.t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
 	}
 	site := "https://" + b.hosts["web"].at(b.ports.https)
-	checks := map[string]any{"interval": boxInterval.String(), "timeout": "1500ms", "allow_private": true, "max_lag": "3s", "reference_url": site + "/trace"}
+	checks := map[string]any{"interval": boxInterval.String(), "timeout": "1500ms", "allow_private": true, "max_lag": "3s",
+		"reference_url": site + "/trace"}
 	if b.local {
 		checks["dns_url"] = "http://{zone}:" + b.ports.http + "/tails/project/trace"
 	}
 	config := map[string]any{
 		"mirrors": site + "/mirrors.json", "mirrors_refresh": "1s", "state_dir": "state",
-		"dns": map[string]any{"listen": h.everywhere(b.ports.dns), "zone": "dl.example.org", "nameservers": []string{"ns1.example.org", "ns2.example.org"},
-			"ttl": boxTTL.String(), "ttl_min": "1s"},
+		"dns": map[string]any{"listen": h.everywhere(b.ports.dns), "zone": "dl.example.org",
+			"nameservers": []string{"ns1.example.org", "ns2.example.org"},
+			"ttl":         boxTTL.String(), "ttl_min": "1s"},
 		"http":   map[string]any{"listen": h.everywhere(b.ports.http), "sticky": "0s"},
 		"admin":  map[string]any{"listen": h.self(b.ports.admin)},
 		"health": checks,

@@ -197,7 +197,8 @@ func (u *tailsUpgrader) request(ctx context.Context, target string, from int, ra
 	}
 	deadline, _ := ctx.Deadline()
 	conn.SetDeadline(deadline)
-	text := fmt.Sprintf("GET %s HTTP/1.1\r\nTE: deflate,gzip;q=0.3\r\nConnection: TE, close\r\nHost: %s\r\n", at.RequestURI(), at.Host)
+	text := fmt.Sprintf("GET %s HTTP/1.1\r\nTE: deflate,gzip;q=0.3\r\nConnection: TE, close\r\nHost: %s\r\n", at.RequestURI(),
+		at.Host)
 	if ranged {
 		text += fmt.Sprintf("Range: bytes=%d-\r\n", from)
 	}
@@ -324,7 +325,8 @@ func TestUpgraderDownloads(t *testing.T) {
 			share := c.upgraderRuns(t, runs, upgraderPool)
 			fmt.Fprintf(&table, "| %d: %s | %.0f %% | %.0f %% | %.0f %% |\n", k, f.what, 100*share[0], 100*share[1], 100*share[2])
 			if k <= 2 && (share[0] < 0.95 || share[1] < 0.95) {
-				t.Errorf("%d of 5 mirrors, %s: %.0f %% and %.0f %% of the downloads succeed, want nearly all", k, f.what, 100*share[0], 100*share[1])
+				t.Errorf("%d of 5 mirrors, %s: %.0f %% and %.0f %% of the downloads succeed, want nearly all", k, f.what, 100*share[0],
+					100*share[1])
 			}
 			for _, name := range victims {
 				f.mend(b.hosts[name])
@@ -504,7 +506,8 @@ func TestUpgraderList(t *testing.T) {
 	roots.AddCert(site.Certificate())
 	b := &box{t: t, local: true, serve: image, ports: ports{http: port}}
 	run := func(list string) error {
-		u := &tailsUpgrader{unit: 10 * time.Millisecond, cache: newResolverCache(), clients: &clients{box: b, host: &host{box: b}, roots: roots}}
+		u := &tailsUpgrader{unit: 10 * time.Millisecond, cache: newResolverCache(),
+			clients: &clients{box: b, host: &host{box: b}, roots: roots}}
 		u.cache.addrs["dl.example.org"], u.cache.until["dl.example.org"] = netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour)
 		return u.upTo58(t.Context(), site.URL+list)
 	}
@@ -521,7 +524,8 @@ func TestUpgraderList(t *testing.T) {
 	}
 	at := pool.Listener.Addr().String()
 	const again = " bytes=0-"
-	if want := []string{at + " ", at + again, at + again, at + again, at + again, "dl.example.org" + again}; !slices.Equal(asked, want) {
+	if want := []string{at + " ", at + again, at + again, at + again, at + again, "dl.example.org" + again}; !slices.Equal(asked,
+		want) {
 		t.Errorf("it asks\n%q, want\n%q", asked, want)
 	}
 }

@@ -24,7 +24,8 @@ func runBrowser(t *testing.T, browser, page, screenshot string, args ...string) 
 	defer cancel()
 	args = append([]string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server", "--user-data-dir=" + t.TempDir(), "--window-size=1100,900",
+		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server", "--user-data-dir=" +
+			t.TempDir(), "--window-size=1100,900",
 	}, args...)
 	if screenshot != "" {
 		args = append(args, "--screenshot="+screenshot)
@@ -51,7 +52,8 @@ func TestBrowser(t *testing.T) {
 	c.set("http", "trusted_proxies", []string{})
 	var mirrors []map[string]any
 	for i, place := range []map[string]any{
-		{"country": "DE", "latitude": 52.5, "longitude": 13.4}, {"country": "FR", "latitude": 48.9, "longitude": 2.4}, {"country": "AU", "latitude": -33.9, "longitude": 151.2}, {},
+		{"country": "DE", "latitude": 52.5, "longitude": 13.4}, {"country": "FR", "latitude": 48.9, "longitude": 2.4},
+		{"country": "AU", "latitude": -33.9, "longitude": 151.2}, {},
 	} {
 		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.1.%d:0", 21+i))
 		if err != nil {
@@ -76,7 +78,8 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("the browser does not end up at a mirror:\n%s", page)
 	}
 	list := runBrowser(t, browser, "http://"+p.web+"/stable/x%20y.html?mirrorlist", "")
-	for _, want := range []string{"<h1>Mirrors of /stable/x y.html</h1>", "country DE, Europe", "Download from 127.0.1.2", "16097 km", "disabled", ">50.0 %</td>"} {
+	for _, want := range []string{"<h1>Mirrors of /stable/x y.html</h1>", "country DE, Europe", "Download from 127.0.1.2",
+		"16097 km", "disabled", ">50.0 %</td>"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("the list of mirrors does not have %q:\n%s", want, list)
 		}
@@ -85,8 +88,10 @@ func TestBrowser(t *testing.T) {
 	folder := os.Getenv("MIRRORPOOL_TEST_SCREENSHOTS")
 	if folder != "" {
 		picture = filepath.Join(folder, "mirrorlist.png")
-		runBrowser(t, browser, "http://"+p.web+"/stable/x%20y.html?mirrorlist", filepath.Join(folder, "mirrorlist-narrow.png"), "--window-size=500,1000")
-		runBrowser(t, browser, "http://"+p.web+"/stable/x%20y.html?mirrorlist", filepath.Join(folder, "mirrorlist-dark.png"), "--blink-settings=preferredColorScheme=0")
+		runBrowser(t, browser, "http://"+p.web+"/stable/x%20y.html?mirrorlist", filepath.Join(folder, "mirrorlist-narrow.png"),
+			"--window-size=500,1000")
+		runBrowser(t, browser, "http://"+p.web+"/stable/x%20y.html?mirrorlist", filepath.Join(folder, "mirrorlist-dark.png"),
+			"--blink-settings=preferredColorScheme=0")
 	}
 	runBrowser(t, browser, "http://"+p.web+"/stable/x%20y.html?mirrorlist", picture)
 	if info, err := os.Stat(picture); err != nil || info.Size() < 10_000 {

@@ -35,7 +35,8 @@ func newClientRig(t *testing.T) *clientRig {
 	}
 	for name, text := range map[string]string{
 		"project/trace": fmt.Sprintln(time.Now().Add(-time.Hour).Unix()), "stable/x.iso": string(image), "stable/y.iso": "short\n",
-		"stable/y.iso.meta4": "a Metalink of the project's own\n", "flat/Packages": "Package: a\nVersion: 1\nArchitecture: all\nFilename: ./a.deb\nSize: 1\n",
+		"stable/y.iso.meta4": "a Metalink of the project's own\n",
+		"flat/Packages":      "Package: a\nVersion: 1\nArchitecture: all\nFilename: ./a.deb\nSize: 1\n",
 	} {
 		path := filepath.Join(r.root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -132,14 +133,17 @@ func TestDownloadClients(t *testing.T) {
 func TestApt(t *testing.T) {
 	t.Parallel()
 	r := newClientRig(t)
-	for _, source := range []string{"http://" + r.web + "/flat ./", "http://" + r.web + "//flat/ ./", "mirror+http://" + r.web + "/flat/?mirrorlist ./"} {
+	for _, source := range []string{"http://" + r.web + "/flat ./", "http://" + r.web + "//flat/ ./", "mirror+http://" + r.web +
+		"/flat/?mirrorlist ./"} {
 		root := t.TempDir()
-		for _, dir := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/lib/dpkg"} {
+		for _, dir := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d",
+			"var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/lib/dpkg"} {
 			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for name, text := range map[string]string{"etc/apt/sources.list": "deb [trusted=yes] " + source + "\n", "var/lib/dpkg/status": ""} {
+		for name, text := range map[string]string{"etc/apt/sources.list": "deb [trusted=yes] " + source + "\n",
+			"var/lib/dpkg/status": ""} {
 			if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +164,7 @@ func TestLongPathsBehindNginx(t *testing.T) {
 	port := testbed.FreePort(t, "127.0.0.1")
 	testbed.Nginx(t, fmt.Sprintf("server { listen 127.0.0.1:%s; location / { proxy_pass http://%s; proxy_buffer_size 4k; "+
 		"proxy_set_header Host dl.example.org; } }\n", port, r.web))
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{CheckRedirect: noRedirect}
 	testbed.Eventually(t, "nginx answers", func() bool {
 		resp, err := client.Get("http://127.0.0.1:" + port + "/x")
 		if err != nil {

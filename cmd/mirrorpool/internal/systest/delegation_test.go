@@ -37,7 +37,8 @@ var internetServers = map[string][]string{
 // newInternet makes the namespace.
 func newInternet(t *testing.T, name string) internet {
 	t.Helper()
-	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "zonemaster-cli": "zonemaster-cli", "dnsviz": "dnsviz"} {
+	for program, debianPackage := range map[string]string{"ip": "iproute2", "knotd": "knot", "zonemaster-cli": "zonemaster-cli",
+		"dnsviz": "dnsviz"} {
 		testbed.Need(t, program, debianPackage)
 	}
 	b := &box{t: t, dir: t.TempDir(), id: fmt.Sprintf("mp%d-internet-%s", os.Getpid(), name)} // a box has a host "parent", too
@@ -72,7 +73,8 @@ func addressRecords(owner, server string) string {
 func (n internet) startParents(delegation string, ours [2]string) {
 	n.t.Helper()
 	root := "$TTL 86400\n. SOA a.root-servers.net. nstld.example.org. 1 14400 3600 1209600 86400\n. NS a.root-servers.net.\n" +
-		addressRecords("a.root-servers.net.", "a.root-servers.net.") + "example.org. NS ns1.example.org.\nexample.org. NS ns2.example.org.\n" +
+		addressRecords("a.root-servers.net.", "a.root-servers.net.") +
+		"example.org. NS ns1.example.org.\nexample.org. NS ns2.example.org.\n" +
 		addressRecords("ns1.example.org.", "ns1.example.org.") + addressRecords("ns2.example.org.", "ns2.example.org.")
 	for i, server := range []string{"one", "two"} {
 		for _, addr := range internetServers[server] {
@@ -125,7 +127,8 @@ func (n internet) startOurs(keys map[string]any) {
 		listen = append(listen, net.JoinHostPort(addr, "53"))
 	}
 	keys["zone"], keys["listen"] = "dl.example.org", listen
-	conf, err := json.Marshal(map[string]any{"dns": keys, "http": map[string]any{"listen": "-"}, "health": map[string]any{"enabled": false}})
+	conf, err := json.Marshal(map[string]any{"dns": keys, "http": map[string]any{"listen": "-"},
+		"health": map[string]any{"enabled": false}})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -167,7 +170,8 @@ func (n internet) output(stdin []byte, args ...string) []byte {
 // hints are where the root server is.
 func (n internet) hints() string {
 	addrs := internetServers["a.root-servers.net."]
-	return n.write("hints", fmt.Sprintf(". 3600000 NS a.root-servers.net.\na.root-servers.net. 3600000 A %s\na.root-servers.net. 3600000 AAAA %s\n", addrs[0], addrs[1]))
+	return n.write("hints", fmt.Sprintf(". 3600000 NS a.root-servers.net.\na.root-servers.net. 3600000 A "+
+		"%s\na.root-servers.net. 3600000 AAAA %s\n", addrs[0], addrs[1]))
 }
 
 // zonemaster returns the tags of what Zonemaster notes, warns of or calls an error.
@@ -279,8 +283,10 @@ mail A 9.4.0.1
 			names:      [2]string{"ns1.dl.example.org.", "ns2.dl.example.org."},
 			delegation: "dl NS ns1.dl\ndl NS ns2.dl\n" + addressRecords("ns1.dl", "one") + addressRecords("ns2.dl", "ns2.example.org."),
 			zoneFile:   inZone + addressRecords("ns1", "one") + addressRecords("ns2", "two"),
-			zonemaster: append([]string{"ERROR CONSISTENCY IN_BAILIWICK_ADDR_MISMATCH", "NOTICE CONSISTENCY EXTRA_ADDRESS_CHILD"}, unsignedZone...),
-			dnsviz:     []string{"errors MISSING_SOA_FOR_NODATA", "errors NOT_AUTHORITATVE", "errors SERVER_NOT_AUTHORITATIVE", "warnings GLUE_MISMATCH"},
+			zonemaster: append([]string{"ERROR CONSISTENCY IN_BAILIWICK_ADDR_MISMATCH", "NOTICE CONSISTENCY EXTRA_ADDRESS_CHILD"},
+				unsignedZone...),
+			dnsviz: []string{"errors MISSING_SOA_FOR_NODATA", "errors NOT_AUTHORITATVE", "errors SERVER_NOT_AUTHORITATIVE",
+				"warnings GLUE_MISMATCH"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

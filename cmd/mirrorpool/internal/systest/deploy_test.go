@@ -18,7 +18,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// deployed is where the configurations are that dnspool/authority/README.md recommends. The tests run what they say, at other addresses.
+// deployed is where the configurations are that dnspool/authority/README.md recommends. The tests run what they say, at
+// other addresses.
 const deployed = "../../../../config/examples/deploy"
 
 // A site is where the servers of one test run, all of them on loopback.
@@ -133,18 +134,22 @@ func (s *site) secondary(t testing.TB, name, addr, master, secret string) *neigh
 			t.Fatal(err)
 		}
 		conf := replaceAll(t, "secondary-bind.conf", `"/etc/bind/mirrorpool.key"`, fmt.Sprintf("%q", key),
-			`directory "/var/cache/bind";`, fmt.Sprintf("directory %q; pid-file \"pid\"; session-keyfile \"session\"; dnssec-validation no;", dir),
+			`directory "/var/cache/bind";`,
+			fmt.Sprintf("directory %q; pid-file \"pid\"; session-keyfile \"session\"; dnssec-validation no;", dir),
 			"port 53 { 192.0.2.2; }", "port "+port+" { 127.0.0.1; }", "192.0.2.1 port 53", "127.0.0.1 port "+masterPort)
 		return startNeighbour(t, name, dir, addr, testbed.Need(t, "named", "bind9"), conf+"controls { };\n", nil, "-g", "-c")
 	case "knot":
 		conf := replaceAll(t, "secondary-knot.conf", "192.0.2.2@53", "127.0.0.1@"+port, "192.0.2.1@53", "127.0.0.1@"+masterPort,
 			"/run/knot", dir, "/var/lib/knot", dir, "SECRET", secret)
-		return startNeighbour(t, name, dir, addr, testbed.Need(t, "knotd", "knot"), conf+"log:\n  - target: stderr\n    any: info\n", nil, "-c")
+		return startNeighbour(t, name, dir, addr, testbed.Need(t, "knotd", "knot"),
+			conf+"log:\n  - target: stderr\n    any: info\n", nil, "-c")
 	case "nsd":
 		conf := replaceAll(t, "secondary-nsd.conf", "192.0.2.2@53", "127.0.0.1@"+port, "192.0.2.1@53", "127.0.0.1@"+masterPort,
 			"allow-notify: 192.0.2.1", "allow-notify: 127.0.0.1", "/var/lib/nsd", dir, "SECRET", secret,
-			"server:\n", fmt.Sprintf("server:\n  username: \"\"\n  pidfile: %[1]s/pid\n  xfrdfile: %[1]s/xfrd\n  xfrdir: %[1]s\n  zonelistfile: %[1]s/zones\n  server-count: 1\n", dir))
-		return startNeighbour(t, name, dir, addr, testbed.Need(t, "nsd", "nsd"), conf+"remote-control:\n  control-enable: no\n", nil, "-d", "-c")
+			"server:\n", fmt.Sprintf("server:\n  username: \"\"\n  pidfile: %[1]s/pid\n  xfrdfile: %[1]s/xfrd\n  xfrdir: %[1]s\n  "+
+				"zonelistfile: %[1]s/zones\n  server-count: 1\n", dir))
+		return startNeighbour(t, name, dir, addr, testbed.Need(t, "nsd", "nsd"), conf+"remote-control:\n  control-enable: no\n",
+			nil, "-d", "-c")
 	}
 	t.Fatalf("no secondary %q", name)
 	return nil
@@ -163,12 +168,15 @@ func (s *site) primary(t testing.TB, name, addr string, wrapper ...string) *neig
 	switch name {
 	case "bind":
 		conf := replaceAll(t, "primary-bind.conf", `"/etc/bind/mirrorpool.key"`, fmt.Sprintf("%q", s.key),
-			`directory "/var/lib/bind";`, fmt.Sprintf("directory %q; pid-file \"pid\"; session-keyfile \"session\"; dnssec-validation no;", dir),
+			`directory "/var/lib/bind";`, fmt.Sprintf("directory %q; pid-file \"pid\"; session-keyfile \"session\"; "+
+				"dnssec-validation no;", dir),
 			"port 53 { 192.0.2.53; }", "port "+port+" { 127.0.0.1; }")
 		n = startNeighbour(t, name, dir, addr, testbed.Need(t, "named", "bind9"), conf+"controls { };\n", wrapper, "-g", "-c")
 	case "knot":
-		conf := replaceAll(t, "primary-knot.conf", "192.0.2.53@53", "127.0.0.1@"+port, "/run/knot", dir, "/var/lib/knot", dir, "SECRET", s.secret)
-		n = startNeighbour(t, name, dir, addr, testbed.Need(t, "knotd", "knot"), conf+"log:\n  - target: stderr\n    any: info\n", wrapper, "-c")
+		conf := replaceAll(t, "primary-knot.conf", "192.0.2.53@53", "127.0.0.1@"+port, "/run/knot", dir, "/var/lib/knot", dir,
+			"SECRET", s.secret)
+		n = startNeighbour(t, name, dir, addr, testbed.Need(t, "knotd", "knot"), conf+"log:\n  - target: stderr\n    any: info\n",
+			wrapper, "-c")
 	case "pdns":
 		n = s.powerDNS(t, dir, addr, port)
 	}
@@ -179,7 +187,8 @@ func (s *site) primary(t testing.TB, name, addr string, wrapper ...string) *neig
 // powerDNS does as primary-pdns.conf says in its comment.
 func (s *site) powerDNS(t testing.TB, dir, addr, port string) *neighbour {
 	t.Helper()
-	server, util, sqlite := testbed.Need(t, "pdns_server", "pdns-server"), testbed.Need(t, "pdnsutil", "pdns-server"), testbed.Need(t, "sqlite3", "sqlite3")
+	server, util, sqlite := testbed.Need(t, "pdns_server", "pdns-server"), testbed.Need(t, "pdnsutil",
+		"pdns-server"), testbed.Need(t, "sqlite3", "sqlite3")
 	const schema = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
 	if _, err := os.Stat(schema); err != nil {
 		testbed.Lack(t, "pdns-backend-sqlite3 is not installed: apt-get install pdns-backend-sqlite3")
@@ -197,7 +206,8 @@ func (s *site) powerDNS(t testing.TB, dir, addr, port string) *neighbour {
 	if out, err := setUp.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return startNeighbour(t, "pdns", dir, addr, server, conf, nil, "--config-dir="+dir, "--daemon=no", "--guardian=no", "--disable-syslog", "--write-pid=no")
+	return startNeighbour(t, "pdns", dir, addr, server, conf, nil, "--config-dir="+dir, "--daemon=no", "--guardian=no",
+		"--disable-syslog", "--write-pid=no")
 }
 
 // serialAt returns the serial of a zone at a server, or 0.
@@ -233,7 +243,8 @@ func addressesAt(addr, name string, qtype uint16) []string {
 // deploy runs mirrorpool with a configuration of deployed on three mirrors, a, b and c. oldNew are its changes.
 func deploy(t testing.TB, file string, oldNew ...string) *deployment {
 	t.Helper()
-	d := &deployment{mirrors: map[string]*testMirror{}, network: fmt.Sprintf("127.%d.%d.", 16+os.Getpid()%64, time.Now().UnixNano()/1000%250)}
+	d := &deployment{mirrors: map[string]*testMirror{}, network: fmt.Sprintf("127.%d.%d.", 16+os.Getpid()%64,
+		time.Now().UnixNano()/1000%250)}
 	addresses := map[string]string{"a": d.network + "1", "b": d.network + "2", "c": d.network + "3"}
 	d.port = testbed.FreePort(t, addresses["a"], addresses["b"], addresses["c"])
 	tree := newTree(t, time.Now().Add(-time.Hour))
@@ -250,7 +261,8 @@ func deploy(t testing.TB, file string, oldNew ...string) *deployment {
 	d.json["mirrors_guard"] = 0 // they come and go as they please
 	d.json["state_dir"] = "state"
 	d.json["admin"] = map[string]any{"listen": d.admin}
-	d.json["health"] = map[string]any{"interval": "300ms", "timeout": "1s", "fall": 2, "dns_url": "http://{zone}:" + d.port + "/tails/project/trace"}
+	d.json["health"] = map[string]any{"interval": "300ms", "timeout": "1s", "fall": 2, "dns_url": "http://{zone}:" + d.port +
+		"/tails/project/trace"}
 	return d
 }
 
@@ -273,7 +285,8 @@ func (d *deployment) pool(disabled ...string) any {
 		if slices.Contains(disabled, name) {
 			weight = 0
 		}
-		entries = append(entries, map[string]any{"url_prefix": fmt.Sprintf("http://%s:%s/tails/", d.mirrors[name].address, d.port), "weight": weight, "name": name})
+		entries = append(entries, map[string]any{"url_prefix": fmt.Sprintf("http://%s:%s/tails/", d.mirrors[name].address, d.port),
+			"weight": weight, "name": name})
 	}
 	return map[string]any{"version": 1, "mirrors": entries}
 }

@@ -38,7 +38,8 @@ type rig struct {
 // is disabled; and secure sends all clients on to https, with a certificate of a test authority.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	address := map[string]string{"a": "127.0.1.1", "b": "127.0.1.2", "novhost": "127.0.1.3", "off": "127.0.1.4", "secure": "127.0.1.5"}
+	address := map[string]string{"a": "127.0.1.1", "b": "127.0.1.2", "novhost": "127.0.1.3", "off": "127.0.1.4",
+		"secure": "127.0.1.5"}
 	all := slices.Collect(maps.Values(address))
 	r := &rig{port: testbed.FreePort(t, all...), mirrors: map[string]*testMirror{}, entries: map[string]map[string]any{}}
 	authority := testbed.NewAuthority(t)
@@ -195,7 +196,8 @@ func (r *rig) testCurl(t *testing.T) {
 		}
 		return string(out)
 	}
-	if out := run("-I", "http://"+r.web+imagePath); !strings.HasPrefix(out, "HTTP/1.1 302 Found") || !strings.Contains(out, "/tails"+imagePath+"\r\n") {
+	if out := run("-I", "http://"+r.web+imagePath); !strings.HasPrefix(out, "HTTP/1.1 302 Found") ||
+		!strings.Contains(out, "/tails"+imagePath+"\r\n") {
 		t.Errorf("HEAD:\n%s", out)
 	}
 	secure := r.mirrors["secure"]
@@ -277,7 +279,10 @@ func (r *rig) testReload(t *testing.T) {
 	} {
 		before := r.status(t).Pool.Error
 		hangup(bad)
-		testbed.Eventually(t, "the bad file is reported: "+name, func() bool { e := r.status(t).Pool.Error; return e != "" && e != before })
+		testbed.Eventually(t, "the bad file is reported: "+name, func() bool {
+			e := r.status(t).Pool.Error
+			return e != "" && e != before
+		})
 		if e := r.status(t).Pool.Error; !strings.Contains(e, "mirrors.json:") {
 			t.Errorf("%s: the error does not say where: %s", name, e)
 		}
@@ -295,7 +300,8 @@ func (r *rig) testReload(t *testing.T) {
 // TestDemoFollowsWeights asks the demo 10,000 times. Its weights are 30, 20 and 10.
 func TestDemoFollowsWeights(t *testing.T) {
 	t.Parallel()
-	p := startProgram(t, nil, "demo", "--mirror-port", "0", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	p := startProgram(t, nil, "demo", "--mirror-port", "0", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin",
+		"127.0.0.1:0")
 	testbed.Eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.log.String(), "Ctrl-C") })
 	var port int
 	_, hint, _ := strings.Cut(p.log.String(), "dig @127.0.0.1 -p ")
@@ -324,8 +330,10 @@ func TestTailsPool(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)
 	c.set("health", "enabled", false)
-	p := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.7/tails", "weight": 1}, {"url_prefix": "http://127.0.1.8/tails/", "weight": 1}]}`)
-	if got, want := p.inRedirects(t, "/x"), map[string]bool{"http://127.0.1.7/tails": true, "http://127.0.1.8/tails": true}; !maps.Equal(got, want) {
+	p := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.7/tails", "weight": 1}, {"url_prefix": `+
+		`"http://127.0.1.8/tails/", "weight": 1}]}`)
+	if got, want := p.inRedirects(t, "/x"), map[string]bool{"http://127.0.1.7/tails": true,
+		"http://127.0.1.8/tails": true}; !maps.Equal(got, want) {
 		t.Errorf("redirects to %v, want %v", got, want)
 	}
 	if got, want := p.inDNS(t), map[string]bool{"127.0.1.7": true, "127.0.1.8": true}; !maps.Equal(got, want) {
@@ -371,7 +379,8 @@ func TestRestart(t *testing.T) {
 	m.start(t, port)
 	c.set("health", "dns_url", "http://{zone}:"+port+"/tails/project/trace")
 	c.set("health", "startup_timeout", "60s")
-	pool := fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.21:%[1]s/tails/", "weight": 1}, {"url_prefix": "http://127.0.1.22:%[1]s/tails/", "weight": 1}]}`, port)
+	pool := fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.21:%[1]s/tails/", "weight": 1}, `+
+		`{"url_prefix": "http://127.0.1.22:%[1]s/tails/", "weight": 1}]}`, port)
 	p := c.serve(t, where, pool)
 	var since *time.Time
 	testbed.Eventually(t, "the first mirror has been up", func() bool { since = p.status(t).Mirrors[0].Since; return since != nil })
@@ -410,7 +419,8 @@ func TestZoneFile(t *testing.T) {
 	c.json["dns"] = map[string]any{"listen": []string{where.dns}, "zone": "dl.example.org", "zone_file": "zone"}
 	c.write(t, "zone", apex+"static A 192.0.2.1\n")
 	p := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.7/tails/", "weight": 1}]}`)
-	for name, want := range map[string]string{"dl.example.org.": "127.0.1.7", "static.dl.example.org.": "192.0.2.1", "ns1.dl.example.org.": "192.0.2.53"} {
+	for name, want := range map[string]string{"dl.example.org.": "127.0.1.7", "static.dl.example.org.": "192.0.2.1",
+		"ns1.dl.example.org.": "192.0.2.53"} {
 		if got := p.ask(t, name, dns.TypeA); !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: %v, want %s", name, got, want)
 		}
@@ -473,7 +483,8 @@ func TestLeavesAfterFall(t *testing.T) {
 	c, where := newServerConfig(t)
 	c.set("health", "interval", "1s")
 	c.set("health", "dns_url", fmt.Sprintf("http://{zone}:%d/trace", l.Addr().(*net.TCPAddr).Port))
-	p := c.serve(t, where, fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://%s/", "weight": 1}, {"url_prefix": "http://%s/", "weight": 1}]}`, l.Addr(), other.Addr()))
+	p := c.serve(t, where, fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://%s/", "weight": 1}, {"url_prefix": `+
+		`"http://%s/", "weight": 1}]}`, l.Addr(), other.Addr()))
 	failing.Store(true)
 	count := func(host string) int32 {
 		n, ok := failed.Load(host)
@@ -487,7 +498,9 @@ func TestLeavesAfterFall(t *testing.T) {
 	if n := count("dl.example.org"); n < fall || n > fall+1 {
 		t.Errorf("it left DNS after %d failed checks, want %d", n, fall)
 	}
-	testbed.Eventually(t, "the mirror leaves the redirects", func() bool { return !p.inRedirects(t, "/x")["http://"+l.Addr().String()] })
+	testbed.Eventually(t, "the mirror leaves the redirects", func() bool {
+		return !p.inRedirects(t, "/x")["http://"+l.Addr().String()]
+	})
 	if n := count("127.0.1.31"); n < fall || n > fall+2 {
 		t.Errorf("it left the redirects after %d failed checks, want %d", n, fall)
 	}

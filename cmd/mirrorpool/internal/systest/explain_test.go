@@ -33,8 +33,10 @@ const geoPool = `{"version": 1, "mirrors": [
  {"url_prefix": "https://berlin.example.org/tails/", "weight": 10, "dns": {"addresses": ["198.18.2.7"]}},
  {"url_prefix": "https://paris.example.org/tails/", "weight": 10, "dns": {"addresses": ["198.18.6.7"]}},
  {"url_prefix": "https://sydney.example.org/tails/", "weight": 10, "dns": {"addresses": ["198.18.96.7"]}},
- {"url_prefix": "http://lisbon.example.org/tails/", "weight": 10, "location": {"country": "PT"}, "dns": {"addresses": ["192.0.2.7"]}},
- {"url_prefix": "https://french.example.org/tails/", "weight": 10, "serve_only": {"countries": ["FR"]}, "dns": {"addresses": ["198.18.7.7"]}},
+ {"url_prefix": "http://lisbon.example.org/tails/", "weight": 10, "location": {"country": "PT"},
+  "dns": {"addresses": ["192.0.2.7"]}},
+ {"url_prefix": "https://french.example.org/tails/", "weight": 10, "serve_only": {"countries": ["FR"]},
+  "dns": {"addresses": ["198.18.7.7"]}},
  {"url_prefix": "https://off.example.org/tails/", "weight": 0, "dns": {"addresses": ["198.18.7.8"]}}]}`
 
 // TestExplainCommand asks a running server, and compares what it says with what clients get, before a restart and after.
@@ -46,7 +48,7 @@ func TestExplainCommand(t *testing.T) {
 		out, err := exec.Command(p.cmd.Path, append([]string{"explain", "--admin", p.admin}, args...)...).CombinedOutput()
 		return string(out), err
 	}
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{CheckRedirect: noRedirect}
 	redirect := func(from string) string {
 		req, err := http.NewRequest("GET", "http://"+p.web+"/x.iso?a=b", nil)
 		if err != nil {
@@ -86,17 +88,20 @@ func TestExplainCommand(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, want := range []string{
-		"198.18.6.9 is in FR, on the continent EU, at 48.86, 2.35, in AS3215, as all of 198.18.6.0/24.\n", "Over https, /x.iso leads to https://",
+		"198.18.6.9 is in FR, on the continent EU, at 48.86, 2.35, in AS3215, as all of 198.18.6.0/24.\n",
+		"Over https, /x.iso leads to https://",
 		"All of 198.18.6.0/24 meet the same mirror until 20", "does not speak https", "disabled",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("want %q in\n%s", want, out)
 		}
 	}
-	if out, err := explain("--client", "198.18.6.9", "/../x"); err != nil || !strings.Contains(out, "leads to nothing: forbidden path") {
+	if out, err := explain("--client", "198.18.6.9", "/../x"); err != nil ||
+		!strings.Contains(out, "leads to nothing: forbidden path") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err := explain("--client", "paris"); err == nil || !strings.Contains(out, `want an IP address after --client, got "paris"`) {
+	if out, err := explain("--client", "paris"); err == nil ||
+		!strings.Contains(out, `want an IP address after --client, got "paris"`) {
 		t.Errorf("%v: %s", err, out)
 	}
 	p.stop(t)

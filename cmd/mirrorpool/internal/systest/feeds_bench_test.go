@@ -18,7 +18,9 @@ func BenchmarkSecondaryFollows(b *testing.B) {
 			d, s := hiddenPrimary(b, at)
 			p := d.start(b)
 			n := s.secondary(b, name, at, s.ours, s.secret)
-			testbed.Eventually(b, "the secondary has the zone", func() bool { return serialAt(n.addr, poolZone) == serialAt(p.dns, poolZone) })
+			testbed.Eventually(b, "the secondary has the zone", func() bool {
+				return serialAt(n.addr, poolZone) == serialAt(p.dns, poolZone)
+			})
 			var took []time.Duration
 			up := true
 			for b.Loop() {

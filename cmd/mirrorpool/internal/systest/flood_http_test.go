@@ -22,21 +22,28 @@ import (
 
 // memoryFloods make a server hold as much as one client can have it hold, over as many connections as there may be.
 var memoryFloods = []flood{
-	{"slow readers of large answers", "answers", func(ctx context.Context, f *flooded) int64 { return f.everywhere(ctx, f.readSlowly) }},
+	{"slow readers of large answers", "answers", func(ctx context.Context, f *flooded) int64 {
+		return f.everywhere(ctx, f.readSlowly)
+	}},
 	{"half-sent requests", "requests", func(ctx context.Context, f *flooded) int64 { return f.everywhere(ctx, f.sendHalf) }},
 }
 
 // tlsMemoryFloods are those for a server that speaks https.
 var tlsMemoryFloods = []flood{
-	{"half-sent requests over TLS", "requests", func(ctx context.Context, f *flooded) int64 { return f.everywhere(ctx, f.sendHalf) }},
-	{"HTTP/2 streams that cannot be answered", "requests", func(ctx context.Context, f *flooded) int64 { return f.everywhere(ctx, f.openStreams) }},
+	{"half-sent requests over TLS", "requests", func(ctx context.Context, f *flooded) int64 {
+		return f.everywhere(ctx, f.sendHalf)
+	}},
+	{"HTTP/2 streams that cannot be answered", "requests", func(ctx context.Context, f *flooded) int64 {
+		return f.everywhere(ctx, f.openStreams)
+	}},
 }
 
 // largePool returns a list of 1,000 mirrors.
 func largePool() string {
 	var list []string
 	for i := range 1000 {
-		list = append(list, fmt.Sprintf(`{"url_prefix": "https://mirror-%d.example.org/pub/tails/", "weight": 10, "dns": {"addresses": ["127.0.%d.%d"]}}`, i, 10+i/250, 1+i%250))
+		list = append(list, fmt.Sprintf(`{"url_prefix": "https://mirror-%d.example.org/pub/tails/", "weight": 10, "dns": `+
+			`{"addresses": ["127.0.%d.%d"]}}`, i, 10+i/250, 1+i%250))
 	}
 	return `{"version": 1, "mirrors": [` + strings.Join(list, ",\n") + "]}"
 }
@@ -144,7 +151,8 @@ func (f *flooded) openStreams(_ context.Context, conn net.Conn) int64 {
 			return opened
 		}
 		for ; open < most; open++ {
-			if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: next, EndStream: true, EndHeaders: true, BlockFragment: streamRequest(next)}) != nil {
+			if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: next, EndStream: true, EndHeaders: true,
+				BlockFragment: streamRequest(next)}) != nil {
 				return opened
 			}
 			next += 2

@@ -114,7 +114,8 @@ type usage struct{ goroutines, descriptors, mib float64 }
 
 func (p *program) usage(t testing.TB) usage {
 	t.Helper()
-	return usage{metric(t, p.admin, "go_goroutines"), metric(t, p.admin, "process_open_fds"), metric(t, p.admin, "process_resident_memory_bytes") / (1 << 20)}
+	return usage{metric(t, p.admin, "go_goroutines"), metric(t, p.admin, "process_open_fds"),
+		metric(t, p.admin, "process_resident_memory_bytes") / (1 << 20)}
 }
 
 // What a server may take in the worst flood.
@@ -140,7 +141,8 @@ func (p *program) endure(t *testing.T, f flood, secure bool, most float64) {
 	ended := time.Now()
 
 	back := p.guest(t, 500*time.Millisecond, secure)
-	t.Logf("| %s | %d %s | %d dropped by the kernel | %v | %.0f MiB, %.0f goroutines |", f.name, harm, f.what, dropped, seen, during.mib, during.goroutines)
+	t.Logf("| %s | %d %s | %d dropped by the kernel | %v | %.0f MiB, %.0f goroutines |", f.name, harm, f.what, dropped, seen,
+		during.mib, during.goroutines)
 	for face, v := range seen.faces() {
 		// What the kernel does not let through, the program cannot answer; a resolver asks again then.
 		if share := v.share(); share < 0.99 && dropped == 0 && v.asked >= 200 {
@@ -247,7 +249,8 @@ func (p *program) guest(t testing.TB, d time.Duration, secure bool) *visitor {
 	}
 	exchange := func(network string) func() error {
 		client := dns.Client{Net: network, Timeout: time.Second}
-		if client.Dialer = (&net.Dialer{Timeout: time.Second, LocalAddr: &net.UDPAddr{IP: net.ParseIP(guestAddress)}}); network == "tcp" {
+		if client.Dialer = (&net.Dialer{Timeout: time.Second,
+			LocalAddr: &net.UDPAddr{IP: net.ParseIP(guestAddress)}}); network == "tcp" {
 			client.Dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(guestAddress)}
 		}
 		return func() error {
@@ -262,7 +265,7 @@ func (p *program) guest(t testing.TB, d time.Duration, secure bool) *visitor {
 	if secure {
 		scheme = "https://"
 	}
-	web := http.Client{Timeout: 2 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	web := http.Client{Timeout: 2 * time.Second, CheckRedirect: noRedirect,
 		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 			DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(guestAddress)}}).DialContext}}
 	again(&v.udp, 20*time.Millisecond, exchange("udp")) // well below the rate limit

@@ -19,8 +19,10 @@ import (
 func newListWorld(t *testing.T) *program {
 	t.Helper()
 	places := []map[string]any{
-		{"country": "DE", "latitude": 52.5, "longitude": 13.4}, {"country": "DE", "latitude": 48.1, "longitude": 11.6}, {"country": "FR", "latitude": 48.9, "longitude": 2.4},
-		{"country": "AU", "latitude": -33.9, "longitude": 151.2}, {"country": "US", "latitude": 40.7, "longitude": -74.0}, {"country": "BR", "latitude": -23.5, "longitude": -46.6},
+		{"country": "DE", "latitude": 52.5, "longitude": 13.4}, {"country": "DE", "latitude": 48.1, "longitude": 11.6},
+		{"country": "FR", "latitude": 48.9, "longitude": 2.4},
+		{"country": "AU", "latitude": -33.9, "longitude": 151.2}, {"country": "US", "latitude": 40.7, "longitude": -74.0},
+		{"country": "BR", "latitude": -23.5, "longitude": -46.6},
 	}
 	var addresses []string
 	for i := range 12 {
@@ -42,7 +44,9 @@ func newListWorld(t *testing.T) *program {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mirror := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, time.Now().Unix()-600) })}
+			mirror := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintln(w, time.Now().Unix()-600)
+			})}
 			go mirror.Serve(l)
 			t.Cleanup(func() { mirror.Close() })
 		}
@@ -75,7 +79,8 @@ const contrasts = `(() => {
 		const c = parse(getComputedStyle(e).backgroundColor);
 		return (c[3] ?? 1) === 1 ? c : over(c, behind(e.parentElement));
 	};
-	const light = c => { const [r, g, b] = c.slice(0, 3).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+	const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+	const light = c => { const [r, g, b] = c.slice(0, 3).map(v => linear(v / 255)); return .2126 * r + .7152 * g + .0722 * b; };
 	let worst = {ratio: 21, text: ""};
 	for (const e of document.querySelectorAll("body, body *")) {
 		const text = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join("");
@@ -114,7 +119,8 @@ func TestMirrorListLayout(t *testing.T) {
 			if page.Scroll > float64(width) || page.Right > float64(width) {
 				t.Errorf("%s: the page is %v wide, and the table ends at %v", name, page.Scroll, page.Right)
 			}
-			want := []string{"picked", "down: connect: connection refused", "too far: in another country, over 1.5 times as far as the nearest, borders counted", "disabled", "%"}
+			want := []string{"picked", "down: connect: connection refused",
+				"too far: in another country, over 1.5 times as far as the nearest, borders counted", "disabled", "%"}
 			if width > 800 {
 				want = append(want, "Share", "Why")
 			}

@@ -85,7 +85,8 @@ func (m *testMirror) startNginx(t testing.TB, port string) {
 		server = fmt.Sprintf("server { listen %s:%s default_server; return 404; }\n", m.address, port) + server
 	}
 	if m.tls != nil {
-		server = fmt.Sprintf("server { listen %s:%s; return 301 https://%s:%s$request_uri; }\n", m.address, port, m.tls.name, m.tls.port) +
+		server = fmt.Sprintf("server { listen %s:%s; return 301 https://%s:%s$request_uri; }\n", m.address, port, m.tls.name,
+			m.tls.port) +
 			fmt.Sprintf("server { listen %s:%s ssl; server_name %s; root %s; ssl_certificate %s; ssl_certificate_key %s; }\n",
 				m.address, m.tls.port, m.tls.name, m.root, m.tls.cert, m.tls.key)
 	}

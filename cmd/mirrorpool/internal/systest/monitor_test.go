@@ -29,7 +29,7 @@ func TestMonitoring(t *testing.T) {
 	c, where := geoConfig(t)
 	p := c.serve(t, where, geoPool)
 	p.inDNS(t)
-	stay := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	stay := &http.Client{CheckRedirect: noRedirect}
 	fetch(t, stay, "http://"+p.web+"/x")
 	metrics := fetch(t, http.DefaultClient, "http://"+p.admin+"/metrics")
 	cmd := exec.Command(promtool, "check", "metrics")
@@ -58,7 +58,8 @@ func TestMonitoring(t *testing.T) {
 		}
 	}
 	// These appear with what they speak of: here are neither certificates nor servers to be fed.
-	elsewhere := []string{"mirrorpool_endpoint_certificate_expiry_timestamp_seconds", "mirrorpool_publish_up", "mirrorpool_notify_up"}
+	elsewhere := []string{"mirrorpool_endpoint_certificate_expiry_timestamp_seconds", "mirrorpool_publish_up",
+		"mirrorpool_notify_up"}
 	for _, name := range regexp.MustCompile(`mirrorpool_[a-z_]+`).FindAllString(string(rules), -1) {
 		if !names[name] && !slices.Contains(elsewhere, name) {
 			t.Errorf("an alert rests on %s, which is not among the metrics", name)

@@ -23,7 +23,8 @@ func TestNewcomerCausesNoPanic(t *testing.T) {
 	}
 	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
 	const newcomer = "http://127.0.6.10:9/"
-	c.write(t, "mirrors.json", map[string]any{"version": 1, "mirrors": append(mirrors, map[string]any{"url_prefix": newcomer, "weight": 1000})})
+	c.write(t, "mirrors.json", map[string]any{"version": 1, "mirrors": append(mirrors, map[string]any{"url_prefix": newcomer,
+		"weight": 1000})})
 	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != exitOK {
 		t.Fatal(stderr)
 	}

@@ -122,7 +122,8 @@ func testPublishCommand(t *testing.T, d *deployment, s *site, at string) {
 		t.Errorf("after nsupdate: %s", out)
 	}
 	d.write(t, "mirrors.json", d.pool("a"))
-	if out := publish("--once", exitOK); !strings.Contains(out, "; done, by nsupdate") || !strings.Contains(out, "prereq yxrrset dl.example.org. A "+d.mirrors["a"].address) {
+	if out := publish("--once", exitOK); !strings.Contains(out, "; done, by nsupdate") ||
+		!strings.Contains(out, "prereq yxrrset dl.example.org. A "+d.mirrors["a"].address) {
 		t.Errorf("--once: %s", out)
 	}
 	holds(t, at, d.addresses("b", "c"))
@@ -133,7 +134,8 @@ func testPublishCommand(t *testing.T, d *deployment, s *site, at string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.key, []byte(strings.Replace(string(good), s.secret, "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=", 1)), 0o600); err != nil {
+	if err := os.WriteFile(s.key, []byte(strings.Replace(string(good), s.secret, "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=",
+		1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out := publish("--once", exitFailure); !strings.Contains(out, at+": ") || !strings.Contains(out, "mirrorpool.") {

@@ -4,7 +4,6 @@ package systest
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -68,8 +67,10 @@ func TestNoClientAddresses(t *testing.T) {
 		send("tcp", p.dns, append([]byte{byte(len(message) >> 8), byte(len(message))}, message...), i%2 == 0)
 	}
 	for i, request := range []string{
-		"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9\r\n\r\n", "\x16\x03\x01\x02\x00\x01", "GET /%zz HTTP/1.0\r\n\r\n", "POST / HTTP/1.0\r\n\r\n",
-		"GET /x?mirrorlist HTTP/1.0\r\n\r\n", "GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: " + client + "\r\nForwarded: for=" + client + "\r\n\r\n",
+		"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/9\r\n\r\n", "\x16\x03\x01\x02\x00\x01", "GET /%zz HTTP/1.0\r\n\r\n",
+		"POST / HTTP/1.0\r\n\r\n",
+		"GET /x?mirrorlist HTTP/1.0\r\n\r\n", "GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: " + client + "\r\nForwarded: for=" +
+			client + "\r\n\r\n",
 		"GET /" + strings.Repeat("a", 20_000) + " HTTP/1.1\r\n\r\n", "GET /x HTTP/1.1\r\n",
 	} {
 		for _, addr := range []string{p.web, p.admin} {
@@ -78,9 +79,7 @@ func TestNoClientAddresses(t *testing.T) {
 		}
 	}
 	dialer := from("tcp")
-	browser := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return dialer.DialContext(ctx, network, addr)
-	}}, Timeout: patience}
+	browser := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}, Timeout: patience}
 	told := map[string][]byte{}
 	for _, path := range []string{"/", "/metrics", "/api/v1/status"} {
 		resp, err := browser.Get("http://" + p.admin + path)

@@ -46,7 +46,8 @@ func TestImage(t *testing.T) {
 	if flags == nil {
 		t.Fatal("the Dockerfile does not say how to build the program")
 	}
-	build := exec.Command("sh", "-c", "exec go build "+string(flags[1])+` -o "$1" `+string(flags[2]), "sh", filepath.Join(root, "mirrorpool"))
+	build := exec.Command("sh", "-c", "exec go build "+string(flags[1])+` -o "$1" `+string(flags[2]), "sh",
+		filepath.Join(root, "mirrorpool"))
 	build.Dir = testbed.Root(t)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -88,7 +89,8 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapAmb:\t0000000000000000", "Uid:\t" + user[1]} {
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapAmb:\t0000000000000000",
+		"Uid:\t" + user[1]} {
 		if !bytes.Contains(status, []byte(want)) {
 			t.Errorf("the process does not have %q:\n%s", want, status)
 		}
@@ -101,7 +103,8 @@ func TestImage(t *testing.T) {
 		t.Errorf("reload: %v\n%s", err, out)
 	}
 	p.stop(t)
-	if strings.Contains(p.log.String(), `"level":"error"`) || strings.Contains(p.log.String(), "permission denied") || strings.Contains(p.log.String(), "read-only") {
+	if strings.Contains(p.log.String(), `"level":"error"`) || strings.Contains(p.log.String(), "permission denied") ||
+		strings.Contains(p.log.String(), "read-only") {
 		t.Errorf("something does not work:\n%s", p.log)
 	}
 	written := 0

@@ -37,18 +37,23 @@ var faults = map[string][]string{
 	"halfdead": {"http up ", "dns up ", "http down connect: connection refused", "dns down connect: connection refused"},
 	"hang":     {"http down request: timed out", "dns down request: timed out"},
 	"missing":  {"http down status: 404 Not Found, want 200", "dns down status: 404 Not Found, want 200"},
-	"parked":   {"http down body: more than 64 bytes, want an epoch second", "dns down body: more than 64 bytes, want an epoch second"},
-	"words":    {`http down body: "soon", want an epoch second`, `dns down body: "soon", want an epoch second`},
-	"endless":  {"http down body: more than 64 bytes, want an epoch second", "dns down body: more than 64 bytes, want an epoch second"},
+	"parked": {"http down body: more than 64 bytes, want an epoch second",
+		"dns down body: more than 64 bytes, want an epoch second"},
+	"words": {`http down body: "soon", want an epoch second`, `dns down body: "soon", want an epoch second`},
+	"endless": {"http down body: more than 64 bytes, want an epoch second",
+		"dns down body: more than 64 bytes, want an epoch second"},
 	"stale": {"http stale freshness: 240h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at …Z",
 		"dns stale freshness: 240h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at …Z"},
-	"future":    {"http down freshness: the trace file is … ahead of our clock", "dns down freshness: the trace file is … ahead of our clock"},
+	"future": {"http down freshness: the trace file is … ahead of our clock",
+		"dns down freshness: the trace file is … ahead of our clock"},
 	"expired":   {"http down tls: certificate is not valid now, but from … to …", "dns up "},
 	"wrongname": {`http down tls: certificate is not for "wrongname.example.org"`, "dns up "},
 	"plaintext": {"http down tls: the server does not speak TLS", "dns up "},
-	"elsewhere": {"http down request: redirected to http://elsewhere.example.com/tails/project/trace: neither the same host nor the mirror's own",
+	"elsewhere": {"http down request: redirected to http://elsewhere.example.com/tails/project/trace: neither the same host " +
+		"nor the mirror's own",
 		"dns down request: redirected to http://elsewhere.example.com/…: neither the same host nor the mirror's own"},
-	"downgrade": {"http down request: redirected to http://downgrade.example.org:…/tails/project/trace: from https to http", "dns up "},
+	"downgrade": {"http down request: redirected to http://downgrade.example.org:…/tails/project/trace: from https to http",
+		"dns up "},
 	"loop": {"http down request: redirected to http://…/tails/project/trace: more than 5 redirects",
 		"dns down request: redirected to http://dl.example.org:…/tails/project/trace: more than 5 redirects"},
 	"noranges": {"http up ", "dns down status: 200 OK to a range request, want 206: the server cannot resume downloads"},
@@ -126,7 +131,8 @@ func (r *faultRig) startNginx(t *testing.T) {
 		server(name, r.tls+" ssl", "ssl_certificate "+cert+"; ssl_certificate_key "+key+"; "+rules)
 	}
 	works := "root " + tree + ";"
-	for _, name := range []string{"reference", "good", "off", "soon", "halfdead", "expired", "wrongname", "plaintext", "downgrade", "norsync", "noranges"} {
+	for _, name := range []string{"reference", "good", "off", "soon", "halfdead", "expired", "wrongname", "plaintext",
+		"downgrade", "norsync", "noranges"} {
 		server(name, r.web, works)
 	}
 	server("missing", r.web, "return 404;")

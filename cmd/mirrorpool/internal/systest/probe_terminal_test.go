@@ -64,7 +64,8 @@ func TestProbeOnATerminal(t *testing.T) {
 	}
 	got := readUntil(user, "interrupted\r\n")
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitFailure || !strings.HasSuffix(got, "\r\x1b[Kmirrorpool: interrupted\r\n") || stdout.Len() > 0 {
+	if code := cmd.ProcessState.ExitCode(); code != exitFailure ||
+		!strings.HasSuffix(got, "\r\x1b[Kmirrorpool: interrupted\r\n") || stdout.Len() > 0 {
 		t.Errorf("after an interrupt: exit code %d, the terminal shows %q, and stdout has %q", code, got, stdout.String())
 	}
 	if took := time.Since(start); took > 5*time.Second {

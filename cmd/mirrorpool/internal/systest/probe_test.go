@@ -159,10 +159,12 @@ func (r *faultRig) testJSON(t *testing.T, file string, names []string) {
 		t.Errorf("up (-want +got):\n%s%+v", diff, result)
 	}
 	// Those that carry the reference at each address where they can be read.
-	if n := result.Reference; n.Trace == nil || n.Source != probing.FromURL || n.Mirrors != 6 || n.Weight != 60 || n.Enabled != len(names)-1 || n.EnabledWeight != uint64(10*n.Enabled) {
+	if n := result.Reference; n.Trace == nil || n.Source != probing.FromURL || n.Mirrors != 6 || n.Weight != 60 ||
+		n.Enabled != len(names)-1 || n.EnabledWeight != uint64(10*n.Enabled) {
 		t.Errorf("reference %+v", n)
 	}
-	want := []string{r.prefix["soon"] + ": " + r.address["soon"] + ": certificate expires on " + time.Now().Add(121*time.Hour).UTC().Format(time.DateOnly) + ", in 5 days"}
+	want := []string{r.prefix["soon"] + ": " + r.address["soon"] + ": certificate expires on " +
+		time.Now().Add(121*time.Hour).UTC().Format(time.DateOnly) + ", in 5 days"}
 	if diff := cmp.Diff(want, result.Warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
@@ -248,7 +250,8 @@ func (r *faultRig) testShared(t *testing.T) {
 	c.write(t, "mirrorpool.json", c.json)
 	var few []any
 	for _, m := range r.pool().(map[string]any)["mirrors"].([]any) {
-		if prefix := m.(map[string]any)["url_prefix"]; prefix == r.prefix["good"] || prefix == r.prefix["soon"] || prefix == r.prefix["stale"] {
+		if prefix := m.(map[string]any)["url_prefix"]; prefix == r.prefix["good"] || prefix == r.prefix["soon"] ||
+			prefix == r.prefix["stale"] {
 			few = append(few, m)
 		}
 	}
@@ -278,9 +281,11 @@ func (r *faultRig) testOne(t *testing.T) {
 		want string // a line
 	}{
 		{"good", nil, exitOK, r.address["good"] + " http up - # - # # - 5h00m"},
-		{"good", []string{"--dns-url", dnsURL, "--rsync-url", rsyncURL + "/tails/"}, exitOK, r.address["reference"] + " rsync up - # - - # - -"},
+		{"good", []string{"--dns-url", dnsURL, "--rsync-url", rsyncURL + "/tails/"}, exitOK, r.address["reference"] +
+			" rsync up - # - - # - -"},
 		{"good", []string{"--rsync-url", rsyncURL + "/nothing/"}, exitFailure, "Up in all their roles: 0 of 1 enabled mirror."},
-		{"soon", []string{"--ip", r.address["soon"]}, exitOK, "Warning: " + r.prefix["soon"] + ": " + r.address["soon"] + ": certificate expires on " + time.Now().Add(121*time.Hour).UTC().Format(time.DateOnly) + ", in 5 days"},
+		{"soon", []string{"--ip", r.address["soon"]}, exitOK, "Warning: " + r.prefix["soon"] + ": " + r.address["soon"] +
+			": certificate expires on " + time.Now().Add(121*time.Hour).UTC().Format(time.DateOnly) + ", in 5 days"},
 		{"soon", nil, exitFailure, "- - unknown - - - - - - -"}, // only --ip tells where it is
 		{"novhost", nil, exitOK, r.address["novhost"] + " http up - # - # # - 5h00m"},
 		{"novhost", []string{"--dns-url", dnsURL}, exitFailure, "status: 404 Not Found, want 200"},
@@ -311,7 +316,8 @@ func TestProbeWritesNoState(t *testing.T) {
 	c.write(t, "mirrors.json", `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.5.252:`+port+`/", "weight": 1}]}`)
 	before := filesIn(t, c.dir)
 	code, stdout, stderr := command(t, "probe", "--config", filepath.Join(c.dir, "mirrorpool.json"))
-	if code != exitFailure || !strings.Contains(stdout, "connect: connection refused") || !strings.HasPrefix(stderr, "warning: health.enabled is false") {
+	if code != exitFailure || !strings.Contains(stdout, "connect: connection refused") ||
+		!strings.HasPrefix(stderr, "warning: health.enabled is false") {
 		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 	}
 	if diff := cmp.Diff(before, filesIn(t, c.dir)); diff != "" {
@@ -340,7 +346,8 @@ func hangingPool(t *testing.T) (file string) {
 	c, _ := newServerConfig(t)
 	c.set("health", "timeout", "5m")
 	c.write(t, "mirrorpool.json", c.json)
-	c.write(t, "mirrors.json", fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://%s/", "weight": 1, "dns": false}]}`, l.Addr()))
+	c.write(t, "mirrors.json", fmt.Sprintf(`{"version": 1, "mirrors": [{"url_prefix": "http://%s/", "weight": 1, "dns": `+
+		`false}]}`, l.Addr()))
 	return filepath.Join(c.dir, "mirrorpool.json")
 }
 

@@ -287,7 +287,7 @@ func (p *program) inDNS(t testing.TB) map[string]bool {
 // inRedirects does the same for redirects, and returns what stands before path in the locations.
 func (p *program) inRedirects(t testing.TB, path string) map[string]bool {
 	t.Helper()
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{CheckRedirect: noRedirect}
 	seen := map[string]bool{}
 	for range 60 {
 		resp, err := client.Get("http://" + p.web + path)

@@ -52,7 +52,9 @@ pool: nothing new`)
 	c.set("health", "fall", 1)
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, "configuration: health.fall, health.max_age changed\npool: nothing new")
-	testbed.Eventually(t, "the mirror is stale by the new limit", func() bool { return p.status(t).Mirrors[0].State == health.Stale })
+	testbed.Eventually(t, "the mirror is stale by the new limit", func() bool {
+		return p.status(t).Mirrors[0].State == health.Stale
+	})
 	c.set("health", "enabled", false)
 	c.write(t, "mirrorpool.json", c.json)
 	p.wantReload(t, 0, "configuration: health.enabled changed\npool: nothing new")

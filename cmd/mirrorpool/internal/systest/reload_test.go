@@ -35,7 +35,9 @@ type webList struct {
 func newWebList(t testing.TB, c *serverConfig) *webList {
 	t.Helper()
 	l := &webList{}
-	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, *l.text.Load()) }))
+	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, *l.text.Load())
+	}))
 	t.Cleanup(l.Close)
 	c.json["mirrors"] = l.URL + "/mirrors.json"
 	c.json["mirrors_refresh"] = "1h"
@@ -61,7 +63,8 @@ func mirrorsText(t testing.TB, mirrors ...string) string {
 			more = ", " + more
 		}
 		addr := netip.AddrFrom4([4]byte{127, 0, 3, byte(number)})
-		list = append(list, fmt.Sprintf(`{"url_prefix": "https://m%d.example.org/", "rsync_url": "rsync://m%d.example.org/x/", "weight": %d, "dns": {"addresses": [%q]}%s}`,
+		list = append(list, fmt.Sprintf(`{"url_prefix": "https://m%d.example.org/", "rsync_url": "rsync://m%d.example.org/x/", `+
+			`"weight": %d, "dns": {"addresses": [%q]}%s}`,
 			number, number, weight, addr, more))
 	}
 	return `{"version": 1, "mirrors": [` + strings.Join(list, ",\n") + "]}"
@@ -116,7 +119,8 @@ weight    https://m3.example.org/ 10 -> 20`)
 	t.Run("mirrors.json", func(t *testing.T) { testLegacyList(t, p, list) })
 
 	list.Close()
-	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != 1 || !strings.Contains(stderr, source+": ") || !strings.Contains(stderr, "connection refused") {
+	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != 1 || !strings.Contains(stderr, source+": ") ||
+		!strings.Contains(stderr, "connection refused") {
 		t.Errorf("with the web site away: %d, %s", code, stderr)
 	}
 	p.stop(t)
@@ -132,9 +136,11 @@ func testGuardHolds(t *testing.T, p *program, list *webList, source string) {
 removed   https://m2.example.org/
 removed   https://m3.example.org/
 removed   https://m4.example.org/`
-	p.wantReload(t, 1, "mirrorpool: "+source+": held back: "+numbers+"; if it is meant, confirm it: mirrorpool reload --confirm\n"+change)
+	p.wantReload(t, 1, "mirrorpool: "+source+": held back: "+numbers+"; if it is meant, confirm it: mirrorpool reload "+
+		"--confirm\n"+change)
 	status := p.status(t).Pool
-	if status.Held == nil || status.Held.Lost != 2 || status.Held.Share != 0.75 || len(status.Held.Change.Removed) != 3 || !strings.Contains(status.Error, numbers) {
+	if status.Held == nil || status.Held.Lost != 2 || status.Held.Share != 0.75 || len(status.Held.Change.Removed) != 3 ||
+		!strings.Contains(status.Error, numbers) {
 		t.Errorf("status %+v", status)
 	}
 	if got := p.inDNS(t); len(got) != 3 {
@@ -158,9 +164,11 @@ removed   https://m4.example.org/`
 	}
 	// A pool without mirrors is a mistake.
 	list.set(t, "1 0")
-	p.wantReload(t, 1, "mirrorpool: "+source+": no mirror is enabled: give at least one a weight above 0\npool: unchanged", "--confirm")
+	p.wantReload(t, 1, "mirrorpool: "+source+": no mirror is enabled: give at least one a weight above 0\npool: unchanged",
+		"--confirm")
 	list.set(t, "1 10", "2 10", "3 10", `4 10, "name": "m4"`)
-	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m3.example.org/\nadded     https://m4.example.org/")
+	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m3.example.org/\nadded     "+
+		"https://m4.example.org/")
 }
 
 // testSettingsReload edits mirrorpool.json while the server runs.
@@ -177,7 +185,8 @@ func testSettingsReload(t *testing.T, p *program, c *serverConfig) {
 	c.write(t, "zone", "@ SOA ns1.example.org. hostmaster.example.org. 1 2 3 4 5\n@ NS ns1.example.org.\nstatic A 192.0.2.1\n")
 	c.set("dns", "zone_file", "zone")
 	c.write(t, "mirrorpool.json", c.json)
-	p.wantReload(t, 0, `configuration: dns.names, dns.zone_file, dns.ttl, dns.max_answers, dns.udp_size, selection, log.level would change
+	p.wantReload(t, 0, `configuration: dns.names, dns.zone_file, dns.ttl, dns.max_answers, dns.udp_size, selection, `+
+		`log.level would change
 configuration: http.listen changed, which needs a restart
 pool: nothing new`, "--dry-run")
 	req := new(dns.Msg).SetQuestion("www.dl.example.org.", dns.TypeA)
@@ -205,8 +214,11 @@ pool: nothing new`)
 	}
 	// What is wrong changes nothing, and the list is looked at all the same.
 	for text, want := range map[string]string{
-		`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "tll": "1s"}}`: `mirrorpool: ` + file + `:1:72: /dns/tll: unknown key "tll"; did you mean "ttl"?`,
-		strings.ReplaceAll(string(mustJSON(t, c.json)), `"www"`, `"m4"`):                       `mirrorpool: ` + c.json["mirrors"].(string) + `: the mirror https://m4.example.org/ in force: "m4" is the name of the pool (dns.names) already; want another one`,
+		`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "tll": "1s"}}`: `mirrorpool: ` + file +
+			`:1:72: /dns/tll: unknown key "tll"; did you mean "ttl"?`,
+		strings.ReplaceAll(string(mustJSON(t, c.json)), `"www"`, `"m4"`): `mirrorpool: ` +
+			c.json["mirrors"].(string) + `: the mirror https://m4.example.org/ in force: "m4" is the name of the pool (dns.names) ` +
+			`already; want another one`,
 	} {
 		c.write(t, "mirrorpool.json", text)
 		p.wantReload(t, 1, want+"\npool: nothing new")
@@ -276,15 +288,18 @@ func testReloadAPI(t *testing.T, p *program, list *webList) {
 	if code, _ := post("GET", ""); code != 405 {
 		t.Errorf("GET: %d", code)
 	}
-	if code, answer := post("POST", `{"confirm": true}`); code != 200 || !answer.Pool.Applied || len(answer.Pool.Change.Removed) != 3 {
+	if code, answer := post("POST", `{"confirm": true}`); code != 200 || !answer.Pool.Applied ||
+		len(answer.Pool.Change.Removed) != 3 {
 		t.Errorf("confirmed: %d %+v", code, answer)
 	}
 }
 
 func testLegacyList(t *testing.T, p *program, list *webList) {
 	list.set(t, `1 10, "email": "ops@example.org", "notes": "n"`, "2 0", "5 7")
-	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m5.example.org/\nchanged   https://m1.example.org/ email, notes")
-	want := `{"version":1,"mirrors":[{"url_prefix":"https://m1.example.org/","weight":10},{"url_prefix":"https://m5.example.org/","weight":7}]}`
+	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m5.example.org/\nchanged   "+
+		"https://m1.example.org/ email, notes")
+	want := `{"version":1,"mirrors":[{"url_prefix":"https://m1.example.org/","weight":10},` +
+		`{"url_prefix":"https://m5.example.org/","weight":7}]}`
 	var got bytes.Buffer
 	testbed.Eventually(t, "/mirrors.json follows the pool", func() bool {
 		resp, err := http.Get("http://" + p.web + "/mirrors.json")
@@ -339,7 +354,8 @@ func TestReloadOfFaces(t *testing.T) {
 	secret("token", "0123456789abcdef-two")
 	old := secret("old", "0123456789abcdef-one")
 	code, stdout, stderr := reload("--token-file", old)
-	const want = "configuration: http.base_path, http.trusted_proxies, http.sticky, http.sticky_secret, http.metalinks, geoip.city, admin.token_file changed\n"
+	const want = "configuration: http.base_path, http.trusted_proxies, http.sticky, http.sticky_secret, http.metalinks, " +
+		"geoip.city, admin.token_file changed\n"
 	if code != 0 || !strings.HasPrefix(stdout, want) {
 		t.Fatalf("%d, %q, %s; want %q", code, stdout, stderr, want)
 	}
@@ -361,7 +377,8 @@ func TestReloadOfFaces(t *testing.T) {
 	c.json["geoip"] = map[string]any{"city": "missing.mmdb"}
 	c.set("http", "base_path", "/")
 	c.write(t, "mirrorpool.json", c.json)
-	if code, _, stderr := reload("--token-file", token); code != 1 || !strings.Contains(stderr, "geoip.city: ") || !strings.Contains(stderr, "missing.mmdb") {
+	if code, _, stderr := reload("--token-file", token); code != 1 || !strings.Contains(stderr, "geoip.city: ") ||
+		!strings.Contains(stderr, "missing.mmdb") {
 		t.Errorf("a database that is missing: %d, %s", code, stderr)
 	}
 	if status("/pub/x.iso") != 302 {
@@ -427,19 +444,23 @@ func TestStartCodes(t *testing.T) {
 		code         int
 		want         string
 	}{
-		"the configuration is bad":  {`{`, good, exitUsage, "mirrorpool.json:1:1: (document): not valid JSON"},
-		"the list is bad":           {`{ZONE}`, `{"mirrors": []}`, exitUsage, "mirrors.json:1:13: /mirrors: "},
-		"the list has no mirror":    {`{ZONE}`, strings.Replace(good, `"weight": 1`, `"weight": 0`, 1), exitUsage, "no mirror is enabled"},
-		"the list is not there":     {`{"mirrors": "none.json", ZONE}`, good, exitFailure, "none.json: no such file"},
-		"the web site is away":      {`{"mirrors": "http://127.0.0.1:1/mirrors.json", ZONE}`, good, exitFailure, "connection refused"},
-		"the list has no signature": {`{"mirrors_key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3", ZONE}`, good, exitUsage, "the list has to come with a signature"},
-		"a name is the pool's":      {`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "names": ["www"]}}`, good, exitUsage, `mirrors.json:1:91: /mirrors/0/name: "www" is the name of the pool`},
+		"the configuration is bad": {`{`, good, exitUsage, "mirrorpool.json:1:1: (document): not valid JSON"},
+		"the list is bad":          {`{ZONE}`, `{"mirrors": []}`, exitUsage, "mirrors.json:1:13: /mirrors: "},
+		"the list has no mirror": {`{ZONE}`, strings.Replace(good, `"weight": 1`, `"weight": 0`, 1), exitUsage,
+			"no mirror is enabled"},
+		"the list is not there": {`{"mirrors": "none.json", ZONE}`, good, exitFailure, "none.json: no such file"},
+		"the web site is away":  {`{"mirrors": "http://127.0.0.1:1/mirrors.json", ZONE}`, good, exitFailure, "connection refused"},
+		"the list has no signature": {`{"mirrors_key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3", ZONE}`, good,
+			exitUsage, "the list has to come with a signature"},
+		"a name is the pool's": {`{"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "names": ["www"]}}`,
+			good, exitUsage, `mirrors.json:1:91: /mirrors/0/name: "www" is the name of the pool`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := &serverConfig{dir: t.TempDir()}
 			c.write(t, "mirrors.json", tt.pool)
-			c.write(t, "mirrorpool.json", strings.Replace(tt.config, "ZONE", `"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}`, 1))
+			c.write(t, "mirrorpool.json", strings.Replace(tt.config, "ZONE",
+				`"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]}`, 1))
 			code, _, stderr := command(t, "serve", "--config", filepath.Join(c.dir, "mirrorpool.json"))
 			if code != tt.code || !strings.Contains(stderr, tt.want) {
 				t.Errorf("exit code %d, want %d with %q:\n%s", code, tt.code, tt.want, stderr)
@@ -518,7 +539,7 @@ func queryUntil(ctx context.Context, t testing.TB, server string) (n int64) {
 func requestUntil(ctx context.Context, t testing.TB, server string) (n int64) {
 	client := http.Client{
 		Transport: &http.Transport{}, Timeout: 5 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: noRedirect,
 	}
 	defer client.CloseIdleConnections()
 	for ; ctx.Err() == nil; n++ {

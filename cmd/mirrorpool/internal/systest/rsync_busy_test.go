@@ -23,7 +23,8 @@ func TestBusyRsyncDaemon(t *testing.T) {
 	(&testMirror{address: address, root: tree}).start(t, web)
 	daemon := net.JoinHostPort(address, port)
 	lock := filepath.Join(t.TempDir(), "lock")
-	testbed.Rsync(t, daemon, fmt.Sprintf("log file = /dev/null\nlock file = %s\nmax connections = 1\n[tails]\npath = %s/tails\n", lock, tree))
+	testbed.Rsync(t, daemon, fmt.Sprintf("log file = /dev/null\nlock file = %s\nmax connections = 1\n[tails]\npath = %s/tails\n",
+		lock, tree))
 
 	c, where := newServerConfig(t)
 	c.json["dns"] = map[string]any{"listen": "-"}

@@ -149,12 +149,14 @@ func TestSecondaries(t *testing.T) {
 func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secondaries []*neighbour) {
 	host, port, _ := net.SplitHostPort(s.ours)
 	dig := func(args ...string) string {
-		out, _ := exec.Command(testbed.Need(t, "dig", "bind9-dnsutils"), append([]string{"@" + host, "-p", port, "dl.example.org"}, args...)...).CombinedOutput()
+		out, _ := exec.Command(testbed.Need(t, "dig", "bind9-dnsutils"),
+			append([]string{"@" + host, "-p", port, "dl.example.org"}, args...)...).CombinedOutput()
 		return string(out)
 	}
 	serial := serialAt(p.dns, poolZone)
 	wrong := filepath.Join(t.TempDir(), "wrong.key")
-	if err := os.WriteFile(wrong, []byte("key \"mirrorpool\" { algorithm hmac-sha256; secret \""+strings.Repeat("QUJD", 11)+"\"; };"), 0o600); err != nil {
+	if err := os.WriteFile(wrong, []byte("key \"mirrorpool\" { algorithm hmac-sha256; secret \""+strings.Repeat("QUJD",
+		11)+"\"; };"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	unknown := "hmac-sha256:other:" + s.secret
@@ -162,7 +164,8 @@ func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secon
 		args []string
 		want []string
 	}{
-		"axfr":          {[]string{"axfr", "-k", s.key}, []string{"XFR size: ", fmt.Sprintf("hostmaster.example.org. %d ", serial), "a.dl.example.org.\t60\tIN\tA\t" + d.network + "1"}},
+		"axfr": {[]string{"axfr", "-k", s.key}, []string{"XFR size: ", fmt.Sprintf("hostmaster.example.org. %d ", serial),
+			"a.dl.example.org.\t60\tIN\tA\t" + d.network + "1"}},
 		"ixfr":          {[]string{fmt.Sprintf("ixfr=%d", serial-1), "-k", s.key}, []string{"XFR size: "}},
 		"ixfr, current": {[]string{fmt.Sprintf("ixfr=%d", serial), "-k", s.key}, []string{"XFR size: 1 records"}},
 		"no key":        {[]string{"axfr"}, []string{"Transfer failed."}},
@@ -183,7 +186,8 @@ func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secon
 			return metric(t, d.admin, `mirrorpool_transfer_requests_total{kind="axfr",result="ok"}`)
 		}
 		before := counted()
-		out, err := exec.Command(knotc, "-s", filepath.Join(secondaries[i].dir, "knot.sock"), "zone-retransfer", "dl.example.org").CombinedOutput()
+		out, err := exec.Command(knotc, "-s", filepath.Join(secondaries[i].dir, "knot.sock"), "zone-retransfer",
+			"dl.example.org").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -209,7 +213,9 @@ func TestSecondaryWithoutAccess(t *testing.T) {
 			d, s := hiddenPrimary(t, at)
 			d.start(t)
 			n := s.secondary(t, name, at, s.ours, "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=")
-			testbed.Eventually(t, "its log says that its signature is wrong", func() bool { return strings.Contains(n.log.String(), blame) })
+			testbed.Eventually(t, "its log says that its signature is wrong", func() bool {
+				return strings.Contains(n.log.String(), blame)
+			})
 			if strings.Contains(n.log.String(), "clocks are unsynchronized") {
 				t.Error("its log blames the clocks")
 			}

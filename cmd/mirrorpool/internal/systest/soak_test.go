@@ -114,7 +114,8 @@ func (s *soaked) pool(version int) any {
 	var mirrors []any
 	for i := range soakSteady + soakFickle {
 		mirrors = append(mirrors, map[string]any{
-			"url_prefix": fmt.Sprintf("http://%s:%s/tails/", soakAddress(i), s.port), "weight": soakWeight(i), "name": fmt.Sprintf("m%d-%d", i, version%2),
+			"url_prefix": fmt.Sprintf("http://%s:%s/tails/", soakAddress(i), s.port), "weight": soakWeight(i),
+			"name": fmt.Sprintf("m%d-%d", i, version%2),
 		})
 	}
 	return map[string]any{"version": 1, "mirrors": mirrors}

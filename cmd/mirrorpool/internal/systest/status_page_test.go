@@ -29,7 +29,8 @@ func newPageWorld(t *testing.T) *program {
 	places := []map[string]any{
 		{"country": "DE", "latitude": 52.5, "longitude": 13.4}, {"country": "PT", "latitude": 38.7, "longitude": -9.1},
 		{"country": "AU", "latitude": -33.9, "longitude": 151.2}, {"country": "US", "latitude": 40.7, "longitude": -74.0},
-		{"country": "DE", "latitude": 52.4, "longitude": 13.5}, {"country": "BR", "latitude": -23.5, "longitude": -46.6}, {}, {"country": "JP"},
+		{"country": "DE", "latitude": 52.4, "longitude": 13.5}, {"country": "BR", "latitude": -23.5, "longitude": -46.6}, {},
+		{"country": "JP"},
 	}
 	var addresses []string
 	for i := range places {
@@ -40,7 +41,8 @@ func newPageWorld(t *testing.T) *program {
 	var mirrors []any
 	for i, place := range places {
 		m := &testMirror{address: addresses[i], root: tree}
-		entry := map[string]any{"url_prefix": fmt.Sprintf("http://%s:%s/tails/", m.address, port), "weight": 10 * (i%3 + 1), "location": place}
+		entry := map[string]any{"url_prefix": fmt.Sprintf("http://%s:%s/tails/", m.address, port), "weight": 10 * (i%3 + 1),
+			"location": place}
 		switch i {
 		case 2:
 			m.root = old
@@ -91,7 +93,8 @@ func TestStatusPage(t *testing.T) {
 				Background                string
 			}
 			d.evaluate(`({scroll: document.documentElement.scrollWidth, inner: innerWidth,
-				font: Math.min(...[...document.querySelectorAll("body *")].filter(e => e.innerText).map(e => parseFloat(getComputedStyle(e).fontSize))),
+				font: Math.min(...[...document.querySelectorAll("body *")].filter(e => e.innerText)
+					.map(e => parseFloat(getComputedStyle(e).fontSize))),
 				background: getComputedStyle(document.body).backgroundColor})`, &page)
 			if page.Inner != float64(width) || page.Scroll > page.Inner {
 				t.Errorf("%s: the page is %v wide in a window of %v", name, page.Scroll, page.Inner)
@@ -99,7 +102,8 @@ func TestStatusPage(t *testing.T) {
 			if page.Font < 12 {
 				t.Errorf("%s: there is text of %v pixels", name, page.Font)
 			}
-			if wantBackground := map[string]string{"light": "rgb(255, 255, 255)", "dark": "rgb(22, 22, 26)"}[scheme]; page.Background != wantBackground {
+			if wantBackground := map[string]string{"light": "rgb(255, 255, 255)",
+				"dark": "rgb(22, 22, 26)"}[scheme]; page.Background != wantBackground {
 				t.Errorf("%s: the background is %s", name, page.Background)
 			}
 			picture := d.picture()
@@ -225,7 +229,9 @@ func (d *devtools) picturesFor(name string) {
 func serveStatus(t *testing.T, s admin.Status) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	server, err := admin.Listen(ctx, nil, config.Admin{Listen: "127.0.0.1:0"}, admin.Backend{Status: func() admin.Status { return s }})
+	server, err := admin.Listen(ctx, nil, config.Admin{Listen: "127.0.0.1:0"}, admin.Backend{Status: func() admin.Status {
+		return s
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +281,8 @@ func crowdedStatus(mirrors int) admin.Status {
 		m := admin.MirrorStatus{
 			URLPrefix: fmt.Sprintf("https://mirror%d.example.org/pub/linux/distributions/tails/", i), Name: fmt.Sprintf("m%d", i),
 			Weight: 10, DNSWeight: 10, State: health.Up, Works: admin.WorksFully, Eligible: []string{"dns", "http"}, Since: ago(time.Hour),
-			Shares: []admin.ShareStatus{{Role: health.DNS, Family: "ipv4", Expected: .033, Observed: .033}, {Role: health.HTTP, Expected: .033, Observed: .06}},
+			Shares: []admin.ShareStatus{{Role: health.DNS, Family: "ipv4", Expected: .033, Observed: .033},
+				{Role: health.HTTP, Expected: .033, Observed: .06}},
 			History: &admin.HistoryStatus{
 				HTTP: strings.Repeat("u", health.HistoryParts), HTTPSeconds: admin.StateSeconds{Up: 24 * 3600},
 				DNS:        strings.Repeat("u", health.HistoryParts-20-i%9) + "d" + strings.Repeat("s", i%9) + strings.Repeat("u", 19),
@@ -320,11 +327,14 @@ func trouble(m *admin.MirrorStatus, i int, now time.Time) {
 	case 1:
 		fail(health.Down, "connect: connection refused")
 		m.Eligible = []string{}
-		m.Email, m.Notes = "mirror-operators@department-of-computer-science.example.org", "1 Gbit/s, in maintenance each first Sunday of the month"
+		m.Email, m.Notes = "mirror-operators@department-of-computer-science.example.org", "1 Gbit/s, in maintenance each first "+
+			"Sunday of the month"
 	case 7:
-		fail(health.Down, fmt.Sprintf("status: 404 Not Found, want 200, of https://mirror%d.example.org/pub/linux/distributions/tails/project/trace", i))
+		fail(health.Down, fmt.Sprintf("status: 404 Not Found, want 200, of "+
+			"https://mirror%d.example.org/pub/linux/distributions/tails/project/trace", i))
 	case 13:
-		fail(health.Stale, "freshness: 240h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at 2026-11-23T07:00:00Z")
+		fail(health.Stale, "freshness: 240h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at "+
+			"2026-11-23T07:00:00Z")
 	case 2, 19:
 		m.Works = admin.WorksPartly
 		m.Endpoints[1].State, m.Endpoints[1].Reason = health.Down, "status: 404 Not Found, want 200: the host of the pool is not served"

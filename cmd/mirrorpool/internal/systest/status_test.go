@@ -16,7 +16,8 @@ func TestStatusCommand(t *testing.T) {
 	c.set("health", "enabled", false)
 	p := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://127.0.1.7/tails/", "weight": 1}]}`)
 	out, err := exec.Command(p.cmd.Path, "status", "--admin", p.admin).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "1 of 1 enabled mirror eligible") || !strings.Contains(string(out), "127.0.1.7") {
+	if err != nil || !strings.Contains(string(out), "1 of 1 enabled mirror eligible") ||
+		!strings.Contains(string(out), "127.0.1.7") {
 		t.Errorf("%v:\n%s", err, out)
 	}
 	out, err = exec.Command(p.cmd.Path, "status", "--admin", p.admin, "--json").Output()

@@ -44,7 +44,7 @@ for unit in sysinit.target basic.target sockets.target multi-user.target shutdow
 	systemd-journald.service systemd-journald.socket; do
 	cp "/lib/systemd/system/$unit" /run/units/
 done
-ln -s /usr/lib/systemd/system/mirrorpool.service /usr/lib/systemd/system/mirrorpool.socket /run/units/ # a package's, if it is installed
+ln -s /usr/lib/systemd/system/mirrorpool.service /usr/lib/systemd/system/mirrorpool.socket /run/units/ # a package's
 printf '[Journal]\nStorage=volatile\n' > /etc/systemd/journald.conf
 exec env -i container=test PATH="$PATH" SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units \
 	/lib/systemd/systemd --system --unit=basic.target --log-target=null
@@ -60,7 +60,8 @@ type machine struct {
 // boot boots a machine, which is there until the test ends.
 func boot(t *testing.T) *machine {
 	t.Helper()
-	for _, program := range [][2]string{{"systemctl", "systemd"}, {"adduser", "adduser"}, {"ip", "iproute2"}, {"unshare", "util-linux"}} {
+	for _, program := range [][2]string{{"systemctl", "systemd"}, {"adduser", "adduser"}, {"ip", "iproute2"},
+		{"unshare", "util-linux"}} {
 		testbed.Need(t, program[0], program[1])
 	}
 	separate := []string{"--net", "--uts", "--ipc", "--pid", "--mount", "--cgroup", "--mount-proc", "--fork", "--kill-child"}
@@ -77,7 +78,8 @@ func boot(t *testing.T) *machine {
 	}
 	m := &machine{t: t, repo: repo}
 	t.Cleanup(func() {
-		exec.Command("nsenter", "--target", m.init, "--all", "systemctl", "stop", "mirrorpool.socket", "mirrorpool.service").Run() // has its own /tmp removed
+		// has its own /tmp removed
+		exec.Command("nsenter", "--target", m.init, "--all", "systemctl", "stop", "mirrorpool.socket", "mirrorpool.service").Run()
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
@@ -97,7 +99,8 @@ func boot(t *testing.T) *machine {
 func (m *machine) try(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", "--target", m.init, "--all", "sh", "-e", "-c", "export PATH=/usr/local/bin:$PATH\ncd "+m.repo+"\n"+script)
+	cmd := exec.CommandContext(ctx, "nsenter", "--target", m.init, "--all", "sh", "-e", "-c",
+		"export PATH=/usr/local/bin:$PATH\ncd "+m.repo+"\n"+script)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
@@ -152,7 +155,7 @@ func (m *machine) addresses(network, server string) ([]string, error) {
 // redirect asks where to find a file, over a connection of its own.
 func (m *machine) redirect(server string) (string, error) {
 	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DialContext: m.dial, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		CheckRedirect: noRedirect}
 	resp, err := client.Get("http://" + server + "/x")
 	if err != nil {
 		return "", err
@@ -232,7 +235,9 @@ func TestUnits(t *testing.T) {
 	m.sh("systemctl kill --signal=SIGKILL mirrorpool")
 	testbed.Eventually(t, "it is gone", func() bool { return m.property("MainPID") != restarted })
 	stop = m.clients() // waiting for the next one
-	testbed.Eventually(t, "systemd has started it again", func() bool { return m.property("ActiveState") == "active" && m.property("NRestarts") == "1" })
+	testbed.Eventually(t, "systemd has started it again", func() bool {
+		return m.property("ActiveState") == "active" && m.property("NRestarts") == "1"
+	})
 	if asked := stop(); asked < 1 {
 		t.Error("clients have not asked")
 	}
@@ -254,7 +259,8 @@ func TestUnits(t *testing.T) {
 	if addrs, err := m.addresses("udp", "127.0.0.1:53"); err != nil || !slices.Equal(addrs, []string{"127.0.0.11"}) {
 		t.Errorf("over sockets of its own: %v, %v", addrs, err)
 	}
-	if sockets := m.sh("ss --udp --listening --no-header --numeric --processes"); strings.Count(sockets, "0.0.0.0:53 ") != strings.Count(sockets, `[::]:53 `) ||
+	if sockets := m.sh("ss --udp --listening --no-header --numeric --processes"); strings.Count(sockets,
+		"0.0.0.0:53 ") != strings.Count(sockets, `[::]:53 `) ||
 		strings.Contains(sockets, `"systemd"`) || !strings.Contains(sockets, `0.0.0.0:53 `) {
 		t.Errorf("its sockets are\n%s", sockets)
 	}
@@ -282,7 +288,8 @@ func (m *machine) startMirrors() {
 // machineMirrors is a list of two mirrors, the second of which has a weight.
 func machineMirrors(second int) string {
 	return fmt.Sprintf(`{"version": 1, "mirrors": [
-		{"url_prefix": "http://127.0.0.11:8080/tails/", "weight": 10}, {"url_prefix": "http://127.0.0.12:8080/tails/", "weight": %d}]}`, second)
+		{"url_prefix": "http://127.0.0.11:8080/tails/", "weight": 10},
+		{"url_prefix": "http://127.0.0.12:8080/tails/", "weight": %d}]}`, second)
 }
 
 // checkMirrorsOften edits the installed configuration for these mirrors.
@@ -339,7 +346,8 @@ func (m *machine) checkPrivileges() {
 	m.t.Helper()
 	status := m.sh("cat /proc/" + m.property("MainPID") + "/status")
 	uid := m.sh("id -u mirrorpool")
-	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "Uid:\t" + uid + "\t" + uid} {
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2",
+		"Uid:\t" + uid + "\t" + uid} {
 		if !strings.Contains(status, want) {
 			m.t.Errorf("no %q in\n%s", want, status)
 		}

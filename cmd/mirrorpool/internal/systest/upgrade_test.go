@@ -169,7 +169,8 @@ func upgrade(t testing.TB, workers, times int) {
 	c.set("health", "enabled", false)
 	c.set("dns", "nsid", "test")
 	c.json["state_dir"] = t.TempDir()
-	old := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://192.0.2.1/tails/", "weight": 1}, {"url_prefix": "http://192.0.2.2/tails/", "weight": 1}]}`)
+	old := c.serve(t, where, `{"version": 1, "mirrors": [{"url_prefix": "http://192.0.2.1/tails/", "weight": 1}, `+
+		`{"url_prefix": "http://192.0.2.2/tails/", "weight": 1}]}`)
 	start := time.Now()
 	l := startLoad(t.Context(), old, workers)
 	defer l.stop()
@@ -220,7 +221,8 @@ func upgrade(t testing.TB, workers, times int) {
 		b.ReportMetric(float64(queries)/took.Seconds(), "queries/s")
 		b.ReportMetric(float64(requests)/took.Seconds(), "requests/s")
 	}
-	t.Logf("%d queries (%.0f/s) and %d requests (%.0f/s) in %d upgrades", queries, float64(queries)/took.Seconds(), requests, float64(requests)/took.Seconds(), times)
+	t.Logf("%d queries (%.0f/s) and %d requests (%.0f/s) in %d upgrades", queries, float64(queries)/took.Seconds(), requests,
+		float64(requests)/took.Seconds(), times)
 	if len(l.lost) > 0 {
 		t.Errorf("%d were lost: %s", len(l.lost), strings.Join(l.lost[:min(len(l.lost), 10)], "\n"))
 	}

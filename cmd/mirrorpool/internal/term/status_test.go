@@ -25,19 +25,22 @@ func TestStatusText(t *testing.T) {
 		Groups: []admin.GroupStatus{{Role: health.DNS, Family: "ipv4", UpWeight: 10, EnabledWeight: 30, Panic: true}},
 		Pool:   admin.PoolStatus{Source: "mirrors.json", Loaded: now.Add(-49 * time.Hour), Error: "mirrors.json:1:2: cut"},
 		Notify: []admin.FeedStatus{
-			{Server: "192.0.2.53:53", Problem: "192.0.2.53:53: NOTIFY of dl.example.org.: no answer in time", Since: before(5 * time.Minute)},
+			{Server: "192.0.2.53:53", Problem: "192.0.2.53:53: NOTIFY of dl.example.org.: no answer in time",
+				Since: before(5 * time.Minute)},
 			{Server: "192.0.2.54:53", Since: before(time.Hour)},
 		},
 		Publish:   []admin.FeedStatus{{Problem: "192.0.2.55:53: connection: connection refused", Since: before(3 * time.Hour)}},
 		Works:     admin.WorksCount{Partly: 1, NotAtAll: 1},
 		Reference: admin.ReferenceStatus{Trace: before(26 * time.Hour), Mirrors: 1, Enabled: 2},
 		Mirrors: []admin.MirrorStatus{
-			{URLPrefix: "https://mirror.example.net/tails/", Name: "m7", Weight: 10, Email: "ops@example.net", Notes: "1 Gbit/s", Eligible: []string{"dns", "http"}, Endpoints: []admin.EndpointStatus{
-				endpoint("192.0.2.7", health.HTTP, health.Up, ""),
-				endpoint("2001:db8::7", health.HTTP, health.Down, "connect: timed out\x1b[2J"),
-			}},
+			{URLPrefix: "https://mirror.example.net/tails/", Name: "m7", Weight: 10, Email: "ops@example.net", Notes: "1 Gbit/s",
+				Eligible: []string{"dns", "http"}, Endpoints: []admin.EndpointStatus{
+					endpoint("192.0.2.7", health.HTTP, health.Up, ""),
+					endpoint("2001:db8::7", health.HTTP, health.Down, "connect: timed out\x1b[2J"),
+				}},
 			{URLPrefix: "http://ftp.example.org/", Weight: 20, Reason: `resolve: "ftp.example.org" has no address`},
-			{URLPrefix: "http://192.0.2.9/", Endpoints: []admin.EndpointStatus{{Address: netip.MustParseAddr("192.0.2.9"), Role: health.DNS}}},
+			{URLPrefix: "http://192.0.2.9/", Endpoints: []admin.EndpointStatus{{Address: netip.MustParseAddr("192.0.2.9"),
+				Role: health.DNS}}},
 		},
 	}
 	want := `Zone dl.example.org, serial 1795420016: 1 of 2 enabled mirrors eligible.

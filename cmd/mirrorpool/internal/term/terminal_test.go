@@ -26,7 +26,8 @@ func TestProgress(t *testing.T) {
 
 func TestMilliseconds(t *testing.T) {
 	t.Parallel()
-	for ms, want := range map[float64]string{0: "-", 0.04: "0.0", 0.35: "0.3", 9.96: "10.0", 99.94: "99.9", 99.96: "100", 1234.5: "1235"} {
+	for ms, want := range map[float64]string{0: "-", 0.04: "0.0", 0.35: "0.3", 9.96: "10.0", 99.94: "99.9", 99.96: "100",
+		1234.5: "1235"} {
 		if got := Milliseconds(ms); got != want {
 			t.Errorf("%v ms: %q, want %q", ms, got, want)
 		}
