@@ -61,7 +61,8 @@ func TestDefaults(t *testing.T) {
 		Health: Health{
 			Enabled: true, Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3,
 			StartupTimeout: 5 * time.Second, Path: "project/trace", MaxLag: 3 * time.Hour, MaxAge: 0,
-			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AddressGrace: time.Hour, MaxUnresolved: 10 * time.Minute, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
+			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AddressGrace: time.Hour,
+			MaxUnresolved: 10 * time.Minute, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Files: Files{Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true},
 		Log:   Log{Level: "info", Format: "auto"},
@@ -121,14 +122,16 @@ func TestParseServerValues(t *testing.T) {
 			Enabled: false, Interval: 200 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 1,
 			StartupTimeout: 0, Path: "trace", ReferenceURL: "https://origin.example.org/trace",
 			MaxLag: time.Hour, MaxAge: 48 * time.Hour, DNSURL: "http://dl.example.org:8081/tails/project/trace",
-			PanicThreshold: 1, AddressGrace: 2 * time.Hour, MaxUnresolved: 5 * time.Minute, AllowPrivate: true, UserAgent: "example.org mirror monitor (mirrors@example.org)",
+			PanicThreshold: 1, AddressGrace: 2 * time.Hour, MaxUnresolved: 5 * time.Minute, AllowPrivate: true,
+			UserAgent: "example.org mirror monitor (mirrors@example.org)",
 		},
 		Files: Files{
 			Origin: "rsync://origin.example.org/tails/", Fallback: "https://origin.example.org/tails/", Interval: time.Hour,
 			Rewritten: []string{"*.json", "project/"}, Unpublished: "redirect",
 		},
 		Publish: []Publish{
-			{Server: "192.0.2.53:53", Zone: "dl.example.org.", Names: []string{"@"}, TTL: 3 * time.Second, MaxAnswers: 4, Reconcile: "enforce"},
+			{Server: "192.0.2.53:53", Zone: "dl.example.org.", Names: []string{"@"}, TTL: 3 * time.Second, MaxAnswers: 4,
+				Reconcile: "enforce"},
 			{
 				Server: "ns1.example.org:53", Zone: "example.org.", Names: []string{"dl", "dl2"}, TTL: 5 * time.Minute,
 				MaxAnswers: 8, TSIG: "testdata/update.key", Source: []netip.Addr{netip.MustParseAddr("2001:db8::1")}, Reconcile: "report",
@@ -218,8 +221,10 @@ func TestParseMailbox(t *testing.T) {
 
 // TestSecrets: whatever is wrong with a secret or beside it, no error shows it.
 func TestSecrets(t *testing.T) {
-	values := []string{`"hunter2"`, `["hunter2"]`, `{"hunter": "hunter2"}`, `"hunter2\u0000` + strings.Repeat("x", 300) + `"`, `"hunter2`}
-	for _, key := range []string{`"dns": {"cookie_secret": %s}`, `"http": {"sticky_secret": %s}`, `"http": {"sticky_secret": 1, "sticky_secret": %s}`} {
+	values := []string{`"hunter2"`, `["hunter2"]`, `{"hunter": "hunter2"}`, `"hunter2\u0000` + strings.Repeat("x", 300) + `"`,
+		`"hunter2`}
+	for _, key := range []string{`"dns": {"cookie_secret": %s}`, `"http": {"sticky_secret": %s}`,
+		`"http": {"sticky_secret": 1, "sticky_secret": %s}`} {
 		for _, value := range values {
 			_, _, err := ParseServer("x.json", fmt.Appendf(nil, "{"+key+"}", value))
 			if err == nil || strings.Contains(err.Error(), "hunter2") {

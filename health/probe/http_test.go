@@ -66,7 +66,8 @@ func TestProbeAsksTheAddressForTheHost(t *testing.T) {
 	if days := time.Until(o.CertExpires); days < 19*time.Hour || days > 21*time.Hour {
 		t.Errorf("certificate expires at %v", o.CertExpires)
 	}
-	if ts := o.Timings; ts.Connect <= 0 || ts.TLS <= 0 || ts.FirstByte <= 0 || ts.Total < ts.Connect+ts.TLS+ts.FirstByte || ts.Total != o.Took {
+	if ts := o.Timings; ts.Connect <= 0 || ts.TLS <= 0 || ts.FirstByte <= 0 || ts.Total < ts.Connect+ts.TLS+ts.FirstByte ||
+		ts.Total != o.Took {
 		t.Errorf("timings %+v of %v", ts, o.Took)
 	}
 	// No server is at the same port of another address, whatever the name.
@@ -102,7 +103,8 @@ func TestProbeRoleDNSNeedsRanges(t *testing.T) {
 		{"a limit of requests", limited(http.StatusTooManyRequests),
 			"status: 429 Too Many Requests, want 206: the server limits how often one client may ask; exempt this host from that"},
 		{"a limit of requests, as nginx says it", limited(http.StatusServiceUnavailable),
-			"status: 503 Service Unavailable right after a 200, want 206: the server seems to limit how often one client may ask; exempt this host from that"},
+			"status: 503 Service Unavailable right after a 200, want 206: the server seems to limit how often one client may ask; " +
+				"exempt this host from that"},
 		{"ranges break it", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Range") != "" {
 				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
@@ -236,14 +238,16 @@ func TestProbeCertificates(t *testing.T) {
 		{"good", ca.Issue(t, mirrorHost, tomorrow), ""},
 		{"expired", ca.Issue(t, mirrorHost, lastWeek), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
 			lastWeek.Add(-24*time.Hour).UTC().Format(time.DateOnly), lastWeek.UTC().Format(time.DateOnly))},
-		{"not yet valid", ca.Sign(t, key, mirrorHost, tomorrow.Add(48*time.Hour), tomorrow.Add(72*time.Hour)), fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
-			tomorrow.Add(48*time.Hour).UTC().Format(time.DateOnly), tomorrow.Add(72*time.Hour).UTC().Format(time.DateOnly))},
+		{"not yet valid", ca.Sign(t, key, mirrorHost, tomorrow.Add(48*time.Hour), tomorrow.Add(72*time.Hour)),
+			fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
+				tomorrow.Add(48*time.Hour).UTC().Format(time.DateOnly), tomorrow.Add(72*time.Hour).UTC().Format(time.DateOnly))},
 		{"another's", ca.Issue(t, "other.example.com", tomorrow), `tls: certificate is not for "mirror.example.net"`},
 		{"foreign", foreign.Issue(t, mirrorHost, tomorrow), "tls: certificate is signed by an unknown authority"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), test.cert)
-			o := New(ca.Roots(), time.Now).Probe(within(t, 5*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+			o := New(ca.Roots(), time.Now).Probe(within(t, 5*time.Second),
+				target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
 			if o.Reason != test.want || (o.Result == health.Up) != (test.want == "") {
 				t.Errorf("saw %v, %q, want %q", o.Result, o.Reason, test.want)
 			}
@@ -424,7 +428,8 @@ func TestJudge(t *testing.T) {
 		{dial(context.DeadlineExceeded), health.Down, health.CauseConnect, "connect: timed out"},
 		{dial(syscall.EHOSTUNREACH), health.Down, health.CauseConnect, "connect: host unreachable"},
 		{dial(syscall.ENETUNREACH), health.Down, health.CauseConnect, "connect: network unreachable"},
-		{&stepError{health.StepConnect, errNoRoute}, health.Unknown, health.CauseLocal, "connect: this host has no route to the address"},
+		{&stepError{health.StepConnect, errNoRoute}, health.Unknown, health.CauseLocal,
+			"connect: this host has no route to the address"},
 		{dial(syscall.EMFILE), health.Unknown, health.CauseLocal, "connect: this host has too many open files"},
 		{dial(syscall.ENOBUFS), health.Unknown, health.CauseLocal, "connect: this host has no buffer space left"},
 		{dial(syscall.ENOMEM), health.Unknown, health.CauseLocal, "connect: this host has no memory left"},
@@ -438,7 +443,8 @@ func TestJudge(t *testing.T) {
 			"freshness: the trace file is 1h0m0s ahead of our clock"},
 		{&stepError{health.StepRequest, &spokeFirst{errors.New("odd")}}, health.Down, health.CauseOwn,
 			"request: the server hung up or spoke before it was asked"},
-		{&stepError{health.StepRequest, &spokeFirst{io.EOF}}, health.Down, health.CauseOwn, "request: the server closed the connection"},
+		{&stepError{health.StepRequest, &spokeFirst{io.EOF}}, health.Down, health.CauseOwn,
+			"request: the server closed the connection"},
 		{dial(errors.New("something new")), health.Down, health.CauseConnect, "connect: something new"},
 		{errors.New(strings.Repeat("x", 300)), health.Down, health.CauseOwn, "request: " + strings.Repeat("x", 200) + "..."},
 	} {

@@ -89,7 +89,8 @@ func (m *model) checkWithdrawn(answered map[netip.Addr]bool) error {
 			continue
 		}
 		for _, addr := range hostAddresses(e.host, true) {
-			if mood := m.world.moods[key(e.host, addr, health.DNS)]; answered[addr] && !slices.Contains(addrs, addr) && mood != passes && mood != blind {
+			if mood := m.world.moods[key(e.host, addr, health.DNS)]; answered[addr] && !slices.Contains(addrs, addr) &&
+				mood != passes && mood != blind {
 				return fmt.Errorf("after a calm %v is answered, which DNS does not give and which fails: %v", addr, mood)
 			}
 		}
@@ -276,7 +277,8 @@ func (m *model) checkCalmRedirects(c modelClient) error {
 	}
 	// There are at most as many as a redirect names, so each has to come up.
 	if !maps.Equal(got, want) && len(want) <= 1+dnspool.MaxRunnersUp || !covers(want, got) {
-		return fmt.Errorf("after a calm %+v is redirected to %s, want %s\npool:%v\nmoods: %v", c, strings.Join(slices.Sorted(maps.Keys(got)), " "),
+		return fmt.Errorf("after a calm %+v is redirected to %s, want %s\npool:%v\nmoods: %v", c,
+			strings.Join(slices.Sorted(maps.Keys(got)), " "),
 			strings.Join(slices.Sorted(maps.Keys(want)), " "), m.pool, m.world.moods)
 	}
 	return nil

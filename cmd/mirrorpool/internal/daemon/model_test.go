@@ -86,7 +86,8 @@ const (
 	opKinds
 )
 
-var opNames = [opKinds]string{"edit the pool", "publish a bad pool", "some endpoints change", "all endpoints change", "DNS changes", "the resolver changes",
+var opNames = [opKinds]string{"edit the pool", "publish a bad pool", "some endpoints change", "all endpoints change",
+	"DNS changes", "the resolver changes",
 	"time passes", "the clock steps", "restart", "crash", "calm"}
 
 func describeOps(ops []op) []string {
@@ -99,7 +100,8 @@ func describeOps(ops []op) []string {
 
 func randomOps(seed uint64) []op {
 	r := rand.New(rand.NewPCG(seed, 1))
-	kinds := []opKind{editPool, editPool, editPool, breakPool, changeSome, changeSome, changeSome, changeAll, changeNames, changeResolver, passTime, passTime,
+	kinds := []opKind{editPool, editPool, editPool, breakPool, changeSome, changeSome, changeSome, changeAll, changeNames,
+		changeResolver, passTime, passTime,
 		passTime, stepClock, restart, restart, crash, calm, calm}
 	ops := make([]op, 12+r.IntN(24))
 	for i := range ops {
@@ -255,7 +257,8 @@ func (m *model) do(o op) error {
 		m.world.changeResolver(r)
 		time.Sleep(time.Duration(r.Int64N(int64(30 * time.Minute))))
 	case passTime:
-		time.Sleep(time.Duration(r.Int64N(int64([]time.Duration{time.Second, modelInterval, 20 * modelInterval, 2 * time.Hour}[r.IntN(4)]))))
+		time.Sleep(time.Duration(r.Int64N(int64([]time.Duration{time.Second, modelInterval, 20 * modelInterval,
+			2 * time.Hour}[r.IntN(4)]))))
 	case stepClock:
 		// Back it can only go from one process to the next: what a process measures by its monotonic clock does not.
 		m.clock.Add(int64(time.Duration(r.Int64N(int64(2 * time.Hour)))))
@@ -735,7 +738,8 @@ func (m *model) checkLegacy() error {
 	}
 	for _, e := range list.Mirrors {
 		if weight, there := weights[e.URLPrefix]; !there || e.Weight != 0 && e.Weight != weight {
-			return fmt.Errorf("rule 1 or 4: %s has weight %d in the list for Tails Upgrader, and is %v in the pool with weight %d", e.URLPrefix, e.Weight, there, weight)
+			return fmt.Errorf("rule 1 or 4: %s has weight %d in the list for Tails Upgrader, and is %v in the pool with weight %d",
+				e.URLPrefix, e.Weight, there, weight)
 		}
 	}
 	return nil

@@ -92,7 +92,8 @@ func hostAddresses(host int, move bool) []netip.Addr {
 		netip.MustParseAddr(fmt.Sprintf("2001:db8:100::%d", host+1)),
 	}
 	if move {
-		addrs = append(addrs, netip.AddrFrom4([4]byte{198, 51, 101, byte(host + 1)}), netip.MustParseAddr(fmt.Sprintf("2001:db8:101::%d", host+1)))
+		addrs = append(addrs, netip.AddrFrom4([4]byte{198, 51, 101, byte(host + 1)}),
+			netip.MustParseAddr(fmt.Sprintf("2001:db8:101::%d", host+1)))
 	}
 	return addrs
 }
@@ -189,7 +190,8 @@ func (w *world) Probe(ctx context.Context, t health.Target) health.Observation {
 	case fails, hangs:
 		o = health.Observation{Result: health.Down, Reason: "connect: connection refused"}
 	case distrusted:
-		o = health.Observation{Result: health.Down, Cause: health.CauseTrust, Reason: "tls: certificate is signed by an unknown authority"}
+		o = health.Observation{Result: health.Down, Cause: health.CauseTrust,
+			Reason: "tls: certificate is signed by an unknown authority"}
 	case unreachable:
 		o = health.Observation{Result: health.Down, Cause: health.CauseConnect, Reason: "connect: timed out"}
 	case expired:
@@ -379,7 +381,8 @@ func (p modelPool) hosts() map[string]bool {
 
 // randomEntry makes an entry for a host.
 func randomEntry(r *rand.Rand, host int) modelEntry {
-	e := modelEntry{host: host, weight: []uint32{0, 1, 10, 10, 50}[r.IntN(5)], dnsWeight: -1, given: []int{0, 0, 1, 2, 3, 3}[r.IntN(6)],
+	e := modelEntry{host: host, weight: []uint32{0, 1, 10, 10, 50}[r.IntN(5)], dnsWeight: -1,
+		given: []int{0, 0, 1, 2, 3, 3}[r.IntN(6)],
 		named: r.IntN(2) == 0, rsync: r.IntN(3) == 0}
 	if r.IntN(3) == 0 {
 		e.dnsWeight = []int{-2, 0, 5, 20}[r.IntN(4)]

@@ -41,7 +41,8 @@ func probeReport() *health.Report {
 	secure.Timings.TLS = 40 * time.Millisecond
 	also := secure
 	also.Role = health.DNS
-	expired := endpoint("2001:db8::7", health.HTTP, health.Down, "tls: certificate is not valid now, but from 2026-08-20 to 2026-11-20", 0)
+	expired := endpoint("2001:db8::7", health.HTTP, health.Down,
+		"tls: certificate is not valid now, but from 2026-08-20 to 2026-11-20", 0)
 	expired.CertExpires = probeTime.Add(-50 * time.Hour)
 	expired.Warning = expired.CertWarning(probeTime)
 	rsync := endpoint("", health.Rsync, health.Down, "resolve: \"rsync.example.net\" has no address", 0)
@@ -60,10 +61,13 @@ func probeReport() *health.Report {
 			},
 			"http://mirror.example.net:8080/old/": {Endpoints: []health.Endpoint{
 				endpoint("192.0.2.7", health.HTTP, health.Up, "", 7*time.Hour),
-				endpoint("192.0.2.7", health.DNS, health.Stale, "freshness: 240h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at 2026-11-23T07:00:00Z", 245*time.Hour),
+				endpoint("192.0.2.7", health.DNS, health.Stale,
+					"freshness: 240h0m0s behind the reference, more than max_lag (3h0m0s) after it changed at 2026-11-23T07:00:00Z",
+					245*time.Hour),
 			}},
 			"https://ftp.example.org/pub/tails/": {Problem: `resolve: "ftp.example.org" has no address`},
-			"http://192.0.2.9/":                  {Endpoints: []health.Endpoint{endpoint("192.0.2.9", health.HTTP, health.Up, "", 5*time.Hour)}},
+			"http://192.0.2.9/": {Endpoints: []health.Endpoint{endpoint("192.0.2.9", health.HTTP, health.Up, "",
+				5*time.Hour)}},
 		},
 	}
 }
@@ -114,7 +118,8 @@ Up in all their roles: 0 of 3 enabled mirrors.
 		t.Fatal(err)
 	}
 	plain := strings.NewReplacer("\x1b[31m", "", "\x1b[33m", "", "\x1b[0m", "").Replace(painted.String())
-	if plain != text.String() || strings.Count(painted.String(), "\x1b[31m  2001:db8::7") != 1 || strings.Contains(painted.String(), "m  192.0.2.9") {
+	if plain != text.String() || strings.Count(painted.String(), "\x1b[31m  2001:db8::7") != 1 ||
+		strings.Contains(painted.String(), "m  192.0.2.9") {
 		t.Errorf("in colour:\n%q", painted.String())
 	}
 }
@@ -124,7 +129,8 @@ func TestProbeJSON(t *testing.T) {
 	pool := probePool(t)
 	pool.Mirrors = []config.Mirror{pool.Mirrors[1], pool.Mirrors[2]}
 	report := probeReport()
-	report.Reference, report.Suspects = health.Reference{Release: report.Reference.Release, Mirrors: 1, Enabled: 2, Weight: 10, EnabledWeight: 15}, nil
+	report.Reference, report.Suspects = health.Reference{Release: report.Reference.Release, Mirrors: 1, Enabled: 2, Weight: 10,
+		EnabledWeight: 15}, nil
 	m := report.Mirrors["http://mirror.example.net:8080/old/"]
 	m.Endpoints = m.Endpoints[:1]
 	report.Mirrors["http://mirror.example.net:8080/old/"] = m
@@ -175,15 +181,23 @@ func TestProbeIsUp(t *testing.T) {
 	}{
 		{name: "no address", mirror: enabled},
 		{name: "only rsync", mirror: enabled, rsync: rsync(health.Up)},
-		{name: "up", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v4, health.DNS, health.Up)}, rsync: rsync(health.Up), want: true},
-		{name: "down in DNS", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v4, health.DNS, health.Down)}},
-		{name: "not in DNS", mirror: outOfDNS, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v4, health.DNS, health.Down)}, want: true},
-		{name: "disabled, down in DNS", mirror: disabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v4, health.DNS, health.Down)}},
+		{name: "up", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v4, health.DNS, health.Up)},
+			rsync: rsync(health.Up), want: true},
+		{name: "down in DNS", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up),
+			at(v4, health.DNS, health.Down)}},
+		{name: "not in DNS", mirror: outOfDNS, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up),
+			at(v4, health.DNS, health.Down)}, want: true},
+		{name: "disabled, down in DNS", mirror: disabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up),
+			at(v4, health.DNS, health.Down)}},
 		{name: "rsync down", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up)}, rsync: rsync(health.Down)},
-		{name: "rsync unknown", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up)}, rsync: rsync(health.Unknown), want: true},
-		{name: "stale at one of two", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v6, health.HTTP, health.Stale)}},
-		{name: "no route to one of two", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up), at(v6, health.HTTP, health.Unknown)}, want: true},
-		{name: "no route to both", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Unknown), at(v6, health.HTTP, health.Unknown)}},
+		{name: "rsync unknown", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up)},
+			rsync: rsync(health.Unknown), want: true},
+		{name: "stale at one of two", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up),
+			at(v6, health.HTTP, health.Stale)}},
+		{name: "no route to one of two", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Up),
+			at(v6, health.HTTP, health.Unknown)}, want: true},
+		{name: "no route to both", mirror: enabled, endpoints: []health.Endpoint{at(v4, health.HTTP, health.Unknown),
+			at(v6, health.HTTP, health.Unknown)}},
 	} {
 		if got := isUp(&test.mirror, &health.MirrorReport{Endpoints: test.endpoints, Rsync: test.rsync}); got != test.want {
 			t.Errorf("%s: up is %v", test.name, got)
@@ -202,8 +216,10 @@ func TestProbeShortTexts(t *testing.T) {
 		want      string
 	}{
 		{Reference{Source: FromURL}, "Reference: not known, so content is not judged."},
-		{Reference{Source: FromMirrors}, "Reference: not known, so content is not judged: it takes mirrors with more than half of the weight."},
-		{Reference{Source: FromMirrors, Trace: &probeTime}, "Reference: 2026-11-23T12:00:00Z, 0s old, carried or passed by most of the weight."},
+		{Reference{Source: FromMirrors},
+			"Reference: not known, so content is not judged: it takes mirrors with more than half of the weight."},
+		{Reference{Source: FromMirrors, Trace: &probeTime},
+			"Reference: 2026-11-23T12:00:00Z, 0s old, carried or passed by most of the weight."},
 	} {
 		if got := test.reference.summary(probeTime); got != test.want {
 			t.Errorf("%s\nwant\n%s", got, test.want)
