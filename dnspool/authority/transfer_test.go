@@ -7,23 +7,18 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/tsig"
-	"mirrorpool/testdata/testbed"
 )
 
 func newTestKey(tb testing.TB, name string, fill byte) *tsig.Key {
@@ -204,112 +199,6 @@ func TestIXFR(t *testing.T) {
 	}
 }
 
-// TestWhoMayTransfer asks from other addresses and with other keys.
-func TestWhoMayTransfer(t *testing.T) {
-	t.Parallel()
-	key, other := newTestKey(t, "xfr.", 1), newTestKey(t, "other.", 2)
-	wrong := newTestKey(t, "xfr.", 3)
-	byKey, byAddress, none := transferConfig("xfr."), transferConfig("127.0.0.2/32", "2001:db8::/32"), transferConfig()
-	for name, test := range map[string]struct {
-		config    config.DNS
-		key       *tsig.Key
-		network   string
-		from      string
-		skew      time.Duration
-		rcode     int
-		tsigError uint16
-	}{
-		"by key":               {config: byKey, key: key},
-		"without the key":      {config: byKey, rcode: dns.RcodeRefused},
-		"with an unknown key":  {config: byKey, key: other, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadKey},
-		"with another secret":  {config: byKey, key: wrong, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadSig},
-		"an hour late":         {config: byKey, key: key, skew: -time.Hour, rcode: dns.RcodeNotAuth, tsigError: dns.RcodeBadTime},
-		"by address":           {config: byAddress, from: "127.0.0.2"},
-		"from another address": {config: byAddress, from: "127.0.0.3", rcode: dns.RcodeRefused},
-		"by address, wrong key": {config: byAddress, from: "127.0.0.2", key: wrong, rcode: dns.RcodeNotAuth,
-			tsigError: dns.RcodeBadSig},
-		"a key that may not":      {config: byAddress, from: "127.0.0.3", key: key, rcode: dns.RcodeRefused},
-		"none may":                {config: none, key: key, rcode: dns.RcodeRefused},
-		"AXFR over UDP is not":    {config: byKey, key: key, network: "udp", rcode: dns.RcodeRefused},
-		"over UDP, not permitted": {config: byKey, network: "udp", rcode: dns.RcodeRefused},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, addr, _ := startPrimary(t, test.config, nil, key, "")
-			s.publish(snapshotAt(t, 3, 7))
-			req := axfrRequest()
-			req.SetEdns0(1232, false)
-			client := dns.Client{Net: "tcp", TsigProvider: test.key.Ring(), Dialer: &net.Dialer{}}
-			if test.from != "" {
-				client.Dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(test.from)}
-			}
-			if test.network != "" {
-				client.Net = test.network
-			}
-			if test.key != nil {
-				test.key.Sign(req, time.Now().Add(test.skew))
-			}
-			resp, _, err := client.Exchange(req, addr)
-			if resp == nil || err != nil && test.rcode != dns.RcodeNotAuth {
-				t.Fatalf("%v: %v", err, resp)
-			}
-			if resp.Rcode != test.rcode || (len(resp.Answer) > 0) != (test.rcode == 0) {
-				t.Errorf("%v, want %s", resp, dns.RcodeToString[test.rcode])
-			}
-			signature := resp.IsTsig()
-			if (signature != nil) != (test.key != nil) || signature != nil && signature.Error != test.tsigError {
-				t.Errorf("signature %v, want the error %d", signature, test.tsigError)
-			}
-			unsigned := test.tsigError == dns.RcodeBadKey || test.tsigError == dns.RcodeBadSig
-			if signature != nil && (signature.MACSize == 0) != unsigned {
-				t.Errorf("a MAC of %d bytes with the error %d (RFC 8945 section 5.3.2)", signature.MACSize, signature.Error)
-			}
-			if unsigned && time.Since(time.Unix(int64(signature.TimeSigned), 0)).Abs() > time.Minute {
-				t.Errorf("signed at %d, which BIND takes for a wrong clock", signature.TimeSigned)
-			}
-			if test.tsigError == dns.RcodeBadTime {
-				if got := tsig.Explain(test.key, resp, err, time.Now().Add(test.skew)); got == nil ||
-					!strings.Contains(got.Error(), "ahead of ours") {
-					t.Errorf("the skew is described as %v", got)
-				}
-			}
-			if test.rcode == dns.RcodeRefused && !hasEDE(resp, dns.ExtendedErrorCodeProhibited) {
-				t.Errorf("no extended error Prohibited in %v", resp)
-			}
-		})
-	}
-}
-
-func hasEDE(resp *dns.Msg, code uint16) bool {
-	opt := resp.IsEdns0()
-	return opt != nil && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool {
-		ede, ok := o.(*dns.EDNS0_EDE)
-		return ok && ede.InfoCode == code
-	})
-}
-
-// TestSignedQueries asks for other things with a key, as a secondary does for the SOA.
-func TestSignedQueries(t *testing.T) {
-	t.Parallel()
-	key := newTestKey(t, "xfr.", 1)
-	s, addr, _ := startPrimary(t, transferConfig("xfr."), nil, key, "")
-	s.publish(snapshotAt(t, 60, 7))
-	for _, network := range []string{"udp", "tcp"} {
-		for _, qtype := range []uint16{dns.TypeSOA, dns.TypeA, dns.TypeMX, dns.TypeAXFR} {
-			if qtype == dns.TypeAXFR && network == "tcp" {
-				continue
-			}
-			req := new(dns.Msg).SetQuestion("dl.EXAMPLE.org.", qtype)
-			key.Sign(req, time.Now())
-			client := dns.Client{Net: network, TsigProvider: key.Ring()}
-			resp, _, err := client.Exchange(req, addr)
-			if err != nil || resp.IsTsig() == nil || resp.Question[0].Name != "dl.EXAMPLE.org." || resp.Len() > dns.MinMsgSize {
-				t.Errorf("%s %s: %v, %v; want a signed response", network, dns.TypeToString[qtype], resp, err)
-			}
-		}
-	}
-}
-
 // largeStatic is a zone file of n records.
 func largeStatic(tb testing.TB, n int) *ZoneFile {
 	tb.Helper()
@@ -450,152 +339,3 @@ func TestCutTransfer(t *testing.T) {
 		t.Errorf("afterwards: %d messages, %v", len(messages), err)
 	}
 }
-
-// TestRestart stops a server, and starts another one with what it left.
-func TestRestart(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "state")
-	c := transferConfig("127.0.0.1/32")
-	s, _, stop := startPrimary(t, c, nil, nil, dir)
-	s.publish(snapshotAt(t, 12, 7))
-	s.publish(snapshotAt(t, 11, 8))
-	stop()
-	if got := transfer.LoadSerial(dir, zap.NewNop()); got != 8 {
-		t.Errorf("serial %d was kept, want 8", got)
-	}
-
-	s, addr, stop := startPrimary(t, c, nil, nil, dir)
-	s.publish(snapshotAt(t, 12, 9))
-	messages, err := fetchZone(t, addr, ixfrRequest(7), nil)
-	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 6 {
-		t.Errorf("since before the restart: %v, %q; want two deltas", err, all)
-	}
-	stop()
-
-	// A journal that is damaged is set aside, and all of the zone is transferred.
-	path := filepath.Join(dir, "journal")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, text[:len(text)-1], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, addr, stop = startPrimary(t, c, nil, nil, dir)
-	s.publish(snapshotAt(t, 12, 10))
-	messages, err = fetchZone(t, addr, ixfrRequest(7), nil)
-	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 2 {
-		t.Errorf("with a damaged journal: %v, %q; want all of the zone", err, all)
-	}
-	if _, err := os.Stat(path + ".bad"); err != nil {
-		t.Error(err)
-	}
-	stop()
-}
-
-// TestOlderCopy stops a server after another one with the same folder has gone ahead: what that one has saved stays.
-func TestOlderCopy(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "state")
-	c := transferConfig("127.0.0.1/32")
-	older, _, stopOlder := startPrimary(t, c, nil, nil, dir)
-	older.publish(snapshotAt(t, 12, 7))
-	testbed.EventuallyNil(t, func() error { // or it might save while the newer one does: see transfer.Server.save
-		_, err := os.Stat(filepath.Join(dir, "journal"))
-		return err
-	})
-	newer, _, stopNewer := startPrimary(t, c, nil, nil, dir)
-	newer.publish(snapshotAt(t, 11, 8))
-	newer.publish(snapshotAt(t, 12, 9))
-	stopNewer()
-	stopOlder()
-	if got := transfer.LoadSerial(dir, zap.NewNop()); got != 9 {
-		t.Errorf("serial %d is kept, want 9", got)
-	}
-	s, addr, _ := startPrimary(t, c, nil, nil, dir)
-	s.publish(snapshotAt(t, 11, 10))
-	messages, err := fetchZone(t, addr, ixfrRequest(9), nil)
-	if all := lines(slices.Concat(messages...)); err != nil || strings.Count(strings.Join(all, "\n"), "SOA") != 4 {
-		t.Errorf("since the version that was kept: %v, %q; want one delta", err, all)
-	}
-}
-
-// TestUnwritableState goes on without it.
-func TestUnwritableState(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, addr, stop := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, filepath.Join(file, "below"))
-	s.publish(snapshotAt(t, 3, 7))
-	if _, err := fetchZone(t, addr, axfrRequest(), nil); err != nil {
-		t.Error(err)
-	}
-	stop()
-}
-
-func TestTransferKeyMissing(t *testing.T) {
-	t.Parallel()
-	_, err := transfer.NewServer(transferConfig("missing."), newTestKey(t, "xfr.", 1).Ring(), "", zap.NewNop())
-	if err == nil || !strings.Contains(err.Error(), `no file in dns.tsig_keys has the key "missing."`) {
-		t.Errorf("a key that is not there: %v", err)
-	}
-}
-
-// TestBeforeTheFirstSnapshot has nothing to transfer.
-func TestBeforeTheFirstSnapshot(t *testing.T) {
-	t.Parallel()
-	_, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, "")
-	resp, _, err := (&dns.Client{Net: "tcp"}).Exchange(axfrRequest(), addr)
-	if err != nil || resp.Rcode != dns.RcodeServerFailure {
-		t.Errorf("%v, %v; want SERVFAIL", resp, err)
-	}
-}
-
-func TestFeedMetrics(t *testing.T) {
-	t.Parallel()
-	s, addr, _ := startPrimary(t, transferConfig("127.0.0.1/32"), nil, nil, "")
-	s.publish(snapshotAt(t, 12, 7))
-	s.publish(snapshotAt(t, 11, 8))
-	for _, req := range []*dns.Msg{axfrRequest(), ixfrRequest(7), ixfrRequest(6), ixfrRequest(8)} {
-		if _, err := fetchZone(t, addr, req, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	client := dns.Client{Net: "tcp", Dialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}}
-	if _, _, err := client.Exchange(axfrRequest(), addr); err != nil {
-		t.Fatal(err)
-	}
-	want := `
-		# HELP mirrorpool_transfer_requests_total Requests for a transfer of the zone: axfr (all of it), ixfr (what has ` +
-		`changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them.
-		# TYPE mirrorpool_transfer_requests_total counter
-		mirrorpool_transfer_requests_total{kind="axfr",result="ok"} 1
-		mirrorpool_transfer_requests_total{kind="full",result="ok"} 1
-		mirrorpool_transfer_requests_total{kind="ixfr",result="ok"} 1
-		mirrorpool_transfer_requests_total{kind="none",result="refused"} 1
-		mirrorpool_transfer_requests_total{kind="soa",result="ok"} 1
-	`
-	testbed.EventuallyNil(t, func() error {
-		return testutil.GatherAndCompare(gatherer(t, s.o.Transfers), strings.NewReader(want), "mirrorpool_transfer_requests_total")
-	})
-	if problems, err := testutil.GatherAndLint(gatherer(t, s.o.Transfers)); err != nil || len(problems) > 0 {
-		t.Errorf("lint: %v, %v", problems, err)
-	}
-}
-
-// gatherer returns what gathers the feed's metrics, as the administrator's listener does.
-func gatherer(tb testing.TB, f *transfer.Server) prometheus.Gatherer {
-	tb.Helper()
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(unchecked{f}); err != nil {
-		tb.Fatal(err)
-	}
-	return registry
-}
-
-// unchecked is a collector that says nothing of what it collects.
-type unchecked struct{ *transfer.Server }
-
-func (unchecked) Describe(chan<- *prometheus.Desc) {}
