@@ -82,10 +82,13 @@ func TestPlaceSet(t *testing.T) {
 		in   []string // of testPlaces
 		outs []string
 	}{
-		{config.Places{Countries: []string{"FR", "DE"}}, []string{"paris", "munich", "germany"}, []string{"vienna", "sydney", "nowhere", "europe"}},
-		{config.Places{Continents: []string{"OC", "EU"}}, []string{"paris", "sydney", "europe", "germany"}, []string{"new-york", "nowhere"}},
+		{config.Places{Countries: []string{"FR", "DE"}}, []string{"paris", "munich", "germany"},
+			[]string{"vienna", "sydney", "nowhere", "europe"}},
+		{config.Places{Continents: []string{"OC", "EU"}}, []string{"paris", "sydney", "europe", "germany"},
+			[]string{"new-york", "nowhere"}},
 		{config.Places{ASNs: []uint32{680, 1}}, []string{"berlin-dfn", "network-680"}, []string{"berlin", "munich", "nowhere"}},
-		{config.Places{Countries: []string{"AT"}, Continents: []string{"OC"}, ASNs: []uint32{3320}}, []string{"vienna", "sydney", "berlin"}, []string{"paris", "berlin-dfn", "nowhere"}},
+		{config.Places{Countries: []string{"AT"}, Continents: []string{"OC"}, ASNs: []uint32{3320}},
+			[]string{"vienna", "sydney", "berlin"}, []string{"paris", "berlin-dfn", "nowhere"}},
 	} {
 		s := newPlaceSet(test.set)
 		for _, name := range test.in {
@@ -106,14 +109,16 @@ func TestSettle(t *testing.T) {
 	de := func(p Place) Place { p.Country, p.Continent = ParseCode("DE"), ParseCode("EU"); return p }
 	middle := de(Place{Latitude: 51, Longitude: 9.8, HasPosition: true})
 	tests := map[string]struct{ in, want Place }{
-		"nothing":                        {Place{}, Place{}},
-		"an exact position stays":        {de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 500}), de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 500})},
-		"a vague one is the country's":   {de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 501}), middle},
-		"a country has a continent":      {Place{Country: ParseCode("DE")}, middle},
-		"the database's continent stays": {Place{Country: ParseCode("TR"), Continent: ParseCode("EU")}, Place{Country: ParseCode("TR"), Continent: ParseCode("EU"), Latitude: 39.7, Longitude: 32.5, HasPosition: true}},
-		"a continent alone":              {Place{Continent: ParseCode("EU")}, Place{Continent: ParseCode("EU")}},
-		"a vague position alone":         {Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 1000}, Place{}},
-		"an unknown country":             {Place{Country: ParseCode("XX"), ASN: 1}, Place{Country: ParseCode("XX"), ASN: 1}},
+		"nothing": {Place{}, Place{}},
+		"an exact position stays": {de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 500}),
+			de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 500})},
+		"a vague one is the country's": {de(Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 501}), middle},
+		"a country has a continent":    {Place{Country: ParseCode("DE")}, middle},
+		"the database's continent stays": {Place{Country: ParseCode("TR"), Continent: ParseCode("EU")},
+			Place{Country: ParseCode("TR"), Continent: ParseCode("EU"), Latitude: 39.7, Longitude: 32.5, HasPosition: true}},
+		"a continent alone":      {Place{Continent: ParseCode("EU")}, Place{Continent: ParseCode("EU")}},
+		"a vague position alone": {Place{Latitude: 52, Longitude: 13, HasPosition: true, Radius: 1000}, Place{}},
+		"an unknown country":     {Place{Country: ParseCode("XX"), ASN: 1}, Place{Country: ParseCode("XX"), ASN: 1}},
 	}
 	for name, test := range tests {
 		got := test.in
@@ -154,23 +159,32 @@ func TestPlaceOfMirror(t *testing.T) {
 		find     func(netip.Addr) Place
 		want     Place
 	}{
-		"from its address":            {config.Location{}, find, known},
-		"from the first address":      {config.Location{}, first(testPlaces["paris"]), testPlaces["paris"]},
-		"from the first's network":    {config.Location{}, first(Place{ASN: 7}), Place{ASN: 7}},
-		"without a database":          {config.Location{}, nil, Place{}},
-		"its country, no database":    {config.Location{Country: "DE"}, nil, countryPlace("DE")},
-		"the same country":            {config.Location{Country: "DE"}, find, known},
-		"another country":             {config.Location{Country: "FR"}, find, with(func(p *Place) { *p = countryPlace("FR"); p.ASN = 3320 })},
-		"another continent":           {config.Location{Continent: "OC"}, find, Place{Continent: ParseCode("OC"), ASN: 3320}},
-		"another position":            {config.Location{Latitude: 1, Longitude: 2, HasPosition: true}, find, with(func(p *Place) { p.Latitude, p.Longitude = 1, 2 })},
-		"another network":             {config.Location{ASN: 680}, find, with(func(p *Place) { p.ASN = 680 })},
-		"all but the network":         {config.Location{Country: "DE", Latitude: 1, Longitude: 2, HasPosition: true}, find, with(func(p *Place) { p.Latitude, p.Longitude = 1, 2 })},
-		"all but the country":         {config.Location{Latitude: 1, Longitude: 2, HasPosition: true, ASN: 680}, find, with(func(p *Place) { p.Latitude, p.Longitude, p.ASN = 1, 2, 680 })},
-		"all of it, and the database": {config.Location{Country: "FR", Latitude: 48.86, Longitude: 2.35, HasPosition: true, ASN: 1}, find, cityPlace("FR", "EU", 48.86, 2.35, 1)},
+		"from its address":         {config.Location{}, find, known},
+		"from the first address":   {config.Location{}, first(testPlaces["paris"]), testPlaces["paris"]},
+		"from the first's network": {config.Location{}, first(Place{ASN: 7}), Place{ASN: 7}},
+		"without a database":       {config.Location{}, nil, Place{}},
+		"its country, no database": {config.Location{Country: "DE"}, nil, countryPlace("DE")},
+		"the same country":         {config.Location{Country: "DE"}, find, known},
+		"another country": {config.Location{Country: "FR"}, find, with(func(p *Place) {
+			*p = countryPlace("FR")
+			p.ASN = 3320
+		})},
+		"another continent": {config.Location{Continent: "OC"}, find, Place{Continent: ParseCode("OC"), ASN: 3320}},
+		"another position": {config.Location{Latitude: 1, Longitude: 2, HasPosition: true}, find, with(func(p *Place) {
+			p.Latitude, p.Longitude = 1, 2
+		})},
+		"another network": {config.Location{ASN: 680}, find, with(func(p *Place) { p.ASN = 680 })},
+		"all but the network": {config.Location{Country: "DE", Latitude: 1, Longitude: 2, HasPosition: true}, find,
+			with(func(p *Place) { p.Latitude, p.Longitude = 1, 2 })},
+		"all but the country": {config.Location{Latitude: 1, Longitude: 2, HasPosition: true, ASN: 680}, find,
+			with(func(p *Place) { p.Latitude, p.Longitude, p.ASN = 1, 2, 680 })},
+		"all of it, and the database": {config.Location{Country: "FR", Latitude: 48.86, Longitude: 2.35, HasPosition: true, ASN: 1},
+			find, cityPlace("FR", "EU", 48.86, 2.35, 1)},
 	}
 	for name, test := range tests {
 		m := &Mirror{Mirror: config.Mirror{Location: test.location}, MirrorReport: health.MirrorReport{Endpoints: []health.Endpoint{
-			{Address: netip.MustParseAddr("192.0.2.6")}, {Address: netip.MustParseAddr("192.0.2.7")}, {Address: netip.MustParseAddr("192.0.2.8")}}}}
+			{Address: netip.MustParseAddr("192.0.2.6")}, {Address: netip.MustParseAddr("192.0.2.7")},
+			{Address: netip.MustParseAddr("192.0.2.8")}}}}
 		if got := placeOf(m, test.find); got != test.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
 		}

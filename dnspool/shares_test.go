@@ -23,7 +23,8 @@ func TestFirstShares(t *testing.T) {
 			t.Errorf("mirror %d: %+v, want %v", i, got, want)
 		}
 	}
-	if len(shares[0]) != 2 || shares[0][1].Family != IPv6 || math.Abs(shares[0][1].Dealt-1) > 1e-9 || len(shares[1]) != 1 || len(shares[3])+len(shares[4])+len(shares[5]) != 0 {
+	if len(shares[0]) != 2 || shares[0][1].Family != IPv6 || math.Abs(shares[0][1].Dealt-1) > 1e-9 || len(shares[1]) != 1 ||
+		len(shares[3])+len(shares[4])+len(shares[5]) != 0 {
 		t.Errorf("shares %v; want IPv6 for the first only, and none for those that are down or kept out", shares)
 	}
 	for i, m := range s.Mirrors {
@@ -35,7 +36,8 @@ func TestFirstShares(t *testing.T) {
 	for _, g := range s.Groups() {
 		groups[Group{Role: g.Role, Family: g.Family, Secure: g.Secure, Eligible: g.Eligible}] = true
 	}
-	for _, g := range []Group{{Role: health.DNS, Eligible: 60}, {Role: health.DNS, Family: IPv6, Eligible: 30}, {Role: health.HTTP, Eligible: 110}} {
+	for _, g := range []Group{{Role: health.DNS, Eligible: 60}, {Role: health.DNS, Family: IPv6, Eligible: 30},
+		{Role: health.HTTP, Eligible: 110}} {
 		if !groups[g] {
 			t.Errorf("no group %+v in %v", g, groups)
 		}

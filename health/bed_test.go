@@ -46,8 +46,9 @@ type bed struct {
 func newBed(t *testing.T, change func(*Options)) *bed {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	b := &bed{t: t, logs: logs, behave: map[string]func(context.Context, Target) Observation{}, starts: map[endpointKey][]time.Time{},
-		now: map[endpointKey]int{}, most: map[endpointKey]int{}, hosts: map[string][2]Answer{}}
+	b := &bed{t: t, logs: logs, behave: map[string]func(context.Context, Target) Observation{},
+		starts: map[endpointKey][]time.Time{},
+		now:    map[endpointKey]int{}, most: map[endpointKey]int{}, hosts: map[string][2]Answer{}}
 	o := Options{
 		Settings: config.Health{Enabled: true, Interval: 30 * time.Second, Timeout: 10 * time.Second, Rise: 2, Fall: 3,
 			Path: "project/trace", MaxLag: 3 * time.Hour, DNSURL: "http://dl.example.org/tails/project/trace"},

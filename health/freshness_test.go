@@ -207,7 +207,8 @@ func TestReferenceURL(t *testing.T) {
 		b.set("192.0.2.2", carries(second))
 		wait(2 * time.Hour)
 		r := b.Report()
-		if !r.Reference.Trace.Equal(second) || r.Reference.Since.Sub(released) > 31*time.Second || r.Reference.Mirrors != 1 || r.Reference.Enabled != 2 {
+		if !r.Reference.Trace.Equal(second) || r.Reference.Since.Sub(released) > 31*time.Second || r.Reference.Mirrors != 1 ||
+			r.Reference.Enabled != 2 {
 			t.Errorf("two hours after a release: %+v", r.Reference)
 		}
 		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Up {
@@ -217,7 +218,8 @@ func TestReferenceURL(t *testing.T) {
 		b.set("origin.example.org", nil) // it cannot be reached any more
 		wait(62 * time.Minute)
 		r = b.Report()
-		if want := "reference_url cannot be read: connect: connection refused; keeping the last one known"; !r.Reference.Trace.Equal(second) || r.Reference.Problem != want {
+		if want := "reference_url cannot be read: connect: connection refused; keeping the last one " +
+			"known"; !r.Reference.Trace.Equal(second) || r.Reference.Problem != want {
 			t.Errorf("an unreachable reference: %+v", r.Reference)
 		}
 		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Stale {

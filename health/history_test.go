@@ -175,10 +175,14 @@ func TestHistoryFile(t *testing.T) {
 		"empty": {}, "cut": good[:len(good)-2], "edited": bytes.Replace(good, []byte("d"), []byte("u"), 1),
 		"another version": bytes.Replace(good, []byte(" 1 "), []byte(" 2 "), 1),
 		"too short":       sealed(`{"http://m1.example.org/": {"last": 1, "http": "u", "dns": ""}}`),
-		"no such state":   sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("x", HistoryParts) + `", "dns": "` + strings.Repeat("u", HistoryParts) + `"}}`),
-		"too long a time": sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("u", HistoryParts) + `", "dns": "` + strings.Repeat("u", HistoryParts) + `", "http_seconds": {"u": [901` + strings.Repeat(",0", HistoryParts-1) + `]}}}`),
-		"too few times":   sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("u", HistoryParts) + `", "dns": "` + strings.Repeat("u", HistoryParts) + `", "http_seconds": {"u": [900]}}}`),
-		"no object":       sealed(`[]`),
+		"no such state": sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("x", HistoryParts) +
+			`", "dns": "` + strings.Repeat("u", HistoryParts) + `"}}`),
+		"too long a time": sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("u", HistoryParts) +
+			`", "dns": "` + strings.Repeat("u", HistoryParts) + `", "http_seconds": {"u": [901` +
+			strings.Repeat(",0", HistoryParts-1) + `]}}}`),
+		"too few times": sealed(`{"http://m1.example.org/": {"last": 1, "http": "` + strings.Repeat("u", HistoryParts) +
+			`", "dns": "` + strings.Repeat("u", HistoryParts) + `", "http_seconds": {"u": [900]}}}`),
+		"no object": sealed(`[]`),
 	} {
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
 			t.Fatal(err)

@@ -14,7 +14,8 @@ import (
 func TestGiveAddresses(t *testing.T) {
 	t.Parallel()
 	l := lookup{host: "a.example.net", problem: "resolve: no address is known", took: time.Second}
-	l.give([]netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:192.0.2.1"), netip.MustParseAddr("10.0.0.1")})
+	l.give([]netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:192.0.2.1"),
+		netip.MustParseAddr("10.0.0.1")})
 	if !slices.Equal(l.v4.Addresses, addrs("192.0.2.1 10.0.0.1")) || !slices.Equal(l.v6.Addresses, addrs("2001:db8::1")) {
 		t.Errorf("given: %v and %v", l.v4.Addresses, l.v6.Addresses)
 	}
@@ -32,7 +33,8 @@ func TestLearnAddresses(t *testing.T) {
 	found := func(text string) Answer { return Answer{Addresses: addrs(text)} }
 	failed := Answer{Err: failure}
 	const (
-		private   = `resolve: 10.0.0.1, which DNS gives for "a.example.net", is not a public address: set health.allow_private to probe it`
+		private = `resolve: 10.0.0.1, which DNS gives for "a.example.net", is not a public address: set health.allow_private ` +
+			`to probe it`
 		noAddress = `resolve: "a.example.net" has no address`
 		kept      = "; keeping 1 that DNS gave before"
 	)
@@ -46,7 +48,8 @@ func TestLearnAddresses(t *testing.T) {
 	}
 	const v4, v6 = "192.0.2.%d", "2001:db8::%d"
 	crowd := func(n, used int) string {
-		return fmt.Sprintf(`resolve: "a.example.net" has %d addresses, of which %d are used: give those that matter in dns.addresses`, n, used)
+		return fmt.Sprintf(`resolve: "a.example.net" has %d addresses, of which %d are used: give those that matter in `+
+			`dns.addresses`, n, used)
 	}
 	localMany := found(many("10.0.0.%d", 20))
 	localMany.Local = true
@@ -56,26 +59,36 @@ func TestLearnAddresses(t *testing.T) {
 		addresses    string
 		problem      string
 	}{
-		"found":                        {now: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, addresses: "192.0.2.1 2001:db8::1"},
-		"one family only":              {now: [2]Answer{found(""), found("2001:db8::1")}, addresses: "2001:db8::1"},
-		"no address":                   {now: [2]Answer{found(""), found("")}, problem: noAddress},
-		"failed at first":              {now: [2]Answer{failed, failed}, problem: "resolve: SERVFAIL; no address is known"},
-		"IPv6 failed at first":         {now: [2]Answer{found("192.0.2.1"), failed}, addresses: "192.0.2.1", problem: "resolve: SERVFAIL; keeping 1 known addresses"},
-		"IPv6 failed, and no IPv4":     {now: [2]Answer{found(""), failed}, problem: "resolve: SERVFAIL; no address is known"},
-		"private":                      {now: [2]Answer{found("10.0.0.1"), found("")}, problem: private},
-		"private, not the only one":    {now: [2]Answer{found("192.0.2.1 10.0.0.1"), found("")}, addresses: "192.0.2.1", problem: private},
+		"found":           {now: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, addresses: "192.0.2.1 2001:db8::1"},
+		"one family only": {now: [2]Answer{found(""), found("2001:db8::1")}, addresses: "2001:db8::1"},
+		"no address":      {now: [2]Answer{found(""), found("")}, problem: noAddress},
+		"failed at first": {now: [2]Answer{failed, failed}, problem: "resolve: SERVFAIL; no address is known"},
+		"IPv6 failed at first": {now: [2]Answer{found("192.0.2.1"), failed}, addresses: "192.0.2.1",
+			problem: "resolve: SERVFAIL; keeping 1 known addresses"},
+		"IPv6 failed, and no IPv4": {now: [2]Answer{found(""), failed}, problem: "resolve: SERVFAIL; no address is known"},
+		"private":                  {now: [2]Answer{found("10.0.0.1"), found("")}, problem: private},
+		"private, not the only one": {now: [2]Answer{found("192.0.2.1 10.0.0.1"), found("")}, addresses: "192.0.2.1",
+			problem: private},
 		"private, and that is allowed": {now: [2]Answer{found("10.0.0.1"), found("")}, allowPrivate: true, addresses: "10.0.0.1"},
 		"private, of the hosts file":   {now: [2]Answer{local, found("")}, addresses: "10.0.0.1"},
-		"failed after":                 {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, failed}, addresses: "192.0.2.1 2001:db8::1", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
-		"IPv4 failed after":            {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")}, now: [2]Answer{failed, found("2001:db8::2")}, addresses: "192.0.2.1 2001:db8::2 2001:db8::1", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
-		"failed after the hosts file":  {before: [2]Answer{local, found("")}, now: [2]Answer{failed, found("")}, addresses: "10.0.0.1", problem: "resolve: SERVFAIL; keeping 1 known addresses"},
-		"too many":                     {now: [2]Answer{found(many(v4, 64)), found("")}, addresses: many(v4, 8), problem: crowd(64, 8)},
-		"too many, of both families":   {now: [2]Answer{found(many(v4, 64)), found(many(v6, 9))}, addresses: many(v4, 4) + many(v6, 4), problem: crowd(73, 8)},
-		"too many, but for one family": {now: [2]Answer{found(many(v4, 3)), found(many(v6, 9))}, addresses: many(v4, 3) + many(v6, 5), problem: crowd(12, 8)},
-		"just as many":                 {now: [2]Answer{found(many(v4, 6)), found(many(v6, 2))}, addresses: many(v4, 6) + many(v6, 2)},
-		"many of the hosts file":       {now: [2]Answer{localMany, found("")}, addresses: many("10.0.0.%d", 20)},
-		"gone":                         {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found(""), found("")}, addresses: "192.0.2.1", problem: noAddress + kept},
-		"another one":                  {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found("192.0.2.2"), found("")}, addresses: "192.0.2.2 192.0.2.1"},
+		"failed after": {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")},
+			now: [2]Answer{failed, failed}, addresses: "192.0.2.1 2001:db8::1", problem: "resolve: SERVFAIL; keeping 2 known addresses"},
+		"IPv4 failed after": {before: [2]Answer{found("192.0.2.1"), found("2001:db8::1")},
+			now: [2]Answer{failed, found("2001:db8::2")}, addresses: "192.0.2.1 2001:db8::2 2001:db8::1",
+			problem: "resolve: SERVFAIL; keeping 2 known addresses"},
+		"failed after the hosts file": {before: [2]Answer{local, found("")}, now: [2]Answer{failed, found("")},
+			addresses: "10.0.0.1", problem: "resolve: SERVFAIL; keeping 1 known addresses"},
+		"too many": {now: [2]Answer{found(many(v4, 64)), found("")}, addresses: many(v4, 8), problem: crowd(64, 8)},
+		"too many, of both families": {now: [2]Answer{found(many(v4, 64)), found(many(v6, 9))}, addresses: many(v4, 4) +
+			many(v6, 4), problem: crowd(73, 8)},
+		"too many, but for one family": {now: [2]Answer{found(many(v4, 3)), found(many(v6, 9))}, addresses: many(v4, 3) +
+			many(v6, 5), problem: crowd(12, 8)},
+		"just as many":           {now: [2]Answer{found(many(v4, 6)), found(many(v6, 2))}, addresses: many(v4, 6) + many(v6, 2)},
+		"many of the hosts file": {now: [2]Answer{localMany, found("")}, addresses: many("10.0.0.%d", 20)},
+		"gone": {before: [2]Answer{found("192.0.2.1"), found("")}, now: [2]Answer{found(""), found("")},
+			addresses: "192.0.2.1", problem: noAddress + kept},
+		"another one": {before: [2]Answer{found("192.0.2.1"), found("")},
+			now: [2]Answer{found("192.0.2.2"), found("")}, addresses: "192.0.2.2 192.0.2.1"},
 	} {
 		l := lookup{host: "a.example.net", v4: test.before[0], v6: test.before[1]}
 		l.learn(test.now[0], test.now[1], test.allowPrivate, traceTime)
@@ -128,8 +141,10 @@ func TestLookupIsTold(t *testing.T) {
 			step.does()
 			wait(3 * time.Minute)
 			entries := b.logs.FilterMessage("addresses of a mirror changed").All()
-			if woken := drained(); len(entries) != step.logged || woken != step.wakes || step.logged > 0 && entries[len(entries)-1].Level.String() != step.level {
-				t.Errorf("logged %v, woken %v; want %d entries, the last at level %s, woken %v", entries, woken, step.logged, step.level, step.wakes)
+			if woken := drained(); len(entries) != step.logged || woken != step.wakes || step.logged > 0 &&
+				entries[len(entries)-1].Level.String() != step.level {
+				t.Errorf("logged %v, woken %v; want %d entries, the last at level %s, woken %v", entries, woken, step.logged, step.level,
+					step.wakes)
 			}
 		}
 	})
@@ -139,7 +154,8 @@ func TestLookupIsTold(t *testing.T) {
 func TestLookupGoesByTheShorterTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, resolver := newSlowBed(t, 0)
-		b.hosts["a.example.net"] = [2]Answer{{Addresses: addrs("192.0.2.1"), TTL: time.Hour}, {Addresses: addrs("2001:db8::1"), TTL: 10 * time.Minute}}
+		b.hosts["a.example.net"] = [2]Answer{{Addresses: addrs("192.0.2.1"), TTL: time.Hour},
+			{Addresses: addrs("2001:db8::1"), TTL: 10 * time.Minute}}
 		b.SetPool(pool(t, "a.example.net"))
 		defer b.start()()
 		wait(time.Hour + time.Minute)
@@ -157,14 +173,17 @@ func TestWhatIsLookedUp(t *testing.T) {
 		asked     map[string]int
 		addresses string // of rsync
 	}{
-		"a host":              {"a.example.net", []string{""}, map[string]int{"a.example.net": 1}, ""},
-		"an address":          {"192.0.2.5", []string{""}, map[string]int{}, ""},
-		"given":               {"a.example.net=192.0.2.5", []string{""}, map[string]int{}, ""},
-		"rsync, as the web":   {"a.example.net", []string{"A.example.net"}, map[string]int{"a.example.net": 1}, "192.0.2.1"},
-		"rsync elsewhere":     {"a.example.net", []string{"r.example.net"}, map[string]int{"a.example.net": 1, "r.example.net": 1}, "192.0.2.2"},
+		"a host":            {"a.example.net", []string{""}, map[string]int{"a.example.net": 1}, ""},
+		"an address":        {"192.0.2.5", []string{""}, map[string]int{}, ""},
+		"given":             {"a.example.net=192.0.2.5", []string{""}, map[string]int{}, ""},
+		"rsync, as the web": {"a.example.net", []string{"A.example.net"}, map[string]int{"a.example.net": 1}, "192.0.2.1"},
+		"rsync elsewhere": {"a.example.net", []string{"r.example.net"}, map[string]int{"a.example.net": 1, "r.example.net": 1},
+			"192.0.2.2"},
 		"rsync at an address": {"a.example.net", []string{"192.0.2.9"}, map[string]int{"a.example.net": 1}, "192.0.2.9"},
-		"rsync moves":         {"a.example.net=192.0.2.5", []string{"r.example.net", "s.example.net"}, map[string]int{"r.example.net": 1, "s.example.net": 1}, "192.0.2.3"},
-		"rsync comes back":    {"a.example.net=192.0.2.5", []string{"r.example.net", "a.example.net"}, map[string]int{"r.example.net": 1}, "192.0.2.5"},
+		"rsync moves": {"a.example.net=192.0.2.5", []string{"r.example.net", "s.example.net"},
+			map[string]int{"r.example.net": 1, "s.example.net": 1}, "192.0.2.3"},
+		"rsync comes back": {"a.example.net=192.0.2.5", []string{"r.example.net", "a.example.net"},
+			map[string]int{"r.example.net": 1}, "192.0.2.5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -51,23 +51,30 @@ func TestMajorityTrace(t *testing.T) {
 		{"two mirrors", "a 10 5 192.0.2.1\n b 10 5 198.51.100.1", 5},
 		{"two of four are ahead", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
 		{"two of three are ahead", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1", 9},
-		{"weight counts, not number", "a 30 9 192.0.2.1\n b 20 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1\n e 10 5 1.0.1.1", 9},
+		{"weight counts, not number", "a 30 9 192.0.2.1\n b 20 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1\n e 10 5 " +
+			"1.0.1.1", 9},
 		{"one with most of the weight is not enough", "a 90 9 192.0.2.1\n b 10 5 198.51.100.1", 5},
 		{"half the weight is not enough", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 20 5 203.0.113.1", 5},
 		{"a newer trace stands for older ones", "a 10 9 192.0.2.1\n b 10 8 198.51.100.1\n c 10 7 203.0.113.1", 8},
 		{"mirrors without a trace speak against", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 -\n d 10 -", 0},
 		{"one host listed twice", "a 10 9 192.0.2.1\n a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
-		{"all hosts listed twice", "a 10 9 192.0.2.1\n a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n c 10 5 203.0.113.1", 9},
-		{"two names at one address", "a 10 9 192.0.2.1\n b 10 9 192.0.2.1\n c 10 9 198.51.100.1\n d 10 5 203.0.113.1\n e 10 5 1.0.0.1", 5},
+		{"all hosts listed twice", "a 10 9 192.0.2.1\n a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n b 10 9 198.51.100.1\n c 10 5 " +
+			"203.0.113.1\n c 10 5 203.0.113.1", 9},
+		{"two names at one address", "a 10 9 192.0.2.1\n b 10 9 192.0.2.1\n c 10 9 198.51.100.1\n d 10 5 203.0.113.1\n e 10 5 " +
+			"1.0.0.1", 5},
 		{"two addresses of one /24", "a 10 9 192.0.2.1\n b 10 9 192.0.2.200\n c 10 5 198.51.100.1", 5},
 		{"two addresses of one /48", "a 10 9 2001:db8:1::1\n b 10 9 2001:db8:1:9::1\n c 10 5 2001:db8:2::1", 5},
 		{"one network of either family", "a 10 9 192.0.2.1 2001:db8:1::1\n b 10 9 198.51.100.1 2001:db8:1::2\n c 10 5 203.0.113.1", 5},
 		{"private addresses count each", "a 10 9 10.0.0.1\n b 10 9 10.0.0.2\n c 10 5 10.0.0.3", 9},
-		{"one with addresses in the networks of others gains nothing", "x 10 9 192.0.2.66 198.51.100.66 203.0.113.66 1.0.0.66\n y 10 9 1.0.9.1\n" +
-			"a 10 5 192.0.2.1\n b 10 5 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
-		{"one host in two networks", "a 10 9 192.0.2.1\n a 10 9 1.0.0.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.1.1", 5},
-		{"a light entry of the same host takes nothing away", "a 1 6 192.0.2.1\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
-		{"nor does a light mirror in the same network", "z 1 6 192.0.2.9\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
+		{"one with addresses in the networks of others gains nothing",
+			"x 10 9 192.0.2.66 198.51.100.66 203.0.113.66 1.0.0.66\n y 10 9 1.0.9.1\n" +
+				"a 10 5 192.0.2.1\n b 10 5 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
+		{"one host in two networks", "a 10 9 192.0.2.1\n a 10 9 1.0.0.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 " +
+			"1.0.1.1", 5},
+		{"a light entry of the same host takes nothing away",
+			"a 1 6 192.0.2.1\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
+		{"nor does a light mirror in the same network",
+			"z 1 6 192.0.2.9\n a 100 5 192.0.2.1\n b 50 5 198.51.100.1\n c 40 5 203.0.113.1", 5},
 	} {
 		list := voters(t, test.voters)
 		want := hours(test.want)
@@ -138,7 +145,8 @@ func TestMinorityCannotOutdateMirrors(t *testing.T) {
 		for _, addr := range []string{"192.0.2.1", "198.51.100.1"} {
 			b.set(addr, carries(ago(-240*time.Second)))
 		}
-		p := pool(t, "x.example.net=192.0.2.1 y.example.net=198.51.100.1 a.example.net=203.0.113.1 b.example.net=1.0.0.1 c.example.net=1.0.1.1 d.example.net=1.0.2.1")
+		p := pool(t, "x.example.net=192.0.2.1 y.example.net=198.51.100.1 a.example.net=203.0.113.1 b.example.net=1.0.0.1 "+
+			"c.example.net=1.0.1.1 d.example.net=1.0.2.1")
 		again := p.Mirrors[0]
 		again.URLPrefix = "https://x.example.net/tails/"
 		p.Mirrors = append(p.Mirrors, again)

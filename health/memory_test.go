@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -121,7 +119,8 @@ func TestMemoryTellsApart(t *testing.T) {
 			b.SetPool(p)
 		}
 		old := newBed(t, nil)
-		want := map[string]State{"192.0.2.1/http": Up, "192.0.2.1/dns": Down, "192.0.2.2/http": Down, "192.0.2.2/dns": Up, "192.0.2.1/rsync": Down}
+		want := map[string]State{"192.0.2.1/http": Up, "192.0.2.1/dns": Down, "192.0.2.2/http": Down, "192.0.2.2/dns": Up,
+			"192.0.2.1/rsync": Down}
 		for endpoint, state := range want {
 			if state == Down {
 				old.set(endpoint, fails("connect: connection refused"))
@@ -229,7 +228,8 @@ func TestMemoryForgets(t *testing.T) {
 		if v := old.verdictAt("192.0.2.1", HTTP); v.State != Unknown {
 			t.Errorf("restored after more than 10 intervals: %v", v.State)
 		}
-		if logs := old.logs.FilterMessage(message).All(); len(logs) != 1 || logs[0].ContextMap()["verdicts"].(int64) == 0 || logs[0].ContextMap()["age"] != 5*time.Minute {
+		if logs := old.logs.FilterMessage(message).All(); len(logs) != 1 || logs[0].ContextMap()["verdicts"].(int64) == 0 ||
+			logs[0].ContextMap()["age"] != 5*time.Minute {
 			t.Errorf("logged %v", old.logs.All())
 		}
 	})
@@ -276,10 +276,14 @@ func TestRestoreRefuses(t *testing.T) {
 			{"edited", strings.Replace(good, `"down"`, `"up"`, 1), "checksum does not match"},
 			{"no JSON", withHeader("{"), "unexpected end of JSON input"},
 			{"no state", withHeader(strings.Replace(fmt.Sprintf(address, `"change":0`), `"up"`, `"good"`, 1)), `unknown state "good"`},
-			{"index out of range", withHeader(fmt.Sprintf(address, `"change":6`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
-			{"negative index", withHeader(fmt.Sprintf(address, `"change":-1`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
-			{"negative count of unknowns", withHeader(fmt.Sprintf(address, `"blind":-1`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
-			{"negative count", withHeader(fmt.Sprintf(address, `"count":-1`)), "verdict on http://a/ at 192.0.2.1 in role http is out of range"},
+			{"index out of range", withHeader(fmt.Sprintf(address, `"change":6`)),
+				"verdict on http://a/ at 192.0.2.1 in role http is out of range"},
+			{"negative index", withHeader(fmt.Sprintf(address, `"change":-1`)),
+				"verdict on http://a/ at 192.0.2.1 in role http is out of range"},
+			{"negative count of unknowns", withHeader(fmt.Sprintf(address, `"blind":-1`)),
+				"verdict on http://a/ at 192.0.2.1 in role http is out of range"},
+			{"negative count", withHeader(fmt.Sprintf(address, `"count":-1`)),
+				"verdict on http://a/ at 192.0.2.1 in role http is out of range"},
 			{"releases out of order", withHeader(`{"releases":[{"trace":"2026-01-02T00:00:00Z","since":"2026-01-02T00:00:00Z"},
 				{"trace":"2026-01-01T00:00:00Z","since":"2026-01-03T00:00:00Z"}]}`), "releases are out of order"},
 		} {
@@ -292,7 +296,8 @@ func TestRestoreRefuses(t *testing.T) {
 }
 
 func FuzzRestore(f *testing.F) {
-	f.Add(`{"mirrors":{"http://a.example.net/tails/":{"v4":["192.0.2.1"],"verdicts":[{"address":"192.0.2.1","role":"http","state":"up"}]}}}`)
+	f.Add(`{"mirrors":{"http://a.example.net/tails/":{"v4":["192.0.2.1"],` +
+		`"verdicts":[{"address":"192.0.2.1","role":"http","state":"up"}]}}}`)
 	f.Add(`{"releases":[{"trace":"2026-01-02T00:00:00Z","since":"2026-01-02T00:00:00Z"}]}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		b := newBed(t, nil)
@@ -310,95 +315,6 @@ func FuzzRestore(f *testing.F) {
 			t.Errorf("what was restored cannot be saved: %v", err)
 		}
 	})
-}
-
-func TestStateFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "verdicts")
-	b := newBed(t, nil)
-	if err := b.LoadState(path); err != nil || b.logs.Len() > 0 {
-		t.Errorf("no file yet: %v, %d log entries", err, b.logs.Len())
-	}
-	b.SetPool(pool(t, "a.example.net=192.0.2.1"))
-	for range 2 { // the second time there is one to replace
-		if err := b.SaveState(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode() != 0o600 {
-		t.Errorf("%v, %v, want mode 0600", info.Mode(), err)
-	}
-	if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
-		t.Errorf("left behind: %q", left)
-	}
-	if err := newBed(t, nil).LoadState(path); err != nil {
-		t.Errorf("what was saved: %v", err)
-	}
-}
-
-func TestBadStateFileIsSetAside(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "verdicts")
-	if err := os.WriteFile(path, []byte("nonsense"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b := newBed(t, nil)
-	want := path + ": not a file of mirrorpool-verdicts; set aside as " + path + ".bad"
-	if err := b.LoadState(path); err == nil || err.Error() != want {
-		t.Errorf("%v, want %q", err, want)
-	}
-	if b.logs.FilterMessage("cannot restore saved verdicts").Len() != 1 || b.logs.Len() != 1 {
-		t.Errorf("logged %v", b.logs.All())
-	}
-	if aside, err := os.ReadFile(path + ".bad"); err != nil || string(aside) != "nonsense" {
-		t.Errorf("set aside: %q, %v", aside, err)
-	}
-	if err := b.SaveState(path); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestStateFileOutOfReach: a file that cannot be read, or not be set aside, is logged and stays where it is.
-func TestStateFileOutOfReach(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "verdicts")
-	if err := os.WriteFile(file, []byte("nonsense"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b := newBed(t, nil)
-	if err := b.LoadState(filepath.Join(file, "below")); err == nil || b.logs.FilterMessage("cannot restore saved verdicts").Len() != 1 || b.logs.Len() != 1 {
-		t.Errorf("below a file: %v, logged %v", err, b.logs.All())
-	}
-	if err := os.Mkdir(file+".bad", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.LoadState(file); err == nil || !strings.Contains(err.Error(), "it cannot be set aside") || b.logs.Len() != 2 {
-		t.Errorf("no way to set it aside: %v, logged %v", err, b.logs.All())
-	}
-	if text, err := os.ReadFile(file); err != nil || string(text) != "nonsense" {
-		t.Errorf("the file now has %q, %v", text, err)
-	}
-}
-
-func TestStateThatCannotBeSaved(t *testing.T) {
-	b := newBed(t, nil)
-	for _, path := range []string{filepath.Join(t.TempDir(), "missing", "verdicts"), "/dev/full/verdicts"} {
-		for range 3 {
-			if err := b.SaveState(path); err == nil {
-				t.Errorf("%s: saved", path)
-			}
-		}
-	}
-	warnings := b.logs.FilterMessage("cannot save verdicts")
-	if n := warnings.Len(); n != 2 {
-		t.Errorf("warned %d times, want once for each reason", n)
-	}
-	// After a success the same reason is news again.
-	if err := b.SaveState(filepath.Join(t.TempDir(), "verdicts")); err != nil || b.logs.Len() != warnings.Len() {
-		t.Errorf("saved: %v, logged %v", err, b.logs.All())
-	}
-	if err := b.SaveState("/dev/full/verdicts"); err == nil || b.logs.Len() != warnings.Len()+1 {
-		t.Errorf("not saved again: %v, logged %v", err, b.logs.All())
-	}
 }
 
 // TestNewcomer: a mirror that was never up since it was added is a newcomer, across restarts too, until it is up.

@@ -46,10 +46,12 @@ func TestRsyncInTheReport(t *testing.T) {
 			return &r
 		}
 		r := report()
-		if r.Rsync == nil || r.Rsync.State != Up || r.Rsync.Role != Rsync || r.Rsync.Address != netip.MustParseAddr("192.0.2.1") || r.RsyncDown() || len(r.Endpoints) != 4 {
+		if r.Rsync == nil || r.Rsync.State != Up || r.Rsync.Role != Rsync || r.Rsync.Address != netip.MustParseAddr("192.0.2.1") ||
+			r.RsyncDown() || len(r.Endpoints) != 4 {
 			t.Fatalf("%+v", r)
 		}
-		if want := (rsync.URL{Host: "A.example.net", Port: "873", Module: "tails", Path: "project/trace"}); !slices.Equal(asked, []rsync.URL{want}) {
+		if want := (rsync.URL{Host: "A.example.net", Port: "873", Module: "tails", Path: "project/trace"}); !slices.Equal(asked,
+			[]rsync.URL{want}) {
 			t.Errorf("asked for %+v, want %+v", asked, want)
 		}
 		b.set("192.0.2.1/rsync", fails("status: the daemon has no such module"))
@@ -77,35 +79,44 @@ func TestRsyncAddresses(t *testing.T) {
 		state            State
 		reason           string
 	}{
-		{name: "another host", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9", state: Up},
+		{name: "another host", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9",
+			state: Up},
 		{name: "an address", url: "rsync://192.0.2.8/tails/", address: "192.0.2.8", state: Up},
 		{name: "IPv6 only", url: "rsync://rsync.example.net/tails/", knows: "2001:db8::9", address: "2001:db8::9", state: Up},
 		{name: "private", url: "rsync://rsync.example.net/tails/", knows: "10.0.0.1", state: Down,
-			reason: `resolve: 10.0.0.1, which DNS gives for "rsync.example.net", is not a public address: set health.allow_private to probe it`},
-		{name: "no such host", url: "rsync://rsync.example.net/tails/", knows: " ", state: Down, reason: `resolve: "rsync.example.net" has no address`},
+			reason: `resolve: 10.0.0.1, which DNS gives for "rsync.example.net", is not a public address: set health.allow_private ` +
+				`to probe it`},
+		{name: "no such host", url: "rsync://rsync.example.net/tails/", knows: " ", state: Down,
+			reason: `resolve: "rsync.example.net" has no address`},
 		{name: "resolver down", url: "rsync://rsync.example.net/tails/", state: Unknown,
 			reason: "resolve: asking 192.0.2.53:53 for rsync.example.net A: SERVFAIL; no address is known"},
-		{name: "no route for IPv4", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "2001:db8::9", state: Up,
+		{name: "no route for IPv4", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "2001:db8::9",
+			state: Up,
 			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": func(context.Context, Target) Observation {
 				return Observation{Reason: "connect: this host has no route to the address", NoConnection: true}
 			}}},
-		{name: "one family refuses", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "2001:db8::9", state: Up,
+		{name: "one family refuses", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9",
+			address: "2001:db8::9", state: Up,
 			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": cannotConnect("connection refused")}},
-		{name: "one address refuses", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10", address: "192.0.2.10", state: Up,
-			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": cannotConnect("connection refused")}},
-		{name: "all addresses fail", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9", state: Down,
+		{name: "one address refuses", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10", address: "192.0.2.10",
+			state: Up,
+			set:   map[string]func(context.Context, Target) Observation{"192.0.2.9": cannotConnect("connection refused")}},
+		{name: "all addresses fail", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9",
+			state:  Down,
 			reason: "connect: connection refused at 192.0.2.9; timed out at 2001:db8::9",
 			set: map[string]func(context.Context, Target) Observation{
 				"192.0.2.9": cannotConnect("connection refused"), "2001:db8::9": cannotConnect("timed out")}},
 		// Only what cannot be connected to is tried elsewhere: a daemon that answers has answered.
-		{name: "no such module", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9", state: Down,
+		{name: "no such module", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 2001:db8::9", address: "192.0.2.9",
+			state:  Down,
 			reason: "status: no such module",
 			set:    map[string]func(context.Context, Target) Observation{"192.0.2.9": fails("status: no such module")}},
 		// The first takes a fourth of the time at most, so that the last is reached.
 		// A daemon that is slow, but there, has all the time.
 		{name: "slow", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10", address: "192.0.2.9", state: Up,
 			set: map[string]func(context.Context, Target) Observation{"192.0.2.9": slowly(9 * time.Second)}},
-		{name: "three hang", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10 192.0.2.11 192.0.2.12", address: "192.0.2.12", state: Up,
+		{name: "three hang", url: "rsync://rsync.example.net/tails/", knows: "192.0.2.9 192.0.2.10 192.0.2.11 192.0.2.12",
+			address: "192.0.2.12", state: Up,
 			set: map[string]func(context.Context, Target) Observation{
 				"192.0.2.9": blackHole, "192.0.2.10": blackHole, "192.0.2.11": blackHole}},
 	} {
@@ -229,7 +240,8 @@ func TestBadRsyncURL(t *testing.T) {
 		t.Errorf("without a URL: logged %v", b.logs.All())
 	}
 	b.SetPool(rsyncPool(t, "192.0.2.1", "ftp://a.example.net/tails/"))
-	if r := b.Report().Mirrors["http://a.example.net/tails/"].Rsync; r != nil || b.logs.FilterMessage("ignoring a bad rsync_url").Len() != 1 {
+	if r := b.Report().Mirrors["http://a.example.net/tails/"].Rsync; r != nil ||
+		b.logs.FilterMessage("ignoring a bad rsync_url").Len() != 1 {
 		t.Errorf("%+v, logged %v", r, b.logs.All())
 	}
 }

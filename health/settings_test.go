@@ -109,7 +109,8 @@ func TestSetSettingsReference(t *testing.T) {
 		for _, step := range []struct {
 			url  string
 			want time.Time
-		}{{"", old}, {"https://origin.example.org/trace", first}, {"https://new.example.org/trace", second}, {"https://gone.example.org/", time.Time{}}, {"", old}} {
+		}{{"", old}, {"https://origin.example.org/trace", first}, {"https://new.example.org/trace",
+			second}, {"https://gone.example.org/", time.Time{}}, {"", old}} {
 			s := b.Checker.settings.Health
 			s.ReferenceURL = step.url
 			if err := b.SetSettings(s); err != nil {

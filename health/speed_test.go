@@ -13,7 +13,9 @@ func quick(o *Options) {
 
 // leaves returns how long after a fault at the given phase of the schedule the endpoint at address in a role is no longer
 // up. Its mirror has another address besides, and an rsync daemon.
-func leaves(t *testing.T, change func(*Options), latency, phase time.Duration, address string, role Role, fault func(*bed)) (took time.Duration) {
+func leaves(
+	t *testing.T, change func(*Options), latency, phase time.Duration, address string, role Role, fault func(*bed),
+) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, change)
 		b.set("192.0.2.1", slowly(latency))
@@ -63,18 +65,22 @@ func TestSpeedOfVerdicts(t *testing.T) {
 	}{
 		{"refused", quick, fast, 50 * time.Millisecond, at(hard, v4, v6), v4, HTTP, 1500 * time.Millisecond},
 		{"refused, in DNS", quick, fast, 50 * time.Millisecond, at(hard, v4, v6), v4, DNS, 1500 * time.Millisecond},
-		{"404", quick, fast, 50 * time.Millisecond, at(fails("status: 404 Not Found, want 200"), v4, v6), v6, HTTP, 1500 * time.Millisecond},
+		{"404", quick, fast, 50 * time.Millisecond, at(fails("status: 404 Not Found, want 200"), v4, v6), v6, HTTP,
+			1500 * time.Millisecond},
 		{"hang", quick, fast, 50 * time.Millisecond, at(hangs, v4, v6), v4, HTTP, 2500 * time.Millisecond},
 		{"hang, in DNS", quick, fast, 50 * time.Millisecond, at(hangs, v4, v6), v6, DNS, 2500 * time.Millisecond},
 		{"one role hangs", quick, fast, 50 * time.Millisecond,
 			func(b *bed) { at(hangs, v4+"/dns")(b); at(hard, v4+"/http")(b) }, v4, HTTP, 2500 * time.Millisecond},
-		{"hang at 80 ms away", quick, 80 * time.Millisecond, 50 * time.Millisecond, at(hangs, v4, v6), v4, HTTP, 2500 * time.Millisecond},
+		{"hang at 80 ms away", quick, 80 * time.Millisecond, 50 * time.Millisecond, at(hangs, v4, v6), v4, HTTP,
+			2500 * time.Millisecond},
 		{"one family hangs", quick, fast, 50 * time.Millisecond, at(hangs, v6), v6, HTTP, 2500 * time.Millisecond},
 		{"one family hangs, in DNS", quick, fast, 50 * time.Millisecond, at(hangs, v6), v6, DNS, 2500 * time.Millisecond},
 		{"rsync refused", quick, fast, 50 * time.Millisecond, at(hard, v4+"/rsync"), v4, Rsync, 1500 * time.Millisecond},
 		{"rsync hangs", quick, fast, 50 * time.Millisecond, at(hangs, v4+"/rsync"), v4, Rsync, 2500 * time.Millisecond},
-		{"module gone", quick, fast, 50 * time.Millisecond, at(fails("rsync: the daemon has no such module"), v4+"/rsync"), v4, Rsync, 1500 * time.Millisecond},
-		{"default settings, refused", nil, 200 * time.Millisecond, 1500 * time.Millisecond, at(hard, v4, v6), v4, HTTP, 40 * time.Second},
+		{"module gone", quick, fast, 50 * time.Millisecond, at(fails("rsync: the daemon has no such module"), v4+"/rsync"), v4,
+			Rsync, 1500 * time.Millisecond},
+		{"default settings, refused", nil, 200 * time.Millisecond, 1500 * time.Millisecond, at(hard, v4, v6), v4, HTTP,
+			40 * time.Second},
 		{"default settings, hang", nil, 200 * time.Millisecond, 1500 * time.Millisecond, at(hangs, v4, v6), v4, HTTP, 48 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -236,14 +235,16 @@ func TestWait(t *testing.T) {
 		{"never checked", Verdict{}, 0},
 		{"up", Verdict{State: Up, Checked: checked}, 30 * time.Second},
 		{"in doubt after a quick failure", Verdict{State: Up, Count: 1, Checked: checked}, 2 * time.Second},
-		{"in doubt after a slow failure", Verdict{State: Up, Count: 1, Checked: checked, Latency: 10 * time.Second}, 200 * time.Millisecond},
+		{"in doubt after a slow failure", Verdict{State: Up, Count: 1, Checked: checked, Latency: 10 * time.Second},
+			200 * time.Millisecond},
 		{"in doubt behind an outage of ours", Verdict{From: Up, Count: 1, Checked: checked}, 2 * time.Second},
 		{"an inconclusive probe", Verdict{State: Up, Inconclusive: 1, Checked: checked}, 30 * time.Second},
 		{"an inconclusive probe after a failure", Verdict{State: Up, Inconclusive: 1, Count: 1, Checked: checked}, 30 * time.Second},
 		{"just gone down", Verdict{State: Down, Since: checked, Checked: checked}, 30 * time.Second},
 		{"down for 10 minutes", Verdict{State: Down, Since: checked.Add(-10 * time.Minute), Checked: checked}, 150 * time.Second},
 		{"down for an hour", Verdict{State: Down, Since: checked.Add(-time.Hour), Checked: checked}, 5 * time.Minute},
-		{"coming back", Verdict{State: Down, Count: 1, Pending: Up, Since: checked.Add(-time.Hour), Checked: checked}, 30 * time.Second},
+		{"coming back", Verdict{State: Down, Count: 1, Pending: Up, Since: checked.Add(-time.Hour), Checked: checked},
+			30 * time.Second},
 		{"stale", Verdict{State: Stale, Checked: checked}, 30 * time.Second},
 	} {
 		if got := test.v.Wait(policy); got != test.want {
@@ -298,32 +299,12 @@ func TestAt(t *testing.T) {
 		t.Errorf("young: %+v, want it unchanged", got)
 	}
 	got := v.At(epoch.Add(121*time.Second), time.Minute)
-	if got.State != Unknown || got.From != Down || got.Reason != "last checked 1m1s ago" || !got.Since.Equal(epoch.Add(2*time.Minute)) {
+	if got.State != Unknown || got.From != Down || got.Reason != "last checked 1m1s ago" ||
+		!got.Since.Equal(epoch.Add(2*time.Minute)) {
 		t.Errorf("old: %+v, want unknown since its limit", got)
 	}
 	if got.Count != 0 || got.Pending != Unknown {
 		t.Errorf("old: %d observations still speak for %v", got.Count, got.Pending)
-	}
-}
-
-func TestStateAndRoleNames(t *testing.T) {
-	in := map[State]Role{Unknown: HTTP, Up: DNS, Stale: Rsync}
-	text, err := json.Marshal(in)
-	if err != nil || string(text) != `{"stale":"rsync","unknown":"http","up":"dns"}` {
-		t.Fatalf("%s, %v", text, err)
-	}
-	var out map[State]Role
-	if err := json.Unmarshal(text, &out); err != nil || out[Stale] != Rsync || out[Up] != DNS {
-		t.Errorf("read back: %v, %v", out, err)
-	}
-	if err := json.Unmarshal([]byte(`{"up":"ftp"}`), &out); err == nil || !strings.Contains(err.Error(), `unknown role "ftp"`) {
-		t.Errorf("unknown role: %v", err)
-	}
-	if err := json.Unmarshal([]byte(`{"weird":"http"}`), &out); err == nil || !strings.Contains(err.Error(), `unknown state "weird"`) {
-		t.Errorf("unknown state: %v", err)
-	}
-	if s := State(9).String() + Role(9).String(); s != "State(9)Role(9)" {
-		t.Errorf("names of what does not exist: %s", s)
 	}
 }
 
@@ -374,37 +355,6 @@ func TestUsual(t *testing.T) {
 		}
 		if got := v.Next(Observation{Result: Down, Took: test.took}, Policy{Rise: 2, Fall: 3}).Usual; got != test.usual {
 			t.Errorf("%v usual, then a failure: %v", test.usual, got)
-		}
-	}
-}
-
-func TestForSelection(t *testing.T) {
-	for v, want := range map[Verdict]State{
-		{}: Unknown, {State: Up}: Up, {State: Stale}: Stale, {State: Down}: Down,
-		{From: Up}: Unknown, {From: Stale}: Stale, {From: Down}: Down,
-	} {
-		if got := v.ForSelection(); got != want {
-			t.Errorf("%v, from %v: stands as %v, want %v", v.State, v.From, got, want)
-		}
-	}
-}
-
-// TestTLSWarning: only an answer of the mirror says whether its TLS is worth a warning.
-func TestTLSWarning(t *testing.T) {
-	p := Policy{Rise: 1, Fall: 1, Interval: time.Minute, Timeout: time.Second}
-	const old = "RSA key exchange"
-	for _, test := range []struct {
-		result     State
-		seen, want string
-	}{
-		{Up, old, old}, {Stale, old, old}, {Up, "", ""}, {Stale, "", ""}, {Down, "", old}, {Unknown, "", old},
-	} {
-		v := Verdict{}
-		if test.seen == "" {
-			v.TLSWarning = old
-		}
-		if v = v.Next(Observation{Result: test.result, At: hours(1), TLSWarning: test.seen}, p); v.TLSWarning != test.want {
-			t.Errorf("%v with %q: %q, want %q", test.result, test.seen, v.TLSWarning, test.want)
 		}
 	}
 }

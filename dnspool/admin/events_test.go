@@ -36,7 +36,8 @@ func TestEvents(t *testing.T) {
 		mirrorpool_reloads_total{result="refused",what="pool"} 1
 		mirrorpool_reloads_total{result="unchanged",what="pool"} 1
 	`
-	if err := testutil.CollectAndCompare(uncheckedEvents{e}, strings.NewReader(want), "mirrorpool_probes_total", "mirrorpool_reloads_total"); err != nil {
+	if err := testutil.CollectAndCompare(uncheckedEvents{e}, strings.NewReader(want), "mirrorpool_probes_total",
+		"mirrorpool_reloads_total"); err != nil {
 		t.Error(err)
 	}
 	if problems, err := testutil.CollectAndLint(uncheckedEvents{e}); err != nil || len(problems) > 0 {

@@ -14,8 +14,10 @@ func TestExplain(t *testing.T) {
 	var asked []ExplainQuestion
 	mux := newMux(Backend{Explain: func(q ExplainQuestion) ExplainAnswer {
 		asked = append(asked, q)
-		return ExplainAnswer{Client: q.Client, Path: q.Path, Network: dnspool.ClientNetwork(q.Client), Location: "http://m1.example.org/x",
-			Explanation: dnspool.Explanation{Place: dnspool.Place{Country: dnspool.ParseCode("DE")}, Mirrors: []dnspool.Explained{{URLPrefix: "http://m1.example.org/", Order: 1, Why: "picked"}}}}
+		return ExplainAnswer{Client: q.Client, Path: q.Path, Network: dnspool.ClientNetwork(q.Client),
+			Location: "http://m1.example.org/x",
+			Explanation: dnspool.Explanation{Place: dnspool.Place{Country: dnspool.ParseCode("DE")},
+				Mirrors: []dnspool.Explained{{URLPrefix: "http://m1.example.org/", Order: 1, Why: "picked"}}}}
 	}})
 	get := func(query string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
@@ -34,7 +36,8 @@ func TestExplain(t *testing.T) {
 	for what, ok := range map[string]bool{
 		"client": answer["client"] == "192.0.2.1", "network": answer["network"] == "192.0.2.0/24",
 		"location": answer["location"] == "http://m1.example.org/x", "begins": answer["begins"] == nil,
-		"country": answer["place"].(map[string]any)["country"] == "DE", "order": mirror["order"] == 1.0, "why": mirror["why"] == "picked",
+		"country": answer["place"].(map[string]any)["country"] == "DE", "order": mirror["order"] == 1.0,
+		"why": mirror["why"] == "picked",
 	} {
 		if !ok {
 			t.Errorf("%s is wrong in %s", what, w.Body)

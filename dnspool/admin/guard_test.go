@@ -25,30 +25,39 @@ func TestGuard(t *testing.T) {
 		method, listen            string // GET, and an address
 		want                      int
 	}{
-		"this host":                       {peer: "127.0.0.1:1", path: "/api/v1/status", want: 200},
-		"this host over IPv6":             {peer: "[::1]:1", path: "/api/v1/status", want: 200},
-		"another host":                    {peer: "192.0.2.1:1", path: "/api/v1/status", want: 401},
-		"another host, empty token":       {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer ", want: 401},
-		"another host, with the token":    {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token, token: token, want: 200},
-		"another host, in lower case":     {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "bearer " + token, token: token, want: 200},
-		"another host, in upper case":     {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "BEARER   " + token, token: token, want: 200},
-		"another host, a bare token":      {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: token, token: token, want: 401},
-		"another host, another scheme":    {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Basic " + token, token: token, want: 401},
-		"another host, no space":          {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer" + token, token: token, want: 401},
-		"another host, a wrong token":     {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token + "x", token: token, want: 401},
+		"this host":                 {peer: "127.0.0.1:1", path: "/api/v1/status", want: 200},
+		"this host over IPv6":       {peer: "[::1]:1", path: "/api/v1/status", want: 200},
+		"another host":              {peer: "192.0.2.1:1", path: "/api/v1/status", want: 401},
+		"another host, empty token": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer ", want: 401},
+		"another host, with the token": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token,
+			token: token, want: 200},
+		"another host, in lower case": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "bearer " + token,
+			token: token, want: 200},
+		"another host, in upper case": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "BEARER   " + token,
+			token: token, want: 200},
+		"another host, a bare token": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: token, token: token, want: 401},
+		"another host, another scheme": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Basic " + token,
+			token: token, want: 401},
+		"another host, no space": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer" + token,
+			token: token, want: 401},
+		"another host, a wrong token": {peer: "192.0.2.1:1", path: "/api/v1/status", authorization: "Bearer " + token + "x",
+			token: token, want: 401},
 		"another host, no token at all":   {peer: "192.0.2.1:1", path: "/api/v1/status", token: token, want: 401},
 		"reload from this host":           {peer: "127.0.0.1:1", path: "/api/v1/reload", method: "POST", want: 200},
 		"the same where there is a token": {peer: "127.0.0.1:1", path: "/api/v1/reload", method: "POST", token: token, want: 401},
-		"the same with it":                {peer: "127.0.0.1:1", path: "/api/v1/reload", method: "POST", authorization: "Bearer " + token, token: token, want: 200},
-		"status where there is a token":   {peer: "127.0.0.1:1", path: "/api/v1/status", token: token, want: 200},
-		"reload over a Unix socket":       {peer: "@", path: "/api/v1/reload", method: "POST", token: token, listen: "unix:/run/admin.sock", want: 200},
-		"health is no secret":             {peer: "192.0.2.1:1", path: "/healthz", token: token, want: 200},
-		"readiness is no secret":          {peer: "192.0.2.1:1", path: "/readyz", token: token, want: 200},
+		"the same with it": {peer: "127.0.0.1:1", path: "/api/v1/reload", method: "POST", authorization: "Bearer " +
+			token, token: token, want: 200},
+		"status where there is a token": {peer: "127.0.0.1:1", path: "/api/v1/status", token: token, want: 200},
+		"reload over a Unix socket": {peer: "@", path: "/api/v1/reload", method: "POST", token: token,
+			listen: "unix:/run/admin.sock", want: 200},
+		"health is no secret":    {peer: "192.0.2.1:1", path: "/healthz", token: token, want: 200},
+		"readiness is no secret": {peer: "192.0.2.1:1", path: "/readyz", token: token, want: 200},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newGuard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []byte(test.token), cmp.Or(test.listen, "127.0.0.1:8053"))
+			h := newGuard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []byte(test.token),
+				cmp.Or(test.listen, "127.0.0.1:8053"))
 			r := httptest.NewRequest(cmp.Or(test.method, "GET"), test.path, nil)
 			r.Host = "127.0.0.1:8053"
 			r.RemoteAddr = test.peer

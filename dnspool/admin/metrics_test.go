@@ -37,7 +37,8 @@ func testBackend(mirrors int) Backend {
 		Status: func() Status { return status },
 		Ready:  func() error { return nil },
 		Collect: func(ch chan<- prometheus.Metric) {
-			ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("mirrorpool_face_total", "Of a face.", nil, nil), prometheus.CounterValue, 3)
+			ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("mirrorpool_face_total", "Of a face.", nil, nil),
+				prometheus.CounterValue, 3)
 		},
 	}
 }
@@ -65,7 +66,9 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	problems, err := promlint.New(strings.NewReader(w.Body.String())).Lint()
-	if problems = slices.DeleteFunc(problems, func(p promlint.Problem) bool { return !strings.HasPrefix(p.Metric, namespace) }); err != nil || len(problems) > 0 {
+	if problems = slices.DeleteFunc(problems, func(p promlint.Problem) bool {
+		return !strings.HasPrefix(p.Metric, namespace)
+	}); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
 }

@@ -50,7 +50,8 @@ func pageStatus(mirrors int) Status {
 				HTTP: string(past), HTTPSeconds: StateSeconds{Up: 24 * 3600},
 				DNS: string(past), DNSSeconds: StateSeconds{Up: 24*3600 - 60*int64(i%10), Down: 60 * int64(i%10)},
 			},
-			Shares: []ShareStatus{{health.DNS, "ipv4", 1. / 30, 0.0334}, {health.DNS, "ipv6", 1. / 30, 0.0333}, {health.HTTP, "", 1. / 30, 0.06}},
+			Shares: []ShareStatus{{health.DNS, "ipv4", 1. / 30, 0.0334}, {health.DNS, "ipv6", 1. / 30, 0.0333},
+				{health.HTTP, "", 1. / 30, 0.06}},
 		}
 		for _, address := range []string{fmt.Sprintf("192.0.2.%d", i%250), fmt.Sprintf("2001:db8::%x", i)} {
 			for _, role := range []health.Role{health.HTTP, health.DNS} {
@@ -109,14 +110,16 @@ func TestPage(t *testing.T) {
 		e.State, e.Reason, e.CertExpires = health.Down, `status: 404 <script>alert("x")</script>`, &soon
 	}
 	s.Mirrors[2].Weight, s.Mirrors[2].Eligible = 0, nil
-	s.Mirrors[3].Endpoints = append(s.Mirrors[3].Endpoints, EndpointStatus{Role: health.Rsync, State: health.Stale, Reason: "rsync is late"})
+	s.Mirrors[3].Endpoints = append(s.Mirrors[3].Endpoints, EndpointStatus{Role: health.Rsync, State: health.Stale,
+		Reason: "rsync is late"})
 	s.Mirrors[3].URLPrefix = "http://gone.example.org/"
 	s.Mirrors[3].Email, s.Mirrors[3].Notes = "ops@example.net", "1 Gbit/s, <university>"
 	s.Groups[0].Panic, s.Groups[0].UpWeight = true, 3
 	s.Suspects = []SuspectStatus{{Name: "local network", Text: "most mirrors began to fail together"}}
 	s.Pool.Held = &source.Held{Since: now.Add(-2 * time.Hour)}
 	failing := now.Add(-3 * time.Hour)
-	s.Notify = []FeedStatus{{Problem: "192.0.2.53:53: no answer in time", Since: &failing}, {Server: "192.0.2.54:53", Since: &failing}}
+	s.Notify = []FeedStatus{{Problem: "192.0.2.53:53: no answer in time", Since: &failing},
+		{Server: "192.0.2.54:53", Since: &failing}}
 	s.Publish = []FeedStatus{{Problem: "192.0.2.55:53: refused", Since: &failing}}
 	s.Reload = &ReloadStatus{At: now.Add(-3 * time.Minute), Error: "mirrorpool.json:1:1: no"}
 	w := render(t, s, "/")
@@ -202,7 +205,8 @@ func TestPageOrder(t *testing.T) {
 	if w.Code != 400 || !strings.Contains(w.Body.String(), `no mirror has the state "upp"`) {
 		t.Errorf("an unknown state: %d, %s", w.Code, w.Body)
 	}
-	if body := render(t, s, "/?refresh=30&state=down").Body.String(); !strings.Contains(body, `href="./?refresh=30&amp;state=up"`) || !strings.Contains(body, `href="./?state=down"`) {
+	if body := render(t, s, "/?refresh=30&state=down").Body.String(); !strings.Contains(body,
+		`href="./?refresh=30&amp;state=up"`) || !strings.Contains(body, `href="./?state=down"`) {
 		t.Error("links do not keep what else was asked for")
 	}
 }
@@ -277,7 +281,8 @@ func TestPageLoadsNothing(t *testing.T) {
 	if strings.Contains(w.Body.String(), "http-equiv") {
 		t.Error("the page refreshes without being asked to")
 	}
-	if page := render(t, pageStatus(1), "/?refresh=1").Body.String(); !strings.Contains(page, `<meta http-equiv="refresh" content="5">`) {
+	if page := render(t, pageStatus(1), "/?refresh=1").Body.String(); !strings.Contains(page,
+		`<meta http-equiv="refresh" content="5">`) {
 		t.Error("the page does not refresh")
 	}
 }

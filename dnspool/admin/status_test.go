@@ -32,7 +32,8 @@ func TestDescribe(t *testing.T) {
 		}, Rsync: &health.Endpoint{Role: health.Rsync, Verdict: health.Verdict{State: health.Up}}},
 		"http://m2.example.org/": {Problem: `resolve: "m2.example.org" has no address`},
 	}}
-	snapshot := dnspool.Build(dnspool.Input{Pool: pool, Health: report, Policy: dnspool.Policy{MaxAnswers: 2}, Rand: rand.New(rand.NewPCG(1, 2))})
+	snapshot := dnspool.Build(dnspool.Input{Pool: pool, Health: report, Policy: dnspool.Policy{MaxAnswers: 2},
+		Rand: rand.New(rand.NewPCG(1, 2))})
 	report.Suspects = []health.Suspect{{Name: "local network", Text: "most mirrors began to fail together"}}
 	report.Reference.Trace, report.Reference.Mirrors, report.Reference.Enabled = since, 1, 2
 	got, err := json.MarshalIndent(Describe(snapshot, report), "", " ")

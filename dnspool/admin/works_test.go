@@ -20,7 +20,8 @@ func TestWorksOf(t *testing.T) {
 		{"all up", "192.0.2.1/http=up 192.0.2.1/dns=up", 1, 1, WorksFully},
 		{"with rsync", "192.0.2.1/http=up 192.0.2.1/dns=up 192.0.2.1/rsync=up", 1, 1, WorksFully},
 		{"redirects alone are judged", "192.0.2.1/http=up", 1, 1, WorksFully},
-		{"no route to IPv6 from here", "192.0.2.1/http=up 192.0.2.1/dns=up 2001:db8::1/http=unknown 2001:db8::1/dns=unknown", 1, 1, WorksFully},
+		{"no route to IPv6 from here", "192.0.2.1/http=up 192.0.2.1/dns=up 2001:db8::1/http=unknown 2001:db8::1/dns=unknown", 1, 1,
+			WorksFully},
 		{"a busy rsync daemon", "192.0.2.1/http=up 192.0.2.1/dns=up 192.0.2.1/rsync=unknown", 1, 1, WorksFully},
 		{"kept out of DNS", "192.0.2.1/http=up 192.0.2.1/dns=down", 1, 0, WorksFully},
 		{"no virtual host of the pool's", "192.0.2.1/http=up 192.0.2.1/dns=down", 1, 1, WorksPartly},
@@ -55,7 +56,8 @@ func TestWorksOf(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}
-	s := Status{Mirrors: []MirrorStatus{{Weight: 1}, {}, {Weight: 1, Endpoints: []EndpointStatus{{Address: netip.MustParseAddr("192.0.2.1"), Role: health.HTTP, State: health.Up}}}}}
+	s := Status{Mirrors: []MirrorStatus{{Weight: 1}, {},
+		{Weight: 1, Endpoints: []EndpointStatus{{Address: netip.MustParseAddr("192.0.2.1"), Role: health.HTTP, State: health.Up}}}}}
 	s.countWorks()
 	if got := s.Works.String(); got != "1 fully, 0 partly, 1 not at all" {
 		t.Error(got)

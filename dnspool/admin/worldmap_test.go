@@ -16,7 +16,8 @@ func TestWorldMap(t *testing.T) {
 	t.Parallel()
 	numbers := regexp.MustCompile(`-?\d+`)
 	path := coastPath
-	if len(path) > 4<<10 || strings.Count(path, "M") != strings.Count(coastlines, "\n") || strings.Count(path, "z") != strings.Count(path, "M") {
+	if len(path) > 4<<10 || strings.Count(path, "M") != strings.Count(coastlines, "\n") ||
+		strings.Count(path, "z") != strings.Count(path, "M") {
 		t.Errorf("%d bytes, %d outlines of %d", len(path), strings.Count(path, "M"), strings.Count(coastlines, "\n"))
 	}
 	// Every point is where the list says.

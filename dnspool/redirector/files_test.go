@@ -179,19 +179,24 @@ func TestOnlyCarriersServe(t *testing.T) {
 		path    string
 		want    []string // all of them, and no other
 	}{
-		"all":                   {config.Files{Origin: "/o"}, 4, "old.iso", []string{worldMirror(0), worldMirror(1), worldMirror(2), worldMirror(3)}},
-		"some":                  {config.Files{Origin: "/o"}, 4, "some.iso", []string{worldMirror(0), worldMirror(1)}},
-		"one":                   {config.Files{Origin: "/o"}, 4, "one.iso", []string{worldMirror(0)}},
-		"one, escaped":          {config.Files{Origin: "/o"}, 4, "%6fne.iso", []string{worldMirror(0)}},
-		"none":                  {config.Files{Origin: "/o"}, 4, "none.iso", []string{"503"}},
-		"none, fallback":        {config.Files{Origin: "/o", Fallback: "https://origin.example.org/pub/"}, 4, "none.iso", []string{"https://origin.example.org/pub/"}},
-		"without rsync":         {config.Files{Origin: "/o"}, 8, "one.iso", []string{worldMirror(0), worldMirror(6)}},
-		"unpublished":           {config.Files{Origin: "/o", Unpublished: "404"}, 4, "nothing.iso", []string{"404"}},
-		"unpublished, redirect": {config.Files{Origin: "/o", Unpublished: "redirect"}, 2, "nothing.iso", []string{worldMirror(0), worldMirror(1)}},
-		"folder":                {config.Files{Origin: "/o", Unpublished: "404"}, 2, "folder", []string{worldMirror(0), worldMirror(1)}},
-		"folder with slash":     {config.Files{Origin: "/o", Unpublished: "404"}, 2, "any/", []string{worldMirror(0), worldMirror(1)}},
-		"just published":        {config.Files{Origin: "/o", Fallback: "https://origin.example.org/pub/"}, 2, "just-published", []string{"https://origin.example.org/pub/"}},
-		"no origin":             {config.Files{}, 2, "unknown", []string{worldMirror(0), worldMirror(1)}},
+		"all": {config.Files{Origin: "/o"}, 4, "old.iso",
+			[]string{worldMirror(0), worldMirror(1), worldMirror(2), worldMirror(3)}},
+		"some":         {config.Files{Origin: "/o"}, 4, "some.iso", []string{worldMirror(0), worldMirror(1)}},
+		"one":          {config.Files{Origin: "/o"}, 4, "one.iso", []string{worldMirror(0)}},
+		"one, escaped": {config.Files{Origin: "/o"}, 4, "%6fne.iso", []string{worldMirror(0)}},
+		"none":         {config.Files{Origin: "/o"}, 4, "none.iso", []string{"503"}},
+		"none, fallback": {config.Files{Origin: "/o", Fallback: "https://origin.example.org/pub/"}, 4, "none.iso",
+			[]string{"https://origin.example.org/pub/"}},
+		"without rsync": {config.Files{Origin: "/o"}, 8, "one.iso", []string{worldMirror(0), worldMirror(6)}},
+		"unpublished":   {config.Files{Origin: "/o", Unpublished: "404"}, 4, "nothing.iso", []string{"404"}},
+		"unpublished, redirect": {config.Files{Origin: "/o", Unpublished: "redirect"}, 2, "nothing.iso",
+			[]string{worldMirror(0), worldMirror(1)}},
+		"folder": {config.Files{Origin: "/o", Unpublished: "404"}, 2, "folder",
+			[]string{worldMirror(0), worldMirror(1)}},
+		"folder with slash": {config.Files{Origin: "/o", Unpublished: "404"}, 2, "any/", []string{worldMirror(0), worldMirror(1)}},
+		"just published": {config.Files{Origin: "/o", Fallback: "https://origin.example.org/pub/"}, 2, "just-published",
+			[]string{"https://origin.example.org/pub/"}},
+		"no origin": {config.Files{}, 2, "unknown", []string{worldMirror(0), worldMirror(1)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +229,8 @@ func TestLinksNameCarriers(t *testing.T) {
 	for target, want := range map[string]int{"/some.iso": 2, "/old.iso": 4, "/some.iso.meta4": 2, "/old.iso.meta4": 4} {
 		resp := get(w.handler, target, "")
 		text := resp.Header().Get("Link") + resp.Body.String()
-		if got := strings.Count(text, ".example.org/pub/"); got != want || strings.Contains(target, "some") && strings.Contains(text, "m3.") {
+		if got := strings.Count(text, ".example.org/pub/"); got != want || strings.Contains(target, "some") &&
+			strings.Contains(text, "m3.") {
 			t.Errorf("%s names %d mirrors, want %d: %s", target, got, want, text)
 		}
 	}
@@ -316,7 +322,8 @@ func TestPlainCarriers(t *testing.T) {
 	for path, want := range map[string]bool{"/some.iso": true, "/none.iso": false, "/nothing.iso": false, "/folder": true} {
 		for i := range 50 {
 			var out strings.Builder
-			answered, err := w.handler.answerPlain(&out, &plainRequest{path: []byte(path)}, client{addr: netip.AddrFrom4([4]byte{10, 0, byte(i), 1})})
+			answered, err := w.handler.answerPlain(&out, &plainRequest{path: []byte(path)},
+				client{addr: netip.AddrFrom4([4]byte{10, 0, byte(i), 1})})
 			if err != nil || answered != want || strings.Contains(out.String(), "m3.") && path == "/some.iso" {
 				t.Errorf("%s: answered %v, %v: %s", path, answered, err, out.String())
 			}
@@ -340,7 +347,8 @@ func BenchmarkPlainFiles(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if answered, err := w.handler.answerPlain(io.Discard, r, client{addr: netip.AddrFrom4([4]byte{10, 0, 0, 1})}); !answered || err != nil {
+				if answered, err := w.handler.answerPlain(io.Discard, r,
+					client{addr: netip.AddrFrom4([4]byte{10, 0, 0, 1})}); !answered || err != nil {
 					b.Fatal(answered, err)
 				}
 			}

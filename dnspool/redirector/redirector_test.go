@@ -30,7 +30,8 @@ func testCurrentWith(tb testing.TB, number func(string) int, prefixes ...string)
 	tb.Helper()
 	in := dnspool.Input{
 		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
-		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: time.Unix(1_800_000_000, 0), Rand: rand.New(rand.NewPCG(1, 2)), Number: number,
+		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: time.Unix(1_800_000_000, 0),
+		Rand: rand.New(rand.NewPCG(1, 2)), Number: number,
 	}
 	for _, prefix := range prefixes {
 		u, err := url.Parse(prefix)

@@ -413,7 +413,8 @@ func TestVerify(t *testing.T) {
 		}
 		before := w.listings["a"]
 		w.do(func() { delete(w.trees["a"], "old.iso") })
-		w.catalog.Verify("old.iso", Candidate{w.catalog.Number(prefixOf("a")), prefixOf("a") + "old.iso", netip.MustParseAddr("192.0.2.1")})
+		w.catalog.Verify("old.iso", Candidate{w.catalog.Number(prefixOf("a")), prefixOf("a") + "old.iso",
+			netip.MustParseAddr("192.0.2.1")})
 		after(time.Second)
 		w.want("old.iso", "lacks has")
 		if w.listings["a"] == before {

@@ -24,7 +24,8 @@ func TestReadFolder(t *testing.T) {
 	t.Parallel()
 	dir, outside := t.TempDir(), t.TempDir()
 	for _, name := range []string{filepath.Join(outside, "secret"), filepath.Join(dir, "a/b/image.iso"), filepath.Join(dir, "top")} {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("12345"), 0o600), os.Chtimes(name, testTime, testTime)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("12345"), 0o600),
+			os.Chtimes(name, testTime, testTime)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +84,8 @@ var digest = strings.Repeat("0123abcd", 8)
 
 func TestReadSums(t *testing.T) {
 	t.Parallel()
-	text := "# a comment\n\n" + digest + "  a/image.iso\n" + digest + " *./b\r\n\\" + digest + "  odd\\\\name\n" + digest + "  two words\n"
+	text := "# a comment\n\n" + digest + "  a/image.iso\n" + digest + " *./b\r\n\\" + digest + "  odd\\\\name\n" + digest +
+		"  two words\n"
 	c := newCollector()
 	if err := ReadSums(strings.NewReader(text), c); err != nil {
 		t.Fatal(err)
@@ -158,7 +160,8 @@ func FuzzListing(f *testing.F) {
 		checkNews(t, c)
 		u := collected(c)
 		l := newListing(u)
-		if err := errors.Join(l.add(path, size, modified), l.add(other, size, modified)); err == nil && errFirst == nil && errOther == nil {
+		if err := errors.Join(l.add(path, size, modified), l.add(other, size, modified)); err == nil && errFirst == nil &&
+			errOther == nil {
 			if r := l.row(testTime); int(r.has.GetCardinality()) != u.Len() {
 				t.Errorf("a mirror with the same files carries %d of %d", r.has.GetCardinality(), u.Len())
 			}

@@ -30,7 +30,8 @@ func TestState(t *testing.T) {
 		w.want("new.iso", "has lacks")
 		w.want("old.iso", "has lacks")
 		w.want("stable/a.iso", "has has")
-		if o := again.Overview(); o.Files != 4 || o.Release.Count != 1 || o.Release.Complete != 1 || o.Release.Missing(prefixOf("b"))[0] != "new.iso" {
+		if o := again.Overview(); o.Files != 4 || o.Release.Count != 1 || o.Release.Complete != 1 ||
+			o.Release.Missing(prefixOf("b"))[0] != "new.iso" {
 			t.Errorf("%+v", o)
 		}
 		if got := again.Find("nothing", time.Now()).Status; got != Unpublished {
@@ -61,11 +62,13 @@ func TestBrokenState(t *testing.T) {
 	}
 	c := NewCatalog(Options{Log: zap.NewNop(), Now: time.Now})
 	for name, s := range map[string]savedState{
-		"lengths":    {Hashes: []uint64{1}},
-		"numbers":    {Hashes: []uint64{1}, Numbers: []uint32{7}, Sizes: []int64{1}, Versions: []uint32{1}, Kinds: []byte{1}},
-		"twice":      {Hashes: []uint64{1, 2}, Numbers: []uint32{0, 0}, Sizes: []int64{1, 1}, Versions: []uint32{1, 1}, Kinds: []byte{1, 1}},
-		"not sorted": {Hashes: []uint64{2, 1}, Numbers: []uint32{0, 1}, Sizes: []int64{1, 1}, Versions: []uint32{1, 1}, Kinds: []byte{1, 1}},
-		"bitmap":     {Mirrors: []savedMirror{{URLPrefix: "x", Has: []byte("garbage")}}},
+		"lengths": {Hashes: []uint64{1}},
+		"numbers": {Hashes: []uint64{1}, Numbers: []uint32{7}, Sizes: []int64{1}, Versions: []uint32{1}, Kinds: []byte{1}},
+		"twice": {Hashes: []uint64{1, 2}, Numbers: []uint32{0, 0}, Sizes: []int64{1, 1}, Versions: []uint32{1, 1},
+			Kinds: []byte{1, 1}},
+		"not sorted": {Hashes: []uint64{2, 1}, Numbers: []uint32{0, 1}, Sizes: []int64{1, 1}, Versions: []uint32{1, 1},
+			Kinds: []byte{1, 1}},
+		"bitmap": {Mirrors: []savedMirror{{URLPrefix: "x", Has: []byte("garbage")}}},
 	} {
 		if err := c.restore(&s); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -136,12 +136,15 @@ func TestRow(t *testing.T) {
 		has, other []string
 		noTimes    bool
 	}{
-		"complete":      {map[string][2]int64{"a": {1, 1000}, "b": {2, 1001}, "c": {3, 1000}, "list.json": {4, 1000}}, []string{"a", "b", "c", "list.json"}, nil, false},
-		"extra files":   {map[string][2]int64{"a": {1, 1000}, "x/y": {9, 9}}, []string{"a"}, nil, false},
-		"partial file":  {map[string][2]int64{"a": {1, 1000}, "b": {1, 2000}}, []string{"a"}, []string{"b"}, false},
-		"old rewritten": {map[string][2]int64{"a": {1, 1000}, "b": {2, 1000}, "list.json": {4, 900}}, []string{"a", "b"}, []string{"list.json"}, false},
-		"no times":      {map[string][2]int64{"a": {1, 5}, "b": {2, 6}, "list.json": {4, 7}}, []string{"a", "b", "list.json"}, nil, true},
-		"empty":         {nil, nil, nil, false},
+		"complete": {map[string][2]int64{"a": {1, 1000}, "b": {2, 1001}, "c": {3, 1000}, "list.json": {4, 1000}},
+			[]string{"a", "b", "c", "list.json"}, nil, false},
+		"extra files":  {map[string][2]int64{"a": {1, 1000}, "x/y": {9, 9}}, []string{"a"}, nil, false},
+		"partial file": {map[string][2]int64{"a": {1, 1000}, "b": {1, 2000}}, []string{"a"}, []string{"b"}, false},
+		"old rewritten": {map[string][2]int64{"a": {1, 1000}, "b": {2, 1000}, "list.json": {4, 900}}, []string{"a", "b"},
+			[]string{"list.json"}, false},
+		"no times": {map[string][2]int64{"a": {1, 5}, "b": {2, 6}, "list.json": {4, 7}}, []string{"a", "b", "list.json"}, nil,
+			true},
+		"empty": {nil, nil, nil, false},
 	} {
 		r := listOf(t, u, test.listed).row(testTime)
 		if !r.has.Equals(numbersOf(u, test.has...)) || !r.other.Equals(numbersOf(u, test.other...)) || r.NoTimes != test.noTimes {

@@ -170,7 +170,7 @@ func (m *machine) redirect(server string) (string, error) {
 // readmeShell returns the commands that README.md, here, gives in a section.
 func readmeShell(t *testing.T, section string) string {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile(testbed.Root(t, "cmd/mirrorpool/README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
