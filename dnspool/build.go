@@ -34,14 +34,6 @@ type Input struct {
 	ZoneChanged bool
 }
 
-// A Policy is what the operator says of selection.
-type Policy struct {
-	PanicThreshold float64 // see config.Health
-	MaxAnswers     int     // see config.DNS
-	DNSGeo         bool    // DNS answers by place too, see config.DNS
-	config.Selection
-}
-
 // Build makes a snapshot. It is a pure function of its input.
 func Build(in Input) *Snapshot {
 	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors)), policy: in.Policy}

@@ -107,6 +107,11 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *d
 		z.answerStatus(resp, q)
 		return
 	}
+	z.answerName(resp, q, place)
+}
+
+// answerName is answer for a name in the zone, and those that its CNAME records lead to.
+func (z *zone) answerName(resp *dns.Msg, q dns.Question, place *dnspool.Place) {
 	name := q.Name
 	for range maxChain {
 		// A DS record is on the parent's side of a delegation (RFC 4035 section 3.1.4.1).

@@ -131,7 +131,7 @@ func (f *inForce) rebuild() {
 	}
 	next := dnspool.Build(dnspool.Input{
 		Pool: f.pool, Health: report, Previous: previous, Now: f.now(), Rand: rand.New(globalSource{}),
-		Policy:      dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers, DNSGeo: c.DNS.Geo, Selection: c.Selection},
+		Policy:      dnspool.PolicyOf(c),
 		Place:       f.places.Place,
 		Number:      f.catalog.Number,
 		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial,

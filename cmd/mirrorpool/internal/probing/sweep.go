@@ -96,6 +96,6 @@ func Snapshot(ctx context.Context, c *config.Server, pool *config.Pool) (*dnspoo
 	}
 	return dnspool.Build(dnspool.Input{
 		Pool: pool, Health: report, Now: time.Now(), Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		Policy: dnspool.Policy{PanicThreshold: c.Health.PanicThreshold, MaxAnswers: c.DNS.MaxAnswers},
+		Policy: dnspool.PolicyOf(c),
 	}), nil
 }
