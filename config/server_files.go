@@ -72,7 +72,7 @@ func parseListURL(s string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
 		return nil, errors.New("http only on this machine: the list must not be changed on its way")
 	case strings.Contains(s, "#"):
 		return nil, errors.New("no fragment")

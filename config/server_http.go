@@ -75,7 +75,7 @@ func (c *checker) admin(o object, a *Admin) {
 		return
 	}
 	host, _, _ := net.SplitHostPort(address)
-	if !isLoopback(host) && o.text("token_file") == "" {
+	if !IsLoopback(host) && o.text("token_file") == "" {
 		c.fail(n, "want an address on loopback or a token_file, got %s (anyone could reload and read)", quote(address))
 	}
 	a.Listen = address

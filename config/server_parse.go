@@ -151,7 +151,7 @@ func (c *checker) mirrors(root object, s *Server) {
 	u, err := parseURL(s.Mirrors, webPorts)
 	switch {
 	case err != nil:
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
 		err = errors.New("http only on this machine: who can change the list on its way owns the pool")
 	case strings.Contains(s.Mirrors, "#"):
 		err = errors.New("no fragment")

@@ -356,8 +356,8 @@ func splitHostPort(s string) (host, port string, err error) {
 	return host, strconv.FormatUint(number, 10), nil
 }
 
-// isLoopback reports whether host, an IP address or a name, can only be this machine.
-func isLoopback(host string) bool {
+// IsLoopback reports whether host, an IP address or a name, can only be this machine.
+func IsLoopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}

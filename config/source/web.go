@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -75,7 +74,7 @@ func checkHop(u *url.URL, secure bool) error {
 		return nil
 	case u.Scheme == "http" && secure:
 		return fmt.Errorf("from https to %q: not followed, who can change the list on its way owns the pool", u)
-	case u.Scheme == "http" && onLoopback(u.Hostname()):
+	case u.Scheme == "http" && config.IsLoopback(u.Hostname()):
 		return nil
 	}
 	return fmt.Errorf("want an https URL (http on this machine only), got %q", u)
@@ -86,15 +85,6 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	return checkHop(next.URL, via[0].URL.Scheme == "https" || via[len(via)-1].URL.Scheme == "https")
-}
-
-// onLoopback reports whether host can only be this machine.
-func onLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
 }
 
 func (w *web) read(ctx context.Context, suffix string, limit int, last *part) (*part, error) {

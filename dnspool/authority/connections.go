@@ -1,11 +1,7 @@
 package authority
 
 import (
-	"errors"
-	"net"
 	"net/netip"
-	"syscall"
-	"time"
 
 	"mirrorpool/dnspool/listen"
 )
@@ -13,12 +9,11 @@ import (
 const (
 	maxConnections        = 20_000 // over TCP, at all addresses together, and at most half of the process' descriptors
 	maxNetworkConnections = 1_000  // of one client network, IPv4 /24 or IPv6 /56, and at most an eighth of all
-	acceptPause           = 20 * time.Millisecond
 )
 
-// newCrowd returns the crowd of all connections of a server. One too many takes the place of another, which RFC 7766
+// newConnLimiter limits all connections of a server. One too many takes the place of another, which RFC 7766
 // section 6.2.3 leaves to the server.
-func newCrowd() *listen.ConnLimiter {
+func newConnLimiter() *listen.ConnLimiter {
 	most := min(maxConnections, max(1, listen.MaxDescriptors()/2))
 	return listen.NewConnLimiter(most, min(maxNetworkConnections, max(1, most/8)))
 }
@@ -34,15 +29,4 @@ func networkOf(addr netip.Addr) netip.Prefix {
 	}
 	network, _ := addr.Prefix(bits) // fails for no address that has so many bits
 	return network
-}
-
-// acceptFrom waits for a connection at a listener, which waits in the kernel while there are no descriptors.
-func acceptFrom(l net.Listener) (net.Conn, error) {
-	for {
-		conn, err := l.Accept()
-		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
-			return conn, err
-		}
-		time.Sleep(acceptPause) // another connection will end
-	}
 }

@@ -26,7 +26,7 @@ import (
 // TestCrowd fills it: one network with all that it may have, others with the rest.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
-	c, now, most := newCrowd(), time.Unix(1_800_000_000, 0), min(maxConnections, listen.MaxDescriptors()/2)
+	c, now, most := newConnLimiter(), time.Unix(1_800_000_000, 0), min(maxConnections, listen.MaxDescriptors()/2)
 	ofNetwork := min(maxNetworkConnections, most/8)
 	enter := func(addr string) { c.Admit(networkOf(netip.MustParseAddr(addr)), io.NopCloser(nil), now) }
 	for i := range ofNetwork {
@@ -62,7 +62,7 @@ func TestConnectionsLeave(t *testing.T) {
 		}
 	}
 	testbed.EventuallyNil(t, func() error {
-		if left := s.crowd.Stats(); left != (listen.ConnStats{}) {
+		if left := s.connLimiter.Stats(); left != (listen.ConnStats{}) {
 			return fmt.Errorf("%+v are still counted", left)
 		}
 		return nil
@@ -72,7 +72,7 @@ func TestConnectionsLeave(t *testing.T) {
 // TestMakeRoom opens more connections than there may be: one that has been answered last, by whichever path, stays.
 func TestMakeRoom(t *testing.T) {
 	t.Parallel()
-	s, addr := startServer(t, "127.0.0.1:0", func(s *Server) { *s.crowd = *listen.NewConnLimiter(3, 3) })
+	s, addr := startServer(t, "127.0.0.1:0", func(s *Server) { *s.connLimiter = *listen.NewConnLimiter(3, 3) })
 	s.publish(testSnapshot(t, 1, 2))
 	ask := func(conn net.Conn, qtype uint16) error {
 		c := dns.Conn{Conn: conn}
@@ -224,7 +224,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "<nil>\n" {
 		b.Fatalf("the client says %q, %v", line, err)
 	}
-	open := s.crowd.Stats().Connections
+	open := s.connLimiter.Stats().Connections
 	if took := time.Since(start); open < heldConnections {
 		b.Fatalf("%d of %d connections are open after %v", open, heldConnections, took)
 	}

@@ -110,9 +110,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	s.latency.Collect(ch)
-	crowd := s.crowd.Stats()
-	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(crowd.Connections))
-	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(crowd.Evicted))
+	stats := s.connLimiter.Stats()
+	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(stats.Connections))
+	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(stats.Evicted))
 	for what, n := range limited {
 		ch <- prometheus.MustNewConstMetric(limitedDesc, prometheus.CounterValue, float64(n), limitedNames[what])
 	}

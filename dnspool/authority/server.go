@@ -36,15 +36,15 @@ const (
 
 // A Server is the DNS face.
 type Server struct {
-	o       Options
-	sockets []*dns.Server
-	addrs   []net.Addr
-	cookies wire.CookieJar // where no secret is configured
-	limiter *limiter       // for where a rate limit is
-	crowd   *listen.ConnLimiter
-	zone    atomic.Pointer[zone]
-	latency *prometheus.HistogramVec
-	tallies []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
+	o           Options
+	sockets     []*dns.Server
+	addrs       []net.Addr
+	cookies     wire.CookieJar // where no secret is configured
+	limiter     *limiter       // for where a rate limit is
+	connLimiter *listen.ConnLimiter
+	zone        atomic.Pointer[zone]
+	latency     *prometheus.HistogramVec
+	tallies     []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
 
 // Options are what a Server works with.
@@ -61,7 +61,7 @@ type Options struct {
 // Listen opens the sockets that o.Config asks for, UDP and TCP at each address, and as many of each as there are CPUs.
 // They answer from Run on. Until the first Publish, the answer is SERVFAIL.
 func Listen(ctx context.Context, o Options) (*Server, error) {
-	s := &Server{o: o, cookies: wire.RandomCookieJar(), limiter: newLimiter(time.Now()), crowd: newCrowd(), latency: newLatency()}
+	s := &Server{o: o, cookies: wire.RandomCookieJar(), limiter: newLimiter(time.Now()), connLimiter: newConnLimiter(), latency: newLatency()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range o.Config.Listen {
@@ -87,7 +87,7 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 			l.Close()
 			return err
 		}
-		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.crowd}})
+		s.add(&dns.Server{Listener: streamListener{l, sockets, &s.zone, s.newTally("tcp", "fast"), s.connLimiter}})
 		conn, ours, err := s.o.Sockets.UDP(ctx, addr)
 		if err != nil {
 			return err

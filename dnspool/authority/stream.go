@@ -21,19 +21,19 @@ const (
 // A streamListener accepts TCP connections for miekg/dns to serve, which answer plain queries themselves.
 type streamListener struct {
 	*listen.Listener
-	sockets int // as many listeners share the address
-	zone    *atomic.Pointer[zone]
-	tally   *tally
-	crowd   *listen.ConnLimiter
+	sockets     int // as many listeners share the address
+	zone        *atomic.Pointer[zone]
+	tally       *tally
+	connLimiter *listen.ConnLimiter
 }
 
 // Accept waits for the next connection.
 func (l streamListener) Accept() (net.Conn, error) {
-	conn, err := acceptFrom(l.Listener)
+	conn, err := listen.Accept(l.Listener)
 	if err != nil {
 		return nil, err
 	}
-	return newStreamConn(conn, newFastPath(l.zone, l.tally), l.crowd), nil
+	return newStreamConn(conn, newFastPath(l.zone, l.tally), l.connLimiter), nil
 }
 
 // A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,
@@ -51,9 +51,9 @@ type streamConn struct {
 	member *listen.Slot
 }
 
-func newStreamConn(conn net.Conn, d *fastPath, crowd *listen.ConnLimiter) *streamConn {
+func newStreamConn(conn net.Conn, d *fastPath, connLimiter *listen.ConnLimiter) *streamConn {
 	peer := clientOf(conn.RemoteAddr(), time.Time{}).addr
-	return &streamConn{Conn: conn, fast: d, peer: peer, member: crowd.Admit(networkOf(peer), conn, time.Now())}
+	return &streamConn{Conn: conn, fast: d, peer: peer, member: connLimiter.Admit(networkOf(peer), conn, time.Now())}
 }
 
 // Close closes the connection, when a long answer is at its end.

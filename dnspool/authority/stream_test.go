@@ -156,13 +156,13 @@ func TestBufferOfLongMessages(t *testing.T) {
 	zone := newTruth(t, 6, 2).fast.zone
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
 	announced := &scriptedConn{r: bytes.NewReader([]byte{0xff, 0xff, 1, 2, 3})}
-	c := newStreamConn(announced, newFastPath(zone, new(tally)), newCrowd())
+	c := newStreamConn(announced, newFastPath(zone, new(tally)), newConnLimiter())
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes for a message that does not come, %v", cap(c.in), err)
 	}
 	after := &scriptedConn{r: io.MultiReader(bytes.NewReader(frame(make([]byte, dns.MaxMsgSize))), bytes.NewReader(plain),
 		bytes.NewReader(plain))}
-	c = newStreamConn(after, newFastPath(zone, new(tally)), newCrowd())
+	c = newStreamConn(after, newFastPath(zone, new(tally)), newConnLimiter())
 	if _, err := io.ReadAll(c); err != nil || cap(c.in) > minStreamBuffer {
 		t.Errorf("%d bytes after a long message, %v", cap(c.in), err)
 	}
@@ -176,7 +176,7 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newFastPath(zone, new(tally)), newCrowd())
+		c := newStreamConn(server, newFastPath(zone, new(tally)), newConnLimiter())
 		start, ended := time.Now(), make(chan error)
 		c.SetReadDeadline(start.Add(idleTime))
 		c.alongside(func() { time.Sleep(3*idleTime + 5*time.Second) }) // in the bubble
@@ -206,7 +206,7 @@ func TestNothingFollowsPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newFastPath(zone, new(tally)), newCrowd())
+		c := newStreamConn(server, newFastPath(zone, new(tally)), newConnLimiter())
 		go io.ReadFull(client, make([]byte, 50))
 		if err := c.send(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("half a message is sent with %v", err)
@@ -263,7 +263,7 @@ func FuzzStream(f *testing.F) {
 		var results [2]string
 		for i, reader := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
 			under := &scriptedConn{r: reader(&sliceReader{stream})}
-			c := newStreamConn(under, newFastPath(zone, new(tally)), newCrowd())
+			c := newStreamConn(under, newFastPath(zone, new(tally)), newConnLimiter())
 			c.fast.next = [2]uint32{}
 			passed, err := io.ReadAll(c)
 			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -298,7 +298,7 @@ func TestWriteDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
-		c := newStreamConn(server, newFastPath(zone, new(tally)), newCrowd())
+		c := newStreamConn(server, newFastPath(zone, new(tally)), newConnLimiter())
 		defer c.Close()
 		go c.Read(make([]byte, 1)) // which answers
 		if _, err := client.Write(plain); err != nil {

@@ -51,7 +51,7 @@ func TestCrowd(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			crowd, got := NewConnLimiter(5, 3), closed(nil)
+			limiter, got := NewConnLimiter(5, 3), closed(nil)
 			members := map[string]*Slot{}
 			for second, step := range strings.Fields(test.does) {
 				now := time.Unix(1_800_000_000+int64(second), 0)
@@ -61,57 +61,57 @@ func TestCrowd(t *testing.T) {
 				case '!':
 					members[who].Touch(now)
 				default:
-					members[step] = crowd.Admit(networks[step[0]], named{step, &got}, now)
+					members[step] = limiter.Admit(networks[step[0]], named{step, &got}, now)
 				}
 			}
-			if !slices.Equal(got, test.closed) || crowd.Stats() != test.size {
-				t.Errorf("closed are %v and it is %+v, want %v and %+v", got, crowd.Stats(), test.closed, test.size)
+			if !slices.Equal(got, test.closed) || limiter.Stats() != test.size {
+				t.Errorf("closed are %v and it is %+v, want %v and %+v", got, limiter.Stats(), test.closed, test.size)
 			}
 		})
 	}
 }
 
-// TestCrowdOfMany has one client in a crowd of those who hold connections open, which come from 10 networks and are more than
+// TestManyConnections has one client among those who hold connections open, which come from 10 networks and are more than
 // are looked at: it has all the time that it needs.
-func TestCrowdOfMany(t *testing.T) {
+func TestManyConnections(t *testing.T) {
 	t.Parallel()
 	const most = 1000
-	crowd, now := NewConnLimiter(most, 500), time.Unix(1_800_000_000, 0)
+	limiter, now := NewConnLimiter(most, 500), time.Unix(1_800_000_000, 0)
 	var guestClosed, othersClosed closed
 	enter := func(i int) {
 		now = now.Add(time.Microsecond)
 		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i % 10), 0}), 24)
-		crowd.Admit(network, named{fmt.Sprint(i), &othersClosed}, now)
+		limiter.Admit(network, named{fmt.Sprint(i), &othersClosed}, now)
 	}
 	for i := range most {
 		enter(i)
 	}
-	crowd.Admit(netip.MustParsePrefix("192.0.2.0/24"), named{"guest", &guestClosed}, now)
+	limiter.Admit(netip.MustParsePrefix("192.0.2.0/24"), named{"guest", &guestClosed}, now)
 	for i := range 100 * most {
 		enter(i)
 	}
 	if len(guestClosed) > 0 {
 		t.Error("the guest is closed")
 	}
-	if size := crowd.Stats(); size != (ConnStats{most, 11, 100*most + 1}) || len(othersClosed) != 100*most+1 {
+	if size := limiter.Stats(); size != (ConnStats{most, 11, 100*most + 1}) || len(othersClosed) != 100*most+1 {
 		t.Errorf("it is %+v, and %d are closed", size, len(othersClosed))
 	}
 }
 
-// TestSharedNetwork has clients that share a network in a crowd of others that hold a connection from each of very many
+// TestSharedNetwork has clients that share a network among others that hold a connection from each of very many
 // networks: who asks now and then keeps its connection.
 func TestSharedNetwork(t *testing.T) {
 	t.Parallel()
 	const most, clients = 1000, 40
-	crowd, now := NewConnLimiter(most, 512), time.Unix(1_800_000_000, 0)
+	limiter, now := NewConnLimiter(most, 512), time.Unix(1_800_000_000, 0)
 	var clientsClosed, othersClosed closed
 	var shared []*Slot
 	for i := range clients {
-		shared = append(shared, crowd.Admit(netip.MustParsePrefix("192.0.2.0/24"), named{fmt.Sprint(i), &clientsClosed}, now))
+		shared = append(shared, limiter.Admit(netip.MustParsePrefix("192.0.2.0/24"), named{fmt.Sprint(i), &clientsClosed}, now))
 	}
 	for i := range 20 * most {
 		now = now.Add(time.Millisecond)
-		crowd.Admit(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), named{"other", &othersClosed}, now)
+		limiter.Admit(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24), named{"other", &othersClosed}, now)
 		shared[i%clients].Touch(now)
 	}
 	if len(clientsClosed) > 0 || len(othersClosed) == 0 {
@@ -122,14 +122,14 @@ func TestSharedNetwork(t *testing.T) {
 // TestProxiesStay: connections of no network make room last, even if they have waited longest and networks have little.
 func TestProxiesStay(t *testing.T) {
 	t.Parallel()
-	crowd, now := NewConnLimiter(20, 16), time.Unix(1_800_000_000, 0)
+	limiter, now := NewConnLimiter(20, 16), time.Unix(1_800_000_000, 0)
 	var proxiesClosed, othersClosed closed
 	for range 10 {
-		crowd.Admit(netip.Prefix{}, named{"proxy", &proxiesClosed}, now)
+		limiter.Admit(netip.Prefix{}, named{"proxy", &proxiesClosed}, now)
 	}
 	for i := range 30 {
 		now = now.Add(time.Second)
-		crowd.Admit(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24), named{"other", &othersClosed}, now)
+		limiter.Admit(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24), named{"other", &othersClosed}, now)
 	}
 	if len(proxiesClosed) != 0 || len(othersClosed) != 20 {
 		t.Errorf("%d proxies and %d others have made room, want 0 and 20", len(proxiesClosed), len(othersClosed))
@@ -143,11 +143,11 @@ func TestLooks(t *testing.T) {
 	const most, tries = 100 * sampleSize, 6
 	found := 0
 	for range tries {
-		crowd, now := NewConnLimiter(most, most), time.Unix(1_800_000_000, 0)
+		limiter, now := NewConnLimiter(most, most), time.Unix(1_800_000_000, 0)
 		var oldest, others closed
-		crowd.Admit(netip.Prefix{}, named{"oldest", &oldest}, now)
+		limiter.Admit(netip.Prefix{}, named{"oldest", &oldest}, now)
 		for i := range most {
-			crowd.Admit(netip.Prefix{}, named{"another", &others}, now.Add(time.Duration(1+i)))
+			limiter.Admit(netip.Prefix{}, named{"another", &others}, now.Add(time.Duration(1+i)))
 		}
 		if len(oldest)+len(others) != 1 {
 			t.Fatalf("%d have made room, want 1", len(oldest)+len(others))
@@ -161,10 +161,10 @@ func TestLooks(t *testing.T) {
 
 func BenchmarkCrowd(b *testing.B) {
 	const most = 4096
-	crowd, now := NewConnLimiter(most, most), time.Unix(1_800_000_000, 0)
+	limiter, now := NewConnLimiter(most, most), time.Unix(1_800_000_000, 0)
 	var all closed
 	for i := 0; b.Loop(); i++ {
 		all = all[:0]
-		crowd.Admit(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24), named{"x", &all}, now.Add(time.Duration(i)))
+		limiter.Admit(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24), named{"x", &all}, now.Add(time.Duration(i)))
 	}
 }

@@ -3,18 +3,15 @@ package redirector
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
-	"syscall"
 	"time"
+
+	"mirrorpool/dnspool/listen"
 
 	"go.uber.org/zap"
 )
-
-// acceptPause is how long to wait before accepting again when file descriptors have run out.
-const acceptPause = 20 * time.Millisecond
 
 // A plainServer answers plain requests itself. At the first request of another kind it hands the connection over to
 // net/http, for which it acts as the listener. It waits until the request's headers are complete: net/http needs ten
@@ -69,17 +66,13 @@ func (p *plainServer) Close() error {
 func (p *plainServer) run() error {
 	defer close(p.accepted)
 	for {
-		conn, err := p.Listener.Accept()
-		switch {
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-			time.Sleep(acceptPause) // the client waits in the kernel until another connection ends
-		case err != nil:
+		conn, err := listen.Accept(p.Listener)
+		if err != nil {
 			return err
-		default:
-			c := conn.(*clientConn)
-			if p.enter(c) {
-				p.serving.Go(func() { p.serve(c) })
-			}
+		}
+		c := conn.(*clientConn)
+		if p.enter(c) {
+			p.serving.Go(func() { p.serve(c) })
 		}
 	}
 }
