@@ -104,16 +104,13 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 	ctx, cancel := context.WithTimeout(ctx, files.AskTime)
 	defer cancel()
 	plain := unescape(path)
-	published := true
-	switch h.Catalog.Find(plain, h.Now()).Status {
-	case files.Unlisted:
+	published := true // unless there is reason to think otherwise
+	switch status := h.Catalog.Find(plain, h.Now()).Status; {
+	case status == files.Published:
+	case h.files.Load().Origin == "":
 		published = false
-	case files.Unpublished:
-		err := h.Catalog.Publishes(ctx, plain)
-		if errors.Is(err, fs.ErrNotExist) {
-			return h.unpublished(snapshot, s, resumes)
-		}
-		published = err == nil
+	case errors.Is(h.Catalog.Publishes(ctx, plain), fs.ErrNotExist):
+		return h.unpublished(snapshot, s, resumes)
 	}
 	for range askRounds {
 		k := h.Catalog.Find(plain, h.Now())

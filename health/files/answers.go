@@ -9,11 +9,24 @@ const (
 	maxAnswered = 20_000 // paths of which answers are kept
 	maxQuestion = 5      // for one mirror in a second
 
-	// For so long the first answer that a mirror lacks a file is kept, and how long it is kept doubles each time.
-	lacksFor, maxLacksFor = 30 * time.Second, 6 * time.Hour
+	// For so long the first answer that a mirror lacks a file is kept, and how long it is kept doubles each time; less if
+	// the file is new, so that mirrors are about to get it.
+	lacksFor, maxLacksFor, maxNewLacksFor = 30 * time.Second, 6 * time.Hour, time.Minute
 	// Likewise if it gives no answer: it may be back as soon as the checks notice.
 	muteFor, maxMuteFor = 5 * time.Second, time.Minute
 )
+
+// A lackTimes says for how long it is kept that a mirror lacks a file, the first time and at most.
+type lackTimes struct{ first, most time.Duration }
+
+// lackTimes returns for how long it is kept that a mirror lacks a file.
+func (c *Catalog) lackTimes(number uint32, published bool) lackTimes {
+	first := min(lacksFor, c.settings.Interval/10)
+	if published && c.release.numbers != nil && c.release.numbers.Contains(number) {
+		return lackTimes{first, min(maxNewLacksFor, 2*first)}
+	}
+	return lackTimes{first, maxLacksFor}
+}
 
 // A result is what a mirror says of a file.
 type result uint8
@@ -116,14 +129,14 @@ func (a *answers) find(q question) *answer {
 }
 
 // end keeps the answer to a question.
-func (a *answers) end(q question, r result, trace int64, now time.Time) {
+func (a *answers) end(q question, r result, trace int64, now time.Time, lack lackTimes) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	next := answer{mirror: q.mirror, result: r, trace: trace}
-	first, most := lacksFor, maxLacksFor
+	first, most := lack.first, lack.most
 	switch r {
 	case carries:
-		first = most
+		first, most = maxLacksFor, maxLacksFor
 	case mute:
 		first, most = muteFor, maxMuteFor
 	}

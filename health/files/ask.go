@@ -156,7 +156,7 @@ func (c *Catalog) answered(q question, size int64, err error) {
 			c.miss(m, number, now)
 		}
 	}
-	c.answers.end(q, r, trace, now)
+	c.answers.end(q, r, trace, now, c.lackTimes(number, published))
 	c.table.Load().forget(q.path)
 	c.answers.finish(q)
 }

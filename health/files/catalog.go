@@ -49,8 +49,9 @@ type Options struct {
 	// the mirror is gone.
 	Visit func(ctx context.Context, urlPrefix string) (end func(), ok bool)
 
-	Log *zap.Logger
-	Now func() time.Time
+	StateFile string // where all that is known is saved; empty: nowhere
+	Log       *zap.Logger
+	Now       func() time.Time
 }
 
 // A Catalog knows which mirror carries which file.
@@ -78,6 +79,7 @@ type Catalog struct {
 	numbers   map[string]int // of all mirrors that ever were in the pool, by url_prefix
 	mirrors   []*mirror      // by number; nil of those that are gone
 	dirty     bool           // something has changed since it was saved
+	urgent    bool           // likewise, which should be saved now
 }
 
 // A mirror is a mirror of the pool, and what is known of its files.
@@ -166,6 +168,7 @@ func (c *Catalog) observe(number int, seen *Mirror, now time.Time) (changed bool
 	switch {
 	case m == nil:
 		m = newMirror(number, *seen)
+		m.plan.pull(now, true)
 		c.mirrors[number], changed = m, true
 	case m.RsyncURL != seen.RsyncURL:
 		m.row, m.plan, changed = nil, plan{spread: m.plan.spread}, true

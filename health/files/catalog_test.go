@@ -393,7 +393,7 @@ func TestAskedMirrorsAreMany(t *testing.T) {
 		if _, mine := a.begin(q, testTime.Add(time.Duration(i)*time.Second), false); !mine {
 			t.Fatal("no question")
 		}
-		a.end(q, lacks, 0, testTime)
+		a.end(q, lacks, 0, testTime, lackTimes{lacksFor, maxLacksFor})
 		a.finish(q)
 	}
 	if len(a.byPath) > maxAnswered || len(a.asking) > 0 {
@@ -446,5 +446,51 @@ func TestPublishes(t *testing.T) {
 		if got := w.catalog.Find("nothing", time.Now()).Status; got != Published {
 			t.Errorf("status %v: the origin was not read again", got)
 		}
+	})
+}
+
+// TestTraffic computes what a day with four releases costs 100 mirrors with 100,000 files: below 2 GB, at 24 bytes for each
+// entry of a listing, and 1 KiB for each conversation.
+func TestTraffic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		names := make([]string, 20)
+		for i := range names {
+			names[i] = fmt.Sprint("m", i)
+		}
+		w := newWorld(t, Settings{Origin: "/origin", OnDemand: true}, tree(), names...)
+		defer w.stop()
+		for release := range 4 {
+			trace := time.Unix(int64(release+2), 0)
+			w.do(func() {
+				for i := range 10 {
+					w.origin[fmt.Sprintf("release-%d/%d.iso", release, i)] = 1000
+				}
+			})
+			w.observe(trace)
+			for i, name := range names {
+				after(time.Minute) // one after the other begins to copy
+				w.do(func() { w.traces[name] = trace })
+				w.observe(trace)
+				if i > 0 {
+					w.do(func() { w.trees[names[i-1]] = maps.Clone(w.origin) })
+				}
+			}
+			w.do(func() { w.trees[names[len(names)-1]] = maps.Clone(w.origin) })
+			after(6*time.Hour - time.Duration(len(names))*time.Minute)
+		}
+		const mirrors, files = 100, 100_000
+		whole, visits := 0, 0
+		for _, name := range names {
+			whole += w.listings[name]
+			visits += w.visits[name]
+		}
+		bytes := (whole*files*24 + visits<<10) * mirrors / len(names)
+		t.Logf("%d listings of whole trees and %d of parts of %d mirrors: %d MB for %d mirrors of %d files",
+			whole, visits-whole, len(names), bytes/1_000_000, mirrors, files)
+		if bytes >= 2_000_000_000 {
+			t.Errorf("%d bytes, want below 2 GB", bytes)
+		}
+		w.want("release-3/0.iso", strings.TrimSpace(strings.Repeat("has ", len(names))))
 	})
 }

@@ -31,6 +31,12 @@ type need struct {
 	some     bool      // files that are known by name are missing
 }
 
+// pauses returns the least time between listings of a mirror while it copies a release, and after one that failed. They are
+// shorter where the operator wants listings often.
+func (n *need) pauses() (least, retry time.Duration) {
+	return min(minPause, n.interval/10), min(minRetry, n.interval/2)
+}
+
 // next returns when a listing is due, and whether it is one of the whole tree.
 func (p *plan) next(n need) (at time.Time, whole bool) {
 	at, whole = n.listed, true
@@ -41,7 +47,7 @@ func (p *plan) next(n need) (at time.Time, whole bool) {
 		at, whole = soon, all
 	}
 	if p.failures > 0 {
-		at = later(at, p.tried.Add(p.retryPause(n.interval)))
+		at = later(at, p.tried.Add(p.retryPause(&n)))
 	}
 	return at, whole
 }
@@ -49,25 +55,27 @@ func (p *plan) next(n need) (at time.Time, whole bool) {
 // soon returns when to list for the sake of the trigger. ok is false if the mirror has all that is wanted, or nothing has
 // come for long.
 func (p *plan) soon(n need) (at time.Time, whole, ok bool) {
-	whole = p.whole && p.calm < calmAfter && n.files <= bigTree
+	whole = p.whole && n.files <= bigTree
+	least, _ := n.pauses()
 	if p.trigger.IsZero() || !whole && !n.some {
 		return at, false, false
 	}
-	at = later(p.trigger, p.tried.Add(min(max(p.tried.Sub(p.trigger)/pauseOf, minPause), maxPause)))
+	at = later(p.trigger, p.tried.Add(min(max(p.tried.Sub(p.trigger)/pauseOf, least), maxPause)))
 	return at, whole, at.Sub(p.trigger) < n.interval
 }
 
 // retryPause is how long after a listing that failed the next one is due.
-func (p *plan) retryPause(interval time.Duration) time.Duration {
-	pause := min(minRetry, interval)
-	for i := 1; i < p.failures && pause < interval; i++ {
+func (p *plan) retryPause(n *need) time.Duration {
+	_, pause := n.pauses()
+	for i := 1; i < p.failures && pause < n.interval; i++ {
 		pause *= 2
 	}
-	return min(pause, interval)
+	return min(pause, n.interval)
 }
 
-// note takes in a listing. changed says whether a listing of the whole tree differs from the one before.
-func (p *plan) note(now time.Time, err error, whole, changed bool) {
+// note takes in a listing. changed says whether a listing of the whole tree differs from the one before, complete that nothing
+// is missing.
+func (p *plan) note(now time.Time, err error, whole, changed, complete bool) {
 	p.tried = now
 	switch {
 	case err != nil:
@@ -78,13 +86,14 @@ func (p *plan) note(now time.Time, err error, whole, changed bool) {
 	case whole:
 		p.calm++
 	}
+	p.whole = p.whole && p.calm < calmAfter && !complete
 	p.failures = 0
 }
 
 // pull has the mirror listed from now on, until it has what it lacks. whole says that files may be missing whose names are
 // not known.
 func (p *plan) pull(now time.Time, whole bool) {
-	p.whole = whole || p.whole && p.calm < calmAfter
+	p.whole = p.whole || whole
 	p.trigger, p.calm = now, 0
 }
 

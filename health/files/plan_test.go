@@ -30,7 +30,6 @@ func TestPlan(t *testing.T) {
 		"after 2 h":           {plan{tried: at(3 * time.Hour), trigger: at(time.Hour)}, some, at(3*time.Hour + maxPause), false},
 		"complete":            {plan{tried: at(time.Hour), trigger: at(time.Hour)}, listed, at(interval), true},
 		"unnamed":             {plan{tried: testTime, trigger: at(time.Hour), whole: true}, listed, at(time.Hour), true},
-		"unnamed, calm":       {plan{tried: at(time.Hour), trigger: at(time.Hour), whole: true, calm: 2}, listed, at(interval), true},
 		"unnamed in big tree": {plan{tried: testTime, trigger: at(time.Hour), whole: true}, big, at(interval), true},
 		"failed":              {plan{tried: at(interval), failures: 1}, listed, at(interval + time.Minute), true},
 		"failed four times":   {plan{tried: at(interval), failures: 4}, listed, at(interval + 8*time.Minute), true},
@@ -52,13 +51,13 @@ func TestPlanEnds(t *testing.T) {
 	for now := testTime.Add(time.Minute); now.Before(testTime.Add(50 * time.Minute)); now = now.Add(time.Second) {
 		if at, whole := p.next(n); !at.After(now) {
 			listings++
-			p.note(now, nil, whole, listings < 3)
+			p.note(now, nil, whole, listings < 3, false)
 		}
 	}
 	if listings != 4 {
 		t.Errorf("%d listings, want 4: two with changes, two without", listings)
 	}
-	p.note(testTime, errors.New("down"), true, false)
+	p.note(testTime, errors.New("down"), true, false, false)
 	if p.failures != 1 {
 		t.Errorf("%d failures", p.failures)
 	}

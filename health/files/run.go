@@ -56,6 +56,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 		case <-c.wake:
 		}
 		timer.Reset(c.start(ctx, &running))
+		c.saveIfUrgent()
 	}
 }
 
@@ -174,7 +175,8 @@ func (c *Catalog) list(ctx context.Context, j job) {
 		err = c.take(m, &j, listed, now)
 	}
 	changed := m.row != nil && (before == nil || before.digest != m.row.digest)
-	m.plan.note(now, err, j.names == nil, changed)
+	complete := c.origin.known && m.row != nil && int(m.row.has.GetCardinality()) == c.universe.Len()
+	m.plan.note(now, err, j.names == nil, changed, complete)
 	problem := ""
 	if err != nil {
 		problem = err.Error()
@@ -330,7 +332,7 @@ func (c *Catalog) originPause(now time.Time) time.Duration {
 	case c.origin.problem != "", !strings.HasPrefix(c.settings.Origin, "rsync:"):
 		return usual
 	case c.origin.calm < calmAfter && !c.origin.trigger.IsZero():
-		return min(max(now.Sub(c.origin.trigger)/pauseOf, minPause), maxPause)
+		return min(max(now.Sub(c.origin.trigger)/pauseOf, min(minPause, c.settings.Interval/10)), maxPause)
 	}
 	return c.settings.Interval
 }
@@ -361,6 +363,7 @@ func (c *Catalog) takeOrigin(into *Collector, records []record, now time.Time) {
 	}
 	c.origin.calm = 0
 	c.setUniverse(next, &diff)
+	c.urgent = true
 	if first {
 		c.Log.Info("files.origin was read", zap.Int("files", next.Len()))
 		for _, m := range c.mirrors {

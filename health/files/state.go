@@ -46,20 +46,30 @@ type savedMirror struct {
 	Has, Other, Pending []byte
 }
 
-// SaveState saves what is known in a file, unless nothing has changed since that was done.
-func (c *Catalog) SaveState(path string) {
+// saveIfUrgent saves what is known if the origin's files have changed: a restart must not forget what the release is.
+func (c *Catalog) saveIfUrgent() {
 	c.mu.Lock()
-	if !c.dirty || c.universe.Len() == 0 {
+	urgent := c.urgent
+	c.mu.Unlock()
+	if urgent {
+		c.SaveState()
+	}
+}
+
+// SaveState saves what is known, unless nothing has changed since that was done.
+func (c *Catalog) SaveState() {
+	c.mu.Lock()
+	if c.StateFile == "" || !c.dirty || c.universe.Len() == 0 {
 		c.mu.Unlock()
 		return
 	}
-	c.dirty = false
+	c.dirty, c.urgent = false, false
 	saved := c.saved()
 	c.mu.Unlock()
 	var body bytes.Buffer
 	err := gob.NewEncoder(&body).Encode(saved)
 	if err == nil {
-		err = stateFormat.Replace(path, body.Bytes())
+		err = stateFormat.Replace(c.StateFile, body.Bytes())
 	}
 	if err != nil {
 		c.Log.Error("cannot save which mirrors carry which files", zap.Error(err))
@@ -105,10 +115,13 @@ func bitmapBytes(b *roaring.Bitmap) []byte {
 	return text
 }
 
-// LoadState takes in what an earlier run has saved in a file, if there is one for the same origin. What is wrong with it is
-// logged. It must be called before Run.
-func (c *Catalog) LoadState(path string) {
-	err := stateFormat.Load(path, func(body []byte) error {
+// LoadState takes in what an earlier run has saved, if that was for the same origin. What is wrong with it is logged. It must
+// be called before Run.
+func (c *Catalog) LoadState() {
+	if c.StateFile == "" {
+		return
+	}
+	err := stateFormat.Load(c.StateFile, func(body []byte) error {
 		var s savedState
 		if err := gob.NewDecoder(bytes.NewReader(body)).Decode(&s); err != nil {
 			return err

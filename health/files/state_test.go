@@ -20,11 +20,12 @@ func TestState(t *testing.T) {
 		w.do(func() { w.origin["new.iso"] = 5; w.trees["a"]["new.iso"] = 5; delete(w.trees["b"], "old.iso") })
 		after(testInterval)
 		w.want("new.iso", "has lacks")
-		w.catalog.SaveState(file)
+		w.catalog.StateFile = file
+		w.catalog.SaveState()
 		w.stop()
 
-		again := NewCatalog(Options{Settings: Settings{Origin: "/origin", Interval: testInterval}, Log: zap.NewNop(), Now: time.Now})
-		again.LoadState(file)
+		again := NewCatalog(Options{StateFile: file, Settings: Settings{Origin: "/origin", Interval: testInterval}, Log: zap.NewNop(), Now: time.Now})
+		again.LoadState()
 		w.catalog = again
 		w.observe(time.Unix(1, 0))
 		w.want("new.iso", "has lacks")
@@ -38,8 +39,8 @@ func TestState(t *testing.T) {
 			t.Errorf("status %v", got)
 		}
 
-		other := NewCatalog(Options{Settings: Settings{Origin: "/another", Interval: testInterval}, Log: zap.NewNop(), Now: time.Now})
-		other.LoadState(file)
+		other := NewCatalog(Options{StateFile: file, Settings: Settings{Origin: "/another", Interval: testInterval}, Log: zap.NewNop(), Now: time.Now})
+		other.LoadState()
 		if o := other.Overview(); o.Files != 0 {
 			t.Errorf("%d files of another origin", o.Files)
 		}
@@ -54,8 +55,8 @@ func TestBrokenState(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c := NewCatalog(Options{Log: zap.NewNop(), Now: time.Now})
-		c.LoadState(file)
+		c := NewCatalog(Options{StateFile: file, Log: zap.NewNop(), Now: time.Now})
+		c.LoadState()
 		if _, err := os.Stat(file + ".bad"); err != nil || c.Overview().Files != 0 {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -142,7 +142,7 @@ func newDaemon(o Options, list *source.List, newChecker func(health.Options) (*h
 		return nil, err
 	}
 	d.places = geo.Open(c.GeoIP, o.Log)
-	d.catalog = d.newCatalog(c.Files, o.Log, now)
+	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Log, now)
 	d.handler = redirector.NewHandler(redirector.Options{
 		Config: c.HTTP, Current: &d.current, Place: d.places.Place, Source: globalSource{}, Now: now,
 		FileSize: probe.NewFiles(nil, func() string { return d.config.Load().Health.UserAgent }).Size,

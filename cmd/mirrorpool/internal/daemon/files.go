@@ -13,7 +13,7 @@ import (
 )
 
 // newCatalog returns a catalog of the files of mirrors on the network.
-func (f *inForce) newCatalog(c config.Files, log *zap.Logger, now func() time.Time) *files.Catalog {
+func (f *inForce) newCatalog(c config.Files, state string, log *zap.Logger, now func() time.Time) *files.Catalog {
 	agent := func() string { return f.config.Load().Health.UserAgent }
 	origin := probe.NewOrigin(nil, agent)
 	return files.NewCatalog(files.Options{
@@ -25,7 +25,8 @@ func (f *inForce) newCatalog(c config.Files, log *zap.Logger, now func() time.Ti
 		List:  probe.ListMirror,
 		Head:  probe.NewFiles(nil, agent).Head,
 		Visit: f.checker.Visit,
-		Log:   log, Now: now,
+
+		StateFile: state, Log: log, Now: now,
 	})
 }
 

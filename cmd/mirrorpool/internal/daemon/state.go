@@ -23,21 +23,21 @@ func (d *Daemon) loadState() {
 	if file := d.stateFile("verdicts"); file != "" {
 		d.checker.LoadState(file)
 		d.history.LoadHistory(d.stateFile("history"), d.now(), d.log)
-		d.catalog.LoadState(d.stateFile("files"))
+		d.catalog.LoadState()
 	}
 }
 
 // saveState saves the verdicts, the history and the rows of files from time to time until ctx ends, and then once more. What
 // goes wrong is logged where it does.
 func (d *Daemon) saveState(ctx context.Context) error {
-	verdicts, history, files := d.stateFile("verdicts"), d.stateFile("history"), d.stateFile("files")
+	verdicts, history := d.stateFile("verdicts"), d.stateFile("history")
 	if verdicts == "" {
 		return nil
 	}
 	save := func() {
 		d.checker.SaveState(verdicts)
 		d.history.SaveHistory(history, d.log)
-		d.catalog.SaveState(files)
+		d.catalog.SaveState()
 	}
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()
