@@ -128,6 +128,11 @@ func (b *bed) Probe(ctx context.Context, t Target) Observation {
 		b.now[p]--
 		b.all--
 	}()
+	if t.RequestTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.RequestTimeout)
+		defer cancel()
+	}
 	start := time.Now()
 	o := Observation{Result: Up, Trace: traceTime}
 	if behave != nil {

@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"sync"
@@ -34,7 +35,8 @@ type Checker struct {
 	settings settings
 	policy   Policy // of settings
 	mirrors  map[string]*mirror
-	sweeping bool // the first sweep has not ended
+	paces    map[string]*pace // by host
+	sweeping bool             // the first sweep has not ended
 	rand     *rand.Rand
 
 	schedule schedule
@@ -72,7 +74,7 @@ func NewChecker(o Options) (*Checker, error) {
 		checkDNS: o.CheckDNS, checkAgents: o.CheckAgents, prober: o.Prober, resolver: o.Resolver,
 		log: o.Log, now: o.Now, rand: o.Rand, watch: o.Watch,
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), swept: make(chan struct{}),
-		mirrors: map[string]*mirror{}, sweeping: true,
+		mirrors: map[string]*mirror{}, paces: map[string]*pace{}, sweeping: true,
 		schedule: newSchedule(o.Rand),
 		origin:   origin{reader: o.Reference},
 	}
@@ -114,6 +116,7 @@ func (c *Checker) SetPool(pool *config.Pool) {
 		}
 	}
 	c.mirrors = mirrors
+	maps.DeleteFunc(c.paces, func(_ string, p *pace) bool { return now.Sub(p.next) > limitedPaceTime })
 	c.endSweep(now)
 	signal(c.changed)
 	signal(c.wake)
@@ -160,7 +163,7 @@ func (c *Checker) setSettings(s settings) {
 func (c *Checker) Stalled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.schedule.overdue(c.now()) > verdictIntervals*c.policy.Interval+c.settings.Timeout
+	return c.schedule.overdue(c.now()) > verdictIntervals*c.policy.Interval+maxRequests*c.settings.Timeout
 }
 
 // Run checks the pool until ctx ends, and returns nil when all checks under way have ended too.
@@ -185,6 +188,9 @@ func (c *Checker) startDue(ctx context.Context, running *sync.WaitGroup) time.Du
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
+	if ctx.Err() != nil { // tasks that have ended since are in the schedule no more
+		return c.policy.Interval
+	}
 	for {
 		v, wait := c.schedule.next(now)
 		if v == nil {

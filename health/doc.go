@@ -14,7 +14,8 @@
 // under test. An endpoint has at most one probe in a role at a time: mirrors that share an address wait for each
 // other. An rsync daemon that cannot be connected to is tried at up to three further addresses. Once an hour a mirror
 // that passes is requested with the User-Agents of wget and curl. After an inconclusive probe, such as of a busy
-// daemon, the next one waits for a whole interval.
+// daemon, the next one waits for a whole interval. pace.go keeps requests to one host apart, so that a limit of one a
+// second is kept.
 //
 // # Parts
 //

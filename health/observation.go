@@ -18,6 +18,10 @@ type Target struct {
 	OwnHost string     // the mirror's own host name: besides URL's, redirects may lead to it
 
 	UserAgent      string        // in roles HTTP and DNS
+	RequestTimeout time.Duration // of each request, in roles HTTP and DNS; 0: none but the context's
+	// Await, unless it is nil, waits for the turn of a request to the host, or until ctx ends, and returns how long that
+	// took.
+	Await          func(ctx context.Context) time.Duration
 	ConnectTimeout time.Duration // in role Rsync; 0: none but the context's
 }
 
@@ -28,11 +32,15 @@ type Prober interface {
 
 // An Observation is what one probe saw.
 type Observation struct {
-	At     time.Time     // when the probe ended
-	Took   time.Duration // from the start of the probe until its end
-	Result State         // Up, Stale or Down; Unknown where nothing can be said of the mirror
-	Reason string        // why the result is not Up
-	Cause  Cause         // of a result that is not Up
+	At      time.Time     // when the probe ended
+	Took    time.Duration // from the start of the probe until its end, without Awaited
+	Awaited time.Duration // for the turn of its requests
+	Result  State         // Up, Stale or Down; Unknown where nothing can be said of the mirror
+	Reason  string        // why the result is not Up
+	Cause   Cause         // of a result that is not Up
+
+	// RetryAfter is, of a server that refuses for too many requests, when it wants the next one; 0 of others.
+	RetryAfter time.Duration
 
 	// NoConnection says, of an rsync daemon, that it may still be reached at another address.
 	NoConnection bool

@@ -14,7 +14,10 @@ const certWarnEvery = 24 * time.Hour
 // probe runs one probe of k. The returned function, called under the lock, takes in what was seen.
 func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Duration {
 	c.mu.Lock()
-	target, patience := c.target(k), k.verdict.Patience(c.policy)
+	target, patience, await := c.target(k), k.verdict.Patience(c.policy), time.Duration(0)
+	if k.role != Rsync {
+		await = k.mirror.maxAwait()
+	}
 	withoutAddress := c.observeWithoutAddress(k)
 	var further []netip.Addr
 	if k.role == Rsync {
@@ -24,7 +27,8 @@ func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Dura
 	if withoutAddress != nil {
 		return c.finish(k, *withoutAddress, target.Address, target.Address)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	target.RequestTimeout = patience
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(requestsOf(k.role))*patience+await)
 	defer cancel()
 	var o Observation
 	reached := target.Address
@@ -68,6 +72,9 @@ func (c *Checker) target(k *check) Target {
 	if k.role == DNS {
 		t.URL = c.settings.dnsURL
 	}
+	if k.role != Rsync {
+		t.Await = func(ctx context.Context) time.Duration { return c.await(ctx, t.OwnHost) }
+	}
 	return t
 }
 
@@ -75,6 +82,9 @@ func (c *Checker) target(k *check) Target {
 func (c *Checker) observe(k *check, o Observation, now time.Time) {
 	if now.Sub(c.survey.surveyed) >= c.policy.Interval/surveyShare {
 		c.takeSurvey(now)
+	}
+	if o.RetryAfter > 0 {
+		c.pace(k.mirror.web.host).limited = now
 	}
 	old := k.verdict
 	if c.sweeping && old.lastKnown() == Unknown {

@@ -148,7 +148,8 @@ func (c *Checker) verdict(k *check, now time.Time) Verdict {
 	case v.Restored:
 		return v.At(now, restoredIntervals*c.policy.Interval)
 	default:
-		return v.At(now, verdictIntervals*max(c.policy.Interval, v.Wait(c.policy))+c.settings.Timeout)
+		every := max(c.policy.Interval, v.Wait(c.policy), c.visitTime(k.mirror, now))
+		return v.At(now, verdictIntervals*every+maxRequests*c.settings.Timeout)
 	}
 }
 

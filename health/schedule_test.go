@@ -328,7 +328,7 @@ func TestStalled(t *testing.T) {
 		if b.Stalled() {
 			t.Error("stalled before three intervals and a timeout are over")
 		}
-		wait(62 * time.Second)
+		wait(72 * time.Second)
 		if !b.Stalled() {
 			t.Error("not stalled after nothing ran for long")
 		}
@@ -338,16 +338,16 @@ func TestStalled(t *testing.T) {
 	})
 }
 
-func TestStalledAfterThreeIntervalsAndATimeout(t *testing.T) {
+func TestStalledAfterThreeIntervalsAndTwoTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
 		if b.Stalled() {
 			t.Error("stalled with nothing to do")
 		}
 		b.SetPool(pool(t, "a.example.net=192.0.2.1")) // which is due at once, and Run is not called
-		wait(3*30*time.Second + 10*time.Second)
+		wait(3*30*time.Second + 2*10*time.Second)
 		if b.Stalled() {
-			t.Error("stalled when just three intervals and a timeout are over")
+			t.Error("stalled when just three intervals and two timeouts are over")
 		}
 		wait(1)
 		if !b.Stalled() {

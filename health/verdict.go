@@ -26,6 +26,9 @@ const (
 	patienceUsual = 4
 	usualShare    = 8 // how fast the usual latency forgets: by an eighth of the difference per pass
 
+	// maxBusy is how long an endpoint may refuse for too many requests before that counts as a failure.
+	maxBusy = time.Minute
+
 	// Endpoints that have long been down are checked less often, up to maxBackoff intervals apart.
 	maxBackoff = 10
 )
@@ -53,6 +56,11 @@ type Verdict struct {
 	// of any other states, the last one of Pending.
 	Pending State `json:"pending,omitzero"`
 	Count   int   `json:"count,omitzero"`
+	// BusySince is when the endpoint began to refuse for too many requests, and RetryAfter when it wants the next one;
+	// zero if it does not.
+	BusySince  time.Time     `json:"busy_since,omitzero"`
+	RetryAfter time.Duration `json:"retry_after,omitzero"`
+
 	// Inconclusive is, while State is Up, how many consecutive observations were Unknown.
 	Inconclusive int `json:"blind,omitzero"`
 	// From is, while State is Unknown, what it was before; Unknown if nothing ever was.
@@ -75,6 +83,7 @@ type Verdict struct {
 //   - Up is left after p.Fall consecutive observations that are not Up, for what the last one saw.
 //   - Any other state is left after p.Rise (to Up, or from Down to Stale) or p.Fall (to Down or Unknown)
 //     consecutive observations of the same result.
+//   - An endpoint that refuses for too many requests is busy, not down, for up to maxBusy.
 //   - An inconclusive observation is no failure: it takes p.Fall of them on end to go from Up to Unknown.
 //   - Unknown keeps the last known state, and one observation of that state restores it. An outage on our
 //     side therefore neither condemns nor pardons an endpoint.
@@ -85,6 +94,13 @@ type Verdict struct {
 func (v Verdict) Next(o Observation, p Policy) Verdict {
 	v = v.note(&o)
 	known := v.lastKnown()
+	if v.RetryAfter > 0 && known != Unknown {
+		if o.At.Sub(v.BusySince) < maxBusy {
+			v.Reason = o.Reason
+			return v
+		}
+		o.Result = Down // its clients meet the same
+	}
 	if v.State == Up && o.Result == Down && v.Failures() > maxFailures && v.Count+1 < p.Fall {
 		v.Unsteady = true
 		o.Reason = v.unsteady() + "; the latest: " + o.Reason
@@ -148,6 +164,11 @@ func (v Verdict) note(o *Observation) Verdict {
 		v.Owes = o.Owes
 		// Peaks decay slowly: one quick answer must not make the usual latency of a slow mirror look like a hang.
 		v.Usual = max(o.Took, v.Usual-(v.Usual-o.Took)/usualShare)
+	}
+	if v.RetryAfter = o.RetryAfter; v.RetryAfter == 0 {
+		v.BusySince = time.Time{}
+	} else if v.BusySince.IsZero() {
+		v.BusySince = o.At
 	}
 	if o.Result != Unknown {
 		v.Inconclusive = 0
@@ -233,6 +254,8 @@ func (v *Verdict) Wait(p Policy) time.Duration {
 	switch {
 	case v.Checked.IsZero():
 		return 0
+	case v.RetryAfter > 0:
+		return v.RetryAfter
 	case v.Inconclusive > 0:
 		return p.Interval // the cause, such as a busy daemon, is likely to last for some seconds
 	case v.lastKnown() == Up && v.Count > 0:

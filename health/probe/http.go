@@ -67,7 +67,7 @@ func dialAddress(ctx context.Context, addr netip.Addr, port string) (net.Conn, e
 // downloads, and a server without ranges would corrupt them.
 func (p *Prober) fetchTrace(ctx context.Context, t health.Target, o *health.Observation) error {
 	ctx = context.WithValue(ctx, pinned{}, t.Address)
-	f := fetch{transport: p.transport, now: p.now, userAgent: t.UserAgent, seen: o}
+	f := fetch{transport: p.transport, now: p.now, target: &t, seen: o}
 	f.mayFollow = func(to *http.Request, via []*http.Request) error {
 		return checkRedirect(to.URL, via[len(via)-1].URL, len(via), t)
 	}
@@ -97,12 +97,20 @@ type fetch struct {
 	transport *http.Transport
 	mayFollow func(to *http.Request, via []*http.Request) error
 	now       func() time.Time
-	userAgent string
+	target    *health.Target
 	seen      *health.Observation // receives certificates and timings
 }
 
 // get reads the file, or a part of it unless that is nil.
 func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
+	if f.target.Await != nil {
+		f.seen.Awaited += f.target.Await(ctx)
+	}
+	if limit := f.target.RequestTimeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	progress := progress{now: f.now, step: health.StepRequest}
 	defer func() { addTimings(&f.seen.Timings, progress.end()) }()
 	ctx = httptrace.WithClientTrace(ctx, progress.hooks())
@@ -110,7 +118,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 	if err != nil {
 		return nil, &stepError{health.StepRequest, err}
 	}
-	req.Header.Set("User-Agent", f.userAgent)
+	req.Header.Set("User-Agent", f.target.UserAgent)
 	if of != nil {
 		req.Header.Set("Range", of.header())
 	}
@@ -124,7 +132,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 	noteCertificate(resp.TLS, f.seen)
 	f.seen.Status = resp.StatusCode
 	f.seen.TLSWarning = cmp.Or(f.seen.TLSWarning, tlsWarning(resp.TLS))
-	return readResponse(resp, of)
+	return readResponse(resp, of, f.now())
 }
 
 // checkRedirect says whether a probe may follow a redirect: only to the same host or the mirror's own,

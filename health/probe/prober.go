@@ -31,10 +31,14 @@ func (p *Prober) Probe(ctx context.Context, t health.Target) health.Observation 
 	}
 	err := look(ctx, t, &o)
 	o.At = p.now()
-	o.Took = o.At.Sub(start)
+	o.Took = o.At.Sub(start) - o.Awaited
 	o.Timings.Total = o.Took
 	if err != nil {
 		o.Result, o.Cause, o.Reason = judge(err)
+		var busy *busyError
+		if errors.As(err, &busy) {
+			o.RetryAfter = busy.retryAfter
+		}
 		var failed *stepError
 		o.NoConnection = t.Role == health.Rsync && errors.As(err, &failed) && failed.step == health.StepConnect
 	}

@@ -33,7 +33,8 @@ func (e *stepError) Unwrap() error { return e.err }
 // The state is Unknown if the fault is on our side, or a busy daemon may serve the next client.
 func judge(err error) (health.State, health.Cause, string) {
 	state := health.Down
-	if localFault(err) || errors.Is(err, rsync.ErrBusy) {
+	var busy *busyError
+	if localFault(err) || errors.Is(err, rsync.ErrBusy) || errors.As(err, &busy) {
 		state = health.Unknown
 	}
 	step := health.StepRequest

@@ -26,7 +26,7 @@ func NewReference(roots *x509.CertPool, now func() time.Time) *Reference {
 
 // ReadReference reads the trace at u. The error begins with the step that failed.
 func (r *Reference) ReadReference(ctx context.Context, u *url.URL, userAgent string) (time.Time, error) {
-	f := fetch{transport: r.transport, now: r.now, userAgent: userAgent, seen: new(health.Observation)}
+	f := fetch{transport: r.transport, now: r.now, target: &health.Target{UserAgent: userAgent}, seen: new(health.Observation)}
 	f.mayFollow = func(to *http.Request, via []*http.Request) error {
 		return checkScheme(to.URL, via[len(via)-1].URL, len(via))
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"mirrorpool/health"
 )
@@ -20,8 +21,11 @@ func (p *part) header() string { return fmt.Sprintf("bytes=%d-", p.first) }
 
 // readResponse returns the body of a response to a request for a file of at most maxTraceBytes, or for a part of it.
 // The error says what would fail for a client.
-func readResponse(resp *http.Response, of *part) ([]byte, error) {
+func readResponse(resp *http.Response, of *part, now time.Time) ([]byte, error) {
 	if err := checkStatus(resp.StatusCode, of); err != nil {
+		if wait, busy := retryAfter(resp, of, now); busy {
+			err = &busyError{err, wait}
+		}
 		return nil, &stepError{health.StepStatus, err}
 	}
 	if of != nil {
@@ -43,6 +47,43 @@ func readResponse(resp *http.Response, of *part) ([]byte, error) {
 		return nil, &stepError{health.StepBody, fmt.Errorf("more than %d bytes, want an epoch second", maxTraceBytes)}
 	}
 	return body, nil
+}
+
+// A busyError is the status of a server that works, and has had too many requests.
+type busyError struct {
+	error
+	retryAfter time.Duration // when it wants the next one
+}
+
+// Unwrap returns the error that tells the status.
+func (e *busyError) Unwrap() error { return e.error }
+
+const (
+	usualRetryAfter = 5 * time.Second // where a server that is busy does not say
+	minRetryAfter   = time.Second
+	maxRetryAfter   = time.Minute
+)
+
+// retryAfter reports whether a response says that the server is busy, and when it wants the next request (RFC 9110 section
+// 10.2.3, RFC 6585 section 4). A 503 right after a 200 comes from a limit of requests, as nginx has it.
+func retryAfter(resp *http.Response, of *part, now time.Time) (wait time.Duration, busy bool) {
+	text := strings.TrimSpace(resp.Header.Get("Retry-After"))
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests:
+	case http.StatusServiceUnavailable:
+		if text == "" && of == nil {
+			return 0, false
+		}
+	default:
+		return 0, false
+	}
+	wait = usualRetryAfter
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, minRetryAfter), maxRetryAfter), true
 }
 
 // checkStatus returns an error unless a status is the one for a whole file, or for a part of it.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestReadResponse: what a client would trip over is an error that says what it is.
@@ -54,7 +55,7 @@ func TestReadResponse(t *testing.T) {
 		if name, value, ok := strings.Cut(test.header, ": "); ok {
 			resp.Header.Set(name, value)
 		}
-		body, err := readResponse(resp, test.of)
+		body, err := readResponse(resp, test.of, time.Unix(1_800_000_000, 0))
 		if got := errorText(err); got != test.want || err == nil && string(body) != test.body {
 			t.Errorf("%s: %q, %q, want %q", test.name, body, got, test.want)
 		}

@@ -1,0 +1,118 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// limits makes requests to a server that allows one a second, as a mirror would see them: the probe waits for its turn
+// before each of its requests.
+type limits struct {
+	allowed time.Duration // between two requests
+	last    time.Time
+	refused int
+	times   []time.Time
+}
+
+func (l *limits) probe(_ context.Context, t Target) Observation {
+	o := Observation{Result: Up, Trace: traceTime}
+	for range requestsOf(t.Role) {
+		o.Awaited += t.Await(context.Background()) // its turn is not within the time of a request
+		now := time.Now()
+		l.times = append(l.times, now)
+		if !l.last.IsZero() && now.Sub(l.last) < l.allowed {
+			l.refused++
+			o.Result, o.Reason, o.RetryAfter = Unknown, "status: 429 Too Many Requests", 5*time.Second
+			return o
+		}
+		l.last = now
+	}
+	return o
+}
+
+// TestGuest has a mirror with two addresses that allows a request a second, with the default interval and a short one.
+func TestGuest(t *testing.T) {
+	for _, interval := range []time.Duration{30 * time.Second, time.Second} {
+		t.Run(fmt.Sprint(interval), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, func(o *Options) { o.Settings.Interval, o.Settings.Timeout = interval, interval/3 })
+				server := &limits{allowed: time.Second}
+				for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+					b.set(addr, server.probe)
+				}
+				b.SetPool(pool(t, "a.example.net=192.0.2.1,2001:db8::1"))
+				defer b.start()()
+				<-b.Swept()
+				wait(2 * time.Minute)
+				before := server.refused
+				for range 60 {
+					wait(10 * time.Second)
+					for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+						for _, role := range []Role{HTTP, DNS} {
+							if v := b.verdictAt(addr, role); v.State != Up {
+								t.Fatalf("%s in role %v: %v, %q", addr, role, v.State, v.Reason)
+							}
+						}
+					}
+				}
+				if server.refused > before {
+					t.Errorf("%d requests came too soon after a refusal was seen", server.refused-before)
+				}
+			})
+		})
+	}
+}
+
+// TestPoliteAfterTheSweep has a mirror without a limit: it sees no more than two requests in any second.
+func TestPoliteAfterTheSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		server := &limits{}
+		b.set("192.0.2.1", server.probe)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		defer b.start()()
+		<-b.Swept()
+		swept := time.Now()
+		wait(10 * time.Minute)
+		for i := 2; i < len(server.times); i++ {
+			if first := server.times[i-2]; first.After(swept) && server.times[i].Sub(first) < time.Second {
+				t.Errorf("three requests within %v", server.times[i].Sub(first))
+			}
+		}
+		if len(server.times) < 3*19 {
+			t.Errorf("%d requests in ten minutes", len(server.times))
+		}
+	})
+}
+
+// TestBusy has a mirror that answers 429 for some time.
+func TestBusy(t *testing.T) {
+	busy := func(at time.Duration) Observation {
+		return Observation{At: epoch.Add(at), Result: Unknown, Reason: "status: 429 Too Many Requests", RetryAfter: 20 * time.Second}
+	}
+	v := Verdict{}.Next(Observation{At: epoch, Result: Up}, policy)
+	for at := 10 * time.Second; at < 70*time.Second; at += 20 * time.Second {
+		if v = v.Next(busy(at), policy); v.State != Up || v.ForSelection() != Up || v.InDoubt() || v.Wait(policy) != 20*time.Second {
+			t.Errorf("busy for %v: %v, in doubt %v, next in %v", at, v.State, v.InDoubt(), v.Wait(policy))
+		}
+	}
+	if v.Reason == "" {
+		t.Error("no reason while it is busy")
+	}
+	rested := v.Next(Observation{At: epoch.Add(75 * time.Second), Result: Up}, policy)
+	if rested.Reason != "" || !rested.BusySince.IsZero() || rested.Wait(policy) != policy.Interval {
+		t.Errorf("after that: %+v", rested)
+	}
+	for range policy.Fall {
+		v = v.Next(busy(90*time.Second), policy)
+	}
+	if v.State != Down || v.Reason != "status: 429 Too Many Requests" {
+		t.Errorf("busy for more than a minute: %v, %q", v.State, v.Reason)
+	}
+	if first := (Verdict{}).Next(busy(0), policy); first.State != Unknown {
+		t.Errorf("busy at first: %v", first.State)
+	}
+}
