@@ -92,6 +92,7 @@ func (m *Mirror) best(family Family, reference time.Time) (c candidate, ok bool)
 		ok = true
 		c.addresses, c.shares = append(c.addresses, e.Address), append(c.shares, e.Share())
 		c.see(e, reference)
+		c.behind = c.behind || m.Lacks != ""
 	}
 	return c, ok
 }

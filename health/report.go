@@ -43,6 +43,8 @@ type MirrorReport struct {
 	// LostIPv4 and LostIPv6 say, of a mirror that has no address now, in which families it had one. A mirror that was
 	// resolved and never had any counts as an IPv4 mirror.
 	LostIPv4, LostIPv6 bool
+	// Lacks names files of the release that the mirror lacks although its trace may be new; empty if none is known.
+	Lacks string
 	// Problem says why addresses are missing or may be out of date; empty if all is well.
 	Problem string
 	// Resolve is how long the latest look-up of the addresses took; 0 if they are given.

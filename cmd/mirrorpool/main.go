@@ -87,7 +87,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(), newReloadCommand(),
-		newStatusCommand(), newExplainCommand(), newSchemaCommand(), newManCommand(), newVersionCommand())
+		newStatusCommand(), newExplainCommand(), newFilesCommand(), newWaitCommand(), newSchemaCommand(), newManCommand(), newVersionCommand())
 	root.AddCommand(newTopics()...)
 	root.SetHelpCommand(newHelpCommand())
 	return root

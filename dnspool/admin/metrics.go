@@ -64,6 +64,9 @@ func (statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, g := range endpointTimes {
 		ch <- g.desc
 	}
+	for _, d := range filesDescs {
+		ch <- d
+	}
 }
 
 // Collect sends the metrics as they are now.
@@ -92,6 +95,7 @@ func (c statusCollector) Collect(ch chan<- prometheus.Metric) {
 	for i := range s.Mirrors {
 		collectMirror(gauge, &s.Mirrors[i], roles)
 	}
+	collectFiles(gauge, &s)
 }
 
 // gauges returns a function that sends a gauge with its labels.

@@ -49,6 +49,7 @@ type page struct {
 	Facts          []pageFact
 	Groups         []pageGroup
 	Feeds          []pageFeed
+	Release        []string
 	Coast          string
 	Markers        []pageMarker
 
@@ -62,6 +63,9 @@ type pageGroup struct {
 	Name, Eligible, Up, Enabled string
 	Panic                       bool
 }
+
+// pageReleaseFiles is how many files of a release the page shows.
+const pageReleaseFiles = 10
 
 // A pageCount is how many mirrors are in a condition, with the link that shows them alone.
 type pageCount struct {
@@ -131,7 +135,7 @@ func statusPage(b Backend) http.HandlerFunc {
 func newPage(s *Status, view pageView, now time.Time) *page {
 	p := &page{
 		CSS: template.CSS(pageCSS), Title: "Mirrors of " + cmp.Or(s.Zone, "the pool"), Refresh: view.refresh,
-		Problems: pageProblems(s, now), Facts: pageFacts(s, now), Feeds: pageFeeds(s, now),
+		Problems: pageProblems(s, now), Facts: pageFacts(s, now), Feeds: pageFeeds(s, now), Release: s.ReleaseLines(now, pageReleaseFiles),
 		Sections: newSections(s, view.filter, now),
 		Coast:    coastPath, MapWidth: mapWidth, MapHeight: mapHeight,
 		MapNote: "Mirrors of one country near one another share a marker, which names them.",

@@ -39,6 +39,7 @@ func pageProblems(s *Status, now time.Time) []string {
 	if s.Reference.Trace != nil {
 		add(s.Reference.Trace.After(now.Add(time.Minute)), "The release is %s.", Old(*s.Reference.Trace, now))
 	}
+	add(s.Files.OriginProblem != "", "files.origin cannot be read; what was known of it counts: %s", s.Files.OriginProblem)
 	problems = append(problems, feedProblems("NOTIFY", s.Notify, now)...)
 	problems = append(problems, feedProblems("Publishing", s.Publish, now)...)
 	if s.Reload != nil {

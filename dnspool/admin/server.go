@@ -17,6 +17,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/listen"
+	"mirrorpool/health/files"
 )
 
 const (
@@ -37,6 +38,10 @@ type Backend struct {
 	Reload func(ctx context.Context, o ReloadOptions) ReloadAnswer
 	// Explain returns the response that a client would get now. It is nil if the HTTP face is off.
 	Explain func(ExplainQuestion) ExplainAnswer
+	// Files returns which mirrors carry the files at some paths.
+	Files func(ctx context.Context, paths []string) []files.FileStatus
+	// Lacks returns what a mirror lacks, which is named by its url_prefix, name or host. ok is false if there is none.
+	Lacks func(ctx context.Context, mirror string) (lacks files.MirrorLacks, ok bool)
 	// Collect sends the metrics of the faces. It may be nil.
 	Collect func(ch chan<- prometheus.Metric)
 }
@@ -132,6 +137,12 @@ func newMux(b Backend) *http.ServeMux {
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
 	mux.Handle("GET /{$}", statusPage(b))
 	mux.Handle("GET /metrics", metricsHandler(b))
+	if b.Files != nil {
+		mux.HandleFunc("GET /api/v1/files", showFiles(b))
+	}
+	if b.Lacks != nil {
+		mux.HandleFunc("GET /api/v1/lacks", showLacks(b))
+	}
 	if b.Explain != nil {
 		mux.HandleFunc("GET /api/v1/explain", explain(b))
 	}

@@ -133,6 +133,7 @@ type MirrorStatus struct {
 	Place     *PlaceStatus     `json:"place"`    // null if it is not known
 	Shares    []ShareStatus    `json:"shares"`   // in the roles that it may be picked for
 	History   *HistoryStatus   `json:"history"`  // null if none is kept
+	Lacks     string           `json:"lacks"`    // names files of the release that it lacks, or ""
 	Endpoints []EndpointStatus `json:"endpoints"`
 }
 
@@ -228,7 +229,7 @@ func mirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
 		m := &s.Mirrors[i]
 		mirrors[i] = MirrorStatus{
 			URLPrefix: m.URLPrefix, Name: m.Name, Weight: m.Weight, DNSWeight: m.DNS.Weight, Email: m.Email, Notes: m.Notes,
-			Eligible: eligible(m), Place: placeOf(m),
+			Eligible: eligible(m), Place: placeOf(m), Lacks: m.Lacks,
 			Shares: []ShareStatus{}, Endpoints: []EndpointStatus{},
 		}
 		for _, share := range first[i] {

@@ -214,6 +214,14 @@ func (h *Handler) carry(s *scratch, path string) {
 	s.known, s.request.Carriers = k, k.Sure
 }
 
+// copies returns how the file at a path is with each mirror; nil where nothing is known of it.
+func (h *Handler) copies(path string) map[string]files.Copy {
+	if h.Catalog == nil {
+		return nil
+	}
+	return h.Catalog.Copies(unescape(path))
+}
+
 // carriedBy reports whether a link to a mirror may be given.
 func (s *scratch) carriedBy(m *dnspool.Mirror) bool {
 	return s.known == nil || m == s.choice.Picked || files.Contains(s.known.Sure, m.Number)

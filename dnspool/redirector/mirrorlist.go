@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/health/files"
 )
 
 //go:embed mirrorlist.html
@@ -28,8 +29,9 @@ type mirrorList struct {
 	Location string         `json:"location"` // where a redirect would lead; "" if nowhere
 	Host     string         `json:"-"`
 	Where    string         `json:"-"`
-	Place    *dnspool.Place `json:"place"` // of the client; null if it is not known
-	Geo      bool           `json:"geo"`   // places matter for the choice
+	Place    *dnspool.Place `json:"place"`    // of the client; null if it is not known
+	Geo      bool           `json:"geo"`      // places matter for the choice
+	Complete int            `json:"complete"` // mirrors that are known to have the file
 	Mirrors  []listedMirror `json:"mirrors"`
 	More     int            `json:"more"` // mirrors that are not listed
 	Metalink string         `json:"-"`    // "" of a folder, or where none are made
@@ -38,6 +40,18 @@ type mirrorList struct {
 type listedMirror struct {
 	URL string `json:"url"` // of the file; "" if the mirror does not serve the client
 	dnspool.Explained
+	files.Copy // of the file; its state is empty where nothing is known of it
+}
+
+// file says in words whether the mirror has the file, or nothing.
+func (m *listedMirror) file() string {
+	switch {
+	case m.Copy.State == "":
+		return ""
+	case m.Since.IsZero():
+		return "; file: " + m.Copy.State
+	}
+	return "; file: " + m.Copy.State + ", seen " + m.Since.UTC().Format("2006-01-02 15:04:05")
 }
 
 // Rows returns the table's rows. A template would take ten times as long for a thousand.
@@ -67,7 +81,7 @@ func (l *mirrorList) appendRow(text []byte, m *listedMirror) []byte {
 	if m.Order == 1 {
 		class = "picked"
 	}
-	state, prefix := m.State.String(), breakable(m.URLPrefix)
+	state, prefix := m.Explained.State.String(), breakable(m.URLPrefix)
 	text = append(append(append(text, "<tr class=\""...), class...), "\">\n<td class=\"n\">"...)
 	text = append(append(text, order...), "</td>\n<td class=\"mirror\">"...)
 	if m.URL != "" {
@@ -87,7 +101,7 @@ func (l *mirrorList) appendRow(text []byte, m *listedMirror) []byte {
 	text = append(append(append(text, "<td class=\""...), state...), "\">"...)
 	text = append(append(text, state...), "</td>\n<td class=\"n\" data-label=\"share\">"...)
 	text = append(append(text, share...), "</td>\n<td class=\"why\">"...)
-	return append(append(text, html.EscapeString(m.Why)...), "</td>\n</tr>\n"...)
+	return append(append(text, html.EscapeString(m.Why+m.file())...), "</td>\n</tr>\n"...)
 }
 
 // breakable returns a URL in HTML that lines may be broken in, at its slashes.
@@ -112,7 +126,7 @@ func percent(share float64) string {
 	}
 }
 
-func newMirrorList(e *dnspool.Explanation, path, query string, metalinks bool) *mirrorList {
+func newMirrorList(e *dnspool.Explanation, copies map[string]files.Copy, path, query string, metalinks bool) *mirrorList {
 	l := &mirrorList{
 		Path: "/" + path, Where: whereIs(e), Geo: e.Geo, Mirrors: []listedMirror{},
 	}
@@ -126,12 +140,17 @@ func newMirrorList(e *dnspool.Explanation, path, query string, metalinks bool) *
 	if e.Place.Known() || e.Place.ASN != 0 {
 		l.Place = &e.Place
 	}
+	for _, c := range copies {
+		if c.State == files.CopyThere {
+			l.Complete++
+		}
+	}
 	for i, m := range e.Mirrors {
 		if i == maxOnPage(path, query) {
 			l.More = len(e.Mirrors) - i
 			break
 		}
-		listed := listedMirror{Explained: m}
+		listed := listedMirror{Explained: m, Copy: copies[m.URLPrefix]}
 		if m.Order > 0 {
 			listed.URL = m.URLPrefix + path + query
 		}
@@ -171,8 +190,10 @@ var continents = map[string]string{
 }
 
 // mirrorListPage returns all mirrors of a path: as a page, or as JSON or plain lines if the client prefers that.
-func mirrorListPage(header, asked http.Header, e dnspool.Explanation, path, query string, metalinks bool) (status int, text []byte) {
-	list := newMirrorList(&e, path, query, metalinks)
+func mirrorListPage(
+	header, asked http.Header, e dnspool.Explanation, copies map[string]files.Copy, path, query string, metalinks bool,
+) (status int, text []byte) {
+	list := newMirrorList(&e, copies, path, query, metalinks)
 	var out bytes.Buffer
 	out.Grow(list.size())
 	var err error

@@ -80,6 +80,26 @@ func (c *Catalog) Ask(ctx context.Context, path string, candidates []Candidate) 
 	return asked
 }
 
+// AskEach asks mirrors for the file at a path, side by side. It returns when all have answered, or ctx ends.
+func (c *Catalog) AskEach(ctx context.Context, path string, candidates []Candidate) {
+	if !c.onDemand() {
+		return
+	}
+	var asked []*asked
+	for i := range candidates {
+		if under := c.question(path, candidates[i], false); under != nil {
+			asked = append(asked, under)
+		}
+	}
+	for _, under := range asked {
+		select {
+		case <-under.done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // onDemand reports whether mirrors may be asked: that ends with Run.
 func (c *Catalog) onDemand() bool {
 	c.mu.Lock()

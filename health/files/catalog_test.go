@@ -243,8 +243,24 @@ func TestRelease(t *testing.T) {
 		after(time.Minute)
 		w.want("new/x.iso", "has lacks unknown")
 		w.want("old.iso", "has has unknown")
-		if missing := w.catalog.Overview().Release.Missing(prefixOf("b")); len(missing) != 1 || missing[0] != "new/x.iso" {
-			t.Errorf("b lacks %q", missing)
+		release := w.catalog.Overview().Release
+		if f := release.Files; release.Count != 1 || len(f) != 1 || f[0].Mirrors != 1 || len(f[0].Missing) != 2 {
+			t.Errorf("release %+v", release)
+		}
+		if what, since := w.catalog.Behind(prefixOf("b")); what != "lacks 1 of 1 files of the release, new/x.iso" || since.IsZero() {
+			t.Errorf("b %s since %v", what, since)
+		}
+		if what, _ := w.catalog.Behind(prefixOf("a")); what != "" {
+			t.Errorf("a %s", what)
+		}
+		lacks, count, err := w.catalog.Lacks(t.Context(), prefixOf("b"))
+		if err != nil || count != 1 || len(lacks) != 1 || lacks[0] != (Lack{File{"new/x.iso", 500, 1000}, CopyLacking}) {
+			t.Errorf("b lacks %v of %d, %v", lacks, count, err)
+		}
+		copies := w.catalog.Copies("new/x.iso")
+		if a, b, web := copies[prefixOf("a")], copies[prefixOf("b")], copies[prefixOf("web")]; a.State != CopyThere || b.State != CopyLacking ||
+			web.State != CopyUnknown || time.Since(b.Since) > 5*time.Minute {
+			t.Errorf("copies %v", copies)
 		}
 		if w.listings["a"] != 1 || w.listings["b"] != 1 {
 			t.Errorf("the whole tree was listed %v, want once each: the new file is known by name", w.listings)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
 )
 
 const (
@@ -22,13 +24,15 @@ type File struct {
 // A Collector takes in what the origin publishes, file by file.
 type Collector struct {
 	HasTimes bool // see [Universe.HasTimes]
+	Anew     bool // the files are wanted although they may be what they were the last time
 
 	before    *Universe
 	rewritten Patterns
 	records   []record
 	news      []File // that the universe before lacks, or had otherwise
 	newsBytes int
-	newest    []File // the newest first
+	newest    []File          // the newest first
+	wanted    *roaring.Bitmap // if not nil, the files of the universe before whose names are wanted, instead of news
 }
 
 // Add takes in a file. The version is its modification time, in seconds since 1970, or a part of its digest. The error says
@@ -65,7 +69,8 @@ func (c *Collector) add(path string, f file) error {
 		named.Time = f.version
 		c.noteNewest(named)
 	}
-	if number, ok := c.before.find(hash); !ok || differs(&c.before.files[number], &f) {
+	number, ok := c.before.find(hash)
+	if c.wanted != nil && ok && c.wanted.Contains(number) || c.wanted == nil && (!ok || differs(&c.before.files[number], &f)) {
 		c.noteNews(named)
 	}
 	return nil

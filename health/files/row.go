@@ -12,6 +12,7 @@ type Row struct {
 	Files   int       // then listed, those that the universe lacks included
 	NoTimes bool      // the mirror does not keep the times of files
 
+	seen    time.Time       // when the tree or a part of it was listed last
 	has     *roaring.Bitmap // files that it carries, by their numbers
 	other   *roaring.Bitmap // that it has with another size or an older time
 	pending *roaring.Bitmap // of which it is not known whether it has them: they are newer than the listing
@@ -87,7 +88,7 @@ func (l *listing) keepsNoTimes() bool { return l.otherTime > l.sameTime }
 
 // row returns the row of a mirror whose whole tree was listed.
 func (l *listing) row(now time.Time) *Row {
-	r := &Row{Listed: now, Files: l.files, NoTimes: l.keepsNoTimes(), pending: roaring.New(), digest: l.digest}
+	r := &Row{Listed: now, seen: now, Files: l.files, NoTimes: l.keepsNoTimes(), pending: roaring.New(), digest: l.digest}
 	r.has, r.other = l.bitmaps(r.NoTimes)
 	return r
 }
@@ -107,8 +108,9 @@ func (l *listing) bitmaps(noTimes bool) (has, other *roaring.Bitmap) {
 }
 
 // amend returns r with what a listing of some of the files has shown.
-func (l *listing) amend(r *Row, some *roaring.Bitmap) *Row {
+func (l *listing) amend(r *Row, some *roaring.Bitmap, now time.Time) *Row {
 	next := *r
+	next.seen = now
 	has, other := l.bitmaps(r.NoTimes)
 	next.has, next.other = replace(r.has, some, has), replace(r.other, some, other)
 	next.pending = roaring.AndNot(r.pending, some)

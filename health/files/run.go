@@ -238,7 +238,7 @@ func (c *Catalog) take(m *mirror, j *job, f *found, now time.Time) error {
 		}
 		m.row = next
 	} else if m.row != nil && j.universe.generation == c.universe.generation { // else the next listing comes soon
-		m.row = f.listing.amend(m.row, j.covered)
+		m.row = f.listing.amend(m.row, j.covered, now)
 	}
 	c.publish()
 	return nil

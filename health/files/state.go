@@ -206,7 +206,7 @@ func (s *savedMirror) row() (*Row, error) {
 	if err := errors.Join(errHas, errOther, errPending); err != nil {
 		return nil, fmt.Errorf("row of %s: %w", s.URLPrefix, err)
 	}
-	return &Row{s.Listed, s.Files, s.NoTimes, has, other, pending, s.Digest}, nil
+	return &Row{s.Listed, s.Files, s.NoTimes, s.Listed, has, other, pending, s.Digest}, nil
 }
 
 func readBitmap(text []byte) (*roaring.Bitmap, error) {

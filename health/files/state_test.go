@@ -32,7 +32,7 @@ func TestState(t *testing.T) {
 		w.want("old.iso", "has lacks")
 		w.want("stable/a.iso", "has has")
 		if o := again.Overview(); o.Files != 4 || o.Release.Count != 1 || o.Release.Complete != 1 ||
-			o.Release.Missing(prefixOf("b"))[0] != "new.iso" {
+			o.Release.Files[0].Missing[0] != prefixOf("b") {
 			t.Errorf("%+v", o)
 		}
 		if got := again.Find("nothing", time.Now()).Status; got != Unpublished {

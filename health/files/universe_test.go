@@ -163,7 +163,7 @@ func TestRowFollows(t *testing.T) {
 	if !row.has.Equals(numbersOf(next, "a")) || !row.pending.Equals(numbersOf(next, "b", "d")) {
 		t.Errorf("has %v, pending %v", row.has, row.pending)
 	}
-	row = listOf(t, next, map[string][2]int64{"d": {4, 1000}}).amend(row, numbersOf(next, "d"))
+	row = listOf(t, next, map[string][2]int64{"d": {4, 1000}}).amend(row, numbersOf(next, "d"), testTime)
 	if !row.has.Equals(numbersOf(next, "a", "d")) || !row.pending.Equals(numbersOf(next, "b")) {
 		t.Errorf("after a listing of d: has %v, pending %v", row.has, row.pending)
 	}

@@ -47,12 +47,7 @@ type ReleaseView struct {
 	Enabled  int           `json:"enabled"`        // mirrors
 	Whole    uint64        `json:"enabled_weight"`
 	Files    []ReleaseFile `json:"files"` // some of them
-
-	missing map[string][]string // files, by the mirror that lacks them
 }
-
-// Missing returns the files of the release that a mirror is known to lack, as far as they are named.
-func (r ReleaseView) Missing(urlPrefix string) []string { return r.missing[urlPrefix] }
 
 // A ReleaseFile says how many mirrors carry a file.
 type ReleaseFile struct {
@@ -138,7 +133,7 @@ func (c *Catalog) Behind(urlPrefix string) (what string, since time.Time) {
 // releaseView describes the release.
 func (c *Catalog) releaseView() ReleaseView {
 	files, all := c.releaseFiles()
-	v := ReleaseView{Count: int(all.GetCardinality()), missing: map[string][]string{}, Files: []ReleaseFile{}}
+	v := ReleaseView{Count: int(all.GetCardinality()), Files: []ReleaseFile{}}
 	if c.release.numbers != nil && !c.release.numbers.IsEmpty() {
 		v.Since = c.release.Since
 	}
@@ -153,7 +148,7 @@ func (c *Catalog) releaseView() ReleaseView {
 			v.Weight += uint64(m.Weight)
 		}
 	}
-	for i, f := range files {
+	for _, f := range files[:min(len(files), maxShown)] {
 		shown := ReleaseFile{File: f.File, Missing: []string{}}
 		for _, m := range c.mirrors {
 			switch {
@@ -162,15 +157,12 @@ func (c *Catalog) releaseView() ReleaseView {
 				shown.Mirrors++
 				shown.Weight += uint64(m.Weight)
 			default:
-				v.missing[m.URLPrefix] = append(v.missing[m.URLPrefix], f.Path)
 				if len(shown.Missing) < maxMissing {
 					shown.Missing = append(shown.Missing, m.URLPrefix)
 				}
 			}
 		}
-		if i < maxShown {
-			v.Files = append(v.Files, shown)
-		}
+		v.Files = append(v.Files, shown)
 	}
 	return v
 }

@@ -80,9 +80,12 @@ func readRsync(ctx context.Context, origin string, c *files.Collector) error {
 
 // readSums reads a list of digests, unless it is the one that was read last.
 func (o *Origin) readSums(ctx context.Context, origin string, c *files.Collector) error {
-	o.mu.Lock()
-	last := o.validators[origin]
-	o.mu.Unlock()
+	var last validator
+	if !c.Anew {
+		o.mu.Lock()
+		last = o.validators[origin]
+		o.mu.Unlock()
+	}
 	headers := map[string]string{"If-None-Match": last.etag, "If-Modified-Since": last.modified}
 	resp, err := o.request(ctx, http.MethodGet, origin, headers)
 	if err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -67,4 +68,60 @@ func latestTrace(m *health.MirrorReport) (latest time.Time) {
 		}
 	}
 	return latest
+}
+
+// fileTime bounds how long mirrors are asked for one path.
+const fileTime = 5 * time.Second
+
+// fileStatus is what /api/v1/files tells.
+func (d *Daemon) fileStatus(ctx context.Context, paths []string) []files.FileStatus {
+	list := make([]files.FileStatus, 0, len(paths))
+	for _, path := range paths {
+		limited, cancel := context.WithTimeout(ctx, fileTime)
+		list = append(list, d.handler.FileStatus(limited, strings.TrimPrefix(path, "/")))
+		cancel()
+	}
+	return list
+}
+
+// lacks is what /api/v1/lacks tells.
+func (d *Daemon) lacks(ctx context.Context, mirror string) (lacks files.MirrorLacks, ok bool) {
+	snapshot := d.current.Load()
+	if snapshot == nil {
+		return lacks, false
+	}
+	for i := range snapshot.Mirrors {
+		m := &snapshot.Mirrors[i]
+		if m.URLPrefix != mirror && m.URLPrefix != mirror+"/" && m.Name != mirror && m.URL.Host != mirror {
+			continue
+		}
+		var err error
+		lacks = files.MirrorLacks{URLPrefix: m.URLPrefix}
+		if lacks.Files, lacks.Count, err = d.catalog.Lacks(ctx, m.URLPrefix); err != nil {
+			lacks.Problem = err.Error()
+		}
+		return lacks, true
+	}
+	return lacks, false
+}
+
+// report is what the checks know now. A mirror that lacks files of the release is in it as one whose trace is old: for DNS,
+// where clients ask it for any file.
+func (f *inForce) report() *health.Report {
+	report := f.checker.Report()
+	maxLag := f.config.Load().Health.MaxLag
+	for prefix, m := range report.Mirrors {
+		lacks, since := f.catalog.Behind(prefix)
+		if lacks == "" {
+			continue
+		}
+		m.Lacks = lacks
+		report.Mirrors[prefix] = m
+		for i := range m.Endpoints {
+			if e := &m.Endpoints[i]; e.Role == health.DNS && e.State == health.Up && report.At.Sub(since) > maxLag {
+				e.State, e.Reason = health.Stale, health.StepFreshness+": "+lacks
+			}
+		}
+	}
+	return report
 }

@@ -123,7 +123,7 @@ func (f *inForce) rebuild() {
 	defer f.mu.Unlock()
 	c := f.config.Load()
 	previous := f.current.Load()
-	report := f.checker.Report()
+	report := f.report()
 	f.history.Note(report)
 	f.observeFiles(report)
 	if previous != nil {

@@ -44,7 +44,7 @@ func (d *Daemon) ready() error {
 func (d *Daemon) describe() admin.Status {
 	status := admin.Status{Groups: []admin.GroupStatus{}, Mirrors: []admin.MirrorStatus{}}
 	if snapshot := d.current.Load(); snapshot != nil {
-		status = admin.Describe(snapshot, d.checker.Report())
+		status = admin.Describe(snapshot, d.report())
 		d.shares.Note(snapshot, d.handler.Redirects())
 		status.AddPast(&d.shares, d.history, time.Now())
 	}

@@ -1,6 +1,7 @@
 package systest
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -89,8 +90,80 @@ func TestReleaseDay(t *testing.T) {
 		time.Sleep(3 * time.Second) // amid the copies
 		d.kill()
 		d.start()
+		d.testWait()
 	})
 	d.judge(done)
+	d.testViews()
+}
+
+// testWait waits for the release as a release script does.
+func (d *releaseDay) testWait() {
+	d.t.Helper()
+	wait := func(timeout string, more ...string) (code int, out string) {
+		args := append([]string{"wait", "--admin", d.program.admin, "--timeout", timeout}, more...)
+		code, out, errOut := command(d.t, append(args, d.fresh...)...)
+		return code, out + errOut
+	}
+	if code, out := wait("1s", "--mirrors", "13"); code != 1 || !strings.Contains(out, "not enough mirrors") {
+		d.t.Errorf("waiting for more mirrors than there are: exit code %d, %s", code, out)
+	}
+	// All but the two that answer no rsync may be asked at any time; the web servers tell of the others.
+	if code, out := wait("60s", "--mirrors", fmt.Sprint(dayMirrors), "--weight", "1"); code != 0 || !strings.Contains(out, d.fresh[0]) {
+		d.t.Errorf("waiting for all mirrors: exit code %d, %s", code, out)
+	}
+}
+
+// testViews looks at the release when all mirrors have it.
+func (d *releaseDay) testViews() {
+	d.t.Helper()
+	_, status, _ := command(d.t, "status", "--admin", d.program.admin)
+	if !strings.Contains(status, "3 new files since") || !strings.Contains(status, "stable/new-0.img: ") {
+		d.t.Errorf("status: %s", status)
+	}
+	if code, out, errOut := command(d.t, "files", "--admin", d.program.admin, d.mirrors[0].prefix); code != 0 {
+		d.t.Errorf("files of a complete mirror: exit code %d, %s%s", code, out, errOut)
+	}
+	code, out, errOut := command(d.t, "files", "--admin", d.program.admin, d.mirrors[7].prefix)
+	if code != 1 || strings.Count(out, "lacks       archive/") != 3 {
+		d.t.Errorf("files of a mirror without the archive: exit code %d, %s%s", code, out, errOut)
+	}
+	req, err := http.NewRequest(http.MethodGet, "http://"+d.program.web+"/archive/0.img?mirrorlist", nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list struct {
+		Complete int
+		Mirrors  []struct {
+			URLPrefix string `json:"url_prefix"`
+			File      string
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		d.t.Fatal(err)
+	}
+	for _, m := range list.Mirrors {
+		if lacks := m.URLPrefix == d.mirrors[7].prefix || m.URLPrefix == d.mirrors[8].prefix; lacks != (m.File == "lacks") {
+			d.t.Errorf("%s: file is %q", m.URLPrefix, m.File)
+		}
+	}
+	if list.Complete < dayMirrors-4 {
+		d.t.Errorf("%d mirrors are complete", list.Complete)
+	}
+	metrics := string(fetch(d.t, http.DefaultClient, "http://"+d.program.admin+"/metrics"))
+	for _, line := range []string{
+		"mirrorpool_files 10\n", fmt.Sprintf("mirrorpool_mirror_files_lacking{mirror=%q} 3\n", d.mirrors[7].prefix),
+		`mirrorpool_file_requests_total{known_by="listing"}`,
+	} {
+		if !strings.Contains(metrics, line) {
+			d.t.Errorf("metrics lack %s", line)
+		}
+	}
 }
 
 // TestReleaseDays is TestReleaseDay under other conditions.

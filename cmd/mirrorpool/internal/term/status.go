@@ -29,6 +29,9 @@ func WriteStatus(w io.Writer, s *admin.Status, now time.Time, colour bool) error
 	return err
 }
 
+// releaseFiles is how many files of a release are shown.
+const releaseFiles = 5
+
 // statusMirror is a mirror's part of the table.
 func statusMirror(m *admin.MirrorStatus, now time.Time) Mirror {
 	part := Mirror{Title: Title(m.URLPrefix, m.Name, m.Weight)}
@@ -50,6 +53,9 @@ func statusMirror(m *admin.MirrorStatus, now time.Time) Mirror {
 	}
 	if len(m.Endpoints) == 0 {
 		part.Notes = append(part.Notes, cmp.Or(m.Reason, "no address is known"))
+	}
+	if m.Lacks != "" {
+		part.Notes = append(part.Notes, m.Lacks)
 	}
 	part.Notes = append(part.Notes, contactLines(m)...)
 	return part
@@ -128,6 +134,10 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 		lines = append(lines, fmt.Sprintf("The reference is %s, and carried by %d of %s.",
 			admin.Old(*s.Reference.Trace, now), s.Reference.Mirrors, Count(s.Reference.Enabled, "enabled mirror")))
 	}
+	if s.Files.OriginProblem != "" {
+		lines = append(lines, "Warning: files.origin cannot be read: "+s.Files.OriginProblem)
+	}
+	lines = append(lines, s.ReleaseLines(now, releaseFiles)...)
 	return lines
 }
 

@@ -1,0 +1,92 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxPaths is how many files one request may ask about.
+const maxPaths = 100
+
+// showFiles handles GET /api/v1/files?path=PATH&path=PATH...
+func showFiles(b Backend) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		paths := r.URL.Query()["path"]
+		if len(paths) == 0 || len(paths) > maxPaths {
+			http.Error(w, fmt.Sprintf("want path=PATH, 1 to %d times", maxPaths), http.StatusBadRequest)
+			return
+		}
+		writeJSON(w, b.Files(r.Context(), paths))
+	}
+}
+
+// showLacks handles GET /api/v1/lacks?mirror=MIRROR.
+func showLacks(b Backend) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		lacks, ok := b.Lacks(r.Context(), r.URL.Query().Get("mirror"))
+		if !ok {
+			http.Error(w, "no mirror of that url_prefix, name or host is in the pool", http.StatusNotFound)
+			return
+		}
+		writeJSON(w, lacks)
+	}
+}
+
+var (
+	filesDesc = newDesc("files", "Files that the origin publishes, or that mirrors list together.")
+	originErr = newDesc("files_origin_error", "1 if the last attempt to read files.origin failed.")
+
+	mirrorFilesDesc   = newDesc("mirror_files", "Of those files, how many a mirror carries.", "mirror")
+	mirrorLacksDesc   = newDesc("mirror_files_lacking", "Of those files, how many a mirror is known to lack.", "mirror")
+	mirrorListedDesc  = newDesc("mirror_files_listed_timestamp_seconds", "When all files of a mirror were last listed, in seconds since 1970.", "mirror")
+	mirrorProblemDesc = newDesc("mirror_files_listing_error", "1 if the last attempt to list a mirror's files failed.", "mirror")
+)
+
+// filesDescs are the descriptions of the metrics of files.
+var filesDescs = [...]*prometheus.Desc{filesDesc, originErr, mirrorFilesDesc, mirrorLacksDesc, mirrorListedDesc, mirrorProblemDesc}
+
+// collectFiles sends what is known of the mirrors' files.
+func collectFiles(gauge func(*prometheus.Desc, float64, ...string), s *Status) {
+	gauge(filesDesc, float64(s.Files.Files))
+	gauge(originErr, number(s.Files.OriginProblem != ""))
+	for prefix, m := range s.Files.Mirrors {
+		name := strings.ToValidUTF8(prefix, "\uFFFD")
+		if m.Known {
+			gauge(mirrorFilesDesc, float64(s.Files.Files-m.Lacks-m.Unknown), name)
+			gauge(mirrorLacksDesc, float64(m.Lacks), name)
+		}
+		if !m.Listed.IsZero() {
+			gauge(mirrorListedDesc, float64(m.Listed.Unix()), name)
+			gauge(mirrorProblemDesc, number(m.Problem != ""), name)
+		}
+	}
+}
+
+// ReleaseLines say how far the release has come: a line on the whole, and one for each of some files.
+func (s *Status) ReleaseLines(now time.Time, most int) []string {
+	r := &s.Files.Release
+	if r.Count == 0 {
+		return nil
+	}
+	what := fmt.Sprintf("The newest %d files", r.Count)
+	if !r.Since.IsZero() {
+		what = fmt.Sprintf("%d new files since %s", r.Count, Ago(r.Since, now))
+	}
+	lines := []string{fmt.Sprintf("%s: %d of %d enabled mirrors carry all, with %d of the weight %d.", what, r.Complete, r.Enabled, r.Weight, r.Whole)}
+	for i := range r.Files[:min(len(r.Files), most)] {
+		f := &r.Files[i]
+		line := fmt.Sprintf("%s: %d mirrors, weight %d", f.Path, f.Mirrors, f.Weight)
+		if few := f.Missing[:min(len(f.Missing), 3)]; len(few) > 0 {
+			line += "; not, or not known to be, on " + strings.Join(few, ", ")
+			if more := r.Enabled - f.Mirrors - len(few); more > 0 {
+				line += fmt.Sprintf(" and %d more", more)
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
