@@ -137,7 +137,7 @@ func (c *Choice) divide(policy Policy, p *Place) {
 }
 
 // admit begins with those of a group that may serve a request: the eligible ones, or if all of these serve other places
-// only, the most trusted of the rest.
+// only or lack the file, the most trusted of the rest.
 func (c *Choice) admit(g *webGroup, r *Request) {
 	p := &r.Place
 	for i := range g.entries {
@@ -145,10 +145,13 @@ func (c *Choice) admit(g *webGroup, r *Request) {
 			c.scores = append(c.scores, score{entry: e})
 		}
 	}
-	if len(c.scores) > 0 || !g.limited {
-		return
-	}
 	best := rankDown
+	switch {
+	case len(c.scores) > 0, !g.limited && r.Carriers == nil:
+		return
+	case !g.limited:
+		best = rankUp // a mirror that only was left out for others may be the one that carries the file
+	}
 	for i := range g.entries {
 		e := &g.entries[i]
 		if e.rank > best || !e.mirror.admits(p) || !r.allows(e) {

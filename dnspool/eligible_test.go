@@ -3,9 +3,11 @@ package dnspool
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"mirrorpool/config"
 	"mirrorpool/health"
 )
 
@@ -58,6 +60,61 @@ func TestCurrentFirst(t *testing.T) {
 				t.Errorf("DNS: %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// TestLacksForDNS has mirrors with the new trace and without files of the release: they count as behind, for DNS alone.
+func TestLacksForDNS(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\nc 1 192.0.2.3=up/up\nd 1 192.0.2.4=up/up").input(t)
+	in.Policy.MinCandidates, in.Policy.MaxShare = 3, 0.5
+	prefix := in.Pool.Mirrors[3].URLPrefix
+	report := in.Health.Mirrors[prefix]
+	report.Lacks = "lacks 1 of 2 files of the release"
+	in.Health.Mirrors[prefix] = report
+	if d := Build(in).Mirrors[3]; d.InDNS || !d.InWeb {
+		t.Errorf("in DNS %v, in redirects %v, want redirects alone", d.InDNS, d.InWeb)
+	}
+}
+
+// TestCarrierLeftOut: a mirror that is left out because it is behind serves the files that it alone carries.
+func TestCarrierLeftOut(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\nc 1 192.0.2.3=up/up\nd 1 192.0.2.4=behind/behind\ne 1 192.0.2.5=down/down").input(t)
+	in.Policy.MinCandidates, in.Policy.MaxShare = 3, 0.5
+	in.Number = func(prefix string) int {
+		return slices.IndexFunc(in.Pool.Mirrors, func(m config.Mirror) bool { return m.URLPrefix == prefix })
+	}
+	s := Build(in)
+	for carriers, want := range map[uint64]string{1 << 3: "d", 1<<1 | 1<<3: "b", 1 << 4: "", 0: ""} {
+		var c Choice
+		s.Choose(&c, &Request{Carriers: []uint64{carriers}})
+		if got := nameOf(c.Picked); got != want {
+			t.Errorf("carriers %b: %q, want %q", carriers, got, want)
+		}
+	}
+}
+
+func nameOf(m *Mirror) string {
+	if m == nil {
+		return ""
+	}
+	return m.Name
+}
+
+// TestWithout: a request that leaves a mirror out gets another one where there is one.
+func TestWithout(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up": "b",
+		"a 1 192.0.2.1=up/up":                      "a",
+	} {
+		s := Build(world(text).input(t))
+		var c Choice
+		s.Choose(&c, &Request{Without: &s.Mirrors[0]})
+		if got := nameOf(c.Picked); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }
 
