@@ -16,15 +16,17 @@ type voter struct {
 	weight   uint64
 	trace    time.Time      // the newest that the mirror carries; zero if none could be read
 	networks []netip.Prefix // of the addresses where a trace was read
+	down     bool           // at all of its addresses: it has no vote on a new reference
 }
 
-// majorityTrace returns the newest trace that mirrors with more than half of the enabled weight carry, or have
+// majorityTrace returns the newest trace that mirrors with more than half of the weight that is not down carry, or have
 // carried, which a mirror with a newer one has. It is zero if there is none.
 //
 // A minority must not be able to make all others stale. So it takes at least two mirrors, and those at one host or in
-// one network count once, with the most weight of them. In the enabled weight, only mirrors at one host count as one: a
+// one network count once, with the most weight of them. In the weight of all, only mirrors at one host count as one: a
 // mirror's DNS could give the addresses of others.
-func majorityTrace(voters []voter) time.Time {
+func majorityTrace(all []voter) time.Time {
+	voters := slices.DeleteFunc(slices.Clone(all), func(v voter) bool { return v.down })
 	hosts := make(map[string]uint64, len(voters))
 	carriers, traces := make([]*voter, len(voters)), make([]time.Time, len(voters))
 	for i := range voters {

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -10,7 +11,8 @@ import (
 	"time"
 )
 
-// voters parses "host weight trace addresses...", one per line; the trace is in hours, "-" if there is none.
+// voters parses "host weight trace addresses...", one per line; the trace is in hours, "-" if there is none. A host that
+// begins with "!" is down.
 func voters(t *testing.T, text string) []voter {
 	t.Helper()
 	var list []voter
@@ -19,7 +21,7 @@ func voters(t *testing.T, text string) []voter {
 		if len(fields) < 3 {
 			continue
 		}
-		v := voter{host: fields[0], weight: uint64(number(t, fields[1]))}
+		v := voter{host: strings.TrimPrefix(fields[0], "!"), down: strings.HasPrefix(fields[0], "!"), weight: uint64(number(t, fields[1]))}
 		if fields[2] != "-" {
 			v.trace = hours(number(t, fields[2]))
 		}
@@ -57,6 +59,8 @@ func TestMajorityTrace(t *testing.T) {
 		{"half the weight is not enough", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 20 5 203.0.113.1", 5},
 		{"a newer trace stands for older ones", "a 10 9 192.0.2.1\n b 10 8 198.51.100.1\n c 10 7 203.0.113.1", 8},
 		{"mirrors without a trace speak against", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 -\n d 10 -", 0},
+		{"mirrors that are down have no vote", "a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n !c 10 5 203.0.113.1\n !d 10 5 1.0.0.1", 9},
+		{"nor do they make a majority", "a 10 9 192.0.2.1\n !b 10 9 198.51.100.1\n c 10 5 203.0.113.1", 5},
 		{"one host listed twice", "a 10 9 192.0.2.1\n a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n c 10 5 203.0.113.1\n d 10 5 1.0.0.1", 5},
 		{"all hosts listed twice", "a 10 9 192.0.2.1\n a 10 9 192.0.2.1\n b 10 9 198.51.100.1\n b 10 9 198.51.100.1\n c 10 5 " +
 			"203.0.113.1\n c 10 5 203.0.113.1", 9},
@@ -161,6 +165,78 @@ func TestMinorityCannotOutdateMirrors(t *testing.T) {
 		}
 		if r := b.Report().Reference; !r.Trace.Equal(released) {
 			t.Errorf("the reference is %v, want %v", r.Trace, released)
+		}
+	})
+}
+
+// TestMinorityAhead has two of six mirrors with something newer, and then two more.
+func TestMinorityAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		addresses := []string{"192.0.2.1", "198.51.100.1", "203.0.113.1", "1.0.0.1", "1.0.1.1", "1.0.2.1"}
+		text := ""
+		for i, addr := range addresses {
+			text += "m" + strconv.Itoa(i) + ".example.net=" + addr + " "
+		}
+		b.SetPool(pool(t, text))
+		defer b.start()()
+		<-b.Swept()
+		wait(5 * time.Minute)
+		if r := b.Report().Reference; r.AheadMirrors != 0 || !r.Ahead.IsZero() {
+			t.Errorf("all alike: %d ahead, with %v", r.AheadMirrors, r.Ahead)
+		}
+		newer := traceTime.Add(time.Minute)
+		for _, addr := range addresses[:2] {
+			b.set(addr, carries(newer))
+		}
+		wait(4 * time.Hour)
+		r := b.Report().Reference
+		if !r.Trace.Equal(traceTime) || r.AheadMirrors != 2 || !r.Ahead.Equal(newer) {
+			t.Errorf("two of six are ahead: reference %v, %d ahead, with %v", r.Trace, r.AheadMirrors, r.Ahead)
+		}
+		if n := b.logs.FilterMessage("mirrors carry something newer than the reference").Len(); n < 1 || n > 2 {
+			t.Errorf("logged %d times", n)
+		}
+		for _, addr := range addresses {
+			if v := b.verdictAt(addr, HTTP); v.State != Up {
+				t.Errorf("%s: %v, %q", addr, v.State, v.Reason)
+			}
+		}
+		for _, addr := range addresses[2:4] {
+			b.set(addr, carries(newer))
+		}
+		wait(2 * time.Minute)
+		if r := b.Report().Reference; !r.Trace.Equal(newer) || r.AheadMirrors != 0 {
+			t.Errorf("four of six follow: reference %v, %d ahead", r.Trace, r.AheadMirrors)
+		}
+	})
+}
+
+// TestLocalFaultIsLoggedOnce has a host that cannot make checks for a while.
+func TestLocalFaultIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1 b.example.net=192.0.2.2"))
+		defer b.start()()
+		<-b.Swept()
+		for _, addr := range []string{"192.0.2.1", "192.0.2.2"} {
+			b.set(addr, func(context.Context, Target) Observation {
+				return Observation{Result: Unknown, Cause: CauseLocal, Reason: "connect: this host has no buffer space left"}
+			})
+		}
+		wait(10 * time.Minute)
+		logged := b.logs.FilterMessage("checks cannot be made, for a reason on this host")
+		if logged.Len() != 1 || logged.All()[0].ContextMap()["reason"] != "connect: this host has no buffer space left" {
+			t.Errorf("logged %d times: %v", logged.Len(), logged.All())
+		}
+		if v := b.verdictAt("192.0.2.1", HTTP); v.State != Unknown {
+			t.Errorf("meanwhile: %v, %q", v.State, v.Reason)
+		}
+		b.set("192.0.2.1", nil)
+		b.set("192.0.2.2", nil)
+		wait(2 * time.Minute)
+		if n := b.logs.FilterMessage("all checks can be made again").Len(); n != 1 {
+			t.Errorf("the end is logged %d times", n)
 		}
 	})
 }

@@ -46,6 +46,11 @@ type check struct {
 
 	failingSince time.Time // zero if it does not fail
 	failedUp     bool      // it was up when it began to fail
+	lastReason   string    // of the latest check
+
+	// clockAhead is by how much this host's clock was ahead of the server's the last time, if dated.
+	clockAhead   time.Duration
+	dated        bool
 	decidedEarly bool      // judged by one probe, before the reference was known; see reconsider
 	warned       time.Time // when the log last warned of its certificate
 }

@@ -50,6 +50,7 @@ type Observation struct {
 	CertExpires time.Time // of the certificates seen, when the first one expires; zero if there was none
 	TLSWarning  string    // what of TLS some clients refuse, or ""
 	Timings     Timings
+	Date        time.Time // of the latest HTTP response, as the server sees it; zero if there was none
 
 	// Owes is the trace that a mirror which was down has to carry before it is up again; zero if it
 	// owes none. See [Freshness.Judge].

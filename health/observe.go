@@ -86,6 +86,10 @@ func (c *Checker) observe(k *check, o Observation, now time.Time) {
 	if o.RetryAfter > 0 {
 		c.pace(k.mirror.web.host).limited = now
 	}
+	if !o.Date.IsZero() {
+		k.clockAhead, k.dated = o.At.Sub(o.Date), true
+	}
+	k.lastReason = o.Reason
 	old := k.verdict
 	if c.sweeping && old.lastKnown() == Unknown {
 		k.decidedEarly = true

@@ -25,6 +25,12 @@ type Reference struct {
 	// their weights are Weight of EnabledWeight.
 	Mirrors, Enabled      int
 	Weight, EnabledWeight uint64
+
+	// Ahead is the newest trace that is newer than the reference, and AheadMirrors how many of the enabled mirrors carry
+	// something newer: a release that others are yet to copy, or something wrong. It is zero if none does, or the reference
+	// comes from reference_url.
+	Ahead        time.Time
+	AheadMirrors int
 }
 
 // An origin is where the reference is read.

@@ -107,6 +107,9 @@ func (c *Checker) Report() *Report {
 		report.Mirrors[prefix] = r
 		report.Reference.count(m)
 	}
+	if c.settings.referenceURL != nil {
+		report.Reference.Ahead, report.Reference.AheadMirrors = time.Time{}, 0
+	}
 	return report
 }
 
@@ -162,6 +165,12 @@ func (r *Reference) count(m *mirror) {
 	}
 	r.Enabled++
 	r.EnabledWeight += uint64(m.Weight)
+	if v := m.voter(); v.trace.After(r.Trace) && !r.Trace.IsZero() && !v.down {
+		r.AheadMirrors++
+		if v.trace.After(r.Ahead) {
+			r.Ahead = v.trace
+		}
+	}
 	carried := false
 	for _, k := range m.checks {
 		switch {

@@ -24,6 +24,43 @@ type survey struct {
 	fresh    Freshness
 	surveyed time.Time // the last time
 	suspects []Suspect // see Report
+	ahead    int       // mirrors that are ahead of the reference
+	local    string    // why checks cannot be made, for a reason on this host's side; "" if they can
+}
+
+// noteLocal logs why checks cannot be made, once until the reason changes.
+func (s *survey) noteLocal(mirrors map[string]*mirror, log *zap.Logger) {
+	reason, checks := "", 0
+	for _, m := range mirrors {
+		for k := range m.all {
+			if k.verdict.Cause == CauseLocal && !k.failingSince.IsZero() {
+				checks++
+				reason = max(reason, k.lastReason)
+			}
+		}
+	}
+	switch {
+	case reason == s.local:
+	case reason != "":
+		log.Warn("checks cannot be made, for a reason on this host", zap.String("reason", reason), zap.Int("checks", checks))
+	default:
+		log.Info("all checks can be made again")
+	}
+	s.local = reason
+}
+
+// noteAhead logs how many mirrors carry something newer than the reference, when that changes.
+func (s *survey) noteAhead(voters []voter, log *zap.Logger) {
+	reference, ahead := s.fresh.Reference().Trace, 0
+	for _, v := range voters {
+		if !reference.IsZero() && v.trace.After(reference) && !v.down {
+			ahead++
+		}
+	}
+	if ahead > 0 && ahead != s.ahead {
+		log.Info("mirrors carry something newer than the reference", zap.Int("mirrors", ahead), zap.Int("of", len(voters)))
+	}
+	s.ahead = ahead
 }
 
 // takeSurvey surveys the whole pool: which trace most of it carries, and whether its mirrors fail alike.
@@ -38,7 +75,9 @@ func (c *Checker) takeSurvey(now time.Time) {
 		if present := c.survey.fresh.Reference().Trace; !trace.Before(present) || goesBack(t.voters, present, trace) {
 			c.learnReference(trace, now)
 		}
+		c.survey.noteAhead(t.voters, c.log)
 	}
+	c.survey.noteLocal(c.mirrors, c.log)
 	c.setSuspects(c.findSuspects(&t, now))
 }
 
@@ -63,7 +102,11 @@ func (c *Checker) findSuspects(t *tally, now time.Time) []Suspect {
 		f := &commonFaults[i]
 		n := c.countFault(f)
 		if f.suspicious(n, c.survey.suspect(f.name) != nil) {
-			add(Suspect{Name: f.name, Failing: n.failing, Of: n.of, Text: f.tells(n.failing, n.of)})
+			text := f.tells(n.failing, n.of)
+			if f.cause == CauseClock {
+				text += c.clockError()
+			}
+			add(Suspect{Name: f.name, Failing: n.failing, Of: n.of, Text: text})
 		}
 	}
 	return found
@@ -193,8 +236,9 @@ func (t *tally) mostFail() bool { return 2*t.failing > t.wereUp }
 
 // voter returns m's vote on the reference.
 func (m *mirror) voter() voter {
-	v := voter{host: m.web.host, weight: uint64(m.Weight)}
+	v := voter{host: m.web.host, weight: uint64(m.Weight), down: len(m.checks) > 0}
 	for _, k := range m.checks {
+		v.down = v.down && k.verdict.lastKnown() == Down
 		trace := k.verdict.Trace
 		if trace.IsZero() {
 			continue

@@ -3,6 +3,7 @@ package health
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -63,6 +64,34 @@ var commonFaults = [...]commonFault{
 		return fmt.Sprintf("none of %d mirrors can be reached over IPv6: look at this host's IPv6", failing)
 	}},
 }
+
+// clockError compares this host's clock with the Date headers of the mirrors, and returns a clause that says how far it is
+// off, or "". Half of the mirrors may be wrong by any amount.
+func (c *Checker) clockError() string {
+	var ahead []time.Duration
+	for _, m := range c.mirrors {
+		for _, k := range m.checks {
+			if k.dated {
+				ahead = append(ahead, k.clockAhead)
+				break
+			}
+		}
+	}
+	if len(ahead) < suspectMirrors {
+		return ""
+	}
+	slices.Sort(ahead)
+	switch median := ahead[len(ahead)/2].Round(time.Second); {
+	case median > maxClockError:
+		return fmt.Sprintf(", which is %v ahead of theirs", median)
+	case median < -maxClockError:
+		return fmt.Sprintf(", which is %v behind theirs", -median)
+	}
+	return ""
+}
+
+// maxClockError is what a clock may be off without a word on it: Date headers come from caches, too.
+const maxClockError = 5 * time.Minute
 
 // overTLS reports whether a check asks for an https URL.
 func (k *check) overTLS() bool { return k.role == HTTP && k.mirror.URL.Scheme == "https" }

@@ -205,6 +205,9 @@ func pageFacts(s *Status, now time.Time) []pageFact {
 	if s.Reference.Trace != nil {
 		reference = fmt.Sprintf("%s, carried by %d of %d enabled mirrors",
 			Old(*s.Reference.Trace, now), s.Reference.Mirrors, s.Reference.Enabled)
+		if ahead := s.Reference.AheadText(now); ahead != "" {
+			reference += "; " + strings.TrimSuffix(ahead, ".")
+		}
 	}
 	return append(facts,
 		pageFact{"Last reload", reloadText(s.Reload, now)},

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -67,6 +68,19 @@ type ReferenceStatus struct {
 	Enabled       int    `json:"enabled"`
 	Weight        uint64 `json:"weight"`
 	EnabledWeight uint64 `json:"enabled_weight"`
+	// Without a reference_url: the newest trace that is ahead of the reference, null if none is, and how many enabled mirrors
+	// are ahead.
+	Ahead        *time.Time `json:"ahead"`
+	AheadMirrors int        `json:"ahead_mirrors"`
+}
+
+// AheadText says that some mirrors carry something newer than the reference, or returns "".
+func (r *ReferenceStatus) AheadText(now time.Time) string {
+	if r.Ahead == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d enabled mirrors carry something newer, %s: a release that others are yet to copy, or wrong content.",
+		r.AheadMirrors, r.Enabled, Old(*r.Ahead, now))
 }
 
 // A SuspectStatus is a part of this host that would explain why many mirrors fail alike.
@@ -207,6 +221,7 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 		Reference: ReferenceStatus{
 			Trace: timeOrNull(r.Trace), Since: timeOrNull(r.Since), Problem: r.Problem,
 			Mirrors: r.Mirrors, Enabled: r.Enabled, Weight: r.Weight, EnabledWeight: r.EnabledWeight,
+			Ahead: timeOrNull(r.Ahead), AheadMirrors: r.AheadMirrors,
 		},
 		Groups:  []GroupStatus{},
 		Mirrors: mirrorsOf(s, report),

@@ -131,6 +131,9 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 	defer resp.Body.Close()
 	noteCertificate(resp.TLS, f.seen)
 	f.seen.Status = resp.StatusCode
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		f.seen.Date = date
+	}
 	f.seen.TLSWarning = cmp.Or(f.seen.TLSWarning, tlsWarning(resp.TLS))
 	return readResponse(resp, of, f.now())
 }

@@ -67,6 +67,9 @@ func TestOwnFaults(t *testing.T) {
 				if got := m.checker.Report().SuspectNames(); test.suspect != "" && got != test.suspect {
 					t.Errorf("suspected: %q, want %q", got, test.suspect)
 				}
+				if said := m.checker.Report().Suspects; test.mood == expired && !strings.Contains(said[0].Text, "72h0m0s ahead of theirs") {
+					t.Errorf("said of the clock: %+v", said)
+				}
 				m.world.kill(0)
 				time.Sleep(10 * time.Minute)
 				settle()
@@ -201,7 +204,7 @@ func (m *model) explained() string {
 func (w *world) breakAll(l lie, m mood, of func(int, netip.Addr, health.Role) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lie = l
+	w.lie, w.ahead = l, 72*time.Hour
 	for host := range evidenceHosts {
 		for _, addr := range hostAddresses(host, false) {
 			for _, role := range []health.Role{health.HTTP, health.DNS, health.Rsync} {

@@ -45,6 +45,7 @@ type world struct {
 	strays   []string            // probes of hosts that may not be
 	underway map[string]int      // probes, by host
 	probed   map[string]int      // probes that have ended, by ADDRESS/ROLE
+	ahead    time.Duration       // by which this host's clock is ahead of the servers'
 }
 
 // A dnsMood is what DNS says of a host.
@@ -199,6 +200,9 @@ func (w *world) Probe(ctx context.Context, t health.Target) health.Observation {
 		o = health.Observation{Result: health.Unknown, Cause: health.CauseLocal, Reason: "connect: network is unreachable"}
 	}
 	o.At = w.now()
+	if o.Result == health.Up {
+		o.Date = o.At.Add(-w.ahead)
+	}
 	o.Took = o.At.Sub(start)
 	return o
 }
