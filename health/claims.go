@@ -9,11 +9,13 @@ import (
 )
 
 const (
-	// A new address that fails is believed to be the host's after controlTime, in which the resolver is tried with other
-	// hosts; one that passes while the resolver is suspected, after claimTime. Likewise one that DNS has dropped, and that
-	// fails, is given up after controlTime.
+	// A claim is believed once the resolver has shown since that it works for other hosts, or after controlTime; a new
+	// address that passes while the resolver is suspected, after claimTime.
 	controlTime = 2 * time.Minute
 	claimTime   = 10 * time.Minute
+
+	// A host in doubt is looked up again so often, until controlTime is over.
+	controlPause = 5 * time.Second
 
 	// When one host's addresses are in doubt, so many others are looked up at once, to judge the resolver.
 	controlHosts = 10
@@ -95,13 +97,14 @@ func (l *lookup) doubtful(allowPrivate bool) bool {
 
 // believe ends the claims of m's addresses that the checks have decided, and reports whether there were any.
 //
-// A fresh address is believed once it passes, or if it still fails after controlTime: clients go where DNS sends them. A
-// withdrawn one is given up once another one has taken its place, it fails, or grace is over. While the resolver is
-// suspected, none is given up, and a fresh one is believed only if it passes after claimTime, or is all that a mirror has.
-func (m *mirror) believe(suspected bool, grace time.Duration, now time.Time) (changed bool) {
+// A fresh address is believed once it passes, or if it fails and the resolver works: clients go where DNS sends them. A
+// withdrawn one is given up once another one has taken its place, grace is over, or it fails and the resolver works. While
+// that is suspected, none is given up, and a fresh one is believed only if it passes after claimTime, or is all that a
+// mirror has.
+func (m *mirror) believe(suspected bool, works func(since time.Time) bool, grace time.Duration, now time.Time) (changed bool) {
 	claims := &m.web.claims
 	for addr, since := range claims.fresh {
-		believed := m.passesAt(addr) || now.Sub(since) > controlTime
+		believed := m.passesAt(addr) || m.failsAt(addr) && works(since) || now.Sub(since) > controlTime
 		if suspected {
 			believed = m.passesAt(addr) && now.Sub(since) > claimTime
 		}
@@ -111,8 +114,7 @@ func (m *mirror) believe(suspected bool, grace time.Duration, now time.Time) (ch
 		}
 	}
 	for addr, since := range claims.withdrawn {
-		age := now.Sub(since)
-		if !suspected && (m.replaced(addr) || age > grace || age > controlTime && m.failsAt(addr)) {
+		if !suspected && (m.replaced(addr) || now.Sub(since) > grace || m.failsAt(addr) && works(since)) {
 			delete(claims.withdrawn, addr)
 			changed = true
 		}
@@ -189,15 +191,14 @@ func (m *mirror) aside(key endpointKey) string {
 }
 
 // unresolvable says why clients cannot be redirected to m, because its name does not resolve, or returns "". That the name
-// has no address is believed after controlTime, that it cannot be resolved after maxUnresolved, and neither while the
+// has no address is believed once the resolver works, that it cannot be resolved after maxUnresolved, and neither while the
 // resolver is suspected.
-func (m *mirror) unresolvable(suspected bool, maxUnresolved time.Duration, now time.Time) string {
+func (m *mirror) unresolvable(suspected bool, works func(since time.Time) bool, maxUnresolved time.Duration, now time.Time) string {
 	c := &m.web.claims
-	limit := controlTime
-	if c.failed {
-		limit = maxUnresolved
-	}
-	if m.web.task == nil || c.missing.IsZero() || suspected || now.Sub(c.missing) <= limit {
+	switch {
+	case m.web.task == nil || c.missing.IsZero() || suspected:
+		return ""
+	case c.failed && now.Sub(c.missing) <= maxUnresolved, !c.failed && !works(c.missing):
 		return ""
 	}
 	return fmt.Sprintf("%s: %q has had no address for %v, so clients cannot resolve it either", StepResolve, m.web.host,

@@ -213,7 +213,36 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 		if wait := min(v4.TTL, v6.TTL); !l.doubtful(allowPrivate) {
 			return wait
 		}
-		return min(v4.TTL, v6.TTL, controlTime/4) // soon, to see whether it lasts
+		return l.pauseInDoubt(now)
+	}
+}
+
+// pauseInDoubt is when to look up a host again whose addresses are in doubt.
+func (l *lookup) pauseInDoubt(now time.Time) time.Duration {
+	since := l.claims.missing
+	for _, began := range l.claims.fresh {
+		if since.IsZero() || began.After(since) {
+			since = began
+		}
+	}
+	if now.Sub(since) < controlTime {
+		return controlPause
+	}
+	return controlTime / 4
+}
+
+// resolverWorks returns a function that reports whether the resolver has shown since a time that it works: by giving the
+// addresses of other hosts than l's, or by nothing to the contrary for controlTime.
+func (c *Checker) resolverWorks(l *lookup, now time.Time) func(since time.Time) bool {
+	return func(since time.Time) bool {
+		seen := map[string]bool{l.host: true}
+		for _, m := range c.mirrors {
+			other := m.web
+			if other.task != nil && other.at.After(since) && !other.doubtful(c.settings.AllowPrivate) {
+				seen[other.host] = true
+			}
+		}
+		return len(seen) > suspectMirrors || now.Sub(since) > controlTime
 	}
 }
 
@@ -222,7 +251,7 @@ func (c *Checker) settleAddresses(m *mirror, now time.Time) {
 	if len(m.web.claims.fresh)+len(m.web.claims.withdrawn) == 0 {
 		return
 	}
-	if m.believe(c.survey.suspect(SuspectResolver) != nil, c.settings.AddressGrace, now) {
+	if m.believe(c.survey.suspect(SuspectResolver) != nil, c.resolverWorks(m.web, now), c.settings.AddressGrace, now) {
 		c.setAddresses(m, now)
 		m.web.findProblems(c.settings.AllowPrivate)
 		signal(c.changed)
@@ -231,7 +260,7 @@ func (c *Checker) settleAddresses(m *mirror, now time.Time) {
 
 // unresolvable says why clients cannot be redirected to m, or returns "". See mirror.unresolvable.
 func (c *Checker) unresolvable(m *mirror, now time.Time) string {
-	return m.unresolvable(c.survey.suspect(SuspectResolver) != nil, c.settings.MaxUnresolved, now)
+	return m.unresolvable(c.survey.suspect(SuspectResolver) != nil, c.resolverWorks(m.web, now), c.settings.MaxUnresolved, now)
 }
 
 // controlResolver has other hosts than l's looked up now, to see whether the resolver fails for them as well.

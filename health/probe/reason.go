@@ -1,9 +1,12 @@
 package probe
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
@@ -120,6 +123,9 @@ func describe(err error) string {
 			return known.text
 		}
 	}
+	if strings.Contains(err.Error(), http2Preface) {
+		return "the server speaks HTTP/2 only, which many clients do not: offer HTTP/1.1"
+	}
 	var first *spokeFirst
 	if errors.As(err, &first) {
 		return first.Error()
@@ -136,6 +142,10 @@ func describe(err error) string {
 	}
 	return shorten(err.Error(), 200)
 }
+
+// http2Preface is how net/http tells of a SETTINGS frame, with which a server begins HTTP/2 (RFC 9113 section 3.4), in place
+// of a response. It has no error value for it.
+const http2Preface = `malformed HTTP response "\x00\x00`
 
 // knownErrors are those that say enough by themselves, the more specific ones first.
 var knownErrors = [...]struct {
@@ -174,12 +184,41 @@ func describeTLS(err error) string {
 	case errors.As(err, &host):
 		return fmt.Sprintf("certificate is not for %q", host.Host)
 	case errors.As(err, &unknown):
-		return "certificate is signed by an unknown authority"
+		return describeUntrusted(err)
 	case errors.As(err, &rec), errors.Is(err, http.ErrSchemeMismatch):
 		return "the server does not speak TLS"
 	}
 	return describeAlert(err)
 }
+
+// describeUntrusted says why a certificate leads to no authority that this host trusts.
+func describeUntrusted(err error) string {
+	const unknown = "certificate is signed by an unknown authority"
+	var failed *tls.CertificateVerificationError
+	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
+		return unknown
+	}
+	sent := failed.UnverifiedCertificates
+	for _, cert := range sent {
+		if !selfSigned(cert) && slices.Contains(sha1Algorithms[:], cert.SignatureAlgorithm) {
+			return fmt.Sprintf("certificate of %q is signed with SHA-1, which clients refuse", shorten(nameOf(&cert.Subject), 60))
+		}
+	}
+	switch leaf := sent[0]; {
+	case selfSigned(leaf):
+		return "certificate is signed by itself"
+	case len(sent) == 1:
+		return fmt.Sprintf("%s: the server sends it without the intermediate certificate of %q", unknown, shorten(nameOf(&leaf.Issuer), 60))
+	}
+	return unknown
+}
+
+var sha1Algorithms = [...]x509.SignatureAlgorithm{x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1}
+
+func selfSigned(cert *x509.Certificate) bool { return bytes.Equal(cert.RawSubject, cert.RawIssuer) }
+
+// nameOf is the name of an authority, or of a host.
+func nameOf(name *pkix.Name) string { return cmp.Or(name.CommonName, name.String()) }
 
 // shorten cuts text to at most n bytes, for messages.
 func shorten(text string, n int) string {

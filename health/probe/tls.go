@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 )
@@ -42,6 +44,20 @@ func tlsWarning(state *tls.ConnectionState) string {
 		return "TLS with RSA key exchange only, which some clients refuse: offer ECDHE ciphers"
 	case state.CurveID == tls.CurveP521:
 		return "TLS with the curve P-521 only, which some clients refuse: offer X25519 and P-256"
+	}
+	return weakKey(state.PeerCertificates)
+}
+
+// minRSABits is the shortest RSA key that OpenSSL accepts at its usual security level of 2.
+const minRSABits = 2048
+
+// weakKey says which certificate has a key that is too short, or returns "".
+func weakKey(certs []*x509.Certificate) string {
+	for _, cert := range certs {
+		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < minRSABits {
+			return fmt.Sprintf("certificate of %q has an RSA key of %d bits, which clients with OpenSSL refuse (ee key too small)",
+				shorten(nameOf(&cert.Subject), 60), key.N.BitLen())
+		}
 	}
 	return ""
 }

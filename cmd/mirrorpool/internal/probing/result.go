@@ -51,8 +51,9 @@ type Endpoint struct {
 	Address *netip.Addr  `json:"address"` // null in role rsync if its host has none
 	Role    health.Role  `json:"role"`
 	State   health.State `json:"state"`
-	Reason  string       `json:"reason"`  // why State is not up, or ""
-	Warning string       `json:"warning"` // of what is not a failure yet, or ""
+	Reason  string       `json:"reason"`   // why State is not up, or ""
+	Warning string       `json:"warning"`  // of what is not a failure yet, or ""
+	ShownBy string       `json:"shown_by"` // a command that shows why State is down, or ""
 
 	ResolveMS   float64 `json:"resolve_ms"` // the look-up of the mirror's addresses, in roles http and dns
 	ConnectMS   float64 `json:"connect_ms"`
@@ -81,7 +82,7 @@ func newResult(plan *Plan, report *health.Report) *Result {
 	}
 	for i := range plan.shown.Mirrors {
 		m := &plan.shown.Mirrors[i]
-		seen := newMirror(m, report)
+		seen := newMirror(m, &plan.settings, report)
 		r.Mirrors = append(r.Mirrors, seen)
 		r.Warnings = append(r.Warnings, seen.warnings()...)
 		if m.Enabled() {
@@ -106,7 +107,7 @@ func newReference(r *health.Reference, url string) Reference {
 	return p
 }
 
-func newMirror(m *config.Mirror, report *health.Report) Mirror {
+func newMirror(m *config.Mirror, settings *config.Health, report *health.Report) Mirror {
 	seen := report.Mirrors[m.URLPrefix]
 	p := Mirror{
 		URLPrefix: m.URLPrefix, Name: m.Name, Weight: m.Weight, Up: isUp(m, &seen), Problem: seen.Problem,
@@ -114,11 +115,14 @@ func newMirror(m *config.Mirror, report *health.Report) Mirror {
 	}
 	for _, e := range seen.Endpoints {
 		row := newEndpoint(&e, report)
+		row.ShownBy = shownBy(m, settings, &e)
 		row.ResolveMS = milliseconds(seen.Resolve)
 		p.Endpoints = append(p.Endpoints, row)
 	}
 	if seen.Rsync != nil {
-		p.Endpoints = append(p.Endpoints, newEndpoint(seen.Rsync, report))
+		row := newEndpoint(seen.Rsync, report)
+		row.ShownBy = shownBy(m, settings, seen.Rsync)
+		p.Endpoints = append(p.Endpoints, row)
 	}
 	return p
 }

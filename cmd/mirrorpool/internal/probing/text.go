@@ -51,7 +51,7 @@ func (m *Mirror) rows() []term.Row {
 
 // row is the endpoint's line of the table.
 func (e *Endpoint) row() term.Row {
-	row := term.Row{Address: term.None, Role: e.Role.String(), State: e.State, Note: e.Reason}
+	row := term.Row{Address: term.None, Role: e.Role.String(), State: e.State, Note: e.Reason, Command: e.ShownBy}
 	if e.Address != nil {
 		row.Address = e.Address.String()
 	}

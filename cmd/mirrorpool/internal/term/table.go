@@ -30,6 +30,7 @@ type Row struct {
 	State         health.State // colours the row where it is not up
 	Cells         []string     // in the order of Table.Columns
 	Note          string       // below the row, or ""
+	Command       string       // that shows what Note says, or ""
 }
 
 // Write writes the table. No text in it can do anything to a terminal.
@@ -44,6 +45,9 @@ func (t *Table) Write(w io.Writer, colour bool) {
 			lines = lines[1:]
 			if row.Note != "" {
 				line += "\n" + indent + config.Printable(row.Note)
+			}
+			if row.Command != "" {
+				line += "\n" + indent + "see: " + config.Printable(row.Command)
 			}
 			fmt.Fprintln(w, paint(line, row.State, colour))
 		}
