@@ -36,7 +36,7 @@ func fetchCommand(u *url.URL, e *health.Endpoint, step, options string) string {
 	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	if step == health.StepTLS {
 		return fmt.Sprintf("openssl s_client -showcerts -servername %s -connect %s </dev/null", quoted(host),
-			net.JoinHostPort(e.Address.String(), port))
+			quoted(net.JoinHostPort(e.Address.String(), port)))
 	}
 	at := e.Address.String()
 	if e.Address.Is6() {

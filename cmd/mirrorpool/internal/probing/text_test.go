@@ -87,6 +87,7 @@ https://mirror.example.net/tails/  m7  weight 10
   192.0.2.7    dns    up           3.0    12.3   40.0   99.0   1235    8d  5h00m
   2001:db8::7  http   down         3.0    12.3      -      -   1235 ended      -
       tls: certificate is not valid now, but from 2026-08-20 to 2026-11-20
+      see: openssl s_client -showcerts -servername 'mirror.example.net' -connect '[2001:db8::7]:443' </dev/null
   -            rsync  down           -    12.3      -      -   1235     -      -
       resolve: "rsync.example.net" has no address
 http://mirror.example.net:8080/old/  weight 10
@@ -145,7 +146,7 @@ func TestProbeJSON(t *testing.T) {
 	"suspect": "", "warnings": [],
 	"mirrors": [
 		{"url_prefix": "http://mirror.example.net:8080/old/", "name": "", "weight": 10, "up": true, "problem": "", "endpoints": [
-			{"address": "192.0.2.7", "role": "http", "state": "up", "reason": "", "warning": "",
+			{"address": "192.0.2.7", "role": "http", "state": "up", "reason": "", "warning": "", "shown_by": "",
 			"resolve_ms": 0, "connect_ms": 12.34, "tls_ms": 0, "first_byte_ms": 99, "total_ms": 1234.56,
 			"cert_expires": null, "cert_days": null, "trace": "2026-11-23T05:00:00Z", "trace_age_seconds": 25200, "lag_seconds": 7200}]},
 		{"url_prefix": "https://ftp.example.org/pub/tails/", "name": "m8", "weight": 5, "up": false,
