@@ -19,6 +19,7 @@ func TestKeyTables(t *testing.T) {
 	}{
 		{"README.md", MirrorsKeys(), []string{"version", "mirrors"}},
 		{"../health/README.md", ServerKeys(), []string{"health."}},
+		{"../health/files/README.md", ServerKeys(), []string{"files."}},
 		{"../dnspool/README.md", ServerKeys(), []string{"selection.", "geoip."}},
 		{"../dnspool/redirector/README.md", ServerKeys(), []string{"http."}},
 		{"../dnspool/authority/README.md", ServerKeys(), []string{"dns.", "publish"}},

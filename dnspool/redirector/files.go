@@ -105,12 +105,15 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 	defer cancel()
 	plain := unescape(path)
 	published := true // unless there is reason to think otherwise
-	switch status := h.Catalog.Find(plain, h.Now()).Status; {
-	case status == files.Published:
-	case h.files.Load().Origin == "":
-		published = false
-	case errors.Is(h.Catalog.Publishes(ctx, plain), fs.ErrNotExist):
-		return h.unpublished(snapshot, s, resumes)
+	if h.Catalog.Find(plain, h.Now()).Status != files.Published {
+		err := files.ErrCannotAsk
+		if h.files.Load().Origin != "" {
+			err = h.Catalog.Publishes(ctx, plain)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return h.unpublished(snapshot, s, resumes)
+		}
+		published = !errors.Is(err, files.ErrCannotAsk)
 	}
 	for range askRounds {
 		k := h.Catalog.Find(plain, h.Now())
@@ -165,8 +168,11 @@ func (h *Handler) unsure(snapshot *dnspool.Snapshot, s *scratch, plain string, p
 	if picked := pick(k.Unknown); picked != nil {
 		return h.toMirror(byNothing, picked)
 	}
-	if published {
+	switch {
+	case published:
 		return destination{basis: notYet, status: http.StatusServiceUnavailable}
+	case k.Status == files.Unpublished:
+		return h.unpublished(snapshot, s, resumes)
 	}
 	s.known = nil
 	return h.toMirror(byNothing, pick(nil))

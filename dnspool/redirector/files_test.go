@@ -126,8 +126,11 @@ func (w *fileWorld) readOrigin(_ context.Context, _ string, c *files.Collector) 
 }
 
 func (w *fileWorld) askOrigin(_ context.Context, _, path string) error {
-	if strings.HasPrefix(path, "just-published") {
+	switch {
+	case strings.HasPrefix(path, "just-published"):
 		return nil
+	case path == "not-listed":
+		return files.ErrCannotAsk
 	}
 	return fs.ErrNotExist
 }
@@ -196,7 +199,8 @@ func TestOnlyCarriersServe(t *testing.T) {
 		"folder with slash": {config.Files{Origin: "/o", Unpublished: "404"}, 2, "any/", []string{worldMirror(0), worldMirror(1)}},
 		"just published": {config.Files{Origin: "/o", Fallback: "https://origin.example.org/pub/"}, 2, "just-published",
 			[]string{"https://origin.example.org/pub/"}},
-		"no origin": {config.Files{}, 2, "unknown", []string{worldMirror(0), worldMirror(1)}},
+		"cannot be asked": {config.Files{Origin: "/o"}, 2, "not-listed", []string{"404"}},
+		"no origin":       {config.Files{}, 2, "unknown", []string{worldMirror(0), worldMirror(1)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -51,8 +51,9 @@ type answers struct {
 	mu     sync.Mutex
 	byPath map[uint64][]answer
 	asking map[question]*asked
-	second int64       // for which asks counts
-	asks   map[int]int // by mirror
+	second int64             // for which asks counts
+	asks   map[int]int       // by mirror
+	busy   map[int]time.Time // until when a mirror is left alone
 }
 
 // A question is one file at one mirror.
@@ -105,7 +106,7 @@ func (a *answers) begin(q question, now time.Time, again bool) (under *asked, mi
 	if second := now.Unix(); second != a.second || a.asks == nil {
 		a.second, a.asks = second, map[int]int{}
 	}
-	if a.asks[q.mirror] >= maxQuestion {
+	if a.asks[q.mirror] >= maxQuestion || now.Before(a.busy[q.mirror]) {
 		return nil, false
 	}
 	a.asks[q.mirror]++
@@ -151,6 +152,16 @@ func (a *answers) end(q question, r result, trace int64, now time.Time, lack lac
 		a.makeRoom()
 		a.byPath[q.path] = append(a.byPath[q.path], next)
 	}
+}
+
+// leaveAlone has a mirror not be asked until a time.
+func (a *answers) leaveAlone(mirror int, until time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.busy == nil {
+		a.busy = map[int]time.Time{}
+	}
+	a.busy[mirror] = until
 }
 
 // finish wakes all that wait for the answer to a question.

@@ -20,6 +20,12 @@ const (
 	maxOriginAsk = 16     // questions to the origin under way
 )
 
+// ErrBusy is why a mirror does not say whether it has a file: it limits how often it may be asked.
+var ErrBusy = errors.New("the mirror is busy")
+
+// busyFor is how long a busy mirror is left alone.
+const busyFor = time.Minute
+
 // ErrCannotAsk is why nothing is known of a path at the origin.
 var ErrCannotAsk = errors.New("the origin cannot be asked for a path")
 
@@ -163,6 +169,8 @@ func (c *Catalog) answered(q question, size int64, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r = lacks
+	case errors.Is(err, ErrBusy):
+		c.answers.leaveAlone(q.mirror, now.Add(busyFor))
 	case err != nil:
 	case published && size >= 0 && !c.universe.files[number].fits(size):
 		r = lacks

@@ -34,6 +34,7 @@ type world struct {
 	heads    map[string]int // by URL
 	down     map[string]bool
 	hang     bool // HEAD gets no answer
+	busy     bool // HEAD is answered by 429
 	names    []string
 }
 
@@ -147,7 +148,7 @@ func (w *world) list(_ context.Context, m *Mirror, names []string, each func(str
 func (w *world) head(ctx context.Context, u *url.URL, _ netip.Addr) (int64, error) {
 	w.mu.Lock()
 	w.heads[u.String()]++
-	hang := w.hang
+	hang, busy := w.hang, w.busy
 	size, ok := w.trees[nameOf(u.String())][strings.TrimPrefix(u.Path, "/")]
 	w.mu.Unlock()
 	if hang {
@@ -155,6 +156,9 @@ func (w *world) head(ctx context.Context, u *url.URL, _ netip.Addr) (int64, erro
 		return 0, ctx.Err()
 	}
 	time.Sleep(10 * time.Millisecond)
+	if busy {
+		return 0, fmt.Errorf("429: %w", ErrBusy)
+	}
 	if !ok {
 		return 0, fs.ErrNotExist
 	}
@@ -396,6 +400,27 @@ func TestAskIsLimited(t *testing.T) {
 		w.want("other", "unknown unknown")
 		if k := w.catalog.Find("other", time.Now()); Contains(k.Any, w.catalog.Number(prefixOf("web2"))) {
 			t.Error("a mirror that gives no answer competes with one that was not asked")
+		}
+	})
+}
+
+// TestBusyMirror: one that limits how often it may be asked is left alone for a while.
+func TestBusyMirror(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{OnDemand: true}, nil, "web")
+		defer w.stop()
+		w.do(func() { w.busy = true })
+		for i := range 50 {
+			w.ask(fmt.Sprint("file", i), "web")
+			after(time.Second)
+		}
+		if len(w.heads) != 1 {
+			t.Errorf("asked %d times", len(w.heads))
+		}
+		after(busyFor)
+		if w.ask("another", "web"); len(w.heads) != 2 {
+			t.Errorf("asked %d times after a minute", len(w.heads))
 		}
 	})
 }

@@ -35,6 +35,9 @@ type Collector struct {
 	wanted    *roaring.Bitmap // if not nil, the files of the universe before whose names are wanted, instead of news
 }
 
+// Len returns how many files and folders were taken in.
+func (c *Collector) Len() int { return len(c.records) }
+
 // Add takes in a file. The version is its modification time, in seconds since 1970, or a part of its digest. The error says
 // why the whole list must not be used.
 func (c *Collector) Add(path string, size int64, version uint32) error {
@@ -69,8 +72,16 @@ func (c *Collector) add(path string, f file) error {
 		named.Time = f.version
 		c.noteNewest(named)
 	}
-	number, ok := c.before.find(hash)
-	if c.wanted != nil && ok && c.wanted.Contains(number) || c.wanted == nil && (!ok || differs(&c.before.files[number], &f)) {
+	var number uint32
+	known := false
+	if c.before != nil {
+		number, known = c.before.find(hash)
+	}
+	isNews := !known || differs(&c.before.files[number], &f)
+	if c.wanted != nil {
+		isNews = known && c.wanted.Contains(number)
+	}
+	if isNews {
 		c.noteNews(named)
 	}
 	return nil

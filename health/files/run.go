@@ -305,7 +305,7 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 	readCtx, cancel := context.WithTimeout(ctx, originTime)
 	defer cancel()
 	err := c.ReadOrigin(readCtx, origin, into)
-	if err == nil && len(into.records) == 0 {
+	if err == nil && into.Len() == 0 {
 		err = errors.New("it lists no files")
 	}
 	records := sortRecords(into.records)

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"mirrorpool/health/files"
 )
 
 // Files asks mirrors for the sizes of files, without fetching them.
@@ -34,7 +36,8 @@ func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 }
 
 // Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has it
-// and does not say; the error is fs.ErrNotExist if it lacks it. It follows redirects to the same host.
+// and does not say; the error is fs.ErrNotExist if it lacks it, and
+// files.ErrBusy if it limits how often it may be asked. It follows redirects to the same host.
 func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
 	ctx = context.WithValue(ctx, pinned{}, addr)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
@@ -57,6 +60,8 @@ func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 	switch {
 	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone:
 		return 0, fs.ErrNotExist
+	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusServiceUnavailable:
+		return 0, fmt.Errorf("HEAD %s: %s: %w", u, resp.Status, files.ErrBusy)
 	case resp.StatusCode != http.StatusOK:
 		return 0, fmt.Errorf("HEAD %s: %s", u, resp.Status)
 	}
