@@ -25,7 +25,8 @@ func filled(tb testing.TB, files, mirrors int, share float64) *Catalog {
 			tb.Fatal(err)
 		}
 	}
-	c.takeOrigin(into, sortRecords(into.records), time.Now())
+	next, diff := c.universe.update(sortRecords(into.records), true)
+	c.takeOrigin(into, next, &diff, time.Now())
 	random := rand.New(rand.NewPCG(1, 2))
 	var seen []Mirror
 	for i := range mirrors {

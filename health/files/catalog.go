@@ -113,7 +113,7 @@ func (c *Catalog) SetSettings(s Settings) {
 	if s.Origin != c.settings.Origin {
 		c.origin = originState{}
 	}
-	c.settings = s
+	c.settings, c.origin.anew = s, true
 	c.publish()
 	c.hurry()
 }
@@ -189,21 +189,15 @@ func (c *Catalog) lacksUnnamed(m *mirror) bool {
 	if !c.origin.known || m.row == nil {
 		return true
 	}
-	have := m.row.has.GetCardinality()
-	return int(have)+len(c.missing(m)) < c.universe.Len()
+	return int(m.row.has.GetCardinality())+c.missing(m.row) < c.universe.Len()
 }
 
-// missing returns the names of the files of the release that a mirror lacks, or of which it is not known.
-func (c *Catalog) missing(m *mirror) (names []string) {
-	if m.row == nil {
-		return nil
+// missing returns how many files of the release that are known by name the mirror of a row lacks, or may lack.
+func (c *Catalog) missing(r *Row) int {
+	if c.release.named == nil {
+		return 0
 	}
-	for _, f := range c.release.Files {
-		if !m.row.has.Contains(f.number) {
-			names = append(names, f.Path)
-		}
-	}
-	return names
+	return int(c.release.named.GetCardinality() - c.release.named.AndCardinality(r.has))
 }
 
 // hurry has Run look what is due.
@@ -274,6 +268,7 @@ type Release struct {
 	Latest  time.Time // when the last of them was seen
 	Files   []NumberedFile
 	numbers *roaring.Bitmap // of all, also of those whose names are not in Files
+	named   *roaring.Bitmap // of Files
 }
 
 // A NumberedFile is a file of the universe in force.
@@ -306,5 +301,14 @@ func (r *Release) learn(diff *change, u *Universe, news []File, now time.Time) {
 			next.Files = append(next.Files, NumberedFile{f, number})
 		}
 	}
+	next.nameAll()
 	*r = next
+}
+
+// nameAll makes named.
+func (r *Release) nameAll() {
+	r.named = roaring.New()
+	for _, f := range r.Files {
+		r.named.Add(f.number)
+	}
 }

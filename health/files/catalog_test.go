@@ -35,6 +35,7 @@ type world struct {
 	down     map[string]bool
 	hang     bool // HEAD gets no answer
 	busy     bool // HEAD is answered by 429
+	reads    int  // of the origin
 	names    []string
 }
 
@@ -94,6 +95,7 @@ func nameOf(target string) string {
 func (w *world) readOrigin(_ context.Context, _ string, c *Collector) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.reads++
 	if w.origin == nil {
 		return errors.New("unreachable")
 	}
@@ -294,6 +296,42 @@ func TestListingFails(t *testing.T) {
 		w.do(func() { w.down["a"] = false })
 		after(testInterval)
 		w.want("old.iso", "has has")
+	})
+}
+
+// TestReread: an origin over rsync is read when the reference changes, until nothing new comes; every interval; and on request.
+func TestReread(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "rsync://origin/pub/"}, tree(), "a")
+		defer w.stop()
+		after(time.Hour)
+		reads := w.reads
+		published := func(path string) bool {
+			w.do(func() { w.origin[path] = 5 })
+			return w.catalog.Find(path, time.Now()).Status == Published
+		}
+		published("late")
+		after(time.Hour)
+		if w.reads != reads {
+			t.Errorf("read %d times without a reason", w.reads-reads)
+		}
+		w.catalog.Reread()
+		synctest.Wait()
+		if !published("late") {
+			t.Error("not read on request")
+		}
+		after(time.Minute)
+		reads = w.reads
+		w.observe(time.Unix(2, 0))
+		after(12 * time.Second) // the trace came first
+		if published("slow"); w.reads-reads < 2 {
+			t.Errorf("read %d times after the reference has changed", w.reads-reads)
+		}
+		after(testInterval)
+		if !published("slow") {
+			t.Error("not read in an interval")
+		}
 	})
 }
 

@@ -31,6 +31,7 @@ var ErrUnchanged = errors.New("the origin has not changed")
 type originState struct {
 	known   bool      // it was read once
 	busy    bool      // it is being read
+	anew    bool      // it is to be read although it may not have changed
 	due     time.Time // when to read it next
 	trigger time.Time // when the reference changed last
 	calm    int       // reads since then that brought nothing new
@@ -139,7 +140,7 @@ func (c *Catalog) dueListings(now time.Time, next *time.Time) []job {
 func (c *Catalog) need(m *mirror) need {
 	n := need{interval: c.settings.Interval, files: c.universe.Len()}
 	if m.row != nil {
-		n.listed, n.some = m.row.Listed, len(c.missing(m)) > 0
+		n.listed, n.some = m.row.Listed, c.missing(m.row) > 0
 	}
 	return n
 }
@@ -299,7 +300,8 @@ func (c *Catalog) held(but *mirror) *roaring.Bitmap {
 func (c *Catalog) readOrigin(ctx context.Context) {
 	c.mu.Lock()
 	origin := c.settings.Origin
-	into := &Collector{before: c.universe, rewritten: c.settings.Rewritten}
+	into := &Collector{Anew: c.origin.anew, before: c.universe, rewritten: c.settings.Rewritten}
+	c.origin.anew = false
 	c.mu.Unlock()
 	began := c.Now()
 	readCtx, cancel := context.WithTimeout(ctx, originTime)
@@ -309,6 +311,11 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 		err = errors.New("it lists no files")
 	}
 	records := sortRecords(into.records)
+	var next *Universe
+	var diff change
+	if err == nil {
+		next, diff = into.before.update(records, into.HasTimes) // which takes long, where files are many
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.hurry()
@@ -319,7 +326,10 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 	}
 	c.noteOrigin(now, err)
 	if err == nil {
-		c.takeOrigin(into, records, now)
+		if c.universe != into.before {
+			next, diff = c.universe.update(records, into.HasTimes)
+		}
+		c.takeOrigin(into, next, &diff, now)
 	}
 	c.origin.due = now.Add(max(c.originPause(now), originShare*now.Sub(began)))
 }
@@ -337,6 +347,15 @@ func (c *Catalog) originPause(now time.Time) time.Duration {
 	return c.settings.Interval
 }
 
+// Reread has the origin read now.
+func (c *Catalog) Reread() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.Now()
+	c.origin.due, c.origin.trigger, c.origin.calm, c.origin.anew = now, now, 0, true
+	c.hurry()
+}
+
 // noteOrigin takes in whether the origin could be read.
 func (c *Catalog) noteOrigin(now time.Time, err error) {
 	problem := ""
@@ -352,8 +371,7 @@ func (c *Catalog) noteOrigin(now time.Time, err error) {
 }
 
 // takeOrigin takes in what the origin publishes. Mirrors are listed for what is new.
-func (c *Catalog) takeOrigin(into *Collector, records []record, now time.Time) {
-	next, diff := c.universe.update(records, into.HasTimes)
+func (c *Catalog) takeOrigin(into *Collector, next *Universe, diff *change, now time.Time) {
 	first := !c.origin.known
 	c.origin.known = true
 	c.newest = into.newest
@@ -362,7 +380,7 @@ func (c *Catalog) takeOrigin(into *Collector, records []record, now time.Time) {
 		return
 	}
 	c.origin.calm = 0
-	c.setUniverse(next, &diff)
+	c.setUniverse(next, diff)
 	c.urgent = true
 	if first {
 		c.Log.Info("files.origin was read", zap.Int("files", next.Len()))
@@ -373,7 +391,7 @@ func (c *Catalog) takeOrigin(into *Collector, records []record, now time.Time) {
 		}
 		return
 	}
-	c.release.learn(&diff, next, into.news, now)
+	c.release.learn(diff, next, into.news, now)
 	c.Log.Info("the origin's files have changed", zap.Uint64("new", diff.news.GetCardinality()),
 		zap.Uint64("gone", diff.gone.GetCardinality()))
 	unnamed := diff.news.GetCardinality() > uint64(len(into.news))

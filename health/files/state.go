@@ -181,6 +181,7 @@ func (c *Catalog) restore(s *savedState) error {
 			c.release.Files = append(c.release.Files, NumberedFile{f, number})
 		}
 	}
+	c.release.nameAll()
 	c.restoreMirrors(s.Mirrors, rows)
 	c.publish()
 	return nil

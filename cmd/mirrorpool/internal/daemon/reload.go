@@ -22,6 +22,7 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 		answer.Settings = d.reloadSettings()
 		d.events.ReloadSettings(&answer.Settings)
 		answer.Pool = poolReload(d.reloadPool(ctx, o.Confirm))
+		d.catalog.Reread()
 		if o.Confirm {
 			d.checker.ConfirmAddresses()
 		}
