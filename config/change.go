@@ -40,7 +40,8 @@ type OtherChange struct {
 
 // Compare returns what makes next of old. It is a pure function, and the lists in it are never nil.
 func Compare(old, next *Pool) Change {
-	c := Change{Added: []string{}, Removed: []string{}, Weights: []WeightChange{}, Addresses: []AddressChange{}, Other: []OtherChange{}}
+	c := Change{Added: []string{}, Removed: []string{}, Weights: []WeightChange{}, Addresses: []AddressChange{},
+		Other: []OtherChange{}}
 	before := make(map[string]int, len(old.Mirrors))
 	for i := range old.Mirrors {
 		before[old.Mirrors[i].URLPrefix] = i

@@ -59,7 +59,8 @@ func defaultServer() *Server {
 // ParseServer checks data, the text of a mirrorpool.json, and fills in defaults; file is its name in
 // errors, and paths in it are relative to that file's folder.
 //
-// An optional key of null is as if it were missing. Unknown keys are errors, as are wrong types and values. Then the server is nil, and the error joins
+// An optional key of null is as if it were missing. Unknown keys are errors, as are wrong types and values.
+// Then the server is nil, and the error joins
 // one [*Error] per fault ([Errors] takes it apart). Warnings come in both cases. No error quotes a
 // secret.
 //

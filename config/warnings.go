@@ -105,11 +105,13 @@ func (c *checker) warnPool(root object, pool *Pool) {
 			continue
 		}
 		if float64(m.Weight) > heavyShare*float64(total) {
-			c.warn(o.get("weight"), WarnHeavyWeight, "this mirror alone has %d %% of the pool's weight; want at most %.0f %%, so that the others can carry on without it",
+			c.warn(o.get("weight"), WarnHeavyWeight,
+				"this mirror alone has %d %% of the pool's weight; want at most %.0f %%, so that the others can carry on without it",
 				uint64(m.Weight)*100/total, heavyShare*100)
 		}
 		if m.URL.Scheme == "http" {
-			c.warn(o.get("url_prefix"), WarnHTTPOnly, "http only; want an https URL, since clients that ask over https are never sent here")
+			c.warn(o.get("url_prefix"), WarnHTTPOnly,
+				"http only; want an https URL, since clients that ask over https are never sent here")
 		}
 		if rsync && m.RsyncURL == "" {
 			c.warn(o.node, WarnNoRsync, `the key "rsync_url" is missing; want a URL like rsync://host/module/, as other mirrors of the list have`)

@@ -33,7 +33,8 @@ type adminClient struct{ address, tokenFile string }
 
 func (a *adminClient) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.address, "admin", adminAddress, "the running server's admin listener; unix:/PATH for a Unix socket")
-	cmd.Flags().StringVar(&a.tokenFile, "token-file", "", "the file with the administrator's token, to ask from another host or to reload")
+	cmd.Flags().StringVar(&a.tokenFile, "token-file", "",
+		"the file with the administrator's token, to ask from another host or to reload")
 }
 
 // call sends a request and reads its answer, whatever the status, into answer.
@@ -61,7 +62,9 @@ func (a *adminClient) call(ctx context.Context, method, path string, query url.V
 		req.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
 	}
 	// A redirect would take the token elsewhere, and no proxy leads to an admin listener.
-	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
@@ -77,7 +80,8 @@ func (a *adminClient) call(ctx context.Context, method, path string, query url.V
 		return fmt.Errorf("reading the response of %s: %v", a.address, err)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
-		return fmt.Errorf("%s answers %s: %s", a.address, resp.Status, config.Printable(strings.TrimSpace(string(text[:min(len(text), 200)]))))
+		return fmt.Errorf("%s answers %s: %s", a.address, resp.Status,
+			config.Printable(strings.TrimSpace(string(text[:min(len(text), 200)]))))
 	}
 	return nil
 }

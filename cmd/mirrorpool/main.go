@@ -86,8 +86,9 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(), newReloadCommand(),
-		newStatusCommand(), newExplainCommand(), newFilesCommand(), newWaitCommand(), newSchemaCommand(), newManCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(),
+		newReloadCommand(), newStatusCommand(), newExplainCommand(), newFilesCommand(), newWaitCommand(), newSchemaCommand(),
+		newManCommand(), newVersionCommand())
 	root.AddCommand(newTopics()...)
 	root.SetHelpCommand(newHelpCommand())
 	return root

@@ -33,7 +33,8 @@ func writeManual(root *cobra.Command, folder string) error {
 	}
 	version, _ := build()
 	root.DisableAutoGenTag = true
-	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "mirrorpool " + version, Manual: "mirrorpool"}, commands); err != nil {
+	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "mirrorpool " + version, Manual: "mirrorpool"},
+		commands); err != nil {
 		return err
 	}
 	for _, f := range describedFiles() {
@@ -83,7 +84,8 @@ func (f describedFile) manual() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%% %s 5\n\n# NAME\n\n%s - %s\n\n# KEYS\n\n", strings.ToUpper(f.name), f.name, f.short)
 	for _, k := range f.keys {
-		fmt.Fprintf(&text, "**%s**\n: %s\n\n", escapeMarkdown(k.Path), escapeMarkdown(strings.TrimSpace(k.Want+byDefault(k)+". "+k.Meaning)))
+		fmt.Fprintf(&text, "**%s**\n: %s\n\n", escapeMarkdown(k.Path),
+			escapeMarkdown(strings.TrimSpace(k.Want+byDefault(k)+". "+k.Meaning)))
 	}
 	text.WriteString("# SEE ALSO\n\nmirrorpool(1), mirrorpool-check(1), mirrorpool-schema(1)\n")
 	return text.String()

@@ -49,7 +49,8 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 // heldError says how to confirm an update that is held back.
 func (l *List) heldError(decision config.Decision, confirm bool) error {
 	if confirm {
-		return fmt.Errorf("%s: changed since it was held back, and held back again: %v; if it is meant, confirm it once more", l.o.Source, decision)
+		return fmt.Errorf("%s: changed since it was held back, and held back again: %v; if it is meant, confirm it once more",
+			l.o.Source, decision)
 	}
 	return fmt.Errorf("%s: held back: %v; if it is meant, confirm it: mirrorpool reload --confirm", l.o.Source, decision)
 }

@@ -189,7 +189,8 @@ func (l *List) useKept() bool {
 	case k == nil:
 		return false
 	case k.Source != l.origin:
-		l.o.Log.Warn("the kept list of mirrors is from another source; not used", zap.String("kept", k.Source), zap.String("source", l.origin))
+		l.o.Log.Warn("the kept list of mirrors is from another source; not used", zap.String("kept", k.Source),
+			zap.String("source", l.origin))
 		return false
 	}
 	keys, err := newPublicKeys(l.settings.Keys, l.o.Source)
@@ -358,7 +359,8 @@ func (l *List) fail(err error) Result {
 		l.held, l.status.Held = nil, nil // the source says something else by now
 	}
 	if l.pool != nil && l.status.Error != short.Error() { // without a pool the caller tells, and ends
-		l.o.Log.Error("cannot use the list of mirrors; the pool in force stays", zap.String("source", l.o.Source), zap.NamedError("why", short))
+		l.o.Log.Error("cannot use the list of mirrors; the pool in force stays", zap.String("source", l.o.Source),
+			zap.NamedError("why", short))
 	}
 	l.status.Error = short.Error()
 	return Result{Err: err}

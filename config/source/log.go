@@ -38,7 +38,8 @@ func (l *List) logApplied(pool *config.Pool, r Result) {
 				zap.Int("more_of_this_kind", group.More))
 		}
 	}
-	fields := []zap.Field{zap.String("source", l.o.Source), zap.Int("mirrors", len(pool.Mirrors)), zap.Int("enabled", pool.EnabledMirrors())}
+	fields := []zap.Field{zap.String("source", l.o.Source), zap.Int("mirrors", len(pool.Mirrors)),
+		zap.Int("enabled", pool.EnabledMirrors())}
 	if l.pool == nil {
 		l.o.Log.Info("list of mirrors is loaded", fields...)
 		return

@@ -51,7 +51,8 @@ func (k *publicKeys) verify(d *document) error {
 			k.name, signatureSuffix, reversed(signature.KeyId), k.ids())
 	}
 	if _, err := k.keys[i].Verify(d.list.data, signature); err != nil {
-		return fmt.Errorf("%s: its signature %s%s is of other contents: sign the list again, and publish both", k.name, k.name, signatureSuffix)
+		return fmt.Errorf("%s: its signature %s%s is of other contents: sign the list again, and publish both", k.name, k.name,
+			signatureSuffix)
 	}
 	return nil
 }

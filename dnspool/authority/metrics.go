@@ -121,7 +121,8 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		if k.qtype < len(countedTypes) {
 			qtype = dns.TypeToString[countedTypes[k.qtype]]
 		}
-		ch <- prometheus.MustNewConstMetric(queriesDesc, prometheus.CounterValue, float64(n), qtype, rcodeName(k.rcode), k.transport, k.path)
+		ch <- prometheus.MustNewConstMetric(queriesDesc, prometheus.CounterValue, float64(n), qtype, rcodeName(k.rcode),
+			k.transport, k.path)
 	}
 }
 

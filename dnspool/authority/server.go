@@ -61,7 +61,8 @@ type Options struct {
 // Listen opens the sockets that o.Config asks for, UDP and TCP at each address, and as many of each as there are CPUs.
 // They answer from Run on. Until the first Publish, the answer is SERVFAIL.
 func Listen(ctx context.Context, o Options) (*Server, error) {
-	s := &Server{o: o, cookies: wire.RandomCookieJar(), limiter: newLimiter(time.Now()), connLimiter: newConnLimiter(), latency: newLatency()}
+	s := &Server{o: o, cookies: wire.RandomCookieJar(), limiter: newLimiter(time.Now()), connLimiter: newConnLimiter(),
+		latency: newLatency()}
 	s.newTally("udp", "slow")
 	s.newTally("tcp", "slow")
 	for _, addr := range o.Config.Listen {
@@ -95,7 +96,8 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 		if i == 0 {
 			s.addrs = append(s.addrs, conn.LocalAddr())
 		}
-		pc, err := listen.UDPBatch(conn, ours, newFastPath(&s.zone, s.newTally("udp", "fast")), listen.BatchSizes{Query: maxQuery, Response: maxResponse})
+		pc, err := listen.UDPBatch(conn, ours, newFastPath(&s.zone, s.newTally("udp", "fast")),
+			listen.BatchSizes{Query: maxQuery, Response: maxResponse})
 		if err != nil {
 			return err
 		}

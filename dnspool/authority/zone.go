@@ -101,10 +101,11 @@ func defaultZone(c config.DNS) *ZoneFile {
 	if len(c.Nameservers) > 0 {
 		mname = c.Nameservers[0]
 	}
-	s := &ZoneFile{origin: c.Zone, sets: map[string]map[uint16][]dns.RR{c.Zone: {}}, nodes: map[string]bool{c.Zone: true}, soa: &dns.SOA{
-		Hdr: header(c.Zone, dns.TypeSOA, apexTTL), Ns: mname, Mbox: c.Hostmaster,
-		Refresh: refresh, Retry: retry, Expire: expire, Minttl: ttl,
-	}}
+	s := &ZoneFile{origin: c.Zone, sets: map[string]map[uint16][]dns.RR{c.Zone: {}}, nodes: map[string]bool{c.Zone: true},
+		soa: &dns.SOA{
+			Hdr: header(c.Zone, dns.TypeSOA, apexTTL), Ns: mname, Mbox: c.Hostmaster,
+			Refresh: refresh, Retry: retry, Expire: expire, Minttl: ttl,
+		}}
 	for _, name := range c.Nameservers {
 		s.sets[c.Zone][dns.TypeNS] = append(s.sets[c.Zone][dns.TypeNS], &dns.NS{Hdr: header(c.Zone, dns.TypeNS, apexTTL), Ns: name})
 	}

@@ -206,7 +206,8 @@ func (s *ZoneFile) check(pool []string) error {
 	for name, set := range s.sets {
 		cut := s.cut(name)
 		for rrtype, rrs := range set {
-			if cut != "" && !(name == cut && (rrtype == dns.TypeNS || rrtype == dns.TypeDS)) && rrtype != dns.TypeA && rrtype != dns.TypeAAAA {
+			if cut != "" && !(name == cut && (rrtype == dns.TypeNS || rrtype == dns.TypeDS)) && rrtype != dns.TypeA &&
+				rrtype != dns.TypeAAAA {
 				return fmt.Errorf("%s %s: is below the delegation of %s; only addresses may be, as glue", name, dns.Type(rrtype), cut)
 			}
 			if rrtype != dns.TypeNS {

@@ -33,7 +33,8 @@ type Slot struct {
 
 // NewConnLimiter returns a limiter of most connections, and mostOfNetwork of one client network. Both are at least 1.
 func NewConnLimiter(most, mostOfNetwork int) *ConnLimiter {
-	return &ConnLimiter{most: most, mostOfNetwork: mostOfNetwork, busyThreshold: max(1, mostOfNetwork/8), slots: set{}, networks: map[netip.Prefix]set{}}
+	return &ConnLimiter{most: most, mostOfNetwork: mostOfNetwork, busyThreshold: max(1, mostOfNetwork/8), slots: set{},
+		networks: map[netip.Prefix]set{}}
 }
 
 // Admit counts a connection that a client of a network has opened now. conn may be closed at any time from then on, until

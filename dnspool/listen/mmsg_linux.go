@@ -119,7 +119,8 @@ func (m *mmsgs) write(fd, n int) {
 // call makes a system call that does not block. The scheduler is not told: it would take the processor away
 // in the middle of a large batch, which costs more than the batch, and then look for work to give it.
 func (m *mmsgs) call(number uintptr, fd, first, n int) (int, syscall.Errno) {
-	r, _, errno := syscall.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[first])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	r, _, errno := syscall.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[first])), uintptr(n),
+		unix.MSG_DONTWAIT, 0, 0)
 	return int(r), errno
 }
 

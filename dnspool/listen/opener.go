@@ -37,7 +37,8 @@ func FromEnvironment() (*Opener, error) {
 	o := &Opener{}
 	for _, file := range files {
 		if err := o.add(file); err != nil {
-			return nil, fmt.Errorf("cannot use the socket %s of the service manager: %v; want TCP listeners and UDP sockets", file.Name(), err)
+			return nil, fmt.Errorf("cannot use the socket %s of the service manager: %v; want TCP listeners and UDP sockets",
+				file.Name(), err)
 		}
 	}
 	return o, nil

@@ -46,7 +46,8 @@ type schedule struct{ pause, first, last time.Duration }
 // NewNotifier makes a notifier for the zone and the targets that c configures, with the keys that it names.
 func NewNotifier(c config.DNS, keys *tsig.Ring, log *zap.Logger) (*Notifier, error) {
 	n := &Notifier{zone: c.Zone, log: log, sent: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "mirrorpool_notify_sent_total", Help: "NOTIFY messages, by target, and whether it has answered them well."}, []string{"server", "result"})}
+		Name: "mirrorpool_notify_sent_total", Help: "NOTIFY messages, by target, and whether it has answered them well."},
+		[]string{"server", "result"})}
 	for _, target := range c.Notify {
 		addr, name, signed := strings.Cut(target, " ")
 		key := keys.Key(name)

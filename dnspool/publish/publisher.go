@@ -24,7 +24,9 @@ type Publisher struct{ targets []*target }
 func NewPublisher(targets []config.Publish, log *zap.Logger) (*Publisher, error) {
 	p := &Publisher{}
 	for i, c := range targets {
-		if slices.ContainsFunc(targets[:i], func(other config.Publish) bool { return other.Server == c.Server && other.Zone == c.Zone }) {
+		if slices.ContainsFunc(targets[:i], func(other config.Publish) bool {
+			return other.Server == c.Server && other.Zone == c.Zone
+		}) {
 			return nil, fmt.Errorf("publish/%d: the zone %s at %s is a target already: give all its names there", i, c.Zone, c.Server)
 		}
 		t, err := newTarget(c, log)
@@ -137,12 +139,18 @@ func (p *Publisher) Conditions() []Condition {
 // The descriptions of what a target tells of itself.
 var (
 	targetLabels = []string{"server", "zone"}
-	updatesDesc  = prometheus.NewDesc("mirrorpool_publish_updates_total", "Dynamic updates that a server has carried out.", targetLabels, nil)
-	failuresDesc = prometheus.NewDesc("mirrorpool_publish_failures_total", "Attempts to keep a server up to date that have failed.", targetLabels, nil)
-	conflictDesc = prometheus.NewDesc("mirrorpool_publish_conflicts_total", "Updates that failed because another program was faster.", targetLabels, nil)
-	foreignDesc  = prometheus.NewDesc("mirrorpool_publish_foreign_changes_total", "Changes by others that were reverted.", targetLabels, nil)
-	goodDesc     = prometheus.NewDesc("mirrorpool_publish_up", "Whether the latest attempt to keep a server up to date was good.", targetLabels, nil)
-	checkedDesc  = prometheus.NewDesc("mirrorpool_publish_checked_timestamp_seconds", "When a server was last seen to hold what it should.", targetLabels, nil)
+	updatesDesc  = prometheus.NewDesc("mirrorpool_publish_updates_total", "Dynamic updates that a server has carried out.",
+		targetLabels, nil)
+	failuresDesc = prometheus.NewDesc("mirrorpool_publish_failures_total",
+		"Attempts to keep a server up to date that have failed.", targetLabels, nil)
+	conflictDesc = prometheus.NewDesc("mirrorpool_publish_conflicts_total",
+		"Updates that failed because another program was faster.", targetLabels, nil)
+	foreignDesc = prometheus.NewDesc("mirrorpool_publish_foreign_changes_total", "Changes by others that were reverted.",
+		targetLabels, nil)
+	goodDesc = prometheus.NewDesc("mirrorpool_publish_up",
+		"Whether the latest attempt to keep a server up to date was good.", targetLabels, nil)
+	checkedDesc = prometheus.NewDesc("mirrorpool_publish_checked_timestamp_seconds",
+		"When a server was last seen to hold what it should.", targetLabels, nil)
 )
 
 // Collect sends what the targets have counted.

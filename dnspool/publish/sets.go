@@ -112,7 +112,9 @@ func wanted(c config.Publish, s *dnspool.Snapshot, patient bool, seen sets) (wan
 	if len(chosen) == 0 {
 		err = errNoAddress
 	}
-	waiting := err != nil || patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool { return m.InDNSPool() && !known(&m) })
+	waiting := err != nil || patient && slices.ContainsFunc(s.Mirrors, func(m dnspool.Mirror) bool {
+		return m.InDNSPool() && !known(&m)
+	})
 	gone := disabled(s)
 	want = sets{}
 	for _, p := range placesOf(c) {

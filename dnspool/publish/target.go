@@ -68,8 +68,10 @@ func newTarget(c config.Publish, log *zap.Logger) (*target, error) {
 		}
 	}
 	return &target{
-		peer: newPeer(c.Server, c.Source, key), schedule: schedule{updatePause, firstRetry, lastRetry}, config: c, reconcile: reconcileInterval,
-		log: log.With(zap.String("server", c.Server), zap.String("zone", c.Zone)), started: time.Now(), wake: make(chan struct{}, 1),
+		peer: newPeer(c.Server, c.Source, key), schedule: schedule{updatePause, firstRetry, lastRetry}, config: c,
+		reconcile: reconcileInterval,
+		log:       log.With(zap.String("server", c.Server), zap.String("zone", c.Zone)),
+		started:   time.Now(), wake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -276,7 +278,8 @@ func (t *target) verify(ctx context.Context, conn net.Conn, want sets) error {
 		}
 		if t.now().After(deadline) {
 			c := changes[0]
-			return &Error{t.addr, "look after the update of " + t.config.Zone, -1, fmt.Errorf("%v still holds %v, not %v", c.place, c.from, c.to)}
+			return &Error{t.addr, "look after the update of " + t.config.Zone, -1,
+				fmt.Errorf("%v still holds %v, not %v", c.place, c.from, c.to)}
 		}
 		select {
 		case <-time.After(verifyPause):

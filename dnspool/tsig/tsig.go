@@ -234,7 +234,8 @@ func Explain(k *Key, resp *dns.Msg, err error, now time.Time) error {
 	case err != nil && !errors.Is(err, dns.ErrAuth):
 		return err
 	case k != nil && t == nil:
-		return fmt.Errorf("%s, without a signature: the server may not know our %v, or its clock may differ from ours", dns.RcodeToString[resp.Rcode], k)
+		return fmt.Errorf("%s, without a signature: the server may not know our %v, or its clock may differ from ours",
+			dns.RcodeToString[resp.Rcode], k)
 	}
 	return nil
 }

@@ -95,7 +95,8 @@ func report(servers []server, results map[string][]result) {
 		}
 		slices.Sort(speeds)
 		slices.Sort(ratios)
-		fmt.Printf("| %s | %.0f | %.2f | %.2f-%.2f | %d |\n", s.name, speeds[len(speeds)/2], ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], lost)
+		fmt.Printf("| %s | %.0f | %.2f | %.2f-%.2f | %d |\n", s.name, speeds[len(speeds)/2], ratios[len(ratios)/2], ratios[0],
+			ratios[len(ratios)-1], lost)
 	}
 }
 

@@ -165,7 +165,8 @@ func (s *source) swap(pos token.Pos, op token.Token) {
 // add adds that the text between two positions is replaced.
 func (s *source) add(pos, end token.Pos, replacement string) {
 	at := s.set.Position(pos)
-	m := mutant{file: s.file, tests: s.tests, function: s.function, from: at.Offset, to: s.set.Position(end).Offset, new: replacement, line: at.Line}
+	m := mutant{file: s.file, tests: s.tests, function: s.function, from: at.Offset, to: s.set.Position(end).Offset,
+		new: replacement, line: at.Line}
 	begin := bytes.LastIndexByte(s.text[:m.from], '\n') + 1
 	line, _, _ := bytes.Cut(s.text[begin:], []byte("\n"))
 	rest := line[min(m.to-begin, len(line)):]
@@ -241,11 +242,13 @@ func build(m mutant, dir, test string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = errors.Join(os.WriteFile(changed, slices.Concat(text[:m.from], []byte(m.new), text[m.to:]), 0o644), os.WriteFile(overlay, replace, 0o644))
+	err = errors.Join(os.WriteFile(changed, slices.Concat(text[:m.from], []byte(m.new), text[m.to:]), 0o644),
+		os.WriteFile(overlay, replace, 0o644))
 	if err != nil {
 		return false, err
 	}
-	err = exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", test, "./"+filepath.Dir(m.file)).Run()
+	err = exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", test,
+		"./"+filepath.Dir(m.file)).Run()
 	return err == nil, nil
 }
 
@@ -364,7 +367,8 @@ func run(only string, sample int, seed string, limit time.Duration, workers int)
 	}
 	close(queue)
 	trying.Wait()
-	fmt.Printf("%d mutants: %d killed, %d survived, %d of them unexplained, %d do not compile\n", len(chosen), count[killed], count[survived], wrong, count[invalid])
+	fmt.Printf("%d mutants: %d killed, %d survived, %d of them unexplained, %d do not compile\n", len(chosen), count[killed],
+		count[survived], wrong, count[invalid])
 	if wrong > 0 {
 		failure = errors.Join(failure, fmt.Errorf("%d mutants survive without a reason", wrong))
 	}

@@ -32,8 +32,9 @@ func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{key: newKey(t)}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mirrorpool test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: time.Now().AddDate(1, 0, 0), KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mirrorpool test authority"}, IsCA: true,
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().AddDate(-1, 0, 0), NotAfter: time.Now().AddDate(1, 0, 0), KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
 	if err == nil {
@@ -96,11 +97,14 @@ func (a *Authority) IssueFiles(t testing.TB, host string, end time.Time, addrs .
 }
 
 // Sign returns a certificate for a key.
-func (a *Authority) Sign(t testing.TB, key crypto.Signer, host string, begin, end time.Time, addrs ...netip.Addr) tls.Certificate {
+func (a *Authority) Sign(
+	t testing.TB, key crypto.Signer, host string, begin, end time.Time, addrs ...netip.Addr,
+) tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1 + a.issued.Add(1)), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
-		NotBefore: begin, NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotBefore: begin, NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	if _, ok := key.(*rsa.PrivateKey); ok {
 		template.KeyUsage |= x509.KeyUsageKeyEncipherment

@@ -13,7 +13,8 @@ func ManyMirrors(mirrors, edition int, named bool) []byte {
 		if i%10 == 0 {
 			host, weight = fmt.Sprintf("m%d-%d", i, edition), edition+1
 		}
-		data = fmt.Appendf(data, "\n"+`{"url_prefix": "https://%s.example.net/tails/", "rsync_url": "rsync://%s.example.net/tails/", "weight": %d,`+
+		data = fmt.Appendf(data, "\n"+`{"url_prefix": "https://%s.example.net/tails/",`+
+			` "rsync_url": "rsync://%s.example.net/tails/", "weight": %d,`+
 			` "email": "ops@example.net", "notes": "some notes", "location": {"country": "DE"},`+
 			` "dns": {"addresses": ["10.%d.%d.%d", "2001:db8::%x"]}`, host, host, weight, i>>16, i>>8&255, i&255, i+1)
 		if named {

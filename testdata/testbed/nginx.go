@@ -21,7 +21,8 @@ func Nginx(t testing.TB, http string) (stop func()) {
 		temporary += fmt.Sprintf("%s_temp_path %s/%s;\n", kind, dir, kind)
 	}
 	conf := filepath.Join(dir, "nginx.conf")
-	Put(t, conf, fmt.Sprintf("%sdaemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
+	Put(t, conf, fmt.Sprintf("%sdaemon off;\nmaster_process off;\npid %s/pid;\nerror_log stderr;\nevents {}\n"+
+		"http {\naccess_log off;\n%s%s}\n",
 		user, dir, temporary, http))
 	return Start(t, exec.Command(program, "-p", dir, "-e", "stderr", "-c", conf))
 }

@@ -26,7 +26,8 @@ const (
 	transferMessage = 16 << 10         // bytes of records in a message: compression pointers reach 16 KiB (RFC 1035 section 4.1.4)
 )
 
-// A Server serves transfers of one zone. The nil Server has none. It keeps the zone's history, and gives it to the servers that may have it.
+// A Server serves transfers of one zone. The nil Server has none. It keeps the zone's history, and gives it to the
+// servers that may have it.
 type Server struct {
 	log    *zap.Logger
 	dir    string // for state; "" for none
@@ -270,7 +271,8 @@ func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error
 	size := 0
 	var batch []dns.RR
 	flush := func() error {
-		m := dns.Msg{Compress: true, Answer: batch, Question: []dns.Question{{Name: origin, Qtype: dns.TypeAXFR, Qclass: dns.ClassINET}}}
+		m := dns.Msg{Compress: true, Answer: batch, Question: []dns.Question{{Name: origin, Qtype: dns.TypeAXFR,
+			Qclass: dns.ClassINET}}}
 		m.Response, m.Authoritative = true, true
 		message, err := m.Pack()
 		messages, batch, size = append(messages, message), nil, 0

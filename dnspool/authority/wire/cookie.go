@@ -118,7 +118,9 @@ func (j CookieJar) AppendOption(dst []byte, q *Query, addr netip.Addr, now time.
 
 // AppendReply appends the response to a query that has no question, but asks for a cookie or whether the one it brings is
 // still good (RFC 7873 section 5.4).
-func (j CookieJar) AppendReply(dst, msg []byte, q *Query, udpSize uint16, addr netip.Addr, now time.Time) (response []byte, rcode int) {
+func (j CookieJar) AppendReply(
+	dst, msg []byte, q *Query, udpSize uint16, addr netip.Addr, now time.Time,
+) (response []byte, rcode int) {
 	const flagQR, flagRD = 0x80, 0x01
 	if _, good := j.Valid(q.Cookie, addr, now); !good && len(q.Cookie) > clientCookieSize {
 		rcode = dns.RcodeBadCookie

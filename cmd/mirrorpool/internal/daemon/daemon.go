@@ -73,6 +73,7 @@ type Daemon struct {
 	admin      *admin.Server // nil if off
 	events     *admin.Events
 	started    time.Time
+	warm       bool               // there are verdicts from before the start that are good enough to begin with
 	opened     chan struct{}      // closed when the faces answer
 	updates    chan source.Result // from the list, of what it has read by itself
 	reloading  sync.Mutex         // held during a reload: one at a time
@@ -106,7 +107,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 // startList returns the list of mirrors that the configuration asks for, with a pool in force.
 func startList(ctx context.Context, o Options) (*source.List, error) {
 	list, err := source.New(source.Options{
-		Source: o.Config.Mirrors, Text: o.List, StateDir: o.Config.StateDir, Settings: listSettings(o.Config), Log: o.Log, Now: time.Now,
+		Source: o.Config.Mirrors, Text: o.List, StateDir: o.Config.StateDir, Settings: listSettings(o.Config), Log: o.Log,
+		Now: time.Now,
 	})
 	if err != nil {
 		return nil, &ConfigError{err}
@@ -124,11 +126,14 @@ func listSettings(c *config.Server) source.Settings {
 }
 
 // newDaemon joins the parts. It opens no socket.
-func newDaemon(o Options, list *source.List, newChecker func(health.Options) (*health.Checker, error), now func() time.Time) (*Daemon, error) {
+func newDaemon(
+	o Options, list *source.List, newChecker func(health.Options) (*health.Checker, error), now func() time.Time,
+) (*Daemon, error) {
 	c := o.Config
 	d := &Daemon{
 		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory()},
-		o:       o, log: o.Log, events: admin.NewEvents(), started: now(), opened: make(chan struct{}), updates: make(chan source.Result),
+		o:       o, log: o.Log, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
+		updates: make(chan source.Result),
 	}
 	d.config.Store(c)
 	var err error
@@ -160,8 +165,7 @@ func (globalSource) Uint64() uint64 { return rand.Uint64() }
 
 // Run runs the daemon until ctx ends, or one of its tasks fails.
 func (d *Daemon) Run(ctx context.Context) error {
-	d.loadState()
-	d.takePool()
+	d.begin()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, task := range d.tasks() {
 		g.Go(func() error { return task(ctx) })
@@ -169,6 +173,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	err := g.Wait()
 	logStop(d.log, err)
 	return err
+}
+
+// begin puts the first pool in force, with the verdicts that an earlier run has saved. Whether these are good enough to
+// answer from is decided here, before any check has a verdict of its own.
+func (d *Daemon) begin() {
+	d.loadState()
+	d.takePool()
+	d.warm = d.checker.Warm()
 }
 
 // tasks are what the daemon does all the time. Each runs until its context ends.
@@ -214,7 +226,7 @@ func (d *Daemon) face(ctx context.Context) error {
 // awaitVerdicts waits until the faces may open: verdicts from before the start are good enough to begin with, all mirrors
 // have been checked, or it has taken too long. It returns false if ctx ends before.
 func (d *Daemon) awaitVerdicts(ctx context.Context) bool {
-	if d.checker.Warm() {
+	if d.warm {
 		return ctx.Err() == nil
 	}
 	limit := d.config.Load().Health.StartupTimeout
@@ -234,7 +246,8 @@ func (d *Daemon) awaitVerdicts(ctx context.Context) bool {
 func (d *Daemon) open(ctx context.Context) error {
 	c, zoneFile := d.files()
 	dns, err := authority.Listen(ctx, authority.Options{
-		Sockets: d.o.Sockets, Config: c.DNS, ZoneFile: zoneFile, Places: d.places.Place, Transfers: d.feeds.transfers, Keys: d.feeds.keys, Log: d.log,
+		Sockets: d.o.Sockets, Config: c.DNS, ZoneFile: zoneFile, Places: d.places.Place, Transfers: d.feeds.transfers,
+		Keys: d.feeds.keys, Log: d.log,
 	})
 	if err != nil {
 		return err

@@ -27,7 +27,9 @@ func checkListeners(ctx context.Context, sockets *listen.Opener, c *config.Serve
 		checkAddresses(ctx, sockets, log, "admin", admin, "tcp"))
 }
 
-func checkAddresses(ctx context.Context, sockets *listen.Opener, log *zap.Logger, face string, addrs []string, networks ...string) error {
+func checkAddresses(
+	ctx context.Context, sockets *listen.Opener, log *zap.Logger, face string, addrs []string, networks ...string,
+) error {
 	for _, addr := range addrs {
 		for _, network := range networks {
 			taken, err := sockets.Check(ctx, network, addr)

@@ -80,7 +80,8 @@ func priority(level zapcore.Level) int {
 // logWarnings logs the warnings about a configuration, those of one kind in one line.
 func logWarnings(log *zap.Logger, warnings []*config.Error) {
 	for _, group := range config.GroupWarnings(warnings) {
-		log.Warn("suspicious configuration", zap.Error(group.First), zap.String("kind", string(group.First.Kind)), zap.Int("more_of_this_kind", group.More))
+		log.Warn("suspicious configuration", zap.Error(group.First), zap.String("kind", string(group.First.Kind)),
+			zap.Int("more_of_this_kind", group.More))
 	}
 }
 

@@ -125,8 +125,7 @@ func (m *model) start() error {
 	}
 	m.world.watch(nil)
 	ctx, cancel := context.WithCancel(context.Background())
-	m.checker.LoadState(m.stateFile("verdicts"))
-	m.takePool()
+	m.begin()
 	m.world.watch(m.pool.hosts())
 	var g errgroup.Group
 	for _, run := range []func(context.Context) error{m.checker.Run, m.followVerdicts, m.saveState, m.face} {

@@ -32,7 +32,8 @@ type repeats struct {
 }
 
 func holdRepeats(core zapcore.Core) zapcore.Core {
-	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "m", LevelKey: "l", EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.NanosDurationEncoder})
+	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "m", LevelKey: "l",
+		EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.NanosDurationEncoder})
 	return &repeatCore{Core: core, repeats: &repeats{encoder: encoder, seen: map[string]int{}}}
 }
 

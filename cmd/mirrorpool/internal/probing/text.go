@@ -58,7 +58,8 @@ func (e *Endpoint) row() term.Row {
 	if row.Note == "" && e.Lag != nil && *e.Lag > 0 {
 		row.Note = fmt.Sprintf("%s behind the reference, which is within max_lag", seconds(*e.Lag))
 	}
-	row.Cells = []string{fmt.Sprintf(numbers, term.Milliseconds(e.ResolveMS), term.Milliseconds(e.ConnectMS), term.Milliseconds(e.TLSMS),
+	row.Cells = []string{fmt.Sprintf(numbers, term.Milliseconds(e.ResolveMS), term.Milliseconds(e.ConnectMS),
+		term.Milliseconds(e.TLSMS),
 		term.Milliseconds(e.FirstByteMS), term.Milliseconds(e.TotalMS), shortDays(e.CertDays), shortTrace(e.TraceAge))}
 	return row
 }
@@ -121,7 +122,8 @@ func (r *Reference) summary(now time.Time) string {
 // carriers tells who carries the reference.
 func (r *Reference) carriers() string {
 	return fmt.Sprintf("Carried by %d of %s, %d of %d by weight (%.0f %%).",
-		r.Mirrors, term.Count(r.Enabled, "enabled mirror"), r.Weight, r.EnabledWeight, 100*float64(r.Weight)/float64(max(1, r.EnabledWeight)))
+		r.Mirrors, term.Count(r.Enabled, "enabled mirror"), r.Weight, r.EnabledWeight, 100*float64(r.Weight)/float64(max(1,
+			r.EnabledWeight)))
 }
 
 // sweepProgress counts the endpoints that are known so far, and those of them that were checked. A mirror whose

@@ -35,7 +35,8 @@ func WriteReload(stdout, stderr io.Writer, a *admin.ReloadAnswer, now time.Time)
 	case a.Pool.Error != "":
 		fmt.Fprintln(stdout, "pool: unchanged")
 	case recent:
-		printChange(stdout, fmt.Sprintf("pool: nothing new; the server took this by itself, %s:", admin.Ago(a.Pool.Latest.At, now)), &a.Pool.Latest.Change)
+		printChange(stdout, fmt.Sprintf("pool: nothing new; the server took this by itself, %s:", admin.Ago(a.Pool.Latest.At, now)),
+			&a.Pool.Latest.Change)
 	default:
 		fmt.Fprintln(stdout, "pool: nothing new")
 	}

@@ -103,7 +103,8 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 		}
 	}
 	lines := []string{
-		fmt.Sprintf("Zone %s, serial %d: %d of %s eligible.", cmp.Or(s.Zone, "-"), s.Serial, eligible, Count(enabled, "enabled mirror")),
+		fmt.Sprintf("Zone %s, serial %d: %d of %s eligible.", cmp.Or(s.Zone, "-"), s.Serial, eligible,
+			Count(enabled, "enabled mirror")),
 		fmt.Sprintf("Enabled mirrors work: %v.", s.Works),
 		fmt.Sprintf("Pool from %s, accepted %s.", s.Pool.Source, admin.Ago(s.Pool.Loaded, now)),
 	}
@@ -112,7 +113,8 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 	}
 	for _, g := range s.Groups {
 		if g.Panic {
-			lines = append(lines, fmt.Sprintf("Warning: panic in role %s, %s: only %g of %g by weight is up.", g.Role, g.Family, g.UpWeight, g.EnabledWeight-g.NewcomerWeight))
+			lines = append(lines, fmt.Sprintf("Warning: panic in role %s, %s: only %g of %g by weight is up.", g.Role, g.Family,
+				g.UpWeight, g.EnabledWeight-g.NewcomerWeight))
 		}
 	}
 	for _, suspect := range s.Suspects {
