@@ -21,7 +21,8 @@ func voters(t *testing.T, text string) []voter {
 		if len(fields) < 3 {
 			continue
 		}
-		v := voter{host: strings.TrimPrefix(fields[0], "!"), down: strings.HasPrefix(fields[0], "!"), weight: uint64(number(t, fields[1]))}
+		v := voter{host: strings.TrimPrefix(fields[0], "!"), down: strings.HasPrefix(fields[0], "!"),
+			weight: uint64(number(t, fields[1]))}
 		if fields[2] != "-" {
 			v.trace = hours(number(t, fields[2]))
 		}

@@ -119,7 +119,8 @@ func TestSlowIsNotHanging(t *testing.T) {
 func TestUnsteady(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, seen, want, reason string }{
-		{"five failures among passes", "ududududud", "uuuuuuuuud", "unsteady: 5 of the latest 20 checks failed, no more than 2 may; the latest: connect: number 9"},
+		{"five failures among passes", "ududududud", "uuuuuuuuud",
+			"unsteady: 5 of the latest 20 checks failed, no more than 2 may; the latest: connect: number 9"},
 		{"not calm yet", "ududududud" + strings.Repeat("u", 10), "uuuuuuuuud" + strings.Repeat("d", 10),
 			"unsteady: 5 of the latest 20 checks failed, no more than 2 may"},
 		{"calm", "ududududud" + strings.Repeat("u", 16), "uuuuuuuuud" + strings.Repeat("d", 15) + "u", ""},

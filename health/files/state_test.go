@@ -24,7 +24,8 @@ func TestState(t *testing.T) {
 		w.catalog.SaveState()
 		w.stop()
 
-		again := NewCatalog(Options{StateFile: file, Settings: Settings{Origin: "/origin", Interval: testInterval}, Log: zap.NewNop(), Now: time.Now})
+		again := NewCatalog(Options{StateFile: file, Settings: Settings{Origin: "/origin", Interval: testInterval},
+			Log: zap.NewNop(), Now: time.Now})
 		again.LoadState()
 		w.catalog = again
 		w.observe(time.Unix(1, 0))
@@ -39,7 +40,8 @@ func TestState(t *testing.T) {
 			t.Errorf("status %v", got)
 		}
 
-		other := NewCatalog(Options{StateFile: file, Settings: Settings{Origin: "/another", Interval: testInterval}, Log: zap.NewNop(), Now: time.Now})
+		other := NewCatalog(Options{StateFile: file, Settings: Settings{Origin: "/another", Interval: testInterval},
+			Log: zap.NewNop(), Now: time.Now})
 		other.LoadState()
 		if o := other.Overview(); o.Files != 0 {
 			t.Errorf("%d files of another origin", o.Files)

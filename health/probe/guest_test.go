@@ -63,7 +63,8 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		resp := &http.Response{StatusCode: test.status, Header: http.Header{"Retry-After": {test.header}}}
 		if wait, busy := retryAfter(resp, test.of, now); wait != test.want || busy != (test.want > 0) {
-			t.Errorf("%d with Retry-After %q, range %v: %v, busy %v, want %v", test.status, test.header, test.of != nil, wait, busy, test.want)
+			t.Errorf("%d with Retry-After %q, range %v: %v, busy %v, want %v", test.status, test.header, test.of != nil, wait, busy,
+				test.want)
 		}
 	}
 }
@@ -75,7 +76,8 @@ func TestProbeBusy(t *testing.T) {
 		w.Header().Set("Retry-After", "3")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
-	o := New(nil, time.Now).Probe(within(t, 5*time.Second), target(t, health.HTTP, "http", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+	o := New(nil, time.Now).Probe(within(t, 5*time.Second), target(t, health.HTTP, "http", mirrorHost, portOf(s.Listener),
+		"127.0.0.7"))
 	if o.Result != health.Unknown || o.RetryAfter != 3*time.Second || o.Reason != "status: 503 Service Unavailable, want 200" {
 		t.Errorf("%v, %q, again in %v", o.Result, o.Reason, o.RetryAfter)
 	}

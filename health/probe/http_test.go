@@ -242,7 +242,9 @@ func TestProbeCertificates(t *testing.T) {
 			fmt.Sprintf("tls: certificate is not valid now, but from %s to %s",
 				tomorrow.Add(48*time.Hour).UTC().Format(time.DateOnly), tomorrow.Add(72*time.Hour).UTC().Format(time.DateOnly))},
 		{"another's", ca.Issue(t, "other.example.com", tomorrow), `tls: certificate is not for "mirror.example.net"`},
-		{"foreign", foreign.Issue(t, mirrorHost, tomorrow), `tls: certificate is signed by an unknown authority: the server sends it without the intermediate certificate of "mirrorpool test authority"`},
+		{"foreign", foreign.Issue(t, mirrorHost, tomorrow),
+			`tls: certificate is signed by an unknown authority: the server sends it without the intermediate certificate of ` +
+				`"mirrorpool test authority"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), test.cert)

@@ -69,7 +69,8 @@ func TestReadOrigin(t *testing.T) {
 	if err := o.Read(t.Context(), server.URL+"/SHA256SUMS", &c); err != nil || c.Len() != 2 {
 		t.Errorf("anew: %d entries, %v", c.Len(), err)
 	}
-	for _, origin := range []string{dir + "/nothing", server.URL + "/nothing", "rsync://127.0.0.1:1/pub/", strings.Replace(daemon, "pub", "none", 1)} {
+	for _, origin := range []string{dir + "/nothing", server.URL + "/nothing", "rsync://127.0.0.1:1/pub/",
+		strings.Replace(daemon, "pub", "none", 1)} {
 		if err := o.Read(t.Context(), origin, new(files.Collector)); err == nil {
 			t.Errorf("%s is read", origin)
 		}
@@ -82,7 +83,8 @@ func TestAskOrigin(t *testing.T) {
 	web := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer web.Close()
 	o := NewOrigin(nil, func() string { return "test" })
-	for _, test := range []struct{ origin, fallback string }{{dir, ""}, {daemon, ""}, {daemon, web.URL + "/"}, {"https://x/SUMS", web.URL + "/"}} {
+	for _, test := range []struct{ origin, fallback string }{{dir, ""}, {daemon, ""}, {daemon, web.URL + "/"},
+		{"https://x/SUMS", web.URL + "/"}} {
 		if err := o.Ask(t.Context(), test.origin, test.fallback, "stable/a.iso"); err != nil {
 			t.Errorf("%v: %v", test, err)
 		}
@@ -103,7 +105,8 @@ func TestListMirror(t *testing.T) {
 	t.Parallel()
 	for options, want := range map[string]int{"": 3, "refuse options = copy-links\n": 2} {
 		_, daemon, addr := newSource(t, options)
-		m := &files.Mirror{RsyncURL: strings.Replace(daemon, "127.0.0.1", "mirror.invalid", 1), Rsync: addr.Addr()} // which is not looked up
+		// which is not looked up
+		m := &files.Mirror{RsyncURL: strings.Replace(daemon, "127.0.0.1", "mirror.invalid", 1), Rsync: addr.Addr()}
 		list := func(names []string) (n int) {
 			err := ListMirror(t.Context(), m, names, func(path string, size int64, _ uint32) error {
 				if n++; size != 5 {

@@ -22,7 +22,8 @@ printf 'basicConstraints=critical,CA:true\nkeyUsage=keyCertSign\n' >ca.ext
 printf 'subjectAltName=DNS:%s\n' "$HOST" >leaf.ext
 request() { openssl req -new -newkey rsa:$1 -nodes -keyout $2.key -out $2.csr -subj "/CN=$3"; }
 sign() { openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -CAcreateserial -days 2 -extfile $3.ext "-$4" -out $1.pem; }
-openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -days 2 -subj "/CN=Test Root" -addext keyUsage=keyCertSign
+openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -days 2 -subj "/CN=Test Root" \
+  -addext keyUsage=keyCertSign
 request 2048 middle "Test Intermediate"
 sign middle root ca sha256
 request 2048 leaf "$HOST"
@@ -31,7 +32,8 @@ request 2048 sha1 "$HOST"
 sign sha1 root leaf sha1
 request 1024 short "$HOST"
 sign short root leaf sha256
-openssl req -x509 -newkey rsa:2048 -nodes -keyout own.key -out own.pem -days 2 -subj "/CN=$HOST" -addext "subjectAltName=DNS:$HOST"
+openssl req -x509 -newkey rsa:2048 -nodes -keyout own.key -out own.pem -days 2 -subj "/CN=$HOST" \
+  -addext "subjectAltName=DNS:$HOST"
 cat leaf.pem middle.pem >chain.pem
 cp leaf.key chain.key
 `
@@ -57,11 +59,14 @@ func TestTLSReasons(t *testing.T) {
 		cause               health.Cause
 	}{
 		{name: "chain"},
-		{name: "leaf", cause: health.CauseTrust, want: "tls: certificate is signed by an unknown authority: the server sends it without " +
-			`the intermediate certificate of "Test Intermediate"`},
-		{name: "sha1", cause: health.CauseTrust, want: `tls: certificate of "` + mirrorHost + `" is signed with SHA-1, which clients refuse`},
+		{name: "leaf", cause: health.CauseTrust,
+			want: "tls: certificate is signed by an unknown authority: the server sends it without " +
+				`the intermediate certificate of "Test Intermediate"`},
+		{name: "sha1", cause: health.CauseTrust, want: `tls: certificate of "` + mirrorHost +
+			`" is signed with SHA-1, which clients refuse`},
 		{name: "own", cause: health.CauseTrust, want: "tls: certificate is signed by itself"},
-		{name: "short", warning: `certificate of "` + mirrorHost + `" has an RSA key of 1024 bits, which clients with OpenSSL refuse (ee key too small)`},
+		{name: "short", warning: `certificate of "` + mirrorHost +
+			`" has an RSA key of 1024 bits, which clients with OpenSSL refuse (ee key too small)`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -70,8 +75,10 @@ func TestTLSReasons(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := serve(t, "127.0.0.7", http.HandlerFunc(serveTrace), cert)
-			o := New(roots, time.Now).Probe(within(t, 10*time.Second), target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
-			if o.Reason != test.want || (o.Result == health.Up) != (test.want == "") || o.TLSWarning != test.warning || o.Cause != test.cause {
+			o := New(roots, time.Now).Probe(within(t, 10*time.Second),
+				target(t, health.HTTP, "https", mirrorHost, portOf(s.Listener), "127.0.0.7"))
+			if o.Reason != test.want || (o.Result == health.Up) != (test.want == "") || o.TLSWarning != test.warning ||
+				o.Cause != test.cause {
 				t.Errorf("%v, %v, %q, warning %q; want %q, %q", o.Result, o.Cause, o.Reason, o.TLSWarning, test.want, test.warning)
 			}
 		})
