@@ -108,6 +108,20 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 		fmt.Sprintf("Enabled mirrors work: %v.", s.Works),
 		fmt.Sprintf("Pool from %s, accepted %s.", s.Pool.Source, admin.Ago(s.Pool.Loaded, now)),
 	}
+	lines = append(lines, statusWarnings(s, now)...)
+	if s.Reference.Trace != nil {
+		lines = append(lines, fmt.Sprintf("The reference is %s, and carried by %d of %s.",
+			admin.Old(*s.Reference.Trace, now), s.Reference.Mirrors, Count(s.Reference.Enabled, "enabled mirror")))
+	}
+	if s.Files.OriginProblem != "" {
+		lines = append(lines, "Warning: files.origin cannot be read: "+s.Files.OriginProblem)
+	}
+	lines = append(lines, s.ReleaseLines(now, releaseFiles)...)
+	return lines
+}
+
+// statusWarnings are what is wrong with the server, the pool as a whole, and what feeds others.
+func statusWarnings(s *admin.Status, now time.Time) (lines []string) {
 	if !s.Ready {
 		lines = append(lines, "Warning: the server does not answer yet, or its checks are overdue.")
 	}
@@ -132,14 +146,6 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 	for _, f := range s.Publish {
 		lines = append(lines, feedProblem("publishing", f, now)...)
 	}
-	if s.Reference.Trace != nil {
-		lines = append(lines, fmt.Sprintf("The reference is %s, and carried by %d of %s.",
-			admin.Old(*s.Reference.Trace, now), s.Reference.Mirrors, Count(s.Reference.Enabled, "enabled mirror")))
-	}
-	if s.Files.OriginProblem != "" {
-		lines = append(lines, "Warning: files.origin cannot be read: "+s.Files.OriginProblem)
-	}
-	lines = append(lines, s.ReleaseLines(now, releaseFiles)...)
 	return lines
 }
 
