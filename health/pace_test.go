@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,8 @@ import (
 // before each of its requests.
 type limits struct {
 	allowed time.Duration // between two requests
+
+	mu      sync.Mutex
 	last    time.Time
 	refused int
 	times   []time.Time
@@ -21,16 +24,25 @@ func (l *limits) probe(_ context.Context, t Target) Observation {
 	o := Observation{Result: Up, Trace: traceTime}
 	for range requestsOf(t.Role) {
 		o.Awaited += t.Await(context.Background()) // its turn is not within the time of a request
-		now := time.Now()
-		l.times = append(l.times, now)
-		if !l.last.IsZero() && now.Sub(l.last) < l.allowed {
-			l.refused++
+		if !l.request(time.Now()) {
 			o.Result, o.Reason, o.RetryAfter = Unknown, "status: 429 Too Many Requests", 5*time.Second
 			return o
 		}
-		l.last = now
 	}
 	return o
+}
+
+// request reports whether the server allows a request.
+func (l *limits) request(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.times = append(l.times, now)
+	if !l.last.IsZero() && now.Sub(l.last) < l.allowed {
+		l.refused++
+		return false
+	}
+	l.last = now
+	return true
 }
 
 // TestGuest has a mirror with two addresses that allows a request a second, with the default interval and a short one.

@@ -94,15 +94,15 @@ func TestReread(t *testing.T) {
 		w := newWorld(t, Settings{Origin: "rsync://origin/pub/"}, tree(), "a")
 		defer w.stop()
 		after(time.Hour)
-		reads := w.reads
+		reads := w.readsNow()
 		published := func(path string) bool {
 			w.do(func() { w.origin[path] = 5 })
 			return w.catalog.Find(path, time.Now()).Status == Published
 		}
 		published("late")
 		after(time.Hour)
-		if w.reads != reads {
-			t.Errorf("read %d times without a reason", w.reads-reads)
+		if w.readsNow() != reads {
+			t.Errorf("read %d times without a reason", w.readsNow()-reads)
 		}
 		w.catalog.Reread()
 		synctest.Wait()
@@ -110,11 +110,11 @@ func TestReread(t *testing.T) {
 			t.Error("not read on request")
 		}
 		after(time.Minute)
-		reads = w.reads
+		reads = w.readsNow()
 		w.observe(time.Unix(2, 0))
 		after(12 * time.Second) // the trace came first
-		if published("slow"); w.reads-reads < 2 {
-			t.Errorf("read %d times after the reference has changed", w.reads-reads)
+		if published("slow"); w.readsNow()-reads < 2 {
+			t.Errorf("read %d times after the reference has changed", w.readsNow()-reads)
 		}
 		after(testInterval)
 		if !published("slow") {

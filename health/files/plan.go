@@ -11,6 +11,9 @@ const (
 	calmAfter = 2           // listings without a difference, after which a mirror has ended its copy
 	jitter    = 1.0 / 10    // by which share of an interval listings come early, to spread them
 	minRetry  = time.Minute // after a listing that failed
+
+	// Without an origin, a mirror is listed once so long after its trace has changed.
+	togetherPause = 10 * time.Minute
 )
 
 // A plan says when a mirror is listed next. It has no clock.
@@ -29,6 +32,7 @@ type need struct {
 	listed   time.Time // when the whole tree was listed; zero if never
 	files    int       // of the universe
 	some     bool      // files that are known by name are missing
+	together bool      // the universe is what the mirrors list together
 }
 
 // pauses returns the least time between listings of a mirror while it copies a release, and after one that failed. They are
@@ -55,6 +59,10 @@ func (p *plan) next(n need) (at time.Time, whole bool) {
 // soon returns when to list for the sake of the trigger. ok is false if the mirror has all that is wanted, or nothing has
 // come for long.
 func (p *plan) soon(n need) (at time.Time, whole, ok bool) {
+	if n.together { // nothing says when the mirror has all, and it is asked on demand meanwhile
+		at = p.trigger.Add(min(togetherPause, n.interval/10))
+		return at, true, n.files <= bigTree && p.tried.Before(at) && !p.trigger.IsZero()
+	}
 	whole = p.whole && n.files <= bigTree
 	least, _ := n.pauses()
 	if p.trigger.IsZero() || !whole && !n.some {

@@ -13,6 +13,8 @@ func TestPlan(t *testing.T) {
 	listed := need{interval: interval, listed: testTime, files: 1000}
 	some := listed
 	some.some = true
+	together := listed
+	together.together = true
 	big := listed
 	big.files = bigTree + 1
 	for name, test := range map[string]struct {
@@ -31,6 +33,8 @@ func TestPlan(t *testing.T) {
 		"complete":            {plan{tried: at(time.Hour), trigger: at(time.Hour)}, listed, at(interval), true},
 		"unnamed":             {plan{tried: testTime, trigger: at(time.Hour), whole: true}, listed, at(time.Hour), true},
 		"unnamed in big tree": {plan{tried: testTime, trigger: at(time.Hour), whole: true}, big, at(interval), true},
+		"no origin":           {plan{tried: testTime, trigger: at(time.Hour)}, together, at(time.Hour + togetherPause), true},
+		"no origin, listed":   {plan{tried: at(2 * time.Hour), trigger: at(time.Hour)}, together, at(interval), true},
 		"failed":              {plan{tried: at(interval), failures: 1}, listed, at(interval + time.Minute), true},
 		"failed four times":   {plan{tried: at(interval), failures: 4}, listed, at(interval + 8*time.Minute), true},
 		"failed for a week":   {plan{tried: at(interval), failures: 1000}, listed, at(2 * interval), true},

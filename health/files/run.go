@@ -138,7 +138,7 @@ func (c *Catalog) dueListings(now time.Time, next *time.Time) []job {
 
 // need is what a mirror's plan depends on.
 func (c *Catalog) need(m *mirror) need {
-	n := need{interval: c.settings.Interval, files: c.universe.Len()}
+	n := need{interval: c.settings.Interval, files: c.universe.Len(), together: !c.origin.known}
 	if m.row != nil {
 		n.listed, n.some = m.row.Listed, c.missing(m.row) > 0
 	}

@@ -174,6 +174,13 @@ func (w *world) do(change func()) {
 	change()
 }
 
+// readsNow returns how often the origin was read.
+func (w *world) readsNow() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reads
+}
+
 // carriers returns, for each mirror, "has", "lacks" or "unknown".
 func (w *world) carriers(path string) string {
 	k := w.catalog.Find(path, time.Now())
