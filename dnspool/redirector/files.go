@@ -119,27 +119,28 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 		k := h.Catalog.Find(plain, h.Now())
 		s.known, s.request.Carriers = k, k.Any
 		picked := h.pick(snapshot, s, resumes)
-		if picked == nil {
-			break
+		if picked == nil { // no listing has the file; perhaps they are wrong
+			s.request.Carriers = nil
+			picked = h.pick(snapshot, s, resumes)
 		}
-		if files.Contains(k.Has, picked.Number) {
+		if picked != nil && files.Contains(k.Has, picked.Number) {
 			return h.toMirror(byAsking, picked)
 		}
-		if !h.Catalog.Ask(ctx, plain, candidates(&s.choice, k, path)) || ctx.Err() != nil {
+		if picked == nil || !h.Catalog.Ask(ctx, plain, candidates(&s.choice, k, path)) || ctx.Err() != nil {
 			break
 		}
 	}
 	return h.unsure(snapshot, s, plain, published, resumes)
 }
 
-// candidates are the mirrors to ask for a file, the best first: those that compete, and have not answered.
+// candidates are the mirrors to ask for a file, the best first: those that are not known to carry it.
 func candidates(c *dnspool.Choice, k *files.Carriers, path string) (list []files.Candidate) {
 	for i := range len(c.RunnersUp) + 1 {
 		m := c.Picked
 		if i > 0 {
 			m = c.RunnersUp[i-1]
 		}
-		if addr, ok := upAddress(m); ok && files.Contains(k.Unknown, m.Number) && len(list) < files.MaxAsked {
+		if addr, ok := upAddress(m); ok && !files.Contains(k.Has, m.Number) && len(list) < files.MaxAsked {
 			list = append(list, candidate(m, addr, path))
 		}
 	}

@@ -32,6 +32,7 @@ type fileWorld struct {
 	mu     sync.Mutex
 	origin map[string]int64
 	trees  map[string]map[string]int64 // by url_prefix
+	hidden string                      // a path that web servers have and rsync daemons do not list
 	asked  map[string]int              // by url_prefix
 }
 
@@ -50,7 +51,7 @@ func startFileWorld(
 	tb testing.TB, c config.Files, mirrors int, origin map[string]int64, lacks func(mirror int, path string) bool,
 ) *fileWorld {
 	tb.Helper()
-	w := &fileWorld{origin: origin, trees: map[string]map[string]int64{}, asked: map[string]int{}}
+	w := &fileWorld{hidden: "hidden.iso", origin: origin, trees: map[string]map[string]int64{}, asked: map[string]int{}}
 	var prefixes []string
 	var seen []files.Mirror
 	for i := range mirrors {
@@ -139,6 +140,9 @@ func (w *fileWorld) list(_ context.Context, m *files.Mirror, _ []string, each fu
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for path, size := range w.trees[m.URLPrefix] {
+		if path == w.hidden {
+			continue
+		}
 		if err := each(path, size, 1000); err != nil {
 			return err
 		}
@@ -175,7 +179,7 @@ func (w *fileWorld) targets(path string, clients int) map[string]int {
 // TestOnlyCarriersServe sends clients to mirrors that carry the file alone, whatever else is wrong.
 func TestOnlyCarriersServe(t *testing.T) {
 	t.Parallel()
-	origin := map[string]int64{"old.iso": 100, "some.iso": 50, "one.iso": 10, "none.iso": 5}
+	origin := map[string]int64{"old.iso": 100, "some.iso": 50, "one.iso": 10, "none.iso": 5, "hidden.iso": 7}
 	for name, test := range map[string]struct {
 		config  config.Files
 		mirrors int
@@ -194,6 +198,7 @@ func TestOnlyCarriersServe(t *testing.T) {
 		"unpublished":   {config.Files{Origin: "/o", Unpublished: "404"}, 4, "nothing.iso", []string{"404"}},
 		"unpublished, redirect": {config.Files{Origin: "/o", Unpublished: "redirect"}, 2, "nothing.iso",
 			[]string{worldMirror(0), worldMirror(1)}},
+		"not listed": {config.Files{Origin: "/o"}, 2, "hidden.iso", []string{worldMirror(0), worldMirror(1)}},
 		"folder": {config.Files{Origin: "/o", Unpublished: "404"}, 2, "folder",
 			[]string{worldMirror(0), worldMirror(1)}},
 		"folder with slash": {config.Files{Origin: "/o", Unpublished: "404"}, 2, "any/", []string{worldMirror(0), worldMirror(1)}},

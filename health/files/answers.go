@@ -65,8 +65,7 @@ type question struct {
 // An asked question is under way.
 type asked struct{ done chan struct{} } // closed with the answer
 
-// overlay adds what mirrors have said to what their rows say. A mirror that lacks a file for clients lacks it, whatever its
-// rsync daemon lists.
+// overlay adds what mirrors have said to what their rows say. It outweighs them: clients ask the web server, too.
 func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -79,9 +78,9 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 		case said.result == lacks:
 			k.Has[word] &^= bit
 			k.Unknown[word] &^= bit
-		case said.result == mute:
+		case said.result == mute && k.Unknown[word]&bit != 0:
 			k.mute[word] |= bit
-		case said.result == carries && k.Unknown[word]&bit != 0:
+		case said.result == carries && Contains(t.inPool, said.mirror):
 			k.Unknown[word] &^= bit
 			k.Has[word] |= bit
 		}

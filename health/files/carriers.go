@@ -3,6 +3,8 @@ package files
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
 )
 
 // A Status says what is known of a path.
@@ -51,6 +53,8 @@ type table struct {
 	traces   []int64   // by the mirror's number; answers from before another trace are of no use
 	inPool   []uint64  // bits of the mirrors of the pool
 	expires  time.Time // when the first row becomes too old
+
+	due *roaring.Bitmap // see [Catalog.due]; nil until it is asked for
 
 	hot [hotFiles]atomic.Pointer[Carriers]
 }

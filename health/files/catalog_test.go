@@ -62,6 +62,27 @@ func TestRelease(t *testing.T) {
 	})
 }
 
+// TestBehind: files of the release are due once mirrors with half of the weight have them.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin"}, tree(), "a", "b", "c", "d")
+		defer w.stop()
+		w.do(func() { w.origin["x.iso"] = 5; w.origin["private"] = 6; w.trees["a"]["x.iso"] = 5 })
+		after(10 * time.Minute)
+		if what, _ := w.catalog.Behind(prefixOf("d")); what != "" {
+			t.Errorf("one of four has it: d %s", what)
+		}
+		w.do(func() { w.trees["b"]["x.iso"] = 5 })
+		after(10 * time.Minute)
+		for name, want := range map[string]string{"a": "", "b": "", "c": "lacks 1 of 1 files of the release, x.iso"} {
+			if what, _ := w.catalog.Behind(prefixOf(name)); what != want {
+				t.Errorf("two of four have it: %s %q, want %q", name, what, want)
+			}
+		}
+	})
+}
+
 // TestListingFails: the old row stays, with its age, and is worth nothing after three intervals.
 func TestListingFails(t *testing.T) {
 	t.Parallel()

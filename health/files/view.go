@@ -91,17 +91,44 @@ func (c *Catalog) mirrorFiles(m *mirror, row *Row) MirrorFiles {
 	return f
 }
 
-// behind names files of the release that the mirror of a row lacks, or returns "".
-func (c *Catalog) behind(row *Row) string {
-	if c.release.numbers == nil {
-		return ""
+// due returns the files of the release that mirrors with at least half of the weight carry, of the enabled ones whose files
+// are known. Before, no mirror is late; and what the origin has for itself alone, no mirror needs to have.
+func (c *Catalog) due() *roaring.Bitmap {
+	t := c.table.Load()
+	if t.due != nil {
+		return t.due
 	}
-	lacks := roaring.AndNot(c.release.numbers, row.has)
+	t.due = roaring.New()
+	if c.release.named == nil {
+		return t.due
+	}
+	weights, whole := map[uint32]uint64{}, uint64(0)
+	for number, m := range c.mirrors {
+		if m == nil || !m.Enabled || t.rows[number] == nil {
+			continue
+		}
+		whole += uint64(m.Weight)
+		for file := range roaring.Values(roaring.And(c.release.named, t.rows[number].has)) {
+			weights[file] += uint64(m.Weight)
+		}
+	}
+	for file, weight := range weights {
+		if 2*weight >= whole {
+			t.due.Add(file)
+		}
+	}
+	return t.due
+}
+
+// behind names files of the release that are due and that the mirror of a row lacks, or returns "".
+func (c *Catalog) behind(row *Row) string {
+	due := c.due()
+	lacks := roaring.AndNot(due, row.has)
 	lacks.AndNot(row.pending)
 	if lacks.IsEmpty() {
 		return ""
 	}
-	text := fmt.Sprintf("lacks %d of %d files of the release", lacks.GetCardinality(), c.release.numbers.GetCardinality())
+	text := fmt.Sprintf("lacks %d of %d files of the release", lacks.GetCardinality(), due.GetCardinality())
 	named := 0
 	for _, f := range c.release.Files {
 		if !lacks.Contains(f.number) {
