@@ -69,7 +69,6 @@ type Options struct {
 type Daemon struct {
 	*inForce
 	o          Options
-	log        *zap.Logger
 	admin      *admin.Server // nil if off
 	events     *admin.Events
 	started    time.Time
@@ -132,7 +131,7 @@ func newDaemon(
 	c := o.Config
 	d := &Daemon{
 		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory()},
-		o:       o, log: o.Log, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
+		o:       o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
 		updates: make(chan source.Result),
 	}
 	d.config.Store(c)
