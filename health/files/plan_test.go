@@ -66,3 +66,36 @@ func TestPlanEnds(t *testing.T) {
 		t.Errorf("%d failures", p.failures)
 	}
 }
+
+// TestPlanScales: where the operator wants listings often, the pauses are short too.
+func TestPlanScales(t *testing.T) {
+	t.Parallel()
+	at := func(d time.Duration) time.Time { return testTime.Add(d) }
+	short := need{interval: 20 * time.Second, listed: testTime, files: bigTree, some: true}
+	for name, test := range map[string]struct {
+		plan plan
+		need need
+		at   time.Duration
+	}{
+		"release":        {plan{tried: at(time.Second), trigger: at(time.Second)}, short, 3 * time.Second},
+		"failed":         {plan{tried: at(30 * time.Second), failures: 1}, need{interval: 20 * time.Second, listed: testTime}, 40 * time.Second},
+		"failed again":   {plan{tried: at(30 * time.Second), failures: 2}, need{interval: 20 * time.Second, listed: testTime}, 50 * time.Second},
+		"together":       {plan{tried: at(time.Second), trigger: at(time.Second)}, need{interval: 20 * time.Second, listed: testTime, together: true}, 3 * time.Second},
+		"together, new":  {plan{}, need{interval: 20 * time.Second, listed: testTime, together: true}, 20 * time.Second},
+		"largest tree":   {plan{trigger: at(time.Second), whole: true}, need{interval: 20 * time.Second, listed: testTime, files: bigTree}, time.Second},
+		"after a while":  {plan{tried: at(19 * time.Second), trigger: at(0)}, short, 20 * time.Second},
+		"for too long":   {plan{tried: at(40 * time.Second), trigger: at(0)}, short, 20 * time.Second},
+		"largest, alone": {plan{tried: at(time.Second), trigger: at(time.Second)}, need{interval: 20 * time.Second, listed: testTime, files: bigTree, together: true}, 3 * time.Second},
+	} {
+		if got, _ := test.plan.next(test.need); !got.Equal(at(test.at)) {
+			t.Errorf("%s: %v after the listing, want %v", name, got.Sub(testTime), test.at)
+		}
+	}
+	p := plan{failures: 3, calm: 1, whole: true}
+	if p.note(testTime, nil, true, true, false); p.failures != 0 || p.calm != 0 || !p.whole {
+		t.Errorf("after a listing with a difference: %+v", p)
+	}
+	if p.note(testTime, nil, true, false, true); p.whole {
+		t.Errorf("the whole tree is wanted of a mirror that has all: %+v", p)
+	}
+}

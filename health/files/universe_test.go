@@ -1,6 +1,7 @@
 package files
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -169,5 +170,99 @@ func TestRowFollows(t *testing.T) {
 	}
 	if row = row.without(slices.Max(numbersOf(next, "d").ToArray())); !row.has.Equals(numbersOf(next, "a")) {
 		t.Errorf("without d: has %v", row.has)
+	}
+}
+
+// TestUniverseOfFolders: folders are known and do not count, and files rewritten in place are news when their time changes.
+func TestUniverseOfFolders(t *testing.T) {
+	t.Parallel()
+	build := func(before *Universe, version uint32, paths ...string) (*Universe, change) {
+		c := &Collector{before: before, HasTimes: true, rewritten: Patterns{"*.json"}}
+		for _, path := range paths {
+			if err := c.Add(path, 5, version); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.AddFolder("stable"); err != nil {
+			t.Fatal(err)
+		}
+		return before.update(sortRecords(c.records), true)
+	}
+	u, diff := build(&Universe{}, 1000, "a.iso", "list.json", "zone.txt", "gone.iso")
+	if u.Len() != 4 || diff.news.GetCardinality() != 4 {
+		t.Errorf("%d files, %d news", u.Len(), diff.news.GetCardinality())
+	}
+	next, diff := build(u, 2000, "a.iso", "list.json", "zone.txt")
+	if want := numbersOf(next, "list.json"); !diff.news.Equals(want) || diff.gone.GetCardinality() != 1 {
+		t.Errorf("news %v, want %v; gone %v", diff.news, want, diff.gone)
+	}
+	last, _ := build(next, 2000)
+	if last.Len() != 0 || len(last.free) != 4 || len(last.regular().ToArray()) != 0 {
+		t.Errorf("%d files, %d free numbers", last.Len(), len(last.free))
+	}
+	row := listOf(t, next, map[string][2]int64{"stable": {4096, 1}, "a.iso": {5, 1}, "list.json": {5, 2001}, "bad\npath": {1, 1}}).row(testTime)
+	if want := numbersOf(next, "a.iso", "list.json"); !row.has.Equals(want) || row.Files != 3 {
+		t.Errorf("has %v, want %v; %d files", row.has, want, row.Files)
+	}
+	if err := newListing(next).add("../x", 1, 1); !errors.Is(err, ErrListing) {
+		t.Errorf("a path that climbs: %v", err)
+	}
+	sums := &Universe{hashes: next.hashes, numbers: next.numbers, files: next.files}
+	if row := listOf(t, sums, map[string][2]int64{"list.json": {5, 1}}).row(testTime); row.NoTimes || row.has.GetCardinality() != 1 {
+		t.Errorf("compared by time with an origin that has none: %+v", row)
+	}
+}
+
+func TestSameTime(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		a, b uint32
+		want bool
+	}{{1000, 1000, true}, {1000, 1001, true}, {1001, 1000, true}, {1000, 1002, false}, {1002, 1000, false}, {0, ^uint32(0), true}, {1, 5000, false}} {
+		if got := sameTime(test.a, test.b); got != test.want {
+			t.Errorf("%d and %d: %v", test.a, test.b, got)
+		}
+	}
+}
+
+// TestDigest: another size or time, or a file more, is a difference; the order is not.
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	digest := func(files ...File) uint64 {
+		l := newListing(&Universe{})
+		for _, f := range files {
+			if err := l.add(f.Path, f.Size, f.Time); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return l.digest
+	}
+	a, b := File{"a", 1, 1}, File{"b", 2, 2}
+	first := digest(a, b)
+	if first != digest(b, a) {
+		t.Error("the order counts")
+	}
+	for _, other := range [][]File{{a}, {a, {"b", 2, 3}}, {a, {"b", 3, 2}}, {a, {"c", 2, 2}}, {a, b, {"c", 1, 1}}, {a, {"b", 3, 1}}, {}} {
+		if digest(other...) == first {
+			t.Errorf("%v looks the same", other)
+		}
+	}
+}
+
+// TestRowsAreNotChanged: what was handed out stays as it is.
+func TestRowsAreNotChanged(t *testing.T) {
+	t.Parallel()
+	u, _ := universeOf(t, &Universe{}, map[string]int64{"a": 1, "b": 2})
+	row := listOf(t, u, map[string][2]int64{"a": {1, 1000}, "b": {2, 1000}}).row(testTime)
+	next, diff := universeOf(t, u, map[string]int64{"b": 2, "c": 3})
+	row.follow(&diff)
+	row.without(0)
+	if !row.has.Equals(numbersOf(u, "a", "b")) || !row.pending.IsEmpty() {
+		t.Errorf("has %v, pending %v", row.has, row.pending)
+	}
+	followed := row.follow(&diff)
+	_, diff = universeOf(t, next, map[string]int64{"b": 2})
+	if again := followed.follow(&diff); !again.pending.IsEmpty() {
+		t.Errorf("pending %v, of a file that is gone", again.pending)
 	}
 }
