@@ -46,6 +46,19 @@ type answer struct {
 	kept   time.Duration // how long the answer was to be kept; doubles when it is the same
 }
 
+// holds reports whether an answer counts while the mirror has a trace: with another one, it may have lost the file.
+func (a *answer) holds(trace int64, now time.Time) bool {
+	return now.Before(a.until) && (a.result != carries || a.trace == trace)
+}
+
+// trace returns the trace of a mirror, in seconds since 1970.
+func (t *table) trace(mirror int) int64 {
+	if mirror >= len(t.traces) {
+		return 0
+	}
+	return t.traces[mirror]
+}
+
 // answers keep what mirrors have said of files.
 type answers struct {
 	mu     sync.Mutex
@@ -70,7 +83,7 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, said := range a.byPath[k.hash] {
-		if said.mirror >= len(t.traces) || !now.Before(said.until) || said.result == carries && said.trace != t.traces[said.mirror] {
+		if !said.holds(t.trace(said.mirror), now) {
 			continue
 		}
 		word, bit := said.mirror/64, uint64(1)<<(said.mirror%64)
@@ -93,13 +106,13 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 
 // begin returns the question under way for a file at a mirror. mine is true if the caller is to ask it, and then to call
 // end and finish. It returns nil if the mirror has been asked enough, or has answered already.
-func (a *answers) begin(q question, now time.Time, again bool) (under *asked, mine bool) {
+func (a *answers) begin(q question, trace int64, now time.Time, again bool) (under *asked, mine bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if under := a.asking[q]; under != nil {
 		return under, false
 	}
-	if said := a.find(q); said != nil && !again && now.Before(said.until) {
+	if said := a.find(q); said != nil && !again && said.holds(trace, now) {
 		return nil, false
 	}
 	if second := now.Unix(); second != a.second || a.asks == nil {

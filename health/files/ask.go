@@ -121,7 +121,7 @@ func (c *Catalog) question(path string, candidate Candidate, again bool) *asked 
 		return nil
 	}
 	q := question{hashPath(path), candidate.Number}
-	under, mine := c.answers.begin(q, c.Now(), again)
+	under, mine := c.answers.begin(q, c.table.Load().trace(q.mirror), c.Now(), again)
 	if !mine {
 		return under
 	}

@@ -224,6 +224,8 @@ func TestAsk(t *testing.T) {
 		w.do(func() { w.traces["web1"] = time.Unix(9, 0) })
 		w.observe(time.Unix(9, 0))
 		w.want("old.iso", "unknown lacks unknown")
+		w.ask("old.iso", "web1") // it may have lost the file
+		w.want("old.iso", "has lacks unknown")
 	})
 }
 
@@ -278,7 +280,7 @@ func TestAskedMirrorsAreMany(t *testing.T) {
 	var a answers
 	for i := range maxAnswered + 500 {
 		q := question{uint64(i), 1}
-		if _, mine := a.begin(q, testTime.Add(time.Duration(i)*time.Second), false); !mine {
+		if _, mine := a.begin(q, 0, testTime.Add(time.Duration(i)*time.Second), false); !mine {
 			t.Fatal("no question")
 		}
 		a.end(q, lacks, 0, testTime, lackTimes{lacksFor, maxLacksFor})

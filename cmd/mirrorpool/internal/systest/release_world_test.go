@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -230,6 +231,9 @@ func (d *releaseDay) ask(random *rand.Rand, stop chan struct{}) {
 	}
 }
 
+// strayed are clients that were sent to the fallback for a file that mirrors have.
+const strayed = "fallback for an old file"
+
 // note judges where a client is sent for a file.
 func (d *releaseDay) note(path string, resp *http.Response) {
 	d.mu.Lock()
@@ -250,7 +254,11 @@ func (d *releaseDay) note(path string, resp *http.Response) {
 		return
 	}
 	if location != "" {
-		d.answers["fallback"]++
+		where := "fallback"
+		if !slices.Contains(d.fresh, path) {
+			where = strayed
+		}
+		d.answers[where]++
 		return
 	}
 	d.answers[resp.Status]++
@@ -277,6 +285,10 @@ func (d *releaseDay) judge(ended time.Time) {
 		slowest.Round(time.Millisecond), of)
 	if d.clients < dayClients || len(d.wrong) > 0 {
 		d.t.Errorf("%d clients, want %d; %d sent wrong: %.20q", d.clients, dayClients, len(d.wrong), d.wrong[:min(len(d.wrong), 20)])
+	}
+	// Where no rsync tells, mirrors are asked for a few files a second only.
+	if d.answers[strayed] > d.clients/10 {
+		d.t.Errorf("%d of %d clients were sent to the fallback for old files", d.answers[strayed], d.clients)
 	}
 	if len(d.had) != len(d.mirrors)*len(d.fresh) || ended.IsZero() {
 		d.t.Errorf("the mirrors have %d new files, want %d", len(d.had), len(d.mirrors)*len(d.fresh))
