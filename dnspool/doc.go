@@ -31,7 +31,8 @@
 //
 // # Weights
 //
-// A weight is a chance of being picked. A redirect goes to a mirror with the chance weight/total, among those that
+// A weight is a chance of being picked. Where the checks of a mirror fail or hesitate now and then, a part of its weight
+// counts (see [health.Rate]). A redirect goes to a mirror with the chance weight/total, among those that
 // compete: see below. A DNS
 // answer lists up to max_answers addresses, and a client may use any of them, so two shares are kept in
 // proportion to weight at once: that of the first place, and that of all places. See [Deck]. The second

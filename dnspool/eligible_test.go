@@ -202,3 +202,47 @@ func TestMaxLoad(t *testing.T) {
 		})
 	}
 }
+
+// TestDerated has a mirror of four whose checks fail now and then, at one of its addresses.
+func TestDerated(t *testing.T) {
+	t.Parallel()
+	in := world(`
+		a 10 192.0.2.1=up/up 192.0.2.9=up/up
+		b 10 192.0.2.2=up/up
+		c 10 192.0.2.3=up/up
+		d 10 192.0.2.4=up/up`).input(t)
+	flaky := in.Health.Mirrors["http://a.example.org/"].Endpoints
+	for i := range flaky {
+		if flaky[i].Address == netip.MustParseAddr("192.0.2.9") {
+			flaky[i].Rate = health.Rate{Failed: 0b101} // a quarter of the weight counts
+		}
+	}
+	s := Build(in)
+	g := s.DNS(IPv4)
+	weights := map[string]float64{}
+	for i, addr := range g.Addresses {
+		weights[addr.String()] = g.Weights[i]
+	}
+	if weights["192.0.2.1"] != 5 || weights["192.0.2.9"] != 1.25 || weights["192.0.2.2"] != 10 {
+		t.Errorf("DNS: %v", weights)
+	}
+	if g.Up != 40 || s.Panic() {
+		t.Errorf("weight that is up: %v, panic %v", g.Up, s.Panic())
+	}
+	const clients = 50_000
+	got := map[string]float64{}
+	var c Choice
+	for seed := range uint64(clients) {
+		s.Choose(&c, &Request{Seed: mix(seed)})
+		got[c.Picked.Name] += 1. / clients
+	}
+	if want := 2.5 / 32.5; math.Abs(got["a"]-want) > 0.01 {
+		t.Errorf("redirects to a: %.3f of all, want %.3f", got["a"], want)
+	}
+	e := s.Explain(&Request{Seed: 1})
+	for _, m := range e.Mirrors {
+		if says := strings.Contains(m.Why, "its weight counts for 25 %"); says != (m.Name == "a") || says != (m.Derated == 0.25) {
+			t.Errorf("%s: derated %v, %q", m.Name, m.Derated, m.Why)
+		}
+	}
+}

@@ -140,7 +140,7 @@ func (m *mirror) passesAt(addr netip.Addr) bool {
 // failsAt reports whether all checks at an address have failed for long enough.
 func (m *mirror) failsAt(addr netip.Addr) bool {
 	for key, k := range m.checks {
-		if key.address == addr && k.verdict.State != Down && k.verdict.State != Stale {
+		if key.address == addr && k.verdict.State != Down {
 			return false
 		}
 	}

@@ -39,6 +39,9 @@ type Observation struct {
 	Reason  string        // why the result is not Up
 	Cause   Cause         // of a result that is not Up
 
+	// Late is, of a time-out, how long after it was due this host noticed.
+	Late time.Duration
+
 	// RetryAfter is, of a server that refuses for too many requests, when it wants the next one; 0 of others.
 	RetryAfter time.Duration
 

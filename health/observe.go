@@ -8,6 +8,10 @@ import (
 	"go.uber.org/zap"
 )
 
+// maxLate is how late this host may notice a time-out. It is less than a millisecond or two while it has time for us; with
+// more, what takes several turns, such as a TLS handshake, is slow because of this host.
+const maxLate = 20 * time.Millisecond
+
 // certWarnEvery is how often the log warns of one certificate.
 const certWarnEvery = 24 * time.Hour
 
@@ -88,6 +92,9 @@ func (c *Checker) observe(k *check, o Observation, now time.Time) {
 	}
 	if !o.Date.IsZero() {
 		k.clockAhead, k.dated = o.At.Sub(o.Date), true
+	}
+	if o.Result == Down && o.Late > maxLate {
+		o.Result, o.Cause, o.Reason = Unknown, CauseLocal, o.Reason+", and this host is too busy to tell why"
 	}
 	k.lastReason = o.Reason
 	old := k.verdict

@@ -119,12 +119,13 @@ func (c *Checker) countDoubtful(now time.Time) (n count) {
 	sharing := map[netip.Addr]int{}
 	for _, m := range c.mirrors {
 		l := m.web
-		if l.task == nil || seen[l.host] || now.Sub(l.at) > controlTime {
+		doubtful := l.doubtful(c.settings.AllowPrivate)
+		if l.task == nil || seen[l.host] || !doubtful && now.Sub(l.at) > controlTime {
 			continue
 		}
 		seen[l.host] = true
 		n.of++
-		if l.doubtful(c.settings.AllowPrivate) {
+		if doubtful {
 			n.failing++
 			for addr, since := range l.claims.fresh {
 				if now.Sub(since) <= claimTime {

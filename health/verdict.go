@@ -29,6 +29,9 @@ const (
 	// maxBusy is how long an endpoint may refuse for too many requests before that counts as a failure.
 	maxBusy = time.Minute
 
+	// It takes starvedFall times as many inconclusive checks where this host was too busy to tell.
+	starvedFall = 4
+
 	// Endpoints that have long been down are checked less often, up to maxBackoff intervals apart.
 	maxBackoff = 10
 )
@@ -84,7 +87,8 @@ type Verdict struct {
 //   - Any other state is left after p.Rise (to Up, or from Down to Stale) or p.Fall (to Down or Unknown)
 //     consecutive observations of the same result.
 //   - An endpoint that refuses for too many requests is busy, not down, for up to maxBusy.
-//   - An inconclusive observation is no failure: it takes p.Fall of them on end to go from Up to Unknown.
+//   - An inconclusive observation is no failure: it takes p.Fall of them on end to go from Up to Unknown, and more
+//     where this host was too busy.
 //   - Unknown keeps the last known state, and one observation of that state restores it. An outage on our
 //     side therefore neither condemns nor pardons an endpoint.
 //   - An endpoint that passes too seldom, though it never fails p.Fall times on end, is Down until it is steady again:
@@ -117,7 +121,11 @@ func (v Verdict) Next(o Observation, p Policy) Verdict {
 		return v.enter(&o)
 	case v.State == Up && o.Result == Unknown:
 		v.Reason = o.Reason
-		if v.Inconclusive++; v.Inconclusive < p.Fall {
+		limit := p.Fall
+		if o.Late > 0 {
+			limit *= starvedFall
+		}
+		if v.Inconclusive++; v.Inconclusive < limit {
 			return v
 		}
 		return v.enter(&o)

@@ -358,3 +358,21 @@ func TestUsual(t *testing.T) {
 		}
 	}
 }
+
+// TestNextStarved has a host that is too busy to tell why checks time out.
+func TestNextStarved(t *testing.T) {
+	v := Verdict{}.Next(Observation{At: epoch, Result: Up}, policy)
+	starved := Observation{Result: Unknown, Cause: CauseLocal, Late: time.Second, Reason: "tls: timed out, and this host is too busy to tell why"}
+	for i := range starvedFall*policy.Fall - 1 {
+		starved.At = epoch.Add(time.Duration(i+1) * policy.Interval)
+		if v = v.Next(starved, policy); v.State != Up || v.Reason != starved.Reason || v.InDoubt() {
+			t.Fatalf("check %d: %v, %q", i+1, v.State, v.Reason)
+		}
+	}
+	if passed := v.Next(Observation{At: starved.At, Result: Up}, policy); passed.Inconclusive != 0 || passed.Reason != "" {
+		t.Errorf("after it passed: %+v", passed)
+	}
+	if v = v.Next(starved, policy); v.State != Unknown || v.ForSelection() != Unknown {
+		t.Errorf("in the end: %v", v.State)
+	}
+}

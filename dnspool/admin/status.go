@@ -202,6 +202,7 @@ type EndpointStatus struct {
 	Warning     string       `json:"warning"`      // of what is no failure yet, such as a certificate that expires soon
 	Aside       string       `json:"aside"`        // why it does not count in selection, or ""
 	Suspect     string       `json:"suspect"`      // of this host, what explains its latest failure, or ""
+	Share       float64      `json:"share"`        // how much of its weight counts: less than 1 where checks fail now and then
 }
 
 // Note says in a line what is to be known of an endpoint, or returns "".
@@ -330,7 +331,7 @@ func describeEndpoint(e *health.Endpoint) EndpointStatus {
 		Since: timeOrNull(e.Since), Checked: timeOrNull(e.Checked),
 		LatencyMS: float64(e.Latency.Microseconds()) / 1000,
 		Trace:     timeOrNull(e.Trace), CertExpires: timeOrNull(e.CertExpires), Warning: e.Warning,
-		Aside: e.Aside, Suspect: e.Suspect,
+		Aside: e.Aside, Suspect: e.Suspect, Share: e.Share(),
 	}
 }
 

@@ -3,6 +3,8 @@ package probe
 import (
 	"context"
 	"net/http"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,5 +82,28 @@ func TestProbeBusy(t *testing.T) {
 		"127.0.0.7"))
 	if o.Result != health.Unknown || o.RetryAfter != 3*time.Second || o.Reason != "status: 503 Service Unavailable, want 200" {
 		t.Errorf("%v, %q, again in %v", o.Result, o.Reason, o.RetryAfter)
+	}
+}
+
+// TestLate has a time-out that this host noticed in time, or late.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	deadline := time.Unix(1_800_000_000, 0)
+	ctx, cancel := context.WithDeadline(t.Context(), deadline)
+	defer cancel()
+	for _, test := range []struct {
+		late, want time.Duration
+		err        error
+	}{
+		{0, 0, context.DeadlineExceeded},
+		{time.Second, time.Second, &stepError{health.StepTLS, context.DeadlineExceeded}},
+		{time.Second, time.Second, &stepError{health.StepRequest, os.ErrDeadlineExceeded}},
+		{time.Second, 0, &stepError{health.StepConnect, syscall.ECONNREFUSED}},
+		{time.Second, 0, nil},
+	} {
+		var o health.Observation
+		if noteLate(ctx, test.err, &o, func() time.Time { return deadline.Add(test.late) }); o.Late != test.want {
+			t.Errorf("%v late, %v: noted %v, want %v", test.late, test.err, o.Late, test.want)
+		}
 	}
 }

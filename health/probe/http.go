@@ -126,6 +126,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 	resp, err := client.Do(req)
 	if err != nil {
 		noteExpired(err, f.seen)
+		noteLate(ctx, err, f.seen, f.now)
 		return nil, progress.blame(err)
 	}
 	defer resp.Body.Close()
@@ -135,7 +136,9 @@ func (f *fetch) get(ctx context.Context, u *url.URL, of *part) ([]byte, error) {
 		f.seen.Date = date
 	}
 	f.seen.TLSWarning = cmp.Or(f.seen.TLSWarning, tlsWarning(resp.TLS))
-	return readResponse(resp, of, f.now())
+	body, err := readResponse(resp, of, f.now())
+	noteLate(ctx, err, f.seen, f.now)
+	return body, err
 }
 
 // checkRedirect says whether a probe may follow a redirect: only to the same host or the mirror's own,

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"mirrorpool/health"
 	"mirrorpool/health/rsync"
@@ -79,6 +80,16 @@ func causeOf(step string, err error) health.Cause {
 
 // errNoRoute means that this host cannot reach an address, whatever is there.
 var errNoRoute = errors.New("this host has no route to the address")
+
+// noteLate notes how late this host noticed that a request timed out.
+func noteLate(ctx context.Context, err error, o *health.Observation, now func() time.Time) {
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		o.Late = now().Sub(deadline)
+	}
+}
 
 // localErrors are this host's fault and say nothing of the mirror. EPERM comes from a firewall on this host,
 // EADDRNOTAVAIL from a lack of local ports.

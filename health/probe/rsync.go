@@ -20,6 +20,7 @@ func (p *Prober) statRsync(ctx context.Context, t health.Target, o *health.Obser
 	conn, err := dialAddress(dialCtx, t.Address, t.Rsync.Port)
 	cancel()
 	if err != nil {
+		noteLate(ctx, err, o, p.now)
 		return &stepError{health.StepConnect, err}
 	}
 	defer conn.Close()
@@ -31,6 +32,7 @@ func (p *Prober) statRsync(ctx context.Context, t health.Target, o *health.Obser
 		errors.Is(err, rsync.ErrRefused), errors.Is(err, rsync.ErrBusy), errors.Is(err, rsync.ErrNoFile):
 		return &stepError{health.StepStatus, err} // the daemon works, and refused
 	case err != nil:
+		noteLate(ctx, err, o, p.now)
 		return &stepError{health.StepRequest, err}
 	case file.Size == 0 || file.Size > maxTraceBytes:
 		return &stepError{health.StepBody, fmt.Errorf("the trace file has %d bytes, want an epoch second", file.Size)}

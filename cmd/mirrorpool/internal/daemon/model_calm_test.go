@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -98,6 +99,19 @@ func (m *model) checkWithdrawn(answered map[netip.Addr]bool) error {
 	return nil
 }
 
+// checkFlaky holds that an endpoint which fails every third time is out, or has less than its weight.
+func (m *model) checkFlaky() error {
+	report := m.checker.Report()
+	for _, e := range m.pool {
+		for _, endpoint := range report.Mirrors[e.prefix()].Endpoints {
+			if m.world.moods[key(e.host, endpoint.Address, endpoint.Role)] == flaky && endpoint.State == health.Up && endpoint.Share() == 1 {
+				return fmt.Errorf("after a calm %v in role %v fails every third time, and has its whole weight", endpoint.Address, endpoint.Role)
+			}
+		}
+	}
+	return nil
+}
+
 // distrustsAll reports whether so many mirrors fail over https alike that this host's trust store is suspected. ok is
 // false where that cannot be said.
 func (m *model) distrustsAll() (suspected, ok bool) {
@@ -146,7 +160,7 @@ func (m *model) rank(host int, addr netip.Addr, role health.Role) (rank int, ok 
 		if role != health.Rsync {
 			standing = "stale"
 		}
-	case blind:
+	case blind, flaky:
 		return 0, false
 	}
 	return slices.Index(trusted, standing), true
@@ -222,7 +236,7 @@ func (m *model) checkCalm() error {
 	if err != nil {
 		return err
 	}
-	if err := m.checkWithdrawn(addrs); err != nil {
+	if err := errors.Join(m.checkWithdrawn(addrs), m.checkFlaky()); err != nil {
 		return err
 	}
 	for family := range families {

@@ -25,6 +25,7 @@ const (
 	lags       // carries an old trace
 	blind      // cannot be judged, for a reason of ours
 	distrusted // fails in a way that a fault of ours would explain: over https, where most mirrors do
+	flaky      // fails every third time
 	moods
 
 	// These are in no random sequence: whether they count depends on all others.
@@ -187,6 +188,10 @@ func (w *world) Probe(ctx context.Context, t health.Target) health.Observation {
 	switch m {
 	case fails, hangs:
 		o = health.Observation{Result: health.Down, Reason: "connect: connection refused"}
+	case flaky:
+		if w.probed[k]%3 == 0 {
+			o = health.Observation{Result: health.Down, Reason: "connect: connection reset by the server"}
+		}
 	case distrusted:
 		o = health.Observation{Result: health.Down, Cause: health.CauseTrust,
 			Reason: "tls: certificate is signed by an unknown authority"}
