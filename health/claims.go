@@ -97,14 +97,14 @@ func (l *lookup) doubtful(allowPrivate bool) bool {
 
 // believe ends the claims of m's addresses that the checks have decided, and reports whether there were any.
 //
-// A fresh address is believed once it passes, or if it fails and the resolver works: clients go where DNS sends them. A
-// withdrawn one is given up once another one has taken its place, grace is over, or it fails and the resolver works. While
+// A fresh address is believed once it was checked and the resolver works, even if it fails: clients go where DNS sends them.
+// A withdrawn one is given up once another one has taken its place, grace is over, or it fails and the resolver works. While
 // that is suspected, none is given up, and a fresh one is believed only if it passes after claimTime, or is all that a
 // mirror has.
 func (m *mirror) believe(suspected bool, works func(since time.Time) bool, grace time.Duration, now time.Time) (changed bool) {
 	claims := &m.web.claims
 	for addr, since := range claims.fresh {
-		believed := m.passesAt(addr) || m.failsAt(addr) && works(since) || now.Sub(since) > controlTime
+		believed := works(since) && (m.passesAt(addr) || m.failsAt(addr)) || now.Sub(since) > controlTime
 		if suspected {
 			believed = m.passesAt(addr) && now.Sub(since) > claimTime
 		}

@@ -110,7 +110,7 @@ func TestClaims(t *testing.T) {
 				for _, addr := range []string{"192.0.2.1", "192.0.2.9", "192.0.2.9/dns"} {
 					b.set(addr, nil)
 				}
-				wait(10 * time.Minute)
+				wait(15 * time.Minute) // where all moved, all that move back are suspicious for ten
 				if http, dns := b.stands(HTTP), b.stands(DNS); http != "1 up" || dns != "1 up" {
 					t.Errorf("after it was mended: http %q, dns %q", http, dns)
 				}

@@ -232,17 +232,26 @@ func (l *lookup) pauseInDoubt(now time.Time) time.Duration {
 }
 
 // resolverWorks returns a function that reports whether the resolver has shown since a time that it works: by giving the
-// addresses of other hosts than l's, or by nothing to the contrary for controlTime.
+// addresses of other hosts than l's, controlHosts of them or all that there are, or by nothing to the contrary for
+// controlTime.
 func (c *Checker) resolverWorks(l *lookup, now time.Time) func(since time.Time) bool {
 	return func(since time.Time) bool {
-		seen := map[string]bool{l.host: true}
+		hosts, lookedUp, resolved := map[string]bool{l.host: true}, 0, 0
 		for _, m := range c.mirrors {
 			other := m.web
-			if other.task != nil && other.at.After(since) && !other.doubtful(c.settings.AllowPrivate) {
-				seen[other.host] = true
+			if other.task == nil || hosts[other.host] {
+				continue
+			}
+			hosts[other.host] = true
+			if other.at.After(since) {
+				lookedUp++
+				if !other.doubtful(c.settings.AllowPrivate) {
+					resolved++
+				}
 			}
 		}
-		return len(seen) > suspectMirrors || now.Sub(since) > controlTime
+		shown := resolved >= suspectMirrors && lookedUp >= min(controlHosts, len(hosts)-1)
+		return shown || now.Sub(since) > controlTime
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,11 +32,11 @@ func TestNoFalseAlarms(t *testing.T) {
 		t.Skip("takes seconds of a machine that has better to do")
 	}
 	for range load {
-		burn := exec.CommandContext(t.Context(), "timeout", "5m", "sh", "-c", "while :; do :; done") // or until it is killed
+		burn := exec.Command("sh", "-c", "while :; do :; done")
 		if err := burn.Start(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { burn.Process.Signal(syscall.SIGTERM); burn.Wait() })
+		t.Cleanup(func() { burn.Process.Kill(); burn.Wait() })
 	}
 	ca := testbed.NewAuthority(t)
 	alarms := 0
