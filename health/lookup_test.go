@@ -139,7 +139,7 @@ func TestLookupIsTold(t *testing.T) {
 			{func() {}, "warn", false, 3},
 		} {
 			step.does()
-			wait(3 * time.Minute)
+			wait(5 * time.Minute) // to be looked up, and believed
 			entries := b.logs.FilterMessage("addresses of a mirror changed").All()
 			if woken := drained(); len(entries) != step.logged || woken != step.wakes || step.logged > 0 &&
 				entries[len(entries)-1].Level.String() != step.level {

@@ -120,17 +120,8 @@ func (v Verdict) Next(o Observation, p Policy) Verdict {
 	case known == Unknown, v.State == Unknown && o.Result == known:
 		return v.enter(&o)
 	case v.State == Up && o.Result == Unknown:
-		v.Reason = o.Reason
-		limit := p.Fall
-		if o.Late > 0 {
-			limit *= starvedFall
-		}
-		if v.Inconclusive++; v.Inconclusive < limit {
-			return v
-		}
-		return v.enter(&o)
+		return v.inconclusive(&o, p)
 	}
-
 	if known != Up && v.Pending != o.Result {
 		v.Count = 0
 	}
@@ -142,15 +133,35 @@ func (v Verdict) Next(o Observation, p Policy) Verdict {
 	if v.Count < p.threshold(known, o.Result) {
 		return v
 	}
-	if o.Result == Up && v.Unsteady && v.Failures() > calmFailures {
-		v.Reason = v.unsteady()
-		return v
-	}
-	if o.Result == Up && v.Flapping(o.At) && o.At.Sub(v.PassingSince) < flapCalm*p.Interval {
-		v.Reason = flapping
+	if restless := v.restless(&o, p); restless != "" && o.Result == Up {
+		v.Reason = restless
 		return v
 	}
 	return v.enter(&o)
+}
+
+// inconclusive is Next for an endpoint that is up, and an observation that says nothing of it.
+func (v Verdict) inconclusive(o *Observation, p Policy) Verdict {
+	limit := p.Fall
+	if o.Late > 0 {
+		limit *= starvedFall
+	}
+	v.Reason = o.Reason
+	if v.Inconclusive++; v.Inconclusive < limit {
+		return v
+	}
+	return v.enter(o)
+}
+
+// restless says why an endpoint that passes has to wait before it is up again, or returns "".
+func (v *Verdict) restless(o *Observation, p Policy) string {
+	switch {
+	case v.Unsteady && v.Failures() > calmFailures:
+		return v.unsteady()
+	case v.Flapping(o.At) && o.At.Sub(v.PassingSince) < flapCalm*p.Interval:
+		return flapping
+	}
+	return ""
 }
 
 // note takes over what o saw besides its result.

@@ -314,6 +314,11 @@ func (m *model) restart(r *rand.Rand) error {
 	return m.checkRestored(before, away)
 }
 
+// unresolvable reports whether an endpoint is down because of what DNS says of its host, which is found out anew.
+func unresolvable(e health.Endpoint) bool {
+	return strings.HasPrefix(e.Reason, health.StepResolve+": ")
+}
+
 // checkRestored holds rule 5: verdicts survive a restart, if they are young enough.
 func (m *model) checkRestored(before *health.Report, away time.Duration) error {
 	after := m.checker.Report()
@@ -331,7 +336,7 @@ func (m *model) checkRestored(before *health.Report, away time.Duration) error {
 		now, there := is[name]
 		age := before.At.Sub(e.Checked) + away
 		young := age < 10*modelInterval-time.Second && away > -time.Minute/2
-		if !there || e.State == health.Unknown || !young || now.Checked.After(before.At.Add(away)) {
+		if !there || e.State == health.Unknown || !young || now.Checked.After(before.At.Add(away)) || unresolvable(e) || unresolvable(now) {
 			continue // it has been looked at anew, or is too old
 		}
 		if now.State != e.State {
