@@ -4,11 +4,18 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/config"
 	"mirrorpool/health"
 	"mirrorpool/testdata/testbed"
 )
@@ -104,5 +111,50 @@ func TestProbeNginx(t *testing.T) {
 				t.Errorf("saw %v, %q, warning %q, want %q, %q", o.Result, o.Reason, o.TLSWarning, test.want, test.warning)
 			}
 		})
+	}
+}
+
+// TestGuestOfNginx has a mirror whose nginx allows a request a second, checked in both roles every two seconds: it is up,
+// and stays so.
+func TestGuestOfNginx(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	t.Parallel()
+	plain, _ := startNginx(t, testbed.NewAuthority(t))
+	core, logs := observer.New(zap.InfoLevel)
+	m := mirrorAt(t, "http", net.JoinHostPort(poolHost, plain), netip.MustParseAddr("127.0.0.14"))
+	m.URLPrefix = "http://" + net.JoinHostPort(poolHost, plain) + "/"
+	m.URL = m.URL.JoinPath("..")
+	c, err := health.NewChecker(health.Options{
+		Settings: config.Health{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 2, Path: "project/trace",
+			MaxLag: time.Hour, DNSURL: "http://" + net.JoinHostPort(poolHost, plain) + "/project/trace"},
+		CheckDNS: true, Prober: New(nil, time.Now), Resolver: NewResolver(), Log: zap.New(core), Now: time.Now,
+		Rand: mathrand.New(mathrand.NewPCG(1, 2)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetPool(&config.Pool{Mirrors: []config.Mirror{m}})
+	defer start(t, c)()
+	checked := func(role health.Role, since time.Time) bool {
+		for _, e := range c.Report().Mirrors[m.URLPrefix].Endpoints {
+			if e.Role == role {
+				return e.State == health.Up && e.Checked.After(since)
+			}
+		}
+		return false
+	}
+	began := time.Now()
+	both := func(since time.Time) func() bool {
+		return func() bool { return checked(health.HTTP, since) && checked(health.DNS, since) }
+	}
+	testbed.Eventually(t, "both roles are up", both(began))
+	settled := len(logs.All())
+	for range 4 {
+		testbed.Eventually(t, "both roles are checked again", both(time.Now()))
+	}
+	if later := logs.All()[settled:]; len(later) > 0 {
+		t.Errorf("once it was up: %v", later)
 	}
 }
