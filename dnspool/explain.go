@@ -85,7 +85,8 @@ func (s *Snapshot) Explain(r *Request) Explanation {
 func (e *Explanation) refuse(load float64) {
 	for i := range e.Mirrors {
 		if m := &e.Mirrors[i]; m.Order > 0 {
-			m.Order, m.Why = 0, fmt.Sprintf("too few mirrors are up: they serve %.0f %% of the clients (max_load), and not this one now", 100*load)
+			m.Order = 0
+			m.Why = fmt.Sprintf("too few mirrors are up: they serve %.0f %% of the clients (max_load), not this one now", 100*load)
 		}
 	}
 }

@@ -193,7 +193,9 @@ func (m *mirror) aside(key endpointKey) string {
 // unresolvable says why clients cannot be redirected to m, because its name does not resolve, or returns "". That the name
 // has no address is believed once the resolver works, that it cannot be resolved after maxUnresolved, and neither while the
 // resolver is suspected.
-func (m *mirror) unresolvable(suspected bool, works func(since time.Time) bool, maxUnresolved time.Duration, now time.Time) string {
+func (m *mirror) unresolvable(
+	suspected bool, works func(since time.Time) bool, maxUnresolved time.Duration, now time.Time,
+) string {
 	c := &m.web.claims
 	switch {
 	case m.web.task == nil || c.missing.IsZero() || suspected:

@@ -126,7 +126,10 @@ func (m *mirror) problem() string {
 }
 
 func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
-	e := Endpoint{Address: k.address, Role: k.role, Verdict: c.verdict(k, now), Suspect: c.survey.explanation(k), Aside: k.mirror.aside(k.endpointKey)}
+	e := Endpoint{
+		Address: k.address, Role: k.role, Verdict: c.verdict(k, now),
+		Suspect: c.survey.explanation(k), Aside: k.mirror.aside(k.endpointKey),
+	}
 	var warnings []string
 	refuses := ""
 	if k.endpointKey == k.mirror.refusesAt {

@@ -79,8 +79,8 @@ func (r *ReferenceStatus) AheadText(now time.Time) string {
 	if r.Ahead == nil {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d enabled mirrors carry something newer, %s: a release that others are yet to copy, or wrong content.",
-		r.AheadMirrors, r.Enabled, Old(*r.Ahead, now))
+	return fmt.Sprintf("%d of %d enabled mirrors carry something newer, %s: "+
+		"a release that others are yet to copy, or wrong content.", r.AheadMirrors, r.Enabled, Old(*r.Ahead, now))
 }
 
 // A SuspectStatus is a part of this host that would explain why many mirrors fail alike.

@@ -219,7 +219,8 @@ func describeUntrusted(err error) string {
 	case selfSigned(leaf):
 		return "certificate is signed by itself"
 	case len(sent) == 1:
-		return fmt.Sprintf("%s: the server sends it without the intermediate certificate of %q", unknown, shorten(nameOf(&leaf.Issuer), 60))
+		return fmt.Sprintf("%s: the server sends it without the intermediate certificate of %q",
+			unknown, shorten(nameOf(&leaf.Issuer), 60))
 	}
 	return unknown
 }
