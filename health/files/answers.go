@@ -13,7 +13,7 @@ const (
 	// the file is new, so that mirrors are about to get it.
 	lacksFor, maxLacksFor, maxNewLacksFor = 30 * time.Second, 6 * time.Hour, time.Minute
 	// Likewise if it gives no answer: it may be back as soon as the checks notice.
-	muteFor, maxMuteFor = 5 * time.Second, time.Minute
+	muteFor, maxMuteFor = 5 * time.Second, 20 * time.Second
 )
 
 // A lackTimes says for how long it is kept that a mirror lacks a file, the first time and at most.

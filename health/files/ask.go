@@ -126,8 +126,9 @@ func (c *Catalog) question(path string, candidate Candidate, again bool) *asked 
 		return under
 	}
 	c.goAsk(func(ctx context.Context) {
+		asked := c.Now()
 		size, err := c.Head(ctx, u, candidate.Addr)
-		c.answered(q, size, err)
+		c.answered(q, asked, size, err)
 	})
 	return under
 }
@@ -160,8 +161,8 @@ func (c *Catalog) expectNews() {
 	}
 }
 
-// answered takes in what a mirror has said.
-func (c *Catalog) answered(q question, size int64, err error) {
+// answered takes in what a mirror has said, when it was asked at a time.
+func (c *Catalog) answered(q question, asked time.Time, size int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, now := mute, c.Now()
@@ -181,7 +182,11 @@ func (c *Catalog) answered(q question, size int64, err error) {
 	if m := c.mirrors[q.mirror]; m != nil {
 		trace = m.Trace.Unix()
 		if r == lacks && published && m.row != nil && m.row.has.Contains(number) {
-			c.miss(m, number, now)
+			if asked.Before(m.row.seen) {
+				r = mute // the mirror has got the file meanwhile
+			} else {
+				c.miss(m, number, now)
+			}
 		}
 	}
 	c.answers.end(q, r, trace, now, c.lackTimes(number, published))
@@ -197,10 +202,8 @@ func (f *file) fits(size int64) bool {
 // miss takes in that a mirror's web server lacks a file which its listing had.
 func (c *Catalog) miss(m *mirror, number uint32, now time.Time) {
 	m.row = m.row.without(number)
-	if now.Sub(m.plan.tried) > maxPause {
-		m.plan.pull(now, true)
-		c.hurry()
-	}
+	m.plan.pull(later(now, m.plan.tried.Add(min(maxPause, c.settings.Interval/10))), true)
+	c.hurry()
 	c.publish()
 }
 

@@ -313,6 +313,23 @@ func TestVerify(t *testing.T) {
 	})
 }
 
+// TestSlowAnswer: that a mirror lacked a file before it was listed with it does not count.
+func TestSlowAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin", OnDemand: true}, tree(), "a")
+		defer w.stop()
+		a := w.catalog.Number(prefixOf("a"))
+		q := question{hashPath("old.iso"), a}
+		if _, mine := w.catalog.answers.begin(q, 1, time.Now(), true); !mine {
+			t.Fatal("no question")
+		}
+		asked := time.Now().Add(-time.Second) // before the listing
+		w.catalog.answered(q, asked, 0, fs.ErrNotExist)
+		w.want("old.iso", "has")
+	})
+}
+
 // TestPublishes: the origin is asked once for a path, also by many clients, and the answer is kept for a while.
 func TestPublishes(t *testing.T) {
 	t.Parallel()

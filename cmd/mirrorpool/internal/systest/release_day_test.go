@@ -17,8 +17,8 @@ const (
 	dayClients  = 2000             // at least
 	dayFile     = 6 << 20          // bytes of a new file
 	dayRate     = "3000"           // KiB/s at which a mirror copies
-	dayInterval = "20s"            // files.interval
-	dayUsedIn   = 20 * time.Second // after a mirror has a file, clients are sent there
+	dayInterval = "40s"            // files.interval
+	dayUsedIn   = 45 * time.Second // after a mirror has a file, clients are sent there
 )
 
 // A releaseDay is a pool of real mirrors that copy a release from an origin, and clients that ask for old and new files.
