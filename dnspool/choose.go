@@ -145,11 +145,11 @@ func (c *Choice) admit(g *webGroup, r *Request) {
 			c.scores = append(c.scores, score{entry: e})
 		}
 	}
-	best := rankDown
-	switch {
-	case len(c.scores) > 0, !g.limited && r.Carriers == nil:
+	if len(c.scores) > 0 {
 		return
-	case !g.limited:
+	}
+	best := rankDown
+	if !g.limited {
 		best = rankUp // a mirror that only was left out for others may be the one that carries the file
 	}
 	for i := range g.entries {

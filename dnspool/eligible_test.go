@@ -93,6 +93,10 @@ func TestCarrierLeftOut(t *testing.T) {
 			t.Errorf("carriers %b: %q, want %q", carriers, got, want)
 		}
 	}
+	var c Choice
+	if s.Choose(&c, &Request{Carriers: []uint64{}}); c.Picked != nil {
+		t.Errorf("no carrier: %q", c.Picked.Name)
+	}
 }
 
 func nameOf(m *Mirror) string {
@@ -111,9 +115,11 @@ func TestWithout(t *testing.T) {
 	} {
 		s := Build(world(text).input(t))
 		var c Choice
-		s.Choose(&c, &Request{Without: &s.Mirrors[0]})
-		if got := nameOf(c.Picked); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
+		for seed := range uint64(20) {
+			s.Choose(&c, &Request{Without: &s.Mirrors[0], Seed: seed})
+			if got := nameOf(c.Picked); got != want {
+				t.Errorf("%q: %q, want %q", text, got, want)
+			}
 		}
 	}
 }
