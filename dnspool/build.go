@@ -74,10 +74,11 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 	g.Tally = choose(all, lost, &in, in.Previous != nil && in.Previous.dns[family].Panic)
 	eligible := slices.DeleteFunc(all, func(c candidate) bool { return !c.eligible })
 	g.Settles = settles(eligible, family, in.Health.Policy)
-	g.at = make(map[*Mirror][]int32, len(eligible))
+	g.at, g.derated = make(map[*Mirror][]int32, len(eligible)), make(map[*Mirror][]float64, len(eligible))
 	at := map[netip.Addr]int{}
 	for _, c := range eligible {
 		c.mirror.InDNS = true
+		g.derated[c.mirror] = c.shares
 		for k, addr := range c.addresses {
 			i, known := at[addr] // two mirrors may share a host: each adds its weight
 			if !known {
@@ -127,7 +128,7 @@ func newEntries(mirrors []Mirror) []entry {
 			continue
 		}
 		entries = append(entries, entry{
-			mirror: m, number: uint32(m.Number), id: mirrorID(m.URLPrefix), weight: float64(m.Weight),
+			mirror: m, number: uint32(m.Number), id: mirrorID(m.URLPrefix), weight: float64(m.Weight), derated: 1,
 			at: m.Place.direction(), hasPosition: m.Place.HasPosition,
 			country: m.Place.Country, continent: m.Place.Continent, asn: m.Place.ASN,
 		})

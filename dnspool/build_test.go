@@ -103,7 +103,7 @@ func TestEligible(t *testing.T) {
 			b 1 192.0.2.2=down@80/down@200
 			c 1 192.0.2.3=down@50/passing
 			d 1 192.0.2.4=down@51/down@100`,
-			dns4: []string{"192.0.2.3", "192.0.2.4"}, web4: []string{"c", "d"}, panic: true},
+			dns4: []string{"192.0.2.3", "192.0.2.4"}, web4: []string{"c"}, panic: true},
 		"all are down, and half of the weight passed last": {world: `
 			a 9 192.0.2.1=down@50/down@50
 			b 1 192.0.2.2=down@80/down@80`,

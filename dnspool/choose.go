@@ -33,6 +33,7 @@ type Request struct {
 	Secure bool // asked for over https: only https mirrors will do
 	Place  Place
 	Seed   uint64 // of the draw: the same seed, the same choice
+	Draw   uint64 // random for each request: whether it is one too many for a living minority
 
 	// Carriers are the mirrors that may be picked, in a bit for each by its number; nil: all.
 	Carriers []uint64
@@ -114,7 +115,7 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 	}
 	c.divide(s.policy, &r.Place)
 	c.draw(r.Seed)
-	c.Busy = c.group.Load > 0 && uniform(r.Seed) >= c.group.Load
+	c.Busy = c.group.Load > 0 && uniform(r.Draw) >= c.group.Load
 }
 
 func (c *Choice) reset() {
@@ -247,10 +248,13 @@ func (c *Choice) limit(share float64) {
 	if share*float64(competing) <= 1 {
 		for i := range c.scores {
 			if s := &c.scores[i]; s.points > 0 {
-				s.points = 1
+				s.points = s.derated
 			}
 		}
-		c.total = float64(competing)
+		c.total = 0
+		for i := range c.scores {
+			c.total += c.scores[i].points
+		}
 		return
 	}
 	c.share = share

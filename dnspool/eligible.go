@@ -15,7 +15,7 @@ type rank uint8
 const (
 	rankUp rank = iota
 	rankUnknown
-	rankSuspected // down, for a reason that a fault of this host explains
+	rankSuspected // down, for a reason that a fault of this host explains; or passing again, though not for long enough
 	rankStale
 	rankDown
 )
@@ -35,7 +35,7 @@ func rankOf(e *health.Endpoint) rank {
 	case health.Stale:
 		return rankStale
 	}
-	if e.Suspect != "" {
+	if e.Suspect != "" || !e.PassingSince.IsZero() {
 		return rankSuspected
 	}
 	return rankDown
@@ -214,18 +214,25 @@ func joinByEvidence(all []candidate, p health.Policy, enough func(weight float64
 	return len(all) > 0
 }
 
+// currentShare is how much of the eligible weight mirrors with the reference's content must have to be enough.
+const currentShare = 0.25
+
 // preferCurrent leaves out mirrors that are behind the reference, where the others are enough: as many as should compete,
-// and none of them with more than max_share of their weight.
+// with currentShare of the weight, and none of them with more than max_share of theirs.
 func preferCurrent(all []candidate, p *Policy) {
-	n, sum, most := 0, 0.0, 0.0
+	n, sum, most, eligible := 0, 0.0, 0.0, 0.0
 	for i := range all {
-		if c := &all[i]; c.eligible && !c.behind {
+		c := &all[i]
+		if c.eligible {
+			eligible += c.weight
+		}
+		if c.eligible && !c.behind {
 			n++
 			sum += c.weight
 			most = max(most, c.weight)
 		}
 	}
-	if n == 0 || n < max(p.MinCandidates, int(math.Ceil(1/p.MaxShare-1e-9))) || most > p.MaxShare*sum {
+	if n == 0 || n < max(p.MinCandidates, int(math.Ceil(1/p.MaxShare-1e-9))) || most > p.MaxShare*sum || sum < currentShare*eligible {
 		return
 	}
 	for i := range all {

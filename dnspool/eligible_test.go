@@ -187,7 +187,7 @@ func TestMaxLoad(t *testing.T) {
 			served := 0
 			var c Choice
 			for seed := range uint64(clients) {
-				r := Request{Seed: mix(seed)}
+				r := Request{Seed: mix(seed), Draw: mix(seed + clients)}
 				s.Choose(&c, &r)
 				if c.Picked != nil {
 					served++

@@ -93,7 +93,7 @@ func (e *Explanation) refuse(load float64) {
 
 func explained(m *Mirror, state health.State) Explained {
 	return Explained{
-		Mirror: m, URLPrefix: m.URLPrefix, Name: m.Name, Country: m.Place.Country, Weight: m.Weight, State: state, Distance: -1,
+		Derated: 1, Mirror: m, URLPrefix: m.URLPrefix, Name: m.Name, Country: m.Place.Country, Weight: m.Weight, State: state, Distance: -1,
 	}
 }
 

@@ -26,8 +26,8 @@ func (s *Snapshot) FirstShares() [][]FirstShare {
 				continue
 			}
 			share := FirstShare{Family: Family(f)}
-			for _, a := range mine {
-				weight := float64(m.DNS.Weight) / float64(len(mine))
+			for k, a := range mine {
+				weight := float64(m.DNS.Weight) * g.derated[m][k] / float64(len(mine))
 				share.Expected += weight / total
 				share.Dealt += dealt[a] * weight / g.Weights[a]
 			}

@@ -73,9 +73,10 @@ type DNSGroup struct {
 	// Settles is how soon one of Addresses may leave, because its latest check failed; 0 if all is well.
 	Settles time.Duration
 
-	at      map[*Mirror][]int32 // places of an eligible mirror's addresses in Addresses
-	entries []entry             // of the eligible mirrors, by their ids
-	limited bool                // some of entries serve only some clients
+	at      map[*Mirror][]int32   // places of an eligible mirror's addresses in Addresses
+	derated map[*Mirror][]float64 // how much of the weight counts at these
+	entries []entry               // of the eligible mirrors, by their ids
+	limited bool                  // some of entries serve only some clients
 }
 
 // A webGroup is who may be redirected to.

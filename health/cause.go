@@ -10,12 +10,13 @@ type Cause uint8
 const (
 	CauseOwn     Cause = iota
 	CauseTrust         // its certificate is signed by no authority that this host trusts
-	CauseClock         // its certificate is not valid now, or its trace is in the future
+	CauseClock         // its certificate is not valid now
+	CauseFuture        // its trace is in the future
 	CauseConnect       // no connection could be made
 	CauseLocal         // this host could not even try; the mirror has no part in it
 )
 
-var causeNames = [...]string{"own", "trust", "clock", "connect", "local"}
+var causeNames = [...]string{"own", "trust", "clock", "future", "connect", "local"}
 
 // String returns the cause's name in lower case.
 func (c Cause) String() string {

@@ -17,8 +17,9 @@ const (
 	// A host in doubt is looked up again so often, until controlTime is over.
 	controlPause = 5 * time.Second
 
-	// When one host's addresses are in doubt, so many others are looked up at once, to judge the resolver.
-	controlHosts = 10
+	// While one host's addresses are in doubt, so many others are looked up each controlEvery, to judge the resolver.
+	controlEvery = time.Minute
+	controlHosts = 50
 
 	// maxWithdrawn bounds the addresses of a host that serve on although DNS does not give them any more.
 	maxWithdrawn = maxProbed
@@ -99,14 +100,16 @@ func (l *lookup) doubtful(allowPrivate bool) bool {
 //
 // A fresh address is believed once it was checked and the resolver works, even if it fails: clients go where DNS sends them.
 // A withdrawn one is given up once another one has taken its place, grace is over, or it fails and the resolver works. While
-// that is suspected, none is given up, and a fresh one is believed only if it passes after claimTime, or is all that a
-// mirror has.
-func (m *mirror) believe(suspected bool, works func(since time.Time) bool, grace time.Duration, now time.Time) (changed bool) {
+// that is suspected, none is given up, and a fresh one is believed only if it passes, and has for claimTime or none that was
+// known before does; or if it is all that a mirror has.
+func (m *mirror) believe(
+	suspected bool, resolverWorks func(since time.Time) bool, grace time.Duration, now time.Time,
+) (changed bool) {
 	claims := &m.web.claims
 	for addr, since := range claims.fresh {
-		believed := works(since) && (m.passesAt(addr) || m.failsAt(addr)) || now.Sub(since) > controlTime
+		believed := resolverWorks(since) && (m.passesAt(addr) || m.failsAt(addr)) || now.Sub(since) > controlTime
 		if suspected {
-			believed = m.passesAt(addr) && now.Sub(since) > claimTime
+			believed = m.passesAt(addr) && (now.Sub(since) > claimTime || !m.passesElsewhere(addr))
 		}
 		if believed || m.onlyFresh() {
 			delete(claims.fresh, addr)
@@ -114,12 +117,22 @@ func (m *mirror) believe(suspected bool, works func(since time.Time) bool, grace
 		}
 	}
 	for addr, since := range claims.withdrawn {
-		if !suspected && (m.replaced(addr) || now.Sub(since) > grace || m.failsAt(addr) && works(since)) {
+		if !suspected && (m.replaced(addr) || now.Sub(since) > grace || m.failsAt(addr) && resolverWorks(since)) {
 			delete(claims.withdrawn, addr)
 			changed = true
 		}
 	}
 	return changed
+}
+
+// passesElsewhere reports whether m passes at an address of addr's family that is not fresh.
+func (m *mirror) passesElsewhere(addr netip.Addr) bool {
+	for key := range m.checks {
+		if _, fresh := m.web.claims.fresh[key.address]; !fresh && key.address.Is4() == addr.Is4() && m.passesAt(key.address) {
+			return true
+		}
+	}
+	return false
 }
 
 // onlyFresh reports whether all of m's addresses are fresh, so that none of them is worth more.
@@ -175,7 +188,7 @@ func (c *claims) unconfirmed(addr netip.Addr) bool {
 
 // aside says why an endpoint does not count in selection, or returns "". A redirect leads to the addresses that DNS gives
 // the client.
-func (m *mirror) aside(key endpointKey) string {
+func (m *mirror) aside(key endpointKey, suspected bool) string {
 	if _, fresh := m.web.claims.fresh[key.address]; fresh {
 		return "new in DNS: has to pass its checks first"
 	}
@@ -183,7 +196,8 @@ func (m *mirror) aside(key endpointKey) string {
 		return ""
 	}
 	for other := range m.checks {
-		if other.address.Is4() == key.address.Is4() && !m.web.claims.unconfirmed(other.address) {
+		// An address of the other family is enough to prove that DNS gives none of this one.
+		if !m.web.claims.unconfirmed(other.address) && (!suspected || other.address.Is4() == key.address.Is4()) {
 			return "no longer in DNS"
 		}
 	}
@@ -194,13 +208,13 @@ func (m *mirror) aside(key endpointKey) string {
 // has no address is believed once the resolver works, that it cannot be resolved after maxUnresolved, and neither while the
 // resolver is suspected.
 func (m *mirror) unresolvable(
-	suspected bool, works func(since time.Time) bool, maxUnresolved time.Duration, now time.Time,
+	suspected bool, resolverWorks func(since time.Time) bool, maxUnresolved time.Duration, now time.Time,
 ) string {
 	c := &m.web.claims
 	switch {
 	case m.web.task == nil || c.missing.IsZero() || suspected:
 		return ""
-	case c.failed && now.Sub(c.missing) <= maxUnresolved, !c.failed && !works(c.missing):
+	case c.failed && now.Sub(c.missing) <= maxUnresolved, !c.failed && !resolverWorks(c.missing):
 		return ""
 	}
 	return fmt.Sprintf("%s: %q has had no address for %v, so clients cannot resolve it either", StepResolve, m.web.host,

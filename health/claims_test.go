@@ -23,7 +23,11 @@ func claimBed(t *testing.T) (b *bed, stop func()) {
 // resolve makes the resolver know all hosts of a claimBed.
 func (b *bed) resolve() {
 	for i, host := range []string{"a", "b", "c", "d", "e"} {
-		b.knows(host+".example.net", "192.0.2."+string(rune('1'+i)))
+		addr := "192.0.2.1" // of a; the others are in other networks
+		if i > 0 {
+			addr = "198.51." + string(rune('0'+i)) + ".1"
+		}
+		b.knows(host+".example.net", addr)
 	}
 }
 

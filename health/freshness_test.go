@@ -281,7 +281,7 @@ func TestReferenceCountsWeights(t *testing.T) {
 			p := endpointKey{addrs("192.0.2.1 192.0.2.2")[i], HTTP}
 			m.checks[p] = &check{endpointKey: p, verdict: Verdict{Trace: trace}}
 		}
-		r.count(m)
+		r.count(m, epoch)
 	}
 	add(1, epoch)
 	add(2, epoch, epoch.Add(-time.Hour)) // half through

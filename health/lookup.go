@@ -186,11 +186,16 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 		allowPrivate := c.settings.AllowPrivate
 		before, problem, doubtful := l.addresses(allowPrivate), l.problem, l.doubtful(allowPrivate)
 		unresolvable := c.unresolvable(m, now) != ""
+		old4, old6, served := l.v4, l.v6, len(l.claimed(allowPrivate)) > 0
 		l.learn(v4, v6, allowPrivate, now)
-		if l.at, l.took = now, took; l != m.web || !c.settings.Enabled {
-			l.claims = claims{} // without checks, or with those of rsync alone, DNS is believed
+		if l != m.web && served && len(l.claimed(allowPrivate)) == 0 && !c.believesAbsence(l, now) {
+			l.v4.Addresses, l.v6.Addresses = old4.Addresses, old6.Addresses
 		}
-		if l.doubtful(allowPrivate) && !doubtful {
+		missing, failed := l.claims.missing, l.claims.failed
+		if l.at, l.took = now, took; l != m.web || !c.settings.Enabled {
+			l.claims = claims{missing: missing, failed: failed} // without checks, or with those of rsync alone, DNS is believed
+		}
+		if l == m.web && l.doubtful(allowPrivate) && (!doubtful || now.Sub(c.survey.controlled) >= controlEvery) {
 			c.controlResolver(l, now)
 		}
 		if l.doubtful(allowPrivate) || doubtful {
@@ -272,8 +277,14 @@ func (c *Checker) unresolvable(m *mirror, now time.Time) string {
 	return m.unresolvable(c.survey.suspect(SuspectResolver) != nil, c.resolverWorks(m.web, now), c.settings.MaxUnresolved, now)
 }
 
+// believesAbsence reports whether it is believed that a host has no address.
+func (c *Checker) believesAbsence(l *lookup, now time.Time) bool {
+	return c.survey.suspect(SuspectResolver) == nil && c.resolverWorks(l, now)(l.claims.missing)
+}
+
 // controlResolver has other hosts than l's looked up now, to see whether the resolver fails for them as well.
 func (c *Checker) controlResolver(l *lookup, now time.Time) {
+	c.survey.controlled = now
 	left := controlHosts
 	for _, m := range c.mirrors {
 		if m.web != l && m.web.task != nil && left > 0 {
@@ -285,13 +296,15 @@ func (c *Checker) controlResolver(l *lookup, now time.Time) {
 }
 
 // ConfirmAddresses makes the addresses that DNS gives those of the mirrors, whatever the checks say of them and of the
-// resolver.
+// resolver. A mirror for which DNS gives none keeps those that it has.
 func (c *Checker) ConfirmAddresses() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
 	for _, m := range c.mirrors {
-		m.web.claims.fresh, m.web.claims.withdrawn = nil, nil
+		if m.web.claims.fresh = nil; len(m.web.claimed(c.settings.AllowPrivate)) > 0 {
+			m.web.claims.withdrawn = nil
+		}
 		c.setAddresses(m, now)
 		m.web.findProblems(c.settings.AllowPrivate)
 	}

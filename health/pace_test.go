@@ -107,7 +107,7 @@ func TestBusy(t *testing.T) {
 	}
 	v := Verdict{}.Next(Observation{At: epoch, Result: Up}, policy)
 	for at := 10 * time.Second; at < 70*time.Second; at += 20 * time.Second {
-		if v = v.Next(busy(at), policy); v.State != Up || v.ForSelection() != Up || v.InDoubt() || v.Wait(policy) != 20*time.Second {
+		if v = v.Next(busy(at), policy); v.State != Up || v.ForSelection() != Up || v.InDoubt() || v.Wait(policy) != policy.Interval {
 			t.Errorf("busy for %v: %v, in doubt %v, next in %v", at, v.State, v.InDoubt(), v.Wait(policy))
 		}
 	}
@@ -118,13 +118,22 @@ func TestBusy(t *testing.T) {
 	if rested.Reason != "" || !rested.BusySince.IsZero() || rested.Wait(policy) != policy.Interval {
 		t.Errorf("after that: %+v", rested)
 	}
+	slow := busy(60 * time.Second)
+	slow.RetryAfter = time.Minute
+	if next := v.Next(slow, policy); next.Wait(policy) != time.Minute {
+		t.Error("it wants a minute, and does not get it")
+	}
 	for range policy.Fall {
 		v = v.Next(busy(90*time.Second), policy)
 	}
 	if v.State != Down || v.Reason != "status: 429 Too Many Requests" {
 		t.Errorf("busy for more than a minute: %v, %q", v.State, v.Reason)
 	}
-	if first := (Verdict{}).Next(busy(0), policy); first.State != Unknown {
-		t.Errorf("busy at first: %v", first.State)
+	first := Verdict{}.Next(busy(0), policy)
+	if first.State != Unknown || first.Wait(policy) != 20*time.Second {
+		t.Errorf("busy at first: %v, next in %v", first.State, first.Wait(policy))
+	}
+	if first = first.Next(busy(time.Minute), policy); first.State != Down {
+		t.Errorf("busy from the first check on: %v", first.State)
 	}
 }

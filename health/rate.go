@@ -43,8 +43,12 @@ func (r *Rate) Failures() int { return bits.OnesCount32(r.Failed) }
 
 func (r *Rate) hesitations() int { return bits.OnesCount32(r.Hesitated) }
 
-// note takes in a check that failed, or passed within a time.
+// note takes in a check that failed, or passed within a time. Failures on end count once: the later ones are checks made
+// sooner because of the first.
 func (r Rate) note(failed bool, took time.Duration) Rate {
+	if failed && r.Failed&1 != 0 {
+		return r
+	}
 	r.Failed = record(r.Failed, failed)
 	if failed {
 		return r

@@ -125,6 +125,7 @@ func TestUnsteady(t *testing.T) {
 			"unsteady: 5 of the latest 20 checks failed, no more than 2 may"},
 		{"calm", "ududududud" + strings.Repeat("u", 16), "uuuuuuuuud" + strings.Repeat("d", 15) + "u", ""},
 		{"outages count for nothing", "u" + strings.Repeat("ddduuuuuuuuu", 3), "u" + strings.Repeat("uudduuuuuuuu", 3), ""},
+		{"a run that ends the doubt with the fifth failure", "uduuduuddd", "uuuuuuuuud", "connect: number 9"},
 		{"a run that ends the doubt", "uuduuuddd", "uuuuuuuud", "connect: number 8"},
 	} {
 		got, v := play(t, test.seen, policy)

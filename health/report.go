@@ -93,7 +93,7 @@ func (c *Checker) Report() *Report {
 		for _, k := range m.checks {
 			e := c.endpoint(k, now)
 			if unresolvable != "" && k.role == HTTP {
-				e.State, e.Reason, e.Since = Down, unresolvable, m.web.claims.missing
+				e.State, e.Reason, e.Since, e.Suspect = Down, unresolvable, m.web.claims.missing, ""
 			}
 			r.Endpoints = append(r.Endpoints, e)
 		}
@@ -105,7 +105,7 @@ func (c *Checker) Report() *Report {
 			r.Rsync = &e
 		}
 		report.Mirrors[prefix] = r
-		report.Reference.count(m)
+		report.Reference.count(m, now)
 	}
 	if c.settings.referenceURL != nil {
 		report.Reference.Ahead, report.Reference.AheadMirrors = time.Time{}, 0
@@ -128,7 +128,10 @@ func (m *mirror) problem() string {
 func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
 	e := Endpoint{
 		Address: k.address, Role: k.role, Verdict: c.verdict(k, now),
-		Suspect: c.survey.explanation(k), Aside: k.mirror.aside(k.endpointKey),
+		Suspect: c.survey.explanation(k), Aside: k.mirror.aside(k.endpointKey, c.survey.suspect(SuspectResolver) != nil),
+	}
+	if c.policy.Lossy {
+		e.Rate = Rate{}
 	}
 	var warnings []string
 	refuses := ""
@@ -162,13 +165,13 @@ func (c *Checker) verdict(k *check, now time.Time) Verdict {
 }
 
 // count adds m to the mirrors that carry r, or do not.
-func (r *Reference) count(m *mirror) {
+func (r *Reference) count(m *mirror, now time.Time) {
 	if !m.Enabled() {
 		return
 	}
 	r.Enabled++
 	r.EnabledWeight += uint64(m.Weight)
-	if v := m.voter(); v.trace.After(r.Trace) && !r.Trace.IsZero() && !v.down {
+	if v := m.voter(now); v.trace.After(r.Trace) && !r.Trace.IsZero() && !v.down {
 		r.AheadMirrors++
 		if v.trace.After(r.Ahead) {
 			r.Ahead = v.trace

@@ -86,4 +86,6 @@ type Policy struct {
 	Timeout  time.Duration // of one probe
 	Rise     int
 	Fall     int
+	// Lossy says that most mirrors fail now and then: that is this host's way to them, and no endpoint's Rate counts.
+	Lossy bool
 }

@@ -21,11 +21,13 @@ const (
 
 // A survey watches the pool as a whole: what the mirrors should carry, and whether most of them fail alike.
 type survey struct {
-	fresh    Freshness
-	surveyed time.Time // the last time
-	suspects []Suspect // see Report
-	ahead    int       // mirrors that are ahead of the reference
-	local    string    // why checks cannot be made, for a reason on this host's side; "" if they can
+	fresh      Freshness
+	surveyed   time.Time // the last time
+	suspects   []Suspect // see Report
+	controlled time.Time // when the resolver was last tried with many hosts
+	ahead      int       // mirrors that are ahead of the reference
+	passing    [3]bool   // by role: some check passed
+	local      string    // why checks cannot be made, for a reason on this host's side; "" if they can
 }
 
 // noteLocal logs why checks cannot be made, once until the reason changes.
@@ -68,7 +70,7 @@ func (c *Checker) takeSurvey(now time.Time) {
 	c.survey.surveyed = now
 	var t tally
 	for _, m := range c.mirrors {
-		t.add(m, now.Add(-c.policy.Interval))
+		t.add(m, now, now.Add(-c.policy.Interval))
 	}
 	if c.settings.referenceURL == nil {
 		trace := majorityTrace(t.voters)
@@ -77,7 +79,15 @@ func (c *Checker) takeSurvey(now time.Time) {
 		}
 		c.survey.noteAhead(t.voters, c.log)
 	}
+	c.policy.Lossy = t.lossy()
 	c.survey.noteLocal(c.mirrors, c.log)
+	for role, passing := range t.passing {
+		if passing && !c.survey.passing[role] && !c.sweeping {
+			c.recheckDown(now) // the network is back: many wait long for their next check
+			break
+		}
+	}
+	c.survey.passing = t.passing
 	c.setSuspects(c.findSuspects(&t, now))
 }
 
@@ -103,7 +113,7 @@ func (c *Checker) findSuspects(t *tally, now time.Time) []Suspect {
 		n := c.countFault(f)
 		if f.suspicious(n, c.survey.suspect(f.name) != nil) {
 			text := f.tells(n.failing, n.of)
-			if f.cause == CauseClock {
+			if f.name == SuspectClock {
 				text += c.clockError()
 			}
 			add(Suspect{Name: f.name, Failing: n.failing, Of: n.of, Text: text})
@@ -112,15 +122,15 @@ func (c *Checker) findSuspects(t *tally, now time.Time) []Suspect {
 	return found
 }
 
-// countDoubtful counts the hosts that were looked up of late, and those of them whose addresses are gone, or all new. Where
-// such new addresses are one and the same for several hosts, these alone are counted.
+// countDoubtful counts the enabled mirrors' hosts that were looked up of late, and those of them whose addresses are gone, or
+// all new. Where hosts that were in different networks have just got the same new address, no others count.
 func (c *Checker) countDoubtful(now time.Time) (n count) {
 	seen := map[string]bool{}
-	sharing := map[netip.Addr]int{}
+	sharing := map[netip.Addr]map[netip.Prefix]bool{} // from which networks hosts have come to an address
 	for _, m := range c.mirrors {
 		l := m.web
 		doubtful := l.doubtful(c.settings.AllowPrivate)
-		if l.task == nil || seen[l.host] || !doubtful && now.Sub(l.at) > controlTime {
+		if !m.Enabled() || l.task == nil || seen[l.host] || !doubtful && now.Sub(l.at) > controlTime {
 			continue
 		}
 		seen[l.host] = true
@@ -128,14 +138,20 @@ func (c *Checker) countDoubtful(now time.Time) (n count) {
 		if doubtful {
 			n.failing++
 			for addr, since := range l.claims.fresh {
-				if now.Sub(since) <= claimTime {
-					sharing[addr]++
+				if now.Sub(since) > claimTime {
+					continue
+				}
+				if sharing[addr] == nil {
+					sharing[addr] = map[netip.Prefix]bool{}
+				}
+				for before := range l.claims.withdrawn {
+					sharing[addr][networkOf(before)] = true
 				}
 			}
 		}
 	}
-	for _, hosts := range sharing {
-		if hosts >= 2 {
+	for _, networks := range sharing {
+		if len(networks) >= 2 {
 			n.of = min(n.of, n.failing)
 		}
 	}
@@ -159,9 +175,22 @@ func (c *Checker) setSuspects(next []Suspect) {
 	for _, s := range before {
 		if !named(next, s.Name) {
 			c.log.Info("this host is no longer suspected", zap.String("suspect", s.Name))
+			c.recheckDown(c.now())
 			signal(c.changed)
 		}
 	}
+}
+
+// recheckDown makes the checks due that are down: they may have failed for a reason on this host's side that is gone.
+func (c *Checker) recheckDown(now time.Time) {
+	for _, m := range c.mirrors {
+		for k := range m.all {
+			if k.verdict.State == Down {
+				c.schedule.move(k.task, now)
+			}
+		}
+	}
+	signal(c.wake)
 }
 
 // suspect returns the suspect of a name, or nil.
@@ -201,13 +230,23 @@ type tally struct {
 	wereUp  int     // checks that are up, or were when they began to fail
 	failing int     // those of them that fail
 	recent  int     // those that began within the last interval
+	passing [3]bool // by role: some check passed the last time
+	all     int     // enabled mirrors
+	shaky   int     // those of them that fail now and then
 	mirrors int     // with such checks
 }
 
+// lossy reports whether most mirrors fail now and then.
+func (t *tally) lossy() bool { return t.shaky >= suspectMirrors && 2*t.shaky > t.all }
+
 // add adds m. A failure that began after since is recent.
-func (t *tally) add(m *mirror, since time.Time) {
-	recent := t.recent
+func (t *tally) add(m *mirror, now, since time.Time) {
+	recent, shaky := t.recent, false
 	for k := range m.all {
+		if k.passes() {
+			t.passing[k.role] = true
+		}
+		shaky = shaky || k.verdict.Failures() > 1
 		switch {
 		case !k.failingSince.IsZero() && k.failedUp:
 			t.wereUp++
@@ -220,7 +259,10 @@ func (t *tally) add(m *mirror, since time.Time) {
 		}
 	}
 	if m.Enabled() {
-		t.voters = append(t.voters, m.voter())
+		t.voters = append(t.voters, m.voter(now))
+		if t.all++; shaky {
+			t.shaky++
+		}
 	}
 	if t.recent > recent {
 		t.mirrors++
@@ -235,11 +277,15 @@ func (t *tally) failedAtOnce() bool {
 
 func (t *tally) mostFail() bool { return 2*t.failing > t.wereUp }
 
+// voteTime is how long a mirror that is down keeps its vote: an outage of the majority must not make a minority's trace the
+// reference.
+const voteTime = 24 * time.Hour
+
 // voter returns m's vote on the reference.
-func (m *mirror) voter() voter {
+func (m *mirror) voter(now time.Time) voter {
 	v := voter{host: m.web.host, weight: uint64(m.Weight), down: len(m.checks) > 0}
 	for _, k := range m.checks {
-		v.down = v.down && k.verdict.lastKnown() == Down
+		v.down = v.down && k.verdict.lastKnown() == Down && now.Sub(k.verdict.Since) > voteTime
 		trace := k.verdict.Trace
 		if trace.IsZero() {
 			continue

@@ -47,9 +47,11 @@ var commonFaults = [...]commonFault{
 		return fmt.Sprintf("the certificates of %d of %d mirrors are signed by an unknown authority: look at the certificates "+
 			"that this host trusts (package ca-certificates)", failing, of)
 	}},
-	{SuspectClock, CauseClock, (*check).needsClock, func(failing, of int) string {
-		return fmt.Sprintf("the certificates of %d of %d mirrors are not valid now, or their traces are of the future: "+
-			"look at this host's clock", failing, of)
+	{SuspectClock, CauseClock, (*check).overTLS, func(failing, of int) string {
+		return fmt.Sprintf("the certificates of %d of %d mirrors are not valid now: look at this host's clock", failing, of)
+	}},
+	{SuspectClock, CauseFuture, func(k *check) bool { return k.role != Rsync }, func(failing, of int) string {
+		return fmt.Sprintf("the traces of %d of %d mirrors are of the future: look at this host's clock", failing, of)
 	}},
 	{SuspectRsync, CauseConnect, func(k *check) bool { return k.role == Rsync }, func(failing, _ int) string {
 		return fmt.Sprintf("none of %d rsync daemons can be reached: look at this host's firewall (port 873)", failing)
@@ -96,9 +98,6 @@ const maxClockError = 5 * time.Minute
 // overTLS reports whether a check asks for an https URL.
 func (k *check) overTLS() bool { return k.role == HTTP && k.mirror.URL.Scheme == "https" }
 
-// needsClock reports whether a check compares something with this host's clock that may be wrong.
-func (k *check) needsClock() bool { return k.overTLS() || k.failsBy(CauseClock) }
-
 // over reports whether a check asks a web server at an address of a family.
 func (k *check) over(family func(netip.Addr) bool) bool { return k.role != Rsync && family(k.address) }
 
@@ -109,6 +108,11 @@ func (k *check) failsBy(cause Cause) bool {
 
 // passes reports whether a check passed the last time.
 func (k *check) passes() bool { return !k.verdict.PassingSince.IsZero() }
+
+// answers reports whether the latest check was answered, however wrongly.
+func (k *check) answers() bool {
+	return !k.failingSince.IsZero() && k.verdict.Cause != CauseConnect && k.verdict.Cause != CauseLocal
+}
 
 // A count is how the mirrors do that a common fault concerns.
 type count struct {
@@ -133,13 +137,13 @@ func (c *Checker) countFault(f *commonFault) (n count) {
 				if since.IsZero() || k.failingSince.Before(since) {
 					since = k.failingSince
 				}
-			case concerned && k.passes():
+			case concerned && (k.passes() || f.cause == CauseConnect && k.answers()):
 				about, passes = true, true
 			case k.passes():
 				n.elsewhere = true
 			}
 		}
-		if !about || seen[m.web.host] {
+		if !about || !m.Enabled() || seen[m.web.host] {
 			continue
 		}
 		seen[m.web.host] = true
@@ -170,8 +174,7 @@ func mostWithin(times []time.Time, d time.Duration) bool {
 
 // suspicious reports whether a fault's count speaks against this host. suspected says whether it did before.
 //
-// Certificates that most mirrors have in common with no other host are judged by their share. That no connection can be made
-// has many causes: there, all have to fail, to have begun together, and something else has to work.
+// Faults of certificates and of the clock count by their share of the mirrors. That no connection can be made has many causes: there, all have to fail, to have begun together, and something else has to work.
 func (f *commonFault) suspicious(n count, suspected bool) bool {
 	enough := suspectMirrors
 	if suspected {

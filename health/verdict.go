@@ -98,14 +98,14 @@ type Verdict struct {
 func (v Verdict) Next(o Observation, p Policy) Verdict {
 	v = v.note(&o)
 	known := v.lastKnown()
-	if v.RetryAfter > 0 && known != Unknown {
-		if o.At.Sub(v.BusySince) < maxBusy {
-			v.Reason = o.Reason
-			return v
-		}
+	switch busy := o.At.Sub(v.BusySince); {
+	case v.RetryAfter > 0 && busy >= maxBusy:
 		o.Result = Down // its clients meet the same
+	case v.RetryAfter > 0 && known != Unknown:
+		v.Reason = o.Reason
+		return v
 	}
-	if v.State == Up && o.Result == Down && v.Failures() > maxFailures && v.Count+1 < p.Fall {
+	if v.State == Up && o.Result == Down && v.Failures() > maxFailures && !p.Lossy {
 		v.Unsteady = true
 		o.Reason = v.unsteady() + "; the latest: " + o.Reason
 		return v.enter(&o)
@@ -156,7 +156,7 @@ func (v Verdict) inconclusive(o *Observation, p Policy) Verdict {
 // restless says why an endpoint that passes has to wait before it is up again, or returns "".
 func (v *Verdict) restless(o *Observation, p Policy) string {
 	switch {
-	case v.Unsteady && v.Failures() > calmFailures:
+	case v.Unsteady && v.Failures() > calmFailures && !p.Lossy:
 		return v.unsteady()
 	case v.Flapping(o.At) && o.At.Sub(v.PassingSince) < flapCalm*p.Interval:
 		return flapping
@@ -270,10 +270,14 @@ func (v *Verdict) DecidesIn(p Policy) time.Duration {
 // It is p.Interval; less while the verdict is in doubt, to confirm a failure soon; and more while an endpoint is down,
 // in proportion to the length of the outage.
 func (v *Verdict) Wait(p Policy) time.Duration {
+	return max(v.usualWait(p), v.RetryAfter)
+}
+
+func (v *Verdict) usualWait(p Policy) time.Duration {
 	switch {
 	case v.Checked.IsZero():
 		return 0
-	case v.RetryAfter > 0:
+	case v.RetryAfter > 0 && v.lastKnown() == Unknown:
 		return v.RetryAfter
 	case v.Inconclusive > 0:
 		return p.Interval // the cause, such as a busy daemon, is likely to last for some seconds
@@ -283,6 +287,9 @@ func (v *Verdict) Wait(p Policy) time.Duration {
 	case v.State == Down && v.Count == 0:
 		// A mirror that was away for an hour is noticed to be back within a quarter of an hour.
 		return min(max(p.Interval, v.Checked.Sub(v.Since)/4), maxBackoff*p.Interval)
+	case v.Hesitated&1 != 0:
+		// The next check must not keep step with what makes the endpoint hang now and then.
+		return p.Interval/2 + time.Duration(v.Checked.UnixNano())%(p.Interval/2)
 	default:
 		return p.Interval
 	}

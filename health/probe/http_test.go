@@ -320,7 +320,7 @@ func TestJudge(t *testing.T) {
 			"tls: certificate is signed by an unknown authority"},
 		{&stepError{health.StepTLS, x509.CertificateInvalidError{Cert: new(x509.Certificate), Reason: x509.Expired}}, health.Down,
 			health.CauseClock, "tls: certificate is not valid now, but from 0001-01-01 to 0001-01-01"},
-		{&stepError{health.StepFreshness, futureError(time.Hour)}, health.Down, health.CauseClock,
+		{&stepError{health.StepFreshness, futureError(time.Hour)}, health.Down, health.CauseFuture,
 			"freshness: the trace file is 1h0m0s ahead of our clock"},
 		{&stepError{health.StepRequest, &spokeFirst{errors.New("odd")}}, health.Down, health.CauseOwn,
 			"request: the server hung up or spoke before it was asked"},

@@ -70,8 +70,10 @@ func causeOf(step string, err error) health.Cause {
 		return health.CauseLocal
 	case errors.As(err, &unknown), errors.As(err, &roots):
 		return health.CauseTrust
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired, errors.As(err, &future):
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return health.CauseClock
+	case errors.As(err, &future):
+		return health.CauseFuture
 	case step == health.StepConnect:
 		return health.CauseConnect
 	}

@@ -91,7 +91,7 @@ func (m *model) checkWithdrawn(answered map[netip.Addr]bool) error {
 		}
 		for _, addr := range hostAddresses(e.host, true) {
 			if mood := m.world.moods[key(e.host, addr, health.DNS)]; answered[addr] && !slices.Contains(addrs, addr) &&
-				mood != passes && mood != blind {
+				(mood == fails || mood == hangs) {
 				return fmt.Errorf("after a calm %v is answered, which DNS does not give and which fails: %v", addr, mood)
 			}
 		}
@@ -117,7 +117,7 @@ func (m *model) checkFlaky() error {
 func (m *model) distrustsAll() (suspected, ok bool) {
 	failing, of := 0, 0
 	for _, e := range m.pool {
-		if e.scheme() != "https" {
+		if e.scheme() != "https" || e.weight == 0 {
 			continue
 		}
 		addrs, known := m.settled(e)

@@ -23,7 +23,7 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 		d.events.ReloadSettings(&answer.Settings)
 		answer.Pool = poolReload(d.reloadPool(ctx, o.Confirm))
 		d.catalog.Reread()
-		if o.Confirm {
+		if o.Confirm && answer.Pool.Error == "" {
 			d.checker.ConfirmAddresses()
 		}
 	}
