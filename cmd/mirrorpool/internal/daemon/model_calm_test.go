@@ -99,9 +99,20 @@ func (m *model) checkWithdrawn(answered map[netip.Addr]bool) error {
 	return nil
 }
 
-// checkFlaky holds that an endpoint which fails every third time is out, or has less than its weight.
+// checkFlaky holds that an endpoint which fails every third time is out, or has less than its weight; unless so many do that
+// it may be this host.
 func (m *model) checkFlaky() error {
-	report := m.checker.Report()
+	report, shaky := m.checker.Report(), 0
+	for _, e := range m.pool {
+		if slices.ContainsFunc(report.Mirrors[e.prefix()].Endpoints, func(endpoint health.Endpoint) bool {
+			return m.world.moods[key(e.host, endpoint.Address, endpoint.Role)] == flaky
+		}) {
+			shaky++
+		}
+	}
+	if shaky >= 2 { // and a third one may be an rsync daemon
+		return nil
+	}
 	for _, e := range m.pool {
 		for _, endpoint := range report.Mirrors[e.prefix()].Endpoints {
 			if m.world.moods[key(e.host, endpoint.Address, endpoint.Role)] == flaky && endpoint.State == health.Up && endpoint.Share() == 1 {
@@ -135,6 +146,9 @@ func (m *model) distrustsAll() (suspected, ok bool) {
 		if fails && !passing {
 			failing++
 		}
+	}
+	if failing == 2 && 2*failing > of {
+		return false, false // enough for a suspicion to last, and not for it to begin
 	}
 	return failing >= 3 && 2*failing > of, true
 }
