@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ Warnings of one kind share a line, which ends in the kind's name. They count wit
 --format json, github and gitlab list each one, for the CI of the repository in which mirrors.json is kept.
 
 The exit code is 0 if all files are valid, and 2 if one is not.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs("want at least one FILE, or \"-\" for standard input", 1, math.MaxInt),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if unknown := unknownKind(flags.Allow); unknown != "" {
 				return fmt.Errorf("--allow %s: no such kind of warning; want one of %v", unknown, config.WarningKinds())

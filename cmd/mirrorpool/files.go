@@ -20,7 +20,7 @@ func newFilesCommand() *cobra.Command {
 
 The states are: lacks; other size (or another time, of a file that is rewritten in place); not known (the file is newer than
 the latest listing of the mirror). The exit code is 0 if the mirror lacks nothing, and 1 if it does or nothing is known.`,
-		Args: cobra.ExactArgs(1),
+		Args: wantArgs("want one MIRROR: its url_prefix, name or host", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var lacks files.MirrorLacks
 			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/lacks", url.Values{"mirror": args}, &lacks); err != nil {

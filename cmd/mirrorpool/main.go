@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,9 +49,29 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return failed.code
 	default: // of cobra: an unknown command or flag
-		term.WriteError(stderr, err)
+		term.WriteError(stderr, oneLine(err))
 		fmt.Fprintf(stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
+	}
+}
+
+// oneLine is err of cobra, with what it suggests on the same line.
+func oneLine(err error) error {
+	text, names, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if !ok {
+		return err
+	}
+	text = strings.TrimSuffix(text, ` for "mirrorpool"`)
+	return fmt.Errorf(`%s; did you mean "%s"?`, text, strings.Join(strings.Fields(names), `" or "`))
+}
+
+// wantArgs refuses fewer arguments than least and more than most, and says what is wanted instead.
+func wantArgs(want string, least, most int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return errors.New(want)
+		}
+		return nil
 	}
 }
 

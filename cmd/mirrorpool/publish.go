@@ -29,6 +29,9 @@ The exit code is 0 if all servers could be asked and are up to date, or with --d
 and 2 if the usage, the configuration or the list of mirrors is bad.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dryRun == once {
+				return errors.New("want either --dry-run or --once")
+			}
 			return publishOnce(cmd.Context(), cmd, file, dryRun)
 		},
 	}
@@ -37,8 +40,6 @@ and 2 if the usage, the configuration or the list of mirrors is bad.`,
 	f.BoolVar(&dryRun, "dry-run", false, "print what would be sent, and send nothing")
 	f.BoolVar(&once, "once", false, "send it once")
 	cmd.MarkFlagRequired("config")
-	cmd.MarkFlagsOneRequired("dry-run", "once")
-	cmd.MarkFlagsMutuallyExclusive("dry-run", "once")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,6 +32,9 @@ A reload puts all keys of the configuration in force, but for these, which need 
 The exit code is 0 if all that is new is in force, or waits for a restart, and 1 if something was refused or held back.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if confirm && dryRun {
+				return errors.New("want --confirm or --dry-run, not both")
+			}
 			query := url.Values{}
 			if confirm {
 				query.Set("confirm", "true")

@@ -10,7 +10,7 @@ func newSchemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:       "schema mirrors|config",
 		Short:     "Print the JSON Schema of mirrors.json or mirrorpool.json",
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(wantArgs("want the kind of file: mirrors or config", 1, 1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"mirrors", "config"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			schema := config.MirrorsSchema()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"time"
@@ -28,11 +29,11 @@ func newWaitCommand() *cobra.Command {
 	var goal waitGoal
 	cmd := &cobra.Command{
 		Use:   "wait --mirrors N PATH...",
-		Short: "Wait until so many mirrors carry all the files, for release scripts",
-		Long: `Wait until so many mirrors that clients may be sent to carry all the files. Paths are below the mirrors' url_prefix. The
+		Short: "Wait until N mirrors carry all the files, for release scripts",
+		Long: `Wait until N mirrors that clients may be sent to carry all the files. Paths are below the mirrors' url_prefix. The
 state of each file is printed when it changes. The exit code is 0 once the mirrors carry them, and 1 if they do not in time.`,
 		Example: "  mirrorpool wait --mirrors 6 --weight 0.5 --timeout 1h stable/x/x.img stable/x/x.iso",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    wantArgs("want at least one PATH of a file, such as stable/x/x.img", 1, math.MaxInt),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			if goal.mirrors < 1 || goal.weight < 0 || goal.weight > 1 || goal.timeout <= 0 {
 				return &failure{exitUsage, fmt.Errorf("want --mirrors of at least 1, --weight from 0 to 1 and --timeout above 0")}
