@@ -71,7 +71,7 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 		}
 	}
 	var g DNSGroup
-	g.Tally = choose(all, lost, &in, in.Previous != nil && in.Previous.dns[family].Panic)
+	g.Tally = markEligible(all, lost, &in, in.Previous != nil && in.Previous.dns[family].Panic)
 	eligible := slices.DeleteFunc(all, func(c candidate) bool { return !c.eligible })
 	g.Settles = settles(eligible, family, in.Health.Policy)
 	g.at, g.derated = make(map[*Mirror][]int32, len(eligible)), make(map[*Mirror][]float64, len(eligible))
@@ -160,7 +160,7 @@ func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 		candidates = append(candidates, c)
 	}
-	g.Tally = choose(candidates, lost, &in, in.Previous != nil && in.Previous.http[family][only].Panic)
+	g.Tally = markEligible(candidates, lost, &in, in.Previous != nil && in.Previous.http[family][only].Panic)
 	for i := range g.entries {
 		if e := &g.entries[i]; candidates[i].eligible {
 			e.eligible, e.mirror.InWeb = true, true

@@ -139,9 +139,9 @@ const (
 	calmSize   = 20
 )
 
-// choose marks those of all that are eligible. Those that are lost only count in the tally. panicked says whether the
-// group was in panic before. See the package's comment.
-func choose(all, lost []candidate, in *Input, panicked bool) (tally Tally) {
+// markEligible marks those of all that are eligible. Those that are lost only count in the tally. panicked says whether
+// the group was in panic before. See the package's comment, Who is eligible.
+func markEligible(all, lost []candidate, in *Input, panicked bool) (tally Tally) {
 	for _, c := range lost {
 		tally.count(&c)
 	}
