@@ -4,12 +4,12 @@
 // fault is, what it is, and what would be right ([Error]). All faults of a file are reported at once.
 // A file goes through four steps, one file of this package each:
 //
-//	position.go   bytes to a tree of values that know where they stand (JSON, strictly)
+//	document.go, node.go   bytes to a tree of values that know where they stand (JSON, strictly)
 //	schema.go     the tree against the JSON Schema that is also published to editors
 //	explain.go    the schema's complaints, in words for the person who must act
 //	pool_parse.go, server_parse.go   rules that a schema cannot say; the typed value
 //
-// What is allowed, but seldom meant, is a warning (doubt.go). For what becomes of a file that changes there
+// What is allowed, but seldom meant, is a warning (warnings.go). For what becomes of a file that changes there
 // are pure functions: [Compare] tells two pools apart, [Guard] says whether one may replace the other
 // unasked, and [Update] what of a new server configuration can come into force without a restart.
 // Package source, below this one, fetches pools and watches them.

@@ -188,7 +188,7 @@ func (o object) listeners(key string, to *[]string) {
 		s := item.text()
 		address, err := parseListener(s)
 		if s == Off {
-			err = fmt.Errorf("%q stands alone, to turn the face off", Off)
+			err = fmt.Errorf("%q stands alone, to turn it off", Off)
 		}
 		if err != nil {
 			o.c.fail(item, `want an address such as "127.0.0.1:5300" or "[::1]:5300", got %s (%v)`, quote(s), err)

@@ -83,8 +83,8 @@ func NewChecker(o Options) (*Checker, error) {
 	return c, nil
 }
 
-// Changed delivers a value after a change to which mirrors are eligible. Changes that come faster than they are
-// received become one.
+// Changed delivers a value after a change that may alter which mirrors are eligible (verdicts, addresses, the
+// reference). Changes that come faster than they are received become one.
 func (c *Checker) Changed() <-chan struct{} { return c.changed }
 
 // Swept is closed when each endpoint has been checked once.

@@ -21,8 +21,19 @@
 //
 // [Checker] joins them. schedule.go says when to probe, and knows no verdicts. mirror.go sets up the checks and
 // look-ups of a mirror, observe.go turns a probe into a verdict, survey.go watches the pool as a whole, and memory.go
-// and history.go hold what outlives a restart. This package opens no socket: package probe does, and cmd joins the
-// two.
+// and history.go hold what outlives a restart. The rules have a file each:
+//
+//	verdict.go     when an endpoint is up or down
+//	rate.go        what becomes of one that fails now and then
+//	freshness.go   when a mirror is stale
+//	majority.go    what the reference is without reference_url
+//	suspect.go     which failures may be this host's fault
+//	claims.go      which of the addresses from DNS to believe
+//	lookup.go      which of the addresses from DNS to probe
+//	pace.go        how long to pause between two requests to a host
+//	visit.go       when others may ask a host: while no check is under way
+//
+// This package opens no socket: package probe does, and cmd joins the two.
 //
 // # Speed
 //

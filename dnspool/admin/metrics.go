@@ -166,7 +166,7 @@ var poolGauges = []struct {
 	desc  *prometheus.Desc
 	value func(s *Status) (value float64, ok bool)
 }{
-	{newDesc("ready", "1 if the faces answer and the checks are on time."),
+	{newDesc("ready", "1 if DNS and HTTP answer and the checks are on time."),
 		func(s *Status) (float64, bool) { return number(s.Ready), true }},
 	{newDesc("dns_serial", "The zone's SOA serial."),
 		func(s *Status) (float64, bool) { return float64(s.Serial), true }},
@@ -198,7 +198,7 @@ var groupGauges = []struct {
 	desc  *prometheus.Desc
 	value func(g *GroupStatus) float64
 }{
-	{groupDesc("panic", "1 if so little of a group's weight is up that the checks are not trusted."),
+	{groupDesc("panic", "1 while mirrors that are not up are served, because too little of a group's weight is up."),
 		func(g *GroupStatus) float64 { return number(g.Panic) }},
 	{groupDesc("up_weight", "Weight of a group's mirrors that are up."),
 		func(g *GroupStatus) float64 { return g.UpWeight }},

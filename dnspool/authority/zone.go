@@ -29,7 +29,7 @@ const (
 )
 
 // A zone is the whole answer to "what is at this name?": the configured names and one snapshot. Only its
-// dealing position ever changes.
+// caches and counters change: another configuration or snapshot makes another zone.
 type zone struct {
 	origin   string    // lower case, ends in a dot
 	ttl      uint32    // of named mirrors' addresses, seconds

@@ -1,6 +1,6 @@
 // Package probing probes mirrors once, as a server does that has just been started: for the commands probe and publish.
 //
-//	p.go    what to probe: mirrors of a pool, or one that is in none
+//	plan.go    what to probe: mirrors of a pool, or one that is in none
 //	sweep.go   the one sweep
 //	result.go  the result, as a JSON document
 //	text.go    the result, for people

@@ -33,7 +33,7 @@ func Spread(list []files.FileStatus) string {
 		mirrors, weight := files.Complete(list[i : i+1])
 		note := ""
 		if !f.Published {
-			note = ", which the origin is not known to have"
+			note = "; not known to be published"
 		}
 		fmt.Fprintf(&text, "%s: %s, %.0f %% of the weight%s\n", config.Printable(f.Path), Count(mirrors, "mirror"), 100*weight, note)
 	}
