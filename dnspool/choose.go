@@ -150,7 +150,7 @@ func (c *Choice) admit(g *webGroup, r *Request) {
 		return
 	}
 	best := rankDown
-	if !g.limited {
+	if !g.limited || r.Carriers != nil {
 		best = rankUp // a mirror that only was left out for others may be the one that carries the file
 	}
 	for i := range g.entries {

@@ -85,6 +85,7 @@ func TestCarrierLeftOut(t *testing.T) {
 	in.Number = func(prefix string) int {
 		return slices.IndexFunc(in.Pool.Mirrors, func(m config.Mirror) bool { return m.URLPrefix == prefix })
 	}
+	in.Pool.Mirrors[0].ServeOnly.Countries = []string{"FR"} // restricted mirrors in the pool change nothing
 	s := Build(in)
 	for carriers, want := range map[uint64]string{1 << 3: "d", 1<<1 | 1<<3: "b", 1 << 4: "", 0: ""} {
 		var c Choice

@@ -71,7 +71,12 @@ func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, res
 	case files.Contains(k.Has, picked.Number):
 		return h.toMirror(byListing, picked), true
 	case !h.files.Load().OnDemand:
-		return h.toMirror(byNothing, picked), true
+		s.request.Carriers = k.Has
+		if known := h.pick(snapshot, s, resumes); known != nil {
+			return h.toMirror(byListing, known), true
+		}
+		s.request.Carriers = k.Any
+		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
 	}
 	return to, false
 }
@@ -104,7 +109,8 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 	ctx, cancel := context.WithTimeout(ctx, files.AskTime)
 	defer cancel()
 	plain := unescape(path)
-	published := true // unless there is reason to think otherwise
+	encoded := encodedPath(plain) // not as the client spells it: servers refuse some spellings of what they have
+	published := true             // unless there is reason to think otherwise
 	if h.Catalog.Find(plain, h.Now()).Status != files.Published {
 		err := files.ErrCannotAsk
 		if h.files.Load().Origin != "" {
@@ -113,7 +119,7 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 		if errors.Is(err, fs.ErrNotExist) {
 			return h.unpublished(snapshot, s, resumes)
 		}
-		published = !errors.Is(err, files.ErrCannotAsk)
+		published = err == nil
 	}
 	for range askRounds {
 		k := h.Catalog.Find(plain, h.Now())
@@ -126,7 +132,7 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 		if picked != nil && files.Contains(k.Has, picked.Number) {
 			return h.toMirror(byAsking, picked)
 		}
-		if picked == nil || !h.Catalog.Ask(ctx, plain, candidates(&s.choice, k, path)) || ctx.Err() != nil {
+		if picked == nil || !h.Catalog.Ask(ctx, plain, candidates(&s.choice, k, encoded)) || ctx.Err() != nil {
 			break
 		}
 	}

@@ -155,6 +155,9 @@ func (w *fileWorld) head(_ context.Context, u *url.URL, _ netip.Addr) (int64, er
 	defer w.mu.Unlock()
 	prefix := u.Scheme + "://" + u.Host + "/pub/"
 	w.asked[prefix]++
+	if strings.Contains(u.EscapedPath(), "%") {
+		return 0, fs.ErrNotExist // as Apache says to %2F, whatever it has
+	}
 	size, ok := w.trees[prefix][strings.TrimPrefix(u.Path, "/pub/")]
 	if !ok {
 		return 0, fs.ErrNotExist
@@ -219,6 +222,21 @@ func TestOnlyCarriersServe(t *testing.T) {
 			}
 			if len(got) > 0 {
 				t.Errorf("clients were sent to %v", got)
+			}
+		})
+	}
+}
+
+// TestSpellingHidesNoFile asks for a file in a spelling that web servers refuse: that says nothing of the file.
+func TestSpellingHidesNoFile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]config.Files{"listed": {Origin: "/o"}, "without an origin": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newFileWorld(t, c, 8, map[string]int64{"hidden.iso": 100, "other.iso": 1})
+			w.targets("%68idden.iso", 100)
+			if got := w.targets("hidden.iso", 100); got["503"]+got["404"] > 0 {
+				t.Errorf("after that, clients were answered %v", got)
 			}
 		})
 	}

@@ -45,6 +45,11 @@ func (h *Handler) published(ctx context.Context, path string) bool {
 	return false
 }
 
+// encodedPath returns a plain path as a URL has it.
+func encodedPath(plain string) string {
+	return percentEncode(plain, func(c byte) bool { return inPath(c) && c != '%' && c != '?' })
+}
+
 // askAll asks all mirrors for a file of which it is not known whether they carry it.
 func (h *Handler) askAll(ctx context.Context, snapshot *dnspool.Snapshot, path string) {
 	var list []files.Candidate
@@ -52,7 +57,7 @@ func (h *Handler) askAll(ctx context.Context, snapshot *dnspool.Snapshot, path s
 	for i := range snapshot.Mirrors {
 		m := &snapshot.Mirrors[i]
 		if addr, ok := upAddress(m); ok && m.Enabled() && files.Contains(k.Unknown, m.Number) {
-			list = append(list, candidate(m, addr, percentEncode(path, func(c byte) bool { return inPath(c) && c != '%' && c != '?' })))
+			list = append(list, candidate(m, addr, encodedPath(path)))
 		}
 	}
 	for len(list) > 0 && ctx.Err() == nil {

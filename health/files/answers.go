@@ -11,7 +11,7 @@ const (
 
 	// For so long the first answer that a mirror lacks a file is kept, and how long it is kept doubles each time; less if
 	// the file is new, so that mirrors are about to get it.
-	lacksFor, maxLacksFor, maxNewLacksFor = 30 * time.Second, 6 * time.Hour, time.Minute
+	lacksFor, maxLacksFor, maxNewLacksFor = 30 * time.Second, 5 * time.Minute, time.Minute
 	// Likewise if it gives no answer: it may be back as soon as the checks notice.
 	muteFor, maxMuteFor = 5 * time.Second, 20 * time.Second
 )
@@ -46,9 +46,10 @@ type answer struct {
 	kept   time.Duration // how long the answer was to be kept; doubles when it is the same
 }
 
-// holds reports whether an answer counts while the mirror has a trace: with another one, it may have lost the file.
+// holds reports whether an answer counts while the mirror has a trace: with another one, it may have lost the file, or got
+// it.
 func (a *answer) holds(trace int64, now time.Time) bool {
-	return now.Before(a.until) && (a.result != carries || a.trace == trace)
+	return now.Before(a.until) && (a.result == mute || a.trace == trace)
 }
 
 // trace returns the trace of a mirror, in seconds since 1970.

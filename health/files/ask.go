@@ -173,7 +173,7 @@ func (c *Catalog) answered(q question, asked time.Time, size int64, err error) {
 	case errors.Is(err, ErrBusy):
 		c.answers.leaveAlone(q.mirror, now.Add(busyFor))
 	case err != nil:
-	case published && size >= 0 && !c.universe.files[number].fits(size):
+	case published && size >= 0 && c.settings.Origin != "" && !c.universe.files[number].fits(size):
 		r = lacks
 	default:
 		r = carries

@@ -2,11 +2,14 @@ package files
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
 	"path"
+	"slices"
+	"syscall"
 )
 
 const (
@@ -41,7 +44,7 @@ type walk struct {
 func (w *walk) folder(name string, above []fs.FileInfo) error {
 	f, err := w.root.Open(path.Join(".", name))
 	if err != nil {
-		if name == "" {
+		if name == "" || unreadable(err) {
 			return err
 		}
 		return nil
@@ -53,6 +56,9 @@ func (w *walk) folder(name string, above []fs.FileInfo) error {
 			if err := w.entry(path.Join(name, e.Name()), e, above); err != nil {
 				return err
 			}
+		}
+		if unreadable(err) {
+			return err
 		}
 		if len(entries) == 0 || err != nil {
 			return w.ctx.Err() // what cannot be read to its end is as if it ended there
@@ -68,6 +74,8 @@ func (w *walk) entry(name string, e fs.DirEntry, above []fs.FileInfo) error {
 		info, err = w.root.Stat(name)
 	}
 	switch {
+	case unreadable(err):
+		return err
 	case err != nil: // gone, or a link that leads nowhere or outside
 		return nil
 	case info.Mode().IsRegular():
@@ -86,6 +94,13 @@ func (w *walk) entry(name string, e fs.DirEntry, above []fs.FileInfo) error {
 	return w.folder(name, append(above[:len(above):len(above)], info))
 }
 
+// unreadable reports whether an error says nothing of a file, but that this host cannot look.
+func unreadable(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.ENOMEM, syscall.ESTALE}, func(local error) bool {
+		return errors.Is(err, local)
+	})
+}
+
 // unixTime returns a file's time as the rsync protocol has it.
 func unixTime(info fs.FileInfo) uint32 {
 	return uint32(min(max(info.ModTime().Unix(), 0), math.MaxUint32))
@@ -98,7 +113,9 @@ func StatFolder(dir, name string) error {
 		return fmt.Errorf("opening the origin: %v", err) // not fs.ErrNotExist, which would be about the path
 	}
 	defer root.Close()
-	if _, err = root.Stat(path.Join(".", name)); err != nil {
+	if _, err = root.Stat(path.Join(".", name)); unreadable(err) {
+		return fmt.Errorf("looking into the origin: %v", err)
+	} else if err != nil {
 		return fs.ErrNotExist // or a link that leads outside, or a file where the path has a folder
 	}
 	return nil

@@ -37,7 +37,8 @@ func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 
 // Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has it
 // and does not say; the error is fs.ErrNotExist if it lacks it, and
-// files.ErrBusy if it limits how often it may be asked. It follows redirects to the same host.
+// files.ErrBusy if it limits how often it may be asked. It follows redirects to the same host; one to another host counts as
+// having the file.
 func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
 	ctx = context.WithValue(ctx, pinned{}, addr)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
@@ -62,6 +63,9 @@ func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 		return 0, fs.ErrNotExist
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusServiceUnavailable:
 		return 0, fmt.Errorf("HEAD %s: %s: %w", u, resp.Status, files.ErrBusy)
+	case resp.StatusCode == http.StatusMethodNotAllowed, resp.StatusCode == http.StatusNotImplemented,
+		resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return -1, nil // it knows no HEAD, or has the file elsewhere: clients follow it there
 	case resp.StatusCode != http.StatusOK:
 		return 0, fmt.Errorf("HEAD %s: %s", u, resp.Status)
 	}
