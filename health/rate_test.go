@@ -134,3 +134,40 @@ func TestUnsteady(t *testing.T) {
 		}
 	}
 }
+
+// TestOutagesLeaveNoMark: the failures of an outage are told by its state, and count for nothing afterwards.
+func TestOutagesLeaveNoMark(t *testing.T) {
+	t.Parallel()
+	for seen, want := range map[string]int{"uuu": 0, "uudu": 1, "uuddu": 1, "uuddd": 0, "uudddd": 0, "uuddduu": 0, "uudddduuduu": 1, "uuuss": 0} {
+		if _, v := play(t, seen, policy); v.Failures() != want {
+			t.Errorf("after %s: %d failures, want %d", seen, v.Failures(), want)
+		}
+	}
+	_, v := play(t, "ududududud"+strings.Repeat("u", 16), policy)
+	if v.State != Up || v.Unsteady {
+		t.Errorf("calm again: %v, unsteady %v", v.State, v.Unsteady)
+	}
+	if _, v = play(t, "ududududud", policy); !v.Unsteady || v.Failures() != 5 {
+		t.Errorf("unsteady %v, with %d failures", v.Unsteady, v.Failures())
+	}
+}
+
+// TestHesitationIsLookedAtOutOfStep: after a check that hesitated the next one comes at another phase.
+func TestHesitationIsLookedAtOutOfStep(t *testing.T) {
+	t.Parallel()
+	waits := map[time.Duration]bool{}
+	for i := range 10 {
+		v := Verdict{State: Up, Since: epoch, Checked: epoch.Add(time.Duration(i) * 1_234_567_891), Rate: Rate{Hesitated: 1}}
+		wait := v.Wait(policy)
+		if wait < policy.Interval/2 || wait >= policy.Interval {
+			t.Errorf("waits %v", wait)
+		}
+		waits[wait] = true
+	}
+	if len(waits) < 8 {
+		t.Errorf("only %d different pauses", len(waits))
+	}
+	if v := (Verdict{State: Up, Since: epoch, Checked: epoch, Rate: Rate{Hesitated: 2}}); v.Wait(policy) != policy.Interval {
+		t.Errorf("one check later it waits %v", v.Wait(policy))
+	}
+}
