@@ -6,12 +6,15 @@ import (
 )
 
 const (
-	maxAnswered = 20_000 // paths of which answers are kept
-	maxQuestion = 5      // for one mirror in a second
+	maxAnswered = 20_000  // paths of which answers are kept
+	maxAnswers  = 200_000 // answers that are kept, of all paths and mirrors
+	maxQuestion = 5       // for one mirror in a second
 
 	// For so long the first answer that a mirror lacks a file is kept, and how long it is kept doubles each time; less if
 	// the file is new, so that mirrors are about to get it.
 	lacksFor, maxLacksFor, maxNewLacksFor = 30 * time.Second, 5 * time.Minute, time.Minute
+	// That it has the file is kept until its trace changes, and no longer than this.
+	carriesFor = 6 * time.Hour
 	// Likewise if it gives no answer: it may be back as soon as the checks notice.
 	muteFor, maxMuteFor = 5 * time.Second, 20 * time.Second
 )
@@ -64,6 +67,7 @@ func (t *table) trace(mirror int) int64 {
 type answers struct {
 	mu     sync.Mutex
 	byPath map[uint64][]answer
+	kept   int // answers in byPath
 	asking map[question]*asked
 	second int64             // for which asks counts
 	asks   map[int]int       // by mirror
@@ -150,7 +154,7 @@ func (a *answers) end(q question, r result, trace int64, now time.Time, lack lac
 	first, most := lack.first, lack.most
 	switch r {
 	case carries:
-		first, most = maxLacksFor, maxLacksFor
+		first, most = carriesFor, carriesFor
 	case mute:
 		first, most = muteFor, maxMuteFor
 	}
@@ -164,6 +168,7 @@ func (a *answers) end(q question, r result, trace int64, now time.Time, lack lac
 	} else {
 		a.makeRoom()
 		a.byPath[q.path] = append(a.byPath[q.path], next)
+		a.kept++
 	}
 }
 
@@ -185,15 +190,16 @@ func (a *answers) finish(q question) {
 	delete(a.asking, q)
 }
 
-// makeRoom forgets a path, whichever comes first, if there are as many as may be.
+// makeRoom forgets paths, whichever come first, while there are as many of them, or of answers, as may be.
 func (a *answers) makeRoom() {
 	if a.byPath == nil {
 		a.byPath = map[uint64][]answer{}
 	}
-	for path := range a.byPath {
-		if len(a.byPath) < maxAnswered {
+	for path, said := range a.byPath {
+		if len(a.byPath) < maxAnswered && a.kept < maxAnswers {
 			return
 		}
+		a.kept -= len(said)
 		delete(a.byPath, path)
 	}
 }
