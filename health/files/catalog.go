@@ -277,12 +277,14 @@ type NumberedFile struct {
 	number uint32
 }
 
-// releaseGap is how long nothing new must come for the next new file to begin another release.
-const releaseGap = time.Hour
+// The next new file begins another release if nothing new has come for releaseGap, or if the release has gone on for
+// releaseSpan: where something new comes all the time, no mirror must be behind by all of that time.
+const releaseGap, releaseSpan = time.Hour, 2 * time.Hour
 
 // learn takes in what is new, by name as far as that is known.
 func (r *Release) learn(diff *change, u *Universe, news []File, now time.Time) {
-	if r.numbers == nil || !diff.news.IsEmpty() && now.Sub(r.Latest) > releaseGap {
+	another := now.Sub(r.Latest) > releaseGap || now.Sub(r.Since) > releaseSpan
+	if r.numbers == nil || !diff.news.IsEmpty() && another {
 		*r = Release{Since: now, numbers: roaring.New()}
 	}
 	next := Release{Since: r.Since, Latest: r.Latest, numbers: roaring.AndNot(r.numbers, diff.gone)}

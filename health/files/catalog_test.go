@@ -274,33 +274,6 @@ func TestBusyMirror(t *testing.T) {
 	})
 }
 
-// TestAskedMirrorsAreMany: what is kept is bounded.
-func TestAskedMirrorsAreMany(t *testing.T) {
-	t.Parallel()
-	var a answers
-	for i := range maxAnswered + 500 {
-		q := question{uint64(i), 1}
-		if _, mine := a.begin(q, 0, testTime.Add(time.Duration(i)*time.Second), false); !mine {
-			t.Fatal("no question")
-		}
-		a.end(q, lacks, 0, testTime, lackTimes{lacksFor, maxLacksFor})
-		a.finish(q)
-	}
-	if len(a.byPath) > maxAnswered || len(a.asking) > 0 {
-		t.Errorf("%d paths kept, %d asked", len(a.byPath), len(a.asking))
-	}
-	for i := range maxAnswers + 500 { // of 400 mirrors
-		a.end(question{uint64(i / 400), i % 400}, lacks, 0, testTime, lackTimes{lacksFor, maxLacksFor})
-	}
-	sum := 0
-	for _, said := range a.byPath {
-		sum += len(said)
-	}
-	if sum > maxAnswers || sum < maxAnswers/2 || sum != a.kept {
-		t.Errorf("%d answers kept, counted as %d", sum, a.kept)
-	}
-}
-
 // TestVerify: a miss clears the bit, and what the web server says outweighs the listing.
 func TestVerify(t *testing.T) {
 	t.Parallel()

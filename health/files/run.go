@@ -285,17 +285,6 @@ func (c *Catalog) join(m *mirror, f *found, now time.Time) {
 	c.publish()
 }
 
-// held returns the files that mirrors other than one have.
-func (c *Catalog) held(but *mirror) *roaring.Bitmap {
-	held := roaring.New()
-	for _, m := range c.mirrors {
-		if m != nil && m != but && m.row != nil {
-			held.Or(m.row.has)
-		}
-	}
-	return held
-}
-
 // readOrigin reads the origin, and takes it in.
 func (c *Catalog) readOrigin(ctx context.Context) {
 	c.mu.Lock()
