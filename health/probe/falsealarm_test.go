@@ -25,8 +25,9 @@ import (
 // processes.
 func TestNoFalseAlarms(t *testing.T) {
 	rounds, servers, load, span := 1, 5, 4, 3*time.Second
+	long := os.Getenv("MIRRORPOOL_TEST_LONG") != ""
 	switch {
-	case os.Getenv("MIRRORPOOL_TEST_LONG") != "":
+	case long:
 		rounds, servers, load, span = 20, 15, 20, 10*time.Second
 	case testing.Short(), testbed.Race:
 		t.Skip("takes seconds of a machine that has better to do")
@@ -41,7 +42,7 @@ func TestNoFalseAlarms(t *testing.T) {
 	ca := testbed.NewAuthority(t)
 	alarms := 0
 	for range rounds {
-		alarms += falseAlarms(t, ca, servers, span)
+		alarms += falseAlarms(t, ca, servers, span, long)
 	}
 	t.Logf("%d false alarms of %d good servers, with %d processes that want the CPU", alarms, rounds*servers, load)
 	if alarms > 0 {
@@ -49,8 +50,9 @@ func TestNoFalseAlarms(t *testing.T) {
 	}
 }
 
-// falseAlarms has so many good servers checked for a while, and counts how many were blamed for anything.
-func falseAlarms(t *testing.T, ca *testbed.Authority, servers int, span time.Duration) int {
+// falseAlarms has so many good servers checked for a while, and counts how many were blamed for anything. In the
+// long form that a server could not be judged counts, too.
+func falseAlarms(t *testing.T, ca *testbed.Authority, servers int, span time.Duration, long bool) int {
 	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
 	pool := &config.Pool{}
@@ -80,7 +82,8 @@ func falseAlarms(t *testing.T, ca *testbed.Authority, servers int, span time.Dur
 	stop()
 	blamed := map[string]bool{}
 	for _, entry := range logs.FilterMessage("endpoint changed state").All() {
-		if fields := entry.ContextMap(); fields["to"] != "up" {
+		// In the short form other tests want the CPU as well: that this host doubts itself is no alarm there.
+		if fields := entry.ContextMap(); fields["to"] == "down" || long && fields["to"] != "up" {
 			t.Log(fields)
 			blamed[fields["mirror"].(string)] = true
 		}

@@ -15,7 +15,7 @@ import (
 // takes more.
 func TestEachRequestHasItsTime(t *testing.T) {
 	t.Parallel()
-	const limit = 2 * time.Second
+	const limit = 4 * time.Second
 	for _, test := range []struct {
 		delay time.Duration
 		want  health.State
