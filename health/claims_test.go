@@ -174,3 +174,47 @@ func TestClaimsOutliveARestart(t *testing.T) {
 		}
 	})
 }
+
+// TestRsyncHostMoves: what DNS says of the host of an rsync daemon alone is believed at once, but that it has no address only
+// while the resolver works.
+func TestRsyncHostMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.resolve()
+		b.knows("rsync.example.net", "203.0.113.1")
+		p := pool(t, "a.example.net b.example.net c.example.net d.example.net e.example.net")
+		p.Mirrors[0].RsyncURL = "rsync://rsync.example.net/tails/"
+		b.SetPool(p)
+		defer b.start()()
+		<-b.Swept()
+		at := func() string { return b.Report().Mirrors["http://a.example.net/tails/"].Rsync.Address.String() }
+		b.knows("rsync.example.net", "203.0.113.2")
+		wait(3 * time.Minute)
+		if got := at(); got != "203.0.113.2" {
+			t.Errorf("it has moved, and is checked at %s", got)
+		}
+		for _, host := range []string{"a", "b", "c", "d", "e", "rsync"} {
+			b.knows(host+".example.net", "")
+		}
+		wait(time.Hour)
+		if r := b.Report().Mirrors["http://a.example.net/tails/"]; at() != "203.0.113.2" || r.RsyncDown() {
+			t.Errorf("the resolver knows no host: it is checked at %s, and is %v", at(), r.Rsync.State)
+		}
+	})
+}
+
+// TestClaimsWithoutChecks: where checks are off, what DNS says is believed.
+func TestClaimsWithoutChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.Enabled = false })
+		b.resolve()
+		b.SetPool(pool(t, "a.example.net b.example.net c.example.net d.example.net e.example.net"))
+		defer b.start()()
+		<-b.Swept()
+		b.knows("a.example.net", "192.0.2.9")
+		wait(2 * time.Minute)
+		if got := b.stands(DNS); got != "9 up" {
+			t.Errorf("it stands as %q", got)
+		}
+	})
+}

@@ -262,9 +262,6 @@ func (c *Checker) resolverWorks(l *lookup, now time.Time) func(since time.Time) 
 
 // settleAddresses ends the claims of m's addresses that are decided.
 func (c *Checker) settleAddresses(m *mirror, now time.Time) {
-	if len(m.web.claims.fresh)+len(m.web.claims.withdrawn) == 0 {
-		return
-	}
 	if m.believe(c.survey.suspect(SuspectResolver) != nil, c.resolverWorks(m.web, now), c.settings.AddressGrace, now) {
 		c.setAddresses(m, now)
 		m.web.findProblems(c.settings.AllowPrivate)
