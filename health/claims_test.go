@@ -1,6 +1,8 @@
 package health
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -217,4 +219,60 @@ func TestClaimsWithoutChecks(t *testing.T) {
 			t.Errorf("it stands as %q", got)
 		}
 	})
+}
+
+// TestLearnLocal: addresses of this host's own files are trusted, whichever family they are of.
+func TestLearnLocal(t *testing.T) {
+	local := func(text string) Answer { return Answer{Addresses: addrs(text), Local: true} }
+	found := func(text string) Answer { return Answer{Addresses: addrs(text)} }
+	for name, test := range map[string]struct {
+		before, now [2]Answer
+		want        string
+	}{
+		"both":      {[2]Answer{local("10.0.0.1"), local("fd00::1")}, [2]Answer{local("10.0.0.2"), local("fd00::2")}, "10.0.0.2 fd00::2"},
+		"IPv4 only": {[2]Answer{local("10.0.0.1"), found("")}, [2]Answer{local("10.0.0.2"), found("")}, "10.0.0.2"},
+		"more than are used of DNS": {[2]Answer{found(""), found("")}, [2]Answer{found(""),
+			local("fd00::1 fd00::2 fd00::3 fd00::4 fd00::5 fd00::6 fd00::7 fd00::8 fd00::9 fd00::a")},
+			"fd00::1 fd00::2 fd00::3 fd00::4 fd00::5 fd00::6 fd00::7 fd00::8 fd00::9 fd00::a"},
+		"IPv6 only": {[2]Answer{found(""), local("fd00::1")}, [2]Answer{found(""), local("fd00::2")}, "fd00::2"},
+	} {
+		l := lookup{host: "a.example.net", v4: test.before[0], v6: test.before[1]}
+		l.learn(test.now[0], test.now[1], false, epoch)
+		if got := l.addresses(false); !slices.Equal(got, addrs(test.want)) || len(l.claims.fresh)+len(l.claims.withdrawn) > 0 {
+			t.Errorf("%s: %v with %+v, want %s", name, got, l.claims, test.want)
+		}
+	}
+}
+
+// TestGivenFamilies: a mirror whose addresses are given has had their families.
+func TestGivenFamilies(t *testing.T) {
+	for text, want := range map[string][2]bool{"192.0.2.1": {true, false}, "2001:db8::1": {false, true}, "192.0.2.1 2001:db8::1": {true, true}} {
+		l := lookup{host: "a.example.net"}
+		if l.give(addrs(text)); [2]bool{l.hadV4, l.hadV6} != want {
+			t.Errorf("%s: IPv4 %v, IPv6 %v", text, l.hadV4, l.hadV6)
+		}
+	}
+}
+
+// TestMissing: a host is missing since the first look-up without an address, and it is known whether one failed.
+func TestMissing(t *testing.T) {
+	failed := Answer{Err: errors.New("SERVFAIL")}
+	for name, test := range map[string]struct {
+		v4, v6          Answer
+		missing, failed bool
+	}{
+		"none":                  {Answer{}, Answer{}, true, false},
+		"both failed":           {failed, failed, true, true},
+		"IPv4 failed":           {failed, Answer{}, true, true},
+		"IPv6 failed":           {Answer{}, failed, true, true},
+		"IPv4, and IPv6 failed": {Answer{Addresses: addrs("192.0.2.1")}, failed, false, true},
+		"private":               {Answer{Addresses: addrs("10.0.0.1")}, Answer{}, true, false},
+	} {
+		l := lookup{host: "a.example.net"}
+		l.learn(test.v4, test.v6, false, epoch)
+		l.learn(test.v4, test.v6, false, epoch.Add(time.Minute))
+		if got := l.claims; got.missing.Equal(epoch) != test.missing || got.missing.IsZero() == test.missing || got.failed != test.failed {
+			t.Errorf("%s: missing since %v, failed %v", name, got.missing, got.failed)
+		}
+	}
 }
