@@ -276,3 +276,14 @@ func TestMissing(t *testing.T) {
 		}
 	}
 }
+
+// TestServing: what is saved are the addresses that serve, by family.
+func TestServing(t *testing.T) {
+	l := lookup{host: "a.example.net", v4: Answer{Addresses: addrs("192.0.2.1 192.0.2.2")}, v6: Answer{Addresses: addrs("2001:db8::1 2001:db8::2")}}
+	l.claims.fresh = with(with(nil, addrs("192.0.2.2")[0], epoch), addrs("2001:db8::2")[0], epoch)
+	l.claims.withdrawn = with(with(nil, addrs("192.0.2.9")[0], epoch), addrs("2001:db8::9")[0], epoch)
+	v4, v6 := l.serving()
+	if !slices.Equal(v4, addrs("192.0.2.1 192.0.2.9")) || !slices.Equal(v6, addrs("2001:db8::1 2001:db8::9")) {
+		t.Errorf("%v, %v", v4, v6)
+	}
+}
