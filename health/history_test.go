@@ -242,3 +242,12 @@ func TestStripText(t *testing.T) {
 		t.Errorf("read %v, %v", again, err)
 	}
 }
+
+// TestSavedSecondsAreFew: states that never were take no room in the file.
+func TestSavedSecondsAreFew(t *testing.T) {
+	var s stripSeconds
+	s[Up][3] = 7
+	if saved := s.save(); len(saved) != 1 || saved["u"][3] != 7 {
+		t.Errorf("%v", saved)
+	}
+}
