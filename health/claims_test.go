@@ -287,3 +287,20 @@ func TestServing(t *testing.T) {
 		t.Errorf("%v, %v", v4, v6)
 	}
 }
+
+// TestGivenAddressesProveNothing: mirrors whose addresses are given say nothing of the resolver, and are not waited for.
+func TestGivenAddressesProveNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.resolve()
+		b.SetPool(pool(t, "a.example.net b.example.net c.example.net d.example.net e.example.net e.example.net x.example.net=203.0.113.1 y.example.net=203.0.113.2"))
+		defer b.start()()
+		<-b.Swept()
+		wait(5 * time.Minute)
+		b.knows("a.example.net", "")
+		wait(100 * time.Second) // to be looked up, a minute later at most, and again; less than controlTime
+		if got := b.stands(HTTP); got != "1 down" {
+			t.Errorf("its name is gone, others are resolved: %q", got)
+		}
+	})
+}
