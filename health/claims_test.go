@@ -291,9 +291,10 @@ func TestServing(t *testing.T) {
 // TestGivenAddressesProveNothing: mirrors whose addresses are given say nothing of the resolver, and are not waited for.
 func TestGivenAddressesProveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBed(t, nil)
+		b := newBed(t, func(o *Options) { o.Settings.AddressGrace, o.Settings.MaxUnresolved = time.Hour, 10*time.Minute })
 		b.resolve()
-		b.SetPool(pool(t, "a.example.net b.example.net c.example.net d.example.net e.example.net e.example.net x.example.net=203.0.113.1 y.example.net=203.0.113.2"))
+		b.SetPool(pool(t, "a.example.net b.example.net c.example.net d.example.net e.example.net x.example.net=203.0.113.1 "+
+			"y.example.net=203.0.113.2"))
 		defer b.start()()
 		<-b.Swept()
 		wait(5 * time.Minute)
