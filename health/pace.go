@@ -7,10 +7,10 @@ import (
 
 const (
 	// maxPace is the pause between two requests to one host: a mirror may allow one a second to a client. With short
-	// intervals it is a share of the interval, and a quarter of that in the first sweep.
+	// intervals it is a share of the interval, and half of that in the first sweep.
 	maxPace         = 1050 * time.Millisecond
 	paceShare       = 20
-	sweepPaceShare  = 4
+	sweepPaceShare  = 2
 	limitedPaceTime = time.Hour // for which a host that has refused for too many requests gets maxPace
 )
 
