@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,10 +61,10 @@ func TestRecoveryIsShared(t *testing.T) {
 func TestLossyNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, func(o *Options) { o.Settings.Fall = 5 })
-		n := 0
+		var n atomic.Int64
 		for i := range 8 {
 			b.set(fmt.Sprintf("198.51.0.%d", i), func(context.Context, Target) Observation {
-				if n++; n%3 == 0 {
+				if n.Add(1)%3 == 0 {
 					return Observation{Result: Down, Reason: "request: timed out"}
 				}
 				return Observation{Result: Up, Trace: traceTime}

@@ -210,7 +210,7 @@ func (h *Handler) count(snapshot *dnspool.Snapshot, s *scratch, to *destination,
 		return
 	}
 	if addr, ok := upAddress(to.mirror); ok {
-		h.Catalog.Verify(unescape(path), candidate(to.mirror, addr, path))
+		h.Catalog.Verify(unescape(path), candidate(to.mirror, addr, encodedPath(unescape(path))))
 	}
 }
 
