@@ -305,3 +305,23 @@ func TestGivenAddressesProveNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestEndOfClaimIsAnnounced: an address that is believed for having waited long enough changes what is eligible.
+func TestEndOfClaimIsAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := claimBed(t)
+		stop()
+		select {
+		case <-b.Changed():
+		default:
+		}
+		m := b.mirrors["http://a.example.net/tails/"]
+		m.web.claims.fresh = with(nil, addrs("192.0.2.9")[0], time.Now().Add(-time.Hour))
+		b.settleAddresses(m, time.Now())
+		select {
+		case <-b.Changed():
+		default:
+			t.Error("no change is announced")
+		}
+	})
+}
