@@ -325,3 +325,26 @@ func TestEndOfClaimIsAnnounced(t *testing.T) {
 		}
 	})
 }
+
+// TestResolverIsControlled: while a host's addresses are in doubt, hosts whose addresses hold for long are looked up as
+// well, and the doubt ends soon.
+func TestResolverIsControlled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, func(o *Options) { o.Settings.AddressGrace, o.Settings.MaxUnresolved = time.Hour, 10*time.Minute })
+		b.resolve()
+		for _, host := range []string{"b", "c", "d", "e"} {
+			found := b.hosts[host+".example.net"]
+			found[0].TTL, found[1].TTL = 10*time.Hour, 10*time.Hour
+			b.hosts[host+".example.net"] = found
+		}
+		b.SetPool(pool(t, "a.example.net b.example.net c.example.net d.example.net e.example.net"))
+		defer b.start()()
+		<-b.Swept()
+		wait(5 * time.Minute)
+		b.knows("a.example.net", "")
+		wait(100 * time.Second)
+		if got, suspect := b.stands(HTTP), b.Report().SuspectNames(); got != "1 down" || suspect != "" {
+			t.Errorf("its name is gone, others are resolved: %q, suspected: %q", got, suspect)
+		}
+	})
+}

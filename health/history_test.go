@@ -251,3 +251,14 @@ func TestSavedSecondsAreFew(t *testing.T) {
 		t.Errorf("%v", saved)
 	}
 }
+
+// TestLoadHistoryInSilence: a history that can be restored is nothing to warn of.
+func TestLoadHistoryInSilence(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	path := filepath.Join(t.TempDir(), "history")
+	NewHistory().SaveHistory(path, zap.New(core))
+	NewHistory().LoadHistory(path, epoch, zap.New(core))
+	if logs.Len() > 0 {
+		t.Errorf("logged %v", logs.All())
+	}
+}
