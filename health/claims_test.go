@@ -348,3 +348,12 @@ func TestResolverIsControlled(t *testing.T) {
 		}
 	})
 }
+
+// TestNoProblemBeforeTheLookup: of a host that was not looked up yet nothing is wrong.
+func TestNoProblemBeforeTheLookup(t *testing.T) {
+	for _, l := range []lookup{{host: "a.example.net"}, {host: "a.example.net", task: new(task)}} {
+		if l.findProblems(false); l.problem != "" {
+			t.Errorf("%q", l.problem)
+		}
+	}
+}
