@@ -15,10 +15,18 @@ func (g *DNSGroup) addEntries(all []entry) {
 		if g.at[e.mirror] == nil {
 			continue
 		}
-		e.weight, e.eligible = float64(e.mirror.DNS.Weight), true
+		e.derated = sum(g.derated[e.mirror]) / float64(len(g.derated[e.mirror]))
+		e.weight, e.eligible = float64(e.mirror.DNS.Weight)*e.derated, true
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 	}
+}
+
+func sum(values []float64) (total float64) {
+	for _, v := range values {
+		total += v
+	}
+	return total
 }
 
 // A NearGroup is who DNS answers name to clients at a place, and how often.
@@ -49,15 +57,16 @@ func (s *Snapshot) Near(c *Choice, f Family, p *Place) (near NearGroup, ok bool)
 		if score.points == 0 {
 			continue
 		}
-		addresses := g.at[score.mirror]
-		for _, address := range addresses {
+		derated := g.derated[score.mirror]
+		all := sum(derated)
+		for k, address := range g.at[score.mirror] {
 			place, known := at[address] // two mirrors may share a host
 			if !known {
 				place = len(near.Addresses)
 				at[address] = place
 				near.Addresses, near.Weights = append(near.Addresses, address), append(near.Weights, 0)
 			}
-			near.Weights[place] += c.of(score) / float64(len(addresses))
+			near.Weights[place] += c.of(score) * derated[k] / all
 		}
 	}
 	return near, true

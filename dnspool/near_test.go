@@ -119,3 +119,28 @@ func TestNearAddresses(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+// TestNearDerated has mirrors whose weights in DNS are others than for redirects, and one that fails now and then at one of
+// its addresses.
+func TestNearDerated(t *testing.T) {
+	t.Parallel()
+	in := nearInput(t, "a 1 berlin\nb 1 berlin\nc 1 berlin\nd 1 berlin", testSelection)
+	for i := range in.Pool.Mirrors {
+		in.Pool.Mirrors[i].DNS.Weight = []uint32{20, 20, 20, 40}[i]
+	}
+	first := in.Pool.Mirrors[0].URLPrefix
+	report := in.Health.Mirrors[first]
+	other := slices.Clone(report.Endpoints[:2])
+	for i := range other {
+		other[i].Address = netip.MustParseAddr("192.0.2.9")
+		other[i].Rate = health.Rate{Failed: 0b101} // a quarter of the weight counts
+	}
+	report.Endpoints = slices.Concat(report.Endpoints[:2], other)
+	in.Health.Mirrors[first] = report
+	var c Choice
+	const all = 12.5 + 20 + 20 + 40 // a has (1 + 1/4)/2 of its weight
+	want := map[string]float64{"192.0.2.1": 10 / all, "192.0.2.9": 2.5 / all, "192.0.2.2": 20 / all, "192.0.2.3": 20 / all, "192.0.2.4": 40 / all}
+	if got := nearWeights(Build(in), &c, testPlaces["berlin"]); !sameWeights(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
