@@ -200,6 +200,10 @@ func checkStep(t *testing.T, before, after *Verdict, results []State, last State
 		if len(tail(p.Rise)) < p.Rise || slices.ContainsFunc(tail(p.Rise), func(s State) bool { return s != Up }) {
 			t.Fatalf("%v: up after %v, want %d passes", results, last, p.Rise)
 		}
+	case before.State == Up && after.State == Down && after.Unsteady:
+		if failures := after.Failures(); failures <= maxFailures {
+			t.Fatalf("%v: left up as unsteady after %d failed checks, want over %d", results, failures, maxFailures)
+		}
 	case before.State == Up && after.State != Up:
 		if len(tail(p.Fall)) < p.Fall || slices.Contains(tail(p.Fall), Up) {
 			t.Fatalf("%v: left up, want %d failures", results, p.Fall)
