@@ -4,14 +4,18 @@
 // fault is, what it is, and what would be right ([Error]). All faults of a file are reported at once.
 // A file goes through four steps, one file of this package each:
 //
-//	document.go, node.go   bytes to a tree of values that know where they stand (JSON, strictly)
-//	schema.go     the tree against the JSON Schema that is also published to editors
-//	explain.go    the schema's complaints, in words for the person who must act
-//	pool_parse.go, server_parse.go   rules that a schema cannot say; the typed value
+//	document.go  bytes to a tree of values that know where they stand (JSON, strictly); node.go
+//	schema.go    the tree against the JSON Schema that is also published to editors
+//	explain.go   the schema's complaints, in words for the person who must act; errors.go
+//	*_parse.go   rules that a schema cannot say; the typed value (pool.go, server.go)
+//
+// The rules on single values are in syntax.go (names, addresses, URLs), fields.go, server_dns.go, server_http.go,
+// server_health.go, server_files.go, collision.go, absent.go and public.go. load.go reads files, keys.go makes the tables of keys for
+// the documents, and printable.go makes foreign text safe to print.
 //
 // What is allowed, but seldom meant, is a warning (warnings.go). For what becomes of a file that changes there
-// are pure functions: [Compare] tells two pools apart, [Guard] says whether one may replace the other
-// unasked, and [Update] what of a new server configuration can come into force without a restart.
+// are pure functions: [Compare] tells two pools apart (change.go), [Guard] says whether one may replace the other
+// unasked (guard.go), and [Update] what of a new server configuration can come into force without a restart (settings.go).
 // Package source, below this one, fetches pools and watches them.
 //
 // config imports none of ours. It must not know whether a mirror is healthy, where it stands, which

@@ -97,4 +97,19 @@
 // mirrors' hashes); only when a limit begins or ends to be reached, others move too.
 //
 // The runners-up are those that compete, in the order of -ln(u)/points, and then the rest by how far they are.
+//
+// # Parts
+//
+//	snapshot.go   what both faces answer from
+//	build.go      how it is made of mirrors and verdicts
+//	policy.go     the settings that matter for it
+//	eligible.go   who is eligible
+//	deck.go       DNS answers: the order in which addresses are dealt
+//	near_dns.go   DNS answers by place
+//	choose.go     redirects: who competes, and who serves
+//	near.go       how far a client is
+//	place.go      where mirrors and clients are; countries.go has the middles of the countries
+//	sticky.go     the same mirror for a while
+//	shares.go     the share of each mirror in answers
+//	explain.go    why a mirror is chosen, or not; reason.go, why a snapshot was made
 package dnspool

@@ -19,9 +19,11 @@
 //
 // # Parts
 //
-// [Checker] joins them. schedule.go says when to probe, and knows no verdicts. mirror.go sets up the checks and
+// [Checker] (checker.go) joins them. schedule.go says when to probe, and knows no verdicts. mirror.go sets up the checks and
 // look-ups of a mirror, observe.go turns a probe into a verdict, survey.go watches the pool as a whole, and memory.go
-// and history.go hold what outlives a restart. The rules have a file each:
+// and history.go hold what outlives a restart (sealed.go: its format). state.go and observation.go are the
+// words for what was seen, report.go tells it, reference.go is the trace of the origin, and settings.go the configuration.
+// The rules have a file each:
 //
 //	verdict.go     when an endpoint is up or down
 //	rate.go        what becomes of one that fails now and then
@@ -32,6 +34,10 @@
 //	lookup.go      which of the addresses from DNS to probe
 //	pace.go        how long to pause between two requests to a host
 //	visit.go       when others may ask a host: while no check is under way
+//	rsynccheck.go  at which addresses an rsync daemon is tried
+//	cause.go       whose fault a failure may be
+//	cert.go        when a certificate ends soon
+//	agents.go      when a mirror is requested with the User-Agents of wget and curl
 //
 // This package opens no socket: package probe does, and cmd joins the two.
 //

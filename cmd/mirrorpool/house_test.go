@@ -1,6 +1,8 @@
 package main
 
 import (
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -51,6 +53,50 @@ func TestHouse(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPackageFiles has the comment of each larger package name its files, so that a reader finds a rule by reading one page.
+func TestPackageFiles(t *testing.T) {
+	t.Parallel()
+	const small = 8 // files; so many names need no guide
+	list := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{join .GoFiles " "}} {{join .IgnoredGoFiles " "}}`, "./...")
+	list.Dir = "../.."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		path, names, _ := strings.Cut(strings.TrimSpace(line), "|")
+		files := strings.Fields(names)
+		if path == "mirrorpool/cmd/mirrorpool" || len(files) <= small { // there, a command is in the file of its name
+			continue
+		}
+		dir := filepath.Join("../..", strings.TrimPrefix(path, "mirrorpool/"))
+		named := regexp.MustCompile(`[\w*]+\.go`).FindAllString(packageComment(t, dir, files), -1) // share_*.go for some
+		for _, name := range files {
+			if name != "doc.go" && !strings.HasSuffix(name, "_test.go") && !slices.ContainsFunc(named, func(pattern string) bool {
+				ok, err := filepath.Match(pattern, name)
+				return ok && err == nil
+			}) {
+				t.Errorf("the comment of package %s does not name %s", path, name)
+			}
+		}
+	}
+}
+
+// packageComment returns the comment of the package that consists of files in a folder.
+func packageComment(t *testing.T, dir string, files []string) string {
+	t.Helper()
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file.Doc != nil {
+			return file.Doc.Text()
+		}
+	}
+	return ""
 }
 
 // mayImport reports whether an import points the right way. A package may import those of the floors below its own, and

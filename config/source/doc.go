@@ -12,6 +12,7 @@
 //	list.go       the one path by which a pool comes into force
 //	judge.go      what is to become of a list that was read
 //	schedule.go   when to look again
+//	log.go        what is logged of all that
 //
 // The package does not know who serves the pool. It has no clock and no randomness of its own, and starts
 // no goroutine but those that [List.Run] waits for.

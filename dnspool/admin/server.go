@@ -1,6 +1,3 @@
-// Package admin serves the administrator over HTTP: the status page, the status as JSON, metrics, explain and reload.
-//
-// It decides nothing about mirrors. It is not for the public: without a token it answers clients on this host only.
 package admin
 
 import (

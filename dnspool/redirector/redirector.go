@@ -1,11 +1,3 @@
-// Package redirector is the HTTP face of the pool: it sends each request for a file on to a mirror that has
-// it, picked from the snapshot in force.
-//
-// Over HTTP/1.1, requests for a file with a plain path and common headers are answered without net/http. Connections
-// with any other request are handed over to it.
-//
-// It decides nothing about mirrors and reads no request bodies. Which mirrors carry a file it learns from a
-// [files.Catalog], if it has one. It logs no requests.
 package redirector
 
 import (

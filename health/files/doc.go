@@ -5,4 +5,21 @@
 // for is asked of the mirrors on demand. A [Catalog] joins all that, and answers for a path which mirrors carry it.
 //
 // The package opens no socket: its user brings the functions that list, ask and read.
+//
+//	catalog.go    the mirrors, settings and all that is known of files
+//	run.go        when to read the origin and to list mirrors, and who does it
+//	plan.go       when one mirror is listed next
+//	collector.go  a listing, as it comes in
+//	row.go        from a listing to the files that a mirror has
+//	held.go       which files some mirror has
+//	universe.go   the files of the origin, and what a new listing of it changes
+//	folder.go     an origin that is a folder
+//	sumlist.go    an origin that is a list of checksums
+//	carriers.go   which mirrors carry a file
+//	ask.go        questions to mirrors and to the origin, on demand and to sample
+//	answers.go    what they answered, and for how long that counts
+//	copies.go     each mirror's copy of a file, and what a mirror lacks, for people
+//	view.go       the newest release, and which mirrors are behind
+//	path.go       paths, and patterns of them
+//	state.go      what outlives a restart
 package files

@@ -7,4 +7,23 @@
 //
 // Mirrors are not trusted. Each request goes to the address under test, whatever host a redirect names; reads are
 // bounded in size, and all calls return by the deadline of their context. Nothing is retried, except a DNS query.
+//
+//	prober.go       one probe
+//	http.go         the trace over HTTP, at the address under test
+//	trace.go        what a trace says
+//	response.go     what a response must be like
+//	rsync.go        the trace over rsync
+//	tls.go          TLS: versions, ciphers, warnings
+//	certificate.go  when a certificate ends
+//	timing.go       how long each step took, and which one failed
+//	reason.go       a failure in words, and whose fault it may be
+//	agents.go       whether a mirror refuses wget or curl by name
+//	checker.go      a health.Checker with these probes
+//	resolver.go     the addresses of a name from DNS
+//	exchange.go     one DNS query
+//	hosts.go        /etc/hosts
+//	reference.go    the trace of the origin
+//	origin.go       the files of the origin
+//	filelist.go     the files of a mirror
+//	filesize.go     the size of one file at a mirror
 package probe

@@ -13,7 +13,7 @@
 //	state.go      what outlives the process
 //	status.go     status, explanations and metrics for the administrator
 //	systemd.go    the service manager: readiness, watchdog, SIGHUP
-//	log.go        the log, and repeats.go what is left out of it
+//	log.go        the log, and repeats.go what is left out of it; journal_*.go, whether it goes to systemd's journal
 //	listeners.go  which listeners can be opened, before the mirrors are checked
 //	runtime.go    threads and garbage collection
 package daemon

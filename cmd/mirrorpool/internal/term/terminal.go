@@ -1,6 +1,16 @@
 // Package term is what people see of mirrorpool on a terminal: tables, colours, numbers, and the answers of a running server.
 //
 // A text that comes from elsewhere is escaped before it is printed: see [config.Printable].
+//
+//	terminal.go     what standard output is, colours, and progress
+//	table.go        tables
+//	number.go       times, ages and counts
+//	error.go        errors
+//	json.go         any answer as JSON
+//	status.go       the answer to status
+//	explanation.go  the answer to explain
+//	files.go        the answer to files
+//	reload.go       the answer to reload
 package term
 
 import (

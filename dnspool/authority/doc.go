@@ -1,0 +1,24 @@
+// Package authority is the DNS face of the pool: an authoritative server for one zone, which answers A and
+// AAAA queries at the pool's names from the snapshot in force.
+//
+// It decides nothing about mirrors: who is eligible and in which order they are dealt is settled by package
+// dnspool. It neither recurses nor forwards, and logs no queries.
+//
+//	server.go        the sockets, and what becomes of a query: answered, signed with TSIG, or a transfer
+//	zone.go          the names and records of the zone, made from a snapshot
+//	zonefile.go      the records from dns.zone_file, and how they are checked
+//	prepared.go      the answers as bytes, made when a zone is published
+//	fastpath.go      a query over UDP, answered from these bytes
+//	respond.go       any query, answered record by record
+//	near.go          answers by the client's place (dns.geo)
+//	options.go       the EDNS options of a response
+//	chaos.go         id.server. and version.bind.
+//	status.go        _status and _mirrors: the pool told in TXT records
+//	client.go        the client of a query, and to which clients UDP answers go
+//	ratelimit.go     response rate limiting
+//	connections.go   how many TCP connections are open, in all and from a network
+//	stream.go        TCP: pipelining, timeouts and what a client may leave unread
+//	signed.go        queries with TSIG
+//	transferred.go   the zone as it is transferred
+//	metrics.go       counters and latencies
+package authority
