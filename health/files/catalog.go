@@ -22,6 +22,7 @@ type Mirror struct {
 	Rsync     netip.Addr // where the daemon was last reached; invalid if it is not known
 	Trace     time.Time  // that it carries; zero if none is known
 	Enabled   bool
+	Serves    bool // clients may be sent to it
 	Weight    uint32
 }
 
@@ -67,6 +68,9 @@ type Catalog struct {
 	stop   context.CancelFunc
 	asking sync.WaitGroup
 
+	maxFiles int        // of all mirrors together
+	joining  sync.Mutex // held while a listing is joined with those of others; taken before mu
+
 	mu        sync.Mutex // guards all below
 	running   bool       // Run is
 	settings  Settings
@@ -76,10 +80,12 @@ type Catalog struct {
 	release   Release
 	newest    []File
 	reference time.Time
-	numbers   map[string]int // of all mirrors that ever were in the pool, by url_prefix
-	mirrors   []*mirror      // by number; nil of those that are gone
-	dirty     bool           // something has changed since it was saved
-	urgent    bool           // likewise, which should be saved now
+	numbers   map[string]int       // of all mirrors that ever were in the pool, by url_prefix
+	mirrors   []*mirror            // by number; nil of those that are gone
+	dissents  map[uint64][]dissent // while the origin is not known: see dissent
+	recount   bool                 // clients may be sent to other mirrors
+	dirty     bool                 // something has changed since it was saved
+	urgent    bool                 // likewise, which should be saved now
 }
 
 // A mirror is a mirror of the pool, and what is known of its files.
@@ -100,6 +106,7 @@ func newMirror(number int, seen Mirror) *mirror {
 func NewCatalog(o Options) *Catalog {
 	c := &Catalog{
 		Options: o, settings: o.Settings, universe: &Universe{}, wake: make(chan struct{}, 1), numbers: map[string]int{},
+		maxFiles: MaxFiles,
 	}
 	c.base, c.stop = context.WithCancel(context.Background())
 	c.publish()
@@ -180,6 +187,7 @@ func (c *Catalog) observe(number int, seen *Mirror, now time.Time) (changed bool
 		seen.Trace = trace
 	}
 	changed = changed || !m.Trace.Equal(seen.Trace)
+	c.recount = c.recount || m.Serves != seen.Serves
 	m.Mirror = *seen
 	return changed
 }

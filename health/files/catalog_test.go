@@ -178,27 +178,6 @@ func TestOriginFails(t *testing.T) {
 	})
 }
 
-// TestWithoutOrigin: the largest size counts, until no mirror has it any more.
-func TestWithoutOrigin(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, Settings{}, tree(), "a", "b", "c")
-		defer w.stop()
-		w.want("old.iso", "has has has")
-		w.do(func() { w.trees["a"]["stable/a.iso"] = 20; delete(w.trees["b"], "old.iso") })
-		after(testInterval)
-		w.want("stable/a.iso", "lacks has has")
-		w.want("old.iso", "has lacks has")
-		w.do(func() {
-			for _, name := range w.names {
-				w.trees[name]["stable/a.iso"] = 20
-			}
-		})
-		after(2 * testInterval)
-		w.want("stable/a.iso", "has has has")
-	})
-}
-
 // TestAsk: an answer is asked for once, kept, and given again by the mirror when it is due.
 func TestAsk(t *testing.T) {
 	t.Parallel()

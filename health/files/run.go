@@ -81,6 +81,10 @@ func (c *Catalog) start(ctx context.Context, running *sync.WaitGroup) time.Durat
 			next = c.origin.due
 		}
 	}
+	if c.recount && !c.origin.known && len(c.dissents) > 0 {
+		running.Go(c.reelect)
+	}
+	c.recount = false
 	for _, job := range c.dueListings(now, &next) {
 		job.mirror.busy = true
 		running.Go(func() { c.list(ctx, job) })
@@ -163,6 +167,12 @@ func (c *Catalog) newJob(m *mirror, whole bool) job {
 // list makes a listing, and takes it in.
 func (c *Catalog) list(ctx context.Context, j job) {
 	listed, err := c.visit(ctx, &j)
+	var together *joined
+	if err == nil && listed.entries != nil {
+		c.joining.Lock()
+		defer c.joining.Unlock()
+		together, err = c.join(j.mirror.number, listed.entries, c.Now())
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.hurry()
@@ -173,7 +183,7 @@ func (c *Catalog) list(ctx context.Context, j job) {
 	}
 	before := m.row
 	if err == nil {
-		err = c.take(m, &j, listed, now)
+		err = c.take(m, &j, listed, together, now)
 	}
 	changed := m.row != nil && (before == nil || before.digest != m.row.digest)
 	complete := c.origin.known && m.row != nil && int(m.row.has.GetCardinality()) == c.universe.Len()
@@ -224,12 +234,15 @@ func (f *found) add(path string, size int64, modified uint32) error {
 	return f.listing.add(path, size, modified)
 }
 
-// take takes in a listing.
-func (c *Catalog) take(m *mirror, j *job, f *found, now time.Time) error {
-	if f.entries != nil {
-		if !c.origin.known {
-			c.join(m, f, now)
+// take takes in a listing. together is nil unless it began while the origin was not known.
+func (c *Catalog) take(m *mirror, j *job, f *found, together *joined, now time.Time) error {
+	if together != nil {
+		if c.origin.known {
+			return nil
 		}
+		c.takeJoined(together)
+		c.newest, m.row = together.newest, together.row
+		c.publish()
 		return nil
 	}
 	if j.names == nil {
@@ -243,46 +256,6 @@ func (c *Catalog) take(m *mirror, j *job, f *found, now time.Time) error {
 	}
 	c.publish()
 	return nil
-}
-
-// join adds what a mirror lists to the universe of all mirrors. Of a file with several sizes the largest counts, as the
-// others may be copies that are not complete, until no mirror has that any more.
-func (c *Catalog) join(m *mirror, f *found, now time.Time) {
-	listed := sortRecords(f.entries.records)
-	held := c.held(m)
-	var records []record
-	i := 0
-	for _, known := range c.universe.records() {
-		for ; i < len(listed) && listed[i].hash < known.hash; i++ {
-			records = append(records, listed[i])
-		}
-		number, _ := c.universe.find(known.hash)
-		kept := held.Contains(number)
-		if i < len(listed) && listed[i].hash == known.hash {
-			if !kept || listed[i].size > known.size {
-				known = listed[i]
-			}
-			kept = true
-			i++
-		}
-		if kept {
-			records = append(records, known)
-		}
-	}
-	records = append(records, listed[i:]...)
-	next, diff := c.universe.update(records, true)
-	c.setUniverse(next, &diff)
-	c.newest = f.entries.newest
-	l := newListing(next)
-	for i := range listed {
-		l.files++
-		l.digest += mix(listed[i].hash ^ mix(uint64(listed[i].size)))
-		if number, ok := next.find(listed[i].hash); ok {
-			l.judge(number, listed[i].size, listed[i].version)
-		}
-	}
-	m.row = l.row(now)
-	c.publish()
 }
 
 // readOrigin reads the origin, and takes it in.
@@ -362,7 +335,7 @@ func (c *Catalog) noteOrigin(now time.Time, err error) {
 // takeOrigin takes in what the origin publishes. Mirrors are listed for what is new.
 func (c *Catalog) takeOrigin(into *Collector, next *Universe, diff *change, now time.Time) {
 	first := !c.origin.known
-	c.origin.known = true
+	c.origin.known, c.dissents = true, nil
 	c.newest = into.newest
 	if diff.isEmpty() && !first {
 		c.origin.calm++

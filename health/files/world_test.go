@@ -35,7 +35,8 @@ type world struct {
 	down     map[string]bool
 	hang     bool // HEAD gets no answer
 	busy     bool // HEAD is answered by 429
-	reads    int  // of the origin
+	stale    map[string]bool
+	reads    int // of the origin
 	names    []string
 }
 
@@ -74,7 +75,7 @@ func (w *world) observe(reference time.Time) {
 	w.mu.Lock()
 	var seen []Mirror
 	for _, name := range w.names {
-		m := Mirror{URLPrefix: prefixOf(name), Trace: w.traces[name], Enabled: true, Weight: 1}
+		m := Mirror{URLPrefix: prefixOf(name), Trace: w.traces[name], Enabled: true, Weight: 1, Serves: !w.stale[name]}
 		if !strings.HasPrefix(name, "web") {
 			m.RsyncURL, m.Rsync = "rsync://"+name+".example.org/pub/", netip.MustParseAddr("192.0.2.1")
 		}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ func (f *inForce) observeFiles(report *health.Report) {
 		seen := report.Mirrors[entry.URLPrefix]
 		m := files.Mirror{
 			URLPrefix: entry.URLPrefix, RsyncURL: entry.RsyncURL, Enabled: entry.Enabled(), Weight: entry.Weight, Trace: latestTrace(&seen),
+			Serves: serves(&seen),
 		}
 		if seen.Rsync != nil && swept {
 			m.Rsync = seen.Rsync.Address
@@ -58,6 +60,11 @@ func (f *inForce) observeFiles(report *health.Report) {
 		mirrors = append(mirrors, m)
 	}
 	f.catalog.Observe(report.Reference.Trace, mirrors)
+}
+
+// serves reports whether a mirror is up for redirects at one of its addresses.
+func serves(m *health.MirrorReport) bool {
+	return slices.ContainsFunc(m.Endpoints, func(e health.Endpoint) bool { return e.Role == health.HTTP && e.State == health.Up })
 }
 
 // latestTrace is the newest trace that a mirror has at one of its addresses.
