@@ -2,7 +2,6 @@ package dnspool
 
 import (
 	"math"
-	"slices"
 )
 
 // MaxRunnersUp is how many mirrors a [Choice] has besides the one that is picked.
@@ -163,119 +162,6 @@ func (c *Choice) admit(g *webGroup, r *Request) {
 		}
 		c.scores = append(c.scores, score{entry: e})
 	}
-}
-
-// measure finds out how far each is.
-func (c *Choice) measure(p *Place) {
-	from := newClient(p)
-	for i := range c.scores {
-		s := &c.scores[i]
-		distance, border := from.far(s.entry)
-		s.far = baseFar + distance + border
-		if from.sameCountry(s.entry) {
-			s.nearness = 1
-		}
-	}
-}
-
-// compete says who competes, and with how many points.
-func (c *Choice) compete(p Policy) {
-	nearest := math.Inf(1)
-	for i := range c.scores {
-		nearest = min(nearest, c.scores[i].far)
-	}
-	near := 0
-	for i := range c.scores {
-		s := &c.scores[i]
-		if s.nearness == 1 || s.far <= p.Near*nearest {
-			s.nearness = 1
-			near++
-		}
-	}
-	reach := 0.0
-	if wanted := max(p.MinCandidates, int(math.Ceil(1/p.MaxShare-1e-9))); near < wanted {
-		reach = c.reach(wanted)
-	}
-	for i := range c.scores {
-		s := &c.scores[i]
-		if s.nearness == 0 && s.far <= reach {
-			s.nearness = nearest / s.far
-			if c.coarse {
-				s.nearness = math.Exp2(math.Floor(math.Log2(s.nearness)))
-			}
-		}
-		s.points = s.weight * s.nearness
-	}
-}
-
-// reach returns how far the n nearest are: in km.
-func (c *Choice) reach(n int) float64 {
-	if n >= len(c.scores) {
-		return math.Inf(1)
-	}
-	const few = 16
-	c.far = c.far[:0]
-	for i := range c.scores {
-		far := c.scores[i].far
-		switch {
-		case n > few || len(c.far) < n:
-			c.far = append(c.far, far)
-		case far < c.far[n-1]:
-			c.far[n-1] = far
-		}
-		if n <= few { // it is sorted but for the last
-			for j := len(c.far) - 1; j > 0 && c.far[j] < c.far[j-1]; j-- {
-				c.far[j], c.far[j-1] = c.far[j-1], c.far[j]
-			}
-		}
-	}
-	if n > few {
-		slices.Sort(c.far)
-	}
-	return c.far[n-1]
-}
-
-// limit finds those who would take more than the given share, and limits them to it. Where so few compete that
-// each has to take as much, all take the same.
-func (c *Choice) limit(share float64) {
-	competing := 0
-	for i := range c.scores {
-		if c.scores[i].points > 0 {
-			competing++
-			c.total += c.scores[i].points
-		}
-	}
-	if share*float64(competing) <= 1 {
-		for i := range c.scores {
-			if s := &c.scores[i]; s.points > 0 {
-				s.points = s.derated
-			}
-		}
-		c.total = 0
-		for i := range c.scores {
-			c.total += c.scores[i].points
-		}
-		return
-	}
-	c.share = share
-	for more := true; more; {
-		more = false
-		for most, i := share*c.total/c.rest, 0; i < len(c.scores); i++ {
-			if s := &c.scores[i]; s.points > most && !s.capped {
-				s.capped, more = true, true
-				c.total -= s.points
-				c.rest -= share
-			}
-		}
-	}
-}
-
-// of returns the share of the clients at the request's place that a mirror gets.
-func (c *Choice) of(s *score) float64 {
-	if s.capped {
-		return c.share
-	}
-	return c.rest * s.points / c.total
 }
 
 // draw orders the mirrors by chance, in proportion to their shares.

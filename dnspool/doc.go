@@ -106,8 +106,8 @@
 //	eligible.go   who is eligible
 //	deck.go       DNS answers: the order in which addresses are dealt
 //	near_dns.go   DNS answers by place
-//	choose.go     redirects: who competes, and who serves
-//	near.go       how far a client is
+//	choose.go     redirects: which mirror is picked
+//	near.go       nearness: distances, which mirrors compete, max_share
 //	place.go      where mirrors and clients are; countries.go has the middles of the countries
 //	sticky.go     the same mirror for a while
 //	shares.go     the share of each mirror in answers

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // The names of what is suspected, as in status, metrics and alerts.
@@ -23,6 +25,13 @@ const (
 var SuspectNames = [...]string{
 	SuspectNetwork, SuspectTrustStore, SuspectClock, SuspectRsync, SuspectHTTPS, SuspectIPv4, SuspectIPv6, SuspectResolver,
 }
+
+// This host is suspected if at least suspectMirrors mirrors fail alike. The local network is if more than half of the
+// checks that were up begin to fail within one interval; for suspectIntervals at most.
+const (
+	suspectMirrors   = 3
+	suspectIntervals = 10
+)
 
 // A Suspect is a part of this host that would explain why many mirrors fail alike.
 type Suspect struct {
@@ -205,4 +214,133 @@ func (f *commonFault) explains(k *check) bool {
 		}
 	}
 	return !fails
+}
+
+// findSuspects returns what is suspected now, in the order of SuspectNames.
+func (c *Checker) findSuspects(t *tally, now time.Time) []Suspect {
+	var found []Suspect
+	add := func(s Suspect) {
+		s.Since = now
+		if before := c.survey.suspect(s.Name); before != nil {
+			s.Since = before.Since
+		}
+		found = append(found, s)
+	}
+	if c.survey.judgeNetwork(t, now, c.policy.Interval) {
+		add(Suspect{Name: SuspectNetwork, Failing: t.failing, Of: t.wereUp, Text: "most mirrors began to fail together"})
+	}
+	if n := c.countDoubtful(now); n.failing >= 2 && 2*n.failing > n.of {
+		add(Suspect{Name: SuspectResolver, Failing: n.failing, Of: n.of, Text: fmt.Sprintf("the addresses of %d of %d mirrors "+
+			"are gone, or changed together: look at this host's resolver (/etc/resolv.conf)", n.failing, n.of)})
+	}
+	for i := range commonFaults {
+		f := &commonFaults[i]
+		n := c.countFault(f)
+		if f.suspicious(n, c.survey.suspect(f.name) != nil) {
+			text := f.tells(n.failing, n.of)
+			if f.name == SuspectClock {
+				text += c.clockError()
+			}
+			add(Suspect{Name: f.name, Failing: n.failing, Of: n.of, Text: text})
+		}
+	}
+	return found
+}
+
+// judgeNetwork reports whether the local network is to be suspected.
+func (s *survey) judgeNetwork(t *tally, now time.Time, interval time.Duration) bool {
+	before := s.suspect(SuspectNetwork)
+	if before == nil {
+		return t.failedAtOnce()
+	}
+	return t.mostFail() && now.Sub(before.Since) <= suspectIntervals*interval
+}
+
+// failedAtOnce reports whether most checks that did not fail an interval ago do now.
+func (t *tally) failedAtOnce() bool {
+	before := t.wereUp - (t.failing - t.recent)
+	return t.mirrors >= suspectMirrors && 2*t.recent > before
+}
+
+func (t *tally) mostFail() bool { return 2*t.failing > t.wereUp }
+
+// countDoubtful counts the enabled mirrors' hosts that were looked up of late, and those of them whose addresses are gone, or
+// all new. Where hosts that were in different networks have just got the same new address, no others count.
+func (c *Checker) countDoubtful(now time.Time) (n count) {
+	seen := map[string]bool{}
+	sharing := map[netip.Addr]map[netip.Prefix]bool{} // from which networks hosts have come to an address
+	for _, m := range c.mirrors {
+		l := m.web
+		doubtful := l.doubtful(c.settings.AllowPrivate)
+		if !m.Enabled() || l.task == nil || seen[l.host] || !doubtful && now.Sub(l.at) > controlTime {
+			continue
+		}
+		seen[l.host] = true
+		n.of++
+		if doubtful {
+			n.failing++
+			for addr, since := range l.claims.fresh {
+				if now.Sub(since) > claimTime {
+					continue
+				}
+				if sharing[addr] == nil {
+					sharing[addr] = map[netip.Prefix]bool{}
+				}
+				for before := range l.claims.withdrawn {
+					sharing[addr][networkOf(before)] = true
+				}
+			}
+		}
+	}
+	for _, networks := range sharing {
+		if len(networks) >= 2 {
+			n.of = min(n.of, n.failing)
+		}
+	}
+	return n
+}
+
+// setSuspects makes next what is suspected, and logs and signals what has changed.
+func (c *Checker) setSuspects(next []Suspect) {
+	before := c.survey.suspects
+	c.survey.suspects = next
+	named := func(list []Suspect, name string) bool {
+		return slices.ContainsFunc(list, func(s Suspect) bool { return s.Name == name })
+	}
+	for _, s := range next {
+		if !named(before, s.Name) {
+			c.log.Warn("most mirrors fail alike, suspecting this host", zap.String("suspect", s.Name),
+				zap.Int("failing", s.Failing), zap.Int("of", s.Of), zap.String("problem", s.Text))
+			signal(c.changed)
+		}
+	}
+	for _, s := range before {
+		if !named(next, s.Name) {
+			c.log.Info("this host is no longer suspected", zap.String("suspect", s.Name))
+			c.recheckDown(c.now())
+			signal(c.changed)
+		}
+	}
+}
+
+// suspect returns the suspect of a name, or nil.
+func (s *survey) suspect(name string) *Suspect {
+	for i := range s.suspects {
+		if s.suspects[i].Name == name {
+			return &s.suspects[i]
+		}
+	}
+	return nil
+}
+
+func (s *survey) suspectsNetwork() bool { return s.suspect(SuspectNetwork) != nil }
+
+// explanation returns the name of the suspect that explains why k fails, or "".
+func (s *survey) explanation(k *check) string {
+	for i := range commonFaults {
+		if f := &commonFaults[i]; s.suspect(f.name) != nil && f.explains(k) {
+			return f.name
+		}
+	}
+	return ""
 }

@@ -45,9 +45,7 @@ type schedule struct{ pause, first, last time.Duration }
 
 // NewNotifier makes a notifier for the zone and the targets that c configures, with the keys that it names.
 func NewNotifier(c config.DNS, keys *tsig.Ring, log *zap.Logger) (*Notifier, error) {
-	n := &Notifier{zone: c.Zone, log: log, sent: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "mirrorpool_notify_sent_total", Help: "NOTIFY messages, by target, and whether it has answered them well."},
-		[]string{"server", "result"})}
+	n := &Notifier{zone: c.Zone, log: log, sent: newSent()}
 	for _, target := range c.Notify {
 		addr, name, signed := strings.Cut(target, " ")
 		key := keys.Key(name)
@@ -127,23 +125,6 @@ func (t *notified) notify(ctx context.Context, zone string) error {
 		return t.refused(step, resp.Rcode)
 	}
 	return nil
-}
-
-var notifyUpDesc = prometheus.NewDesc("mirrorpool_notify_up",
-	"Whether a secondary has answered the latest NOTIFY well; absent before the first.", []string{"server"}, nil)
-
-// Collect sends what the notifier has counted, and how things are.
-func (n *Notifier) Collect(ch chan<- prometheus.Metric) {
-	n.sent.Collect(ch)
-	for _, c := range n.Conditions() {
-		up := 0.0
-		if c.Problem == "" {
-			up = 1
-		}
-		if !c.Since.IsZero() {
-			ch <- prometheus.MustNewConstMetric(notifyUpDesc, prometheus.GaugeValue, up, c.Server)
-		}
-	}
 }
 
 // Conditions tells of each target whether it can be notified, in the order of the configuration.

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -134,42 +133,4 @@ func (p *Publisher) Conditions() []Condition {
 		conditions[i] = t.condition(t.config.Server, t.config.Zone)
 	}
 	return conditions
-}
-
-// The descriptions of what a target tells of itself.
-var (
-	targetLabels = []string{"server", "zone"}
-	updatesDesc  = prometheus.NewDesc("mirrorpool_publish_updates_total", "Dynamic updates that a server has carried out.",
-		targetLabels, nil)
-	failuresDesc = prometheus.NewDesc("mirrorpool_publish_failures_total",
-		"Attempts to keep a server up to date that have failed.", targetLabels, nil)
-	conflictDesc = prometheus.NewDesc("mirrorpool_publish_conflicts_total",
-		"Updates that failed because another program was faster.", targetLabels, nil)
-	foreignDesc = prometheus.NewDesc("mirrorpool_publish_foreign_changes_total", "Changes by others that were reverted.",
-		targetLabels, nil)
-	goodDesc = prometheus.NewDesc("mirrorpool_publish_up",
-		"Whether the latest attempt to keep a server up to date was good.", targetLabels, nil)
-	checkedDesc = prometheus.NewDesc("mirrorpool_publish_checked_timestamp_seconds",
-		"When a server was last seen to hold what it should.", targetLabels, nil)
-)
-
-// Collect sends what the targets have counted.
-func (p *Publisher) Collect(ch chan<- prometheus.Metric) {
-	for _, t := range p.targets {
-		send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64) {
-			ch <- prometheus.MustNewConstMetric(desc, kind, value, t.config.Server, t.config.Zone)
-		}
-		send(updatesDesc, prometheus.CounterValue, float64(t.counts.updates.Load()))
-		send(failuresDesc, prometheus.CounterValue, float64(t.counts.failures.Load()))
-		send(conflictDesc, prometheus.CounterValue, float64(t.counts.conflicts.Load()))
-		send(foreignDesc, prometheus.CounterValue, float64(t.counts.foreign.Load()))
-		good := 0.0
-		if t.counts.good.Load() {
-			good = 1
-		}
-		send(goodDesc, prometheus.GaugeValue, good)
-		if checked := t.counts.checked.Load(); checked > 0 {
-			send(checkedDesc, prometheus.GaugeValue, float64(checked))
-		}
-	}
 }

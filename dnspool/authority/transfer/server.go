@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
-	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -49,9 +47,7 @@ func NewServer(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Ser
 	s := &Server{
 		log: log, dir: dir, origin: c.Zone, keys: keys,
 		turns: make(chan struct{}, MaxTransfers), changed: make(chan struct{}, 1),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mirrorpool_transfer_requests_total",
-			Help: "Requests for a transfer of the zone: axfr (all of it), ixfr (what has changed), full (all, in answer to IXFR), soa (nothing has changed) or none, and what came of them."},
-			[]string{"kind", "result"}),
+		requests: newRequests(),
 	}
 	a, err := NewAccess(c.AllowTransfer, keys)
 	if err != nil {
@@ -71,37 +67,6 @@ func (s *Server) enabled() bool {
 	}
 	a := s.access.Load()
 	return len(a.networks)+len(a.keyNames) > 0
-}
-
-// An Access says which servers may transfer.
-type Access struct {
-	networks []netip.Prefix
-	keyNames map[string]bool
-}
-
-// NewAccess reads networks and names of keys, as the configuration has them. Each key has to be in keys.
-func NewAccess(allowed []string, keys *tsig.Ring) (*Access, error) {
-	a := &Access{keyNames: map[string]bool{}}
-	for _, entry := range allowed {
-		if network, err := netip.ParsePrefix(entry); err == nil {
-			a.networks = append(a.networks, network)
-			continue
-		}
-		if keys.Key(entry) == nil {
-			return nil, fmt.Errorf("dns.allow_transfer: no file in dns.tsig_keys has the key %q", entry)
-		}
-		a.keyNames[entry] = true
-	}
-	return a, nil
-}
-
-// SetAccess changes which servers may transfer. If there were none before, the next Publish makes the zone known.
-func (s *Server) SetAccess(a *Access) {
-	before := s.enabled()
-	s.access.Store(a)
-	if !before && s.enabled() {
-		s.serial.Store(0) // no version has been taken in
-	}
 }
 
 // Publish takes in the version of the zone that is going to be in force. Its records are asked for only if a server may
@@ -128,39 +93,6 @@ func (s *Server) Publish(soa *dns.SOA, records func() Records) {
 
 // Published reports whether the zone has been published, not only restored from the journal.
 func (s *Server) Published() bool { return s != nil && s.serial.Load() != 0 }
-
-// permits reports whether the sender of a request may transfer the zone. What its signature is worth has been found
-// before: a wrong one has been refused.
-func (s *Server) permits(from net.Addr, signature *dns.TSIG) bool {
-	if signature != nil && s.access.Load().keyNames[dns.CanonicalName(signature.Hdr.Name)] {
-		return true
-	}
-	at, err := netip.ParseAddrPort(from.String())
-	if err != nil {
-		return false
-	}
-	for _, network := range s.access.Load().networks {
-		if network.Contains(at.Addr().Unmap().WithZone("")) {
-			return true
-		}
-	}
-	return false
-}
-
-// Wants reports whether a request is for a transfer of this zone that its sender may have. All others are refused by
-// the zone, as is AXFR over UDP, which there is not (RFC 5936 section 4.2).
-func (s *Server) Wants(from net.Addr, req *dns.Msg) bool {
-	q := req.Question[0]
-	if !IsTransfer(q.Qtype) {
-		return false
-	}
-	ok := s.enabled() && q.Qclass == dns.ClassINET && dns.CanonicalName(q.Name) == s.origin &&
-		(q.Qtype == dns.TypeIXFR || from.Network() == "tcp") && s.permits(from, req.IsTsig())
-	if !ok && s != nil {
-		s.requests.WithLabelValues("none", "refused").Inc()
-	}
-	return ok
-}
 
 // Serve answers a request for a transfer by send, which sends a message, and returns the code of the response. err is that
 // of the network.
@@ -341,21 +273,6 @@ func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
 		binary.BigEndian.PutUint16(message[10:], 1)
 	}
 	return message, nil
-}
-
-// The descriptions of the state of transfers, beside requests.
-var (
-	versionsDesc = prometheus.NewDesc("mirrorpool_transfer_versions", "Versions of the zone that IXFR can begin at.", nil, nil)
-	recordsDesc  = prometheus.NewDesc("mirrorpool_transfer_records", "Records in the zone as a transfer tells it.", nil, nil)
-)
-
-// Collect sends what the server has counted.
-func (s *Server) Collect(ch chan<- prometheus.Metric) {
-	s.requests.Collect(ch)
-	if h := s.history.Load(); h != nil {
-		ch <- prometheus.MustNewConstMetric(versionsDesc, prometheus.GaugeValue, float64(len(h.deltas)))
-		ch <- prometheus.MustNewConstMetric(recordsDesc, prometheus.GaugeValue, float64(len(h.records)+1))
-	}
 }
 
 // IsTransfer reports whether a query of this type asks for a transfer.
