@@ -178,8 +178,8 @@ func (b *treeBuilder) nextOffset() int {
 	return off
 }
 
-// newNode makes a node below the open one, of the value or the member name that begins at off. Nodes come in batches, for
-// a big pool has hundreds of thousands.
+// newNode makes a node below the open one, of the value or the member name that begins at off. Nodes come in batches,
+// for a big pool has hundreds of thousands.
 func (b *treeBuilder) newNode(off int) (n *node, fatal *fault) {
 	if len(b.spare) == 0 {
 		b.spare = make([]node, min(max(16, b.count), 1024))
@@ -234,8 +234,8 @@ func (b *treeBuilder) put(n *node, token jsontext.Token) (fatal *fault) {
 	return nil
 }
 
-// isRepeated reports whether n's parent, an open object, has a member of n's name already. Few members are searched faster
-// than they are indexed.
+// isRepeated reports whether n's parent, an open object, has a member of n's name already. Few members are searched
+// faster than they are indexed.
 func (b *treeBuilder) isRepeated(n *node) bool {
 	p := n.parent
 	if len(p.order) <= fewMembers {

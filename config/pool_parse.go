@@ -13,12 +13,11 @@ const MaxMirrors = 100_000
 
 // ParsePool checks data, the text of a mirrors.json; file is its name in errors.
 //
-// The key "version" may be missing, with a warning; if given it is 1. Whole numbers may be written as
-// 1.0 or 1e0, as JSON Schema has it. Unknown keys are warnings, so that a list made for a newer
-// program still loads. An optional key of null or "" is as if it were missing. A wrong type or value refuses the whole file.
-// Then the pool is nil, and the
-// error joins one [*Error] per fault ([Errors] takes it apart). Warnings come in both cases. A pool
-// without an enabled mirror is a warning here: the caller knows whether there was a better one before.
+// The key "version" may be missing, with a warning; if given it is 1. Whole numbers may be written as 1.0 or 1e0, as
+// JSON Schema has it. Unknown keys are warnings, so that a list made for a newer program still loads. An optional key
+// of null or "" is as if it were missing. A wrong type or value refuses the whole file. Then the pool is nil, and the
+// error joins one [*Error] per fault ([Errors] takes it apart). Warnings come in both cases. A pool without an enabled
+// mirror is a warning here: the caller knows whether there was a better one before.
 func ParsePool(file string, data []byte) (*Pool, []*Error, error) {
 	return ParsePoolIn(file, data, DNS{})
 }

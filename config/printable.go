@@ -10,8 +10,8 @@ import (
 
 // Printable returns text that is safe to show on a terminal, in a CI log or in a log file. A mirror, a list or a
 // server may have sent it: escape sequences could drive the terminal, line breaks could start a CI command, and
-// bidirectional overrides could hide what is written. Each rune that is not printable becomes \u and four
-// hexadecimal digits, as JSON writes it (a surrogate pair above U+FFFF), and each byte that is not UTF-8 becomes U+FFFD.
+// bidirectional overrides could hide what is written. Each rune that is not printable becomes \u and four hexadecimal
+// digits, as JSON writes it (a surrogate pair above U+FFFF), and each byte that is not UTF-8 becomes U+FFFD.
 func Printable(text string) string { return escape(text, "") }
 
 // PrintableLines is Printable for text of several lines, such as indented JSON: line feeds and tabs stay. JSON stays

@@ -215,8 +215,8 @@ func parsePoolName(s, zone string) (string, error) {
 	return name, nil
 }
 
-// checkRelative refuses a name that ends in the zone's name without a final dot. By the rules of zone files it is relative
-// to the zone (RFC 1035 section 5.1), which is hardly ever meant.
+// checkRelative refuses a name that ends in the zone's name without a final dot. By the rules of zone files it is
+// relative to the zone (RFC 1035 section 5.1), which is hardly ever meant.
 func checkRelative(name, zone string) error {
 	relative, inZone := strings.CutSuffix("."+name, "."+strings.TrimSuffix(zone, "."))
 	if zone == "" || !inZone {

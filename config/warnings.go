@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// A WarningKind is the short name of a kind of warning, by which an administrator allows it: mirrorpool check --allow NAME.
+// A WarningKind is the short name of a kind of warning, by which an administrator allows it: mirrorpool check --allow
+// NAME.
 type WarningKind string
 
 // The kinds of warning. An error has none.

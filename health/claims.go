@@ -26,8 +26,8 @@ const (
 )
 
 // Claims are what DNS says of a host's addresses and the checks have not confirmed yet. What a name resolves to is a
-// claim: a new address serves after it has passed its checks, and one that passes serves on for a while although DNS does
-// not give it any more.
+// claim: a new address serves after it has passed its checks, and one that passes serves on for a while although DNS
+// does not give it any more.
 type claims struct {
 	fresh     map[netip.Addr]time.Time // since when DNS gives them
 	withdrawn map[netip.Addr]time.Time // since when DNS does not give them any more
@@ -98,10 +98,10 @@ func (l *lookup) doubtful(allowPrivate bool) bool {
 
 // believe ends the claims of m's addresses that the checks have decided, and reports whether there were any.
 //
-// A fresh address is believed once it was checked and the resolver works, even if it fails: clients go where DNS sends them.
-// A withdrawn one is given up once another one has taken its place, grace is over, or it fails and the resolver works. While
-// that is suspected, none is given up, and a fresh one is believed only if it passes, and has for claimTime or none that was
-// known before does; or if it is all that a mirror has.
+// A fresh address is believed once it was checked and the resolver works, even if it fails: clients go where DNS sends
+// them. A withdrawn one is given up once another one has taken its place, grace is over, or it fails and the resolver
+// works. While that is suspected, none is given up, and a fresh one is believed only if it passes, and has for
+// claimTime or none that was known before does; or if it is all that a mirror has.
 func (m *mirror) believe(
 	suspected bool, resolverWorks func(since time.Time) bool, grace time.Duration, now time.Time,
 ) (changed bool) {
@@ -165,7 +165,8 @@ func (m *mirror) isUp(addr netip.Addr, role Role) bool {
 	return k != nil && k.verdict.State == Up
 }
 
-// replaced reports whether one of the addresses that DNS gives does in each role what a withdrawn one of its family does.
+// replaced reports whether one of the addresses that DNS gives does in each role what a withdrawn one of its family
+// does.
 func (m *mirror) replaced(withdrawn netip.Addr) bool {
 	for key := range m.checks {
 		addr := key.address
@@ -186,8 +187,8 @@ func (c *claims) unconfirmed(addr netip.Addr) bool {
 	return fresh || withdrawn
 }
 
-// aside says why an endpoint does not count in selection, or returns "". A redirect leads to the addresses that DNS gives
-// the client.
+// aside says why an endpoint does not count in selection, or returns "". A redirect leads to the addresses that DNS
+// gives the client.
 func (m *mirror) aside(key endpointKey, suspected bool) string {
 	if _, fresh := m.web.claims.fresh[key.address]; fresh {
 		return "new in DNS: has to pass its checks first"
@@ -204,9 +205,9 @@ func (m *mirror) aside(key endpointKey, suspected bool) string {
 	return ""
 }
 
-// unresolvable says why clients cannot be redirected to m, because its name does not resolve, or returns "". That the name
-// has no address is believed once the resolver works, that it cannot be resolved after maxUnresolved, and neither while the
-// resolver is suspected.
+// unresolvable says why clients cannot be redirected to m, because its name does not resolve, or returns "". That the
+// name has no address is believed once the resolver works, that it cannot be resolved after maxUnresolved, and neither
+// while the resolver is suspected.
 func (m *mirror) unresolvable(
 	suspected bool, resolverWorks func(since time.Time) bool, maxUnresolved time.Duration, now time.Time,
 ) string {

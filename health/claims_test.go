@@ -177,8 +177,8 @@ func TestClaimsOutliveARestart(t *testing.T) {
 	})
 }
 
-// TestRsyncHostMoves: what DNS says of the host of an rsync daemon alone is believed at once, but that it has no address only
-// while the resolver works.
+// TestRsyncHostMoves: what DNS says of the host of an rsync daemon alone is believed at once, but that it has no
+// address only while the resolver works.
 func TestRsyncHostMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
@@ -288,7 +288,8 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// TestGivenAddressesProveNothing: mirrors whose addresses are given say nothing of the resolver, and are not waited for.
+// TestGivenAddressesProveNothing: mirrors whose addresses are given say nothing of the resolver, and are not waited
+// for.
 func TestGivenAddressesProveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, func(o *Options) { o.Settings.AddressGrace, o.Settings.MaxUnresolved = time.Hour, 10*time.Minute })

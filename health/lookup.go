@@ -74,7 +74,8 @@ func (l *lookup) learn(v4, v6 Answer, allowPrivate bool, now time.Time) {
 	l.problem = l.findProblem(allowPrivate)
 }
 
-// addresses returns the addresses that may be probed: those that are claimed, and those that were withdrawn and serve on.
+// addresses returns the addresses that may be probed: those that are claimed, and those that were withdrawn and serve
+// on.
 func (l *lookup) addresses(allowPrivate bool) []netip.Addr {
 	withdrawn := slices.SortedFunc(maps.Keys(l.claims.withdrawn), netip.Addr.Compare)
 	return append(l.claimed(allowPrivate), withdrawn...)
@@ -236,8 +237,8 @@ func (l *lookup) pauseInDoubt(now time.Time) time.Duration {
 	return controlTime / 4
 }
 
-// resolverWorks returns a function that reports whether the resolver has shown since a time that it works: by giving the
-// addresses of other hosts than l's, controlHosts of them or all that there are, or by nothing to the contrary for
+// resolverWorks returns a function that reports whether the resolver has shown since a time that it works: by giving
+// the addresses of other hosts than l's, controlHosts of them or all that there are, or by nothing to the contrary for
 // controlTime.
 func (c *Checker) resolverWorks(l *lookup, now time.Time) func(since time.Time) bool {
 	return func(since time.Time) bool {

@@ -98,7 +98,8 @@ func TestLearnAddresses(t *testing.T) {
 	}
 }
 
-// TestLookupIsTold: what has changed is logged once, for better or worse, and who builds answers is woken for addresses only.
+// TestLookupIsTold: what has changed is logged once, for better or worse, and who builds answers is woken for
+// addresses only.
 func TestLookupIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, resolver := newSlowBed(t, 20*time.Millisecond)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// voters parses "host weight trace addresses...", one per line; the trace is in hours, "-" if there is none. A host that
-// begins with "!" is down.
+// voters parses "host weight trace addresses...", one per line; the trace is in hours, "-" if there is none. A host
+// that begins with "!" is down.
 func voters(t *testing.T, text string) []voter {
 	t.Helper()
 	var list []voter
@@ -107,8 +107,8 @@ func TestNetworkOf(t *testing.T) {
 	}
 }
 
-// TestReferenceStays: one of two mirrors that carry the reference is disabled. The third one, ten days behind, does not become
-// fresh by that, but when no mirror carries what was withdrawn.
+// TestReferenceStays: one of two mirrors that carry the reference is disabled. The third one, ten days behind, does
+// not become fresh by that, but when no mirror carries what was withdrawn.
 func TestReferenceStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, func(o *Options) { o.Settings.MaxLag = time.Minute })
@@ -138,7 +138,8 @@ func TestReferenceStays(t *testing.T) {
 	})
 }
 
-// TestMinorityCannotOutdateMirrors: two mirrors of six, one of which is in the list twice, carry a trace from the future.
+// TestMinorityCannotOutdateMirrors: two mirrors of six, one of which is in the list twice, carry a trace from the
+// future.
 func TestMinorityCannotOutdateMirrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, func(o *Options) { o.Settings.MaxLag = time.Minute })

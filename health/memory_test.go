@@ -144,7 +144,8 @@ func TestMemoryTellsApart(t *testing.T) {
 	})
 }
 
-// TestMemoryOfAddresses: what was looked up, or given, is probed again before the first look-up has ended, and nothing else.
+// TestMemoryOfAddresses: what was looked up, or given, is probed again before the first look-up has ended, and nothing
+// else.
 func TestMemoryOfAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := newBed(t, nil)

@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxLate is how late this host may notice a time-out. It is less than a millisecond or two while it has time for us; with
-// more, what takes several turns, such as a TLS handshake, is slow because of this host.
+// maxLate is how late this host may notice a time-out. It is less than a millisecond or two while it has time for us;
+// with more, what takes several turns, such as a TLS handshake, is slow because of this host.
 const maxLate = 20 * time.Millisecond
 
 // certWarnEvery is how often the log warns of one certificate.

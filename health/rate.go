@@ -25,8 +25,8 @@ const (
 // costs nothing.
 var failureShares = [maxFailures + 1]float64{1, 1, 0.25, 0.125, 0.125}
 
-// A Rate is how an endpoint has done of late besides the outages that its state tells. The zero Rate is that of one which
-// has always passed.
+// A Rate is how an endpoint has done of late besides the outages that its state tells. The zero Rate is that of one
+// which has always passed.
 type Rate struct {
 	// Failed and Hesitated have a bit for each of the latest rateChecks checks that told something, the lowest for the
 	// latest one.
@@ -43,8 +43,8 @@ func (r *Rate) Failures() int { return bits.OnesCount32(r.Failed) }
 
 func (r *Rate) hesitations() int { return bits.OnesCount32(r.Hesitated) }
 
-// note takes in a check that failed, or passed within a time. Failures on end count once: the later ones are checks made
-// sooner because of the first.
+// note takes in a check that failed, or passed within a time. Failures on end count once: the later ones are checks
+// made sooner because of the first.
 func (r Rate) note(failed bool, took time.Duration) Rate {
 	if failed && r.Failed&1 != 0 {
 		return r

@@ -26,9 +26,9 @@ type Reference struct {
 	Mirrors, Enabled      int
 	Weight, EnabledWeight uint64
 
-	// Ahead is the newest trace that is newer than the reference, and AheadMirrors how many of the enabled mirrors carry
-	// something newer: a release that others are yet to copy, or something wrong. It is zero if none does, or the reference
-	// comes from reference_url.
+	// Ahead is the newest trace that is newer than the reference, and AheadMirrors how many of the enabled mirrors
+	// carry something newer: a release that others are yet to copy, or something wrong. It is zero if none does, or
+	// the reference comes from reference_url.
 	Ahead        time.Time
 	AheadMirrors int
 }

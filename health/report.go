@@ -16,8 +16,8 @@ type Report struct {
 	Policy Policy
 	// Reference is what the mirrors should carry.
 	Reference Reference
-	// Suspects are the parts of this host that would explain why many mirrors fail alike. While the local network is one, no
-	// mirror becomes stale.
+	// Suspects are the parts of this host that would explain why many mirrors fail alike. While the local network is
+	// one, no mirror becomes stale.
 	Suspects []Suspect
 }
 
@@ -51,8 +51,8 @@ type MirrorReport struct {
 	Resolve time.Duration
 }
 
-// RsyncDown reports whether the mirror has an rsync daemon that is down, as far as is known: not if this host's way to all
-// daemons is suspected.
+// RsyncDown reports whether the mirror has an rsync daemon that is down, as far as is known: not if this host's way to
+// all daemons is suspected.
 func (r *MirrorReport) RsyncDown() bool {
 	return r.Rsync != nil && r.Rsync.State == Down && r.Rsync.Suspect == ""
 }

@@ -199,8 +199,8 @@ func TestBusyRsyncIsNotDown(t *testing.T) {
 	})
 }
 
-// TestRsyncAddressChanges: a daemon is asked at the address that works until its host has it no more, and then at another
-// one, with the verdict that it had.
+// TestRsyncAddressChanges: a daemon is asked at the address that works until its host has it no more, and then at
+// another one, with the verdict that it had.
 func TestRsyncAddressChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)

@@ -34,8 +34,9 @@ func TestOneCheckPerAddressAtATime(t *testing.T) {
 	})
 }
 
-// TestOneVisitPerHostAtATime has a mirror with four addresses, which are slow, fast, dead and hung, and an rsync daemon,
-// and another mirror on the same host. What begins while something is under way there has to have begun with it.
+// TestOneVisitPerHostAtATime has a mirror with four addresses, which are slow, fast, dead and hung, and an rsync
+// daemon, and another mirror on the same host. What begins while something is under way there has to have begun with
+// it.
 func TestOneVisitPerHostAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
@@ -78,8 +79,8 @@ func TestOneVisitPerHostAtATime(t *testing.T) {
 	})
 }
 
-// TestVisitAfterVisit has mirrors on one host: the visits of the later ones begin when the one before has ended, and those
-// that are removed meanwhile are not visited.
+// TestVisitAfterVisit has mirrors on one host: the visits of the later ones begin when the one before has ended, and
+// those that are removed meanwhile are not visited.
 func TestVisitAfterVisit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
@@ -121,8 +122,8 @@ func TestVisitAfterVisit(t *testing.T) {
 	})
 }
 
-// TestVisitTakesAlong: what is due at a mirror within a tenth of the interval goes along with a visit, and what is due later
-// does not.
+// TestVisitTakesAlong: what is due at a mirror within a tenth of the interval goes along with a visit, and what is due
+// later does not.
 func TestVisitTakesAlong(t *testing.T) {
 	for late, together := range map[time.Duration]bool{2 * time.Second: true, 4 * time.Second: false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -205,7 +206,8 @@ func TestLookupsFollowThePool(t *testing.T) {
 	})
 }
 
-// TestLookupsDoNotWait: look-ups, and rsync daemons without an address, of which nothing is to be asked, wait for no others.
+// TestLookupsDoNotWait: look-ups, and rsync daemons without an address, of which nothing is to be asked, wait for no
+// others.
 func TestLookupsDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, resolver := newSlowBed(t, 5*time.Second)

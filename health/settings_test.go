@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestSetSettings changes the settings of a running checker, one after the other, and wants each to take effect within an
-// interval.
+// TestSetSettings changes the settings of a running checker, one after the other, and wants each to take effect within
+// an interval.
 func TestSetSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Pointer[Target]
@@ -207,8 +207,8 @@ func TestSetSettingsDuringTheFirstSweep(t *testing.T) {
 	}
 }
 
-// TestSetSettingsSpreadsTheChecks: with a longer interval no check waits longer than before, and with a shorter one they
-// do not all start at once.
+// TestSetSettingsSpreadsTheChecks: with a longer interval no check waits longer than before, and with a shorter one
+// they do not all start at once.
 func TestSetSettingsSpreadsTheChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)

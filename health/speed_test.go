@@ -11,8 +11,8 @@ func quick(o *Options) {
 	o.Settings.Interval, o.Settings.Timeout, o.Settings.Fall = time.Second, time.Second, 2
 }
 
-// leaves returns how long after a fault at the given phase of the schedule the endpoint at address in a role is no longer
-// up. Its mirror has another address besides, and an rsync daemon.
+// leaves returns how long after a fault at the given phase of the schedule the endpoint at address in a role is no
+// longer up. Its mirror has another address besides, and an rsync daemon.
 func leaves(
 	t *testing.T, change func(*Options), latency, phase time.Duration, address string, role Role, fault func(*bed),
 ) (took time.Duration) {

@@ -138,8 +138,8 @@ func (t *tally) add(m *mirror, now, since time.Time) {
 	}
 }
 
-// voteTime is how long a mirror that is down keeps its vote: an outage of the majority must not make a minority's trace the
-// reference.
+// voteTime is how long a mirror that is down keeps its vote: an outage of the majority must not make a minority's
+// trace the reference.
 const voteTime = 24 * time.Hour
 
 // voter returns m's vote on the reference.

@@ -76,8 +76,8 @@ var commonFaults = [...]commonFault{
 	}},
 }
 
-// clockError compares this host's clock with the Date headers of the mirrors, and returns a clause that says how far it is
-// off, or "". Half of the mirrors may be wrong by any amount.
+// clockError compares this host's clock with the Date headers of the mirrors, and returns a clause that says how far
+// it is off, or "". Half of the mirrors may be wrong by any amount.
 func (c *Checker) clockError() string {
 	var ahead []time.Duration
 	for _, m := range c.mirrors {
@@ -183,7 +183,8 @@ func mostWithin(times []time.Time, d time.Duration) bool {
 
 // suspicious reports whether a fault's count speaks against this host. suspected says whether it did before.
 //
-// Faults of certificates and of the clock count by their share of the mirrors. That no connection can be made has many causes: there, all have to fail, to have begun together, and something else has to work.
+// Faults of certificates and of the clock count by their share of the mirrors. That no connection can be made has many
+// causes: there, all have to fail, to have begun together, and something else has to work.
 func (f *commonFault) suspicious(n count, suspected bool) bool {
 	enough := suspectMirrors
 	if suspected {
@@ -198,8 +199,8 @@ func (f *commonFault) suspicious(n count, suspected bool) bool {
 	return n.failing == n.of && n.elsewhere && (suspected || n.together)
 }
 
-// explains reports whether the suspect f explains why k fails. That no connection can be made over one family or port is
-// not explained by it if the mirror fails over the others too.
+// explains reports whether the suspect f explains why k fails. That no connection can be made over one family or port
+// is not explained by it if the mirror fails over the others too.
 func (f *commonFault) explains(k *check) bool {
 	if !f.about(k) || !k.failsBy(f.cause) {
 		return false
@@ -264,8 +265,8 @@ func (t *tally) failedAtOnce() bool {
 
 func (t *tally) mostFail() bool { return 2*t.failing > t.wereUp }
 
-// countDoubtful counts the enabled mirrors' hosts that were looked up of late, and those of them whose addresses are gone, or
-// all new. Where hosts that were in different networks have just got the same new address, no others count.
+// countDoubtful counts the enabled mirrors' hosts that were looked up of late, and those of them whose addresses are
+// gone, or all new. Where hosts that were in different networks have just got the same new address, no others count.
 func (c *Checker) countDoubtful(now time.Time) (n count) {
 	seen := map[string]bool{}
 	sharing := map[netip.Addr]map[netip.Prefix]bool{} // from which networks hosts have come to an address

@@ -14,8 +14,8 @@ func unreachable(context.Context, Target) Observation {
 	return Observation{Result: Down, Cause: CauseConnect, Reason: "connect: timed out"}
 }
 
-// TestRecoveryIsShared cuts this host off for hours. Once it is back, all mirrors are looked at again, not only the first
-// that is found to pass, which would have to carry the whole load.
+// TestRecoveryIsShared cuts this host off for hours. Once it is back, all mirrors are looked at again, not only the
+// first that is found to pass, which would have to carry the whole load.
 func TestRecoveryIsShared(t *testing.T) {
 	for _, role := range []string{"", "/http"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -57,7 +57,8 @@ func TestRecoveryIsShared(t *testing.T) {
 	}
 }
 
-// TestLossyNetwork has this host's network lose so much that all mirrors fail now and then: none is blamed for that alone.
+// TestLossyNetwork has this host's network lose so much that all mirrors fail now and then: none is blamed for that
+// alone.
 func TestLossyNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, func(o *Options) { o.Settings.Fall = 5 })

@@ -9,9 +9,9 @@ import (
 // visitAgain is when a visit of others would be made again, if it did not end before.
 const visitAgain = 24 * time.Hour
 
-// Visit waits until no check is under way at the host of a mirror. Further ones wait until the returned function is called,
-// but not for longer than an interval: then they go on beside the visit. ok is false if there is no such mirror, or ctx ends
-// before.
+// Visit waits until no check is under way at the host of a mirror. Further ones wait until the returned function is
+// called, but not for longer than an interval: then they go on beside the visit. ok is false if there is no such
+// mirror, or ctx ends before.
 func (c *Checker) Visit(ctx context.Context, urlPrefix string) (end func(), ok bool) {
 	began, ended := make(chan struct{}), make(chan struct{})
 	var begin, finish sync.Once

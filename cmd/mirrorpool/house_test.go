@@ -13,10 +13,10 @@ import (
 	"testing"
 )
 
-// TestHouse holds the rules of the house: what lies at the top, that each package says what it is for, and that imports
-// point one way: config <- health <- dnspool <- its faces <- cmd, and no face imports another. In cmd, the commands import
-// the rooms in internal, and those import term. Sockets
-// that reach mirrors are opened in health/probe alone, which the rules in health and dnspool must not import.
+// TestHouse holds the rules of the house: what lies at the top, that each package says what it is for, and that
+// imports point one way: config <- health <- dnspool <- its faces <- cmd, and no face imports another. In cmd, the
+// commands import the rooms in internal, and those import term. Sockets that reach mirrors are opened in health/probe
+// alone, which the rules in health and dnspool must not import.
 func TestHouse(t *testing.T) {
 	t.Parallel()
 	const top = "../.."
@@ -55,7 +55,8 @@ func TestHouse(t *testing.T) {
 	}
 }
 
-// TestPackageFiles has the comment of each larger package name its files, so that a reader finds a rule by reading one page.
+// TestPackageFiles has the comment of each larger package name its files, so that a reader finds a rule by reading one
+// page.
 func TestPackageFiles(t *testing.T) {
 	t.Parallel()
 	const small = 8 // files; so many names need no guide
@@ -135,7 +136,8 @@ func mayImport(from, to string) bool {
 	return floor(to) < floor(from) || strings.HasPrefix(to, from+"/") || strings.HasPrefix(from, to+"/")
 }
 
-// TestCorpora wants each fuzz target to begin with inputs that are of interest, where go test and OSS-Fuzz look for them.
+// TestCorpora wants each fuzz target to begin with inputs that are of interest, where go test and OSS-Fuzz look for
+// them.
 func TestCorpora(t *testing.T) {
 	t.Parallel()
 	target := regexp.MustCompile(`(?m)^func (Fuzz[A-Z]\w*)\(`)
@@ -187,7 +189,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestFlow looks for each function that dnspool/README.md names on the way of a list or a packet, in the file that it names.
+// TestFlow looks for each function that dnspool/README.md names on the way of a list or a packet, in the file that it
+// names.
 func TestFlow(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../dnspool/README.md")

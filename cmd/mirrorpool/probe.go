@@ -68,8 +68,8 @@ type probeFlags struct {
 	one    probing.OneMirror
 }
 
-// complete returns, for the shell, the mirrors of the pool that are not among args: by name, or by host where that is enough to
-// tell them apart. Where it cannot, it says why.
+// complete returns, for the shell, the mirrors of the pool that are not among args: by name, or by host where that is
+// enough to tell them apart. Where it cannot, it says why.
 func (f *probeFlags) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const only = cobra.ShellCompDirectiveNoFileComp
 	because := func(text string) []cobra.Completion {

@@ -85,8 +85,8 @@ func CheckFolder(path string) error {
 	return nil
 }
 
-// Same reports whether a file has not changed between two looks at it: it is the same one, of the same size and time. Two
-// looks that found none, nil, are the same, too.
+// Same reports whether a file has not changed between two looks at it: it is the same one, of the same size and time.
+// Two looks that found none, nil, are the same, too.
 func Same(a, b fs.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil

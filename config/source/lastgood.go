@@ -21,7 +21,8 @@ const lastGoodName = "mirrors.kept"
 // lastGoodFormat is that of the file: a line of JSON, and then the list as its source had it.
 var lastGoodFormat = statefile.Format{Kind: "mirrorpool-kept", Version: 2, Limit: maxListSize + 4*maxSignatureSize + 16<<10}
 
-// oldMagic began the file before version 2 of the format, followed by a space, the checksum in hexadecimal and a line feed.
+// oldMagic began the file before version 2 of the format, followed by a space, the checksum in hexadecimal and a line
+// feed.
 const oldMagic = "mirrorpool-kept-1"
 
 // A lastGood is a list that was accepted, with where and when.
@@ -79,7 +80,8 @@ func unsealLastGood(data []byte) ([]byte, error) {
 	return body, nil
 }
 
-// loadLastGood reads the list that was saved in dir. It returns nil if there is none; one that cannot be used is set aside.
+// loadLastGood reads the list that was saved in dir. It returns nil if there is none; one that cannot be used is set
+// aside.
 func loadLastGood(dir string) (g *lastGood, err error) {
 	err = statefile.Load(filepath.Join(dir, lastGoodName), func(r io.Reader) error {
 		data, err := io.ReadAll(io.LimitReader(r, 2*lastGoodFormat.Limit))

@@ -33,8 +33,8 @@ func spread(d time.Duration, least, most float64, r *rand.Rand) time.Duration {
 	return time.Duration(float64(d) * (least + (most-least)*r.Float64()))
 }
 
-// Run reads the source again when it may have changed and at the refresh interval, until ctx ends. It decides what comes
-// into force as [List.Reload] does, and sends each result to updates.
+// Run reads the source again when it may have changed and at the refresh interval, until ctx ends. It decides what
+// comes into force as [List.Reload] does, and sends each result to updates.
 func (l *List) Run(ctx context.Context, updates chan<- Result) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()

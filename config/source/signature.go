@@ -13,8 +13,8 @@ import (
 // missingSignature is what to do where there is a list, and no signature.
 const missingSignature = "mirrors_key is given, so that the list has to come with a signature: minisign -S -m mirrors.json, and publish both"
 
-// publicKeys verify lists against minisign public keys, of which any one is enough: while a key is replaced, the old and
-// the new one are both accepted.
+// publicKeys verify lists against minisign public keys, of which any one is enough: while a key is replaced, the old
+// and the new one are both accepted.
 type publicKeys struct {
 	keys []minisign.PublicKey
 	name string // of the source, for errors
@@ -86,9 +86,9 @@ func signedAt(d *document) time.Time {
 	return time.Time{}
 }
 
-// outdated rejects replays of old lists: it returns an error if next was signed before inForce, or has no timestamp while
-// inForce has one. If the signer's clock was fast, the time at which inForce was accepted is used, or no list could
-// replace it until then.
+// outdated rejects replays of old lists: it returns an error if next was signed before inForce, or has no timestamp
+// while inForce has one. If the signer's clock was fast, the time at which inForce was accepted is used, or no list
+// could replace it until then.
 func (k *publicKeys) outdated(inForce, next *document, accepted time.Time) error {
 	before, after := signedAt(inForce), signedAt(next)
 	if before.After(accepted) {

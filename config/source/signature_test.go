@@ -97,7 +97,8 @@ func TestSignedFile(t *testing.T) {
 	r.expect(t, "a 1", "b 1", "c 1")
 }
 
-// TestSignedWithNewKey replaces the key while the list is in force, in the order that README gives, and in the wrong one.
+// TestSignedWithNewKey replaces the key while the list is in force, in the order that README gives, and in the wrong
+// one.
 func TestSignedWithNewKey(t *testing.T) {
 	t.Parallel()
 	old, next := newSigner(t), newSigner(t)
@@ -142,7 +143,8 @@ func forge(t testing.TB, numbered, signed string) string {
 	return strings.Join(b, "\n")
 }
 
-// TestSignedEarlier: a list that was signed before the one in force is refused, also after a restart, and by who confirms.
+// TestSignedEarlier: a list that was signed before the one in force is refused, also after a restart, and by who
+// confirms.
 func TestSignedEarlier(t *testing.T) {
 	t.Parallel()
 	team := newSigner(t)
@@ -217,7 +219,8 @@ func TestSignedAhead(t *testing.T) {
 	r.expect(t, "a 1", "c 1")
 }
 
-// TestSignedEarlierWhileHeld: an update that waits for confirmation does so on when the source shows an old list meanwhile.
+// TestSignedEarlierWhileHeld: an update that waits for confirmation does so on when the source shows an old list
+// meanwhile.
 func TestSignedEarlierWhileHeld(t *testing.T) {
 	t.Parallel()
 	team := newSigner(t)

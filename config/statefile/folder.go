@@ -8,8 +8,8 @@ import (
 	"mirrorpool/config/safefile"
 )
 
-// CheckFolder returns an error if dir cannot be used as state_dir: other users could change what is kept there, or this user
-// cannot write to it. A folder that does not exist is created later; "" is none.
+// CheckFolder returns an error if dir cannot be used as state_dir: other users could change what is kept there, or
+// this user cannot write to it. A folder that does not exist is created later; "" is none.
 func CheckFolder(dir string) error {
 	if dir == "" {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"io"
 )
 
-// A Format says what a sealed file holds. The file begins with a line of the kind, the version and a checksum of all that
-// follows. The checksum is for a file that was cut or edited, not against an attacker.
+// A Format says what a sealed file holds. The file begins with a line of the kind, the version and a checksum of all
+// that follows. The checksum is for a file that was cut or edited, not against an attacker.
 type Format struct {
 	Kind    string // such as "mirrorpool-serial"
 	Version int
@@ -54,8 +54,8 @@ func (f Format) Unseal(r io.Reader) (body []byte, err error) {
 	return body, nil
 }
 
-// Load has use read the body of the sealed file at path, if there is one. One that cannot be used is set aside, as [Load]
-// does.
+// Load has use read the body of the sealed file at path, if there is one. One that cannot be used is set aside, as
+// [Load] does.
 func (f Format) Load(path string, use func(body []byte) error) error {
 	return Load(path, func(r io.Reader) error {
 		body, err := f.Unseal(r)

@@ -1,5 +1,5 @@
-// Package statefile replaces files whole, so that whenever the machine stops, either the new one is there, or the old one;
-// and loads them, so that one that is of no use is kept to be looked at.
+// Package statefile replaces files whole, so that whenever the machine stops, either the new one is there, or the old
+// one; and loads them, so that one that is of no use is kept to be looked at.
 //
 // It knows nothing of what is in them. Several processes may replace the same file: the last one's stays.
 package statefile
@@ -21,8 +21,8 @@ import (
 // Aside is appended to the name of a file that is set aside.
 const Aside = ".bad"
 
-// Load has use read the file at path. That there is none is no error. One that cannot be read, or that is of no use, is set
-// aside under a name that ends in Aside, so that it is not lost with the next Replace; the error tells of both.
+// Load has use read the file at path. That there is none is no error. One that cannot be read, or that is of no use,
+// is set aside under a name that ends in Aside, so that it is not lost with the next Replace; the error tells of both.
 func Load(path string, use func(io.Reader) error) error {
 	err := load(path, use)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {

@@ -35,12 +35,12 @@ func clientOf(addr net.Addr, now time.Time) client {
 	}
 }
 
-// A clientAddr is the address of a client on one of our own connections, which know more about it. An address is all that
-// miekg/dns lets a handler see of a connection.
+// A clientAddr is the address of a client on one of our own connections, which know more about it. An address is all
+// that miekg/dns lets a handler see of a connection.
 type clientAddr interface{ asClient(now time.Time) client }
 
-// noAnswerPorts are source ports that no client uses. Attackers choose them to make a server talk to another service, or
-// to itself, without end: none, echo, daytime, quotd, chargen, time, kpasswd.
+// noAnswerPorts are source ports that no client uses. Attackers choose them to make a server talk to another service,
+// or to itself, without end: none, echo, daytime, quotd, chargen, time, kpasswd.
 var noAnswerPorts = []uint16{0, 7, 13, 17, 19, 37, 464}
 
 // answerable reports whether a response would go to a client.

@@ -19,8 +19,8 @@ func newConnLimiter() *listen.ConnLimiter {
 }
 
 // networkOf returns the network that is taken for one client, to bound what it may do. It is smaller over IPv6 than
-// [dnspool.ClientNetwork], by which a client keeps its mirror: there a provider's change of the /56 must not matter, and here
-// one customer must not use up what another has.
+// [dnspool.ClientNetwork], by which a client keeps its mirror: there a provider's change of the /56 must not matter,
+// and here one customer must not use up what another has.
 func networkOf(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap()
 	bits := 56

@@ -92,8 +92,8 @@ func staticQueries(tb testing.TB) (queries []dns.Question) {
 	return queries
 }
 
-// TestDifferential asks BIND, Knot and NSD the same as mirrorpool, of the same zone, and wants the same answers, but for
-// what view leaves out and explained knows.
+// TestDifferential asks BIND, Knot and NSD the same as mirrorpool, of the same zone, and wants the same answers, but
+// for what view leaves out and explained knows.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	ours := startStatic(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A fastPath answers queries from prepared answers, for one socket or connection. Each has its own position in the decks,
-// so none waits for another.
+// A fastPath answers queries from prepared answers, for one socket or connection. Each has its own position in the
+// decks, so none waits for another.
 type fastPath struct {
 	zone  *atomic.Pointer[zone]
 	tally *tally

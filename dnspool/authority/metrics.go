@@ -30,7 +30,8 @@ type tally struct {
 	batches uint // answered by the socket's reader; belongs to it
 }
 
-// sampleEvery is of how many batches one is timed: to read the clock and to count cost as much as to answer two queries.
+// sampleEvery is of how many batches one is timed: to read the clock and to count cost as much as to answer two
+// queries.
 const sampleEvery = 64
 
 // answered counts a batch of queries that came at a time and has been answered. One goroutine calls it.

@@ -32,8 +32,9 @@ type nearDeck struct {
 	next atomic.Uint32
 }
 
-// at returns the place for which a query is answered: that of the client subnet in it (RFC 7871 section 7.2.1), or else that of
-// the sender, a resolver that is usually near the client. It is nil where places do not count. subnet is the option that counted.
+// at returns the place for which a query is answered: that of the client subnet in it (RFC 7871 section 7.2.1), or
+// else that of the sender, a resolver that is usually near the client. It is nil where places do not count. subnet is
+// the option that counted.
 func (z *zone) at(opt *dns.OPT, from client) (place *dnspool.Place, subnet *dns.EDNS0_SUBNET) {
 	if z.place == nil {
 		return nil, nil
@@ -53,8 +54,8 @@ func (z *zone) at(opt *dns.OPT, from client) (place *dnspool.Place, subnet *dns.
 	return &p, subnet
 }
 
-// scope is for which part of the address space an answer by place is right (RFC 7871 section 7.2.1), in bits: all of the
-// database's network. It is not known of one that is in no database.
+// scope is for which part of the address space an answer by place is right (RFC 7871 section 7.2.1), in bits: all of
+// the database's network. It is not known of one that is in no database.
 func scope(place *dnspool.Place, subnet *dns.EDNS0_SUBNET) uint8 {
 	if bits := place.Network.Bits(); bits >= 0 && place.Network.Addr().Is4() == (subnet.Family == 1) {
 		return uint8(bits)

@@ -11,8 +11,8 @@ import (
 )
 
 // answerOptions adds to resp, which has an OPT record, what the options in a request ask for. Unknown ones are
-// ignored, and none is echoed (RFC 6891 section 6.1.2). trusted says that a cookie shows that the client's address is its
-// own.
+// ignored, and none is echoed (RFC 6891 section 6.1.2). trusted says that a cookie shows that the client's address is
+// its own.
 func (z *zone) answerOptions(resp *dns.Msg, asked *dns.OPT, from client) (trusted bool) {
 	opt := resp.IsEdns0()
 	given := false

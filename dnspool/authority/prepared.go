@@ -234,8 +234,8 @@ func isMeta(qtype uint16) bool {
 	return qtype == 0 || qtype == dns.TypeOPT || 128 <= qtype && qtype <= 255
 }
 
-// appendTo appends the response to a query that is at the front of msg, but for the options in its OPT record. card says
-// which to give.
+// appendTo appends the response to a query that is at the front of msg, but for the options in its OPT record. card
+// says which to give.
 func (a *preparedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpSize uint16) []byte {
 	start := len(dst)
 	dst = append(dst, msg[:q.End]...) // the question as it is: some resolvers check its letter case

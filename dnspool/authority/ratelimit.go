@@ -60,12 +60,12 @@ const (
 	limitedKinds
 )
 
-// slipEvery is how many queries over the limit without a cookie get one truncated response, to retry over TCP. The others
-// are dropped, so that a flood leaves this server smaller than it came.
+// slipEvery is how many queries over the limit without a cookie get one truncated response, to retry over TCP. The
+// others are dropped, so that a flood leaves this server smaller than it came.
 const slipEvery = 2
 
-// allows reports whether a query is within the rate limit. Clients that prove their address, by a good cookie or over TCP,
-// are not limited.
+// allows reports whether a query is within the rate limit. Clients that prove their address, by a good cookie or over
+// TCP, are not limited.
 func (z *zone) allows(from client, cookie []byte) bool {
 	if z.limiter == nil || from.stream || z.limiter.allow(from.addr, z.rate, from.now) {
 		return true

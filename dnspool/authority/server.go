@@ -109,8 +109,8 @@ func (s *Server) listen(ctx context.Context, addr string) error {
 	return nil
 }
 
-// withPort is an address with the port of another: all sockets share the port that the first one may have chosen. The host
-// stays as it is written, because that says for which families it is.
+// withPort is an address with the port of another: all sockets share the port that the first one may have chosen. The
+// host stays as it is written, because that says for which families it is.
 func withPort(addr string, chosen net.Addr) (string, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -143,8 +143,8 @@ func (s *Server) add(srv *dns.Server) {
 // Addrs returns the addresses that are listened at, one for each in the configuration.
 func (s *Server) Addrs() []net.Addr { return s.addrs }
 
-// Publish makes the answers come from snapshot, as c has it, and from what the zone file holds, if there is one. c.Listen
-// is left alone. It must not be called at the same time as itself.
+// Publish makes the answers come from snapshot, as c has it, and from what the zone file holds, if there is one.
+// c.Listen is left alone. It must not be called at the same time as itself.
 func (s *Server) Publish(c config.DNS, static *ZoneFile, snapshot *dnspool.Snapshot) {
 	z := newZone(c, static, snapshot, randomStart())
 	if len(c.CookieSecrets) == 0 {
@@ -163,8 +163,8 @@ func (s *Server) Publish(c config.DNS, static *ZoneFile, snapshot *dnspool.Snaps
 	s.zone.Store(z)
 }
 
-// Run answers queries until ctx ends, and then those that have come in. It closes the sockets, but not before the kernel
-// gives new queries to others at the same addresses, if there are any.
+// Run answers queries until ctx ends, and then those that have come in. It closes the sockets, but not before the
+// kernel gives new queries to others at the same addresses, if there are any.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, srv := range s.sockets {

@@ -194,8 +194,8 @@ func explain(peer, shape string, qtype uint16) int {
 // TestDifferentialShapes sends BIND, Knot and NSD the same messages, of all shapes, as mirrorpool, and wants the same
 // answers but for shapeDifferences. A difference that is no longer seen has to be taken out there.
 //
-// ANY is left out, to which each gives another small answer (RFC 8482). So is what a peer does not answer at all: silence
-// is no example to follow.
+// ANY is left out, to which each gives another small answer (RFC 8482). So is what a peer does not answer at all:
+// silence is no example to follow.
 func TestDifferentialShapes(t *testing.T) {
 	t.Parallel()
 	ours := startStatic(t)

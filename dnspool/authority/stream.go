@@ -36,8 +36,8 @@ func (l streamListener) Accept() (net.Conn, error) {
 	return newStreamConn(conn, newFastPath(l.zone, l.tally), l.connLimiter), nil
 }
 
-// A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write,
-// and lets miekg/dns, which reads from it, see only the other messages. They are answered in order, but for long answers.
+// A streamConn is a TCP connection. It reads as much as there is, answers the plain queries in it with one write, and
+// lets miekg/dns, which reads from it, see only the other messages. They are answered in order, but for long answers.
 type streamConn struct {
 	net.Conn
 	fast   *fastPath
@@ -74,8 +74,8 @@ func (a streamAddr) asClient(now time.Time) client { return clientOf(a.Addr, now
 // RemoteAddr returns the address of the client.
 func (c *streamConn) RemoteAddr() net.Addr { return streamAddr{c.Conn.RemoteAddr(), c} }
 
-// alongside has a long answer sent while the messages after it are read and answered (RFC 7766 section 6.2.1.1). There is
-// one at a time on a connection. It is called by who reads from the connection, and answer does not read from it.
+// alongside has a long answer sent while the messages after it are read and answered (RFC 7766 section 6.2.1.1). There
+// is one at a time on a connection. It is called by who reads from the connection, and answer does not read from it.
 func (c *streamConn) alongside(answer func()) {
 	c.awaitLong()
 	done := make(chan struct{})
@@ -230,8 +230,8 @@ func (c *streamConn) fill() error {
 // lastTime is how long a query that has been sent, but not read yet, can still be read when the server shuts down.
 const lastTime = 100 * time.Millisecond
 
-// SetReadDeadline is called by miekg/dns before each message; and with a time in the past to shut down. Then what the client
-// has sent by now is still answered.
+// SetReadDeadline is called by miekg/dns before each message; and with a time in the past to shut down. Then what the
+// client has sent by now is still answered.
 func (c *streamConn) SetReadDeadline(t time.Time) error {
 	if now := time.Now(); !t.After(now) {
 		c.ending.Store(true)

@@ -150,7 +150,8 @@ func TestLongMessages(t *testing.T) {
 	}
 }
 
-// TestBufferOfLongMessages wants a connection to hold memory for what came in, not for what is announced, and to give it back.
+// TestBufferOfLongMessages wants a connection to hold memory for what came in, not for what is announced, and to give
+// it back.
 func TestBufferOfLongMessages(t *testing.T) {
 	t.Parallel()
 	zone := newTruth(t, 6, 2).fast.zone
@@ -168,8 +169,9 @@ func TestBufferOfLongMessages(t *testing.T) {
 	}
 }
 
-// TestSilenceDuringLongAnswer has a client that is silent while it gets a long answer, for longer than it may be otherwise.
-// When it asks again in the middle of that, it is answered at once; and after the end it has time for another query.
+// TestSilenceDuringLongAnswer has a client that is silent while it gets a long answer, for longer than it may be
+// otherwise. When it asks again in the middle of that, it is answered at once; and after the end it has time for
+// another query.
 func TestSilenceDuringLongAnswer(t *testing.T) {
 	zone := newTruth(t, 6, 2).fast.zone
 	plain := frame(truthQuery(t, rand.New(rand.NewPCG(1, 2)), "dl.example.org.", dns.TypeA, -1))
@@ -200,7 +202,8 @@ func TestSilenceDuringLongAnswer(t *testing.T) {
 	})
 }
 
-// TestNothingFollowsPart has a client that reads half of a message, too late: it gets no other one in place of the rest.
+// TestNothingFollowsPart has a client that reads half of a message, too late: it gets no other one in place of the
+// rest.
 func TestNothingFollowsPart(t *testing.T) {
 	zone := newTruth(t, 6, 2).fast.zone
 	synctest.Test(t, func(t *testing.T) {

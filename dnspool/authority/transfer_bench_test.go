@@ -83,8 +83,8 @@ func BenchmarkPublishLargeZone(b *testing.B) {
 }
 
 // BenchmarkSecondaries measures how long UDP queries take while nothing else happens; while the zone changes once a
-// second, which is as often as it is notified; and while 50 secondaries, on the same machine, come each time at once for
-// what has changed, or for all of it. Run it with -cpu 4, as tuneRuntime in cmd/mirrorpool has it.
+// second, which is as often as it is notified; and while 50 secondaries, on the same machine, come each time at once
+// for what has changed, or for all of it. Run it with -cpu 4, as tuneRuntime in cmd/mirrorpool has it.
 func BenchmarkSecondaries(b *testing.B) {
 	for _, kind := range []string{"quiet", "changes", "ixfr", "axfr"} {
 		b.Run(kind, func(b *testing.B) {

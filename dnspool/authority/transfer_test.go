@@ -231,8 +231,8 @@ func TestLargeTransfer(t *testing.T) {
 	}
 }
 
-// TestTransferHoldsUpNoOthers has transfers wait for their turn, signed and not, and other queries on the same connection.
-// These are answered at once (RFC 7766 section 6.2.1.1), and nothing is lost if the client half-closes.
+// TestTransferHoldsUpNoOthers has transfers wait for their turn, signed and not, and other queries on the same
+// connection. These are answered at once (RFC 7766 section 6.2.1.1), and nothing is lost if the client half-closes.
 func TestTransferHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	key := newTestKey(t, "transfer.", 1)

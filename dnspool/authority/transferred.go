@@ -9,9 +9,9 @@ import (
 	"mirrorpool/dnspool/authority/transfer"
 )
 
-// transferred returns the records that a transfer gives, without the SOA: those of the zone file, at the pool's names all
-// addresses that are eligible, as many as there are, and at a mirror's name its own. Records have no weights. Their TTL is
-// the configured one even while a verdict is in doubt, which is not worth a serial.
+// transferred returns the records that a transfer gives, without the SOA: those of the zone file, at the pool's names
+// all addresses that are eligible, as many as there are, and at a mirror's name its own. Records have no weights.
+// Their TTL is the configured one even while a verdict is in doubt, which is not worth a serial.
 func (z *zone) transferred() transfer.Records {
 	return transfer.Merge(z.static.sorted(), transfer.Sort(z.mirrorRecords()))
 }

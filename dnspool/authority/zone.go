@@ -157,8 +157,8 @@ func (z *zone) addNode(name string) {
 	}
 }
 
-// canonicalName returns a name in lower case, with each character spelled as miekg/dns spells it when it reads a message.
-// A zone file may spell a character in several ways, such as `\032` and `\ `.
+// canonicalName returns a name in lower case, with each character spelled as miekg/dns spells it when it reads a
+// message. A zone file may spell a character in several ways, such as `\032` and `\ `.
 func canonicalName(name string) string {
 	packed := make([]byte, wire.MaxNameSize)
 	end, err := dns.PackDomainName(dns.Fqdn(name), packed, 0, nil, false)

@@ -126,8 +126,8 @@ func checkPacks(rr dns.RR, scratch []byte) error {
 	return nil
 }
 
-// mayBeEmpty reports whether a record is of a type whose data may have no bytes: a list that may be empty (RFC 3123), or
-// one that anything goes for (RFC 1035 section 3.3.10, RFC 3597 section 5).
+// mayBeEmpty reports whether a record is of a type whose data may have no bytes: a list that may be empty (RFC 3123),
+// or one that anything goes for (RFC 1035 section 3.3.10, RFC 3597 section 5).
 func mayBeEmpty(rr dns.RR) bool {
 	switch rr.(type) {
 	case *dns.APL, *dns.NULL, *dns.RFC3597:

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A ConnLimiter caps the open connections of a set of listeners, in total and per client network. At a cap, a new connection
-// evicts the longest idle one: of the same network if that one is at its cap, otherwise of the networks that hold most.
-// Holding connections open therefore cannot lock others out. It is safe for concurrent use.
+// A ConnLimiter caps the open connections of a set of listeners, in total and per client network. At a cap, a new
+// connection evicts the longest idle one: of the same network if that one is at its cap, otherwise of the networks
+// that hold most. Holding connections open therefore cannot lock others out. It is safe for concurrent use.
 type ConnLimiter struct {
 	most, mostOfNetwork int
 	busyThreshold       int // connections of a network; one with twice as many ranks as twice as busy
@@ -37,8 +37,9 @@ func NewConnLimiter(most, mostOfNetwork int) *ConnLimiter {
 		networks: map[netip.Prefix]set{}}
 }
 
-// Admit counts a connection that a client of a network has opened now. conn may be closed at any time from then on, until
-// Release. The zero Prefix is for clients that count in the total only and are evicted last: a proxy has many clients.
+// Admit counts a connection that a client of a network has opened now. conn may be closed at any time from then on,
+// until Release. The zero Prefix is for clients that count in the total only and are evicted last: a proxy has many
+// clients.
 func (l *ConnLimiter) Admit(network netip.Prefix, conn io.Closer, now time.Time) *Slot {
 	s := &Slot{limiter: l, network: network, conn: conn}
 	s.Touch(now)
@@ -72,12 +73,12 @@ func (l *ConnLimiter) add(s *Slot) (evicted *Slot) {
 	return evicted
 }
 
-// sampleSize bounds how many connections are examined for eviction. Map iteration starts at a random element, so a network is
-// sampled in proportion to what it holds.
+// sampleSize bounds how many connections are examined for eviction. Map iteration starts at a random element, so a
+// network is sampled in proportion to what it holds.
 const sampleSize = 64
 
-// victim returns the connection to evict. Networks below busyThreshold rank equal: one may hide many clients behind NAT, and
-// an attacker may use one connection from each of many.
+// victim returns the connection to evict. Networks below busyThreshold rank equal: one may hide many clients behind
+// NAT, and an attacker may use one connection from each of many.
 func (l *ConnLimiter) victim(among set) *Slot {
 	var found *Slot
 	var share, looked int

@@ -71,8 +71,8 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// TestManyConnections has one client among those who hold connections open, which come from 10 networks and are more than
-// are looked at: it has all the time that it needs.
+// TestManyConnections has one client among those who hold connections open, which come from 10 networks and are more
+// than are looked at: it has all the time that it needs.
 func TestManyConnections(t *testing.T) {
 	t.Parallel()
 	const most = 1000
@@ -136,8 +136,8 @@ func TestProxiesStay(t *testing.T) {
 	}
 }
 
-// TestLooks: of very many it does not look at all, which would take too long in a flood. So it seldom finds the one that has
-// waited longest.
+// TestLooks: of very many it does not look at all, which would take too long in a flood. So it seldom finds the one
+// that has waited longest.
 func TestLooks(t *testing.T) {
 	t.Parallel()
 	const most, tries = 100 * sampleSize, 6

@@ -1,6 +1,6 @@
-// Package listen opens the sockets that the configuration names, so that a new copy of the program can take over from an
-// old one without losing anything: either the copies share the address, or the service manager keeps the sockets open for
-// both. A ConnLimiter caps the open connections.
+// Package listen opens the sockets that the configuration names, so that a new copy of the program can take over from
+// an old one without losing anything: either the copies share the address, or the service manager keeps the sockets
+// open for both. A ConnLimiter caps the open connections.
 //
 // It knows nothing of what is said over the sockets.
 //

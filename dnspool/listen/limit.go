@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A LimitedListener accepts connections within a limit. Have an [http.Server] call State, or all connections look as if they
-// had waited for their client since they were opened.
+// A LimitedListener accepts connections within a limit. Have an [http.Server] call State, or all connections look as
+// if they had waited for their client since they were opened.
 type LimitedListener struct {
 	net.Listener
 	Limiter *ConnLimiter

@@ -13,8 +13,8 @@ import (
 // handshakeTime is how long a client that has begun to connect gets to finish. It has answered within one round trip.
 const handshakeTime = 500 * time.Millisecond
 
-// familyNetwork returns the network to listen at addr with, such as "tcp4" for base "tcp": IPv4 where addr is an IPv4 address,
-// 0.0.0.0 too, and IPv6 where it is an IPv6 one. At an address without a host, such as ":53", it is both.
+// familyNetwork returns the network to listen at addr with, such as "tcp4" for base "tcp": IPv4 where addr is an IPv4
+// address, 0.0.0.0 too, and IPv6 where it is an IPv6 one. At an address without a host, such as ":53", it is both.
 func familyNetwork(base, addr string) string {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -45,8 +45,8 @@ func (o *Opener) TCP(ctx context.Context, addr string) (*Listener, error) {
 	return newListener(l.(*net.TCPListener), true), nil
 }
 
-// UDP opens a socket at addr, as TCP does. ours is false if the service manager has handed it over: it goes on using the
-// socket, which must neither be connected nor shut down.
+// UDP opens a socket at addr, as TCP does. ours is false if the service manager has handed it over: it goes on using
+// the socket, which must neither be connected nor shut down.
 func (o *Opener) UDP(ctx context.Context, addr string) (conn *net.UDPConn, ours bool, err error) {
 	if c := o.udp(addr); c != nil {
 		return c, false, nil

@@ -11,8 +11,9 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// An Opener opens sockets. It takes those that a service manager has opened for the process, which then needs no privilege
-// for low ports, and which stay open while it restarts. The nil Opener has none of these. It is safe for concurrent use.
+// An Opener opens sockets. It takes those that a service manager has opened for the process, which then needs no
+// privilege for low ports, and which stay open while it restarts. The nil Opener has none of these. It is safe for
+// concurrent use.
 type Opener struct {
 	mu        sync.Mutex
 	listeners []*net.TCPListener // nil where taken

@@ -46,8 +46,8 @@ type batchConn struct {
 	passed    int       // messages that were passed up since the others had their turn
 }
 
-// UDPBatch takes the place of conn, which it closes. ours says that no other process has the socket open. Messages longer
-// than sizes.Query are cut; responses up to sizes.Response do not allocate.
+// UDPBatch takes the place of conn, which it closes. ours says that no other process has the socket open. Messages
+// longer than sizes.Query are cut; responses up to sizes.Response do not allocate.
 func UDPBatch(conn *net.UDPConn, ours bool, r Responder, sizes BatchSizes) (net.PacketConn, error) {
 	defer conn.Close()
 	if err := conn.SetReadBuffer(receiveBuffer); err != nil {
@@ -198,8 +198,9 @@ func (c *batchConn) LocalAddr() net.Addr { return c.local }
 // Drain makes the kernel give new queries to other sockets at the same address, if there are any, and waits for those
 // that it was giving to this one just then. It goes on answering.
 //
-// A socket that is connected gets messages of its peer only, and is passed over for all others (Linux 5.3 or later). The
-// peer is the socket itself. Whether the address is a wildcard or not, answers still come from where they were asked.
+// A socket that is connected gets messages of its peer only, and is passed over for all others (Linux 5.3 or later).
+// The peer is the socket itself. Whether the address is a wildcard or not, answers still come from where they were
+// asked.
 func (c *batchConn) Drain(ctx context.Context) {
 	if !c.ours {
 		return
@@ -237,8 +238,8 @@ func zoneID(name string) uint32 {
 	return 0
 }
 
-// SetReadDeadline with a time in the past, as miekg/dns uses it to shut a server down, ends reading: ReadFrom has the messages
-// that have come in answered, and returns an empty one. Other times are ignored: a socket has no reason to
+// SetReadDeadline with a time in the past, as miekg/dns uses it to shut a server down, ends reading: ReadFrom has the
+// messages that have come in answered, and returns an empty one. Other times are ignored: a socket has no reason to
 // give up waiting for the next query.
 func (c *batchConn) SetReadDeadline(t time.Time) error {
 	if t.Unix() > 1 {

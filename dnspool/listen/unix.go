@@ -98,8 +98,8 @@ func (l *UnixListener) Close() error {
 	return l.err
 }
 
-// Drain takes the socket's file away, and returns when clients that had begun to connect have been accepted, or ctx ends.
-// Then Accept returns net.ErrClosed.
+// Drain takes the socket's file away, and returns when clients that had begun to connect have been accepted, or ctx
+// ends. Then Accept returns net.ErrClosed.
 func (l *UnixListener) Drain(ctx context.Context, _ int) {
 	l.remove()
 	timer := time.NewTimer(handshakeTime)

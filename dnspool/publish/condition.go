@@ -15,7 +15,8 @@ type Condition struct {
 // An outcome remembers what came of the latest attempt. One goroutine notes, any may look.
 type outcome struct{ latest atomic.Pointer[Condition] }
 
-// note takes in what came of an attempt, and reports whether that is news: another problem than before, or none any more.
+// note takes in what came of an attempt, and reports whether that is news: another problem than before, or none any
+// more.
 func (o *outcome) note(err error, now time.Time) (news bool) {
 	next := Condition{Since: now}
 	if err != nil {

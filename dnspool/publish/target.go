@@ -82,8 +82,8 @@ func (t *target) follow(s *dnspool.Snapshot) {
 	}
 }
 
-// run keeps the target as the latest snapshot wants it, until ctx ends. While another program keeps changing it, it looks
-// less and less often: two that both insist would never end.
+// run keeps the target as the latest snapshot wants it, until ctx ends. While another program keeps changing it, it
+// looks less and less often: two that both insist would never end.
 func (t *target) run(ctx context.Context) {
 	pace := pacer{schedule: t.schedule, idle: t.reconcile}
 	for pace.wait(ctx, t.wake) {

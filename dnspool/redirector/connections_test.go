@@ -15,8 +15,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestMakeRoom opens more connections than there may be, of one network and in all: each new one is answered, and one of
-// those that have waited longest ends. The one answered last stays, by whichever path it was.
+// TestMakeRoom opens more connections than there may be, of one network and in all: each new one is answered, and one
+// of those that have waited longest ends. The one answered last stays, by whichever path it was.
 func TestMakeRoom(t *testing.T) {
 	t.Parallel()
 	s, stop := runServer(t, func(s *Server) { *s.conns = *listen.NewConnLimiter(4, 3) })

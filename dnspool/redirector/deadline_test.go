@@ -39,8 +39,8 @@ func TestWriteDeadlines(t *testing.T) {
 	}
 }
 
-// TestReadDeadlines does the same at random to a lazy connection and to a plain one: each read has to end at the same time
-// and in the same way.
+// TestReadDeadlines does the same at random to a lazy connection and to a plain one: each read has to end at the same
+// time and in the same way.
 func TestReadDeadlines(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {

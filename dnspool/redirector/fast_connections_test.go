@@ -103,8 +103,8 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// TestStopWithOpenConnections stops a server while connections are silent, in the middle of a request, and between two: none
-// holds it up, and what has begun is answered.
+// TestStopWithOpenConnections stops a server while connections are silent, in the middle of a request, and between
+// two: none holds it up, and what has begun is answered.
 func TestStopWithOpenConnections(t *testing.T) {
 	t.Parallel()
 	s, stop := runServer(t)

@@ -138,7 +138,8 @@ type sameSource struct{}
 
 func (sameSource) Uint64() uint64 { return 42 }
 
-// FuzzPlain asserts that what is answered without net/http is answered as net/http would have it, and leads where it may.
+// FuzzPlain asserts that what is answered without net/http is answered as net/http would have it, and leads where it
+// may.
 func FuzzPlain(f *testing.F) {
 	for _, seed := range []string{plainText, browser, "GET /pub/a.meta4 HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET /robots.txt HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -225,8 +226,8 @@ func runServerWith(t *testing.T, c config.HTTP, with ...func(*Server)) (s *Serve
 	}
 }
 
-// TestMixedRequests sends requests of all kinds over one connection, in one go and in pieces. All are answered in order,
-// by the plainServer or by net/http.
+// TestMixedRequests sends requests of all kinds over one connection, in one go and in pieces. All are answered in
+// order, by the plainServer or by net/http.
 func TestMixedRequests(t *testing.T) {
 	t.Parallel()
 	s, stop := runServer(t)

@@ -122,7 +122,8 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
-// checkHostile sends the beginning of a request, as the last one of its connection and as any other, and checks what comes back.
+// checkHostile sends the beginning of a request, as the last one of its connection and as any other, and checks what
+// comes back.
 func checkHostile(t *testing.T, addr, request, what string, status int) {
 	t.Helper()
 	for _, end := range []string{"Connection: close\r\n\r\n", "\r\n"} {

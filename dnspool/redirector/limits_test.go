@@ -80,8 +80,8 @@ func TestPagesAreShort(t *testing.T) {
 	}
 }
 
-// TestHalfSentRequests sends more than one client may half-send at a time: the oldest is cut off, and what is complete is
-// answered.
+// TestHalfSentRequests sends more than one client may half-send at a time: the oldest is cut off, and what is complete
+// is answered.
 func TestHalfSentRequests(t *testing.T) {
 	t.Parallel()
 	s, stop := runServer(t, func(s *Server) { *s.heavy = *listen.NewConnLimiter(4, 2) })
@@ -116,8 +116,8 @@ func TestHalfSentRequests(t *testing.T) {
 	}
 }
 
-// TestHTTP2Limits has a client of HTTP/2 that leaves no room for answers. It may not ask for much at once, nor send long
-// frames, and where there are too many requests beside others its connection is cut off.
+// TestHTTP2Limits has a client of HTTP/2 that leaves no room for answers. It may not ask for much at once, nor send
+// long frames, and where there are too many requests beside others its connection is cut off.
 func TestHTTP2Limits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

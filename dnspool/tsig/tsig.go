@@ -66,8 +66,9 @@ func (k *Key) Format(f fmt.State, _ rune) {
 func (k *Key) Sign(m *dns.Msg, now time.Time) { m.SetTsig(k.Name, k.Algorithm, Fudge, now.Unix()) }
 
 // Append signs a response in wire format, which has no signature yet, and returns it with one, and the MAC in it. It
-// does what dns.TsigGenerateWithProvider does, without taking the message apart. previous is the MAC of the request, or
-// of the message before of the same response, of which only the times are signed then (RFC 8945 sections 5.3 and 5.3.1).
+// does what dns.TsigGenerateWithProvider does, without taking the message apart. previous is the MAC of the request,
+// or of the message before of the same response, of which only the times are signed then (RFC 8945 sections 5.3 and
+// 5.3.1).
 func (k *Key) Append(wire []byte, previous string, timersOnly bool, now time.Time) (signed []byte, mac string, err error) {
 	t := &dns.TSIG{
 		Hdr:       dns.RR_Header{Name: k.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY},

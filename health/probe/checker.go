@@ -7,8 +7,8 @@ import (
 	"mirrorpool/health"
 )
 
-// NewChecker returns a checker of mirrors on the network, with the system's certificates and resolver, and its clock where o
-// has none.
+// NewChecker returns a checker of mirrors on the network, with the system's certificates and resolver, and its clock
+// where o has none.
 func NewChecker(o health.Options) (*health.Checker, error) {
 	prober := New(nil, time.Now)
 	o.Prober, o.CheckAgents = prober, prober.CheckAgents

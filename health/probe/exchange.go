@@ -20,8 +20,8 @@ const (
 	maxResponses = 100             // read while waiting for the one that answers the query
 )
 
-// askServer asks one name server once, and waits so long. With EDNS, a server that says that it does not understand is asked again without
-// (RFC 6891 section 7).
+// askServer asks one name server once, and waits so long. With EDNS, a server that says that it does not understand is
+// asked again without (RFC 6891 section 7).
 func askServer(ctx context.Context, wait time.Duration, server, host string, qtype uint16, edns bool) (health.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

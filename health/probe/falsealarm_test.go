@@ -20,9 +20,9 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestNoFalseAlarms has good servers checked in both roles each second, with a timeout of a second and fall 2, while other
-// processes want the CPU. In its long form (MIRRORPOOL_TEST_LONG) that is 300 servers for ten seconds each, beside 20 such
-// processes.
+// TestNoFalseAlarms has good servers checked in both roles each second, with a timeout of a second and fall 2, while
+// other processes want the CPU. In its long form (MIRRORPOOL_TEST_LONG) that is 300 servers for ten seconds each,
+// beside 20 such processes.
 func TestNoFalseAlarms(t *testing.T) {
 	rounds, servers, load, span := 1, 5, 4, 3*time.Second
 	long := os.Getenv("MIRRORPOOL_TEST_LONG") != ""

@@ -16,8 +16,8 @@ const (
 	maxListBytes = 1 << 30 // that a daemon may send for one listing
 )
 
-// ListMirror lists the files that a mirror's rsync daemon has at the address where it was last reached: those with the given
-// names, or if that is nil, all.
+// ListMirror lists the files that a mirror's rsync daemon has at the address where it was last reached: those with the
+// given names, or if that is nil, all.
 func ListMirror(
 	ctx context.Context, m *files.Mirror, names []string, each func(path string, size int64, modified uint32) error,
 ) error {

@@ -25,8 +25,8 @@ func NewFiles(roots *x509.CertPool, userAgent func() string) *Files {
 	return &Files{newTransport(roots, dialPinned), userAgent}
 }
 
-// Size returns how many bytes a mirror's file at u has, as the mirror says at one address. The error is fs.ErrNotExist, or
-// another one if the mirror does not say.
+// Size returns how many bytes a mirror's file at u has, as the mirror says at one address. The error is
+// fs.ErrNotExist, or another one if the mirror does not say.
 func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
 	size, err := p.Head(ctx, u, addr)
 	if err == nil && size < 0 {
@@ -35,10 +35,9 @@ func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 	return size, err
 }
 
-// Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has it
-// and does not say; the error is fs.ErrNotExist if it lacks it, and
-// files.ErrBusy if it limits how often it may be asked. It follows redirects to the same host; one to another host counts as
-// having the file.
+// Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has
+// it and does not say; the error is fs.ErrNotExist if it lacks it, and files.ErrBusy if it limits how often it may be
+// asked. It follows redirects to the same host; one to another host counts as having the file.
 func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
 	ctx = context.WithValue(ctx, pinned{}, addr)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)

@@ -11,8 +11,8 @@ import (
 	"mirrorpool/health"
 )
 
-// TestEachRequestHasItsTime has a server that takes most of a request's time for each, in both roles alike, and one that
-// takes more.
+// TestEachRequestHasItsTime has a server that takes most of a request's time for each, in both roles alike, and one
+// that takes more.
 func TestEachRequestHasItsTime(t *testing.T) {
 	t.Parallel()
 	const limit = 4 * time.Second

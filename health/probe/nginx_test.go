@@ -114,8 +114,8 @@ func TestProbeNginx(t *testing.T) {
 	}
 }
 
-// TestGuestOfNginx has a mirror whose nginx allows a request a second, checked in both roles every two seconds: it is up,
-// and stays so.
+// TestGuestOfNginx has a mirror whose nginx allows a request a second, checked in both roles every two seconds: it is
+// up, and stays so.
 func TestGuestOfNginx(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes ten seconds")

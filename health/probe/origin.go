@@ -23,7 +23,8 @@ const maxSumBytes = 1 << 30
 // A conn is a connection to a daemon.
 type conn = net.Conn
 
-// An Origin reads what the project publishes. The operator names where, so it may be anywhere, an inside network included.
+// An Origin reads what the project publishes. The operator names where, so it may be anywhere, an inside network
+// included.
 type Origin struct {
 	client    http.Client
 	userAgent func() string
@@ -125,8 +126,8 @@ func (o *Origin) request(ctx context.Context, method, target string, headers map
 	return resp, nil
 }
 
-// Ask asks an origin for a path, or if it is not a folder, the server at the fallback. The error is fs.ErrNotExist if the
-// origin lacks it, and files.ErrCannotAsk if it cannot be asked.
+// Ask asks an origin for a path, or if it is not a folder, the server at the fallback. The error is fs.ErrNotExist if
+// the origin lacks it, and files.ErrCannotAsk if it cannot be asked.
 func (o *Origin) Ask(ctx context.Context, origin, fallback, path string) error {
 	switch {
 	case !strings.Contains(origin, "://"):

@@ -35,7 +35,8 @@ func newSource(t *testing.T, options string) (dir, url string, addr netip.AddrPo
 	return dir, fmt.Sprintf("rsync://%s/pub/", addr), addr
 }
 
-// TestReadOrigin reads the same files from a folder, a daemon and a list. A list that has not changed is not read again.
+// TestReadOrigin reads the same files from a folder, a daemon and a list. A list that has not changed is not read
+// again.
 func TestReadOrigin(t *testing.T) {
 	t.Parallel()
 	dir, daemon, _ := newSource(t, "")
@@ -100,7 +101,8 @@ func TestAskOrigin(t *testing.T) {
 	}
 }
 
-// TestListMirror lists a mirror's files, all or those that are named; without links where the daemon refuses to follow them.
+// TestListMirror lists a mirror's files, all or those that are named; without links where the daemon refuses to follow
+// them.
 func TestListMirror(t *testing.T) {
 	t.Parallel()
 	for options, want := range map[string]int{"": 3, "refuse options = copy-links\n": 2} {

@@ -64,8 +64,8 @@ const (
 	maxRetryAfter   = time.Minute
 )
 
-// retryAfter reports whether a response says that the server is busy, and when it wants the next request (RFC 9110 section
-// 10.2.3, RFC 6585 section 4). A 503 right after a 200 comes from a limit of requests, as nginx has it.
+// retryAfter reports whether a response says that the server is busy, and when it wants the next request (RFC 9110
+// section 10.2.3, RFC 6585 section 4). A 503 right after a 200 comes from a limit of requests, as nginx has it.
 func retryAfter(resp *http.Response, of *part, now time.Time) (wait time.Duration, busy bool) {
 	text := strings.TrimSpace(resp.Header.Get("Retry-After"))
 	switch resp.StatusCode {

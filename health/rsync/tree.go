@@ -13,8 +13,9 @@ type Tree struct {
 	Module string
 	Path   string // of the folder inside the module; empty for the module's root
 
-	// Rules are filter rules, such as "+ /a/" or "- *" (rsync(1), "FILTER RULES"). Paths in them begin at Path. A rule for
-	// a name that may hold wildcards is made by [Literal]. The daemon applies them, so that nothing else crosses the network.
+	// Rules are filter rules, such as "+ /a/" or "- *" (rsync(1), "FILTER RULES"). Paths in them begin at Path. A rule
+	// for a name that may hold wildcards is made by [Literal]. The daemon applies them, so that nothing else crosses
+	// the network.
 	Rules []string
 
 	// FollowLinks lists what symbolic links lead to in their place. A daemon may refuse it.
@@ -31,8 +32,9 @@ type Entry struct {
 	Folder bool
 }
 
-// List asks the daemon at the other end of conn for the regular files and folders of a tree, and calls each with all of
-// them, in no order. Other entries are passed over. An error that each returns ends the listing, and is returned as it is.
+// List asks the daemon at the other end of conn for the regular files and folders of a tree, and calls each with all
+// of them, in no order. Other entries are passed over. An error that each returns ends the listing, and is returned as
+// it is.
 //
 // For ctx, conn and other errors, see [Stat]. Paths are as the daemon sends them, and not to be trusted.
 func List(ctx context.Context, conn net.Conn, t Tree, each func(Entry) error) error {

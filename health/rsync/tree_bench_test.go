@@ -28,8 +28,8 @@ func BenchmarkList(b *testing.B) {
 	b.ReportMetric(float64(files)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }
 
-// FuzzList plays a hostile daemon that lists a tree: List ends, within its bounds, with entries that could be or a printable
-// error.
+// FuzzList plays a hostile daemon that lists a tree: List ends, within its bounds, with entries that could be or a
+// printable error.
 func FuzzList(f *testing.F) {
 	f.Add([]byte(okay + seed + frame(codeData, trace+endOfList)))
 	f.Add([]byte(okay + seed + frame(codeData, strings.Repeat(trace, 20)+endOfList)))

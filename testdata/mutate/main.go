@@ -5,8 +5,8 @@
 //	go run ./testdata/mutate -run deck   those whose text, as printed, matches
 //	go run ./testdata/mutate -sample 50  50 of the changes
 //
-// What no test notices is printed, and has to stand in accepted.txt with the reason why that is right. The exit code is 1
-// if there is more.
+// What no test notices is printed, and has to stand in accepted.txt with the reason why that is right. The exit code
+// is 1 if there is more.
 package main
 
 import (
@@ -33,8 +33,8 @@ import (
 	"time"
 )
 
-// rules are the files that hold the rules, and those beside whose tests notice nearly all, sooner than all of the package
-// do.
+// rules are the files that hold the rules, and those beside whose tests notice nearly all, sooner than all of the
+// package do.
 var rules = []struct{ file, tests string }{
 	{"dnspool/listen/connlimit.go", "dnspool/listen/connlimit_test.go"},
 	{"dnspool/build.go", "dnspool/build_test.go"},
@@ -109,8 +109,8 @@ func mutants(file, tests string) ([]mutant, error) {
 	return s.found, nil
 }
 
-// change adds what can be changed at a node: an operator is another one, a condition always or never holds, a statement is
-// missing.
+// change adds what can be changed at a node: an operator is another one, a condition always or never holds, a
+// statement is missing.
 func (s *source) change(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.BinaryExpr:

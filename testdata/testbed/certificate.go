@@ -80,7 +80,8 @@ func (a *Authority) Roots() *x509.CertPool {
 	return roots
 }
 
-// Issue returns a certificate for a host's name, and addresses, that ends at a time. It began a day before that, or before now.
+// Issue returns a certificate for a host's name, and addresses, that ends at a time. It began a day before that, or
+// before now.
 func (a *Authority) Issue(t testing.TB, host string, end time.Time, addrs ...netip.Addr) tls.Certificate {
 	t.Helper()
 	begin := end

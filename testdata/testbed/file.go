@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Put writes a value as JSON, or a string or bytes as they are, to a file. As an editor would, it puts the new file in place
-// of the old one at once.
+// Put writes a value as JSON, or a string or bytes as they are, to a file. As an editor would, it puts the new file in
+// place of the old one at once.
 func Put(t testing.TB, path string, value any) {
 	t.Helper()
 	text, err := fileText(value)

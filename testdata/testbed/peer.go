@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Need returns the path of a program that a test talks to. Without it the test is skipped, or fails where all peers have to
-// be there.
+// Need returns the path of a program that a test talks to. Without it the test is skipped, or fails where all peers
+// have to be there.
 func Need(t testing.TB, program, debianPackage string) string {
 	t.Helper()
 	path, ok := Find(program)

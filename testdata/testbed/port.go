@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Ports below those that Linux gives to clients by itself (32768 and above), so that no connection takes one between the
-// call and the start of the server.
+// Ports below those that Linux gives to clients by itself (32768 and above), so that no connection takes one between
+// the call and the start of the server.
 const (
 	firstPort = 10_000
 	ports     = 22_000

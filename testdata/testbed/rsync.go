@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Rsync runs an rsync daemon, with global parameters and modules, until the test ends. It greets at addr, host and port, once
-// Rsync returns.
+// Rsync runs an rsync daemon, with global parameters and modules, until the test ends. It greets at addr, host and
+// port, once Rsync returns.
 func Rsync(t testing.TB, addr, conf string) {
 	t.Helper()
 	program := Need(t, "rsync", "rsync")

@@ -134,8 +134,8 @@ func LoadSerial(dir string, log *zap.Logger) uint32 {
 	return uint32(serial)
 }
 
-// loadState has use read the body of a file in the state folder, if there is one. One that cannot be used is logged and set
-// aside.
+// loadState has use read the body of a file in the state folder, if there is one. One that cannot be used is logged
+// and set aside.
 func loadState(dir, name string, log *zap.Logger, use func(body []byte) error) {
 	if err := stateFormat(name).Load(filepath.Join(dir, name), use); err != nil {
 		log.Warn("saved state cannot be used", zap.Error(err))
@@ -185,8 +185,8 @@ func (s *Server) Run(ctx context.Context) {
 	}
 }
 
-// save writes what there is, unless another copy of the program, that takes over from this one, has gone ahead. The two do not
-// wait for each other: for the moment between looking and writing, that is not certain.
+// save writes what there is, unless another copy of the program, that takes over from this one, has gone ahead. The
+// two do not wait for each other: for the moment between looking and writing, that is not certain.
 func (s *Server) save() error {
 	serial := s.serial.Load()
 	if s.dir == "" || serial == 0 {

@@ -41,8 +41,8 @@ type Server struct {
 	requests *prometheus.CounterVec
 }
 
-// NewServer makes a server for the zone that c configures. keys are those that transfers may be signed with. It goes on with
-// the history of the zone that dir holds.
+// NewServer makes a server for the zone that c configures. keys are those that transfers may be signed with. It goes
+// on with the history of the zone that dir holds.
 func NewServer(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Server, error) {
 	s := &Server{
 		log: log, dir: dir, origin: c.Zone, keys: keys,
@@ -94,8 +94,8 @@ func (s *Server) Publish(soa *dns.SOA, records func() Records) {
 // Published reports whether the zone has been published, not only restored from the journal.
 func (s *Server) Published() bool { return s != nil && s.serial.Load() != 0 }
 
-// Serve answers a request for a transfer by send, which sends a message, and returns the code of the response. err is that
-// of the network.
+// Serve answers a request for a transfer by send, which sends a message, and returns the code of the response. err is
+// that of the network.
 func (s *Server) Serve(send Sender, req *dns.Msg, stream bool) (rcode int, err error) {
 	h := s.history.Load()
 	if h == nil || !s.Published() {
@@ -134,8 +134,8 @@ func (s *Server) Serve(send Sender, req *dns.Msg, stream bool) (rcode int, err e
 	return dns.RcodeSuccess, err
 }
 
-// TakeTurn waits until fewer than MaxTransfers are under way, and counts one more until done is called. ok is false if it
-// has waited too long.
+// TakeTurn waits until fewer than MaxTransfers are under way, and counts one more until done is called. ok is false if
+// it has waited too long.
 func (s *Server) TakeTurn() (done func(), ok bool) {
 	timer := time.NewTimer(transferWait)
 	defer timer.Stop()
@@ -147,8 +147,8 @@ func (s *Server) TakeTurn() (done func(), ok bool) {
 	}
 }
 
-// answerIXFR chooses the reply to a secondary that has serial: the changes since; the SOA alone if it is current or asks over
-// UDP (RFC 1995 section 2); or the whole zone (nil).
+// answerIXFR chooses the reply to a secondary that has serial: the changes since; the SOA alone if it is current or
+// asks over UDP (RFC 1995 section 2); or the whole zone (nil).
 func (h *history) answerIXFR(serial uint32, stream bool) (kind string, records iter.Seq[dns.RR]) {
 	if !stream || int32(h.soa.Serial-serial) <= 0 {
 		return "soa", func(yield func(dns.RR) bool) { yield(h.soa) }
@@ -225,8 +225,8 @@ func pack(origin string, records iter.Seq[dns.RR]) (messages [][]byte, err error
 // A Sender sends one message.
 type Sender func(message []byte) error
 
-// all sends packed messages in answer to req, signed with key if there is one. A secondary that takes them too slowly is
-// cut off, by message and in all, so that the others get their turn.
+// all sends packed messages in answer to req, signed with key if there is one. A secondary that takes them too slowly
+// is cut off, by message and in all, so that the others get their turn.
 func (send Sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 	end := time.Now().Add(transferTime)
 	mac := ""
@@ -251,8 +251,8 @@ func (send Sender) all(messages [][]byte, req *dns.Msg, key *tsig.Key) error {
 	return nil
 }
 
-// addressed is a packed message as the answer to req. Its records are compressed against the question's name, which gets
-// the client's letter case, as in any other answer. The first has an OPT record if the request has.
+// addressed is a packed message as the answer to req. Its records are compressed against the question's name, which
+// gets the client's letter case, as in any other answer. The first has an OPT record if the request has.
 func addressed(packed []byte, req *dns.Msg, first bool) ([]byte, error) {
 	message := append(make([]byte, 0, len(packed)+wire.MaxSignature), packed...)
 	binary.BigEndian.PutUint16(message, req.Id)

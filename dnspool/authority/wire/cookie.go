@@ -60,8 +60,8 @@ func CookieShaped(data []byte) bool {
 	return server == 0 || minServerCookie <= server && server <= maxServerCookie
 }
 
-// Valid reports whether a client has shown a cookie that one of the servers with our secrets gave to its address, and how
-// old that is.
+// Valid reports whether a client has shown a cookie that one of the servers with our secrets gave to its address, and
+// how old that is.
 func (j CookieJar) Valid(cookie []byte, addr netip.Addr, now time.Time) (age time.Duration, ok bool) {
 	if len(cookie) != CookieSize || cookie[clientCookieSize] != 1 {
 		return 0, false
@@ -108,16 +108,16 @@ func (j CookieJar) AppendTo(dst, cookie []byte, addr netip.Addr, now time.Time) 
 	return binary.LittleEndian.AppendUint64(dst, j[0].hash(dst[start:], addr))
 }
 
-// AppendOption appends a COOKIE option for the client that has sent q from addr to the OPT record without options at the
-// end of a message.
+// AppendOption appends a COOKIE option for the client that has sent q from addr to the OPT record without options at
+// the end of a message.
 func (j CookieJar) AppendOption(dst []byte, q *Query, addr netip.Addr, now time.Time) []byte {
 	dst[len(dst)-1] = OptionHead + CookieSize
 	dst = append(dst, 0, byte(dns.EDNS0COOKIE), 0, CookieSize)
 	return j.AppendTo(dst, q.Cookie, addr, now)
 }
 
-// AppendReply appends the response to a query that has no question, but asks for a cookie or whether the one it brings is
-// still good (RFC 7873 section 5.4).
+// AppendReply appends the response to a query that has no question, but asks for a cookie or whether the one it brings
+// is still good (RFC 7873 section 5.4).
 func (j CookieJar) AppendReply(
 	dst, msg []byte, q *Query, udpSize uint16, addr netip.Addr, now time.Time,
 ) (response []byte, rcode int) {

@@ -104,8 +104,8 @@ func Ignored(option uint16, data []byte) bool {
 	return true
 }
 
-// AppendOPT appends the OPT record of the response to q, without options. rcode is the upper part of the response's code
-// (RFC 6891 section 6.1.3).
+// AppendOPT appends the OPT record of the response to q, without options. rcode is the upper part of the response's
+// code (RFC 6891 section 6.1.3).
 func (q *Query) AppendOPT(dst []byte, udpSize uint16, rcode byte) []byte {
 	dst = append(dst, 0, 0, byte(dns.TypeOPT), byte(udpSize>>8), byte(udpSize), rcode, 0, 0, 0, 0, 0)
 	if q.DO {

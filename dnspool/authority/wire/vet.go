@@ -45,9 +45,9 @@ func (s *Shape) Query() Query {
 func IsResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
 
 // Vet tells whether a query is what its header announces: one question, so many whole records, with names that end, at
-// most one OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options, and at most one TSIG
-// record, at the end (RFC 8945 section 5.1). miekg/dns is more generous: it takes messages whose records are missing,
-// pointers that lead forward (RFC 9267), and any number of OPT and TSIG records.
+// most one OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options, and at most one
+// TSIG record, at the end (RFC 8945 section 5.1). miekg/dns is more generous: it takes messages whose records are
+// missing, pointers that lead forward (RFC 9267), and any number of OPT and TSIG records.
 //
 // A query without a question is one for a cookie (RFC 7873 section 5.4), and not malformed if it brings one.
 func Vet(msg []byte) (s Shape, f Fault) {
@@ -136,8 +136,8 @@ func tsigShaped(msg []byte, data int) bool {
 	return at == len(msg)
 }
 
-// Simplify takes out of an unsigned query what has no meaning for us, and which miekg/dns would copy or stumble over: flags
-// of responses, and options that are not answered, whatever their data.
+// Simplify takes out of an unsigned query what has no meaning for us, and which miekg/dns would copy or stumble over:
+// flags of responses, and options that are not answered, whatever their data.
 func Simplify(msg, options []byte) {
 	const rd = 0x01
 	msg[2] &= rd
@@ -166,7 +166,8 @@ func nextOption(options []byte) (code uint16, data, rest []byte, ok bool) {
 	return binary.BigEndian.Uint16(options), options[OptionHead:size], options[size:], true
 }
 
-// vetOptions tells whether the data of an OPT record is a list of whole options, and those that are answered make sense.
+// vetOptions tells whether the data of an OPT record is a list of whole options, and those that are answered make
+// sense.
 func vetOptions(options []byte) Fault {
 	found := NoFault
 	for len(options) > 0 {
@@ -209,9 +210,9 @@ func cookieIn(options []byte) []byte {
 	return nil
 }
 
-// AppendFault appends the response to a message with a fault. To one that is malformed or no QUERY that is a header, and
-// nothing that may have been meant by the rest; else EDNS is spoken, and shall not be taken for unknown (RFC 6891 section
-// 7). Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
+// AppendFault appends the response to a message with a fault. To one that is malformed or no QUERY that is a header,
+// and nothing that may have been meant by the rest; else EDNS is spoken, and shall not be taken for unknown (RFC 6891
+// section 7). Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
 func AppendFault(dst, msg []byte, s Shape, f Fault, udpSize uint16) []byte {
 	const response, opcodeAndRD = 0x80, 0x79
 	counts := [8]byte{}

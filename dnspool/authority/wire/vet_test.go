@@ -30,8 +30,8 @@ func seeds(tb testing.TB) (messages [][]byte) {
 	return messages
 }
 
-// FuzzVet asserts that a message that must not be answered, a response and what is too short to be one, has no fault, and
-// that a query that Parse takes for plain has none either.
+// FuzzVet asserts that a message that must not be answered, a response and what is too short to be one, has no fault,
+// and that a query that Parse takes for plain has none either.
 func FuzzVet(f *testing.F) {
 	for _, msg := range seeds(f) {
 		f.Add(msg)

@@ -1,7 +1,7 @@
 // Package daemon is the whole program at work: the checks, the faces, and what joins them.
 //
-// All that the program works with and that can change while it runs, the configuration, the list of mirrors, the zone file
-// and the verdicts, is joined into one snapshot in one place, inForce, and both faces answer from that.
+// All that the program works with and that can change while it runs, the configuration, the list of mirrors, the zone
+// file and the verdicts, is joined into one snapshot in one place, inForce, and both faces answer from that.
 //
 //	serve.go      from a file's name to a running daemon
 //	daemon.go     the parts, and the tasks that run them
@@ -79,8 +79,8 @@ type Daemon struct {
 	lastReload atomic.Pointer[admin.ReloadStatus]
 }
 
-// New prepares a daemon, with a list of mirrors in force. The administrator's listener is open once it returns. The error
-// is a [*ConfigError] where it is about the configuration, a file that it names, or the list of mirrors.
+// New prepares a daemon, with a list of mirrors in force. The administrator's listener is open once it returns. The
+// error is a [*ConfigError] where it is about the configuration, a file that it names, or the list of mirrors.
 func New(ctx context.Context, o Options) (*Daemon, error) {
 	list, err := startList(ctx, o)
 	if err != nil {
@@ -222,8 +222,8 @@ func (d *Daemon) face(ctx context.Context) error {
 	return g.Wait()
 }
 
-// awaitVerdicts waits until the faces may open: verdicts from before the start are good enough to begin with, all mirrors
-// have been checked, or it has taken too long. It returns false if ctx ends before.
+// awaitVerdicts waits until the faces may open: verdicts from before the start are good enough to begin with, all
+// mirrors have been checked, or it has taken too long. It returns false if ctx ends before.
 func (d *Daemon) awaitVerdicts(ctx context.Context) bool {
 	if d.warm {
 		return ctx.Err() == nil

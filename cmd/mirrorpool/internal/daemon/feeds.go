@@ -131,8 +131,8 @@ func (f *feeds) run(ctx context.Context) error {
 	return nil
 }
 
-// publish tells the other servers of a snapshot. Transfers have it already: the DNS face gives it to them before it answers
-// from it.
+// publish tells the other servers of a snapshot. Transfers have it already: the DNS face gives it to them before it
+// answers from it.
 func (f *feeds) publish(s *dnspool.Snapshot) {
 	senders := f.current()
 	senders.notifier.Notify(s.Serial)

@@ -37,8 +37,8 @@ func fileSettings(c config.Files) files.Settings {
 	return files.Settings{Origin: c.Origin, Interval: c.Interval, Rewritten: c.Rewritten, OnDemand: c.OnDemand}
 }
 
-// observeFiles tells the catalog of the mirrors, and of the traces that their files go with. Until all mirrors have been
-// checked once, none is listed.
+// observeFiles tells the catalog of the mirrors, and of the traces that their files go with. Until all mirrors have
+// been checked once, none is listed.
 func (f *inForce) observeFiles(report *health.Report) {
 	swept := false
 	select {
@@ -112,8 +112,8 @@ func (d *Daemon) lacks(ctx context.Context, mirror string) (lacks files.MirrorLa
 	return lacks, false
 }
 
-// report is what the checks know now. A mirror that lacks files of the release is in it as one whose trace is old: for DNS,
-// where clients ask it for any file.
+// report is what the checks know now. A mirror that lacks files of the release is in it as one whose trace is old: for
+// DNS, where clients ask it for any file.
 func (f *inForce) report() *health.Report {
 	report := f.checker.Report()
 	maxLag := f.config.Load().Health.MaxLag

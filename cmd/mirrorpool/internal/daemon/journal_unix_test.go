@@ -15,7 +15,8 @@ import (
 	"mirrorpool/config"
 )
 
-// TestJournalPriorities: what goes to the journal begins with its priority (sd-daemon(3)), and what goes elsewhere does not.
+// TestJournalPriorities: what goes to the journal begins with its priority (sd-daemon(3)), and what goes elsewhere
+// does not.
 func TestJournalPriorities(t *testing.T) {
 	for _, journal := range []bool{true, false} {
 		path := filepath.Join(t.TempDir(), "log")

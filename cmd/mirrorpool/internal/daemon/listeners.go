@@ -13,9 +13,9 @@ import (
 	"mirrorpool/dnspool/listen"
 )
 
-// checkListeners returns an error if a socket cannot be opened at one of the addresses that c names, before the mirrors
-// are checked rather than after. It warns where another process shares an address: that is right while a new copy of the
-// program takes over from an old one, and a mistake otherwise, since each gets a part of what comes in.
+// checkListeners returns an error if a socket cannot be opened at one of the addresses that c names, before the
+// mirrors are checked rather than after. It warns where another process shares an address: that is right while a new
+// copy of the program takes over from an old one, and a mistake otherwise, since each gets a part of what comes in.
 func checkListeners(ctx context.Context, sockets *listen.Opener, c *config.Server, log *zap.Logger) error {
 	var admin []string
 	if c.Admin.Listen != "" {

@@ -99,8 +99,8 @@ func (m *model) checkWithdrawn(answered map[netip.Addr]bool) error {
 	return nil
 }
 
-// checkFlaky holds that an endpoint which fails every third time is out, or has less than its weight; unless so many do that
-// it may be this host.
+// checkFlaky holds that an endpoint which fails every third time is out, or has less than its weight; unless so many
+// do that it may be this host.
 func (m *model) checkFlaky() error {
 	report, shaky := m.checker.Report(), 0
 	for _, e := range m.pool {
@@ -180,8 +180,8 @@ func (m *model) rank(host int, addr netip.Addr, role health.Role) (rank int, ok 
 	return slices.Index(trusted, standing), true
 }
 
-// groupOf returns how the mirrors should stand in a group of the given role. The second result is false if that cannot be
-// said without knowing what was before.
+// groupOf returns how the mirrors should stand in a group of the given role. The second result is false if that cannot
+// be said without knowing what was before.
 func (m *model) groupOf(role health.Role, family dnspool.Family, secure bool) (group []standing, ok bool) {
 	for _, e := range m.pool {
 		s := standing{weight: float64(e.weight), newcomer: m.newcomer(e, role)}
@@ -231,8 +231,8 @@ func (m *model) groupOf(role health.Role, family dnspool.Family, secure bool) (g
 	return group, true
 }
 
-// newcomer reports whether a mirror has not been up since it was added. That depends on all that was before, so that it is not
-// worked out here, but taken from the server.
+// newcomer reports whether a mirror has not been up since it was added. That depends on all that was before, so that
+// it is not worked out here, but taken from the server.
 func (m *model) newcomer(e modelEntry, role health.Role) bool {
 	for _, served := range m.current.Load().Mirrors {
 		if served.URLPrefix == e.prefix() {

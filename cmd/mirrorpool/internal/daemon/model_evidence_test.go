@@ -20,8 +20,8 @@ import (
 // evidenceHosts is how many mirrors the pool of TestOwnFaults has: every other one speaks https.
 const evidenceHosts = 6
 
-// TestOwnFaults breaks something of this host, so that most mirrors seem to fail, and then one mirror really breaks. The
-// answers go on throughout, and that mirror leaves them where anything tells it from the others.
+// TestOwnFaults breaks something of this host, so that most mirrors seem to fail, and then one mirror really breaks.
+// The answers go on throughout, and that mirror leaves them where anything tells it from the others.
 func TestOwnFaults(t *testing.T) {
 	t.Parallel()
 	overTLS := func(host int, _ netip.Addr, role health.Role) bool { return host%2 == 0 && role == health.HTTP }
@@ -90,8 +90,8 @@ func TestOwnFaults(t *testing.T) {
 	}
 }
 
-// TestNoAddressKnown starts for the first time with a resolver that is dead, or that lies. There is no answer to give until
-// it works.
+// TestNoAddressKnown starts for the first time with a resolver that is dead, or that lies. There is no answer to give
+// until it works.
 func TestNoAddressKnown(t *testing.T) {
 	t.Parallel()
 	for _, l := range [...]lie{dead, nowhere} {

@@ -9,8 +9,8 @@ import (
 	"mirrorpool/dnspool/admin"
 )
 
-// reload reads the configuration and the list of mirrors again, and puts in force what is good; with o.DryRun nothing. It
-// is called on request.
+// reload reads the configuration and the list of mirrors again, and puts in force what is good; with o.DryRun nothing.
+// It is called on request.
 func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.ReloadAnswer {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()

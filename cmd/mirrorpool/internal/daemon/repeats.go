@@ -14,8 +14,9 @@ const (
 	mostKinds   = 4096 // of different lines counted in repeatTime
 )
 
-// A repeatCore holds back lines that say the same again and again, so that what fails every second does not fill the disk.
-// Lines that differ in anything but the time are different: a thousand mirrors that change their state have a line each.
+// A repeatCore holds back lines that say the same again and again, so that what fails every second does not fill the
+// disk. Lines that differ in anything but the time are different: a thousand mirrors that change their state have a
+// line each.
 type repeatCore struct {
 	zapcore.Core
 	fields []zapcore.Field // given by With
@@ -50,7 +51,8 @@ func (c *repeatCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.C
 	return ce
 }
 
-// Write writes an entry, unless it has been written often enough. How many were held back it says when the minute is over.
+// Write writes an entry, unless it has been written often enough. How many were held back it says when the minute is
+// over.
 func (c *repeatCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	write, held := c.admit(e, append(c.fields[:len(c.fields):len(c.fields)], fields...))
 	if held > 0 {

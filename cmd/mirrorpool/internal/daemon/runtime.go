@@ -36,7 +36,8 @@ func tuneRuntime() {
 	}
 }
 
-// boundGarbage lets the heap grow by less, the more of it is in use, until ctx ends. It leaves what the environment says.
+// boundGarbage lets the heap grow by less, the more of it is in use, until ctx ends. It leaves what the environment
+// says.
 func boundGarbage(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
@@ -58,8 +59,8 @@ func boundGarbage(ctx context.Context) error {
 	}
 }
 
-// garbagePercent returns how much the heap may grow before it is collected, in steps: to change it stops the program for
-// a moment.
+// garbagePercent returns how much the heap may grow before it is collected, in steps: to change it stops the program
+// for a moment.
 func garbagePercent(live uint64) int {
 	const step = 25
 	percent := int(maxGarbage*100/max(live, 1)) / step * step

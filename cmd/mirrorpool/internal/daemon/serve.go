@@ -14,8 +14,8 @@ import (
 	"mirrorpool/dnspool/listen"
 )
 
-// Serve runs a daemon on the configuration in a file until ctx ends. It logs to stderr. The error is a [*ConfigError] where
-// the configuration, a file that it names, or the list of mirrors is to blame.
+// Serve runs a daemon on the configuration in a file until ctx ends. It logs to stderr. The error is a [*ConfigError]
+// where the configuration, a file that it names, or the list of mirrors is to blame.
 func Serve(ctx context.Context, file, version string, stderr io.Writer) error {
 	tuneRuntime()
 	hangup := make(chan os.Signal, 1) // from now on: a SIGHUP while the list is fetched must not end the program

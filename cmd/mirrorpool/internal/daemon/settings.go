@@ -69,8 +69,8 @@ func (d *Daemon) readSettings() newSettings {
 	return n
 }
 
-// readFiles reads what a new configuration names, but for the keys of feeds. It returns an error if that, or the pool in
-// force, does not go with the configuration.
+// readFiles reads what a new configuration names, but for the keys of feeds. It returns an error if that, or the pool
+// in force, does not go with the configuration.
 func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.ZoneFile, token []byte, err error) {
 	if err := d.list.Fits(next.DNS); err != nil {
 		return nil, nil, err

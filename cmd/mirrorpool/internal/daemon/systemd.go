@@ -26,8 +26,8 @@ func watchdogInterval() time.Duration {
 	return interval / 2
 }
 
-// tellManager tells the service manager when the daemon is ready, that it is alive as long as the checks go on, and when
-// it is about to end.
+// tellManager tells the service manager when the daemon is ready, that it is alive as long as the checks go on, and
+// when it is about to end.
 func (d *Daemon) tellManager(ctx context.Context) error {
 	var watchdog <-chan time.Time
 	if every := watchdogInterval(); every > 0 {

@@ -31,8 +31,8 @@ const (
 // ErrInterrupted is why a sweep has not ended.
 var ErrInterrupted = errors.New("interrupted")
 
-// Run checks each endpoint of the plan once, and returns what came of those that were asked for. From time to time it tells
-// how many endpoints it has checked, of those that are known so far.
+// Run checks each endpoint of the plan once, and returns what came of those that were asked for. From time to time it
+// tells how many endpoints it has checked, of those that are known so far.
 func (p *Plan) Run(ctx context.Context, progress func(done, total int)) (*Result, error) {
 	report, err := p.sweep(ctx, progress)
 	if err != nil {

@@ -205,7 +205,8 @@ func (c *clients) firstAnswer(t testing.TB, client string, from time.Time) (afte
 	return after
 }
 
-// allUp wants no mirror to have been judged by a fault that is not its own; except those of some prefixes and addresses.
+// allUp wants no mirror to have been judged by a fault that is not its own; except those of some prefixes and
+// addresses.
 func (c *clients) allUp(t testing.TB, when string, except ...string) {
 	t.Helper()
 	for _, name := range []string{"ns1", "ns2"} {
@@ -301,7 +302,8 @@ func (c *clients) exhaust(t *testing.T, hold time.Duration) row {
 	return r
 }
 
-// allDown has all mirrors die. No answer can help then, but answers go on, and the mirrors are back as soon as they are.
+// allDown has all mirrors die. No answer can help then, but answers go on, and the mirrors are back as soon as they
+// are.
 func (c *clients) allDown(t *testing.T, report *report, how string, breaks, mends func(*host)) {
 	c.healthy()
 	var names []string

@@ -266,8 +266,8 @@ func (c *clients) resume(ctx context.Context, url, hostHeader string) error {
 	return nil
 }
 
-// lastChance is what the Upgrader does when all else has failed: it resolves the pool's name, takes the first address, and
-// asks there for the pool's name.
+// lastChance is what the Upgrader does when all else has failed: it resolves the pool's name, takes the first address,
+// and asks there for the pool's name.
 func (c *clients) lastChance(ctx context.Context) ([]string, error) {
 	addrs, err := c.ask(ctx, c.hosts["resolver"].v4, dns.TypeA)
 	if err != nil {

@@ -19,8 +19,8 @@ func (b *box) delayed(what, name string, by time.Duration) *fault {
 	return b.dead(what, name, func() { mend = h.delay(by) }, func() { mend() })
 }
 
-// delay takes the host from the bridge and carries its packets by hand, each after a while: not every kernel has a queue
-// that delays (tc-netem(8)).
+// delay takes the host from the bridge and carries its packets by hand, each after a while: not every kernel has a
+// queue that delays (tc-netem(8)).
 func (h *host) delay(by time.Duration) (mend func()) {
 	h.t.Helper()
 	lan := &host{box: h.box, name: "lan", ns: h.id + "-lan"}
@@ -52,8 +52,8 @@ func (h *host) delay(by time.Duration) (mend func()) {
 	return mend
 }
 
-// frames opens a socket for what comes in at an interface of the host, and for sending there (packet(7)). Each frame has
-// a header in front by which one socket tells the other what the kernel has left undone, such as the checksum.
+// frames opens a socket for what comes in at an interface of the host, and for sending there (packet(7)). Each frame
+// has a header in front by which one socket tells the other what the kernel has left undone, such as the checksum.
 func (h *host) frames(name string) (f *os.File, err error) {
 	err = h.inside(func() error {
 		link, err := net.InterfaceByName(name)

@@ -24,8 +24,8 @@ func (b *box) wait(d time.Duration) {
 	<-timer.C
 }
 
-// ride injects faults, holds them, mends them, and waits until what was gone is back. Meanwhile no other mirror leaves, and
-// a client that tries again, as the Upgrader does, gets the image.
+// ride injects faults, holds them, mends them, and waits until what was gone is back. Meanwhile no other mirror
+// leaves, and a client that tries again, as the Upgrader does, gets the image.
 func (c *clients) ride(t *testing.T, w wave, report *report) {
 	t.Helper()
 	c.healthy()
@@ -107,7 +107,8 @@ func (b *box) await(t testing.TB, what string, limit time.Duration, ok func() bo
 	}
 }
 
-// TestFaults breaks one thing after the other in a pool in a box, while clients go on asking, and measures what they see.
+// TestFaults breaks one thing after the other in a pool in a box, while clients go on asking, and measures what they
+// see.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	testbed.SkipLong(t)

@@ -10,9 +10,9 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// newLoopbackBox is newBox for who may not make namespaces: hosts are addresses in 127.77.0.0/24, all of which can be told
-// apart but not cut off, and share ports that need no privilege. There are no names but in the pool's zone, no IPv6,
-// and no parent zone.
+// newLoopbackBox is newBox for who may not make namespaces: hosts are addresses in 127.77.0.0/24, all of which can be
+// told apart but not cut off, and share ports that need no privilege. There are no names but in the pool's zone, no
+// IPv6, and no parent zone.
 func newLoopbackBox(t testing.TB) *box {
 	t.Helper()
 	b := emptyBox(t)
@@ -46,8 +46,8 @@ func (b *box) localFaults() []wave {
 	}
 }
 
-// TestFaultsOnLoopback is TestFaults without root, with fewer faults: no host can be cut off, lose packets or change its
-// address, or have a full disk.
+// TestFaultsOnLoopback is TestFaults without root, with fewer faults: no host can be cut off, lose packets or change
+// its address, or have a full disk.
 func TestFaultsOnLoopback(t *testing.T) {
 	t.Parallel()
 	testbed.SkipLong(t)

@@ -40,7 +40,8 @@ func (r *report) String() string {
 	return b.String()
 }
 
-// faceOf says which way a client was sent: 0 by DNS, 1 by a redirect, 2 by the resolver; -1 if it is none of those that look.
+// faceOf says which way a client was sent: 0 by DNS, 1 by a redirect, 2 by the resolver; -1 if it is none of those
+// that look.
 func faceOf(e *event) int {
 	switch {
 	case strings.HasPrefix(e.client, "dns resolver"):

@@ -80,8 +80,8 @@ func (b *box) lookup(name string, v6 bool) (netip.Addr, bool) {
 	return addrs[i], true
 }
 
-// startResolver starts unbound, which knows of the parent only; on loopback, where a delegation cannot say at which port
-// servers are, of the mirrorpools.
+// startResolver starts unbound, which knows of the parent only; on loopback, where a delegation cannot say at which
+// port servers are, of the mirrorpools.
 func (b *box) startResolver() {
 	b.t.Helper()
 	r := b.hosts["resolver"]
@@ -199,8 +199,8 @@ func (h *host) always(does string) string {
 	return h.plain(does)
 }
 
-// site is the web site's nginx. Below /legacy/ it passes on what the mirrorpools have, and while they are away what it had from
-// them, as README.md has it.
+// site is the web site's nginx. Below /legacy/ it passes on what the mirrorpools have, and while they are away what it
+// had from them, as README.md has it.
 func (h *host) site() string {
 	pools := ""
 	for _, name := range []string{"ns1", "ns2"} {

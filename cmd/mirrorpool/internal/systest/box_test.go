@@ -81,8 +81,8 @@ func boxNumbers() map[string]int {
 	return numbers
 }
 
-// newBox lays out the hosts and starts all servers. Without the right to make namespaces the test is skipped, unless all
-// peers have to be there.
+// newBox lays out the hosts and starts all servers. Without the right to make namespaces the test is skipped, unless
+// all peers have to be there.
 func newBox(t testing.TB) *box {
 	t.Helper()
 	if os.Getenv("MIRRORPOOL_TEST_BOX") == "loopback" {

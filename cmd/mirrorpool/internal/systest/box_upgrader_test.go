@@ -37,9 +37,9 @@ var upgraderFaults = []struct {
 	{"500 for all", func(h *host) { h.serveNginx(h.always("return 500;")) }, func(h *host) { h.serveNginx(h.normal()) }},
 }
 
-// TestUpgraderDownloads has runs of both kinds of Upgrader against a pool of five mirrors, k of which are broken and known to
-// be, in several ways; and the old kind against a list and a name that know nothing of health. The long form prints README's
-// table of all; the short form has two of its rows.
+// TestUpgraderDownloads has runs of both kinds of Upgrader against a pool of five mirrors, k of which are broken and
+// known to be, in several ways; and the old kind against a list and a name that know nothing of health. The long form
+// prints README's table of all; the short form has two of its rows.
 func TestUpgraderDownloads(t *testing.T) {
 	t.Parallel()
 	testbed.SkipLong(t)
@@ -215,8 +215,9 @@ func TestUpgraderReplay(t *testing.T) {
 	}
 }
 
-// TestUpgraderList has the old Upgrader fetch lists over https: one that is good, and ones that it refuses. Then its mirror
-// refuses it five times, and the sixth request goes to the pool's name; where there is no list, none goes anywhere.
+// TestUpgraderList has the old Upgrader fetch lists over https: one that is good, and ones that it refuses. Then its
+// mirror refuses it five times, and the sixth request goes to the pool's name; where there is no list, none goes
+// anywhere.
 func TestUpgraderList(t *testing.T) {
 	t.Parallel()
 	image := []byte("the image")

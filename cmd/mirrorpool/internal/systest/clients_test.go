@@ -23,8 +23,8 @@ type clientRig struct {
 	fulls atomic.Int64 // downloads of a whole file that ends in .iso
 }
 
-// newClientRig starts the pool. The mirrors have an image, another one with a Metalink of its own, and a flat repository
-// for apt.
+// newClientRig starts the pool. The mirrors have an image, another one with a Metalink of its own, and a flat
+// repository for apt.
 func newClientRig(t *testing.T) *clientRig {
 	t.Helper()
 	r := &clientRig{root: t.TempDir()}

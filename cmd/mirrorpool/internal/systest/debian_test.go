@@ -12,8 +12,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestDebianPackage builds two versions of the package, installs one under a real systemd, upgrades it to the other one while
-// clients ask, removes and purges it.
+// TestDebianPackage builds two versions of the package, installs one under a real systemd, upgrades it to the other
+// one while clients ask, removes and purges it.
 func TestDebianPackage(t *testing.T) {
 	testbed.SkipLong(t)
 	if os.Geteuid() != 0 {

@@ -247,8 +247,8 @@ var (
 	}
 )
 
-// TestDelegation has Zonemaster and DNSViz follow a delegation from the root to mirrorpool. It lists all that they say, so
-// that a new notice, warning or error fails it.
+// TestDelegation has Zonemaster and DNSViz follow a delegation from the root to mirrorpool. It lists all that they
+// say, so that a new notice, warning or error fails it.
 func TestDelegation(t *testing.T) {
 	testbed.SkipLong(t)
 	t.Parallel()

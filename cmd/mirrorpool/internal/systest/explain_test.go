@@ -39,7 +39,8 @@ const geoPool = `{"version": 1, "mirrors": [
   "dns": {"addresses": ["198.18.7.7"]}},
  {"url_prefix": "https://off.example.org/tails/", "weight": 0, "dns": {"addresses": ["198.18.7.8"]}}]}`
 
-// TestExplainCommand asks a running server, and compares what it says with what clients get, before a restart and after.
+// TestExplainCommand asks a running server, and compares what it says with what clients get, before a restart and
+// after.
 func TestExplainCommand(t *testing.T) {
 	t.Parallel()
 	c, where := geoConfig(t)

@@ -9,8 +9,8 @@ import (
 )
 
 // BenchmarkSecondaryFollows measures the time from the verdict on a mirror that has failed, or is back, until a
-// secondary answers with what follows from it. Changes follow each other quickly here, so that most have to wait for the
-// rest of the second that is between two NOTIFY messages.
+// secondary answers with what follows from it. Changes follow each other quickly here, so that most have to wait for
+// the rest of the second that is between two NOTIFY messages.
 func BenchmarkSecondaryFollows(b *testing.B) {
 	for _, name := range []string{"bind", "knot", "nsd"} {
 		b.Run(name, func(b *testing.B) {

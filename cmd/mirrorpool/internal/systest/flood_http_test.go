@@ -48,8 +48,8 @@ func largePool() string {
 	return `{"version": 1, "mirrors": [` + strings.Join(list, ",\n") + "]}"
 }
 
-// reconnectPause is how long a client waits that has been cut off. It leaves the machine some time for the server and the
-// guest: a handshake takes a client as long as a server.
+// reconnectPause is how long a client waits that has been cut off. It leaves the machine some time for the server and
+// the guest: a handshake takes a client as long as a server.
 const reconnectPause = 3 * time.Second
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -68,8 +68,8 @@ func floodTime() time.Duration {
 	return 1500 * time.Millisecond
 }
 
-// TestFloods has a well-behaved client ask while others flood the server in all ways: it has to be served, and the server
-// has to be as before within a second after the flood.
+// TestFloods has a well-behaved client ask while others flood the server in all ways: it has to be served, and the
+// server has to be as before within a second after the flood.
 func TestFloods(t *testing.T) {
 	testbed.SkipLong(t)
 	small := mirrorsText(t, "1 10", "2 20", "3 30", "4 40")

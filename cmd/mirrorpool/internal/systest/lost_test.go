@@ -11,7 +11,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestMirrorWithoutAddress has a mirror whose name is in no DNS. It keeps its series, counts as enabled, and raises an alert.
+// TestMirrorWithoutAddress has a mirror whose name is in no DNS. It keeps its series, counts as enabled, and raises an
+// alert.
 func TestMirrorWithoutAddress(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)

@@ -50,8 +50,8 @@ func (m *manager) expect(t *testing.T, want string) {
 	}
 }
 
-// startActivated runs mirrorpool with sockets. A shell says for whom they are, as only the process itself knows its number
-// before it runs.
+// startActivated runs mirrorpool with sockets. A shell says for whom they are, as only the process itself knows its
+// number before it runs.
 func startActivated(t *testing.T, sockets []*os.File, env []string, args ...string) *program {
 	t.Helper()
 	path, err := buildProgram()

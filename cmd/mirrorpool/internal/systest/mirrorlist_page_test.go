@@ -14,8 +14,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// newListWorld serves a pool of twelve mirrors near and far, of which one is down, one serves another country, and one is
-// disabled.
+// newListWorld serves a pool of twelve mirrors near and far, of which one is down, one serves another country, and one
+// is disabled.
 func newListWorld(t *testing.T) *program {
 	t.Helper()
 	places := []map[string]any{
@@ -70,7 +70,8 @@ func newListWorld(t *testing.T) *program {
 	return p
 }
 
-// contrasts returns the lowest contrast of a text with what is behind it (WCAG 2.2, success criterion 1.4.3), and the text.
+// contrasts returns the lowest contrast of a text with what is behind it (WCAG 2.2, success criterion 1.4.3), and the
+// text.
 const contrasts = `(() => {
 	const parse = s => s.match(/[\d.]+/g).map(Number);
 	const over = (top, below) => { const a = top[3] ?? 1; return [0, 1, 2].map(i => a * top[i] + (1 - a) * below[i]); };
@@ -95,8 +96,9 @@ const contrasts = `(() => {
 	return worst;
 })()`
 
-// TestMirrorListLayout opens the list of mirrors in a real browser, on a telephone, a tablet and a desktop, in both colour
-// schemes: nothing is cut off, and all can be read. With MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures there.
+// TestMirrorListLayout opens the list of mirrors in a real browser, on a telephone, a tablet and a desktop, in both
+// colour schemes: nothing is cut off, and all can be read. With MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures
+// there.
 func TestMirrorListLayout(t *testing.T) {
 	t.Parallel()
 	browser := testbed.Need(t, "chromium", "chromium")

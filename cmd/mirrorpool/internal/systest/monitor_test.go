@@ -13,8 +13,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestMonitoring has Prometheus' own tool judge the metrics of a running server and the alert rules, and holds the rules
-// to metrics that there are.
+// TestMonitoring has Prometheus' own tool judge the metrics of a running server and the alert rules, and holds the
+// rules to metrics that there are.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	promtool := testbed.Need(t, "promtool", "prometheus")

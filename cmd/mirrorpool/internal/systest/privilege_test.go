@@ -19,8 +19,9 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestImage builds what the Dockerfile builds, without Docker, and runs it as the Dockerfile's user in a folder that has
-// nothing else: no library, no shell, no /proc, no time zones. Only state_dir can be written to, and only there it writes.
+// TestImage builds what the Dockerfile builds, without Docker, and runs it as the Dockerfile's user in a folder that
+// has nothing else: no library, no shell, no /proc, no time zones. Only state_dir can be written to, and only there it
+// writes.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

@@ -24,8 +24,8 @@ func (m *traceMirror) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, fmt.Sprintln(m.trace.Unix()))
 }
 
-// TestMinorityAhead runs the program without a reference_url. Two of five mirrors carry a trace of 240 seconds from now,
-// which must not make the other three stale.
+// TestMinorityAhead runs the program without a reference_url. Two of five mirrors carry a trace of 240 seconds from
+// now, which must not make the other three stale.
 func TestMinorityAhead(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)

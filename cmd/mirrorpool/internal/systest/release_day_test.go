@@ -21,7 +21,8 @@ const (
 	dayUsedIn   = 45 * time.Second // after a mirror has a file, clients are sent there
 )
 
-// A releaseDay is a pool of real mirrors that copy a release from an origin, and clients that ask for old and new files.
+// A releaseDay is a pool of real mirrors that copy a release from an origin, and clients that ask for old and new
+// files.
 type releaseDay struct {
 	t       *testing.T
 	origin  string // folder
@@ -49,8 +50,8 @@ type dayMirror struct {
 	lacks              string // folder that it leaves out
 }
 
-// TestReleaseDay has mirrors of many kinds copy a release, traces first. No client may be sent to a mirror without the file,
-// also not after the server was killed and started again.
+// TestReleaseDay has mirrors of many kinds copy a release, traces first. No client may be sent to a mirror without the
+// file, also not after the server was killed and started again.
 func TestReleaseDay(t *testing.T) {
 	t.Parallel()
 	testbed.SkipLong(t)

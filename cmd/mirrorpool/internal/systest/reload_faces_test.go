@@ -20,7 +20,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestReloadOfFaces: base path, proxies, stickiness, Metalinks, databases and the administrator's token take effect on a reload.
+// TestReloadOfFaces: base path, proxies, stickiness, Metalinks, databases and the administrator's token take effect on
+// a reload.
 func TestReloadOfFaces(t *testing.T) {
 	t.Parallel()
 	c, where := geoConfig(t)

@@ -203,7 +203,8 @@ func testTransferClients(t *testing.T, d *deployment, s *site, p *program, secon
 	})
 }
 
-// TestSecondaryWithoutAccess has secondaries with another secret, which get nothing, and blame the key and not the clock.
+// TestSecondaryWithoutAccess has secondaries with another secret, which get nothing, and blame the key and not the
+// clock.
 func TestSecondaryWithoutAccess(t *testing.T) {
 	t.Parallel()
 	for name, blame := range map[string]string{"knot": "failed to verify TSIG", "bind": "tsig indicates error"} {
@@ -254,8 +255,8 @@ func TestTransferIsCut(t *testing.T) {
 	follow(t, p, []*neighbour{n}, d.addresses("a", "b"))
 }
 
-// cuttingProxy passes TCP connections on, and cuts each after limit bytes of response. broken counts down with each, and
-// nothing is cut any more once it is 0.
+// cuttingProxy passes TCP connections on, and cuts each after limit bytes of response. broken counts down with each,
+// and nothing is cut any more once it is 0.
 func cuttingProxy(t *testing.T, to string, limit int64) (addr string, broken *atomic.Int64) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -122,8 +122,8 @@ func (s *soaked) pool(version int) any {
 }
 
 // TestSoak has a server under load for long, while a verdict changes each second and the list of mirrors every ten: it
-// takes no more in the end than in the beginning. Then one copy after the other takes over, under the same load. No query
-// and no redirect is lost in all that time, and the weights hold.
+// takes no more in the end than in the beginning. Then one copy after the other takes over, under the same load. No
+// query and no redirect is lost in all that time, and the weights hold.
 func TestSoak(t *testing.T) {
 	testbed.SkipLong(t)
 	t.Parallel()
@@ -201,8 +201,8 @@ func (s *soaked) handOver(t *testing.T, second *time.Ticker) {
 	}
 }
 
-// query asks at a steady rate, one query after the other, and counts who is answered. It changes its port all the time, as
-// the port decides which of two servers at an address gets a query.
+// query asks at a steady rate, one query after the other, and counts who is answered. It changes its port all the
+// time, as the port decides which of two servers at an address gets a query.
 func (s *soaked) query(ctx context.Context, server string) {
 	client := dns.Client{Timeout: 5 * time.Second}
 	steadily(ctx, func() {

@@ -22,8 +22,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// newPageWorld serves a pool of mirrors all over the world: most are up, one is stale, one lacks the pool's virtual host, one
-// is dead and one disabled.
+// newPageWorld serves a pool of mirrors all over the world: most are up, one is stale, one lacks the pool's virtual
+// host, one is dead and one disabled.
 func newPageWorld(t *testing.T) *program {
 	t.Helper()
 	places := []map[string]any{
@@ -63,8 +63,8 @@ func newPageWorld(t *testing.T) *program {
 	return c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
 }
 
-// TestStatusPage opens the status page in a real browser, at three widths and in both colour schemes, and compares it with
-// the status as JSON. With MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures there.
+// TestStatusPage opens the status page in a real browser, at three widths and in both colour schemes, and compares it
+// with the status as JSON. With MIRRORPOOL_TEST_SCREENSHOTS=FOLDER it leaves pictures there.
 func TestStatusPage(t *testing.T) {
 	t.Parallel()
 	browser := testbed.Need(t, "chromium", "chromium")
@@ -190,7 +190,8 @@ func TestStatusPageLayout(t *testing.T) {
 	}
 }
 
-// checkLayout checks the page that is shown at a width: how wide and, while all is folded, how high it is, and its contrast.
+// checkLayout checks the page that is shown at a width: how wide and, while all is folded, how high it is, and its
+// contrast.
 func (d *devtools) checkLayout(name string, width int) {
 	d.t.Helper()
 	var page struct{ Scroll, Right, Height, Open, Rows float64 }

@@ -23,9 +23,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// bootScript makes a machine out of namespaces, and boots a systemd of its own in it. What is written to the folders of
-// programs, configuration, state and to REPO is seen in there only, and the kernel's settings cannot be changed. Of systemd's own
-// units there are those that mirrorpool's build on.
+// bootScript makes a machine out of namespaces, and boots a systemd of its own in it. What is written to the folders
+// of programs, configuration, state and to REPO is seen in there only, and the kernel's settings cannot be changed. Of
+// systemd's own units there are those that mirrorpool's build on.
 const bootScript = `
 mount --make-rprivate /
 mount --bind /proc/sys /proc/sys
@@ -183,9 +183,9 @@ func readmeShell(t *testing.T, section string) string {
 	return block
 }
 
-// TestUnits installs mirrorpool under a real systemd, by the commands of README.md, and has it started, reloaded, restarted,
-// killed and stopped. Clients ask all the while, and none that begins while the program is there, or is to come, is left
-// without an answer.
+// TestUnits installs mirrorpool under a real systemd, by the commands of README.md, and has it started, reloaded,
+// restarted, killed and stopped. Clients ask all the while, and none that begins while the program is there, or is to
+// come, is left without an answer.
 func TestUnits(t *testing.T) {
 	testbed.SkipLong(t)
 	if os.Geteuid() != 0 {

@@ -30,7 +30,8 @@ type load struct {
 	running  sync.WaitGroup
 }
 
-// patience is how long an answer may take on a machine that does much else. UDP answers that are lost do not come later.
+// patience is how long an answer may take on a machine that does much else. UDP answers that are lost do not come
+// later.
 const patience = 20 * time.Second
 
 func startLoad(ctx context.Context, p *program, workers int) *load {
@@ -110,8 +111,8 @@ func askWindow(server string, request *dns.Msg, n int) error {
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// exchange asks so often over one socket, each time only once. Over a stream that the server closes between two queries it
-// asks over another one, as RFC 7766 has it.
+// exchange asks so often over one socket, each time only once. Over a stream that the server closes between two
+// queries it asks over another one, as RFC 7766 has it.
 func exchange(network, server string, request *dns.Msg, times int) error {
 	conn, err := dns.DialTimeout(network, server, patience)
 	if err != nil {
@@ -155,8 +156,8 @@ func get(client *http.Client, url string) error {
 	return nil
 }
 
-// TestUpgrade starts a second copy of the server beside the first, under load, then ends the first, and the same once more.
-// Nothing may be lost. See BenchmarkUpgrade for a larger load.
+// TestUpgrade starts a second copy of the server beside the first, under load, then ends the first, and the same once
+// more. Nothing may be lost. See BenchmarkUpgrade for a larger load.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	upgrade(t, 2, 2)
@@ -239,8 +240,8 @@ func BenchmarkUpgrade(b *testing.B) {
 	}
 }
 
-// TestActivation has the server take its sockets as a service manager gives them, keep none when it ends, and answer what
-// came in while no process was there.
+// TestActivation has the server take its sockets as a service manager gives them, keep none when it ends, and answer
+// what came in while no process was there.
 func TestActivation(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)

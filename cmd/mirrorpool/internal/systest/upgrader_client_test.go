@@ -117,8 +117,8 @@ func pickByWeight(mirrors []listedMirror) (listedMirror, error) {
 	panic("unreachable")
 }
 
-// download asks for the image until a response is whole, with pauses of 1, 2, 4, 8 and 16 units. What has come in is kept
-// and asked for no more, and only at the end is it known whether it is the image.
+// download asks for the image until a response is whole, with pauses of 1, 2, 4, 8 and 16 units. What has come in is
+// kept and asked for no more, and only at the end is it known whether it is the image.
 func (u *tailsUpgrader) download(ctx context.Context, target func(try int) string) error {
 	var have []byte
 	var errs []error

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestProbeUserAgent probes a mirror that does not want curl. It is up, with a warning, and has seen the User-Agent that
-// the configuration gives.
+// TestProbeUserAgent probes a mirror that does not want curl. It is up, with a warning, and has seen the User-Agent
+// that the configuration gives.
 func TestProbeUserAgent(t *testing.T) {
 	t.Parallel()
 	var seen sync.Map

@@ -1,4 +1,5 @@
-// Package term is what people see of mirrorpool on a terminal: tables, colours, numbers, and the answers of a running server.
+// Package term is what people see of mirrorpool on a terminal: tables, colours, numbers, and the answers of a running
+// server.
 //
 // A text that comes from elsewhere is escaped before it is printed: see [config.Printable].
 //
