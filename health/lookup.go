@@ -209,12 +209,12 @@ func (c *Checker) lookUp(ctx context.Context, l *lookup, m *mirror) func(time.Ti
 			signal(c.changed)
 		}
 		if l.problem != problem {
-			level := zap.WarnLevel
-			if l.problem == "" {
-				level = zap.InfoLevel
+			log := c.log.With(zap.String("mirror", m.URLPrefix), zap.String("host", l.host), zap.Stringers("addresses", after))
+			if l.problem != "" {
+				log.Warn("problem with a mirror's addresses", zap.String("problem", l.problem))
+			} else {
+				log.Info("no more problem with a mirror's addresses")
 			}
-			c.log.Log(level, "addresses of a mirror changed", zap.String("mirror", m.URLPrefix),
-				zap.String("host", l.host), zap.String("problem", l.problem), zap.Stringers("addresses", after))
 		}
 		if wait := min(v4.TTL, v6.TTL); !l.doubtful(allowPrivate) {
 			return wait

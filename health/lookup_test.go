@@ -141,7 +141,7 @@ func TestLookupIsTold(t *testing.T) {
 		} {
 			step.does()
 			wait(5 * time.Minute) // to be looked up, and believed
-			entries := b.logs.FilterMessage("addresses of a mirror changed").All()
+			entries := b.logs.FilterMessageSnippet("problem with a mirror's addresses").All()
 			if woken := drained(); len(entries) != step.logged || woken != step.wakes || step.logged > 0 &&
 				entries[len(entries)-1].Level.String() != step.level {
 				t.Errorf("logged %v, woken %v; want %d entries, the last at level %s, woken %v", entries, woken, step.logged, step.level,

@@ -102,7 +102,9 @@ type tally struct {
 	passing [3]bool // by role: some check passed the last time
 	all     int     // enabled mirrors
 	shaky   int     // those of them that fail now and then
-	mirrors int     // with such checks
+
+	// The mirrors with such checks.
+	upMirrors, failingMirrors, recentMirrors int
 }
 
 // lossy reports whether most mirrors fail now and then.
@@ -110,7 +112,7 @@ func (t *tally) lossy() bool { return t.shaky >= suspectMirrors && 2*t.shaky > t
 
 // add adds m. A failure that began after since is recent.
 func (t *tally) add(m *mirror, now, since time.Time) {
-	recent, shaky := t.recent, false
+	before, shaky := *t, false
 	for k := range m.all {
 		if k.passes() {
 			t.passing[k.role] = true
@@ -133,9 +135,9 @@ func (t *tally) add(m *mirror, now, since time.Time) {
 			t.shaky++
 		}
 	}
-	if t.recent > recent {
-		t.mirrors++
-	}
+	t.upMirrors += min(t.wereUp-before.wereUp, 1)
+	t.failingMirrors += min(t.failing-before.failing, 1)
+	t.recentMirrors += min(t.recent-before.recent, 1)
 }
 
 // voteTime is how long a mirror that is down keeps its vote: an outage of the majority must not make a minority's

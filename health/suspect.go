@@ -37,7 +37,7 @@ const (
 type Suspect struct {
 	Name  string
 	Since time.Time
-	// Failing of the Of mirrors that depend on it fail.
+	// Failing of the Of mirrors that depend on it fail in some check.
 	Failing, Of int
 	Text        string // what was seen, and what to look at: a sentence
 }
@@ -228,7 +228,8 @@ func (c *Checker) findSuspects(t *tally, now time.Time) []Suspect {
 		found = append(found, s)
 	}
 	if c.survey.judgeNetwork(t, now, c.policy.Interval) {
-		add(Suspect{Name: SuspectNetwork, Failing: t.failing, Of: t.wereUp, Text: "most mirrors began to fail together"})
+		add(Suspect{Name: SuspectNetwork, Failing: t.failingMirrors, Of: t.upMirrors,
+			Text: "most mirrors began to fail together: look at this host's network connection"})
 	}
 	if n := c.countDoubtful(now); n.failing >= 2 && 2*n.failing > n.of {
 		add(Suspect{Name: SuspectResolver, Failing: n.failing, Of: n.of, Text: fmt.Sprintf("the addresses of %d of %d mirrors "+
@@ -260,7 +261,7 @@ func (s *survey) judgeNetwork(t *tally, now time.Time, interval time.Duration) b
 // failedAtOnce reports whether most checks that did not fail an interval ago do now.
 func (t *tally) failedAtOnce() bool {
 	before := t.wereUp - (t.failing - t.recent)
-	return t.mirrors >= suspectMirrors && 2*t.recent > before
+	return t.recentMirrors >= suspectMirrors && 2*t.recent > before
 }
 
 func (t *tally) mostFail() bool { return 2*t.failing > t.wereUp }

@@ -65,6 +65,8 @@ func TestSuspicionEnds(t *testing.T) {
 		wait(time.Minute)
 		if s := b.Report().SuspectNames(); s != SuspectNetwork {
 			t.Errorf("5 of 6 fail: suspect %q", s)
+		} else if s := b.Report().Suspects[0]; s.Failing != 5 || s.Of != 6 || !strings.Contains(s.Text, "look at this host's network") {
+			t.Errorf("5 of 6 mirrors fail: %+v", s)
 		}
 		if v := b.verdictAt("198.51.0.0", HTTP); v.State != Down {
 			t.Errorf("a hard failure: %v, %q, want down whatever is suspected", v.State, v.Reason)

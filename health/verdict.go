@@ -285,7 +285,7 @@ func (v *Verdict) usualWait(p Policy) time.Duration {
 		pause := min(p.Interval/recheckShare, maxRecheck)
 		return max(pause-v.Latency, pause/breathShare)
 	case v.State == Down && v.Count == 0:
-		// A mirror that was away for an hour is noticed to be back within a quarter of an hour.
+		// A mirror that was away for an hour is noticed to be back within ten intervals at the latest.
 		return min(max(p.Interval, v.Checked.Sub(v.Since)/4), maxBackoff*p.Interval)
 	case v.Hesitated&1 != 0:
 		// The next check must not keep step with what makes the endpoint hang now and then.

@@ -24,12 +24,12 @@ var (
 	// ErrAuthRequired: the module is not open to everyone.
 	ErrAuthRequired = errors.New("the module asks for a password")
 
-	// ErrRefused: the daemon said no for another reason, such as an address it
-	// denies.
+	// ErrRefused: the daemon refused for another reason, such as an address
+	// that it denies.
 	ErrRefused = errors.New("the daemon refused")
 
-	// ErrBusy: the daemon said no because of its load, or a hook of its said so. It
-	// may say yes to the next client, so this says nothing of what it serves.
+	// ErrBusy: the daemon refused because of its load, or by a hook. A later attempt
+	// may succeed, so this says nothing of what it serves.
 	ErrBusy = errors.New("the daemon refused for now")
 
 	// ErrNoFile: the module is open, but has no regular file at the path.

@@ -103,7 +103,8 @@ func configure(o Options, mirrors []*mirror) (*config.Server, []byte, error) {
 // printHints says what to try.
 func printHints(w io.Writer, at daemon.Addrs, zone string, mirrors int) {
 	dns, web := at.DNS[0].(*net.UDPAddr), at.HTTP[0]
-	fmt.Fprintf(w, `mirrorpool answers for %d mirrors; the last one works for %v and then fails for %v. Try:
+	fmt.Fprintf(w, `mirrorpool answers for %d mirrors; the last one works for %v and then fails for %v.
+After about four minutes it counts as flapping, and stays down for longer: see health/README.md. Try:
 
   dig @%s -p %d %s A +noall +answer
   dig @%s -p %d m1.%s A +short
