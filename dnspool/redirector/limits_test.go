@@ -135,6 +135,19 @@ func TestHTTP2Limits(t *testing.T) {
 	io.WriteString(conn, http2.ClientPreface)
 	framer := http2.NewFramer(conn, conn)
 	framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	frame, err := framer.ReadFrame()
+	settings, ok := frame.(*http2.SettingsFrame)
+	if err != nil || !ok {
+		t.Fatalf("the first frame is %v, %v, want settings", frame, err)
+	}
+	for id, most := range map[http2.SettingID]uint32{
+		http2.SettingMaxConcurrentStreams: maxStreams, http2.SettingMaxFrameSize: 16 << 10, http2.SettingInitialWindowSize: 1 << 10,
+		http2.SettingMaxHeaderListSize: maxHeaderBytes + 1<<10,
+	} {
+		if n, ok := settings.Value(id); !ok && id != http2.SettingMaxFrameSize || n > most {
+			t.Errorf("%v is %d, want %d at most", id, n, most)
+		}
+	}
 	var block strings.Builder
 	encoder := hpack.NewEncoder(&block)
 	for name, value := range map[string]string{":method": "GET", ":scheme": "https", ":authority": "a", ":path": "/pub/../x"} {
@@ -144,25 +157,8 @@ func TestHTTP2Limits(t *testing.T) {
 		framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, EndStream: true, EndHeaders: true,
 			BlockFragment: []byte(block.String())})
 	}
-	for settings := false; ; {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			if !settings {
-				t.Errorf("it is cut off before its settings: %v", err)
-			}
-			break
-		}
-		if f, ok := frame.(*http2.SettingsFrame); ok && !f.IsAck() {
-			settings = true
-			for id, most := range map[http2.SettingID]uint32{
-				http2.SettingMaxConcurrentStreams: maxStreams, http2.SettingMaxFrameSize: 16 << 10, http2.SettingInitialWindowSize: 1 << 10,
-				http2.SettingMaxHeaderListSize: maxHeaderBytes + 1<<10,
-			} {
-				if n, ok := f.Value(id); !ok && id != http2.SettingMaxFrameSize || n > most {
-					t.Errorf("%v is %d, want %d at most", id, n, most)
-				}
-			}
-		}
+	for err == nil { // until it is cut off
+		_, err = framer.ReadFrame()
 	}
 	if size := s.heavy.Stats(); size.Evicted == 0 {
 		t.Errorf("nothing made room: %+v", size)
