@@ -13,12 +13,14 @@ import (
 
 // An Input is what a snapshot is made of.
 type Input struct {
-	Pool     *config.Pool
-	Health   *health.Report
-	Policy   Policy
-	Previous *Snapshot // which this one replaces; nil for the first
-	Now      time.Time
-	Rand     *rand.Rand // shuffles the decks
+	Pool   *config.Pool
+	Health *health.Report
+	// Overrides are those in force at Now.
+	Overrides Overrides
+	Policy    Policy
+	Previous  *Snapshot // which this one replaces; nil for the first
+	Now       time.Time
+	Rand      *rand.Rand // shuffles the decks
 
 	// Place finds the place of a mirror's address. It is nil without a geographical database.
 	Place func(netip.Addr) Place
@@ -42,26 +44,30 @@ func Build(in Input) *Snapshot {
 		if in.Number != nil {
 			s.Mirrors[i].Number = in.Number(m.URLPrefix)
 		}
+		for role := range s.Mirrors[i].Overrides {
+			s.Mirrors[i].Overrides[role] = in.Overrides.Of(m.URLPrefix, health.Role(role))
+		}
 		s.Mirrors[i].Place = placeOf(&s.Mirrors[i], in.Place)
 		s.Mirrors[i].serveOnly, s.Mirrors[i].exclude = newPlaceSet(m.ServeOnly), newPlaceSet(m.Exclude)
 	}
 	entries := newEntries(s.Mirrors)
 	for _, family := range [...]Family{IPv4, IPv6} {
-		s.dns[family] = buildDNS(s.Mirrors, family, in)
+		s.dns[family] = buildDNS(s.Mirrors, family, in, s.drained(health.DNS, family, 0, &in))
 		s.dns[family].addEntries(entries)
 		for only := range s.http[family] {
-			s.http[family][only] = buildWeb(entries, family, only, in)
+			s.http[family][only] = buildWeb(entries, family, only, in, s.drained(health.HTTP, family, only, &in))
 		}
 	}
 	s.Serial = nextSerial(in, s)
 	return s
 }
 
-func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
+// buildDNS makes the group for DNS answers. out reports whether a mirror is drained.
+func buildDNS(mirrors []Mirror, family Family, in Input, out func(*Mirror) bool) DNSGroup {
 	var all, lost []candidate
 	for i := range mirrors {
 		m := &mirrors[i]
-		if !m.InDNSPool() {
+		if !m.InDNSPool() || out(m) {
 			continue
 		}
 		if c, ok := m.best(family, in.Health.Reference.Trace); ok {
@@ -96,6 +102,33 @@ func buildDNS(mirrors []Mirror, family Family, in Input) DNSGroup {
 		g.Deck = newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
 	}
 	return g
+}
+
+// drained returns which mirrors drains keep out of a group: all that are drained, or where no other mirror of the group has
+// an address, only those that stay out anyway.
+func (s *Snapshot) drained(role health.Role, family Family, only int, in *Input) func(*Mirror) bool {
+	if len(in.Overrides) == 0 {
+		return func(*Mirror) bool { return false }
+	}
+	others := false
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		if m.Drained(role) == nil && m.serves(role) && (only == 0 || m.URL.Scheme == "https") {
+			others = others || slices.ContainsFunc(m.Endpoints, func(e health.Endpoint) bool { return counts(&e, role, family) })
+		}
+	}
+	return func(m *Mirror) bool {
+		d := m.Drained(role)
+		return d != nil && (others || d.Anyway)
+	}
+}
+
+// serves reports whether the list has m serve in a role.
+func (m *Mirror) serves(role health.Role) bool {
+	if role == health.DNS {
+		return m.InDNSPool()
+	}
+	return m.Enabled()
 }
 
 // sameCandidates reports whether g and other list the same addresses with the same weights.
@@ -137,13 +170,14 @@ func newEntries(mirrors []Mirror) []entry {
 	return entries
 }
 
-// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https.
-func buildWeb(all []entry, family Family, only int, in Input) webGroup {
+// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https. out reports whether a mirror is
+// drained.
+func buildWeb(all []entry, family Family, only int, in Input, out func(*Mirror) bool) webGroup {
 	var g webGroup
 	var candidates, lost []candidate
 	for i := range all {
 		e := all[i]
-		if only == 1 && e.mirror.URL.Scheme != "https" {
+		if only == 1 && e.mirror.URL.Scheme != "https" || out(e.mirror) {
 			continue
 		}
 		c, ok := e.mirror.worst(family, in.Health.Reference.Trace)
@@ -154,7 +188,7 @@ func buildWeb(all []entry, family Family, only int, in Input) webGroup {
 			continue
 		}
 		e.rank = c.rank
-		e.derated = c.shares[0]
+		e.derated = c.share
 		e.weight *= e.derated
 		g.entries = append(g.entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil

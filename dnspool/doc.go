@@ -29,6 +29,10 @@
 // (selection.min_candidates), and none has more than selection.max_share of their weight. Then those that are behind it,
 // if only within max_lag, are left out.
 //
+// A person may override the checks for a while: see [Override]. A mirror that is drained in a role is in none of its groups,
+// and its weight is missed in none, unless no other mirror of the group has an address and the person did not insist. One
+// that is forced up stands as if all its addresses were up.
+//
 // # Weights
 //
 // A weight is a chance of being picked. Where the checks of a mirror fail or hesitate now and then, a part of its weight
@@ -104,6 +108,7 @@
 //	build.go      how it is made of mirrors and verdicts
 //	policy.go     the settings that matter for it
 //	eligible.go   who is eligible
+//	override.go   drains, and mirrors that a person has forced up
 //	deck.go       DNS answers: the order in which addresses are dealt
 //	near_dns.go   DNS answers by place
 //	choose.go     redirects: which mirror is picked

@@ -50,7 +50,8 @@ type candidate struct {
 	behind    bool         // it is up, without the reference's content
 	newcomer  bool         // it has not been up since it was added
 	addresses []netip.Addr // of that rank; not for redirects
-	shares    []float64    // of addresses, how much of the weight counts; for redirects one, the least
+	shares    []float64    // of addresses, how much of the weight counts; not for redirects
+	share     float64      // for redirects, how much of the weight counts
 	eligible  bool
 }
 
@@ -71,6 +72,14 @@ func lastPassed(e *health.Endpoint) time.Time {
 	return e.Since
 }
 
+// force takes c for a mirror that is up, steady and current, because a person says so.
+func (c *candidate) force() {
+	c.rank, c.behind, c.newcomer, c.share = rankUp, false, false, 1
+	for i := range c.shares {
+		c.shares[i] = 1
+	}
+}
+
 // counts reports whether an endpoint says how its mirror stands in a role and family.
 func counts(e *health.Endpoint, role health.Role, family Family) bool {
 	return e.Role == role && e.Aside == "" && FamilyOf(e.Address) == family
@@ -80,9 +89,13 @@ func counts(e *health.Endpoint, role health.Role, family Family) bool {
 // if it has none of the family.
 func (m *Mirror) best(family Family, reference time.Time) (c candidate, ok bool) {
 	c = candidate{mirror: m, weight: float64(m.DNS.Weight), newcomer: m.Newcomer[health.DNS]}
+	forced := m.ForcedUp(health.DNS) != nil
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
 		r := rankOf(e)
+		if forced {
+			r = rankUp // at all addresses
+		}
 		if !counts(e, health.DNS, family) || ok && r > c.rank {
 			continue
 		}
@@ -94,20 +107,23 @@ func (m *Mirror) best(family Family, reference time.Time) (c candidate, ok bool)
 		c.see(e, reference)
 		c.behind = c.behind || m.Lacks != ""
 	}
+	if forced {
+		c.force()
+	}
 	return c, ok
 }
 
 // worst returns m as a candidate for redirects, as its least trusted address of a family stands. ok is false if it has
 // none.
 func (m *Mirror) worst(family Family, reference time.Time) (c candidate, ok bool) {
-	c = candidate{mirror: m, weight: float64(m.Weight), newcomer: m.Newcomer[health.HTTP], shares: []float64{1}}
+	c = candidate{mirror: m, weight: float64(m.Weight), newcomer: m.Newcomer[health.HTTP], share: 1}
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
 		r := rankOf(e)
 		if !counts(e, health.HTTP, family) {
 			continue
 		}
-		c.shares[0] = min(c.shares[0], e.Share())
+		c.share = min(c.share, e.Share())
 		if ok && r < c.rank {
 			continue
 		}
@@ -119,6 +135,9 @@ func (m *Mirror) worst(family Family, reference time.Time) (c candidate, ok bool
 	}
 	if ok && m.RsyncDown() {
 		c.rank, c.passed = rankDown, lastPassed(m.Rsync)
+	}
+	if m.ForcedUp(health.HTTP) != nil {
+		c.force()
 	}
 	return c, ok
 }

@@ -116,6 +116,9 @@ func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
 		x.Why = fmt.Sprintf("too far: in another country, over %g times as far as the nearest, borders counted, and %d others compete",
 			near, c.competing())
 	}
+	if o := s.mirror.Overrides[health.HTTP]; o != nil { // of one that is drained, no other is left
+		x.Why += "; " + config.Printable(o.String())
+	}
 	if x.Derated = s.derated; x.Derated < 1 {
 		x.Why += fmt.Sprintf("; its weight counts for %.0f %%, because its checks fail or hang now and then", 100*x.Derated)
 	}
@@ -149,6 +152,8 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 	switch {
 	case !m.Enabled():
 		return "disabled"
+	case m.Drained(health.HTTP) != nil:
+		return config.Printable(m.Drained(health.HTTP).String())
 	case r.Secure && m.URL.Scheme != "https":
 		return "does not speak https, as the request does"
 	case !ok:

@@ -56,6 +56,9 @@ type Mirror struct {
 	// Place is where it is, as far as that is known.
 	Place Place
 
+	// Overrides are those of a person, by role; nil: none.
+	Overrides [2]*Override
+
 	// InDNS and InWeb say whether the mirror is eligible for DNS answers and for redirects, of either
 	// family.
 	InDNS, InWeb bool
@@ -164,7 +167,7 @@ func (s *Snapshot) Blind(role health.Role) bool {
 	wanted := false
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
-		if !m.Enabled() || role == health.DNS && (m.DNS.Off || m.DNS.Weight == 0) {
+		if !m.serves(role) {
 			continue
 		}
 		wanted = true
@@ -175,6 +178,11 @@ func (s *Snapshot) Blind(role health.Role) bool {
 		}
 	}
 	return wanted
+}
+
+// IsCalled reports whether a person may mean m by a name: its url_prefix, with the final slash or without, its name or its host.
+func (m *Mirror) IsCalled(name string) bool {
+	return name != "" && (m.URLPrefix == name || m.URLPrefix == name+"/" || m.Name == name || m.URL.Host == name)
 }
 
 // Addresses returns the mirror's addresses of both families, sorted, without those that do not count in any role.

@@ -108,7 +108,8 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(),
-		newReloadCommand(), newStatusCommand(), newExplainCommand(), newFilesCommand(), newWaitCommand(), newSchemaCommand(),
+		newReloadCommand(), newStatusCommand(), newExplainCommand(), newFilesCommand(), newWaitCommand(),
+		newDrainCommand(), newUndrainCommand(), newPardonCommand(), newSchemaCommand(),
 		newManCommand(), newVersionCommand())
 	root.AddCommand(newTopics()...)
 	root.SetHelpCommand(newHelpCommand())

@@ -19,15 +19,16 @@ const (
 	isPartly // up, but not at all addresses in all roles
 	isUnknown
 	isUp
+	isDrained // in all roles in which it would serve
 	isDisabled
 )
 
-var conditions = [...]condition{isDown, isStale, isPartly, isUnknown, isUp, isDisabled}
+var conditions = [...]condition{isDown, isStale, isPartly, isUnknown, isUp, isDrained, isDisabled}
 
 // conditionNames are what filters take and people read, with the classes that colours and shapes go by.
 var conditionNames = [...]struct{ name, class string }{
 	isDown: {"down", "d"}, isStale: {"stale", "s"}, isPartly: {"partly", "p"},
-	isUnknown: {"unknown", "q"}, isUp: {"up", "u"}, isDisabled: {"disabled", "o"},
+	isUnknown: {"unknown", "q"}, isUp: {"up", "u"}, isDrained: {"drained", "o"}, isDisabled: {"disabled", "o"},
 }
 
 func (c condition) name() string  { return conditionNames[c].name }
@@ -43,6 +44,8 @@ func conditionOf(m *MirrorStatus) condition {
 	switch {
 	case m.Weight == 0:
 		return isDisabled
+	case len(m.Eligible) == 0 && m.drained():
+		return isDrained
 	case c == isUp && m.Works != WorksFully:
 		return isPartly
 	default:
@@ -61,7 +64,7 @@ func readStateFilter(query url.Values) (f stateFilter, err error) {
 		}
 		i := slices.IndexFunc(conditions[:], func(c condition) bool { return c.name() == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no mirror has the state %q: use down, stale, partly, unknown, up or disabled", name)
+			return nil, fmt.Errorf("no mirror has the state %q: use down, stale, partly, unknown, up, drained or disabled", name)
 		}
 		f = append(f, conditions[i])
 	}

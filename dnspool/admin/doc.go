@@ -4,8 +4,9 @@
 //
 //	server.go      the listener, and which path is answered by what
 //	guard.go       which requests are from the administrator: the token, or this host
-//	reload.go      POST /reload
-//	explain.go     GET /explain
+//	reload.go      POST /api/v1/reload
+//	override.go    POST and DELETE /api/v1/drain
+//	explain.go     GET /api/v1/explain
 //	status.go      the status as data, and how it is collected
 //	works.go       how many of a mirror's endpoints work
 //	condition.go   the one word for how a mirror is

@@ -58,7 +58,7 @@ func (statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, g := range groupGauges {
 		ch <- g.desc
 	}
-	for _, d := range [...]*prometheus.Desc{weightDesc, addressesDesc, eligibleDesc, stateDesc, latencyDesc} {
+	for _, d := range [...]*prometheus.Desc{weightDesc, addressesDesc, eligibleDesc, overrideDesc, stateDesc, latencyDesc} {
 		ch <- d
 	}
 	for _, g := range endpointTimes {
@@ -129,6 +129,9 @@ func collectMirror(gauge func(*prometheus.Desc, float64, ...string), m *MirrorSt
 	for _, role := range roles {
 		gauge(eligibleDesc, number(slices.Contains(m.Eligible, role)), name, role)
 	}
+	for _, o := range m.Overrides {
+		gauge(overrideDesc, seconds(o.Until), name, o.Role.String(), o.Kind.String())
+	}
 }
 
 // roles are those for which mirrors may be picked: dns too if it is judged.
@@ -154,8 +157,10 @@ var (
 	weightDesc    = newDesc("mirror_weight", "Weight of a mirror; 0: disabled.", "mirror")
 	addressesDesc = newDesc("mirror_addresses", "How many addresses of a mirror are known and may be used.", "mirror")
 	eligibleDesc  = newDesc("mirror_eligible", "1 if a mirror may be picked in a role.", "mirror", "role")
-	latencyDesc   = endpointDesc("endpoint_latency_seconds", "How long the last probe of an endpoint took.")
-	stateDesc     = newDesc("endpoint_state", "1 for the state that an endpoint is in.",
+	overrideDesc  = newDesc("mirror_override_end_timestamp_seconds",
+		"When a drain or a pardon of a mirror ends, in seconds since 1970.", "mirror", "role", "kind")
+	latencyDesc = endpointDesc("endpoint_latency_seconds", "How long the last probe of an endpoint took.")
+	stateDesc   = newDesc("endpoint_state", "1 for the state that an endpoint is in.",
 		"mirror", "address", "role", "state")
 )
 

@@ -75,6 +75,9 @@ func newPageRow(m *MirrorStatus, c condition, now time.Time) pageRow {
 		r.Weight = weightText(m)
 		r.Serves = cmp.Or(strings.Join(m.Eligible, ", "), "no clients")
 		r.Reason = rowReason(m, c)
+		if texts := m.OverrideTexts(); len(texts) > 0 {
+			r.Reason = strings.Join(texts, "; ")
+		}
 		r.Shares = shareTexts(m.Shares)
 	}
 	for _, role := range [...]health.Role{health.DNS, health.HTTP, health.Rsync} {

@@ -173,7 +173,7 @@ func (p *page) count(s *Status, view pageView) {
 		Text: fmt.Sprintf("All %d", len(s.Mirrors)), Link: all.link(), Current: view.filter == nil,
 	})
 	var summary []string
-	for _, c := range [...]condition{isUp, isPartly, isStale, isDown, isUnknown, isDisabled} {
+	for _, c := range [...]condition{isUp, isPartly, isStale, isDown, isUnknown, isDrained, isDisabled} {
 		if counts[c] == 0 && c != isUp && c != isDown {
 			continue
 		}

@@ -77,7 +77,7 @@ func mirrorProblems(mirrors []MirrorStatus, now time.Time) (problems []string) {
 	for i := range mirrors {
 		m := &mirrors[i]
 		c := conditionOf(m)
-		if c == isDisabled {
+		if c == isDisabled || c == isDrained {
 			continue
 		}
 		if reasons[c] == nil {

@@ -35,6 +35,9 @@ type Backend struct {
 	Reload func(ctx context.Context, o ReloadOptions) ReloadAnswer
 	// Explain returns the response that a client would get now. It is nil if the HTTP face is off.
 	Explain func(ExplainQuestion) ExplainAnswer
+	// Override puts a drain, or another decision of a person on a mirror, in force, and EndOverride ends it. Both are nil
+	// in a server that takes none.
+	Override, EndOverride func(OverrideRequest) OverrideAnswer
 	// Files returns which mirrors carry the files at some paths.
 	Files func(ctx context.Context, paths []string) []files.FileStatus
 	// Lacks returns what a mirror lacks, which is named by its url_prefix, name or host. ok is false if there is none.
@@ -142,6 +145,10 @@ func newMux(b Backend) *http.ServeMux {
 	}
 	if b.Explain != nil {
 		mux.HandleFunc("GET /api/v1/explain", explain(b))
+	}
+	if b.Override != nil {
+		mux.HandleFunc("POST /api/v1/drain", drain(b))
+		mux.HandleFunc("DELETE /api/v1/drain", drain(b))
 	}
 	if b.Reload != nil {
 		mux.HandleFunc("POST /api/v1/reload", reload(b))

@@ -133,22 +133,24 @@ type PoolStatus struct {
 
 // A MirrorStatus is the state of one mirror.
 type MirrorStatus struct {
-	URLPrefix string           `json:"url_prefix"`
-	Name      string           `json:"name"`
-	Weight    uint32           `json:"weight"`
-	DNSWeight uint32           `json:"dns_weight"`
-	Email     string           `json:"email"`    // of the mirror's operators, for the administrator only
-	Notes     string           `json:"notes"`    // of the mirror team, likewise
-	Eligible  []string         `json:"eligible"` // what it may be picked for now: "dns", "http"
-	Works     Works            `json:"works"`    // how much of it works; "" if it is disabled
-	State     health.State     `json:"state"`    // of the best endpoint
-	Reason    string           `json:"reason"`   // why an endpoint is not up, or ""
-	Since     *time.Time       `json:"since"`    // when the endpoint that decides State entered it; null if never checked
-	Place     *PlaceStatus     `json:"place"`    // null if it is not known
-	Shares    []ShareStatus    `json:"shares"`   // in the roles that it may be picked for
-	History   *HistoryStatus   `json:"history"`  // null if none is kept
-	Lacks     string           `json:"lacks"`    // names files of the release that it lacks, or ""
-	Endpoints []EndpointStatus `json:"endpoints"`
+	URLPrefix string         `json:"url_prefix"`
+	Name      string         `json:"name"`
+	Weight    uint32         `json:"weight"`
+	DNSWeight uint32         `json:"dns_weight"`
+	Email     string         `json:"email"`    // of the mirror's operators, for the administrator only
+	Notes     string         `json:"notes"`    // of the mirror team, likewise
+	Eligible  []string       `json:"eligible"` // what it may be picked for now: "dns", "http"
+	Works     Works          `json:"works"`    // how much of it works; "" if it is disabled
+	State     health.State   `json:"state"`    // of the best endpoint
+	Reason    string         `json:"reason"`   // why an endpoint is not up, or ""
+	Since     *time.Time     `json:"since"`    // when the endpoint that decides State entered it; null if never checked
+	Place     *PlaceStatus   `json:"place"`    // null if it is not known
+	Shares    []ShareStatus  `json:"shares"`   // in the roles that it may be picked for
+	History   *HistoryStatus `json:"history"`  // null if none is kept
+	Lacks     string         `json:"lacks"`    // names files of the release that it lacks, or ""
+	// Overrides are what a person has decided about it, for a while.
+	Overrides []dnspool.Override `json:"overrides"`
+	Endpoints []EndpointStatus   `json:"endpoints"`
 }
 
 // A PlaceStatus is where a mirror is.
@@ -246,7 +248,7 @@ func mirrorsOf(s *dnspool.Snapshot, report *health.Report) []MirrorStatus {
 		mirrors[i] = MirrorStatus{
 			URLPrefix: m.URLPrefix, Name: m.Name, Weight: m.Weight, DNSWeight: m.DNS.Weight, Email: m.Email, Notes: m.Notes,
 			Eligible: eligible(m), Place: placeOf(m), Lacks: m.Lacks,
-			Shares: []ShareStatus{}, Endpoints: []EndpointStatus{},
+			Shares: []ShareStatus{}, Endpoints: []EndpointStatus{}, Overrides: overridesOf(m),
 		}
 		for _, share := range first[i] {
 			mirrors[i].Shares = append(mirrors[i].Shares,

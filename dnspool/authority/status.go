@@ -110,6 +110,11 @@ func describeMirror(m *dnspool.Mirror) []string {
 	}
 	lines = append(lines, fmt.Sprintf("weight %d, %d in DNS", m.Weight, m.DNS.Weight),
 		fmt.Sprintf("eligible for DNS %s, for redirects %s", yesNo(m.InDNS), yesNo(m.InWeb)))
+	for role, o := range m.Overrides {
+		if o != nil {
+			lines = append(lines, health.Role(role).String()+" "+o.String())
+		}
+	}
 	if m.Problem != "" {
 		lines = append(lines, m.Problem)
 	}

@@ -128,13 +128,13 @@ func wanted(c config.Publish, s *dnspool.Snapshot, patient bool, seen sets) (wan
 	return want, err
 }
 
-// disabled returns the addresses that only disabled mirrors have.
+// disabled returns the addresses that only mirrors have that are disabled, or drained.
 func disabled(s *dnspool.Snapshot) map[netip.Addr]bool {
 	gone := map[netip.Addr]bool{}
 	for _, enabled := range [...]bool{false, true} {
 		for i := range s.Mirrors {
 			m := &s.Mirrors[i]
-			if m.Enabled() != enabled {
+			if serves := m.Enabled() && m.Drained(health.DNS) == nil; serves != enabled {
 				continue
 			}
 			for _, e := range m.Endpoints {

@@ -7,6 +7,7 @@
 //	daemon.go     the parts, and the tasks that run them
 //	inforce.go    what is in force; how a snapshot comes to be
 //	reload.go     reloads: on request, and those of the list of mirrors by itself
+//	overrides.go  drains, and mirrors that a person has forced up
 //	settings.go   what a new configuration comes to
 //	files.go      which mirror carries which file
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
@@ -95,7 +96,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	if o.Config.Admin.Listen != "" {
 		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain,
-			Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
+			Override: d.override, EndOverride: d.endOverride, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -130,11 +131,12 @@ func newDaemon(
 ) (*Daemon, error) {
 	c := o.Config
 	d := &Daemon{
-		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory()},
+		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), overridden: make(chan struct{}, 1)},
 		o:       o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
 		updates: make(chan source.Result),
 	}
 	d.config.Store(c)
+	d.overridesFile = d.stateFile("overrides")
 	var err error
 	if d.zoneFile, err = authority.LoadZoneFile(c.DNS); err != nil {
 		return nil, &ConfigError{err}
@@ -187,6 +189,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 	tasks := []func(context.Context) error{
 		d.checker.Run,
 		d.followVerdicts,
+		d.endOverrides,
 		d.catalog.Run,
 		func(ctx context.Context) error { return d.places.Run(ctx, d.rebuild) },
 		func(ctx context.Context) error { return d.list.Run(ctx, d.updates) },

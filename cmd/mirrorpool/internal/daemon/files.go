@@ -99,7 +99,7 @@ func (d *Daemon) lacks(ctx context.Context, mirror string) (lacks files.MirrorLa
 	}
 	for i := range snapshot.Mirrors {
 		m := &snapshot.Mirrors[i]
-		if m.URLPrefix != mirror && m.URLPrefix != mirror+"/" && m.Name != mirror && m.URL.Host != mirror {
+		if !m.IsCalled(mirror) {
 			continue
 		}
 		var err error

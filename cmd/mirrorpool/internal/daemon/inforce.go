@@ -37,6 +37,9 @@ type inForce struct {
 	shares  admin.Shares
 	feeds   *feeds
 
+	overridesFile string        // "" without state_dir
+	overridden    chan struct{} // of capacity 1: overrides have changed
+
 	config  atomic.Pointer[config.Server] // written with mu held
 	current dnspool.Current               // likewise
 
@@ -44,8 +47,9 @@ type inForce struct {
 	pool        *config.Pool
 	zoneFile    *authority.ZoneFile // nil without one
 	zoneChanged bool                // by other than the pool, since the latest snapshot
-	dns         *authority.Server   // nil before the faces are open
-	web         *redirector.Server  // likewise
+	overrides   dnspool.Overrides
+	dns         *authority.Server  // nil before the faces are open
+	web         *redirector.Server // likewise
 }
 
 // takePool has the mirrors checked that the list has in force now, unless they are already. What has been found out about
@@ -121,6 +125,11 @@ func (f *inForce) followVerdicts(ctx context.Context) error {
 func (f *inForce) rebuild() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.rebuildLocked()
+}
+
+// rebuildLocked is rebuild with f.mu held.
+func (f *inForce) rebuildLocked() {
 	c := f.config.Load()
 	previous := f.current.Load()
 	report := f.report()
@@ -129,13 +138,7 @@ func (f *inForce) rebuild() {
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects())
 	}
-	next := dnspool.Build(dnspool.Input{
-		Pool: f.pool, Health: report, Previous: previous, Now: f.now(), Rand: rand.New(globalSource{}),
-		Policy:      dnspool.PolicyOf(c),
-		Place:       f.places.Place,
-		Number:      f.catalog.Number,
-		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial,
-	})
+	next := dnspool.Build(f.input(c, report))
 	f.zoneChanged = false
 	f.current.Publish(next)
 	if f.dns == nil {
@@ -145,5 +148,16 @@ func (f *inForce) rebuild() {
 	f.feeds.publish(next)
 	if previous.Panic() != next.Panic() {
 		f.log.Warn("panic mode changed", zap.Bool("panic", next.Panic()))
+	}
+}
+
+// input is what a snapshot is made of now. f.mu is held.
+func (f *inForce) input(c *config.Server, report *health.Report) dnspool.Input {
+	overrides, _ := f.overrides.Split(f.now())
+	return dnspool.Input{
+		Pool: f.pool, Health: report, Previous: f.current.Load(), Now: f.now(), Rand: rand.New(globalSource{}),
+		Overrides: overrides, Policy: dnspool.PolicyOf(c),
+		Place: f.places.Place, Number: f.catalog.Number,
+		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial,
 	}
 }

@@ -20,6 +20,7 @@ func (d *Daemon) stateFile(name string) string {
 // loadState reads the verdicts, the history and the rows of files that an earlier run has saved. What is wrong with
 // them is logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
+	d.loadOverrides()
 	if file := d.stateFile("verdicts"); file != "" {
 		d.checker.LoadState(file)
 		d.history.LoadHistory(d.stateFile("history"), d.now(), d.log)

@@ -54,6 +54,7 @@ func statusMirror(m *admin.MirrorStatus, now time.Time) Mirror {
 	if len(m.Endpoints) == 0 {
 		part.Notes = append(part.Notes, cmp.Or(m.Reason, "no address is known"))
 	}
+	part.Notes = append(part.Notes, m.OverrideTexts()...)
 	if m.Lacks != "" {
 		part.Notes = append(part.Notes, m.Lacks)
 	}

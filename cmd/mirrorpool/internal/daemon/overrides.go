@@ -1,0 +1,224 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/config/statefile"
+	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/admin"
+	"mirrorpool/health"
+)
+
+// maxOverrides bounds how many overrides are kept, of mirrors that the list does not have any more too.
+const maxOverrides = 10_000
+
+// overridesFormat is that of the file with the overrides.
+var overridesFormat = statefile.Format{Kind: "mirrorpool-overrides", Version: 1, Limit: 16 << 20}
+
+// override puts a person's override in force, in place of earlier ones of the mirror in the same roles.
+func (d *Daemon) override(q admin.OverrideRequest) admin.OverrideAnswer {
+	answer := d.setOverride(q)
+	if answer.OK {
+		for _, o := range answer.Overrides {
+			d.log.Info("override set", zap.String("mirror", o.Mirror), zap.Stringer("kind", o.Kind), zap.Stringer("role", o.Role),
+				zap.Time("until", o.Until), zap.String("by", o.By), zap.String("reason", o.Reason))
+		}
+	}
+	return answer
+}
+
+func (d *Daemon) setOverride(q admin.OverrideRequest) admin.OverrideAnswer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m, err := d.findMirror(q.Mirror)
+	switch {
+	case err != nil:
+		return admin.OverrideAnswer{Error: err.Error()}
+	case q.Kind == dnspool.ForceUp && !m.Enabled():
+		return admin.OverrideAnswer{Error: m.URLPrefix + " is disabled (weight 0): to have it serve, give it a weight in the list of mirrors"}
+	}
+	now := d.now().UTC().Truncate(time.Second)
+	next, _ := d.overrides.Split(d.now())
+	var set dnspool.Overrides
+	for _, role := range q.Roles {
+		set = set.With(dnspool.Override{
+			Mirror: m.URLPrefix, Role: role, Kind: q.Kind, Reason: q.Reason, By: q.By, Since: now, Until: now.Add(q.For),
+			Anyway: q.Anyway,
+		})
+	}
+	for _, o := range set {
+		next = next.With(o)
+	}
+	if len(next) > maxOverrides {
+		return admin.OverrideAnswer{Error: fmt.Sprintf("there are %d overrides: end some of them first", len(d.overrides))}
+	}
+	if q.Kind == dnspool.Drain && !q.Anyway {
+		if group, ok := d.emptied(next); ok {
+			return admin.OverrideAnswer{Error: fmt.Sprintf("to drain %s would leave no mirror that is up for %s; --anyway does it",
+				m.URLPrefix, groupText(&group))}
+		}
+	}
+	return admin.OverrideAnswer{OK: true, Overrides: set, Warning: d.putOverrides(next)}
+}
+
+// emptied returns a group that would lose its last mirror that is up if next were in force, the last resort aside. f.mu is
+// held.
+func (f *inForce) emptied(next dnspool.Overrides) (dnspool.Group, bool) {
+	in := f.input(f.config.Load(), f.report())
+	in.Overrides = in.Overrides.Anyway()
+	now := dnspool.Build(in)
+	in.Overrides = next.Anyway()
+	return now.Emptied(dnspool.Build(in))
+}
+
+// groupText names a group for people.
+func groupText(g *dnspool.Group) string {
+	text := "redirects over "
+	if g.Role == health.DNS {
+		text = "DNS answers over "
+	}
+	text += map[dnspool.Family]string{dnspool.IPv4: "IPv4", dnspool.IPv6: "IPv6"}[g.Family]
+	if g.Secure {
+		text += " to https mirrors"
+	}
+	return text
+}
+
+// endOverride ends the overrides of a mirror in some roles before their time.
+func (d *Daemon) endOverride(q admin.OverrideRequest) admin.OverrideAnswer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	prefix := q.Mirror
+	if m, err := d.findMirror(q.Mirror); err == nil {
+		prefix = m.URLPrefix
+	}
+	var ended dnspool.Overrides
+	for _, role := range q.Roles {
+		if o := d.overrides.Of(prefix, role); o != nil {
+			ended = ended.With(*o)
+		}
+	}
+	if len(ended) == 0 {
+		return admin.OverrideAnswer{Error: fmt.Sprintf("%s has no override to end: 'mirrorpool status' shows all", q.Mirror)}
+	}
+	warning := d.putOverrides(d.overrides.Without(prefix, q.Roles...))
+	d.logEnded(ended, q.By)
+	return admin.OverrideAnswer{OK: true, Overrides: ended, Warning: warning}
+}
+
+// findMirror returns the mirror of the pool in force with that url_prefix, name or host. f.mu is held.
+func (f *inForce) findMirror(name string) (*dnspool.Mirror, error) {
+	snapshot := f.current.Load()
+	if snapshot == nil {
+		return nil, errNotReady
+	}
+	var found []*dnspool.Mirror
+	for i := range snapshot.Mirrors {
+		if m := &snapshot.Mirrors[i]; m.IsCalled(name) {
+			found = append(found, m)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("no mirror has the url_prefix, name or host %q: 'mirrorpool status' shows all", name)
+	case 1:
+		return found[0], nil
+	default:
+		return nil, fmt.Errorf("%d mirrors have the host %q: give the url_prefix of one", len(found), name)
+	}
+}
+
+// putOverrides puts overrides in force, and saves them. It returns what is not as it should be. f.mu is held.
+func (f *inForce) putOverrides(next dnspool.Overrides) (warning string) {
+	f.overrides = next
+	if err := f.saveOverrides(); err != nil {
+		f.log.Error("cannot save the overrides", zap.Error(err))
+		warning = fmt.Sprintf("in force, but a restart will forget it: cannot save it: %v", err)
+	} else if f.overridesFile == "" {
+		warning = "in force, but a restart will forget it: state_dir is not set"
+	}
+	f.rebuildLocked()
+	select {
+	case f.overridden <- struct{}{}:
+	default: // the timer is about to be set again anyway
+	}
+	return warning
+}
+
+func (f *inForce) saveOverrides() error {
+	if f.overridesFile == "" {
+		return nil
+	}
+	body, err := json.Marshal(f.overrides)
+	if err != nil {
+		return err
+	}
+	return overridesFormat.Replace(f.overridesFile, body)
+}
+
+// loadOverrides reads the overrides that an earlier run has saved.
+func (f *inForce) loadOverrides() {
+	if f.overridesFile == "" {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := overridesFormat.Load(f.overridesFile, func(body []byte) error {
+		var saved dnspool.Overrides
+		if err := json.Unmarshal(body, &saved); err != nil {
+			return err
+		}
+		for _, o := range saved {
+			if o.Role != health.HTTP && o.Role != health.DNS || o.Kind != dnspool.Drain && o.Kind != dnspool.ForceUp {
+				return fmt.Errorf("an override of %s in role %v makes no sense", o.Mirror, o.Role)
+			}
+			f.overrides = f.overrides.With(o)
+		}
+		return nil
+	})
+	if err != nil {
+		f.log.Error("cannot read the saved overrides: drains of before the start are lost", zap.Error(err))
+		f.overrides = nil
+	}
+	var ended dnspool.Overrides
+	f.overrides, ended = f.overrides.Split(f.now())
+	f.logEnded(ended, "")
+}
+
+// endOverrides ends each override at its time, until ctx ends.
+func (f *inForce) endOverrides(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-f.overridden:
+		}
+		f.mu.Lock()
+		if going, ended := f.overrides.Split(f.now()); len(ended) > 0 {
+			f.putOverrides(going)
+			f.logEnded(ended, "")
+		}
+		next := f.overrides.NextEnd()
+		f.mu.Unlock()
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(next.Sub(f.now()))
+		}
+	}
+}
+
+// logEnded logs overrides that have ended: by a person, or at their time.
+func (f *inForce) logEnded(ended dnspool.Overrides, by string) {
+	for _, o := range ended {
+		f.log.Info("override ended", zap.String("mirror", o.Mirror), zap.Stringer("kind", o.Kind), zap.Stringer("role", o.Role),
+			zap.String("by", by))
+	}
+}

@@ -1,0 +1,157 @@
+package dnspool
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// An Override is what a person has decided about a mirror in a role, whatever the checks say. It ends by itself.
+type Override struct {
+	Mirror string       `json:"mirror"` // its url_prefix
+	Role   health.Role  `json:"role"`   // HTTP or DNS
+	Kind   OverrideKind `json:"kind"`
+	Reason string       `json:"reason"`
+	By     string       `json:"by"` // the person
+	Since  time.Time    `json:"since"`
+	Until  time.Time    `json:"until"`
+	// Anyway says that a drained mirror stays out even where nothing else is left to answer with.
+	Anyway bool `json:"anyway"`
+}
+
+// An OverrideKind is what an override does.
+type OverrideKind uint8
+
+// The kinds.
+const (
+	Drain   OverrideKind = iota + 1 // the mirror does not serve
+	ForceUp                         // the mirror serves as if it were up; not if it is disabled
+)
+
+var overrideNames = [...]string{Drain: "drain", ForceUp: "force-up"}
+
+// String returns "drain" or "force-up".
+func (k OverrideKind) String() string {
+	if k == 0 || int(k) >= len(overrideNames) {
+		return fmt.Sprintf("OverrideKind(%d)", uint8(k))
+	}
+	return overrideNames[k]
+}
+
+// MarshalText writes a kind by its name.
+func (k OverrideKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a kind's name.
+func (k *OverrideKind) UnmarshalText(text []byte) error {
+	i := slices.Index(overrideNames[:], string(text))
+	if i <= 0 {
+		return fmt.Errorf("unknown kind of override %q", text)
+	}
+	*k = OverrideKind(i)
+	return nil
+}
+
+// String tells the override: what, until when, why and by whom.
+func (o *Override) String() string {
+	what := "drained"
+	if o.Kind == ForceUp {
+		what = "forced up"
+	}
+	return fmt.Sprintf("%s until %s by %s: %s", what, o.Until.UTC().Format("2006-01-02 15:04:05 MST"), o.By, o.Reason)
+}
+
+// Overrides are those in force, at most one for each mirror and role, sorted by these. The methods change nothing in place.
+type Overrides []Override
+
+func compareOverrides(a, b Override) int {
+	return cmp.Or(cmp.Compare(a.Mirror, b.Mirror), cmp.Compare(a.Role, b.Role))
+}
+
+// With returns the overrides with one more, in place of an earlier one of the same mirror and role.
+func (list Overrides) With(o Override) Overrides {
+	list = slices.Clone(list)
+	i, found := slices.BinarySearchFunc(list, o, compareOverrides)
+	if found {
+		list[i] = o
+		return list
+	}
+	return slices.Insert(list, i, o)
+}
+
+// Without returns the overrides but those of a mirror in some roles.
+func (list Overrides) Without(mirror string, roles ...health.Role) Overrides {
+	return slices.DeleteFunc(slices.Clone(list), func(o Override) bool {
+		return o.Mirror == mirror && slices.Contains(roles, o.Role)
+	})
+}
+
+// Of returns the override of a mirror in a role, or nil.
+func (list Overrides) Of(mirror string, role health.Role) *Override {
+	i, found := slices.BinarySearchFunc(list, Override{Mirror: mirror, Role: role}, compareOverrides)
+	if !found {
+		return nil
+	}
+	return &list[i]
+}
+
+// Anyway returns the overrides as if a person had insisted on each.
+func (list Overrides) Anyway() Overrides {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Anyway = true
+	}
+	return list
+}
+
+// Split returns the overrides that go on at now, and those that have ended.
+func (list Overrides) Split(now time.Time) (going, ended Overrides) {
+	for _, o := range list {
+		if now.Before(o.Until) {
+			going = append(going, o)
+		} else {
+			ended = append(ended, o)
+		}
+	}
+	return going, ended
+}
+
+// NextEnd is when the first override ends; zero if there is none.
+func (list Overrides) NextEnd() (next time.Time) {
+	for _, o := range list {
+		if next.IsZero() || o.Until.Before(next) {
+			next = o.Until
+		}
+	}
+	return next
+}
+
+// Emptied returns a group that has no mirror to serve, or none that is up, in next, though it has in s. ok is false if there
+// is none.
+func (s *Snapshot) Emptied(next *Snapshot) (emptied Group, ok bool) {
+	after := next.Groups()
+	for _, before := range s.Groups() {
+		i := slices.IndexFunc(after, func(g Group) bool {
+			return g.Role == before.Role && g.Family == before.Family && g.Secure == before.Secure
+		})
+		if i < 0 || before.Up > 0 && after[i].Up == 0 {
+			return before, true
+		}
+	}
+	return emptied, false
+}
+
+// Drained returns the drain of m in a role, or nil.
+func (m *Mirror) Drained(role health.Role) *Override { return m.overriddenBy(Drain, role) }
+
+// ForcedUp returns by what m counts as up in a role, or nil.
+func (m *Mirror) ForcedUp(role health.Role) *Override { return m.overriddenBy(ForceUp, role) }
+
+func (m *Mirror) overriddenBy(kind OverrideKind, role health.Role) *Override {
+	if o := m.Overrides[role]; o != nil && o.Kind == kind {
+		return o
+	}
+	return nil
+}
