@@ -119,7 +119,7 @@ func (c *checker) unknownKey(m *node, part map[string]any) fault {
 	return fault{off: m.keyOff, node: m, say: func() string { return c.rules.unknownKey(part, m.name) }}
 }
 
-// unknownKey says that an object has no such key, and which one may be meant.
+// unknownKey says that an object has no such key, and which one may be meant, or where it belongs.
 func (r *rules) unknownKey(object map[string]any, key string) string {
 	properties, _ := object["properties"].(map[string]any)
 	known := slices.Sorted(maps.Keys(properties))
@@ -128,10 +128,14 @@ func (r *rules) unknownKey(object map[string]any, key string) string {
 		return fmt.Sprintf("unknown key %s; did you mean %q?", quote(key), meant)
 	}
 	top, _ := r.text["properties"].(map[string]any)
+	var sections []string
 	for _, section := range slices.Sorted(maps.Keys(top)) {
 		if r.property(r.property(r.text, section), key) != nil {
-			return fmt.Sprintf("unknown key %s here; it belongs in %q", quote(key), section)
+			sections = append(sections, fmt.Sprintf("%q", section))
 		}
+	}
+	if len(sections) > 0 {
+		return fmt.Sprintf("unknown key %s here; it belongs in %s", quote(key), strings.Join(sections, " or "))
 	}
 	if r.property(r.text, key) != nil {
 		return fmt.Sprintf("unknown key %s here; it belongs at the top of the file", quote(key))

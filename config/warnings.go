@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/mail"
 	"net/netip"
+	"path"
 	"slices"
 )
 
@@ -44,22 +45,36 @@ func WarningKinds() []WarningKind {
 	}
 }
 
-// A WarningGroup is the warnings of one kind about one file.
+// A WarningGroup is the warnings of one kind about one file, or about keys of one name.
 type WarningGroup struct {
 	First *Error
 	More  int // further ones
 }
 
-// GroupWarnings gathers warnings of one kind about one file, in the order in which the kinds first occur.
+// maxUnknownKeys is how many unknown keys have a group each. Others share one.
+const maxUnknownKeys = 20
+
+// GroupWarnings gathers warnings of one kind about one file, in the order in which the kinds first occur. Of unknown keys,
+// it gathers those of one name, so that each misspelt key is named.
 func GroupWarnings(list []*Error) []WarningGroup {
 	type key struct {
 		file string
 		kind WarningKind
+		name string // of an unknown key
 	}
 	index := make(map[key]int)
 	var groups []WarningGroup
+	unknown := 0
 	for _, w := range list {
-		k := key{w.File, w.Kind}
+		k := key{w.File, w.Kind, ""}
+		if w.Kind == WarnUnknownKey {
+			k.name = path.Base(w.Pointer)
+			if _, ok := index[k]; !ok && unknown == maxUnknownKeys {
+				k.name = ""
+			} else if !ok {
+				unknown++
+			}
+		}
 		if i, ok := index[k]; ok {
 			groups[i].More++
 			continue

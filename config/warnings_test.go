@@ -142,3 +142,32 @@ func TestWarningKindsAreExplained(t *testing.T) {
 		}
 	}
 }
+
+// TestGroupWarnings wants each misspelt key named, however many there are of others.
+func TestGroupWarnings(t *testing.T) {
+	mirror := func(name, key string) string {
+		return fmt.Sprintf(`{"url_prefix": "http://%s.example.net/", "rsync_url": "rsync://%[1]s.example.net/x/", "weight": 1, %q: 1}`,
+			name, key)
+	}
+	list := []string{mirror("a", "wieght"), mirror("b", "wieght"), mirror("c", "emial"), mirror("d", "noets")}
+	for i := range 2 * maxUnknownKeys {
+		list = append(list, mirror(fmt.Sprintf("m%d", i), fmt.Sprintf("key%d", i)))
+	}
+	_, warnings, err := ParsePool("m", []byte(`{"version": 1, "mirrors": [`+strings.Join(list, ",")+`]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, g := range GroupWarnings(warnings) {
+		got = append(got, fmt.Sprintf("%s %s+%d", g.First.Kind, g.First.Pointer, g.More))
+	}
+	want := []string{"http-only /mirrors/0/url_prefix+43", "unknown-key /mirrors/0/wieght+1", "unknown-key /mirrors/2/emial+0",
+		"unknown-key /mirrors/3/noets+0"}
+	for i := range maxUnknownKeys - 3 {
+		want = append(want, fmt.Sprintf("unknown-key /mirrors/%d/key%d+0", i+4, i))
+	}
+	want = append(want, fmt.Sprintf("unknown-key /mirrors/%d/key%d+%d", maxUnknownKeys+1, maxUnknownKeys-3, maxUnknownKeys+2))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

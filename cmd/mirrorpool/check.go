@@ -23,9 +23,10 @@ func newCheckCommand() *cobra.Command {
 
 "-" reads standard input. Given files of both kinds, check also looks for names in the one that the other uses for
 something else. It opens what a mirrorpool.json names, as the server would: the list of mirrors, the zone file, keys,
-the token, the certificate, databases and state_dir. --text-only leaves them alone, for a CI that does not have them.
+the token, the certificate, databases, state_dir and a folder in files.origin. --text-only leaves them alone, for a CI that does not have them.
 
-Warnings of one kind share a line, which ends in the kind's name. They count with --strict only.
+Warnings of one kind share a line, which ends in the kind's name; unknown keys have one for each name. They count with
+--strict only.
 --format json, github and gitlab list each one, for the CI of the repository in which mirrors.json is kept.
 
 The exit code is 0 if all files are valid, and 2 if one is not.`,

@@ -11,15 +11,15 @@ func newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the whole program on three mirrors of its own, one of which fails now and then",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Version, _ = build()
 			return failed(demo.Run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
-	cmd.Flags().StringVar(&o.DNS, "dns", "127.0.0.1:5300", "answer DNS at this address")
-	cmd.Flags().StringVar(&o.HTTP, "http", "127.0.0.1:8080", "answer HTTP at this address")
-	cmd.Flags().StringVar(&o.Admin, "admin", "127.0.0.1:8053", "answer the administrator at this address")
-	cmd.Flags().Uint16Var(&o.MirrorPort, "mirror-port", 8081, "the port of the three mirrors; 0 for any that is free")
+	cmd.Flags().StringVar(&o.DNS, "dns", "127.0.0.1:5300", "answer DNS at this `ADDRESS`")
+	cmd.Flags().StringVar(&o.HTTP, "http", "127.0.0.1:8080", "answer HTTP at this `ADDRESS`")
+	cmd.Flags().StringVar(&o.Admin, "admin", "127.0.0.1:8053", "answer the administrator at this `ADDRESS`")
+	cmd.Flags().Uint16Var(&o.MirrorPort, "mirror-port", 8081, "the `PORT` of the three mirrors; 0 for any that is free")
 	return cmd
 }

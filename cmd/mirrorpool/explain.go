@@ -24,9 +24,10 @@ func newExplainCommand() *cobra.Command {
 		Long: `Print what a client would be sent to by a running server, and why each other mirror lost.
 
 How far a mirror is comes from its distance and from what lies between the two networks, both in km:
-FAR = 100 + DISTANCE + BORDER. POINTS = WEIGHT * NEAR, and SHARE is how many of the clients at this place it gets,
-in proportion to the points as far as max_share allows.`,
-		Args: cobra.MaximumNArgs(1),
+FAR = 100 + DISTANCE + BORDER. NEAR is 1 for near mirrors and those of the client's country, else FAR of the nearest
+divided by FAR, and 0 for mirrors that do not compete. POINTS = WEIGHT * NEAR, and SHARE is how many of the clients at
+this place it gets, in proportion to the points as far as max_share allows.`,
+		Args: wantArgs("want one PATH at most", 0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := netip.ParseAddr(address); err != nil {
 				return &failure{exitUsage, fmt.Errorf("want an IP address after --client, got %q", address)}
@@ -51,8 +52,8 @@ in proportion to the points as far as max_share allows.`,
 		},
 	}
 	client.flags(cmd)
-	cmd.Flags().StringVar(&address, "client", "", "the client's address")
-	cmd.MarkFlagRequired("client")
+	cmd.Flags().StringVar(&address, "client", "", "the client's `IP` address")
+	require(cmd, "client", "IP")
 	cmd.Flags().BoolVar(&secure, "https", false, "as if it asked over https")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer as it is")
 	return cmd

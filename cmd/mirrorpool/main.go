@@ -75,6 +75,20 @@ func wantArgs(want string, least, most int) cobra.PositionalArgs {
 	}
 }
 
+// noArgs refuses arguments.
+var noArgs = wantArgs("want no arguments, flags only", 0, 0)
+
+// require makes a flag one that has to be given. value is what its value is called.
+func require(cmd *cobra.Command, flag, value string) {
+	cmd.MarkFlagRequired(flag) // completion offers it first
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if !cmd.Flags().Changed(flag) {
+			return fmt.Errorf("want --%s %s", flag, value)
+		}
+		return nil
+	}
+}
+
 // A failure is an error with the exit code that it leads to. A nil err has been reported already.
 type failure struct {
 	code int

@@ -19,7 +19,7 @@ func newManCommand() *cobra.Command {
 		Use:    "man FOLDER",
 		Short:  "Write the manual pages into man1 and man5 of a folder",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   wantArgs("want one FOLDER", 1, 1),
 		RunE:   func(cmd *cobra.Command, args []string) error { return failed(writeManual(cmd.Root(), args[0])) },
 	}
 }

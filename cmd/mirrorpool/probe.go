@@ -55,7 +55,7 @@ the usage, the configuration or the list of mirrors is bad.`,
 	f.StringSliceVar(&flags.one.IPs, "ip", nil, "at this `ADDRESS`, whatever DNS says; may be repeated")
 	f.StringVar(&flags.one.DNSURL, "dns-url", "", "also judge role dns: the `URL` of the trace file at the pool's own name")
 	f.StringVar(&flags.one.RsyncURL, "rsync-url", "", "also ask the rsync daemon at this `URL`")
-	f.StringVar(&flags.one.Path, "path", "project/trace", "where the trace file is below --url-prefix and --rsync-url")
+	f.StringVar(&flags.one.Path, "path", "project/trace", "the `PATH` of the trace file below --url-prefix and --rsync-url")
 	f.DurationVar(&flags.one.Timeout, "timeout", 10*time.Second, "of each probe")
 	f.BoolVar(&flags.one.AllowPrivate, "allow-private", false, "probe private addresses that DNS gives; those of --ip always are")
 	return cmd

@@ -27,7 +27,7 @@ A server that is up to date gets nothing. A running mirrorpool does this by itse
 
 The exit code is 0 if all servers could be asked and are up to date, or with --dry-run could be; 1 if not;
 and 2 if the usage, the configuration or the list of mirrors is bad.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun == once {
 				return errors.New("want either --dry-run or --once")
@@ -39,7 +39,7 @@ and 2 if the usage, the configuration or the list of mirrors is bad.`,
 	f.StringVar(&file, "config", "", "the server's configuration, a `FILE` such as mirrorpool.json")
 	f.BoolVar(&dryRun, "dry-run", false, "print what would be sent, and send nothing")
 	f.BoolVar(&once, "once", false, "send it once")
-	cmd.MarkFlagRequired("config")
+	require(cmd, "config", "FILE")
 	return cmd
 }
 

@@ -30,7 +30,7 @@ A reload puts all keys of the configuration in force, but for these, which need 
   ` + strings.Join(config.RestartKeys(), ", ") + `
 
 The exit code is 0 if all that is new is in force, or waits for a restart, and 1 if something was refused or held back.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if confirm && dryRun {
 				return errors.New("want --confirm or --dry-run, not both")

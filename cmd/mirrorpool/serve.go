@@ -13,7 +13,7 @@ func newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the server until SIGINT or SIGTERM; SIGHUP reloads",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			version, _ := build()
 			err := daemon.Serve(cmd.Context(), file, version, cmd.ErrOrStderr())
@@ -23,7 +23,7 @@ func newServeCommand() *cobra.Command {
 			return failed(err)
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", "", "the server's configuration, mirrorpool.json")
-	cmd.MarkFlagRequired("config")
+	cmd.Flags().StringVar(&file, "config", "", "the server's configuration, a `FILE` such as mirrorpool.json")
+	require(cmd, "config", "FILE")
 	return cmd
 }

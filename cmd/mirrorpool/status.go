@@ -17,12 +17,12 @@ func newStatusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Print what a running server thinks of every mirror",
-		Long: `Print what a running server thinks of every mirror: each address in each role with its state, and the reason where
-it is not up. Of a mirror that is not up throughout, the operators' address and the notes of the list are printed, too.
+		Short: "Print the state of every mirror, as a running server has it",
+		Long: `Print the state of every mirror, as a running server has it: each address in each role with its state, and the reason
+where it is not up. Of a mirror that is not up throughout, the operators' address and the notes of the list are printed, too.
 
 The exit code is 0 if the server has answered, whatever the state of the mirrors, and 1 if it has not.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var text json.RawMessage
 			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/status", nil, &text); err != nil {

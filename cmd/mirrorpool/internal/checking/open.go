@@ -17,6 +17,7 @@ import (
 	"mirrorpool/dnspool/publish"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/dnspool/tsig"
+	"mirrorpool/health/files"
 )
 
 // openErrors opens what a valid mirrorpool.json names, as the server does at its start, and returns what fails, at the
@@ -38,6 +39,7 @@ func openErrors(in *input) []*config.Error {
 		{"/admin/token_file", func() error { _, err := admin.ReadToken(c.Admin.TokenFile); return err }},
 		{"/geoip/city", func() error { return geo.Check(c.GeoIP.City) }},
 		{"/geoip/asn", func() error { return geo.Check(c.GeoIP.ASN) }},
+		{"/files/origin", func() error { return openOrigin(c.Files.Origin) }},
 	}
 	var list []*config.Error
 	for _, o := range opens {
@@ -55,6 +57,14 @@ func openList(path string) error {
 	}
 	_, err := config.ReadFile(path)
 	return err
+}
+
+// openOrigin looks into the project's files if they are in a folder.
+func openOrigin(origin string) error {
+	if origin == "" || strings.Contains(origin, "://") {
+		return nil
+	}
+	return files.StatFolder(origin, ".")
 }
 
 // checkTransferKeys returns an error if allow_transfer names a key that no key file has. Key files that cannot be read
