@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 
@@ -13,9 +12,6 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/health/files"
 )
-
-// askRounds is how often mirrors are asked for one request: each time the best of those that have not answered yet.
-const askRounds = 4
 
 // A basis is what the answer to a request for a file rests on.
 type basis uint8
@@ -60,8 +56,15 @@ func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, res
 	case files.Unpublished:
 		return to, false
 	}
-	s.known = k
-	s.request.Carriers = k.Any
+	return h.amongCarriers(snapshot, s, path, k, resumes)
+}
+
+// amongCarriers is known for a file that mirrors carry or may carry. Where one is known to carry it, the client does not wait
+// for the others.
+func (h *Handler) amongCarriers(
+	snapshot *dnspool.Snapshot, s *scratch, path string, k *files.Carriers, resumes bool,
+) (to destination, ok bool) {
+	s.known, s.request.Carriers = k, k.Any
 	picked := h.pick(snapshot, s, resumes)
 	switch {
 	case s.choice.Busy:
@@ -70,15 +73,22 @@ func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, res
 		return to, false
 	case files.Contains(k.Has, picked.Number):
 		return h.toMirror(byListing, picked), true
-	case !h.files.Load().OnDemand:
-		s.request.Carriers = k.Has
-		if known := h.pick(snapshot, s, resumes); known != nil {
-			return h.toMirror(byListing, known), true
-		}
-		s.request.Carriers = k.Any
-		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
 	}
-	return to, false
+	onDemand := h.files.Load().OnDemand
+	if onDemand {
+		h.Catalog.AskAside(unescape(path), candidates(&s.choice, k, encodedPath(unescape(path))))
+	}
+	s.request.Carriers = k.Has
+	switch known := h.pick(snapshot, s, resumes); {
+	case known != nil:
+		return h.toMirror(byListing, known), true
+	case s.choice.Busy:
+		return h.toMirror(byNothing, nil), true
+	case onDemand:
+		return to, false
+	}
+	s.request.Carriers = k.Any
+	return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
 }
 
 // toMirror is a destination at a mirror, or nowhere if that is nil.
@@ -109,8 +119,7 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 	ctx, cancel := context.WithTimeout(ctx, files.AskTime)
 	defer cancel()
 	plain := unescape(path)
-	encoded := encodedPath(plain) // not as the client spells it: servers refuse some spellings of what they have
-	published := true             // unless there is reason to think otherwise
+	published := true // unless there is reason to think otherwise
 	if h.Catalog.Find(plain, h.Now()).Status != files.Published {
 		err := files.ErrCannotAsk
 		if h.files.Load().Origin != "" {
@@ -121,40 +130,8 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 		}
 		published = err == nil
 	}
-	for range askRounds {
-		k := h.Catalog.Find(plain, h.Now())
-		s.known, s.request.Carriers = k, k.Any
-		picked := h.pick(snapshot, s, resumes)
-		if picked == nil { // no listing has the file; perhaps they are wrong
-			s.request.Carriers = nil
-			picked = h.pick(snapshot, s, resumes)
-		}
-		if picked != nil && files.Contains(k.Has, picked.Number) {
-			return h.toMirror(byAsking, picked)
-		}
-		if picked == nil || !h.Catalog.Ask(ctx, plain, candidates(&s.choice, k, encoded)) || ctx.Err() != nil {
-			break
-		}
-	}
+	h.Catalog.Ask(ctx, plain, h.newAskOrder(snapshot, s, plain, resumes).next)
 	return h.unsure(snapshot, s, plain, published, resumes)
-}
-
-// candidates are the mirrors to ask for a file, the best first: those that are not known to carry it.
-func candidates(c *dnspool.Choice, k *files.Carriers, path string) (list []files.Candidate) {
-	for i := range len(c.RunnersUp) + 1 {
-		m := c.Picked
-		if i > 0 {
-			m = c.RunnersUp[i-1]
-		}
-		if addr, ok := upAddress(m); ok && !files.Contains(k.Has, m.Number) && len(list) < files.MaxAsked {
-			list = append(list, candidate(m, addr, path))
-		}
-	}
-	return list
-}
-
-func candidate(m *dnspool.Mirror, addr netip.Addr, path string) files.Candidate {
-	return files.Candidate{Number: m.Number, URL: m.URLPrefix + path, Addr: addr}
 }
 
 // unsure returns where a request leads if the mirror that would be picked has not said that it carries the file.
@@ -169,11 +146,17 @@ func (h *Handler) unsure(snapshot *dnspool.Snapshot, s *scratch, plain string, p
 		return h.toMirror(byAsking, picked)
 	}
 	fallback := h.files.Load().Fallback
-	if published && fallback != "" {
+	switch isNew := k.Recent || k.Status != files.Published; {
+	case published && fallback != "":
 		return destination{basis: toFallback, prefix: fallback}
-	}
-	if picked := pick(k.Unknown); picked != nil {
-		return h.toMirror(byNothing, picked)
+	case published && !isNew: // the mirrors that cannot be asked are likely to have it
+		if picked := pick(k.Mute); picked != nil {
+			return h.toMirror(byNothing, picked)
+		}
+	case !published:
+		if picked := pick(k.Any); picked != nil {
+			return h.toMirror(byNothing, picked)
+		}
 	}
 	switch {
 	case published:

@@ -67,11 +67,10 @@ func (t *table) trace(mirror int) int64 {
 type answers struct {
 	mu     sync.Mutex
 	byPath map[uint64][]answer
-	kept   int // answers in byPath
-	asking map[question]*asked
-	second int64             // for which asks counts
-	asks   map[int]int       // by mirror
-	busy   map[int]time.Time // until when a mirror is left alone
+	kept   int                       // answers in byPath
+	asking map[question][]chan<- int // to which the mirror's number is sent with the answer
+	spent  map[int]time.Time         // by mirror: when all that it was asked would have been, one question after the other
+	busy   map[int]time.Time         // by mirror: until when it is left alone
 }
 
 // A question is one file at one mirror.
@@ -80,10 +79,18 @@ type question struct {
 	mirror int
 }
 
-// An asked question is under way.
-type asked struct{ done chan struct{} } // closed with the answer
+// A progress is how far a question has come.
+type progress uint8
 
-// overlay adds what mirrors have said to what their rows say. It outweighs them: clients ask the web server, too.
+const (
+	settled progress = iota // it was answered, or will not be asked
+	spent                   // the mirror has been asked enough for now
+	underWay
+	begun // likewise, and the caller is to ask it, and then to call end and finish
+)
+
+// overlay adds what mirrors have said to what their rows say, and keeps that at hand. It outweighs them: clients ask the web
+// server, too.
 func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,42 +104,61 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 			k.Has[word] &^= bit
 			k.Unknown[word] &^= bit
 		case said.result == mute && k.Unknown[word]&bit != 0:
-			k.mute[word] |= bit
+			k.Mute[word] |= bit
 		case said.result == carries && Contains(t.inPool, said.mirror):
 			k.Unknown[word] &^= bit
 			k.Has[word] |= bit
 		}
-		if said.until.Before(k.until) {
-			k.until = said.until
+		k.until = earlier(k.until, said.until)
+	}
+	for mirror, until := range a.busy {
+		if now.Before(until) && Contains(k.Unknown, mirror) {
+			k.Mute[mirror/64] |= 1 << (mirror % 64)
+			k.until = earlier(k.until, until)
 		}
 	}
 	k.settle()
+	t.keep(k)
 }
 
-// begin returns the question under way for a file at a mirror. mine is true if the caller is to ask it, and then to call
-// end and finish. It returns nil if the mirror has been asked enough, or has answered already.
-func (a *answers) begin(q question, trace int64, now time.Time, again bool) (under *asked, mine bool) {
+// begin returns how far the question for a file at a mirror has come. If it is under way, the mirror's number will be sent to
+// notify, unless that is nil.
+func (a *answers) begin(q question, trace int64, now time.Time, again bool, notify chan<- int) progress {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if under := a.asking[q]; under != nil {
-		return under, false
+	waiting, asking := a.asking[q]
+	if !asking {
+		if said := a.find(q); said != nil && !again && said.holds(trace, now) || now.Before(a.busy[q.mirror]) {
+			return settled
+		}
+		if !a.spend(q.mirror, now) {
+			return spent
+		}
 	}
-	if said := a.find(q); said != nil && !again && said.holds(trace, now) {
-		return nil, false
+	if notify != nil {
+		waiting = append(waiting, notify)
 	}
-	if second := now.Unix(); second != a.second || a.asks == nil {
-		a.second, a.asks = second, map[int]int{}
-	}
-	if a.asks[q.mirror] >= maxQuestion || now.Before(a.busy[q.mirror]) {
-		return nil, false
-	}
-	a.asks[q.mirror]++
 	if a.asking == nil {
-		a.asking = map[question]*asked{}
+		a.asking = map[question][]chan<- int{}
 	}
-	under = &asked{make(chan struct{})}
-	a.asking[q] = under
-	return under, true
+	if a.asking[q] = waiting; asking {
+		return underWay
+	}
+	return begun
+}
+
+// spend takes one of the questions that a mirror may be asked: maxQuestion a second, and as many at once. It reports whether
+// there was one left.
+func (a *answers) spend(mirror int, now time.Time) bool {
+	next := later(now, a.spent[mirror]).Add(time.Second / maxQuestion)
+	if next.Sub(now) > time.Second {
+		return false
+	}
+	if a.spent == nil {
+		a.spent = map[int]time.Time{}
+	}
+	a.spent[mirror] = next
+	return true
 }
 
 // find returns the answer to a question, or nil.
@@ -179,14 +205,19 @@ func (a *answers) leaveAlone(mirror int, until time.Time) {
 	if a.busy == nil {
 		a.busy = map[int]time.Time{}
 	}
-	a.busy[mirror] = until
+	a.busy[mirror] = later(a.busy[mirror], until)
 }
 
-// finish wakes all that wait for the answer to a question.
+// finish notifies all that wait for the answer to a question.
 func (a *answers) finish(q question) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	close(a.asking[q].done)
+	for _, notify := range a.asking[q] {
+		select {
+		case notify <- q.mirror:
+		default: // it has room for the answers of all mirrors
+		}
+	}
 	delete(a.asking, q)
 }
 

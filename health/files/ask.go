@@ -6,28 +6,24 @@ import (
 	"io/fs"
 	"net/netip"
 	"net/url"
-	"sync"
 	"time"
 )
 
 const (
 	// AskTime bounds the wait of a client for answers of mirrors and of the origin.
 	AskTime = time.Second
+	// MaxAsked is how many mirrors are asked side by side for a client.
+	MaxAsked = 3
 
-	headTime     = 2 * time.Second // for one question; its answer serves the next client
-	originFor    = 30 * time.Second
-	maxOrigins   = 10_000 // paths of which the origin's answer is kept
-	maxOriginAsk = 16     // questions to the origin under way
+	headTime    = 2 * time.Second // for one question; its answer serves the next client
+	askPatience = time.Second / maxQuestion
 )
 
 // ErrBusy is why a mirror does not say whether it has a file: it limits how often it may be asked.
 var ErrBusy = errors.New("the mirror is busy")
 
-// busyFor is how long a busy mirror is left alone.
-const busyFor = time.Minute
-
-// ErrCannotAsk is why nothing is known of a path at the origin.
-var ErrCannotAsk = errors.New("the origin cannot be asked for a path")
+// For so long a busy mirror is left alone, and one that gives no answer within headTime.
+const busyFor, hungFor = time.Minute, 30 * time.Second
 
 // A Candidate is a mirror that may be asked for a file.
 type Candidate struct {
@@ -36,74 +32,92 @@ type Candidate struct {
 	Addr   netip.Addr // where the mirror is asked
 }
 
-// MaxAsked is how many mirrors are asked side by side.
-const MaxAsked = 3
-
-// askGrace is how long a mirror that comes first may take longer than another one that carries the file.
-const askGrace = 200 * time.Millisecond
-
-// Ask asks mirrors for the file at a path, side by side, the best one first and [MaxAsked] of them at most. It returns when
-// the first of them has said that it carries the file, or soon after another one has; when all have answered; or when ctx ends.
-// asked is false if no mirror was asked.
-func (c *Catalog) Ask(ctx context.Context, path string, candidates []Candidate) (asked bool) {
-	if !c.onDemand() {
-		return false
-	}
-	var done [MaxAsked]<-chan struct{}
-	left := 0
-	for i := range candidates[:min(len(candidates), MaxAsked)] {
-		if under := c.question(path, candidates[i], false); under != nil {
-			done[i] = under.done
-			left++
-		}
-	}
-	asked = left > 0
-	var grace <-chan time.Time
-	for ; left > 0; left-- {
-		i := 0
-		select {
-		case <-done[0]:
-		case <-done[1]:
-			i = 1
-		case <-done[2]:
-			i = 2
-		case <-grace:
-			return asked
-		case <-ctx.Done():
-			return asked
-		}
-		done[i] = nil
-		if !Contains(c.Find(path, c.Now()).Has, candidates[i].Number) {
-			continue
-		}
-		if i == 0 {
-			return asked
-		}
-		if grace == nil {
-			grace = time.After(askGrace)
-		}
-	}
-	return asked
+// Ask asks mirrors for the file at a path until one says that it carries the file, all have answered, or ctx ends. next returns
+// those to ask next, the best first, and none if no other is left. [MaxAsked] are asked side by side, and more where these are
+// slow. A mirror that has been asked enough for now is asked when it may be.
+func (c *Catalog) Ask(ctx context.Context, path string, next func() []Candidate) {
+	i := c.newInquiry(path, next)
+	i.run(ctx, func(mirror int) bool { return Contains(c.Find(path, c.Now()).Has, mirror) })
 }
 
-// AskEach asks mirrors for the file at a path, side by side. It returns when all have answered, or ctx ends.
+// AskEach asks mirrors for the file at a path. It returns when all have answered, or ctx ends.
 func (c *Catalog) AskEach(ctx context.Context, path string, candidates []Candidate) {
+	i := c.newInquiry(path, func() []Candidate { return nil })
+	i.queue = candidates
+	i.run(ctx, func(int) bool { return false })
+}
+
+// AskAside asks mirrors for the file at a path, and does not wait for their answers.
+func (c *Catalog) AskAside(path string, candidates []Candidate) {
 	if !c.onDemand() {
 		return
 	}
-	var asked []*asked
-	for i := range candidates {
-		if under := c.question(path, candidates[i], false); under != nil {
-			asked = append(asked, under)
-		}
+	for _, candidate := range candidates {
+		c.question(path, candidate, false, nil)
 	}
-	for _, under := range asked {
+}
+
+// An inquiry asks mirrors for a file, for one client.
+type inquiry struct {
+	*Catalog
+	path    string
+	next    func() []Candidate
+	queue   []Candidate // to ask
+	spent   []Candidate // that have been asked enough for now
+	free    int         // how many more may be asked now
+	waiting int         // for so many answers
+	answers chan int    // numbers of mirrors that have answered
+}
+
+func (c *Catalog) newInquiry(path string, next func() []Candidate) *inquiry {
+	answers := make(chan int, len(c.table.Load().rows)+MaxAsked)
+	return &inquiry{Catalog: c, path: path, next: next, free: MaxAsked, answers: answers}
+}
+
+// run asks until enough of a mirror's answer, until nothing is left to wait for, or until ctx ends.
+func (i *inquiry) run(ctx context.Context, enough func(mirror int) bool) {
+	if !i.onDemand() {
+		return
+	}
+	ticker := time.NewTicker(askPatience)
+	defer ticker.Stop()
+	for i.ask() {
 		select {
-		case <-under.done:
+		case mirror := <-i.answers:
+			i.waiting--
+			i.free = min(i.free+1, MaxAsked)
+			if enough(mirror) {
+				return
+			}
+		case <-ticker.C: // those that were asked are slow, and others may be asked again
+			i.free = MaxAsked
+			i.queue, i.spent = append(i.spent, i.queue...), nil
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// ask asks as many mirrors as may be asked now, and reports whether there is anything to wait for.
+func (i *inquiry) ask() bool {
+	for i.free > 0 {
+		if len(i.queue) == 0 {
+			i.queue = i.next()
+		}
+		if len(i.queue) == 0 {
+			break
+		}
+		candidate := i.queue[0]
+		i.queue = i.queue[1:]
+		switch i.question(i.path, candidate, false, i.answers) {
+		case underWay:
+			i.waiting++
+			i.free--
+		case spent:
+			i.spent = append(i.spent, candidate)
+		}
+	}
+	return i.waiting > 0 || len(i.spent) > 0
 }
 
 // onDemand reports whether mirrors may be asked: that ends with Run.
@@ -113,24 +127,27 @@ func (c *Catalog) onDemand() bool {
 	return c.settings.OnDemand && c.running
 }
 
-// question begins to ask a mirror for a file, and returns nil if there is nothing to wait for. again asks although there is
-// an answer.
-func (c *Catalog) question(path string, candidate Candidate, again bool) *asked {
-	u, err := url.Parse(candidate.URL)
-	if err != nil || !candidate.Addr.IsValid() {
-		return nil
+// question begins to ask a mirror for a file. again asks although there is an answer. The mirror's number is sent to notify
+// with the answer, if the question is under way and notify is not nil.
+func (c *Catalog) question(path string, candidate Candidate, again bool, notify chan<- int) progress {
+	if !candidate.Addr.IsValid() {
+		return settled
 	}
 	q := question{hashPath(path), candidate.Number}
-	under, mine := c.answers.begin(q, c.table.Load().trace(q.mirror), c.Now(), again)
-	if !mine {
-		return under
+	state := c.answers.begin(q, c.table.Load().trace(q.mirror), c.Now(), again, notify)
+	if state != begun {
+		return state
 	}
 	c.goAsk(func(ctx context.Context) {
 		asked := c.Now()
-		size, err := c.Head(ctx, u, candidate.Addr)
+		u, err := url.Parse(candidate.URL)
+		var size int64
+		if err == nil {
+			size, err = c.Head(ctx, u, candidate.Addr)
+		}
 		c.answered(q, asked, size, err)
 	})
-	return under
+	return underWay
 }
 
 // goAsk asks a question in a goroutine for which Run waits. If Run has ended, the question fails at once.
@@ -151,16 +168,6 @@ func (c *Catalog) goAsk(ask func(context.Context)) {
 	}
 }
 
-// expectNews has the origin read soon: it has published something.
-func (c *Catalog) expectNews() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if soon := later(c.Now(), c.origin.read.Add(minPause)); soon.Before(c.origin.due) {
-		c.origin.due = soon
-		c.hurry()
-	}
-}
-
 // answered takes in what a mirror has said, when it was asked at a time.
 func (c *Catalog) answered(q question, asked time.Time, size int64, err error) {
 	c.mu.Lock()
@@ -172,6 +179,8 @@ func (c *Catalog) answered(q question, asked time.Time, size int64, err error) {
 		r = lacks
 	case errors.Is(err, ErrBusy):
 		c.answers.leaveAlone(q.mirror, now.Add(busyFor))
+	case errors.Is(err, context.DeadlineExceeded):
+		c.answers.leaveAlone(q.mirror, now.Add(hungFor))
 	case err != nil:
 	case published && size >= 0 && c.settings.Origin != "" && !c.universe.files[number].fits(size):
 		r = lacks
@@ -216,83 +225,6 @@ func (c *Catalog) WantsSample(now time.Time) bool {
 // Verify asks a mirror for a file that it is known to carry.
 func (c *Catalog) Verify(path string, candidate Candidate) {
 	if c.onDemand() {
-		c.question(path, candidate, true)
+		c.question(path, candidate, true, nil)
 	}
-}
-
-// originAnswers keep what the origin has said of paths that the universe lacks.
-type originAnswers struct {
-	mu    sync.Mutex
-	known map[uint64]*originAnswer
-	under int // questions under way
-}
-
-// An originAnswer is what the origin said of one path.
-type originAnswer struct {
-	done  chan struct{} // closed once it is there
-	err   error
-	until time.Time
-}
-
-// Publishes asks the origin for a path that the universe lacks: whether it was published just now. The error is
-// fs.ErrNotExist if it was not, or another if nothing is known.
-func (c *Catalog) Publishes(ctx context.Context, path string) error {
-	c.mu.Lock()
-	origin, running := c.settings.Origin, c.running
-	c.mu.Unlock()
-	if !running {
-		return ErrCannotAsk
-	}
-	a, mine := c.origins.begin(hashPath(path), c.Now())
-	if a == nil {
-		return ErrCannotAsk
-	}
-	if mine {
-		c.goAsk(func(ctx context.Context) {
-			a.err = c.AskOrigin(ctx, origin, path)
-			c.origins.end(a)
-			if a.err == nil {
-				c.expectNews()
-			}
-		})
-	}
-	select {
-	case <-a.done:
-		return a.err
-	case <-ctx.Done():
-		return ErrCannotAsk
-	}
-}
-
-// begin returns the answer for a path, which is there or will be. mine is true if the caller is to ask for it. The answer is
-// nil if too many questions are under way.
-func (o *originAnswers) begin(hash uint64, now time.Time) (a *originAnswer, mine bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if a := o.known[hash]; a != nil && now.Before(a.until) {
-		return a, false
-	}
-	if o.under == maxOriginAsk {
-		return nil, false
-	}
-	o.under++
-	if o.known == nil {
-		o.known = map[uint64]*originAnswer{}
-	}
-	for other := range o.known { // in no order
-		if len(o.known) < maxOrigins {
-			break
-		}
-		delete(o.known, other)
-	}
-	a = &originAnswer{done: make(chan struct{}), until: now.Add(originFor)}
-	o.known[hash] = a
-	return a, true
-}
-
-func (o *originAnswers) end(a *originAnswer) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.under--
-	close(a.done)
 }

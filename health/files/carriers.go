@@ -24,12 +24,14 @@ type Carriers struct {
 	Has     []uint64 // carry it
 	Unknown []uint64 // may carry it
 	Any     []uint64 // either, but mirrors that give no answer only where there is no other
+	Mute    []uint64 // those of Unknown that give no answer
+
+	Recent bool // it is of the release: mirrors may not have it yet
 
 	// Sure are those to name to clients beside the one that is picked: Has of a file that is published, or Any if that is
 	// empty, or nothing tells whether there is such a file.
 	Sure []uint64
 
-	mute   []uint64 // those of Unknown that were asked, and gave no answer
 	hash   uint64
 	number uint32    // of the file, if it is published
 	until  time.Time // for how long this holds
@@ -48,11 +50,12 @@ const (
 // A table is what the catalog knows at a moment. It is not changed once made, but for what is kept at hand.
 type table struct {
 	universe *Universe
-	complete bool      // the universe is the origin's: a file that it lacks does not exist
-	rows     []*Row    // by the mirror's number; nil where none is known, or it is too old
-	traces   []int64   // by the mirror's number; answers from before another trace are of no use
-	inPool   []uint64  // bits of the mirrors of the pool
-	expires  time.Time // when the first row becomes too old
+	complete bool            // the universe is the origin's: a file that it lacks does not exist
+	rows     []*Row          // by the mirror's number; nil where none is known, or it is too old
+	traces   []int64         // by the mirror's number; answers from before another trace are of no use
+	inPool   []uint64        // bits of the mirrors of the pool
+	expires  time.Time       // when the first row becomes too old
+	release  *roaring.Bitmap // files of the release; nil if there is none
 
 	due *roaring.Bitmap // see [Catalog.due]; nil until it is asked for
 
@@ -69,14 +72,13 @@ func (c *Catalog) Find(path string, now time.Time) *Carriers {
 	}
 	known := t.carriers(hash, now)
 	c.answers.overlay(known, t, now)
-	slot.Store(known)
 	return known
 }
 
 // settle makes Any and Sure.
 func (k *Carriers) settle() {
 	for i := range k.Any {
-		k.Any[i] = k.Has[i] | k.Unknown[i]&^k.mute[i]
+		k.Any[i] = k.Has[i] | k.Unknown[i]&^k.Mute[i]
 	}
 	if isEmpty(k.Any) {
 		copy(k.Any, k.Unknown)
@@ -100,7 +102,7 @@ func isEmpty(bits []uint64) bool {
 func (t *table) carriers(hash uint64, now time.Time) *Carriers {
 	words := len(t.inPool)
 	bits := make([]uint64, 4*words)
-	k := &Carriers{Has: bits[:words], Unknown: bits[words : 2*words], Any: bits[2*words : 3*words], mute: bits[3*words:]}
+	k := &Carriers{Has: bits[:words], Unknown: bits[words : 2*words], Any: bits[2*words : 3*words], Mute: bits[3*words:]}
 	k.hash, k.until = hash, now.Add(hotExpiry)
 	number, ok := t.universe.find(hash)
 	switch {
@@ -108,6 +110,7 @@ func (t *table) carriers(hash uint64, now time.Time) *Carriers {
 		k.Status = Folder
 	case ok:
 		k.Status, k.number = Published, number
+		k.Recent = t.release != nil && t.release.Contains(number)
 	case t.complete:
 		k.Status = Unpublished
 	}
@@ -126,6 +129,10 @@ func (t *table) carriers(hash uint64, now time.Time) *Carriers {
 	}
 	return k
 }
+
+// keep keeps what is known of a path at hand. The lock of the answers is held, so that what was forgotten meanwhile, because of
+// an answer, does not come back.
+func (t *table) keep(k *Carriers) { t.hot[k.hash%hotFiles].Store(k) }
 
 // forget drops what is kept at hand of a path.
 func (t *table) forget(hash uint64) { t.hot[hash%hotFiles].Store(nil) }

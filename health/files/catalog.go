@@ -222,6 +222,7 @@ func (c *Catalog) publish() {
 	t := &table{
 		universe: c.universe, complete: c.settings.Origin != "" && c.origin.known, rows: make([]*Row, len(c.mirrors)),
 		traces: make([]int64, len(c.mirrors)), inPool: make([]uint64, (len(c.mirrors)+63)/64), expires: now.Add(c.settings.Interval),
+		release: c.release.numbers,
 	}
 	for number, m := range c.mirrors {
 		if m == nil {

@@ -32,7 +32,7 @@ func TestAskedMirrorsAreMany(t *testing.T) {
 	var a answers
 	for i := range maxAnswered + 500 {
 		q := question{uint64(i), 1}
-		if _, mine := a.begin(q, 0, testTime.Add(time.Duration(i)*time.Second), false); !mine {
+		if a.begin(q, 0, testTime.Add(time.Duration(i)*time.Second), false, nil) != begun {
 			t.Fatal("no question")
 		}
 		a.end(q, lacks, 0, testTime, lackTimes{lacksFor, maxLacksFor})

@@ -342,6 +342,9 @@ func (c *Catalog) takeOrigin(into *Collector, next *Universe, diff *change, now 
 		return
 	}
 	c.origin.calm = 0
+	if !first {
+		c.release.learn(diff, next, into.news, now)
+	}
 	c.setUniverse(next, diff)
 	c.urgent = true
 	if first {
@@ -353,7 +356,6 @@ func (c *Catalog) takeOrigin(into *Collector, next *Universe, diff *change, now 
 		}
 		return
 	}
-	c.release.learn(diff, next, into.news, now)
 	c.Log.Info("the origin's files have changed", zap.Uint64("new", diff.news.GetCardinality()),
 		zap.Uint64("gone", diff.gone.GetCardinality()))
 	unnamed := diff.news.GetCardinality() > uint64(len(into.news))

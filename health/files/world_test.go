@@ -226,7 +226,10 @@ func (w *world) ask(path string, names ...string) time.Duration {
 	ctx, cancel := context.WithTimeout(w.t.Context(), AskTime)
 	defer cancel()
 	begin := time.Now()
-	w.catalog.Ask(ctx, path, list)
+	w.catalog.Ask(ctx, path, func() (next []Candidate) {
+		next, list = list, nil
+		return next
+	})
 	return time.Since(begin)
 }
 

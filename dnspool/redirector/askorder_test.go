@@ -1,0 +1,130 @@
+package redirector
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mirrorpool/config"
+)
+
+// TestOneOfManyCarries: each file is on one mirror of many, which has no listing. Each client is sent there.
+func TestOneOfManyCarries(t *testing.T) {
+	t.Parallel()
+	const mirrors = 32
+	origin := map[string]int64{}
+	carrier := func(path string) int { return listedMirrors + int(path[0]-'A') }
+	for i := range mirrors - listedMirrors {
+		origin[string(rune('A'+i))+".iso"] = 1
+	}
+	for name, c := range map[string]config.Files{
+		"503": {Origin: "/o"}, "fallback": {Origin: "/o", Fallback: "https://origin.example.org/pub/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := startFileWorld(t, c, mirrors, origin, func(i int, path string) bool { return i != carrier(path) })
+				w.latency = 10 * time.Millisecond
+				for path := range origin {
+					if got := w.targets(path, 20); got[worldMirror(carrier(path))] != 20 {
+						t.Errorf("clients that asked for %s were sent to %v", path, got)
+					}
+					time.Sleep(time.Second) // mirrors may be asked again
+				}
+			})
+		})
+	}
+}
+
+// TestManyNewFilesAtOnce asks for more new files in a second than a mirror may be asked for. No client is sent to a mirror that
+// lacks the file, and those whose mirror may be asked within their second are sent there.
+func TestManyNewFilesAtOnce(t *testing.T) {
+	t.Parallel()
+	const mirrors, carrier, files = 14, 13, 30
+	origin := map[string]int64{}
+	for i := range files {
+		origin[fmt.Sprintf("new-%d.iso", i)] = 1
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := startFileWorld(t, config.Files{Origin: "/o"}, mirrors, origin, func(i int, _ string) bool { return i != carrier })
+		w.latency = 10 * time.Millisecond
+		ask := func() map[string]int {
+			var mu sync.Mutex
+			got := map[string]int{}
+			var clients sync.WaitGroup
+			for path := range origin {
+				clients.Go(func() {
+					resp := get(w.handler, "/"+path, "198.51.100.1")
+					mu.Lock()
+					defer mu.Unlock()
+					got[fmt.Sprint(resp.Code, strings.TrimSuffix(resp.Header().Get("Location"), path))]++
+				})
+			}
+			clients.Wait()
+			return got
+		}
+		there, later := "302"+worldMirror(carrier), "503"
+		if got := ask(); got[there] < 5 || got[there]+got[later] != files {
+			t.Errorf("clients were answered %v", got)
+		}
+		for range 5 {
+			time.Sleep(time.Second)
+			ask()
+		}
+		if got := ask(); got[there] != files {
+			t.Errorf("after a while, clients were answered %v", got)
+		}
+	})
+}
+
+// TestKnownCarriersServeAtOnce: a client does not wait for mirrors that hang, or may not be asked now, while others are known to
+// carry the file.
+func TestKnownCarriersServeAtOnce(t *testing.T) {
+	t.Parallel()
+	origin := map[string]int64{}
+	for i := range 30 {
+		origin[fmt.Sprintf("%d.iso", i)] = 1
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := startFileWorld(t, config.Files{Origin: "/o"}, 8, origin, func(i int, _ string) bool { return i > 0 && i < listedMirrors })
+		w.hangs, w.latency = worldMirror(7), 10*time.Millisecond
+		begin := time.Now()
+		for path := range origin {
+			for where := range w.targets(path, 20) {
+				if where != worldMirror(0) && where != worldMirror(6) {
+					t.Errorf("a client that asked for %s was sent to %s", path, where)
+				}
+			}
+		}
+		if waited := time.Since(begin); waited > 0 {
+			t.Errorf("clients waited %v", waited)
+		}
+		time.Sleep(10 * time.Second)
+		before := w.asked[worldMirror(7)]
+		w.targets("0.iso", 100)
+		if again := w.asked[worldMirror(7)] - before; again > 0 {
+			t.Errorf("the mirror that hangs was asked %d times more", again)
+		}
+	})
+}
+
+// TestFirstYesEndsTheWait: a client waits for the first mirror that carries the file, not for one that hangs.
+func TestFirstYesEndsTheWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := startFileWorld(t, config.Files{Origin: "/o"}, 8, map[string]int64{"x.iso": 1}, func(i int, _ string) bool {
+			return i < listedMirrors
+		})
+		w.hangs, w.latency = worldMirror(7), 10*time.Millisecond
+		begin := time.Now()
+		if got := w.targets("x.iso", 50); got[worldMirror(6)] != 50 {
+			t.Errorf("clients were sent to %v", got)
+		}
+		if waited := time.Since(begin); waited != w.latency {
+			t.Errorf("clients waited %v", waited)
+		}
+	})
+}
