@@ -69,7 +69,8 @@
 //	points   = weight * nearness
 //	share    = points / sum of all points, but at most selection.max_share
 //
-// What the limit cuts off goes to the others by their points: one mirror alone on a continent must not own it. Where so
+// What the limit cuts off goes to the others by their points: a single mirror on a continent must not
+// get all of its clients. Where so
 // few are eligible that each has to take max_share or more, all take the same.
 //
 // An example: for a client in Berlin, in a network of Deutsche Telekom,

@@ -81,12 +81,12 @@ func (s *Snapshot) Explain(r *Request) Explanation {
 	return e
 }
 
-// refuse says that the client is one too many for the mirrors that live: they serve a share of all.
+// refuse says that the request is refused to protect the few mirrors that are up.
 func (e *Explanation) refuse(load float64) {
 	for i := range e.Mirrors {
 		if m := &e.Mirrors[i]; m.Order > 0 {
 			m.Order = 0
-			m.Why = fmt.Sprintf("too few mirrors are up: they serve %.0f %% of the clients (max_load), not this one now", 100*load)
+			m.Why = fmt.Sprintf("too few mirrors are up: only %.0f %% of requests are redirected now (max_load); this one is not", 100*load)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
 	case i == 0:
 		x.Why = "picked"
 	case s.points > 0:
-		x.Why = "another one was drawn"
+		x.Why = "not drawn this time"
 	default:
 		x.Why = fmt.Sprintf("too far: in another country, over %g times as far as the nearest, borders counted, and %d others compete",
 			near, c.competing())

@@ -23,8 +23,8 @@ func newReloadCommand() *cobra.Command {
 		Long: `Make a running server read its configuration and its list of mirrors again, and print what changed.
 
 An update that takes away more of the pool than mirrors_guard allows is held back; --confirm accepts it. --dry-run
-prints what would change, and changes nothing. The list of mirrors is also read by itself as it changes; what the
-server took by itself in the last ten minutes is printed too.
+prints what would change, and changes nothing. The server also reads the list of mirrors when it changes; an update
+that it applied within the last ten minutes is printed too.
 
 A reload puts all keys of the configuration in force, but for these, which need a restart:
   ` + strings.Join(config.RestartKeys(), ", ") + `

@@ -33,7 +33,7 @@ func pageProblems(s *Status, now time.Time) []string {
 	add(s.Pool.KeepError != "", "The list of mirrors cannot be saved on disk: %s", s.Pool.KeepError)
 	if held := s.Pool.Held; held != nil {
 		add(true, "An update of the list has been held back for %s, because it takes away much of the weight: "+
-			"mirrorpool reload shows it, and accepts it with --confirm.", Age(now.Sub(held.Since)))
+			"'mirrorpool reload --dry-run' shows it, 'mirrorpool reload --confirm' accepts it.", Age(now.Sub(held.Since)))
 	}
 	add(s.Reference.Problem != "", "The reference cannot be read: %s", s.Reference.Problem)
 	if s.Reference.Trace != nil {

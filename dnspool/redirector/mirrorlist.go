@@ -162,7 +162,7 @@ func newMirrorList(e *dnspool.Explanation, copies map[string]files.Copy, path, q
 	return l
 }
 
-// whereIs tells people where the client is.
+// whereIs says where the client is.
 func whereIs(e *dnspool.Explanation) string {
 	var parts []string
 	if c := e.Place.Country.String(); c != "" {
@@ -175,7 +175,7 @@ func whereIs(e *dnspool.Explanation) string {
 		parts = append(parts, fmt.Sprintf("network AS%d", e.Place.ASN))
 	}
 	if len(parts) == 0 {
-		return "Your place is not known, so no mirror counts as nearer than another."
+		return "Your location is unknown, so distance does not count."
 	}
 	text := "You seem to be here: " + strings.Join(parts, ", ") + "."
 	if !e.Geo {

@@ -91,7 +91,7 @@ func TestExplainCommand(t *testing.T) {
 	for _, want := range []string{
 		"198.18.6.9 is in FR, on the continent EU, at 48.86, 2.35, in AS3215, as all of 198.18.6.0/24.\n",
 		"Over https, /x.iso leads to https://",
-		"All of 198.18.6.0/24 meet the same mirror until 20", "does not speak https", "disabled",
+		"All clients in 198.18.6.0/24 get the same mirror until 20", "does not speak https", "disabled",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("want %q in\n%s", want, out)

@@ -95,7 +95,7 @@ func TestReloadOfFaces(t *testing.T) {
 	p.stop(t)
 }
 
-// TestReloadReportsWatcher wants what the server took from a file by itself to be printed by the next reload, once.
+// TestReloadReportsWatcher wants an update that the server applied unasked to be printed by the next reload, once.
 func TestReloadReportsWatcher(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)
@@ -104,7 +104,7 @@ func TestReloadReportsWatcher(t *testing.T) {
 	c.write(t, "mirrors.json", mirrorsText(t, "1 10", "2 10", "3 10"))
 	testbed.Eventually(t, "the server takes the new list", func() bool { return len(p.status(t).Mirrors) == 3 })
 	code, stdout, stderr := command(t, "reload", "--admin", p.admin)
-	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "pool: nothing new; the server took this by itself, ") ||
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "pool: already up to date; the server applied this update ") ||
 		!strings.HasSuffix(stdout, "\n  added     https://m3.example.org/\n") {
 		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 	}

@@ -17,19 +17,21 @@ import (
 // WriteExplanation writes an explanation for people.
 func WriteExplanation(w io.Writer, a *admin.ExplainAnswer) error {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "%s is %s.\n", a.Client, placeText(a))
+	fmt.Fprintf(&text, "%s.\n", placeText(a))
 	scheme := "http"
 	if a.Secure {
 		scheme = "https"
 	}
 	fmt.Fprintf(&text, "Over %s, %s %s\n", scheme, config.Printable(a.Path), config.Printable(outcome(a)))
-	if a.Ends != nil {
-		fmt.Fprintf(&text, "All of %s meet the same mirror until %s.\n", a.Network, a.Ends.UTC().Format(time.DateTime+" MST"))
-	} else {
-		fmt.Fprintln(&text, "The next request may meet another mirror.")
+	switch {
+	case a.Location == "":
+	case a.Ends != nil:
+		fmt.Fprintf(&text, "All clients in %s get the same mirror until %s.\n", a.Network, a.Ends.UTC().Format(time.DateTime+" MST"))
+	default:
+		fmt.Fprintln(&text, "The next request may get another mirror.")
 	}
 	if a.OtherFamily {
-		fmt.Fprintf(&text, "No mirror may serve this client over %s: those that have an address of the other family do.\n", a.Family)
+		fmt.Fprintf(&text, "No mirror can serve this client over %s, so mirrors with addresses of the other family are used.\n", a.Family)
 	}
 	fmt.Fprintln(&text)
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -54,6 +56,7 @@ func outcome(a *admin.ExplainAnswer) string {
 	}
 }
 
+// placeText says where the client is.
 func placeText(a *admin.ExplainAnswer) string {
 	var parts []string
 	p := &a.Explanation.Place
@@ -70,9 +73,9 @@ func placeText(a *admin.ExplainAnswer) string {
 		parts = append(parts, fmt.Sprintf("in AS%d", p.ASN))
 	}
 	if len(parts) == 0 {
-		return "at a place that is not known, so that no mirror is nearer than another"
+		return fmt.Sprintf("The location of %s is unknown, so distance does not count", a.Client)
 	}
-	text := strings.Join(parts, ", ")
+	text := a.Client.String() + " is " + strings.Join(parts, ", ")
 	if a.Database != "" {
 		text += ", as all of " + a.Database
 	}

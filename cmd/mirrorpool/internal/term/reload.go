@@ -11,7 +11,7 @@ import (
 	"mirrorpool/dnspool/admin"
 )
 
-// latestTime is how long an update that the server took by itself is printed by the next reload.
+// latestTime is how long an update that the server applied unasked is printed by the next reload.
 const latestTime = 10 * time.Minute
 
 // WriteReload prints what came of a reload, and to stderr why something was refused.
@@ -35,7 +35,7 @@ func WriteReload(stdout, stderr io.Writer, a *admin.ReloadAnswer, now time.Time)
 	case a.Pool.Error != "":
 		fmt.Fprintln(stdout, "pool: unchanged")
 	case recent:
-		printChange(stdout, fmt.Sprintf("pool: nothing new; the server took this by itself, %s:", admin.Ago(a.Pool.Latest.At, now)),
+		printChange(stdout, fmt.Sprintf("pool: already up to date; the server applied this update %s:", admin.Ago(a.Pool.Latest.At, now)),
 			&a.Pool.Latest.Change)
 	default:
 		fmt.Fprintln(stdout, "pool: nothing new")

@@ -136,7 +136,8 @@ func statusWarnings(s *admin.Status, now time.Time) (lines []string) {
 		lines = append(lines, "Warning: suspect: "+suspect.Name+". As seen from this host, "+suspect.Text+".")
 	}
 	if s.Pool.Held != nil {
-		lines = append(lines, "Warning: an update of the pool is held back; see it with 'mirrorpool reload'.")
+		lines = append(lines, "Warning: an update of the pool is held back; "+
+			"'mirrorpool reload --dry-run' shows it, 'mirrorpool reload --confirm' accepts it.")
 	}
 	if s.Pool.Error != "" {
 		lines = append(lines, "Warning: "+s.Pool.Error)
