@@ -27,7 +27,7 @@ func TestOneOfManyCarries(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := startFileWorld(t, c, mirrors, origin, func(i int, path string) bool { return i != carrier(path) })
-				w.latency = 10 * time.Millisecond
+				w.do(func() { w.latency = 10 * time.Millisecond })
 				for path := range origin {
 					if got := w.targets(path, 20); got[worldMirror(carrier(path))] != 20 {
 						t.Errorf("clients that asked for %s were sent to %v", path, got)
@@ -50,7 +50,7 @@ func TestManyNewFilesAtOnce(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := startFileWorld(t, config.Files{Origin: "/o"}, mirrors, origin, func(i int, _ string) bool { return i != carrier })
-		w.latency = 10 * time.Millisecond
+		w.do(func() { w.latency = 10 * time.Millisecond })
 		ask := func() map[string]int {
 			var mu sync.Mutex
 			got := map[string]int{}
@@ -90,7 +90,7 @@ func TestKnownCarriersServeAtOnce(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := startFileWorld(t, config.Files{Origin: "/o"}, 8, origin, func(i int, _ string) bool { return i > 0 && i < listedMirrors })
-		w.hangs, w.latency = worldMirror(7), 10*time.Millisecond
+		w.do(func() { w.hangs, w.latency = worldMirror(7), 10*time.Millisecond })
 		begin := time.Now()
 		for path := range origin {
 			for where := range w.targets(path, 20) {
@@ -103,9 +103,9 @@ func TestKnownCarriersServeAtOnce(t *testing.T) {
 			t.Errorf("clients waited %v", waited)
 		}
 		time.Sleep(10 * time.Second)
-		before := w.asked[worldMirror(7)]
+		before := w.askedOf(7)
 		w.targets("0.iso", 100)
-		if again := w.asked[worldMirror(7)] - before; again > 0 {
+		if again := w.askedOf(7) - before; again > 0 {
 			t.Errorf("the mirror that hangs was asked %d times more", again)
 		}
 	})
@@ -118,13 +118,43 @@ func TestFirstYesEndsTheWait(t *testing.T) {
 		w := startFileWorld(t, config.Files{Origin: "/o"}, 8, map[string]int64{"x.iso": 1}, func(i int, _ string) bool {
 			return i < listedMirrors
 		})
-		w.hangs, w.latency = worldMirror(7), 10*time.Millisecond
+		w.do(func() { w.hangs, w.latency = worldMirror(7), 10*time.Millisecond })
 		begin := time.Now()
 		if got := w.targets("x.iso", 50); got[worldMirror(6)] != 50 {
 			t.Errorf("clients were sent to %v", got)
 		}
-		if waited := time.Since(begin); waited != w.latency {
+		if waited := time.Since(begin); waited != 10*time.Millisecond {
 			t.Errorf("clients waited %v", waited)
+		}
+	})
+}
+
+// TestRefusedFiles has the web server of a mirror refuse what its rsync daemon lists. Once that was found out, no client is
+// sent there for the file, however often the mirror is listed, until the web server gives it.
+func TestRefusedFiles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newFileWorld(t, config.Files{Origin: "/o"}, 4, map[string]int64{"old.iso": 100})
+		w.do(func() { w.refuses = worldMirror(1) })
+		for i := 0; w.askedOf(1) == 0; i++ { // one of the clients in each second has its mirror asked
+			if get(w.handler, "/old.iso", fmt.Sprintf("198.51.%d.1", i)); i == 255 {
+				t.Fatal("the mirror was not asked")
+			}
+			time.Sleep(time.Second)
+		}
+		for range 300 {
+			if got := w.targets("old.iso", 20); got[worldMirror(1)] > 0 || got["503"] > 0 {
+				t.Fatalf("clients were sent to %v", got)
+			}
+			time.Sleep(time.Minute)
+		}
+		w.do(func() { w.refuses = "" })
+		w.targets("old.iso", 100)
+		time.Sleep(10 * time.Minute)
+		w.targets("old.iso", 100)
+		synctest.Wait()
+		if got := w.targets("old.iso", 100); got[worldMirror(1)] == 0 {
+			t.Errorf("clients were sent to %v", got)
 		}
 	})
 }

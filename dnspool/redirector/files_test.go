@@ -3,7 +3,6 @@ package redirector
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -38,6 +37,7 @@ type fileWorld struct {
 	asked  map[string]int              // by url_prefix
 
 	hangs   string        // the url_prefix of a mirror that does not answer
+	refuses string        // the url_prefix of a mirror whose web server refuses all files
 	latency time.Duration // of the others
 }
 
@@ -159,13 +159,16 @@ func (w *fileWorld) head(ctx context.Context, u *url.URL, _ netip.Addr) (int64, 
 	prefix := u.Scheme + "://" + u.Host + "/pub/"
 	w.mu.Lock()
 	w.asked[prefix]++
-	hangs, latency := w.hangs, w.latency
+	hangs, refuses, latency := w.hangs, w.refuses, w.latency
 	w.mu.Unlock()
 	if prefix == hangs {
 		<-ctx.Done()
 		return 0, ctx.Err()
 	}
 	time.Sleep(latency)
+	if prefix == refuses {
+		return 0, files.ErrRefused
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if strings.Contains(u.EscapedPath(), "%") {
@@ -176,6 +179,20 @@ func (w *fileWorld) head(ctx context.Context, u *url.URL, _ netip.Addr) (int64, 
 		return 0, fs.ErrNotExist
 	}
 	return size, nil
+}
+
+// do changes the world.
+func (w *fileWorld) do(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// askedOf returns how often a mirror was asked.
+func (w *fileWorld) askedOf(mirror int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked[worldMirror(mirror)]
 }
 
 // targets returns where so many clients of different networks are sent for a path, by url_prefix, and the other answers.
@@ -372,31 +389,6 @@ func TestPlainCarriers(t *testing.T) {
 				t.Errorf("%s: answered %v, %v: %s", path, answered, err, out.String())
 			}
 		}
-	}
-}
-
-func BenchmarkPlainFiles(b *testing.B) {
-	origin := map[string]int64{}
-	for i := range 2_000_000 {
-		origin[fmt.Sprintf("stable/tails-%d/image-%d.iso", i%97, i)] = int64(i)
-	}
-	origin["stable/tails-amd64-6.0/tails-amd64-6.0.img"] = 1 << 30
-	w := newFileWorld(b, config.Files{Origin: "/o"}, listedMirrors, origin)
-	catalog := w.handler.Catalog
-	r := &plainRequest{path: []byte("/stable/tails-amd64-6.0/tails-amd64-6.0.img")}
-	for _, with := range []bool{false, true} {
-		b.Run(fmt.Sprintf("files=%v", with), func(b *testing.B) {
-			if w.handler.Catalog = nil; with {
-				w.handler.Catalog = catalog
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if answered, err := w.handler.answerPlain(io.Discard, r,
-					client{addr: netip.AddrFrom4([4]byte{10, 0, 0, 1})}); !answered || err != nil {
-					b.Fatal(answered, err)
-				}
-			}
-		})
 	}
 }
 

@@ -36,7 +36,7 @@ type result uint8
 
 const (
 	carries result = iota
-	lacks          // or has it with another size
+	lacks          // or has it with another size, or refuses it
 	mute           // gives no answer that says either
 )
 
@@ -90,22 +90,30 @@ const (
 )
 
 // overlay adds what mirrors have said to what their rows say, and keeps that at hand. It outweighs them: clients ask the web
-// server, too.
+// server, too. A mirror that has once said no is asked again before clients are sent there, whatever it lists.
 func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, said := range a.byPath[k.hash] {
-		if !said.holds(t.trace(said.mirror), now) {
+		word, bit := said.mirror/64, uint64(1)<<(said.mirror%64)
+		listed, inPool := Contains(k.Has, said.mirror), Contains(t.inPool, said.mirror)
+		if !inPool {
 			continue
 		}
-		word, bit := said.mirror/64, uint64(1)<<(said.mirror%64)
-		switch {
-		case said.result == lacks:
+		if !said.holds(t.trace(said.mirror), now) {
+			if said.result == lacks && listed {
+				k.Has[word] &^= bit
+				k.Unknown[word] |= bit
+			}
+			continue
+		}
+		switch said.result {
+		case lacks:
 			k.Has[word] &^= bit
 			k.Unknown[word] &^= bit
-		case said.result == mute && k.Unknown[word]&bit != 0:
-			k.Mute[word] |= bit
-		case said.result == carries && Contains(t.inPool, said.mirror):
+		case mute:
+			k.Mute[word] |= k.Unknown[word] & bit
+		case carries:
 			k.Unknown[word] &^= bit
 			k.Has[word] |= bit
 		}

@@ -22,6 +22,9 @@ const (
 // ErrBusy is why a mirror does not say whether it has a file: it limits how often it may be asked.
 var ErrBusy = errors.New("the mirror is busy")
 
+// ErrRefused is why clients do not get a file from a mirror that may have it.
+var ErrRefused = errors.New("the mirror refuses the file")
+
 // For so long a busy mirror is left alone, and one that gives no answer within headTime.
 const busyFor, hungFor = time.Minute, 30 * time.Second
 
@@ -172,35 +175,43 @@ func (c *Catalog) goAsk(ask func(context.Context)) {
 func (c *Catalog) answered(q question, asked time.Time, size int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r, now := mute, c.Now()
+	now := c.Now()
 	number, published := c.universe.find(q.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		r = lacks
 	case errors.Is(err, ErrBusy):
 		c.answers.leaveAlone(q.mirror, now.Add(busyFor))
 	case errors.Is(err, context.DeadlineExceeded):
 		c.answers.leaveAlone(q.mirror, now.Add(hungFor))
-	case err != nil:
-	case published && size >= 0 && c.settings.Origin != "" && !c.universe.files[number].fits(size):
-		r = lacks
-	default:
-		r = carries
 	}
+	r := c.resultOf(number, published, size, err)
 	var trace int64
 	if m := c.mirrors[q.mirror]; m != nil {
 		trace = m.Trace.Unix()
-		if r == lacks && published && m.row != nil && m.row.has.Contains(number) {
-			if asked.Before(m.row.seen) {
-				r = mute // the mirror has got the file meanwhile
-			} else {
-				c.miss(m, number, now)
-			}
+		listed := published && m.row != nil && m.row.has.Contains(number)
+		switch {
+		case r != lacks || !listed || errors.Is(err, ErrRefused): // another listing would say the same
+		case asked.Before(m.row.seen):
+			r = mute // the mirror has got the file meanwhile
+		default:
+			c.miss(m, number, now)
 		}
 	}
 	c.answers.end(q, r, trace, now, c.lackTimes(number, published))
 	c.table.Load().forget(q.path)
 	c.answers.finish(q)
+}
+
+// resultOf returns what it says of a file that a mirror has it in a size, or gives an error.
+func (c *Catalog) resultOf(number uint32, published bool, size int64, err error) result {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrRefused):
+		return lacks
+	case err != nil:
+		return mute
+	case published && size >= 0 && c.settings.Origin != "" && !c.universe.files[number].fits(size):
+		return lacks
+	}
+	return carries
 }
 
 // fits reports whether a copy of so many bytes may be of a file.

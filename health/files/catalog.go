@@ -44,7 +44,7 @@ type Options struct {
 	// List lists the files of a mirror: those with the given names, or if that is nil, all.
 	List func(ctx context.Context, m *Mirror, names []string, each func(path string, size int64, modified uint32) error) error
 	// Head asks a mirror at an address for the size of a file; -1 if it has the file and does not say. The error is
-	// fs.ErrNotExist if it lacks it, and ErrBusy if it wants to be left alone.
+	// fs.ErrNotExist if it lacks it, ErrRefused if clients do not get it there, and ErrBusy if it wants to be left alone.
 	Head func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
 	// Visit keeps the checks away from a mirror's host until end is called, or for as long as they can wait. ok is false if
 	// the mirror is gone.

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"mirrorpool/health/files"
@@ -35,16 +37,57 @@ func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 	return size, err
 }
 
-// Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has
-// it and does not say; the error is fs.ErrNotExist if it lacks it, and files.ErrBusy if it limits how often it may be
-// asked. It follows redirects to the same host; one to another host counts as having the file.
+// Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has it
+// and does not say. The error is fs.ErrNotExist if it lacks it, files.ErrRefused if clients get an error, and files.ErrBusy if
+// it limits how often it may be asked; both of these for 503. It follows redirects to the same host; one to another host counts
+// as having the file. Where a server refuses HEAD, the first byte is asked for.
 func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
-	ctx = context.WithValue(ctx, pinned{}, addr)
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
+	resp, err := p.request(ctx, http.MethodHead, u, addr)
+	if err == nil && resp.StatusCode >= 400 && !decisive(resp.StatusCode) {
+		resp, err = p.request(ctx, http.MethodGet, u, addr)
+	}
 	if err != nil {
 		return 0, err
 	}
+	answer := func(kind error) error { return fmt.Errorf("%s %s: %s: %w", resp.Request.Method, u, resp.Status, kind) }
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return resp.ContentLength, nil
+	case http.StatusPartialContent:
+		return totalSize(resp.Header.Get("Content-Range")), nil
+	case http.StatusNotFound, http.StatusGone:
+		return 0, fs.ErrNotExist
+	case http.StatusTooManyRequests:
+		return 0, answer(files.ErrBusy)
+	case http.StatusServiceUnavailable:
+		return 0, fmt.Errorf("%w, %w", answer(files.ErrRefused), files.ErrBusy)
+	case http.StatusRequestedRangeNotSatisfiable: // the file is empty
+		return -1, nil
+	}
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return -1, nil // clients follow it there
+	}
+	return 0, answer(files.ErrRefused)
+}
+
+// decisive reports whether a status of HEAD is one that GET has, too.
+func decisive(status int) bool {
+	return slices.Contains([]int{
+		http.StatusNotFound, http.StatusGone, http.StatusTooManyRequests, http.StatusServiceUnavailable,
+	}, status)
+}
+
+// request asks a mirror for a file, or with GET for its first byte. The body is closed.
+func (p *Files) request(ctx context.Context, method string, u *url.URL, addr netip.Addr) (*http.Response, error) {
+	ctx = context.WithValue(ctx, pinned{}, addr)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 	req.Header.Set("User-Agent", p.userAgent())
+	if method == http.MethodGet {
+		req.Header.Set("Range", "bytes=0-0")
+	}
 	client := http.Client{Transport: p.transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		sameHost := strings.EqualFold(r.URL.Hostname(), u.Hostname())
 		if len(via) > maxRedirects || !sameHost || u.Scheme == "https" && r.URL.Scheme != "https" {
@@ -54,19 +97,16 @@ func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 	}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone:
-		return 0, fs.ErrNotExist
-	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusServiceUnavailable:
-		return 0, fmt.Errorf("HEAD %s: %s: %w", u, resp.Status, files.ErrBusy)
-	case resp.StatusCode == http.StatusMethodNotAllowed, resp.StatusCode == http.StatusNotImplemented,
-		resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return -1, nil // it knows no HEAD, or has the file elsewhere: clients follow it there
-	case resp.StatusCode != http.StatusOK:
-		return 0, fmt.Errorf("HEAD %s: %s", u, resp.Status)
+	return resp, resp.Body.Close()
+}
+
+// totalSize returns the size of a file of which a part was sent (RFC 9110 section 14.4), or -1 if the header does not say.
+func totalSize(contentRange string) int64 {
+	_, total, _ := strings.Cut(contentRange, "/")
+	if size, err := strconv.ParseInt(total, 10, 64); err == nil && size >= 0 {
+		return size
 	}
-	return resp.ContentLength, nil
+	return -1
 }

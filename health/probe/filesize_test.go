@@ -7,7 +7,12 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
+
+	"mirrorpool/health/files"
 )
 
 func TestFileSize(t *testing.T) {
@@ -26,12 +31,24 @@ func TestFileSize(t *testing.T) {
 			w.(http.Flusher).Flush()
 		case "/gone":
 			w.WriteHeader(http.StatusGone)
+		case "/no-head":
+			if r.Method == http.MethodHead {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+			} else {
+				http.ServeContent(w, r, "", time.Time{}, strings.NewReader("0123456789"))
+			}
+		case "/no-head-empty":
+			if r.Method == http.MethodHead {
+				w.WriteHeader(http.StatusForbidden)
+			} else {
+				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			}
 		case "/error":
 			w.WriteHeader(http.StatusInternalServerError)
 		default:
 			http.NotFound(w, r)
 		}
-		if r.Method != http.MethodHead {
+		if r.Method != http.MethodHead && r.Header.Get("Range") != "bytes=0-0" {
 			t.Errorf("%s %s", r.Method, r.URL)
 		}
 	}))
@@ -43,7 +60,7 @@ func TestFileSize(t *testing.T) {
 		ok, no bool
 	}{
 		"/file": {1234567890123, true, false}, "/moved": {1234567890123, true, false}, "/elsewhere": {}, "/loop": {},
-		"/unknown": {}, "/error": {},
+		"/unknown": {}, "/error": {}, "/no-head": {10, true, false}, "/no-head-empty": {},
 		"/none": {no: true}, "/gone": {no: true},
 	} {
 		// The name is not looked up: the address is given.
@@ -51,6 +68,30 @@ func TestFileSize(t *testing.T) {
 		size, err := p.Size(t.Context(), u, addr.Addr())
 		if size != want.size || (err == nil) != want.ok || errors.Is(err, fs.ErrNotExist) != want.no {
 			t.Errorf("%s: %d, %v; want %+v", path, size, err, want)
+		}
+	}
+}
+
+// TestHeadSaysWhy: what clients would get, and whether to ask less often.
+func TestHeadSaysWhy(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(r.URL.Path[1:])
+		w.WriteHeader(status)
+	}))
+	defer server.Close()
+	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
+	p := NewFiles(nil, func() string { return "test" })
+	for status, want := range map[int][3]bool{ // lacks, refuses, is busy
+		200: {}, 302: {}, 404: {true, false, false}, 410: {true, false, false}, 400: {false, true, false}, 401: {false, true, false},
+		403: {false, true, false}, 405: {false, true, false}, 429: {false, false, true}, 500: {false, true, false},
+		501: {false, true, false}, 502: {false, true, false}, 503: {false, true, true}, 504: {false, true, false},
+	} {
+		u := &url.URL{Scheme: "http", Host: "mirror.invalid:" + strconv.Itoa(int(addr.Port())), Path: "/" + strconv.Itoa(status)}
+		_, err := p.Head(t.Context(), u, addr.Addr())
+		got := [3]bool{errors.Is(err, fs.ErrNotExist), errors.Is(err, files.ErrRefused), errors.Is(err, files.ErrBusy)}
+		if got != want || (err == nil) != (want == [3]bool{}) {
+			t.Errorf("%d: %v, %v", status, got, err)
 		}
 	}
 }
