@@ -73,7 +73,7 @@ func parseListURL(s string) (*url.URL, error) {
 	case err != nil:
 		return nil, err
 	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
-		return nil, errors.New("http only on this machine: the list must not be changed on its way")
+		return nil, errors.New("http only on this machine: an attacker on the network path could replace the list")
 	case strings.Contains(s, "#"):
 		return nil, errors.New("no fragment")
 	}

@@ -116,7 +116,7 @@ func (c *checker) server(root object) *Server {
 		s.Publish = append(s.Publish, c.publish(object{c, n}, s.DNS))
 	}
 	if n := root.get("publish"); len(s.Publish) > 0 && s.Health.DNSURL == "" && !root.object("health").has("dns_url") {
-		c.fail(n, "want dns.zone or health.dns_url to be given, by which is checked who may be in DNS")
+		c.fail(n, "publish needs dns.zone or health.dns_url: mirrors are checked for DNS with that URL")
 	}
 	log := root.object("log")
 	log.string("level", &s.Log.Level)
@@ -153,7 +153,7 @@ func (c *checker) mirrors(root object, s *Server) {
 	switch {
 	case err != nil:
 	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
-		err = errors.New("http only on this machine: who can change the list on its way owns the pool")
+		err = errors.New("http only on this machine: an attacker on the network path could replace the list")
 	case strings.Contains(s.Mirrors, "#"):
 		err = errors.New("no fragment")
 	}

@@ -2,7 +2,7 @@
 //
 // A [List] is the pool in force. It reads the list of mirrors from a file or an https URL, checks its
 // signature, its contents and what it would take away, and puts it in force only if all is well; otherwise
-// the pool that it has stays. What it accepts is kept on disk, so that a start needs no network.
+// the pool that it has stays. What it accepts is saved in state_dir, so that a start needs no network.
 //
 //	reader.go     what a source is; a list with its signature
 //	file.go       a file, and watching it

@@ -30,7 +30,7 @@ func TestKept(t *testing.T) {
 	testbed.Put(t, path, "half")
 	r.Reload(t.Context(), false) // what is refused is not kept
 
-	// The source is bad, then gone: the kept list serves, and says how old it is.
+	// The source is bad, then gone: the saved list serves, and says how old it is.
 	for _, text := range []string{"half", ""} {
 		if testbed.Put(t, path, text); text == "" {
 			os.Remove(path)
@@ -42,7 +42,7 @@ func TestKept(t *testing.T) {
 		if !s.Kept || !s.Loaded.Equal(accepted) || !s.Checked.IsZero() || s.Error == "" {
 			t.Errorf("status %+v", s)
 		}
-		lines := r.log.FilterMessage("serving the kept list of mirrors").All()
+		lines := r.log.FilterMessage("serving the saved list of mirrors").All()
 		if len(lines) != 1 || lines[0].ContextMap()["age"] != time.Hour {
 			t.Errorf("log %+v", lines)
 		}
@@ -93,7 +93,7 @@ func TestKeptOfNoUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = newRig(t, o)
-	if err := r.Start(t.Context()); err == nil || r.logged("the kept list of mirrors cannot be used") != 1 {
+	if err := r.Start(t.Context()); err == nil || r.logged("the saved list of mirrors cannot be used") != 1 {
 		t.Errorf("with a corrupt file: %v", err)
 	}
 	if _, err := os.Stat(kept + statefile.Aside); err != nil {
@@ -129,7 +129,7 @@ func TestKeepFails(t *testing.T) {
 	testbed.Put(t, path, poolText("a 1", "b 1"))
 	testbed.Put(t, state, "a file, where a folder is wanted")
 	r := newRig(t, Options{Source: path, StateDir: state}).start(t)
-	if s := r.Status(); s.KeepError == "" || s.Error != "" || r.logged("cannot keep the list") != 1 {
+	if s := r.Status(); s.KeepError == "" || s.Error != "" || r.logged("cannot save the list") != 1 {
 		t.Errorf("status %+v", s)
 	}
 	os.Remove(state)

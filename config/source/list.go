@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	startTime = 5 * time.Second // for the source to answer at start, where a kept list can serve
+	startTime = 5 * time.Second // for the source to answer at start, where a saved list can serve
 	lookTime  = time.Minute     // for one look, with the pauses in it
 )
 
 // Options are what a List works with.
 type Options struct {
 	Source   string // a path, or an https URL
-	StateDir string // where accepted lists are kept, or empty
+	StateDir string // where accepted lists are saved, or empty
 	Text     []byte // the list itself, if not nil; Source is only its name then
 
 	Settings Settings // until SetSettings is called
@@ -68,7 +68,7 @@ type Status struct {
 	Checked   time.Time // when its source was last seen to hold it; zero if never by this run
 	Kept      bool      // it is the one on disk, and its source has not been seen to hold it
 	Error     string    // why the latest look came to nothing, or ""
-	KeepError string    // why the list in force could not be kept on disk, or ""
+	KeepError string    // why the list in force could not be saved, or ""
 	Held      *Held     // an update that waits for confirmation, or nil
 }
 
@@ -155,12 +155,12 @@ func (l *List) Fits(dns config.DNS) error {
 	return errors.Join(errs...)
 }
 
-// Start puts the first pool in force: what the source has, or else what was kept. If there is neither, the
+// Start puts the first pool in force: what the source has, or else what was saved. If there is neither, the
 // error says why; it is a [*RefusedError] if the source has a list that cannot be used.
 //
-// The guard compares with what was kept: to restart the server must not be a way around it.
+// The guard compares with what was saved: to restart the server must not be a way around it.
 func (l *List) Start(ctx context.Context) error {
-	if l.useKept() {
+	if l.useSaved() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, startTime)
 		defer cancel()
@@ -170,26 +170,26 @@ func (l *List) Start(ctx context.Context) error {
 		return r.Err
 	}
 	if s := l.Status(); s.Kept {
-		l.o.Log.Warn("serving the kept list of mirrors", zap.String("source", s.Source),
+		l.o.Log.Warn("serving the saved list of mirrors", zap.String("source", s.Source),
 			zap.Time("accepted", s.Loaded), zap.Duration("age", l.o.Now().Sub(s.Loaded).Round(time.Second)), zap.Error(r.Err))
 	}
 	return nil
 }
 
-// useKept puts the kept list in force, if there is one that can be used.
-func (l *List) useKept() bool {
+// useSaved puts the saved list in force, if there is one that can be used.
+func (l *List) useSaved() bool {
 	if l.o.StateDir == "" {
 		return false
 	}
 	k, err := loadLastGood(l.o.StateDir)
 	switch {
 	case err != nil:
-		l.o.Log.Warn("the kept list of mirrors cannot be used; see that state_dir is a folder mirrorpool may write to", zap.Error(err))
+		l.o.Log.Warn("the saved list of mirrors cannot be used; see that state_dir is a folder mirrorpool may write to", zap.Error(err))
 		return false
 	case k == nil:
 		return false
 	case k.Source != l.origin:
-		l.o.Log.Warn("the kept list of mirrors is from another source; not used", zap.String("kept", k.Source),
+		l.o.Log.Warn("the saved list of mirrors is from another source; not used", zap.String("saved", k.Source),
 			zap.String("source", l.origin))
 		return false
 	}
@@ -200,7 +200,7 @@ func (l *List) useKept() bool {
 	d := k.document(keys != nil)
 	if keys != nil {
 		if err := keys.verify(d); err != nil {
-			l.o.Log.Warn("the kept list of mirrors is not signed with mirrors_key; not used", zap.Error(err))
+			l.o.Log.Warn("the saved list of mirrors is not signed with mirrors_key; not used", zap.Error(err))
 			return false
 		}
 	}
@@ -209,7 +209,7 @@ func (l *List) useKept() bool {
 		err = errors.New("no mirror is enabled")
 	}
 	if err != nil {
-		l.o.Log.Warn("the kept list of mirrors is not valid; not used", zap.Error(summary(err)))
+		l.o.Log.Warn("the saved list of mirrors is not valid; not used", zap.Error(summary(err)))
 		return false
 	}
 	l.mu.Lock()
@@ -328,7 +328,7 @@ func (l *List) keep(d *document, accepted time.Time) string {
 		k.Signature = d.signature.data
 	}
 	if err := k.save(l.o.StateDir); err != nil {
-		l.o.Log.Error("cannot keep the list of mirrors: without it a start needs the source; see to state_dir", zap.Error(err))
+		l.o.Log.Error("cannot save the list of mirrors in state_dir: the next start will need its source", zap.Error(err))
 		return err.Error()
 	}
 	return ""

@@ -62,7 +62,7 @@ func newTransport() *http.Transport {
 	}
 }
 
-// checkHop refuses a URL over which the list could be changed on its way. secure says that all hops so far
+// checkHop refuses a URL over which an attacker could replace the list. secure says that all hops so far
 // were https.
 func checkHop(u *url.URL, secure bool) error {
 	switch {
@@ -73,7 +73,7 @@ func checkHop(u *url.URL, secure bool) error {
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && secure:
-		return fmt.Errorf("from https to %q: not followed, who can change the list on its way owns the pool", u)
+		return fmt.Errorf("redirect from https to %q not followed: an attacker on the network path could replace the list", u)
 	case u.Scheme == "http" && config.IsLoopback(u.Hostname()):
 		return nil
 	}

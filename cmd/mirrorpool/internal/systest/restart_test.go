@@ -83,7 +83,7 @@ func TestRestart(t *testing.T) {
 	p.stop(t)
 	files, err := os.ReadDir(state)
 	if err != nil || len(files) != 4 {
-		t.Errorf("%v, %v in the state folder; want the verdicts, the history, the kept list and the serial", files, err)
+		t.Errorf("%v, %v in the state folder; want the verdicts, the history, the saved list and the serial", files, err)
 	}
 }
 

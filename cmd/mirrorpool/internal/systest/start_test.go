@@ -25,7 +25,7 @@ func TestKeptAtStart(t *testing.T) {
 	if s := p.status(t).Pool; !s.Kept || s.AgeSeconds <= 0 || s.Checked != nil || !strings.Contains(s.Error, "connection refused") {
 		t.Errorf("status %+v", s)
 	}
-	if !strings.Contains(p.log.String(), "serving the kept list of mirrors") {
+	if !strings.Contains(p.log.String(), "serving the saved list of mirrors") {
 		t.Error("the log does not tell")
 	}
 	p.stop(t)
