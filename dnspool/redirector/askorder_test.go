@@ -158,3 +158,24 @@ func TestRefusedFiles(t *testing.T) {
 		}
 	})
 }
+
+// TestMadeUpPaths: a client that asks for many paths which do not exist does not have mirrors asked, and is not answered that
+// they do not exist where the origin was not asked.
+func TestMadeUpPaths(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newFileWorld(t, config.Files{Origin: "/o"}, 8, map[string]int64{"old.iso": 100})
+		got := map[int]int{}
+		for i := range 1000 {
+			got[get(w.handler, fmt.Sprintf("/made-up-%d.iso", i), "198.51.100.1").Code]++
+		}
+		if got[404] == 0 || got[503] == 0 || got[404]+got[503] != 1000 {
+			t.Errorf("answers %v", got)
+		}
+		for i := range 8 {
+			if n := w.askedOf(i); n > 0 {
+				t.Errorf("mirror %d was asked %d times", i, n)
+			}
+		}
+	})
+}

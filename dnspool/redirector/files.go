@@ -125,8 +125,11 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 		if h.files.Load().Origin != "" {
 			err = h.Catalog.Publishes(ctx, plain)
 		}
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return h.unpublished(snapshot, s, resumes)
+		case errors.Is(err, files.ErrOriginBusy): // nor are mirrors asked: clients may make up paths
+			return destination{basis: notYet, status: http.StatusServiceUnavailable}
 		}
 		published = err == nil
 	}

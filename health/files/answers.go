@@ -65,12 +65,12 @@ func (t *table) trace(mirror int) int64 {
 
 // answers keep what mirrors have said of files.
 type answers struct {
-	mu     sync.Mutex
-	byPath map[uint64][]answer
-	kept   int                       // answers in byPath
-	asking map[question][]chan<- int // to which the mirror's number is sent with the answer
-	spent  map[int]time.Time         // by mirror: when all that it was asked would have been, one question after the other
-	busy   map[int]time.Time         // by mirror: until when it is left alone
+	mu      sync.Mutex
+	byPath  map[uint64][]answer
+	kept    int                       // answers in byPath
+	asking  map[question][]chan<- int // to which the mirror's number is sent with the answer
+	budgets map[int]budget            // of questions, by mirror
+	busy    map[int]time.Time         // by mirror: until when it is left alone
 }
 
 // A question is one file at one mirror.
@@ -139,9 +139,14 @@ func (a *answers) begin(q question, trace int64, now time.Time, again bool, noti
 		if said := a.find(q); said != nil && !again && said.holds(trace, now) || now.Before(a.busy[q.mirror]) {
 			return settled
 		}
-		if !a.spend(q.mirror, now) {
+		if a.budgets == nil {
+			a.budgets = map[int]budget{}
+		}
+		b := a.budgets[q.mirror]
+		if !b.spend(now, maxQuestion) {
 			return spent
 		}
+		a.budgets[q.mirror] = b
 	}
 	if notify != nil {
 		waiting = append(waiting, notify)
@@ -153,20 +158,6 @@ func (a *answers) begin(q question, trace int64, now time.Time, again bool, noti
 		return underWay
 	}
 	return begun
-}
-
-// spend takes one of the questions that a mirror may be asked: maxQuestion a second, and as many at once. It reports whether
-// there was one left.
-func (a *answers) spend(mirror int, now time.Time) bool {
-	next := later(now, a.spent[mirror]).Add(time.Second / maxQuestion)
-	if next.Sub(now) > time.Second {
-		return false
-	}
-	if a.spent == nil {
-		a.spent = map[int]time.Time{}
-	}
-	a.spent[mirror] = next
-	return true
 }
 
 // find returns the answer to a question, or nil.

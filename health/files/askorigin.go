@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 )
@@ -11,16 +12,23 @@ const (
 	originFor    = 30 * time.Second
 	maxOrigins   = 10_000 // paths of which the origin's answer is kept
 	maxOriginAsk = 16     // questions to the origin under way
+
+	// So often the origin is asked for paths in a second, whatever clients ask for: if it is a folder, or on the network.
+	folderRate, networkRate = 200, 10
 )
 
 // ErrCannotAsk is why nothing is known of a path at the origin.
 var ErrCannotAsk = errors.New("the origin cannot be asked for a path")
+
+// ErrOriginBusy is why the origin is not asked for a path now: it has been asked often enough.
+var ErrOriginBusy = errors.New("the origin has been asked for many paths just now")
 
 // originAnswers keep what the origin has said of paths that the universe lacks.
 type originAnswers struct {
 	mu    sync.Mutex
 	known map[uint64]*originAnswer
 	under int // questions under way
+	spent budget
 }
 
 // An originAnswer is what the origin said of one path.
@@ -31,7 +39,7 @@ type originAnswer struct {
 }
 
 // Publishes asks the origin for a path that the universe lacks: whether it was published just now. The error is
-// fs.ErrNotExist if it was not, or another if nothing is known.
+// fs.ErrNotExist if it was not, ErrOriginBusy if it may be asked again soon, or another if nothing is known.
 func (c *Catalog) Publishes(ctx context.Context, path string) error {
 	c.mu.Lock()
 	origin, running := c.settings.Origin, c.running
@@ -39,9 +47,13 @@ func (c *Catalog) Publishes(ctx context.Context, path string) error {
 	if !running {
 		return ErrCannotAsk
 	}
-	a, mine := c.origins.begin(hashPath(path), c.Now())
+	rate := folderRate
+	if strings.Contains(origin, "://") {
+		rate = networkRate
+	}
+	a, mine := c.origins.begin(hashPath(path), c.Now(), rate)
 	if a == nil {
-		return ErrCannotAsk
+		return ErrOriginBusy
 	}
 	if mine {
 		c.goAsk(func(ctx context.Context) {
@@ -61,14 +73,14 @@ func (c *Catalog) Publishes(ctx context.Context, path string) error {
 }
 
 // begin returns the answer for a path, which is there or will be. mine is true if the caller is to ask for it. The answer is
-// nil if too many questions are under way.
-func (o *originAnswers) begin(hash uint64, now time.Time) (a *originAnswer, mine bool) {
+// nil if too many questions are under way, or were asked within a second.
+func (o *originAnswers) begin(hash uint64, now time.Time, rate int) (a *originAnswer, mine bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if a := o.known[hash]; a != nil && now.Before(a.until) {
 		return a, false
 	}
-	if o.under == maxOriginAsk {
+	if o.under == maxOriginAsk || !o.spent.spend(now, rate) {
 		return nil, false
 	}
 	o.under++
@@ -93,11 +105,12 @@ func (o *originAnswers) end(a *originAnswer) {
 	close(a.done)
 }
 
-// expectNews has the origin read soon: it has published something.
+// expectNews has the origin read soon: it has published something. Clients may ask for such files all the time: a read that
+// takes long has its pause all the same.
 func (c *Catalog) expectNews() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if soon := later(c.Now(), c.origin.read.Add(minPause)); soon.Before(c.origin.due) {
+	if soon := later(c.Now(), c.origin.read.Add(max(minPause, originShare*c.origin.took))); soon.Before(c.origin.due) {
 		c.origin.due = soon
 		c.hurry()
 	}

@@ -29,14 +29,15 @@ var ErrUnchanged = errors.New("the origin has not changed")
 
 // An originState is what is known of reading the origin.
 type originState struct {
-	known   bool      // it was read once
-	busy    bool      // it is being read
-	anew    bool      // it is to be read although it may not have changed
-	due     time.Time // when to read it next
-	trigger time.Time // when the reference changed last
-	calm    int       // reads since then that brought nothing new
-	read    time.Time // when it was last read without an error
-	problem string    // why the latest read failed, or ""
+	known   bool          // it was read once
+	busy    bool          // it is being read
+	anew    bool          // it is to be read although it may not have changed
+	due     time.Time     // when to read it next
+	trigger time.Time     // when the reference changed last
+	calm    int           // reads since then that brought nothing new
+	read    time.Time     // when it was last read without an error
+	took    time.Duration // the latest read
+	problem string        // why the latest read failed, or ""
 }
 
 // Run reads the origin and lists the mirrors until ctx ends, and returns nil when all that is under way has ended.
@@ -293,7 +294,8 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 		}
 		c.takeOrigin(into, next, &diff, now)
 	}
-	c.origin.due = now.Add(max(c.originPause(now), originShare*now.Sub(began)))
+	c.origin.took = now.Sub(began)
+	c.origin.due = now.Add(max(c.originPause(now), originShare*c.origin.took))
 }
 
 // originPause is how long after the latest read the origin is read again. A listing over rsync costs the origin much: it is

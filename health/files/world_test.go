@@ -36,7 +36,9 @@ type world struct {
 	hang     bool // HEAD gets no answer
 	busy     bool // HEAD is answered by 429
 	stale    map[string]bool
-	reads    int // of the origin
+	readTime time.Duration // of the origin
+	unread   string        // a path that the origin has, and that is not read
+	reads    int           // of the origin
 	names    []string
 }
 
@@ -95,6 +97,10 @@ func nameOf(target string) string {
 
 func (w *world) readOrigin(_ context.Context, _ string, c *Collector) error {
 	w.mu.Lock()
+	takes := w.readTime
+	w.mu.Unlock()
+	time.Sleep(takes)
+	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reads++
 	if w.origin == nil {
@@ -113,7 +119,7 @@ func (w *world) askOrigin(_ context.Context, _, path string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.heads["origin/"+path]++
-	if _, ok := w.origin[path]; !ok {
+	if _, ok := w.origin[path]; !ok && path != w.unread {
 		return fs.ErrNotExist
 	}
 	return nil
