@@ -77,8 +77,8 @@ var limitedNames = [limitedKinds]string{dropped: "dropped", truncated: "truncate
 
 var (
 	connectionsDesc = prometheus.NewDesc("mirrorpool_dns_connections", "DNS connections over TCP that are open.", nil, nil)
-	displacedDesc   = prometheus.NewDesc("mirrorpool_dns_connections_displaced_total",
-		"DNS connections over TCP that were closed to make room for others, having waited longest for their client.", nil, nil)
+	evictedDesc     = prometheus.NewDesc("mirrorpool_dns_connections_displaced_total",
+		"DNS connections over TCP closed at the limit to make room for new ones, the longest idle first.", nil, nil)
 )
 
 // Describe sends the descriptions of the metrics. With Collect it makes a Server a prometheus.Collector.
@@ -86,7 +86,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	ch <- queriesDesc
 	ch <- limitedDesc
 	ch <- connectionsDesc
-	ch <- displacedDesc
+	ch <- evictedDesc
 	s.latency.Describe(ch)
 }
 
@@ -113,7 +113,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.latency.Collect(ch)
 	stats := s.connLimiter.Stats()
 	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(stats.Connections))
-	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(stats.Evicted))
+	ch <- prometheus.MustNewConstMetric(evictedDesc, prometheus.CounterValue, float64(stats.Evicted))
 	for what, n := range limited {
 		ch <- prometheus.MustNewConstMetric(limitedDesc, prometheus.CounterValue, float64(n), limitedNames[what])
 	}

@@ -126,7 +126,7 @@ const (
 )
 
 // prepareAbsent writes down the response for all names right below encloser that do not exist, for any type. It returns
-// nil, which leaves them to respond, in the odd zone that has the name that is to stand for them.
+// nil (then respond answers) if the zone really has the placeholder name.
 func (z *zone) prepareAbsent(encloser string) *preparedRRs {
 	if z.exists(anyLabel + encloser) {
 		return nil
@@ -163,8 +163,8 @@ func addressRecord(addr netip.Addr, qtype uint16, ttl uint32) []byte {
 	return append(rr, data...)
 }
 
-// prepareFixed writes down the one response to a query. It returns nil, which leaves it to respond, if
-// there is none that is whole.
+// prepareFixed writes down the one response to a query. It returns nil (then respond answers) if
+// the response would be truncated or cannot be packed.
 func (z *zone) prepareFixed(name string, qtype uint16) *preparedRRs {
 	req := new(dns.Msg)
 	req.SetQuestion(name, qtype)

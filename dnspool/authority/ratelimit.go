@@ -51,8 +51,8 @@ func (l *limiter) hash(addr netip.Addr) uint64 {
 	return siphash.Hash(l.key[0], l.key[1], network[:])
 }
 
-// What becomes of a query whose network has had its share. A client whose address is its own gets along with any: it
-// comes back over TCP or with the cookie it is given, or asks again.
+// The responses to a query over the limit. A client that does not spoof its address recovers from each: it comes back
+// over TCP or with the cookie it is given, or asks again.
 const (
 	dropped   = iota // no response
 	truncated        // an empty one with TC
@@ -61,7 +61,7 @@ const (
 )
 
 // slipEvery is how many queries over the limit without a cookie get one truncated response, to retry over TCP. The
-// others are dropped, so that a flood leaves this server smaller than it came.
+// others are dropped, so that less leaves this server than comes in.
 const slipEvery = 2
 
 // allows reports whether a query is within the rate limit. Clients that prove their address, by a good cookie or over

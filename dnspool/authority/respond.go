@@ -154,7 +154,7 @@ func owns(rrs []dns.RR, name string) bool {
 	return slices.ContainsFunc(rrs, func(rr dns.RR) bool { return rr.Header().Name == name })
 }
 
-// refer tells who knows more (RFC 1034 section 4.2.1). With a CNAME before it, the answer is still our own.
+// refer fills in a referral (RFC 1034 section 4.2.1). After a CNAME the response stays authoritative.
 func (z *zone) refer(resp *dns.Msg, cut string) {
 	resp.Authoritative = len(resp.Answer) > 0
 	resp.Ns = z.static.sets[cut][dns.TypeNS]

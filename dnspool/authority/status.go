@@ -13,7 +13,7 @@ import (
 	"mirrorpool/health"
 )
 
-// Names below the zone's that tell an administrator with dig what the pool is like.
+// Names below the zone's that give an administrator the state of the pool with dig.
 const (
 	statusLabel  = "_status."
 	mirrorsLabel = "_mirrors."
@@ -32,7 +32,7 @@ func (z *zone) tellsStatus(name string, client netip.Addr) bool {
 }
 
 // ownAddress reports whether addr is one of this host's: then a socket can be bound to it. To list the addresses would
-// need netlink, which a service that is well locked in does not have.
+// need netlink, which the systemd unit forbids (RestrictAddressFamilies).
 func ownAddress(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true

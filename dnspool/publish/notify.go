@@ -67,7 +67,7 @@ func (n *Notifier) Notify(serial uint32) {
 	}
 }
 
-// signal makes who waits at ch go on, now or when it next waits.
+// signal wakes the goroutine that waits on ch, now or when it next waits.
 func signal(ch chan<- struct{}) {
 	select {
 	case ch <- struct{}{}:

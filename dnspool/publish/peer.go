@@ -2,7 +2,7 @@
 // primary for, by dynamic updates (RFC 2136), and tells the secondaries of our own zone of new versions (RFC 1996).
 //
 // Each target has a goroutine of its own, so that one that fails or hangs delays no other. The package answers no
-// queries, and decides nothing about mirrors: it tells on what a [dnspool.Snapshot] says.
+// queries, and decides nothing about mirrors: it passes on what a [dnspool.Snapshot] says.
 package publish
 
 import (

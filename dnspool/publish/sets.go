@@ -94,14 +94,14 @@ func compare(seen, want sets) []change {
 }
 
 // errNoAddress is why no mirror is published.
-var errNoAddress = errors.New("no enabled mirror has a known address: taking disabled ones away, and leaving the rest as it is")
+var errNoAddress = errors.New("no enabled mirror has a known address: removing disabled mirrors and changing nothing else")
 
 // wanted is what a target should hold, which holds what is seen. It is a pure function, so that the sets change only
 // when eligibility does. err is errNoAddress or nil.
 //
 // Of the eligible, those with most weight are listed, and of the same weight those with lower addresses. Where no
-// enabled mirror has an address of a family, nothing is to be there. But while no address is known at all, or there
-// are mirrors whose addresses are not known yet, which is patient's business, such a place keeps what it has, without
+// enabled mirror has an address of a family, nothing is to be there. But while no address is known at all, or (only
+// while patient is true) the addresses of some mirrors are not known yet, such a place keeps what it has, without
 // disabled mirrors.
 func wanted(c config.Publish, s *dnspool.Snapshot, patient bool, seen sets) (want sets, err error) {
 	chosen := map[dnspool.Family][]netip.Addr{}

@@ -155,7 +155,8 @@ func (t *target) keep(ctx context.Context, s *dnspool.Snapshot) ([]change, error
 		t.counts.conflicts.Add(1)
 	}
 	return nil, &Error{t.addr, "update of " + t.config.Zone, dns.RcodeNXRrset,
-		errors.New("its records keep differing from what it has just answered: another program changes them all the time, or a wildcard answers for a name")}
+		errors.New("the update was rejected three times because the records had changed in between: " +
+			"another program keeps changing them, or a wildcard answers for a name")}
 }
 
 // wanted is what the target should hold; err is errNoAddress if there is no mirror to publish.

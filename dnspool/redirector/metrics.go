@@ -126,19 +126,19 @@ func (h *Handler) Collect(ch chan<- prometheus.Metric) {
 
 var (
 	connectionsDesc = prometheus.NewDesc("mirrorpool_http_connections", "Open HTTP connections of clients.", nil, nil)
-	displacedDesc   = prometheus.NewDesc("mirrorpool_http_connections_displaced_total",
+	evictedDesc     = prometheus.NewDesc("mirrorpool_http_connections_displaced_total",
 		"HTTP connections closed at the limit to make room for new ones, the longest idle first.", nil, nil)
 )
 
 // Describe sends the descriptions of the metrics.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	ch <- connectionsDesc
-	ch <- displacedDesc
+	ch <- evictedDesc
 }
 
 // Collect sends how many connections there are.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	conns, heavy := s.conns.Stats(), s.heavy.Stats()
 	ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(conns.Connections))
-	ch <- prometheus.MustNewConstMetric(displacedDesc, prometheus.CounterValue, float64(conns.Evicted+heavy.Evicted))
+	ch <- prometheus.MustNewConstMetric(evictedDesc, prometheus.CounterValue, float64(conns.Evicted+heavy.Evicted))
 }

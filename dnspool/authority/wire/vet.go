@@ -210,9 +210,8 @@ func cookieIn(options []byte) []byte {
 	return nil
 }
 
-// AppendFault appends the response to a message with a fault. To one that is malformed or no QUERY that is a header,
-// and nothing that may have been meant by the rest; else EDNS is spoken, and shall not be taken for unknown (RFC 6891
-// section 7). Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
+// AppendFault appends the response to a message with a fault. A malformed message, or one that is no QUERY, gets a
+// bare header. A bad EDNS option gets the question and an OPT record back, as EDNS is supported (RFC 6891 section 7). Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
 func AppendFault(dst, msg []byte, s Shape, f Fault, udpSize uint16) []byte {
 	const response, opcodeAndRD = 0x80, 0x79
 	counts := [8]byte{}
