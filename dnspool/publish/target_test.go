@@ -138,7 +138,7 @@ func TestFailures(t *testing.T) {
 				p.sets["dl.example.org.A"] = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeA, Class: 1},
 					A: net.IPv4(192, 0, 2, byte(100+writes.Add(1)))}}
 			}
-		}, want: "another program changes them all the time", rcode: dns.RcodeNXRrset},
+		}, want: "another program keeps changing them", rcode: dns.RcodeNXRrset},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
