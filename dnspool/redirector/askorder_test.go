@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mirrorpool/config"
+	"mirrorpool/health/files"
 )
 
 // TestOneOfManyCarries: each file is on one mirror of many, which has no listing. Each client is sent there.
@@ -43,9 +44,9 @@ func TestOneOfManyCarries(t *testing.T) {
 // lacks the file, and those whose mirror may be asked within their second are sent there.
 func TestManyNewFilesAtOnce(t *testing.T) {
 	t.Parallel()
-	const mirrors, carrier, files = 14, 13, 30
+	const mirrors, carrier, news = 14, 13, 30
 	origin := map[string]int64{}
-	for i := range files {
+	for i := range news {
 		origin[fmt.Sprintf("new-%d.iso", i)] = 1
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -67,14 +68,14 @@ func TestManyNewFilesAtOnce(t *testing.T) {
 			return got
 		}
 		there, later := "302"+worldMirror(carrier), "503"
-		if got := ask(); got[there] < 5 || got[there]+got[later] != files {
+		if got := ask(); got[there] < 5 || got[there]+got[later] != news {
 			t.Errorf("clients were answered %v", got)
 		}
 		for range 5 {
 			time.Sleep(time.Second)
 			ask()
 		}
-		if got := ask(); got[there] != files {
+		if got := ask(); got[there] != news {
 			t.Errorf("after a while, clients were answered %v", got)
 		}
 	})
@@ -176,6 +177,34 @@ func TestMadeUpPaths(t *testing.T) {
 			if n := w.askedOf(i); n > 0 {
 				t.Errorf("mirror %d was asked %d times", i, n)
 			}
+		}
+	})
+}
+
+// TestFileStatusesAreBounded asks about as many files as the admin server allows, with mirrors that give no answer.
+func TestFileStatusesAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		origin := map[string]int64{}
+		var paths []string
+		for i := range 100 {
+			paths = append(paths, fmt.Sprintf("%d.iso", i))
+			origin[paths[i]] = 1
+		}
+		w := newFileWorld(t, config.Files{Origin: "/o"}, 9, origin)
+		w.do(func() { w.hangs = worldMirror(7) })
+		begin := time.Now()
+		list := w.handler.FileStatuses(t.Context(), append(paths[:99:99], "nothing.iso"))
+		if waited := time.Since(begin); waited > fileStatusTime {
+			t.Errorf("took %v", waited)
+		}
+		for i := range list {
+			if list[i].Path != paths[i] && i < 99 || list[i].Published != (i < 99) || len(list[i].Mirrors) != 9 {
+				t.Errorf("%+v", list[i])
+			}
+		}
+		if list[0].Mirrors[6].State != files.CopyThere || list[0].Mirrors[7].State != files.CopyUnknown {
+			t.Errorf("%+v", list[0])
 		}
 	})
 }

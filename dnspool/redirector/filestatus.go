@@ -2,16 +2,40 @@ package redirector
 
 import (
 	"context"
-	"errors"
-	"io/fs"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/dnspool"
 	"mirrorpool/health/files"
 )
 
-// FileStatus returns which mirrors carry the file at a path, without escapes. Mirrors of which that is not known are asked,
+// Bounds of the work for a list of files: the admin server has 10 s for its answer. At a time, so many files are asked for.
+const (
+	fileStatusTime  = 5 * time.Second
+	filesSideBySide = 10
+)
+
+// FileStatuses returns which mirrors carry the files at some paths: those of which it is not known are asked, within a few seconds in all.
+func (h *Handler) FileStatuses(ctx context.Context, paths []string) []files.FileStatus {
+	ctx, cancel := context.WithTimeout(ctx, fileStatusTime)
+	defer cancel()
+	list := make([]files.FileStatus, len(paths))
+	var group errgroup.Group
+	group.SetLimit(filesSideBySide)
+	for i, path := range paths {
+		group.Go(func() error {
+			list[i] = h.fileStatus(ctx, path)
+			return nil
+		})
+	}
+	_ = group.Wait() // none fails
+	return list
+}
+
+// fileStatus returns which mirrors carry the file at a path, without escapes. Mirrors of which that is not known are asked,
 // as far as the limits of questions allow, until ctx ends.
-func (h *Handler) FileStatus(ctx context.Context, path string) files.FileStatus {
+func (h *Handler) fileStatus(ctx context.Context, path string) files.FileStatus {
 	status := files.FileStatus{Path: path, Mirrors: []files.FileMirror{}}
 	snapshot := h.Current.Load()
 	if snapshot == nil || h.Catalog == nil {
@@ -40,7 +64,7 @@ func (h *Handler) published(ctx context.Context, path string) bool {
 	case files.Published:
 		return true
 	case files.Unpublished:
-		return !errors.Is(h.Catalog.Publishes(ctx, path), fs.ErrNotExist)
+		return h.Catalog.Publishes(ctx, path) == nil
 	}
 	return false
 }
@@ -60,9 +84,5 @@ func (h *Handler) askAll(ctx context.Context, snapshot *dnspool.Snapshot, path s
 			list = append(list, candidate(m, addr, encodedPath(path)))
 		}
 	}
-	for len(list) > 0 && ctx.Err() == nil {
-		n := min(len(list), files.MaxAsked)
-		h.Catalog.AskEach(ctx, path, list[:n])
-		list = list[n:]
-	}
+	h.Catalog.AskEach(ctx, path, list)
 }

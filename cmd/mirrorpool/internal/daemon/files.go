@@ -77,19 +77,17 @@ func latestTrace(m *health.MirrorReport) (latest time.Time) {
 	return latest
 }
 
-// fileTime bounds how long mirrors are asked for one path.
-const fileTime = 5 * time.Second
-
 // fileStatus is what /api/v1/files tells.
 func (d *Daemon) fileStatus(ctx context.Context, paths []string) []files.FileStatus {
-	list := make([]files.FileStatus, 0, len(paths))
-	for _, path := range paths {
-		limited, cancel := context.WithTimeout(ctx, fileTime)
-		list = append(list, d.handler.FileStatus(limited, strings.TrimPrefix(path, "/")))
-		cancel()
+	below := make([]string, len(paths))
+	for i, path := range paths {
+		below[i] = strings.TrimPrefix(path, "/")
 	}
-	return list
+	return d.handler.FileStatuses(ctx, below)
 }
+
+// lacksTime bounds how long the origin is read for names, within what the admin server has for its answer.
+const lacksTime = 8 * time.Second
 
 // lacks is what /api/v1/lacks tells.
 func (d *Daemon) lacks(ctx context.Context, mirror string) (lacks files.MirrorLacks, ok bool) {
@@ -102,6 +100,8 @@ func (d *Daemon) lacks(ctx context.Context, mirror string) (lacks files.MirrorLa
 		if !m.IsCalled(mirror) {
 			continue
 		}
+		ctx, cancel := context.WithTimeout(ctx, lacksTime)
+		defer cancel()
 		var err error
 		lacks = files.MirrorLacks{URLPrefix: m.URLPrefix}
 		if lacks.Files, lacks.Count, err = d.catalog.Lacks(ctx, m.URLPrefix); err != nil {
