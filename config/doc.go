@@ -15,7 +15,7 @@
 //
 // What is allowed, but seldom meant, is a warning (warnings.go). For what becomes of a file that changes there are
 // pure functions: [Compare] tells two pools apart (change.go), [Guard] says whether one may replace the other unasked
-// (guard.go), and [Update] what of a new server configuration can come into force without a restart (settings.go).
+// (guard.go), and [MergeLive] what of a new server configuration can come into force without a restart (settings.go).
 // Package source, below this one, fetches pools and watches them.
 //
 // config imports nothing of ours but safefile. It must not know whether a mirror is healthy, where it stands, which

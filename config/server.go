@@ -80,7 +80,7 @@ type Selection struct {
 	Near          float64 // at least 1
 	MinCandidates int     // at least 1
 	MaxShare      float64 // above 0, at most 1
-	MaxLoad       float64 // of the clients, that a living minority takes at most; 0: all
+	MaxLoad       float64 // share of the requests that are redirected while few mirrors are up; 0: all
 }
 
 // Admin configures the administrator's listener.

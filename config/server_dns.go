@@ -38,11 +38,11 @@ func (c *checker) dns(root object, d *DNS) {
 	}
 	o.sources("notify_source", &d.NotifySource)
 	for _, n := range o.items("allow_transfer") {
-		who, err := parseTransferClient(n.text())
+		client, err := parseTransferClient(n.text())
 		if err != nil {
 			c.failValue(n, `a network such as "192.0.2.0/24", or the name of a TSIG key`, err)
 		}
-		d.AllowTransfer = append(d.AllowTransfer, who)
+		d.AllowTransfer = append(d.AllowTransfer, client)
 	}
 	for _, n := range o.items("tsig_keys") {
 		d.TSIGKeys = append(d.TSIGKeys, c.resolve(n))

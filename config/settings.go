@@ -87,10 +87,10 @@ func RestartKeys() []string {
 	return keys
 }
 
-// Update returns the configuration that a running server can go on with when old is in force and next is
-// what the file says now: old, with what can change without a restart taken from next. applied and restart
-// name the keys that differ, of either sort. No argument is changed.
-func Update(old, next *Server) (now *Server, applied, restart []string) {
+// MergeLive merges the keys that a reload can put in force: it returns the configuration that a running server can go
+// on with when old is in force and next is what the file says now: old, with what can change without a restart taken
+// from next. applied and restart name the keys that differ, of either sort. No argument is changed.
+func MergeLive(old, next *Server) (now *Server, applied, restart []string) {
 	merged := *old
 	now = &merged
 	if old.DNS.Zone != next.DNS.Zone { // what follows from the zone waits with it

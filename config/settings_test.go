@@ -34,7 +34,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestUpdate(t *testing.T) {
+func TestMergeLive(t *testing.T) {
 	parse := func(text string) *Server {
 		s, _, err := ParseServer("x.json", []byte(text))
 		if err != nil {
@@ -49,7 +49,7 @@ func TestUpdate(t *testing.T) {
   "listen": ["127.0.0.1:53"], "cookie_secret": "00112233445566778899aabbccddeeff"},
  "http": {"sticky": "1m", "listen": ["127.0.0.1:80"]}, "selection": {"near": 2}, "health": {"rise": 3, "panic_threshold": 0.1}}`)
 	before := *old
-	now, applied, restart := Update(old, next)
+	now, applied, restart := MergeLive(old, next)
 	if diff := cmp.Diff(strings.Fields("mirrors_refresh mirrors_guard dns.names dns.nameservers dns.ttl dns.max_answers "+
 		"dns.cookie_secret http.sticky selection health.rise health.panic_threshold log.level"), applied); diff != "" {
 		t.Errorf("applied (-want +got):\n%s", diff)
@@ -63,7 +63,7 @@ func TestUpdate(t *testing.T) {
 	if diff := cmp.Diff(before, *old, comparers); diff != "" {
 		t.Errorf("the old one has changed: %s", diff)
 	}
-	if again, applied, restart := Update(now, now); len(applied)+len(restart) > 0 || again.DNS.TTL != now.DNS.TTL {
+	if again, applied, restart := MergeLive(now, now); len(applied)+len(restart) > 0 || again.DNS.TTL != now.DNS.TTL {
 		t.Errorf("from a configuration to itself: %v %v", applied, restart)
 	}
 }

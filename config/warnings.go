@@ -54,8 +54,8 @@ type WarningGroup struct {
 // maxUnknownKeys is how many unknown keys have a group each. Others share one.
 const maxUnknownKeys = 20
 
-// GroupWarnings gathers warnings of one kind about one file, in the order in which the kinds first occur. Of unknown keys,
-// it gathers those of one name, so that each misspelt key is named.
+// GroupWarnings gathers warnings of one kind about one file, in the order in which the kinds first occur. Of unknown
+// keys, it gathers those of one name, so that each misspelt key is named.
 func GroupWarnings(list []*Error) []WarningGroup {
 	type key struct {
 		file string

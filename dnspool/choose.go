@@ -28,11 +28,11 @@ func (m *Mirror) admits(p *Place) bool {
 
 // A Request is what counts of a request for a redirect.
 type Request struct {
-	Family Family
-	Secure bool // asked for over https: only https mirrors will do
-	Place  Place
-	Seed   uint64 // of the draw: the same seed, the same choice
-	Draw   uint64 // random for each request: whether it is one too many for a living minority
+	Family   Family
+	Secure   bool // asked for over https: only https mirrors will do
+	Place    Place
+	Seed     uint64 // of the draw: the same seed, the same choice
+	LoadDraw uint64 // random for each request; compared with Tally.Load to decide whether it is refused (max_load)
 
 	// Carriers are the mirrors that may be picked, in a bit for each by its number; nil: all.
 	Carriers []uint64
@@ -49,10 +49,11 @@ func (r *Request) carriedBy(number uint32) bool {
 	return r.Carriers == nil || word < len(r.Carriers) && r.Carriers[word]>>(number%64)&1 != 0
 }
 
-// A Choice is who serves a request. It keeps its memory from one request to the next: use it again.
+// A Choice is the mirror picked for a request, with the runners-up. It keeps its memory from one request to the next:
+// use it again.
 type Choice struct {
 	Picked    *Mirror // nil if no mirror may serve the request, or all that may are Busy
-	Busy      bool    // the client is one too many for those that live; another draw may do better
+	Busy      bool    // refused to protect the few mirrors that are up (max_load); another LoadDraw may be admitted
 	RunnersUp []*Mirror
 
 	group  *webGroup
@@ -75,13 +76,13 @@ type score struct {
 	capped   bool    // its share is limited
 }
 
-// Orders of those who are not drawn.
+// Orders of mirrors that are not drawn by their points.
 const (
 	first  = -1
 	behind = 1e6 // more than any wait/points: that is at most 37.5 divided by 100/23200
 )
 
-// Choose chooses who serves a request. See the package's comment for how.
+// Choose picks a mirror for a request. See the package's comment for how.
 func (s *Snapshot) Choose(c *Choice, r *Request) {
 	c.choose(s, r)
 	if len(c.scores) == 0 && r.Without != nil {
@@ -114,7 +115,7 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 	}
 	c.divide(s.policy, &r.Place)
 	c.draw(r.Seed)
-	c.Busy = c.group.Load > 0 && uniform(r.Draw) >= c.group.Load
+	c.Busy = c.group.Load > 0 && uniform(r.LoadDraw) >= c.group.Load
 }
 
 func (c *Choice) reset() {

@@ -1,10 +1,11 @@
 // Package dnspool is the pool: it joins the mirrors, the verdicts on them and their weights into a
-// [Snapshot], which says who is eligible and picks from them. Both faces, DNS and HTTP, read the same one.
+// [Snapshot], which says which are eligible, and picks from them. Both faces, the DNS server and the HTTP redirector,
+// answer from the same one.
 //
 // The package is pure: no sockets, and no clock or randomness of its own. It knows neither DNS messages
 // nor HTTP requests.
 //
-// # Who is eligible
+// # Which mirrors are eligible
 //
 // Candidates are judged in groups: one for each role and address family, and for redirects one more of
 // the mirrors that speak https. A group holds the enabled mirrors with an address of its family. In role
@@ -108,7 +109,7 @@
 //	snapshot.go   what both faces answer from
 //	build.go      how it is made of mirrors and verdicts
 //	policy.go     the settings that matter for it
-//	eligible.go   who is eligible
+//	eligible.go   which mirrors are eligible, and panic
 //	override.go   drains, and mirrors that a person has forced up
 //	deck.go       DNS answers: the order in which addresses are dealt
 //	near_dns.go   DNS answers by place

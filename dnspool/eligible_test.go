@@ -188,7 +188,7 @@ func TestMaxLoad(t *testing.T) {
 			served := 0
 			var c Choice
 			for seed := range uint64(clients) {
-				r := Request{Seed: mix(seed), Draw: mix(seed + clients)}
+				r := Request{Seed: mix(seed), LoadDraw: mix(seed + clients)}
 				s.Choose(&c, &r)
 				if c.Picked != nil {
 					served++

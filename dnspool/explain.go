@@ -33,7 +33,7 @@ type Explained struct {
 	Derated float64 `json:"derated"`
 	// State is that of its addresses of the family.
 	State health.State `json:"state"`
-	// Order is 1 for who is picked, 2 for who would be next, and so on; 0 for who cannot serve the request.
+	// Order is 1 for the mirror that is picked, 2 for the next, and so on; 0 for one that cannot serve the request.
 	Order    int     `json:"order"`
 	Distance float64 `json:"distance_km"` // -1 if places do not count; a stand-in if it is not known
 	Border   float64 `json:"border_km"`

@@ -73,7 +73,7 @@ func (c *Choice) measure(p *Place) {
 	}
 }
 
-// compete says who competes, and with how many points.
+// compete selects the mirrors that compete, and gives them their points.
 func (c *Choice) compete(p Policy) {
 	nearest := math.Inf(1)
 	for i := range c.scores {
@@ -130,7 +130,7 @@ func (c *Choice) reach(n int) float64 {
 	return c.far[n-1]
 }
 
-// limit finds those who would take more than the given share, and limits them to it. Where so few compete that
+// limit finds the mirrors that would take more than the given share, and limits them to it. Where so few compete that
 // each has to take as much, all take the same.
 func (c *Choice) limit(share float64) {
 	competing := 0

@@ -29,16 +29,16 @@ func sum(values []float64) (total float64) {
 	return total
 }
 
-// A NearGroup is who DNS answers name to clients at a place, and how often.
+// A NearGroup holds the addresses that DNS answers give to clients at a place, and how often each.
 type NearGroup struct {
 	Addresses []int32   // in the group's Addresses
 	Weights   []float64 // of these, one by one
 }
 
-// Near finds out who answers for the group name to clients at a place: the same selection as for redirects, of those
-// that are eligible for DNS. Clients of many places share a group: where a mirror competes that is farther than the near
-// ones, its nearness is rounded down to a power of two. ok is false if all have the same answers, because places do not
-// count, or because no mirror may serve these.
+// Near returns the addresses that DNS answers give to clients at a place, and how often each: the same selection as
+// for redirects, of those that are eligible for DNS. Clients of many places share a group: where a mirror competes
+// that is farther than the near ones, its nearness is rounded down to a power of two. ok is false if all have the same
+// answers, because places do not count, or because no mirror may serve these.
 func (s *Snapshot) Near(c *Choice, f Family, p *Place) (near NearGroup, ok bool) {
 	g := &s.dns[f]
 	if !s.policy.DNSGeo || !g.limited && !(s.policy.Geo && p.Known()) {

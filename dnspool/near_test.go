@@ -11,8 +11,8 @@ import (
 	"mirrorpool/health"
 )
 
-// nearInput is the input for an atlas with DNS answers by place, where each mirror is at an address of its own: 192.0.2.1
-// is that of the first.
+// nearInput is the input for an atlas with DNS answers by place, where each mirror is at an address of its own:
+// 192.0.2.1 is that of the first.
 func nearInput(t testing.TB, a atlas, selection config.Selection) Input {
 	t.Helper()
 	in := a.input(t, selection)
@@ -120,8 +120,8 @@ func TestNearAddresses(t *testing.T) {
 	}
 }
 
-// TestNearDerated has mirrors whose weights in DNS are others than for redirects, and one that fails now and then at one of
-// its addresses.
+// TestNearDerated has mirrors whose weights in DNS are others than for redirects, and one that fails now and then at
+// one of its addresses.
 func TestNearDerated(t *testing.T) {
 	t.Parallel()
 	in := nearInput(t, "a 1 berlin\nb 1 berlin\nc 1 berlin\nd 1 berlin", testSelection)

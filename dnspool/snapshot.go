@@ -66,7 +66,7 @@ type Mirror struct {
 	serveOnly, exclude *placeSet // nil: all, none
 }
 
-// A DNSGroup is who is eligible for DNS answers of one family.
+// A DNSGroup holds the mirrors eligible for DNS answers of one family.
 type DNSGroup struct {
 	Tally
 	Addresses []netip.Addr // eligible, each once
@@ -82,7 +82,7 @@ type DNSGroup struct {
 	limited bool                  // some of entries serve only some clients
 }
 
-// A webGroup is who may be redirected to.
+// A webGroup holds the mirrors eligible for redirects.
 type webGroup struct {
 	Tally
 	entries []entry // of all that are enabled, by their ids
@@ -94,11 +94,11 @@ type Tally struct {
 	Up, Enabled float64 // weight of the mirrors that are up, and of all that are enabled
 	Newcomers   float64 // weight of those of the enabled that have not been up yet since they were added
 	Panic       bool    // too little of it is up, newcomers aside
-	// Load is the share of the clients that a living minority serves by redirects; 0 for all. See config.Selection.
+	// Load is the share of the requests that are redirected while few mirrors are up; 0 for all. See config.Selection.
 	Load float64
 }
 
-// DNS returns who is eligible for DNS answers with addresses of family f.
+// DNS returns the mirrors eligible for DNS answers with addresses of family f.
 func (s *Snapshot) DNS(f Family) *DNSGroup { return &s.dns[f] }
 
 // Panic reports whether any group of candidates is in panic.

@@ -9,7 +9,7 @@ import (
 )
 
 // Sticky makes the choices for a client network the same for a while: it derives their seed from a secret, the
-// network and the time. So nothing has to be stored, and all who know the secret choose alike.
+// network and the time. So nothing has to be stored, and all servers that know the secret choose alike.
 type Sticky struct {
 	key    [sha256.Size]byte
 	window time.Duration

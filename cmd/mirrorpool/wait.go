@@ -71,7 +71,7 @@ func (g *waitGoal) wait(ctx context.Context, cmd *cobra.Command, client *adminCl
 		case <-ticker.C:
 		case <-ctx.Done():
 			if err == nil {
-				err = fmt.Errorf("not enough mirrors carry all the files after %v; 'mirrorpool status' shows who lacks what", g.timeout)
+				err = fmt.Errorf("not enough mirrors carry all the files after %v; 'mirrorpool status' shows which lack what", g.timeout)
 			}
 			return err
 		}

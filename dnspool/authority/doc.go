@@ -1,7 +1,7 @@
 // Package authority is the DNS face of the pool: an authoritative server for one zone, which answers A and
 // AAAA queries at the pool's names from the snapshot in force.
 //
-// It decides nothing about mirrors: who is eligible and in which order they are dealt is settled by package
+// It decides nothing about mirrors: which are eligible, and in which order they are dealt, is settled by package
 // dnspool. It neither recurses nor forwards, and logs no queries.
 //
 //	server.go        the sockets, and what becomes of a query: answered, signed with TSIG, or a transfer

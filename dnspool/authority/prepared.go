@@ -64,7 +64,7 @@ func prepare(z *zone) *prepared {
 			p.nodes[wire.Name(name)].wildcard = n
 		}
 	}
-	for _, label := range []string{statusLabel, mirrorsLabel} { // the answer depends on who asks
+	for _, label := range []string{statusLabel, mirrorsLabel} { // the answer depends on the client
 		if name := wire.Name(label + z.origin); p.nodes[name] == nil {
 			p.nodes[name] = &node{unprepared: true}
 		}
@@ -105,7 +105,7 @@ func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs) *node {
 	address := func(qtype uint16) *preparedRRs {
 		switch {
 		case z.pool[name] && decks[qtype] != nil && z.geo:
-			return nil // it depends on who asks
+			return nil // it depends on the client
 		case z.pool[name] && decks[qtype] != nil:
 			return decks[qtype]
 		case z.pool[name] && z.blind:

@@ -20,7 +20,7 @@ import (
 type randomZone struct {
 	config config.DNS
 	text   string // for mirrorpool
-	static *ZoneFile
+	static *StaticRecords
 	zone   *zone // with a pool of one mirror, so that there is one answer
 }
 

@@ -51,7 +51,7 @@ type Server struct {
 type Options struct {
 	Sockets   *listen.Opener
 	Config    config.DNS
-	ZoneFile  *ZoneFile                      // nil without one
+	ZoneFile  *StaticRecords                 // nil without one
 	Places    func(netip.Addr) dnspool.Place // nil without a geographical database
 	Transfers *transfer.Server               // serves transfers; nil: none
 	Keys      *tsig.Ring                     // sign transfers; nil: none
@@ -145,7 +145,7 @@ func (s *Server) Addrs() []net.Addr { return s.addrs }
 
 // Publish makes the answers come from snapshot, as c has it, and from what the zone file holds, if there is one.
 // c.Listen is left alone. It must not be called at the same time as itself.
-func (s *Server) Publish(c config.DNS, static *ZoneFile, snapshot *dnspool.Snapshot) {
+func (s *Server) Publish(c config.DNS, static *StaticRecords, snapshot *dnspool.Snapshot) {
 	z := newZone(c, static, snapshot, randomStart())
 	if len(c.CookieSecrets) == 0 {
 		z.cookies = s.cookies // clients keep theirs through changes of the pool

@@ -101,7 +101,7 @@ func (z *zone) describe() []string {
 	return lines
 }
 
-// describeMirror tells of one mirror: who it is, its weight, what it is eligible for, and each state of its endpoints
+// describeMirror describes one mirror: its name, its weight, what it is eligible for, and each state of its endpoints
 // with the first reason.
 func describeMirror(m *dnspool.Mirror) []string {
 	lines := []string{m.URLPrefix}

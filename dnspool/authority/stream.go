@@ -75,7 +75,7 @@ func (a streamAddr) asClient(now time.Time) client { return clientOf(a.Addr, now
 func (c *streamConn) RemoteAddr() net.Addr { return streamAddr{c.Conn.RemoteAddr(), c} }
 
 // alongside has a long answer sent while the messages after it are read and answered (RFC 7766 section 6.2.1.1). There
-// is one at a time on a connection. It is called by who reads from the connection, and answer does not read from it.
+// is one at a time on a connection. Its caller reads from the connection, and answer does not read from it.
 func (c *streamConn) alongside(answer func()) {
 	c.awaitLong()
 	done := make(chan struct{})

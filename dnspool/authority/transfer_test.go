@@ -39,7 +39,7 @@ func transferConfig(allow ...string) config.DNS {
 
 // startPrimary runs a server with a feed until stop is called, or the test ends.
 func startPrimary(
-	tb testing.TB, c config.DNS, static *ZoneFile, key *tsig.Key, dir string,
+	tb testing.TB, c config.DNS, static *StaticRecords, key *tsig.Key, dir string,
 ) (s *Server, addr string, stop func()) {
 	tb.Helper()
 	feed, err := transfer.NewServer(c, key.Ring(), dir, zap.NewNop())
@@ -200,7 +200,7 @@ func TestIXFR(t *testing.T) {
 }
 
 // largeStatic is a zone file of n records.
-func largeStatic(tb testing.TB, n int) *ZoneFile {
+func largeStatic(tb testing.TB, n int) *StaticRecords {
 	tb.Helper()
 	var text strings.Builder
 	text.WriteString("@ 3600 IN SOA ns1.example.org. hostmaster.example.org. 1 3600 600 604800 60\n@ IN NS ns1.example.org.\n")

@@ -42,12 +42,12 @@ func unmapped(addrs []netip.Addr) []netip.Addr {
 }
 
 // sorted returns all records of s but the SOA, as transfers have them.
-func (s *ZoneFile) sorted() transfer.Records {
+func (s *StaticRecords) sorted() transfer.Records {
 	s.sort.Do(func() { s.inOrder = transfer.Sort(s.all()) })
 	return s.inOrder
 }
 
-func (s *ZoneFile) all() []dns.RR {
+func (s *StaticRecords) all() []dns.RR {
 	var rrs []dns.RR
 	for _, sets := range s.sets {
 		for _, set := range sets {

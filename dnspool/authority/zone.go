@@ -43,7 +43,7 @@ type zone struct {
 	pool     map[string]bool
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
-	static   *ZoneFile // never nil
+	static   *StaticRecords // never nil
 	snapshot *dnspool.Snapshot
 	blind    bool             // no mirror's address is known: asking again later is better than to believe that there is none
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
@@ -52,7 +52,7 @@ type zone struct {
 
 // newZone joins a configuration, the records of a zone file and a snapshot. Without a zone file, static is nil.
 // start is where the dealing begins.
-func newZone(c config.DNS, static *ZoneFile, s *dnspool.Snapshot, start [2]uint32) *zone {
+func newZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]uint32) *zone {
 	if static == nil {
 		static = defaultZone(c)
 	}
@@ -90,13 +90,13 @@ func newZone(c config.DNS, static *ZoneFile, s *dnspool.Snapshot, start [2]uint3
 }
 
 // defaultZone returns the records that a zone without a zone file has: what the configuration says of its apex.
-func defaultZone(c config.DNS) *ZoneFile {
+func defaultZone(c config.DNS) *StaticRecords {
 	ttl := uint32(c.TTL / time.Second)
 	mname := "."
 	if len(c.Nameservers) > 0 {
 		mname = c.Nameservers[0]
 	}
-	s := &ZoneFile{origin: c.Zone, sets: map[string]map[uint16][]dns.RR{c.Zone: {}}, nodes: map[string]bool{c.Zone: true},
+	s := &StaticRecords{origin: c.Zone, sets: map[string]map[uint16][]dns.RR{c.Zone: {}}, nodes: map[string]bool{c.Zone: true},
 		soa: &dns.SOA{
 			Hdr: header(c.Zone, dns.TypeSOA, apexTTL), Ns: mname, Mbox: c.Hostmaster,
 			Refresh: refresh, Retry: retry, Expire: expire, Minttl: ttl,

@@ -22,9 +22,9 @@ const (
 	maxZoneRecords = 500_000
 )
 
-// ZoneFile is what a zone file holds (RFC 1035 section 5): the records of the zone besides the pool's. It is not
-// changed once loaded.
-type ZoneFile struct {
+// StaticRecords are the records of the zone besides the pool's: those of the zone file (RFC 1035 section 5), or without
+// one SOA and NS. They are not changed once made.
+type StaticRecords struct {
 	origin string
 	soa    *dns.SOA
 	sets   map[string]map[uint16][]dns.RR // by owner in lower case, then by type
@@ -38,15 +38,15 @@ type ZoneFile struct {
 }
 
 // Same reports whether s and other are of the same text. Either may be nil.
-func (s *ZoneFile) Same(other *ZoneFile) bool {
+func (s *StaticRecords) Same(other *StaticRecords) bool {
 	return s == other || s != nil && other != nil && s.sum == other.sum
 }
 
 // LoadZoneFile reads the zone file that c names; without one it returns nil.
 //
 // A record may be out of place for the reasons that RFC 1034 and 2181 give, or because the pool has that name;
-// the error then begins with the file and the line, and the ZoneFile is nil.
-func LoadZoneFile(c config.DNS) (*ZoneFile, error) {
+// the error then begins with the file and the line, and the StaticRecords are nil.
+func LoadZoneFile(c config.DNS) (*StaticRecords, error) {
 	if c.ZoneFile == "" {
 		return nil, nil
 	}
@@ -84,8 +84,8 @@ func (c *lineCounter) line() int {
 	return c.ends + 1
 }
 
-func parseStatic(path string, text []byte, origin string, pool []string) (*ZoneFile, error) {
-	s := &ZoneFile{origin: origin, sets: map[string]map[uint16][]dns.RR{}, nodes: map[string]bool{origin: true},
+func parseStatic(path string, text []byte, origin string, pool []string) (*StaticRecords, error) {
+	s := &StaticRecords{origin: origin, sets: map[string]map[uint16][]dns.RR{}, nodes: map[string]bool{origin: true},
 		wire: map[string]bool{}, cuts: map[string]bool{}, sum: sha256.Sum256(text)}
 	lines := &lineCounter{Reader: bufio.NewReader(bytes.NewReader(text))}
 	parser := dns.NewZoneParser(lines, origin, "")
@@ -140,7 +140,7 @@ func mayBeEmpty(rr dns.RR) bool {
 var notServed = []uint16{dns.TypeDNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeDNSKEY}
 
 // add takes in one record.
-func (s *ZoneFile) add(rr dns.RR, pool []string) error {
+func (s *StaticRecords) add(rr dns.RR, pool []string) error {
 	h := rr.Header()
 	h.Name = canonicalName(h.Name)
 	name, rrtype := h.Name, h.Rrtype
@@ -191,7 +191,7 @@ func (s *ZoneFile) add(rr dns.RR, pool []string) error {
 }
 
 // check says what is wrong with the zone as a whole.
-func (s *ZoneFile) check(pool []string) error {
+func (s *StaticRecords) check(pool []string) error {
 	if s.soa == nil {
 		return fmt.Errorf("want an SOA record at %s", s.origin)
 	}
@@ -225,7 +225,7 @@ func (s *ZoneFile) check(pool []string) error {
 }
 
 // cut returns the delegation that name is at or below, the one nearest to the apex, or "".
-func (s *ZoneFile) cut(name string) (cut string) {
+func (s *StaticRecords) cut(name string) (cut string) {
 	if len(s.cuts) == 0 {
 		return ""
 	}
@@ -238,7 +238,7 @@ func (s *ZoneFile) cut(name string) (cut string) {
 }
 
 // records returns the records of a type at source, with the given owner.
-func (s *ZoneFile) records(source, owner string, rrtype uint16) []dns.RR {
+func (s *StaticRecords) records(source, owner string, rrtype uint16) []dns.RR {
 	rrs := s.sets[source][rrtype]
 	if source == owner {
 		return rrs
@@ -252,6 +252,6 @@ func (s *ZoneFile) records(source, owner string, rrtype uint16) []dns.RR {
 }
 
 // addresses returns the address records at name.
-func (s *ZoneFile) addresses(name string) []dns.RR {
+func (s *StaticRecords) addresses(name string) []dns.RR {
 	return slices.Concat(s.sets[name][dns.TypeA], s.sets[name][dns.TypeAAAA])
 }

@@ -122,7 +122,7 @@ func (p *peer) exchange(ctx context.Context, conn net.Conn, step string, req *dn
 
 func isPacket(conn net.Conn) bool { _, ok := conn.(net.PacketConn); return ok }
 
-// cause is err in words for who has to mend it, without what the step and the server say already.
+// cause is err in words for the person who has to mend it, without what the step and the server say already.
 func cause(err error) error {
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {

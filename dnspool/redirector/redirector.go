@@ -181,7 +181,7 @@ func (h *Handler) route(u *url.URL, size int) (to route) {
 
 // ask fills in the request of a client to the pool.
 func (h *Handler) ask(r *dnspool.Request, c client) {
-	*r = dnspool.Request{Family: dnspool.FamilyOf(c.addr), Secure: c.secure, Draw: h.Source.Uint64()}
+	*r = dnspool.Request{Family: dnspool.FamilyOf(c.addr), Secure: c.secure, LoadDraw: h.Source.Uint64()}
 	if h.Place != nil && c.addr.IsValid() {
 		r.Place = h.Place(c.addr)
 	}

@@ -202,7 +202,7 @@ func ErrorCode(err error) uint16 {
 }
 
 // Refuse makes resp, a reply to a request with the record asked, say why the request's signature was not accepted.
-// It leaves unsigned what RFC 8945 section 5.3.2 wants unsigned, and tells our time to who has another one.
+// It leaves unsigned what RFC 8945 section 5.3.2 wants unsigned, and gives our time to a client with another one.
 func Refuse(resp *dns.Msg, asked *dns.TSIG, code uint16, now time.Time) {
 	resp.Rcode = dns.RcodeNotAuth
 	resp.SetTsig(asked.Hdr.Name, asked.Algorithm, Fudge, now.Unix())

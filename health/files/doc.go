@@ -7,11 +7,11 @@
 // The package opens no socket: its user brings the functions that list, ask and read.
 //
 //	catalog.go    the mirrors, settings and all that is known of files
-//	run.go        when to read the origin and to list mirrors, and who does it
+//	run.go        when to read the origin and to list mirrors, and the goroutines
 //	plan.go       when one mirror is listed next
 //	collector.go  a listing, as it comes in
 //	row.go        from a listing to the files that a mirror has
-//	held.go       which files some mirror has
+//	together.go   the files that mirrors list together, where no origin is known
 //	universe.go   the files of the origin, and what a new listing of it changes
 //	folder.go     an origin that is a folder
 //	sumlist.go    an origin that is a list of checksums

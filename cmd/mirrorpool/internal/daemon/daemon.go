@@ -1,4 +1,4 @@
-// Package daemon is the whole program at work: the checks, the faces, and what joins them.
+// Package daemon is the whole program at work: the checks, the faces (DNS server and redirector), and what joins them.
 //
 // All that the program works with and that can change while it runs, the configuration, the list of mirrors, the zone
 // file and the verdicts, is joined into one snapshot in one place, inForce, and both faces answer from that.

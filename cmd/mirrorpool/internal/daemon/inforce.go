@@ -45,8 +45,8 @@ type inForce struct {
 
 	mu          sync.Mutex // guards all below
 	pool        *config.Pool
-	zoneFile    *authority.ZoneFile // nil without one
-	zoneChanged bool                // by other than the pool, since the latest snapshot
+	zoneFile    *authority.StaticRecords // nil without one
+	zoneChanged bool                     // by other than the pool, since the latest snapshot
 	overrides   dnspool.Overrides
 	dns         *authority.Server  // nil before the faces are open
 	web         *redirector.Server // likewise
@@ -64,7 +64,7 @@ func (f *inForce) takePool() {
 }
 
 // setFiles puts a configuration and a zone file in force.
-func (f *inForce) setFiles(c *config.Server, zoneFile *authority.ZoneFile) {
+func (f *inForce) setFiles(c *config.Server, zoneFile *authority.StaticRecords) {
 	f.mu.Lock()
 	f.config.Store(c)
 	f.zoneFile = zoneFile
@@ -74,7 +74,7 @@ func (f *inForce) setFiles(c *config.Server, zoneFile *authority.ZoneFile) {
 }
 
 // files are the configuration and the zone file in force.
-func (f *inForce) files() (*config.Server, *authority.ZoneFile) {
+func (f *inForce) files() (*config.Server, *authority.StaticRecords) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.config.Load(), f.zoneFile

@@ -17,7 +17,7 @@ import (
 // newSettings are what the configuration's file comes to.
 type newSettings struct {
 	config   *config.Server // in force, with what can change while the server runs
-	zoneFile *authority.ZoneFile
+	zoneFile *authority.StaticRecords
 	feed     newFeed
 	token    []byte // the administrator's
 	warnings []*config.Error
@@ -34,7 +34,7 @@ func (d *Daemon) readSettings() newSettings {
 		return n
 	}
 	next, warnings, err := config.LoadServer(d.o.File)
-	var read *authority.ZoneFile
+	var read *authority.StaticRecords
 	if err == nil {
 		read, n.token, err = d.readFiles(next)
 	}
@@ -43,7 +43,7 @@ func (d *Daemon) readSettings() newSettings {
 		return n
 	}
 	before, zoneFile := d.files()
-	now, applied, restart := config.Update(before, next)
+	now, applied, restart := config.MergeLive(before, next)
 	n.config, n.zoneFile = now, zoneFile
 	if n.feed, err = d.feeds.prepare(now); err != nil {
 		n.refuse(err)
@@ -71,7 +71,7 @@ func (d *Daemon) readSettings() newSettings {
 
 // readFiles reads what a new configuration names, but for the keys of feeds. It returns an error if that, or the pool
 // in force, does not go with the configuration.
-func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.ZoneFile, token []byte, err error) {
+func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecords, token []byte, err error) {
 	if err := d.list.Fits(next.DNS); err != nil {
 		return nil, nil, err
 	}

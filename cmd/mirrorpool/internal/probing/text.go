@@ -119,7 +119,7 @@ func (r *Reference) summary(now time.Time) string {
 	return fmt.Sprintf("Reference: %s, %s, %s.", r.Trace.Format(time.RFC3339), admin.Old(*r.Trace, now), origin)
 }
 
-// carriers tells who carries the reference.
+// carriers says which mirrors carry the reference.
 func (r *Reference) carriers() string {
 	return fmt.Sprintf("Carried by %d of %s, %d of %d by weight (%.0f %%).",
 		r.Mirrors, term.Count(r.Enabled, "enabled mirror"), r.Weight, r.EnabledWeight, 100*float64(r.Weight)/float64(max(1,
