@@ -15,6 +15,7 @@
 //	path.go          which paths are files, and how they are cleaned
 //	query.go         the query: ?mirrorlist and the like
 //	files.go         for a file: which mirrors may be sent to
+//	askorder.go      which mirrors are asked for a file, one after the other
 //	filestatus.go    which mirrors carry a file, for people
 //	filesize.go      the size of a file, for Metalinks
 //	mirrorlist.go    ?mirrorlist

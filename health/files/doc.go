@@ -16,7 +16,9 @@
 //	folder.go     an origin that is a folder
 //	sumlist.go    an origin that is a list of checksums
 //	carriers.go   which mirrors carry a file
-//	ask.go        questions to mirrors and to the origin, on demand and to sample
+//	ask.go        questions to mirrors, on demand and to sample
+//	askorigin.go  questions to the origin about single paths
+//	budget.go     how often a host is asked
 //	answers.go    what they answered, and for how long that counts
 //	copies.go     each mirror's copy of a file, and what a mirror lacks, for people
 //	view.go       the newest release, and which mirrors are behind
