@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// maxReleases is how many changes of the reference are remembered. Only an origin that changes on every check reaches
+// maxChanges is how many changes of the reference are remembered. Only an origin that changes on every check reaches
 // this; then the second oldest is dropped, which can only make a lag look shorter.
-const maxReleases = 512
+const maxChanges = 512
 
-// A Release is a trace that the reference had.
-type Release struct {
+// A ReferenceChange is one trace that the reference has had, and since when.
+type ReferenceChange struct {
 	Trace time.Time `json:"trace"`
 	Since time.Time `json:"since"` // when it became the reference, as we saw it
 }
@@ -22,17 +22,17 @@ type Freshness struct {
 	MaxLag time.Duration // how long a mirror may be behind the reference
 	MaxAge time.Duration // how old a trace may be at all; 0: no limit
 
-	// releases are those that a mirror can be behind, oldest first, both by trace and by time. The last
+	// changes are those that a mirror can be behind, oldest first, both by trace and by time. The last
 	// one is the reference.
-	releases []Release
+	changes []ReferenceChange
 }
 
 // Reference returns the present reference. It is zero while none is known.
-func (f *Freshness) Reference() Release {
-	if len(f.releases) == 0 {
-		return Release{}
+func (f *Freshness) Reference() ReferenceChange {
+	if len(f.changes) == 0 {
+		return ReferenceChange{}
 	}
-	return f.releases[len(f.releases)-1]
+	return f.changes[len(f.changes)-1]
 }
 
 // Learn takes in the reference as of now, and reports whether it has changed.
@@ -44,40 +44,40 @@ func (f *Freshness) Learn(trace, now time.Time, found bool) bool {
 		return false
 	}
 	// If the origin goes back to older content, no mirror is behind the withdrawn content.
-	f.releases = slices.DeleteFunc(f.releases, func(r Release) bool { return r.Trace.After(trace) })
+	f.changes = slices.DeleteFunc(f.changes, func(r ReferenceChange) bool { return r.Trace.After(trace) })
 	if trace.Equal(f.Reference().Trace) {
 		return true
 	}
 	since := now
-	if (found || len(f.releases) == 0) && trace.Before(now) {
+	if (found || len(f.changes) == 0) && trace.Before(now) {
 		since = trace
 	}
 	if last := f.Reference().Since; since.Before(last) {
 		since = last
 	}
-	f.releases = append(f.releases, Release{trace, since})
-	// One release that is older than the limit is enough: all mirrors behind it are stale.
-	for len(f.releases) > 1 && now.Sub(f.releases[1].Since) > f.MaxLag {
-		f.releases = f.releases[1:]
+	f.changes = append(f.changes, ReferenceChange{trace, since})
+	// One change that is older than the limit is enough: all mirrors behind it are stale.
+	for len(f.changes) > 1 && now.Sub(f.changes[1].Since) > f.MaxLag {
+		f.changes = f.changes[1:]
 	}
-	if len(f.releases) > maxReleases {
-		f.releases = slices.Delete(f.releases, 1, 2)
+	if len(f.changes) > maxChanges {
+		f.changes = slices.Delete(f.changes, 1, 2)
 	}
 	return true
 }
 
-// behind returns the first release that is newer than trace. ok is false if there is none.
-func (f *Freshness) behind(trace time.Time) (r Release, ok bool) {
-	i, _ := slices.BinarySearchFunc(f.releases, trace, func(r Release, t time.Time) int {
+// behind returns the first change to a trace newer than trace. ok is false if there is none.
+func (f *Freshness) behind(trace time.Time) (r ReferenceChange, ok bool) {
+	i, _ := slices.BinarySearchFunc(f.changes, trace, func(r ReferenceChange, t time.Time) int {
 		if r.Trace.After(t) {
 			return 1
 		}
 		return -1
 	})
-	if i == len(f.releases) {
-		return Release{}, false
+	if i == len(f.changes) {
+		return ReferenceChange{}, false
 	}
-	return f.releases[i], true
+	return f.changes[i], true
 }
 
 // Judge returns o with freshness taken in, for the endpoint whose verdict so far is v.

@@ -138,21 +138,21 @@ func TestFreshnessMaxAge(t *testing.T) {
 
 func TestFreshnessIsBounded(t *testing.T) {
 	f := Freshness{MaxLag: 1000 * time.Hour}
-	for i := range 3 * maxReleases {
+	for i := range 3 * maxChanges {
 		f.Learn(hours(float64(i)), hours(float64(i)), false)
 	}
-	if n := len(f.releases); n != maxReleases {
-		t.Errorf("%d releases remembered, want %d", n, maxReleases)
+	if n := len(f.changes); n != maxChanges {
+		t.Errorf("%d changes remembered, want %d", n, maxChanges)
 	}
-	if since, _ := f.behind(hours(-1)); !since.Since.Equal(hours(2*maxReleases-1)) && !since.Since.Equal(epoch) {
+	if since, _ := f.behind(hours(-1)); !since.Since.Equal(hours(2*maxChanges-1)) && !since.Since.Equal(epoch) {
 		t.Errorf("one that is behind everything is so since %v", since.Since)
 	}
 	f = Freshness{MaxLag: 3 * time.Hour}
 	for i := range 100 {
 		f.Learn(hours(float64(i)), hours(float64(i)), false)
 	}
-	if n := len(f.releases); n != 5 { // 4 within max_lag, and one to condemn who is behind
-		t.Errorf("%d releases remembered, want 5", n)
+	if n := len(f.changes); n != 5 { // 4 within max_lag, and one that makes a mirror behind it stale
+		t.Errorf("%d changes remembered, want 5", n)
 	}
 }
 
@@ -274,7 +274,7 @@ func TestBackFromAnOutageHasToCatchUp(t *testing.T) {
 }
 
 func TestReferenceCountsWeights(t *testing.T) {
-	r := Reference{Release: Release{Trace: epoch}}
+	r := Reference{ReferenceChange: ReferenceChange{Trace: epoch}}
 	add := func(weight uint32, traces ...time.Time) {
 		m := &mirror{web: new(lookup), Mirror: config.Mirror{Weight: weight}, checks: map[endpointKey]*check{}}
 		for i, trace := range traces {

@@ -19,9 +19,9 @@ const restoredIntervals = 10
 
 // A savedState is what outlives a restart.
 type savedState struct {
-	Saved    time.Time              `json:"saved"`
-	Releases []Release              `json:"releases"`
-	Mirrors  map[string]savedMirror `json:"mirrors"` // by url_prefix
+	Saved   time.Time              `json:"saved"`
+	Changes []ReferenceChange      `json:"releases"`
+	Mirrors map[string]savedMirror `json:"mirrors"` // by url_prefix
 }
 
 type savedMirror struct {
@@ -86,7 +86,7 @@ func (c *Checker) savedState() *savedState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &savedState{
-		Saved: c.now(), Releases: slices.Clone(c.survey.fresh.releases),
+		Saved: c.now(), Changes: slices.Clone(c.survey.fresh.changes),
 		Mirrors: make(map[string]savedMirror, len(c.mirrors)),
 	}
 	for prefix, m := range c.mirrors {
@@ -129,7 +129,7 @@ func (c *Checker) Restore(r io.Reader) error {
 			zap.Int("verdicts", forgotten), zap.Duration("age", now.Sub(state.Saved).Round(time.Second)))
 	}
 	c.memory.mirrors = state.Mirrors
-	c.survey.fresh.releases = slices.DeleteFunc(state.Releases, func(r Release) bool { return r.Since.After(now) })
+	c.survey.fresh.changes = slices.DeleteFunc(state.Changes, func(r ReferenceChange) bool { return r.Since.After(now) })
 	return nil
 }
 
@@ -159,8 +159,8 @@ func readState(r io.Reader) (*savedState, error) {
 			}
 		}
 	}
-	ordered := func(a, b Release) int { return min(a.Trace.Compare(b.Trace), a.Since.Compare(b.Since)) }
-	if !slices.IsSortedFunc(state.Releases, ordered) {
+	ordered := func(a, b ReferenceChange) int { return min(a.Trace.Compare(b.Trace), a.Since.Compare(b.Since)) }
+	if !slices.IsSortedFunc(state.Changes, ordered) {
 		return nil, errors.New("releases are out of order")
 	}
 	return &state, nil

@@ -17,7 +17,7 @@ type ReferenceReader interface {
 
 // A Reference is the trace that mirrors should carry, and how many do.
 type Reference struct {
-	Release
+	ReferenceChange
 	// Problem says why the reference may be out of date, or is not known; empty if all is well.
 	Problem string
 
@@ -44,7 +44,7 @@ type origin struct {
 // differ.
 func (c *Checker) setReference(now time.Time) {
 	c.schedule.drop(c.origin.task)
-	c.origin.task, c.origin.problem, c.survey.fresh.releases = nil, "", nil
+	c.origin.task, c.origin.problem, c.survey.fresh.changes = nil, "", nil
 	if c.settings.referenceURL != nil {
 		c.origin.task = c.schedule.add(&task{due: now, work: c.readReference})
 	}
@@ -81,7 +81,7 @@ func (c *Checker) readReference(ctx context.Context) func(time.Time) time.Durati
 }
 
 // referenceProblem describes why reference_url could not be read.
-func referenceProblem(err error, known Release) string {
+func referenceProblem(err error, known ReferenceChange) string {
 	if known.Trace.IsZero() {
 		return fmt.Sprintf("reference_url cannot be read: %v; no reference is known", err)
 	}

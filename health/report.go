@@ -79,7 +79,7 @@ func (c *Checker) Report() *Report {
 	now := c.now()
 	report := &Report{
 		At: now, Mirrors: make(map[string]MirrorReport, len(c.mirrors)), Policy: c.policy, Suspects: slices.Clone(c.survey.suspects),
-		Reference: Reference{Release: c.survey.fresh.Reference(), Problem: c.origin.problem},
+		Reference: Reference{ReferenceChange: c.survey.fresh.Reference(), Problem: c.origin.problem},
 	}
 	for prefix, m := range c.mirrors {
 		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took, Endpoints: make([]Endpoint, 0, len(m.checks))}

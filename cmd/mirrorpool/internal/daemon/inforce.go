@@ -146,9 +146,7 @@ func (f *inForce) rebuildLocked() {
 	}
 	f.dns.Publish(c.DNS, f.zoneFile, next)
 	f.feeds.publish(next)
-	if previous.Panic() != next.Panic() {
-		f.log.Warn("panic mode changed", zap.Bool("panic", next.Panic()))
-	}
+	logPanic(f.log, previous.Panic(), next.Panic())
 }
 
 // input is what a snapshot is made of now. f.mu is held.

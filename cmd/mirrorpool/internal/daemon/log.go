@@ -85,6 +85,16 @@ func logWarnings(log *zap.Logger, warnings []*config.Error) {
 	}
 }
 
+// logPanic logs that panic has begun or ended, if it has.
+func logPanic(log *zap.Logger, before, now bool) {
+	switch {
+	case now && !before:
+		log.Warn("panic: too few mirrors are up, others are served too")
+	case before && !now:
+		log.Info("panic is over")
+	}
+}
+
 // logStop logs that the daemon has stopped: as an error if it was not asked to.
 func logStop(log *zap.Logger, err error) {
 	if err != nil {

@@ -84,3 +84,17 @@ func TestStopIsLogged(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 }
+
+// TestPanicIsLogged wants a warning when panic begins, and a notice when it is over.
+func TestPanicIsLogged(t *testing.T) {
+	t.Parallel()
+	seen, lines := observer.New(zapcore.DebugLevel)
+	for _, change := range [][2]bool{{false, false}, {false, true}, {true, true}, {true, false}} {
+		logPanic(zap.New(seen), change[0], change[1])
+	}
+	all := lines.All()
+	if len(all) != 2 || all[0].Level != zapcore.WarnLevel || !strings.HasPrefix(all[0].Message, "panic: ") ||
+		all[1].Level != zapcore.InfoLevel || all[1].Message != "panic is over" {
+		t.Errorf("%v", all)
+	}
+}

@@ -50,7 +50,7 @@ func probeReport() *health.Report {
 		At:       probeTime,
 		Suspects: []health.Suspect{{Name: "local network"}},
 		Reference: health.Reference{
-			Release: health.Release{Trace: probeTime.Add(-5 * time.Hour)},
+			ReferenceChange: health.ReferenceChange{Trace: probeTime.Add(-5 * time.Hour)},
 			Problem: "reference_url cannot be read: connect: timed out; keeping the last one known",
 			Mirrors: 2, Enabled: 3, Weight: 20, EnabledWeight: 25,
 		},
@@ -130,7 +130,7 @@ func TestProbeJSON(t *testing.T) {
 	pool := probePool(t)
 	pool.Mirrors = []config.Mirror{pool.Mirrors[1], pool.Mirrors[2]}
 	report := probeReport()
-	report.Reference, report.Suspects = health.Reference{Release: report.Reference.Release, Mirrors: 1, Enabled: 2, Weight: 10,
+	report.Reference, report.Suspects = health.Reference{ReferenceChange: report.Reference.ReferenceChange, Mirrors: 1, Enabled: 2, Weight: 10,
 		EnabledWeight: 15}, nil
 	m := report.Mirrors["http://mirror.example.net:8080/old/"]
 	m.Endpoints = m.Endpoints[:1]

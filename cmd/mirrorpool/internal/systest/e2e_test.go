@@ -138,7 +138,7 @@ func TestPool(t *testing.T) {
 			t.Errorf("the client address %s is in the log", client)
 		}
 	}
-	if strings.Contains(r.log.String(), "panic mode") {
+	if strings.Contains(r.log.String(), "panic: too few mirrors are up") {
 		t.Error("the pool was in panic, with three of four mirrors up")
 	}
 }
