@@ -30,6 +30,8 @@ it is not up, the reason.
   mirrorpool probe --config FILE MIRROR...   some, each given by its url_prefix, name or host
   mirrorpool probe --url-prefix URL          one that is in no pool yet
 
+With files.origin, each MIRROR that has an rsync_url is also listed, and what it lacks is counted and named.
+
 It reads no verdicts and keeps none, and a running server does not notice. Without health.reference_url the
 reference is what mirrors with more than half of the weight carry, so the other enabled mirrors are probed too.
 
@@ -175,5 +177,9 @@ func newPlan(ctx context.Context, flags *probeFlags, args []string) (*probing.Pl
 	if err != nil {
 		return nil, err
 	}
-	return probing.PlanPool(c.Health, pool, args)
+	plan, err := probing.PlanPool(c.Health, pool, args)
+	if err == nil && len(args) > 0 {
+		plan.CompareFiles(c.Files)
+	}
+	return plan, err
 }

@@ -29,14 +29,16 @@ type Collector struct {
 	before    *Universe
 	rewritten Patterns
 	records   []record
+	added     int    // records, or files that each got
 	news      []File // that the universe before lacks, or had otherwise
 	newsBytes int
-	newest    []File          // the newest first
-	wanted    *roaring.Bitmap // if not nil, the files of the universe before whose names are wanted, instead of news
+	newest    []File                     // the newest first
+	each      func(path string, f *file) // if not nil, it gets the files, and they are not kept
+	wanted    *roaring.Bitmap            // if not nil, the files of the universe before whose names are wanted, instead of news
 }
 
 // Len returns how many files and folders were taken in.
-func (c *Collector) Len() int { return len(c.records) }
+func (c *Collector) Len() int { return c.added }
 
 // Add takes in a file. The version is its modification time, in seconds since 1970, or a part of its digest. The error says
 // why the whole list must not be used.
@@ -59,8 +61,15 @@ func (c *Collector) add(path string, f file) error {
 	if err != nil || !usable {
 		return err
 	}
-	if len(c.records) == MaxFiles {
+	if c.added == MaxFiles {
 		return fmt.Errorf("%w: more than %d files", ErrListing, MaxFiles)
+	}
+	c.added++
+	if c.each != nil {
+		if f.kind != folder {
+			c.each(path, &f)
+		}
+		return nil
 	}
 	hash := hashPath(path)
 	c.records = append(c.records, record{hash, f})

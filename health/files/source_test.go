@@ -115,7 +115,7 @@ func TestReadSums(t *testing.T) {
 func TestCollectorIsBounded(t *testing.T) {
 	t.Parallel()
 	c := newCollector()
-	c.records = make([]record, MaxFiles)
+	c.added = MaxFiles
 	if err := c.Add("one/more", 1, 0); !errors.Is(err, ErrListing) {
 		t.Errorf("%v for too many files", err)
 	}

@@ -2,7 +2,6 @@ package files
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -128,18 +127,13 @@ func (c *Catalog) behind(row *Row) string {
 	if lacks.IsEmpty() {
 		return ""
 	}
-	text := fmt.Sprintf("lacks %d of %d files of the release", lacks.GetCardinality(), due.GetCardinality())
-	named := 0
+	var names []string
 	for _, f := range c.release.Files {
-		if !lacks.Contains(f.number) {
-			continue
+		if lacks.Contains(f.number) {
+			names = appendSome(names, f.Path)
 		}
-		if named++; named > maxNamedIn {
-			break
-		}
-		text += ", " + f.Path
 	}
-	return text
+	return lacksText(int(lacks.GetCardinality()), int(due.GetCardinality()), "files of the release", names)
 }
 
 // Behind returns what a mirror lacks of the release, and since when that was published; "" if it lacks nothing, or nothing is

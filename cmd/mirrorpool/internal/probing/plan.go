@@ -23,6 +23,7 @@ type Plan struct {
 	settings config.Health
 	probed   *config.Pool // all that are looked at
 	shown    *config.Pool // those of them that were asked for
+	files    config.Files // where to read what the mirrors should have; no origin: nowhere
 	asServed bool         // with health.enabled false, every mirror is up
 }
 

@@ -43,6 +43,7 @@ type Mirror struct {
 	Up        bool       `json:"up"`      // in all its roles
 	Problem   string     `json:"problem"` // why addresses are missing, or ""
 	Endpoints []Endpoint `json:"endpoints"`
+	Files     *Files     `json:"files,omitempty"` // absent unless the mirror was named, has an rsync_url, and files.origin is set
 }
 
 // A Endpoint is what was seen of a mirror at one address in one role. A step's time is 0 if it was not

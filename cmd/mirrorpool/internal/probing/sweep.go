@@ -2,6 +2,7 @@
 //
 //	plan.go    what to probe: mirrors of a pool, or one that is in none
 //	sweep.go   the one sweep
+//	files.go   what the mirrors lack of the files that the origin publishes
 //	result.go  the result, as a JSON document
 //	text.go    the result, for people
 package probing
@@ -38,7 +39,12 @@ func (p *Plan) Run(ctx context.Context, progress func(done, total int)) (*Result
 	if err != nil {
 		return nil, err
 	}
-	return newResult(p, report), nil
+	result := newResult(p, report)
+	have := p.compareFiles(ctx, report)
+	for i := range result.Mirrors {
+		result.Mirrors[i].Files = have[result.Mirrors[i].URLPrefix]
+	}
+	return result, ctx.Err()
 }
 
 // sweep checks each endpoint of the plan once.

@@ -93,6 +93,11 @@ func (r *Result) summary() []string {
 	if r.Reference.Trace != nil {
 		lines = append(lines, r.Reference.carriers())
 	}
+	for i := range r.Mirrors {
+		if m := &r.Mirrors[i]; m.Files != nil {
+			lines = append(lines, config.Printable(m.URLPrefix+": "+m.Files.text()+"."))
+		}
+	}
 	for _, w := range append([]string{r.Reference.Problem}, r.Warnings...) {
 		if w != "" {
 			lines = append(lines, "Warning: "+config.Printable(w))
