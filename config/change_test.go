@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -84,19 +85,24 @@ func TestGuard(t *testing.T) {
 		{"off", []string{"a 1", "b 1"}, []string{"c 1"}, 0, GuardPass, 2, 1},
 		{"none left", []string{"a 1", "b 1"}, []string{"a 0"}, 0.5, GuardRefuse, 2, 1},
 		{"none left, guard off", []string{"a 1", "b 1"}, []string{"a 0"}, 0, GuardRefuse, 2, 1},
+		{"new ones with less than half", []string{"a 1", "b 1", "c 1"}, []string{"a 1", "b 1", "c 1", "d 3"}, 0.5, GuardPass, 0, 0},
+		{"a new one with more", []string{"a 1", "b 1", "c 1"}, []string{"a 1", "b 1", "c 1", "d 4"}, 0.5, GuardHold, 0, 0},
+		{"a new one with more, guard off", []string{"a 1"}, []string{"a 1", "d 4"}, 0, GuardPass, 0, 0},
+		{"a weight grows by a digit", []string{"a 10", "b 10", "c 10", "d 10"}, []string{"a 100", "b 10", "c 10", "d 10"}, 0.5, GuardHold, 0, 0},
+		{"all weights grow", []string{"a 1", "b 2"}, []string{"a 10", "b 20"}, 0.1, GuardPass, 0, 0},
 		{"huge weights", []string{"a 2147483647", "b 2147483647", "c 2147483647"}, []string{"b 1"}, 0.5, GuardHold, 2, 2.0 / 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := Guard(testPool(t, tt.old...), testPool(t, tt.next...), tt.limit)
+			d := Guard(testPool(t, tt.old...), testPool(t, tt.next...), tt.limit, nil)
 			if d.Ruling != tt.want || d.Lost != tt.lost || d.Share != tt.share || d.Limit != tt.limit {
 				t.Errorf("got %+v", d)
 			}
 		})
 	}
-	if d := Guard(nil, testPool(t, "a 1"), 0.5); d.Ruling != GuardPass {
+	if d := Guard(nil, testPool(t, "a 1"), 0.5, nil); d.Ruling != GuardPass {
 		t.Errorf("the first pool: %+v", d)
 	}
-	if d := Guard(nil, testPool(t, "a 0"), 0.5); d.Ruling != GuardRefuse {
+	if d := Guard(nil, testPool(t, "a 0"), 0.5, nil); d.Ruling != GuardRefuse {
 		t.Errorf("a first pool without enabled mirrors: %+v", d)
 	}
 	noDNS := testPool(t, "a 1", "b 1")
@@ -104,11 +110,50 @@ func TestGuard(t *testing.T) {
 		noDNS.Mirrors[i].DNS = MirrorDNS{Off: true}
 	}
 	inDNS := "it takes out of DNS 2 of 2 enabled mirrors, 100 % of the weight, and mirrors_guard allows 50 %"
-	if d := Guard(testPool(t, "a 1", "b 1"), noDNS, 0.5); d.Ruling != GuardHold || d.String() != inDNS {
+	if d := Guard(testPool(t, "a 1", "b 1"), noDNS, 0.5, nil); d.Ruling != GuardHold || d.String() != inDNS {
 		t.Errorf("all mirrors leave DNS: %v, want %s", d, inDNS)
 	}
 	want := "it removes or disables 2 of 3 enabled mirrors, 75 % of the weight, and mirrors_guard allows 50 %"
-	if got := Guard(testPool(t, "a 1", "b 2", "c 1"), testPool(t, "a 1"), 0.5).String(); got != want {
+	if got := Guard(testPool(t, "a 1", "b 2", "c 1"), testPool(t, "a 1"), 0.5, nil).String(); got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestGuardKnowsHealth has a typo, a mirror of weight 100 that was never up beside 60 that are, and its correction.
+func TestGuardKnowsHealth(t *testing.T) {
+	t.Parallel()
+	works := func(names string) func(string) bool {
+		return func(prefix string) bool {
+			name := strings.TrimPrefix(prefix, "https://")
+			return strings.Contains(names, name[:1])
+		}
+	}
+	good, typo := []string{"a 10", "b 20", "c 30"}, []string{"a 10", "b 20", "c 30", "x 100"}
+	for _, tt := range []struct {
+		name      string
+		old, next []string
+		up        string
+		want      Ruling
+		moved     float64
+	}{
+		{"a typo", good, typo, "abc", GuardHold, 100.0 / 160},
+		{"its correction", typo, good, "abc", GuardPass, 0},
+		{"its correction, by weight", typo, []string{"a 10", "b 20", "c 30", "x 10"}, "abc", GuardPass, 0},
+		{"the correction, had it been up", typo, good, "abcx", GuardHold, 100.0 / 160},
+		{"the dead leave", good, []string{"a 10"}, "a", GuardPass, 0},
+		{"the living leave", good, []string{"b 20", "c 30"}, "a", GuardHold, 0},
+		{"none is up, and most leave", good, []string{"a 10"}, "", GuardHold, 5.0 / 6},
+		{"none is up, and little changes", good, []string{"a 10", "b 20", "c 29"}, "", GuardPass, 10.0/59 - 10.0/60 + 20.0/59 - 20.0/60},
+		{"nothing was enabled", []string{"a 0"}, []string{"a 1"}, "", GuardPass, 0},
+	} {
+		d := Guard(testPool(t, tt.old...), testPool(t, tt.next...), 0.5, works(tt.up))
+		if d.Ruling != tt.want || math.Abs(d.Moved-tt.moved) > 1e-9 {
+			t.Errorf("%s: %+v", tt.name, d)
+		}
+	}
+	d := Guard(testPool(t, good...), testPool(t, typo...), 0.5, works("abc"))
+	if want := "it moves 62 % of the clients to other mirrors (" + d.Gains + " alone gets 62 %), and mirrors_guard allows 50 %"; d.String() != want ||
+		!strings.Contains(d.Gains, "x") {
+		t.Errorf("%s, want %s", d, want)
 	}
 }

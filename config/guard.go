@@ -16,23 +16,29 @@ const (
 type Decision struct {
 	Ruling Ruling `json:"-"`
 
-	Lost    int     `json:"lost_mirrors"`    // enabled mirrors that are removed or disabled
-	Enabled int     `json:"enabled_mirrors"` // before
-	Share   float64 `json:"lost_share"`      // of the enabled weight, 0 to 1
+	Lost    int     `json:"lost_mirrors"`    // working mirrors that are removed or disabled
+	Enabled int     `json:"enabled_mirrors"` // working ones before
+	Share   float64 `json:"lost_share"`      // of the working weight, 0 to 1
+	Moved   float64 `json:"moved_share"`     // of the clients, who get another mirror than before by the weights, 0 to 1
+	Gains   string  `json:"gains"`           // the mirror that gets most of these, and
+	Gain    float64 `json:"gain"`            // its new share of all
 	Limit   float64 `json:"limit"`           // the share that needs no confirmation; 0 if the guard is off
-	InDNS   bool    `json:"in_dns"`          // these numbers are of the DNS answers only, of which more is lost
+	InDNS   bool    `json:"in_dns"`          // these numbers are of the DNS answers only, of which more is lost or moved
 }
 
 // Guard decides whether next may replace old. old is nil if no pool is in force. It is a pure function.
 //
-// What counts is the weight of mirrors that leave, from the pool as a whole or from its DNS answers, whichever is
-// more: a mirror whose weight becomes less still serves. limit is mirrors_guard, the share of the enabled weight that
-// may leave at once; 0 turns the guard off, but never the rule that a pool enables a mirror.
-func Guard(old, next *Pool, limit float64) Decision {
+// What counts is the weight of working mirrors that leave, from the pool as a whole or from its DNS answers, and the share
+// of the clients who would get another mirror by the new weights: a typo in one weight moves as many as a removal. works
+// reports whether a mirror of old, by its url_prefix, is fit to serve, or nil if nothing is known: weight that does not work
+// is no loss. If none works, all count. limit is mirrors_guard, the share that may leave or move at once; 0 turns the guard
+// off, but never the rule that a pool enables a mirror.
+func Guard(old, next *Pool, limit float64, works func(urlPrefix string) bool) Decision {
 	d := Decision{Limit: limit}
 	if old != nil {
-		d = leaving(old, next, func(m *Mirror) uint32 { return m.Weight })
-		if inDNS := leaving(old, next, func(m *Mirror) uint32 { return m.DNS.Weight }); inDNS.Share > d.Share {
+		d = compareWeights(old, next, func(m *Mirror) uint32 { return m.Weight }, works)
+		inDNS := compareWeights(old, next, func(m *Mirror) uint32 { return m.DNS.Weight }, works)
+		if max(inDNS.Share, inDNS.Moved) > max(d.Share, d.Moved) {
 			d = inDNS
 			d.InDNS = true
 		}
@@ -41,35 +47,60 @@ func Guard(old, next *Pool, limit float64) Decision {
 	switch {
 	case next.EnabledMirrors() == 0:
 		d.Ruling = GuardRefuse
-	case limit > 0 && d.Share > limit:
+	case limit > 0 && max(d.Share, d.Moved) > limit:
 		d.Ruling = GuardHold
 	}
 	return d
 }
 
-// leaving counts the mirrors that have weight in old and none in next.
-func leaving(old, next *Pool, weight func(*Mirror) uint32) (d Decision) {
-	stays := make(map[string]bool, len(next.Mirrors))
-	for i := range next.Mirrors {
-		stays[next.Mirrors[i].URLPrefix] = weight(&next.Mirrors[i]) > 0
+// compareWeights counts the mirrors that have weight in old and none in next, and how the shares move.
+func compareWeights(old, next *Pool, weight func(*Mirror) uint32, works func(string) bool) (d Decision) {
+	idle := make(map[string]bool) // enabled, but not working
+	before, total := weigh(old, weight, func(m *Mirror) bool {
+		idle[m.URLPrefix] = works != nil && !works(m.URLPrefix)
+		return !idle[m.URLPrefix]
+	})
+	if total == 0 && len(idle) > 0 && works != nil {
+		return compareWeights(old, next, weight, nil)
 	}
-	var lost, total uint64
+	after, sum := weigh(next, weight, func(m *Mirror) bool { return !idle[m.URLPrefix] })
+	d.Enabled = len(before)
 	for i := range old.Mirrors {
-		m := &old.Mirrors[i]
-		if weight(m) == 0 {
-			continue
-		}
-		d.Enabled++
-		total += uint64(weight(m))
-		if !stays[m.URLPrefix] {
+		if prefix := old.Mirrors[i].URLPrefix; before[prefix] > 0 && after[prefix] == 0 {
 			d.Lost++
-			lost += uint64(weight(m))
+			d.Share += before[prefix]
 		}
 	}
-	if total > 0 {
-		d.Share = float64(lost) / float64(total)
+	if total == 0 {
+		return d // there were no clients to move
+	}
+	d.Share /= total
+	if sum == 0 {
+		return d // there is no mirror to move them to
+	}
+	for i := range next.Mirrors {
+		prefix := next.Mirrors[i].URLPrefix
+		share := after[prefix] / sum
+		if gain := share - before[prefix]/total; gain > 0 {
+			d.Moved += gain
+			if share > d.Gain {
+				d.Gains, d.Gain = prefix, share
+			}
+		}
 	}
 	return d
+}
+
+// weigh returns the weights above 0 of those mirrors of a pool that count, by url_prefix, and their sum.
+func weigh(p *Pool, weight func(*Mirror) uint32, counts func(*Mirror) bool) (weights map[string]float64, sum float64) {
+	weights = make(map[string]float64, len(p.Mirrors))
+	for i := range p.Mirrors {
+		if m := &p.Mirrors[i]; weight(m) > 0 && counts(m) {
+			weights[m.URLPrefix] = float64(weight(m))
+			sum += float64(weight(m))
+		}
+	}
+	return weights, sum
 }
 
 // String tells the decision with its numbers.
@@ -81,6 +112,14 @@ func (d Decision) String() string {
 		what := "removes or disables"
 		if d.InDNS {
 			what = "takes out of DNS"
+		}
+		if d.Share <= d.Limit {
+			where := "of the clients"
+			if d.InDNS {
+				where = "of the DNS answers"
+			}
+			return fmt.Sprintf("it moves %.0f %% %s to other mirrors (%s alone gets %.0f %%), and mirrors_guard allows %.0f %%",
+				100*d.Moved, where, d.Gains, 100*d.Gain, 100*d.Limit)
 		}
 		return fmt.Sprintf("it %s %d of %d enabled mirrors, %.0f %% of the weight, and mirrors_guard allows %.0f %%",
 			what, d.Lost, d.Enabled, 100*d.Share, 100*d.Limit)

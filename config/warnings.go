@@ -95,6 +95,9 @@ func (g WarningGroup) String() string {
 	}
 }
 
+// heavyTimes is how many times the median weight one mirror may have without a warning: ten times is a digit too many.
+const heavyTimes = 10
+
 // heavyShare is the share of the total weight above which one mirror draws a warning.
 const heavyShare = 0.8
 
@@ -114,6 +117,7 @@ func (c *checker) warnPool(root object, pool *Pool) {
 	if !rsync {
 		c.warn(list, WarnNoRsync, `no mirror has the key "rsync_url", without which their rsync daemons are not checked`)
 	}
+	median := medianWeight(pool)
 	for i := range pool.Mirrors {
 		m, o := &pool.Mirrors[i], object{c, list.order[i]}
 		c.warnEmail(o, m.Email)
@@ -124,6 +128,10 @@ func (c *checker) warnPool(root object, pool *Pool) {
 			c.warn(o.get("weight"), WarnHeavyWeight,
 				"this mirror alone has %d %% of the pool's weight; want at most %.0f %%, so that the others can carry on without it",
 				uint64(m.Weight)*100/total, heavyShare*100)
+		} else if float64(m.Weight) > heavyTimes*median {
+			c.warn(o.get("weight"), WarnHeavyWeight,
+				"%d is over %d times the weight of the mirror in the middle (%g); want less, unless it is meant: is it a typo?",
+				m.Weight, heavyTimes, median)
 		}
 		if m.URL.Scheme == "http" {
 			c.warn(o.get("url_prefix"), WarnHTTPOnly,
@@ -175,6 +183,18 @@ func (c *checker) warnAddresses(o object, m *Mirror) {
 	if addr, err := netip.ParseAddr(m.URL.Hostname()); err == nil && !isPublic(addr) {
 		c.warn(o.get("url_prefix"), WarnNotPublic, "%s is not a public address; clients elsewhere cannot reach it", addr)
 	}
+}
+
+// medianWeight is the median of the weights of the enabled mirrors; where there are two in the middle, the larger one.
+func medianWeight(p *Pool) float64 {
+	var weights []uint32
+	for i := range p.Mirrors {
+		if m := &p.Mirrors[i]; m.Enabled() {
+			weights = append(weights, m.Weight)
+		}
+	}
+	slices.Sort(weights)
+	return float64(weights[len(weights)/2])
 }
 
 // noIPv6 reports whether no enabled mirror has an IPv6 address, as far as the file tells: a host that has to

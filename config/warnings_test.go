@@ -24,6 +24,12 @@ func TestWarnPool(t *testing.T) {
 					`without it`}},
 		{"just not heavy", good + `, {"url_prefix": "https://a.example.net/", "weight": 40, "rsync_url": ` +
 			`"rsync://a.example.net/x/"}`, nil},
+		{"a digit too many", strings.Join([]string{good, strings.ReplaceAll(good, "good", "b"), strings.ReplaceAll(good, "good", "c"),
+			strings.ReplaceAll(good, "good", "d"), strings.Replace(strings.ReplaceAll(good, "good", "e"), ": 10", ": 101", 1)}, ","),
+			[]string{`/mirrors/4/weight: 101 is over 10 times the weight of the mirror in the middle (10); want less, unless it is ` +
+				`meant: is it a typo?`}},
+		{"ten times as much", strings.Join([]string{good, strings.ReplaceAll(good, "good", "b"), strings.ReplaceAll(good, "good", "c"),
+			strings.ReplaceAll(good, "good", "d"), strings.Replace(strings.ReplaceAll(good, "good", "e"), ": 10", ": 100", 1)}, ","), nil},
 		{"http only", good + `, {"url_prefix": "http://a.example.net/", "weight": 10, "rsync_url": "rsync://a.example.net/x/"}`,
 			[]string{
 				`/mirrors/1/url_prefix: http only; want an https URL, since clients that ask over https are never sent here`}},

@@ -142,6 +142,18 @@ func (m *Mirror) worst(family Family, reference time.Time) (c candidate, ok bool
 	return c, ok
 }
 
+// Works reports whether m is fit to serve in a role, or cannot be judged: it is neither down nor stale at all its addresses,
+// nor drained.
+func (m *Mirror) Works() bool {
+	for i := range m.Endpoints {
+		e := &m.Endpoints[i]
+		if e.Role != health.Rsync && m.Drained(e.Role) == nil && e.Aside == "" && (rankOf(e) < rankStale || m.ForcedUp(e.Role) != nil) {
+			return true
+		}
+	}
+	return len(m.Endpoints) == 0 && !m.Newcomer[health.HTTP]
+}
+
 // lost reports whether a mirror has lost its addresses, and had one of a family.
 func (m *Mirror) lost(family Family) bool {
 	if family == IPv6 {
@@ -188,7 +200,7 @@ func markEligible(all, lost []candidate, in *Input, panicked bool) (tally Tally)
 		sum += weight[r]
 	}
 	if most := in.Policy.MaxLoad; most > 0 && !enough(sum) {
-		tally.Load = max(most, sum/tally.Enabled)
+		tally.Load = max(most, sum/(tally.Enabled-tally.Newcomers))
 	}
 	if sum == 0 {
 		tally.Load = 0

@@ -139,3 +139,34 @@ func TestOverrideList(t *testing.T) {
 		t.Errorf("just before: %v", going)
 	}
 }
+
+// TestWorks: a mirror works that is fit to serve in some role, or cannot be judged.
+func TestWorks(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"a 1 192.0.2.1=up/up":                         true,
+		"a 1 192.0.2.1=down/up":                       true,
+		"a 1 192.0.2.1=unknown/unknown":               true,
+		"a 1 192.0.2.1=down/suspected":                true, // the fault may be this host's
+		"a 1 192.0.2.1=stale/stale":                   false,
+		"a 1 192.0.2.1=down/down":                     false,
+		"a 1 192.0.2.1=down/down 2001:db8::1=down/up": true,
+		"a 1 rsync=up 192.0.2.1=down/down":            false,
+		"a 1":                                         true, // no address is known
+	} {
+		in := world(text).input(t)
+		if got := Build(in).Mirrors[0].Works(); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/down").input(t)
+	in.Overrides = in.Overrides.With(override(t, "drain a http")).With(override(t, "force-up b dns"))
+	s := Build(in)
+	if !s.Mirrors[0].Works() || !s.Mirrors[1].Works() {
+		t.Error("drained in one role, or forced up in one, a mirror does not work")
+	}
+	in.Overrides = in.Overrides.With(override(t, "drain a dns"))
+	if Build(in).Mirrors[0].Works() {
+		t.Error("drained in both roles, a mirror works")
+	}
+}

@@ -22,7 +22,7 @@ func newReloadCommand() *cobra.Command {
 		Short: "Make a running server read its configuration and list of mirrors again",
 		Long: `Make a running server read its configuration and its list of mirrors again, and print what changed.
 
-An update that takes away more of the pool than mirrors_guard allows is held back; --confirm accepts it. --dry-run
+An update that takes away or moves more of the pool than mirrors_guard allows is held back; --confirm accepts it. --dry-run
 prints what would change, and changes nothing. The server also reads the list of mirrors when it changes; an update
 that it applied within the last ten minutes is printed too.
 

@@ -122,10 +122,10 @@ func TestGitPull(t *testing.T) {
 	run(".", "clone", "-q", "team", "server")
 	r := newRig(t, Options{Source: filepath.Join(dir, "server", "mirrors.json")}).start(t)
 	results := r.run(t)
-	commit(poolText("a 1", "b 0", "c 5"))
+	commit(poolText("a 1", "b 0", "c 1"))
 	run("server", "pull", "-q", "--ff-only")
 	change := await(t, results, applied).Change
-	r.expect(t, "a 1", "b 0", "c 5")
+	r.expect(t, "a 1", "b 0", "c 1")
 	if len(change.Added) != 1 || len(change.Weights) != 1 || change.Weights[0].To != 0 {
 		t.Errorf("change %+v", change)
 	}

@@ -10,6 +10,7 @@ import (
 type judgement struct {
 	Result
 	old  bool         // it is the list in force
+	back bool         // it is the list that was in force before
 	pool *config.Pool // that it holds, if it is new and may be put in force
 }
 
@@ -34,16 +35,29 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 		before = &config.Pool{}
 	}
 	j := judgement{pool: pool, Result: Result{Change: config.Compare(before, pool), Warnings: warnings}}
-	decision := config.Guard(l.pool, pool, l.settings.Guard)
+	decision := l.guard(d, pool)
 	switch {
 	case decision.Ruling == config.GuardRefuse:
 		return judgement{Result: Result{Err: refuse("%s: %v", l.o.Source, decision)}}
+	case decision.Ruling == config.GuardHold && l.replaced != nil && l.replaced.sameList(d):
+		j.Applied, j.back = true, true // to go back must be as easy as it was to go on
 	case decision.Ruling == config.GuardHold && !(confirm && (l.held == nil || l.held.same(d))):
 		j.Held, j.Err = &decision, l.heldError(decision, confirm)
 	default:
 		j.Applied = l.pool == nil || !j.Change.Empty()
 	}
 	return j
+}
+
+// guard is what the guard says of the pool in d. What it has held back before the start it holds back until health is known.
+func (l *List) guard(d *document, pool *config.Pool) config.Decision {
+	works := l.works()
+	decision := config.Guard(l.pool, pool, l.settings.Guard, works)
+	if works == nil && decision.Ruling == config.GuardPass && l.settings.Guard > 0 && l.marked.matches(d) {
+		decision = l.marked.Decision
+		decision.Ruling = config.GuardHold
+	}
+	return decision
 }
 
 // heldError says how to confirm an update that is held back.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/config/statefile"
 )
 
@@ -30,7 +31,26 @@ type lastGood struct {
 	Source    string    `json:"source"`
 	Accepted  time.Time `json:"accepted"`
 	Signature []byte    `json:"signature,omitempty"`
+	Held      *heldMark `json:"held,omitempty"` // the update that waited when this was saved
 	list      []byte
+}
+
+// A heldMark is what is saved of an update that the guard has held back, so that a start, which knows nothing of health,
+// does not let it pass.
+type heldMark struct {
+	Sum      []byte          `json:"sum"` // SHA-256 of the list
+	Decision config.Decision `json:"decision"`
+}
+
+func newHeldMark(d *document, decision config.Decision) *heldMark {
+	sum := sha256.Sum256(d.list.data)
+	return &heldMark{sum[:], decision}
+}
+
+// matches reports whether the mark is of the list in d.
+func (m *heldMark) matches(d *document) bool {
+	sum := sha256.Sum256(d.list.data)
+	return m != nil && bytes.Equal(m.Sum, sum[:])
 }
 
 // document gives the list in the form in which it was fetched.

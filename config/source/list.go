@@ -53,6 +53,11 @@ type List struct {
 	inForce *document
 	held    *document // nil: none
 	latest  *Update   // see Result.Latest
+	// replaced is the list that the one in force has replaced, to which a way back is open; nil if there is none, or that way
+	// was taken.
+	replaced *document
+	marked   *heldMark // the update that was held back before the start, or nil
+	working  func() map[string]bool // nil: all mirrors work
 
 	// mu guards these. They are written only with looking held, so its holder may read them without mu.
 	mu       sync.Mutex
@@ -145,6 +150,29 @@ func (l *List) SetSettings(s Settings) error {
 	return nil
 }
 
+// SetWorking has the guard know which mirrors are fit to serve, by their url_prefix: see [config.Guard]. working returns nil
+// while nothing is known.
+func (l *List) SetWorking(working func() map[string]bool) {
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	l.working = working
+}
+
+// works is what the guard knows of health.
+func (l *List) works() func(urlPrefix string) bool {
+	if l.working == nil {
+		return nil
+	}
+	working := l.working()
+	if working == nil {
+		return nil
+	}
+	return func(urlPrefix string) bool {
+		works, known := working[urlPrefix] // one that was added a moment ago may not be known yet
+		return works || !known
+	}
+}
+
 // Fits returns an error if mirrors of the pool in force have names that dns uses for something else.
 func (l *List) Fits(dns config.DNS) error {
 	pool := l.Pool()
@@ -214,7 +242,7 @@ func (l *List) useSaved() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pool, l.inForce = pool, d
+	l.pool, l.inForce, l.marked = pool, d, k.Held
 	l.status.Loaded, l.status.Kept = k.Accepted, true
 	return true
 }
@@ -261,6 +289,10 @@ func (l *List) look(ctx context.Context, confirm bool) Result {
 		return l.fail(j.Err)
 	case j.Applied:
 		l.logApplied(j.pool, j.Result)
+		l.replaced = l.inForce
+		if j.back {
+			l.replaced = nil // or a bad list could come back as it left
+		}
 		l.accept(d, j.pool)
 	default:
 		l.accept(d, l.pool) // so that what was made of the pool stays
@@ -310,8 +342,9 @@ func (l *List) accept(d *document, pool *config.Pool) {
 		status.Loaded = now
 	}
 	status.Checked, status.Kept, status.Error, status.Held = now, false, "", nil
-	if isNew || status.KeepError != "" {
-		status.KeepError = l.keep(d, status.Loaded)
+	if isNew || status.KeepError != "" || l.marked != nil {
+		l.marked = nil
+		status.KeepError = l.keep(d, status.Loaded, nil)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -319,11 +352,11 @@ func (l *List) accept(d *document, pool *config.Pool) {
 }
 
 // keep writes d to disk, if there is a place for it, and returns why that failed, or "".
-func (l *List) keep(d *document, accepted time.Time) string {
+func (l *List) keep(d *document, accepted time.Time, held *heldMark) string {
 	if l.o.StateDir == "" {
 		return ""
 	}
-	k := &lastGood{Source: l.origin, Accepted: accepted, list: d.list.data}
+	k := &lastGood{Source: l.origin, Accepted: accepted, Held: held, list: d.list.data}
 	if d.signature != nil {
 		k.Signature = d.signature.data
 	}
@@ -338,6 +371,10 @@ func (l *List) keep(d *document, accepted time.Time) string {
 func (l *List) hold(d *document, r Result) Result {
 	again := l.held.same(d)
 	l.held = d
+	if !l.marked.matches(d) {
+		l.marked = newHeldMark(d, *r.Held)
+		l.keep(l.inForce, l.status.Loaded, l.marked) // what fails is logged, and tried again with the next list
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.status.Error = r.Err.Error()

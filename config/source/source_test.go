@@ -242,6 +242,80 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// TestGuardLetsGoBack: the list that was in force before may come back, but the one that it replaces may not.
+func TestGuardLetsGoBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	good, bad := poolText("a 10", "b 10"), poolText("a 10", "b 10", "x 1000")
+	testbed.Put(t, path, good)
+	r := newRig(t, Options{Source: path}).start(t)
+	look := func(text string, confirm, applied bool) {
+		t.Helper()
+		testbed.Put(t, path, text)
+		if result := r.Reload(t.Context(), confirm); result.Applied != applied || (result.Held == nil) != applied {
+			t.Fatalf("%+v, applied %v wanted", result, applied)
+		}
+	}
+	look(bad, false, false)
+	look(bad, true, true)
+	look(good, false, true)
+	look(bad, false, false)
+	look(bad, true, true)
+	look(poolText("a 10"), false, false) // another list than the one before
+	look(good, false, true)
+}
+
+// TestGuardKnowsWhatWorks: weight that does not work is no loss.
+func TestGuardKnowsWhatWorks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	testbed.Put(t, path, poolText("a 1", "b 9"))
+	r := newRig(t, Options{Source: path}).start(t)
+	testbed.Put(t, path, poolText("a 1"))
+	if result := r.Reload(t.Context(), false); result.Held == nil {
+		t.Fatalf("all works: %+v", result)
+	}
+	r.SetWorking(func() map[string]bool { return map[string]bool{r.Pool().Mirrors[1].URLPrefix: false} })
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Fatalf("the one that leaves does not work: %+v", result)
+	}
+}
+
+// TestGuardHoldsAcrossARestart: what is held back because of the mirrors' health is not let pass by a start, which knows
+// nothing of it.
+func TestGuardHoldsAcrossARestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mirrors.json")
+	testbed.Put(t, path, poolText("a 1", "b 9"))
+	o := Options{Source: path, StateDir: filepath.Join(dir, "state")}
+	r := newRig(t, o).start(t)
+	r.SetWorking(func() map[string]bool { return map[string]bool{"https://a.example.net/": true, "https://b.example.net/": false} })
+	testbed.Put(t, path, poolText("b 9"))
+	if result := r.Reload(t.Context(), false); result.Held == nil || result.Held.Share != 1 {
+		t.Fatalf("the only one that works leaves: %+v", result)
+	}
+	r = newRig(t, o).start(t)
+	r.expect(t, "a 1", "b 9")
+	if held := r.Status().Held; held == nil || held.Share != 1 {
+		t.Fatalf("after a restart: %+v", r.Status())
+	}
+	r.SetWorking(func() map[string]bool { return map[string]bool{"https://a.example.net/": false, "https://b.example.net/": true} })
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Fatalf("once health is known: %+v", result)
+	}
+	r = newRig(t, o).start(t)
+	r.expect(t, "b 9")
+	testbed.Put(t, path, poolText("a 1", "b 9"))
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Fatalf("%+v", result)
+	}
+	testbed.Put(t, path, poolText("b 9")) // which was held back once
+	if result := r.Reload(t.Context(), false); !result.Applied {
+		t.Fatalf("%+v", result)
+	}
+}
+
 func TestNextLook(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))

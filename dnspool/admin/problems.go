@@ -32,7 +32,7 @@ func pageProblems(s *Status, now time.Time) []string {
 	add(s.Pool.Kept, "The list of mirrors is the one saved on disk: its source cannot be read.")
 	add(s.Pool.KeepError != "", "The list of mirrors cannot be saved on disk: %s", s.Pool.KeepError)
 	if held := s.Pool.Held; held != nil {
-		add(true, "An update of the list has been held back for %s, because it takes away much of the weight: "+
+		add(true, "An update of the list has been held back for %s, because it takes away or moves much of the weight: "+
 			"'mirrorpool reload --dry-run' shows it, 'mirrorpool reload --confirm' accepts it.", Age(now.Sub(held.Since)))
 	}
 	add(s.Reference.Problem != "", "The reference cannot be read: %s", s.Reference.Problem)

@@ -156,6 +156,7 @@ func newDaemon(
 		Catalog:  d.catalog,
 	})
 	d.handler.SetFiles(c.Files)
+	d.list.SetWorking(d.working)
 	return d, nil
 }
 

@@ -159,3 +159,17 @@ func (f *inForce) input(c *config.Server, report *health.Report) dnspool.Input {
 		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial,
 	}
 }
+
+// working says of each mirror whether it is fit to serve in a role, or cannot be judged: a list that takes another one away
+// takes nothing. It is nil while nothing is known.
+func (f *inForce) working() map[string]bool {
+	snapshot := f.current.Load()
+	if snapshot == nil {
+		return nil
+	}
+	working := make(map[string]bool, len(snapshot.Mirrors))
+	for i := range snapshot.Mirrors {
+		working[snapshot.Mirrors[i].URLPrefix] = snapshot.Mirrors[i].Works()
+	}
+	return working
+}

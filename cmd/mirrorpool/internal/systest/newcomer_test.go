@@ -3,13 +3,15 @@ package systest
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"mirrorpool/testdata/testbed"
 )
 
-// TestNewcomerCausesNoPanic adds a mirror with most of the weight, at which no one listens, to a pool of two that work.
+// TestNewcomerCausesNoPanic adds a mirror with most of the weight, at which nothing listens, to a pool of two that work. That
+// is held back; once confirmed, it causes no panic, and the correction is not held back.
 func TestNewcomerCausesNoPanic(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)
@@ -23,9 +25,16 @@ func TestNewcomerCausesNoPanic(t *testing.T) {
 	}
 	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
 	const newcomer = "http://127.0.6.10:9/"
-	c.write(t, "mirrors.json", map[string]any{"version": 1, "mirrors": append(mirrors, map[string]any{"url_prefix": newcomer,
-		"weight": 1000})})
-	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != exitOK {
+	put := func(weight int) {
+		c.write(t, "mirrors.json", map[string]any{"version": 1, "mirrors": append(mirrors, map[string]any{"url_prefix": newcomer,
+			"weight": weight})})
+	}
+	put(1000)
+	const why = "it moves 98 % of the clients to other mirrors (http://127.0.6.10:9/ alone gets 98 %), and mirrors_guard allows 50 %"
+	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != exitFailure || !strings.Contains(stderr, why) {
+		t.Fatalf("exit code %d, want it held back: %s", code, stderr)
+	}
+	if code, _, stderr := command(t, "reload", "--admin", p.admin, "--confirm"); code != exitOK {
 		t.Fatal(stderr)
 	}
 	testbed.Eventually(t, "the newcomer is down", func() bool {
@@ -37,6 +46,10 @@ func TestNewcomerCausesNoPanic(t *testing.T) {
 	})
 	if got := p.inRedirects(t, "/x"); len(got) != 2 || got[newcomer] {
 		t.Errorf("redirected to %v", got)
+	}
+	put(10)
+	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != exitOK {
+		t.Errorf("the correction: exit code %d: %s", code, stderr)
 	}
 	if resp, err := http.Get("http://" + p.admin + "/readyz"); err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("readyz: %v, %v", resp, err)

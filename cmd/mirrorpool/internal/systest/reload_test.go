@@ -161,8 +161,14 @@ removed   https://m4.example.org/`
 	p.wantReload(t, 1, "mirrorpool: "+source+": no mirror is enabled: give at least one a weight above 0\npool: unchanged",
 		"--confirm")
 	list.set(t, "1 10", "2 10", "3 10", `4 10, "name": "m4"`)
-	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/\nadded     https://m3.example.org/\nadded     "+
+	p.wantReload(t, 1, "mirrorpool: "+source+": held back: it moves 75 % of the clients to other mirrors (https://m2.example.org/ "+
+		"alone gets 25 %), and mirrors_guard allows 50 %; if it is meant, confirm it: mirrorpool reload --confirm\n"+
+		"pool: unchanged; held back:\nadded     https://m2.example.org/\nadded     https://m3.example.org/\nadded     "+
 		"https://m4.example.org/")
+	list.set(t, "1 10", "2 10")
+	p.wantReload(t, 0, "pool: changed:\nadded     https://m2.example.org/")
+	list.set(t, "1 10", "2 10", "3 10", `4 10, "name": "m4"`)
+	p.wantReload(t, 0, "pool: changed:\nadded     https://m3.example.org/\nadded     https://m4.example.org/")
 }
 
 // testSettingsReload edits mirrorpool.json while the server runs.
