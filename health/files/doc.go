@@ -12,6 +12,7 @@
 //	collector.go  a listing, as it comes in
 //	row.go        from a listing to the files that a mirror has
 //	together.go   the files that mirrors list together, where no origin is known
+//	compare.go    what a mirror lacks, by one listing and without a catalog: for mirrorpool probe
 //	universe.go   the files of the origin, and what a new listing of it changes
 //	folder.go     an origin that is a folder
 //	sumlist.go    an origin that is a list of checksums
