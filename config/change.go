@@ -133,7 +133,7 @@ func (c *Change) Empty() bool {
 	return len(c.Added)+len(c.Removed)+len(c.Weights)+len(c.Addresses)+len(c.Other) == 0 && !c.Reordered
 }
 
-// Lines tells the change to people, one line for each mirror and kind of change.
+// Lines describes the change for people, one line for each mirror and kind of change.
 func (c *Change) Lines() []string {
 	var lines []string
 	for _, prefix := range c.Added {

@@ -11,7 +11,7 @@ const (
 	KindServer Kind = "mirrorpool.json"
 )
 
-// KindOf tells which kind of file data is: a pool if it is an object with the key "version" or with a
+// KindOf returns which kind of file data is: a pool if it is an object with the key "version" or with a
 // list at "mirrors", and else a server's configuration. Where data is not JSON, the error joins an
 // [*Error] that says where; file is the name to use in it.
 func KindOf(file string, data []byte) (Kind, error) {

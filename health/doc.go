@@ -22,7 +22,7 @@
 // [Checker] (checker.go) joins them. schedule.go says when to probe, and knows no verdicts. mirror.go sets up the
 // checks and look-ups of a mirror, observe.go turns a probe into a verdict, survey.go watches the pool as a whole, and
 // memory.go and history.go hold what outlives a restart (sealed.go: its format). state.go and observation.go are the
-// words for what was seen, report.go tells it, reference.go is the trace of the origin, and settings.go the
+// words for what was seen, report.go collects it, reference.go is the trace of the origin, and settings.go the
 // configuration. The rules have a file each:
 //
 //	verdict.go     when an endpoint is up or down

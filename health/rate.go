@@ -28,7 +28,7 @@ var failureShares = [maxFailures + 1]float64{1, 1, 0.25, 0.125, 0.125}
 // A Rate is how an endpoint has done of late besides the outages that its state tells. The zero Rate is that of one
 // which has always passed.
 type Rate struct {
-	// Failed and Hesitated have a bit for each of the latest rateChecks checks that told something, the lowest for the
+	// Failed and Hesitated have a bit for each of the latest rateChecks checks that were conclusive, the lowest for the
 	// latest one.
 	Failed    uint32 `json:"failed,omitzero"`
 	Hesitated uint32 `json:"hesitated,omitzero"`

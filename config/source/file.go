@@ -43,11 +43,11 @@ func (f file) read(_ context.Context, suffix string, limit int, last *part) (*pa
 	return &part{data: data}, nil
 }
 
-// watch tells changes of the file and its signature, and first that there is a file: it may have changed
+// watch reports changes of the file and its signature, and first that there is a file: it may have changed
 // before the watch began.
 //
 // It watches folders, not the file: editors, Git and others put a new file in the place of the old one, and a
-// watch on the old one would never tell. What the folders tell of other files is passed over.
+// watch on the old one would never tell. Changes of other files in the folders are passed over.
 func (f file) watch(ctx context.Context, changed chan<- struct{}) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -90,7 +90,7 @@ func (f file) watch(ctx context.Context, changed chan<- struct{}) error {
 
 // addFolders watches the folder of the file; the one above, where a link to the folder may be put in place
 // of another; and the one where the file really is, if a link leads there. To add one again is free, and
-// needed where a folder was replaced. One that is missing is added when the one above tells of it.
+// needed where a folder was replaced. One that is missing is added when the one above reports it.
 func (f file) addFolders(w *fsnotify.Watcher) {
 	path, err := filepath.Abs(f.path)
 	if err != nil {

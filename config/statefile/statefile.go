@@ -22,7 +22,7 @@ import (
 const Aside = ".bad"
 
 // Load has use read the file at path. That there is none is no error. One that cannot be read, or that is of no use,
-// is set aside under a name that ends in Aside, so that it is not lost with the next Replace; the error tells of both.
+// is set aside under a name that ends in Aside, so that it is not lost with the next Replace; the error names both.
 func Load(path string, use func(io.Reader) error) error {
 	err := load(path, use)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {

@@ -2,7 +2,7 @@ package authority
 
 import "github.com/miekg/dns"
 
-// answerChaos answers in class CH, where servers tell of themselves (RFC 4892), what the operator wants told.
+// answerChaos answers in class CH, where servers identify themselves (RFC 4892), what is configured.
 func (z *zone) answerChaos(resp *dns.Msg, q dns.Question) {
 	text := ""
 	switch q.Name {

@@ -13,7 +13,7 @@
 //	near.go          answers by the client's place (dns.geo)
 //	options.go       the EDNS options of a response
 //	chaos.go         id.server. and version.bind.
-//	status.go        _status and _mirrors: the pool told in TXT records
+//	status.go        _status and _mirrors: the state of the pool in TXT records
 //	client.go        the client of a query, and to which clients UDP answers go
 //	ratelimit.go     response rate limiting
 //	connections.go   how many TCP connections are open, in all and from a network

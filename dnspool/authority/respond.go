@@ -31,7 +31,7 @@ func (z *zone) respond(req *dns.Msg, from client) ([]byte, error) {
 	return packed, err
 }
 
-// respondWithCode is respond, and tells the response's code besides.
+// respondWithCode is respond, and also returns the response's code.
 func (z *zone) respondWithCode(req *dns.Msg, from client) (packed []byte, rcode int, err error) {
 	asked := req.Question[0].Name
 	lower := *req

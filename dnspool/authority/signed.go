@@ -9,7 +9,7 @@ import (
 	"mirrorpool/dnspool/tsig"
 )
 
-// refuseSignature tells what is wrong with the signature of a request.
+// refuseSignature says what is wrong with the signature of a request.
 func refuseSignature(w dns.ResponseWriter, req *dns.Msg) (rcode int, err error) {
 	resp := wire.Reply(req, dns.RcodeSuccess)
 	code := tsig.ErrorCode(w.TsigStatus())

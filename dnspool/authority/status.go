@@ -73,7 +73,7 @@ const (
 	maxStatusEndpoints = 32
 )
 
-// describe tells of the pool as a whole.
+// describe describes the pool as a whole.
 func (z *zone) describe() []string {
 	s := z.snapshot
 	enabled := 0

@@ -30,7 +30,7 @@ type zone struct {
 	ttl      uint32    // of named mirrors' addresses, seconds
 	poolTTL  [2]uint32 // of the pool's addresses, by family
 	maxSize  uint16    // of a UDP response, bytes
-	nsid     string    // tells this server from others (RFC 5001, RFC 4892); empty: off
+	nsid     string    // identifies this server (RFC 5001, RFC 4892); empty: off
 	version  string    // of the software, as the operator words it; empty: off
 	cookies  wire.CookieJar
 	clients  []netip.Prefix                 // that may ask for the status; nil: this host

@@ -29,7 +29,7 @@ func (l *LimitedListener) Accept() (net.Conn, error) {
 	return &limitedConn{Conn: conn, slot: l.Limiter.Admit(network, conn, time.Now())}, nil
 }
 
-// State tells whose turn it is on a connection: one on which a request is being answered makes room last.
+// State notes whose turn it is on a connection: one on which a request is being answered makes room last.
 func (l *LimitedListener) State(conn net.Conn, state http.ConnState) {
 	c, ok := conn.(*limitedConn)
 	switch {

@@ -83,7 +83,7 @@ func UDPBatch(conn *net.UDPConn, ours bool, r Responder, sizes BatchSizes) (net.
 	return c, nil
 }
 
-// prepareSocket makes system calls wait, and makes a socket at the wildcard address tell which address was asked, so
+// prepareSocket makes system calls wait, and makes a socket at the wildcard address say which address was asked, so
 // that the answer can come from it.
 func prepareSocket(fd int, local netip.Addr) error {
 	if err := unix.SetNonblock(fd, false); err != nil {
@@ -283,7 +283,7 @@ func (c *batchConn) Close() error {
 	return err
 }
 
-// answerFrom turns a control message that tells to which address a message came into one that makes the
+// answerFrom turns a control message that says to which address a message came into one that makes the
 // kernel send from that address, over whichever interface leads to the client. See ip(7) and ipv6(7).
 func answerFrom(control []byte) {
 	data := unix.CmsgLen(0)

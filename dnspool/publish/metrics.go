@@ -2,7 +2,7 @@ package publish
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// The descriptions of what a target tells of itself.
+// The descriptions of the metrics of a target.
 var (
 	targetLabels = []string{"server", "zone"}
 	updatesDesc  = prometheus.NewDesc("mirrorpool_publish_updates_total", "Dynamic updates that a server has carried out.",

@@ -75,7 +75,7 @@ func signal(ch chan<- struct{}) {
 	}
 }
 
-// Run tells the targets, until ctx ends.
+// Run notifies the targets until ctx ends.
 func (n *Notifier) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, t := range n.targets {
@@ -84,7 +84,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// tell tells one target of each new serial: not more than once in a pause, and until it has answered.
+// tell notifies one target of each new serial: not more than once in a pause, and until it has answered.
 func (n *Notifier) tell(ctx context.Context, t *notified) {
 	pace := pacer{schedule: t.schedule}
 	for pace.wait(ctx, t.wake) {
@@ -127,7 +127,7 @@ func (t *notified) notify(ctx context.Context, zone string) error {
 	return nil
 }
 
-// Conditions tells of each target whether it can be notified, in the order of the configuration.
+// Conditions returns of each target whether it can be notified, in the order of the configuration.
 func (n *Notifier) Conditions() []Condition {
 	conditions := make([]Condition, len(n.targets))
 	for i, t := range n.targets {

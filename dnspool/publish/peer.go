@@ -1,5 +1,5 @@
 // Package publish feeds other DNS servers: it keeps the pool's addresses at the names of a zone that another server is
-// primary for, by dynamic updates (RFC 2136), and tells the secondaries of our own zone of new versions (RFC 1996).
+// primary for, by dynamic updates (RFC 2136), and notifies the secondaries of our own zone of new versions (RFC 1996).
 //
 // Each target has a goroutine of its own, so that one that fails or hangs delays no other. The package answers no
 // queries, and decides nothing about mirrors: it passes on what a [dnspool.Snapshot] says.

@@ -126,7 +126,7 @@ func (t *target) describe(state string, changes []change) string {
 	return fmt.Sprintf("; %s, by %s\nserver %s %s\n%s", state, signed, host, port, script(t.config.Zone, changes))
 }
 
-// Conditions tells of each target whether it can be kept up to date, in the order of the configuration.
+// Conditions returns of each target whether it can be kept up to date, in the order of the configuration.
 func (p *Publisher) Conditions() []Condition {
 	conditions := make([]Condition, len(p.targets))
 	for i, t := range p.targets {

@@ -218,7 +218,7 @@ func (t *target) read(ctx context.Context, conn net.Conn) (sets, error) {
 	return seen, nil
 }
 
-// read returns the set that an answer tells of p.
+// read returns the set at p that an answer gives.
 func (p place) read(answer []dns.RR) (set, error) {
 	var s set
 	for _, rr := range answer {

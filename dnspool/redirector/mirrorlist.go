@@ -22,7 +22,7 @@ var mirrorListText string
 
 var mirrorListTemplate = template.Must(template.New("mirrorlist").Parse(mirrorListText))
 
-// A mirrorList is the list of mirrors for one client and path. It tells where the client is, and not its address.
+// A mirrorList is the list of mirrors for one client and path. It says where the client is, and not its address.
 type mirrorList struct {
 	Path     string         `json:"path"`
 	Title    string         `json:"-"`        // the path for people

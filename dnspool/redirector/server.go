@@ -213,7 +213,7 @@ func (s *Server) Run(ctx context.Context) error {
 		g.Go(func() error {
 			err := s.http.Serve(f)
 			if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
-				return nil // run tells why there are no more connections
+				return nil // run returns why there are no more connections
 			}
 			return err
 		})

@@ -156,7 +156,7 @@ func describe(err error) string {
 	return shorten(err.Error(), 200)
 }
 
-// http2Preface is how net/http tells of a SETTINGS frame, with which a server begins HTTP/2 (RFC 9113 section 3.4), in
+// http2Preface is how net/http describes a SETTINGS frame, with which a server begins HTTP/2 (RFC 9113 section 3.4), in
 // place of a response. It has no error value for it.
 const http2Preface = `malformed HTTP response "\x00\x00`
 

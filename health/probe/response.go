@@ -55,7 +55,7 @@ type busyError struct {
 	retryAfter time.Duration // when it wants the next one
 }
 
-// Unwrap returns the error that tells the status.
+// Unwrap returns the error with the status.
 func (e *busyError) Unwrap() error { return e.error }
 
 const (

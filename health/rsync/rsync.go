@@ -71,7 +71,7 @@ type File struct {
 
 	// ModTime is in whole seconds, in UTC. The wire carries 32 bits, which
 	// rsync reads as unsigned: right from 1970 to 2106, while a time outside is
-	// wrapped by the daemon and cannot be told from one inside.
+	// wrapped by the daemon and cannot be distinguished from one inside.
 	ModTime time.Time
 
 	// Mode holds the permission bits alone.

@@ -282,7 +282,7 @@ func accepted(file string) (map[string]bool, error) {
 	return found, nil
 }
 
-// choose returns the mutants to try, all or a sample of them. It fails if accepted.txt tells of others than there are.
+// choose returns the mutants to try, all or a sample of them. It fails if accepted.txt has others than there are.
 func choose(may map[string]bool, only string, sample int, seed string) ([]mutant, error) {
 	pattern, err := regexp.Compile(only)
 	if err != nil {

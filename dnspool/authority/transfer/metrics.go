@@ -13,7 +13,7 @@ func newRequests() *prometheus.CounterVec {
 // The descriptions of the state of transfers, beside requests.
 var (
 	versionsDesc = prometheus.NewDesc("mirrorpool_transfer_versions", "Versions of the zone that IXFR can begin at.", nil, nil)
-	recordsDesc  = prometheus.NewDesc("mirrorpool_transfer_records", "Records in the zone as a transfer tells it.", nil, nil)
+	recordsDesc  = prometheus.NewDesc("mirrorpool_transfer_records", "Records in the zone as it is transferred.", nil, nil)
 )
 
 // Collect sends what the server has counted.

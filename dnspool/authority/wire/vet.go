@@ -44,7 +44,7 @@ func (s *Shape) Query() Query {
 // IsResponse reports whether a message of at least a header is a response.
 func IsResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
 
-// Vet tells whether a query is what its header announces: one question, so many whole records, with names that end, at
+// Vet reports whether a query is what its header announces: one question, so many whole records, with names that end, at
 // most one OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options, and at most one
 // TSIG record, at the end (RFC 8945 section 5.1). miekg/dns is more generous: it takes messages whose records are
 // missing, pointers that lead forward (RFC 9267), and any number of OPT and TSIG records.
@@ -166,7 +166,7 @@ func nextOption(options []byte) (code uint16, data, rest []byte, ok bool) {
 	return binary.BigEndian.Uint16(options), options[OptionHead:size], options[size:], true
 }
 
-// vetOptions tells whether the data of an OPT record is a list of whole options, and those that are answered make
+// vetOptions reports whether the data of an OPT record is a list of whole options, and those that are answered make
 // sense.
 func vetOptions(options []byte) Fault {
 	found := NoFault

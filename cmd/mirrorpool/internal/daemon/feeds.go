@@ -29,7 +29,7 @@ type feeds struct {
 	replaced chan struct{} // closed once senders are others
 }
 
-// Senders are what tells other servers by itself.
+// Senders notify and update other servers unasked.
 type senders struct {
 	notifier  *publish.Notifier
 	publisher *publish.Publisher
@@ -131,7 +131,7 @@ func (f *feeds) run(ctx context.Context) error {
 	return nil
 }
 
-// publish tells the other servers of a snapshot. Transfers have it already: the DNS face gives it to them before it
+// publish passes a snapshot on to the other servers. Transfers have it already: the DNS face gives it to them before it
 // answers from it.
 func (f *feeds) publish(s *dnspool.Snapshot) {
 	senders := f.current()

@@ -37,7 +37,7 @@ func fileSettings(c config.Files) files.Settings {
 	return files.Settings{Origin: c.Origin, Interval: c.Interval, Rewritten: c.Rewritten, OnDemand: c.OnDemand}
 }
 
-// observeFiles tells the catalog of the mirrors, and of the traces that their files go with. Until all mirrors have
+// observeFiles gives the catalog the mirrors, and of the traces that their files go with. Until all mirrors have
 // been checked once, none is listed.
 func (f *inForce) observeFiles(report *health.Report) {
 	swept := false

@@ -141,7 +141,7 @@ func checkDatabases(old, next config.GeoIP) error {
 		{"geoip.city", old.City, next.City}, {"geoip.asn", old.ASN, next.ASN},
 	} {
 		if f.old == f.next {
-			continue // the reader tells what is wrong with it
+			continue // the reader reports what is wrong with it
 		}
 		if err := geo.Check(f.next); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", f.key, err))

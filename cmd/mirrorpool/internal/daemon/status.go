@@ -58,7 +58,7 @@ func (d *Daemon) describe() admin.Status {
 	return status
 }
 
-// poolStatus tells an administrator where the pool in force comes from.
+// poolStatus says where the pool in force comes from.
 func poolStatus(s source.Status, now time.Time) admin.PoolStatus {
 	status := admin.PoolStatus{
 		Source: s.Source, Loaded: s.Loaded, AgeSeconds: now.Sub(s.Loaded).Seconds(), Kept: s.Kept,

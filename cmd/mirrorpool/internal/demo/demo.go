@@ -38,7 +38,7 @@ type Options struct {
 	Version          string // of the program
 }
 
-// Run runs three mirrors, and a daemon on them, until ctx ends. It tells stdout what to try.
+// Run runs three mirrors, and a daemon on them, until ctx ends. It prints what to try.
 func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	mirrors, err := listenMirrors(ctx, o.MirrorPort)
 	if err != nil {

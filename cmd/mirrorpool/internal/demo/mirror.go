@@ -63,10 +63,12 @@ func (m *mirror) failNowAndThen(ctx context.Context, log *zap.Logger) error {
 		}
 		failing := !m.failing.Load()
 		m.failing.Store(failing)
-		log.Info("demo: a mirror fails or works again", zap.Stringer("mirror", m.addr()), zap.Bool("failing", failing))
-		timer.Reset(works)
 		if failing {
+			log.Info("demo: a mirror fails", zap.Stringer("mirror", m.addr()))
 			timer.Reset(fails)
+		} else {
+			log.Info("demo: the mirror works again", zap.Stringer("mirror", m.addr()))
+			timer.Reset(works)
 		}
 	}
 }

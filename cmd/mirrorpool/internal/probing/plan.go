@@ -110,7 +110,7 @@ func selectMirrors(pool *config.Pool, args []string) (*config.Pool, error) {
 	return selected, nil
 }
 
-// meaning tells which mirrors arg means.
+// meaning returns the mirrors that arg means.
 func meaning(arg string) func(*config.Mirror) bool {
 	if !strings.Contains(arg, "://") {
 		return func(m *config.Mirror) bool {

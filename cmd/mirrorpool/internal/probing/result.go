@@ -75,7 +75,7 @@ const (
 	FromMirrors = "mirrors"
 )
 
-// newResult tells what report has on the mirrors that were asked for.
+// newResult takes from report what it has on the mirrors that were asked for.
 func newResult(plan *Plan, report *health.Report) *Result {
 	r := &Result{
 		At: report.At.UTC(), Suspect: report.SuspectNames(), Warnings: []string{}, Mirrors: []Mirror{},

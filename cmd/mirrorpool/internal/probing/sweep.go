@@ -26,14 +26,14 @@ import (
 const (
 	// onceOnly is an interval in which no sweep can last so long that a check becomes due again.
 	onceOnly     = 24 * time.Hour
-	progressTime = 100 * time.Millisecond // between two calls that tell how far the sweep has come
+	progressTime = 100 * time.Millisecond // between two calls that say how far the sweep has come
 )
 
 // ErrInterrupted is why a sweep has not ended.
 var ErrInterrupted = errors.New("interrupted")
 
 // Run checks each endpoint of the plan once, and returns what came of those that were asked for. From time to time it
-// tells how many endpoints it has checked, of those that are known so far.
+// says how many endpoints it has checked, of those that are known so far.
 func (p *Plan) Run(ctx context.Context, progress func(done, total int)) (*Result, error) {
 	report, err := p.sweep(ctx, progress)
 	if err != nil {

@@ -35,7 +35,7 @@ func (r *Result) WriteText(w io.Writer, colour bool) error {
 // numbers is how wide the columns with numbers are.
 const numbers = "%7s %7s %6s %6s %6s %5s %6s"
 
-// rows are the mirror's lines of the table. A mirror without addresses has one too, to tell why.
+// rows are the mirror's lines of the table. A mirror without addresses has one too, to say why.
 func (m *Mirror) rows() []term.Row {
 	var rows []term.Row
 	if !m.hasAddresses() {
@@ -109,7 +109,7 @@ func (r *Result) summary() []string {
 	return append(lines, fmt.Sprintf("Up in all their roles: %d of %s.", r.Up, term.Count(r.Enabled, "enabled mirror")))
 }
 
-// summary tells the reference, at a time.
+// summary describes the reference, at a time.
 func (r *Reference) summary(now time.Time) string {
 	switch {
 	case r.Trace == nil && r.Source == FromURL:
@@ -149,7 +149,7 @@ func sweepProgress(r *health.Report) (done, total int) {
 		}
 		if len(m.Endpoints) == 0 {
 			total++
-			if m.Problem != "" { // which tells why there are none
+			if m.Problem != "" { // which says why there are none
 				done++
 			}
 		}

@@ -51,8 +51,8 @@ func probeReport() *health.Report {
 		Suspects: []health.Suspect{{Name: "local network"}},
 		Reference: health.Reference{
 			ReferenceChange: health.ReferenceChange{Trace: probeTime.Add(-5 * time.Hour)},
-			Problem: "reference_url cannot be read: connect: timed out; keeping the last one known",
-			Mirrors: 2, Enabled: 3, Weight: 20, EnabledWeight: 25,
+			Problem:         "reference_url cannot be read: connect: timed out; keeping the last one known",
+			Mirrors:         2, Enabled: 3, Weight: 20, EnabledWeight: 25,
 		},
 		Mirrors: map[string]health.MirrorReport{
 			"https://mirror.example.net/tails/": {
