@@ -26,7 +26,7 @@ func (f Family) String() string {
 	return "ipv4"
 }
 
-// FamilyOf returns addr's family. An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is an IPv4 address.
+// FamilyOf returns addr's family. An IPv4-mapped IPv6 address (::ffff:192.0.2.1) is an IPv4 address.
 func FamilyOf(addr netip.Addr) Family {
 	if addr.Is4() || addr.Is4In6() {
 		return IPv4

@@ -101,7 +101,7 @@ func (c *Checker) clockError() string {
 	return ""
 }
 
-// maxClockError is what a clock may be off without a word on it: Date headers come from caches, too.
+// maxClockError is how far a clock may be off before that is mentioned: Date headers come from caches, too.
 const maxClockError = 5 * time.Minute
 
 // overTLS reports whether a check asks for an https URL.

@@ -35,8 +35,8 @@ type lastGood struct {
 	list      []byte
 }
 
-// A heldMark is what is saved of an update that the guard has held back, so that a start, which knows nothing of health,
-// does not let it pass.
+// A heldMark is what is saved of an update that the guard has held back, so that a start, which knows nothing of
+// health, does not let it pass.
 type heldMark struct {
 	Sum      []byte          `json:"sum"` // SHA-256 of the list
 	Decision config.Decision `json:"decision"`

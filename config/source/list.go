@@ -56,7 +56,7 @@ type List struct {
 	// replaced is the list that the one in force has replaced, to which a way back is open; nil if there is none, or that way
 	// was taken.
 	replaced *document
-	marked   *heldMark // the update that was held back before the start, or nil
+	marked   *heldMark              // the update that was held back before the start, or nil
 	working  func() map[string]bool // nil: all mirrors work
 
 	// mu guards these. They are written only with looking held, so its holder may read them without mu.

@@ -281,8 +281,8 @@ func TestGuardKnowsWhatWorks(t *testing.T) {
 	}
 }
 
-// TestGuardHoldsAcrossARestart: what is held back because of the mirrors' health is not let pass by a start, which knows
-// nothing of it.
+// TestGuardHoldsAcrossARestart: what is held back because of the mirrors' health is not let pass by a start, which
+// knows nothing of it.
 func TestGuardHoldsAcrossARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -290,7 +290,9 @@ func TestGuardHoldsAcrossARestart(t *testing.T) {
 	testbed.Put(t, path, poolText("a 1", "b 9"))
 	o := Options{Source: path, StateDir: filepath.Join(dir, "state")}
 	r := newRig(t, o).start(t)
-	r.SetWorking(func() map[string]bool { return map[string]bool{"https://a.example.net/": true, "https://b.example.net/": false} })
+	r.SetWorking(func() map[string]bool {
+		return map[string]bool{"https://a.example.net/": true, "https://b.example.net/": false}
+	})
 	testbed.Put(t, path, poolText("b 9"))
 	if result := r.Reload(t.Context(), false); result.Held == nil || result.Held.Share != 1 {
 		t.Fatalf("the only one that works leaves: %+v", result)
@@ -300,7 +302,9 @@ func TestGuardHoldsAcrossARestart(t *testing.T) {
 	if held := r.Status().Held; held == nil || held.Share != 1 {
 		t.Fatalf("after a restart: %+v", r.Status())
 	}
-	r.SetWorking(func() map[string]bool { return map[string]bool{"https://a.example.net/": false, "https://b.example.net/": true} })
+	r.SetWorking(func() map[string]bool {
+		return map[string]bool{"https://a.example.net/": false, "https://b.example.net/": true}
+	})
 	if result := r.Reload(t.Context(), false); !result.Applied {
 		t.Fatalf("once health is known: %+v", result)
 	}

@@ -45,7 +45,7 @@ type zone struct {
 	named    map[string][]netip.Addr
 	static   *StaticRecords // never nil
 	snapshot *dnspool.Snapshot
-	blind    bool             // no mirror's address is known: asking again later is better than to believe that there is none
+	blind    bool             // no mirror's address is known: SERVFAIL, as an empty answer would be cached
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
 	prepared *prepared
 }

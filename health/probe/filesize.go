@@ -37,10 +37,10 @@ func (p *Files) Size(ctx context.Context, u *url.URL, addr netip.Addr) (int64, e
 	return size, err
 }
 
-// Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has it
-// and does not say. The error is fs.ErrNotExist if it lacks it, files.ErrRefused if clients get an error, and files.ErrBusy if
-// it limits how often it may be asked; both of these for 503. It follows redirects to the same host; one to another host counts
-// as having the file. Where a server refuses HEAD, the first byte is asked for.
+// Head asks a mirror at one address for its file at u. It returns how many bytes the file has, or -1 if the mirror has
+// it and does not say. The error is fs.ErrNotExist if it lacks it, files.ErrRefused if clients get an error, and
+// files.ErrBusy if it limits how often it may be asked; both of these for 503. It follows redirects to the same host;
+// one to another host counts as having the file. Where a server refuses HEAD, the first byte is asked for.
 func (p *Files) Head(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error) {
 	resp, err := p.request(ctx, http.MethodHead, u, addr)
 	if err == nil && resp.StatusCode >= 400 && !decisive(resp.StatusCode) {
@@ -102,7 +102,8 @@ func (p *Files) request(ctx context.Context, method string, u *url.URL, addr net
 	return resp, resp.Body.Close()
 }
 
-// totalSize returns the size of a file of which a part was sent (RFC 9110 section 14.4), or -1 if the header does not say.
+// totalSize returns the size of a file of which a part was sent (RFC 9110 section 14.4), or -1 if the header does not
+// say.
 func totalSize(contentRange string) int64 {
 	_, total, _ := strings.Cut(contentRange, "/")
 	if size, err := strconv.ParseInt(total, 10, 64); err == nil && size >= 0 {

@@ -109,7 +109,7 @@ func checkStatus(got int, of *part) error {
 }
 
 // check returns an error unless a response's Content-Range says what was asked for (RFC 9110 section 14.4): clients
-// that resume a download believe it, and give up otherwise.
+// that resume a download rely on it, and give up otherwise.
 func (p *part) check(contentRange string) error {
 	const problem = ": clients cannot resume downloads"
 	last := p.size - 1

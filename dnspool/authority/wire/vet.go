@@ -44,9 +44,9 @@ func (s *Shape) Query() Query {
 // IsResponse reports whether a message of at least a header is a response.
 func IsResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
 
-// Vet reports whether a query is what its header announces: one question, so many whole records, with names that end, at
-// most one OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options, and at most one
-// TSIG record, at the end (RFC 8945 section 5.1). miekg/dns is more generous: it takes messages whose records are
+// Vet reports whether a query is what its header announces: one question, so many whole records, with names that end,
+// at most one OPT record, where and as RFC 6891 section 6.1.1 wants it, with whole and sensible options, and at most
+// one TSIG record, at the end (RFC 8945 section 5.1). miekg/dns is more generous: it takes messages whose records are
 // missing, pointers that lead forward (RFC 9267), and any number of OPT and TSIG records.
 //
 // A query without a question is one for a cookie (RFC 7873 section 5.4), and not malformed if it brings one.
@@ -211,7 +211,8 @@ func cookieIn(options []byte) []byte {
 }
 
 // AppendFault appends the response to a message with a fault. A malformed message, or one that is no QUERY, gets a
-// bare header. A bad EDNS option gets the question and an OPT record back, as EDNS is supported (RFC 6891 section 7). Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
+// bare header. A bad EDNS option gets the question and an OPT record back, as EDNS is supported (RFC 6891 section 7).
+// Of the flags, RD alone is copied (RFC 1035 section 4.1.1).
 func AppendFault(dst, msg []byte, s Shape, f Fault, udpSize uint16) []byte {
 	const response, opcodeAndRD = 0x80, 0x79
 	counts := [8]byte{}

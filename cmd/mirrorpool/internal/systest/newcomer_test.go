@@ -10,8 +10,8 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestNewcomerCausesNoPanic adds a mirror with most of the weight, at which nothing listens, to a pool of two that work. That
-// is held back; once confirmed, it causes no panic, and the correction is not held back.
+// TestNewcomerCausesNoPanic adds a mirror with most of the weight, at which nothing listens, to a pool of two that
+// work. That is held back; once confirmed, it causes no panic, and the correction is not held back.
 func TestNewcomerCausesNoPanic(t *testing.T) {
 	t.Parallel()
 	c, where := newServerConfig(t)
