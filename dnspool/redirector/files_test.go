@@ -141,7 +141,7 @@ func (w *fileWorld) askOrigin(_ context.Context, _, path string) error {
 	return fs.ErrNotExist
 }
 
-func (w *fileWorld) list(_ context.Context, m *files.Mirror, _ []string, each func(string, int64, uint32) error) error {
+func (w *fileWorld) list(_ context.Context, m *files.Mirror, _ *files.Part, each func(string, int64, uint32) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for path, size := range w.trees[m.URLPrefix] {

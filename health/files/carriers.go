@@ -32,6 +32,8 @@ type Carriers struct {
 	// empty, or nothing tells whether there is such a file.
 	Sure []uint64
 
+	incomplete bool // a listing does not say that all mirrors have it
+
 	hash   uint64
 	number uint32    // of the file, if it is published
 	until  time.Time // for how long this holds
@@ -51,6 +53,7 @@ const (
 type table struct {
 	universe *Universe
 	complete bool            // the universe is the origin's: a file that it lacks does not exist
+	big      bool            // see need.big
 	rows     []*Row          // by the mirror's number; nil where none is known, or it is too old
 	traces   []int64         // by the mirror's number; answers from before another trace are of no use
 	inPool   []uint64        // bits of the mirrors of the pool
@@ -71,6 +74,9 @@ func (c *Catalog) Find(path string, now time.Time) *Carriers {
 		return known
 	}
 	known := t.carriers(hash, now)
+	if t.big && known.incomplete {
+		c.demand.note(path, now)
+	}
 	c.answers.overlay(known, t, now)
 	return known
 }
@@ -121,11 +127,14 @@ func (t *table) carriers(hash uint64, now time.Time) *Carriers {
 	for mirror, row := range t.rows {
 		switch bit := uint64(1) << (mirror % 64); {
 		case !Contains(t.inPool, mirror):
+			continue
 		case row == nil, row.pending.Contains(number):
 			k.Unknown[mirror/64] |= bit
 		case row.has.Contains(number):
 			k.Has[mirror/64] |= bit
+			continue
 		}
+		k.incomplete = true
 	}
 	return k
 }

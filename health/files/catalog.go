@@ -41,8 +41,8 @@ type Options struct {
 	ReadOrigin func(ctx context.Context, origin string, c *Collector) error
 	// AskOrigin asks the origin for a path. The error is fs.ErrNotExist if it lacks it, ErrCannotAsk if it cannot be asked.
 	AskOrigin func(ctx context.Context, origin, path string) error
-	// List lists the files of a mirror: those with the given names, or if that is nil, all.
-	List func(ctx context.Context, m *Mirror, names []string, each func(path string, size int64, modified uint32) error) error
+	// List lists the files of a mirror: a part of them, or if that is nil, all.
+	List func(ctx context.Context, m *Mirror, part *Part, each func(path string, size int64, modified uint32) error) error
 	// Head asks a mirror at an address for the size of a file; -1 if it has the file and does not say. The error is
 	// fs.ErrNotExist if it lacks it, ErrRefused if clients do not get it there, and ErrBusy if it wants to be left alone.
 	Head func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
@@ -55,12 +55,16 @@ type Options struct {
 	Now       func() time.Time
 }
 
+// A Part is a part of a tree: some files, and all that are directly in some folders. The top folder is "".
+type Part struct{ Files, Folders []string }
+
 // A Catalog knows which mirror carries which file.
 type Catalog struct {
 	Options
 	table   atomic.Pointer[table]
 	answers answers
 	origins originAnswers
+	demand  demand
 	wake    chan struct{} // holds one token while something may be due
 	sampled atomic.Int64  // when a client's mirror was last asked for the file it was sent to: Unix seconds
 
@@ -68,6 +72,7 @@ type Catalog struct {
 	stop   context.CancelFunc
 	asking sync.WaitGroup
 
+	bigTree  int        // see need.big
 	maxFiles int        // of all mirrors together
 	joining  sync.Mutex // held while a listing is joined with those of others; taken before mu
 
@@ -106,7 +111,7 @@ func newMirror(number int, seen Mirror) *mirror {
 func NewCatalog(o Options) *Catalog {
 	c := &Catalog{
 		Options: o, settings: o.Settings, universe: &Universe{}, wake: make(chan struct{}, 1), numbers: map[string]int{},
-		maxFiles: MaxFiles,
+		maxFiles: MaxFiles, bigTree: bigTree,
 	}
 	c.base, c.stop = context.WithCancel(context.Background())
 	c.publish()
@@ -222,7 +227,7 @@ func (c *Catalog) publish() {
 	t := &table{
 		universe: c.universe, complete: c.settings.Origin != "" && c.origin.known, rows: make([]*Row, len(c.mirrors)),
 		traces: make([]int64, len(c.mirrors)), inPool: make([]uint64, (len(c.mirrors)+63)/64), expires: now.Add(c.settings.Interval),
-		release: c.release.numbers,
+		release: c.release.numbers, big: c.isBig(),
 	}
 	for number, m := range c.mirrors {
 		if m == nil {

@@ -6,7 +6,7 @@ const (
 	minPause  = 5 * time.Second // between listings of a mirror while it copies a release
 	maxPause  = 5 * time.Minute
 	pauseOf   = 10          // the share of the time since the trace changed that a pause takes
-	bigTree   = 200_000     // files; larger trees are listed as a whole at files.interval only
+	bigTree   = 200_000     // files; of larger trees, folders are listed between files.interval
 	validFor  = 3           // intervals, after which a row is worth nothing
 	calmAfter = 2           // listings without a difference, after which a mirror has ended its copy
 	jitter    = 1.0 / 10    // by which share of an interval listings come early, to spread them
@@ -30,8 +30,9 @@ type plan struct {
 type need struct {
 	interval time.Duration
 	listed   time.Time // when the whole tree was listed; zero if never
-	files    int       // of the universe
+	big      bool      // the tree is listed as a whole at the interval only
 	some     bool      // files that are known by name are missing
+	folders  bool      // clients have asked for files of some folders since the latest listing
 	together bool      // the universe is what the mirrors list together
 }
 
@@ -61,11 +62,11 @@ func (p *plan) next(n need) (at time.Time, whole bool) {
 func (p *plan) soon(n need) (at time.Time, whole, ok bool) {
 	if n.together { // nothing says when the mirror has all, and it is asked on demand meanwhile
 		at = p.trigger.Add(min(togetherPause, n.interval/10))
-		return at, true, n.files <= bigTree && p.tried.Before(at) && !p.trigger.IsZero()
+		return at, true, !n.big && p.tried.Before(at) && !p.trigger.IsZero()
 	}
-	whole = p.whole && n.files <= bigTree
+	whole = p.whole && !n.big
 	least, _ := n.pauses()
-	if p.trigger.IsZero() || !whole && !n.some {
+	if p.trigger.IsZero() || !whole && !n.some && !(p.whole && n.folders) {
 		return at, false, false
 	}
 	at = later(p.trigger, p.tried.Add(min(max(p.tried.Sub(p.trigger)/pauseOf, least), maxPause)))

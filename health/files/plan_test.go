@@ -10,13 +10,13 @@ func TestPlan(t *testing.T) {
 	t.Parallel()
 	at := func(d time.Duration) time.Time { return testTime.Add(d) }
 	const interval = 6 * time.Hour
-	listed := need{interval: interval, listed: testTime, files: 1000}
+	listed := need{interval: interval, listed: testTime}
 	some := listed
 	some.some = true
 	together := listed
 	together.together = true
 	big := listed
-	big.files = bigTree + 1
+	big.big = true
 	for name, test := range map[string]struct {
 		plan  plan
 		need  need
@@ -48,7 +48,7 @@ func TestPlan(t *testing.T) {
 // TestPlanEnds: listings for a release end when the mirror shows no difference, and begin anew with the next release.
 func TestPlanEnds(t *testing.T) {
 	t.Parallel()
-	n := need{interval: time.Hour, listed: testTime, files: 10}
+	n := need{interval: time.Hour, listed: testTime}
 	p := plan{tried: testTime}
 	p.pull(testTime.Add(time.Minute), true)
 	listings := 0
@@ -71,7 +71,7 @@ func TestPlanEnds(t *testing.T) {
 func TestPlanScales(t *testing.T) {
 	t.Parallel()
 	at := func(d time.Duration) time.Time { return testTime.Add(d) }
-	short := need{interval: 20 * time.Second, listed: testTime, files: bigTree, some: true}
+	short := need{interval: 20 * time.Second, listed: testTime, some: true}
 	for name, test := range map[string]struct {
 		plan plan
 		need need
@@ -82,10 +82,10 @@ func TestPlanScales(t *testing.T) {
 		"failed again":   {plan{tried: at(30 * time.Second), failures: 2}, need{interval: 20 * time.Second, listed: testTime}, 50 * time.Second},
 		"together":       {plan{tried: at(time.Second), trigger: at(time.Second)}, need{interval: 20 * time.Second, listed: testTime, together: true}, 3 * time.Second},
 		"together, new":  {plan{}, need{interval: 20 * time.Second, listed: testTime, together: true}, 20 * time.Second},
-		"largest tree":   {plan{trigger: at(time.Second), whole: true}, need{interval: 20 * time.Second, listed: testTime, files: bigTree}, time.Second},
+		"largest tree":   {plan{trigger: at(time.Second), whole: true}, need{interval: 20 * time.Second, listed: testTime}, time.Second},
 		"after a while":  {plan{tried: at(19 * time.Second), trigger: at(0)}, short, 20 * time.Second},
 		"for too long":   {plan{tried: at(40 * time.Second), trigger: at(0)}, short, 20 * time.Second},
-		"largest, alone": {plan{tried: at(time.Second), trigger: at(time.Second)}, need{interval: 20 * time.Second, listed: testTime, files: bigTree, together: true}, 3 * time.Second},
+		"largest, alone": {plan{tried: at(time.Second), trigger: at(time.Second)}, need{interval: 20 * time.Second, listed: testTime, together: true}, 3 * time.Second},
 	} {
 		if got, _ := test.plan.next(test.need); !got.Equal(at(test.at)) {
 			t.Errorf("%s: %v after the listing, want %v", name, got.Sub(testTime), test.at)

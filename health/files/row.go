@@ -107,13 +107,16 @@ func (l *listing) bitmaps(noTimes bool) (has, other *roaring.Bitmap) {
 	return has, other
 }
 
-// amend returns r with what a listing of some of the files has shown.
+// amend returns r with what a listing of a part of the files has shown: of some that are known by name whether the mirror has
+// them, and besides that it has what it lists.
 func (l *listing) amend(r *Row, some *roaring.Bitmap, now time.Time) *Row {
 	next := *r
 	next.seen = now
 	has, other := l.bitmaps(r.NoTimes)
-	next.has, next.other = replace(r.has, some, has), replace(r.other, some, other)
-	next.pending = roaring.AndNot(r.pending, some)
+	shown := roaring.Or(some, has)
+	shown.Or(other)
+	next.has, next.other = replace(r.has, shown, has), replace(r.other, shown, other)
+	next.pending = roaring.AndNot(r.pending, shown)
 	return &next
 }
 

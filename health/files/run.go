@@ -98,8 +98,8 @@ type job struct {
 	mirror   *mirror
 	seen     Mirror // at the moment
 	universe *Universe
-	names    []string // nil: the whole tree
-	covered  *roaring.Bitmap
+	part     *Part           // nil: the whole tree
+	covered  *roaring.Bitmap // the files of the part, as far as they are known by name
 }
 
 // dueListings returns the listings to start, those that have waited longest first, and brings next forward to when the
@@ -143,9 +143,10 @@ func (c *Catalog) dueListings(now time.Time, next *time.Time) []job {
 
 // need is what a mirror's plan depends on.
 func (c *Catalog) need(m *mirror) need {
-	n := need{interval: c.settings.Interval, files: c.universe.Len(), together: !c.origin.known}
+	n := need{interval: c.settings.Interval, big: c.isBig(), together: !c.origin.known}
 	if m.row != nil {
 		n.listed, n.some = m.row.Listed, c.missing(m.row) > 0
+		n.folders = c.isBig() && c.demand.isLaterThan(m.plan.tried)
 	}
 	return n
 }
@@ -155,15 +156,21 @@ func (c *Catalog) newJob(m *mirror, whole bool) job {
 	if whole {
 		return j
 	}
-	j.covered = roaring.New()
+	j.part, j.covered = &Part{}, roaring.New()
 	for _, f := range c.release.Files {
-		if !m.row.has.Contains(f.number) && len(j.names) < maxNamed {
-			j.names = append(j.names, f.Path)
+		if !m.row.has.Contains(f.number) && len(j.part.Files) < maxNamed {
+			j.part.Files = append(j.part.Files, f.Path)
 			j.covered.Add(f.number)
 		}
 	}
+	if c.isBig() && m.plan.whole {
+		j.part.Folders = c.demand.folders(c.Now())
+	}
 	return j
 }
+
+// isBig reports whether trees are so large that they are listed as a whole at the interval only.
+func (c *Catalog) isBig() bool { return c.universe.Len() > c.bigTree }
 
 // list makes a listing, and takes it in.
 func (c *Catalog) list(ctx context.Context, j job) {
@@ -188,7 +195,7 @@ func (c *Catalog) list(ctx context.Context, j job) {
 	}
 	changed := m.row != nil && (before == nil || before.digest != m.row.digest)
 	complete := c.origin.known && m.row != nil && int(m.row.has.GetCardinality()) == c.universe.Len()
-	m.plan.note(now, err, j.names == nil, changed, complete)
+	m.plan.note(now, err, j.part == nil, changed, complete)
 	problem := ""
 	if err != nil {
 		problem = err.Error()
@@ -209,7 +216,7 @@ func (c *Catalog) visit(ctx context.Context, j *job) (*found, error) {
 	}
 	defer end()
 	f := c.newFound(j)
-	return f, c.List(ctx, &j.seen, j.names, f.add)
+	return f, c.List(ctx, &j.seen, j.part, f.add)
 }
 
 // A found is what a listing has brought: compared with the origin's files at once, or gathered while these are not known.
@@ -246,7 +253,7 @@ func (c *Catalog) take(m *mirror, j *job, f *found, together *joined, now time.T
 		c.publish()
 		return nil
 	}
-	if j.names == nil {
+	if j.part == nil {
 		next := c.catchUp(f.listing.row(now), j.universe.generation)
 		if next == nil {
 			return errors.New("the origin has changed too often during the listing")

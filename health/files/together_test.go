@@ -121,7 +121,9 @@ func TestTogetherIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Settings{}, tree(), "a", "b")
 		defer w.stop()
+		w.catalog.joining.Lock()
 		w.catalog.maxFiles = 5
+		w.catalog.joining.Unlock()
 		w.do(func() {
 			for i := range 3 {
 				w.trees["b"][fmt.Sprint(i)] = 1

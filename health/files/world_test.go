@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -127,7 +128,7 @@ func (w *world) askOrigin(_ context.Context, _, path string) error {
 
 func (w *world) visit(context.Context, string) (func(), bool) { return func() {}, true }
 
-func (w *world) list(_ context.Context, m *Mirror, names []string, each func(string, int64, uint32) error) error {
+func (w *world) list(_ context.Context, m *Mirror, part *Part, each func(string, int64, uint32) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := nameOf(m.URLPrefix)
@@ -135,12 +136,13 @@ func (w *world) list(_ context.Context, m *Mirror, names []string, each func(str
 	if w.down[name] {
 		return errors.New("max connections reached")
 	}
-	if names != nil {
-		for _, path := range names {
-			if size, ok := w.trees[name][path]; ok {
-				if err := each(path, size, 1000); err != nil {
-					return err
-				}
+	if part != nil {
+		for path, size := range w.trees[name] {
+			if !slices.Contains(part.Files, path) && !slices.Contains(part.Folders, path[:max(strings.LastIndexByte(path, '/'), 0)]) {
+				continue
+			}
+			if err := each(path, size, 1000); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -19,15 +19,15 @@ const (
 // ListMirror lists the files that a mirror's rsync daemon has at the address where it was last reached: those with the
 // given names, or if that is nil, all.
 func ListMirror(
-	ctx context.Context, m *files.Mirror, names []string, each func(path string, size int64, modified uint32) error,
+	ctx context.Context, m *files.Mirror, part *files.Part, each func(path string, size int64, modified uint32) error,
 ) error {
 	u, err := rsync.ParseURL(m.RsyncURL)
 	if err != nil {
 		return err
 	}
 	tree := rsync.Tree{Module: u.Module, Path: u.Path, FollowLinks: true, MaxEntries: files.MaxFiles, MaxBytes: maxListBytes}
-	if names != nil {
-		tree.Rules = rsync.OnlyFiles(names)
+	if part != nil {
+		tree.Rules = rsync.Only(part.Files, part.Folders)
 	}
 	dial := func(ctx context.Context) (conn, error) { return dialAddress(ctx, m.Rsync, u.Port) }
 	return listTree(ctx, dial, tree, func(e rsync.Entry) error {

@@ -109,8 +109,8 @@ func TestListMirror(t *testing.T) {
 		_, daemon, addr := newSource(t, options)
 		// which is not looked up
 		m := &files.Mirror{RsyncURL: strings.Replace(daemon, "127.0.0.1", "mirror.invalid", 1), Rsync: addr.Addr()}
-		list := func(names []string) (n int) {
-			err := ListMirror(t.Context(), m, names, func(path string, size int64, _ uint32) error {
+		list := func(part *files.Part) (n int) {
+			err := ListMirror(t.Context(), m, part, func(path string, size int64, _ uint32) error {
 				if n++; size != 5 {
 					t.Errorf("%s has %d bytes", path, size)
 				}
@@ -124,7 +124,7 @@ func TestListMirror(t *testing.T) {
 		if got := list(nil); got != want {
 			t.Errorf("%q: %d files, want %d", options, got, want)
 		}
-		if got := list([]string{"stable/a.iso", "none"}); got != 1 {
+		if got := list(&files.Part{Files: []string{"stable/a.iso", "none"}}); got != 1 {
 			t.Errorf("%q: %d of the named files", options, got)
 		}
 	}

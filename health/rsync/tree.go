@@ -117,18 +117,32 @@ func (s *session) readList(most int, each func(Entry) error) (listed int, err er
 	}
 }
 
-// OnlyFiles returns the rules that list the files at some paths below a tree's own, and no other file.
-func OnlyFiles(paths []string) []string {
+// Only returns the rules that list some files below a tree's own path, and the files that are directly in some folders, and no
+// other file. The tree's own folder is "".
+func Only(files, folders []string) []string {
 	var rules []string
 	seen := map[string]bool{}
-	for _, file := range paths {
-		for i := range len(file) {
-			if folder := file[:i]; i > 0 && file[i] == '/' && !seen[folder] {
+	above := func(name string) {
+		for i := range len(name) {
+			if folder := name[:i]; i > 0 && name[i] == '/' && !seen[folder] {
 				seen[folder] = true
 				rules = append(rules, "+ /"+Literal(folder)+"/")
 			}
 		}
+	}
+	for _, file := range files {
+		above(file)
 		rules = append(rules, "+ /"+Literal(path.Clean(file)))
+	}
+	for _, folder := range folders {
+		above(folder + "/")
+	}
+	for _, folder := range folders { // the first rule that matches decides
+		in := "/"
+		if folder != "" {
+			in = "/" + escaped(folder) + "/"
+		}
+		rules = append(rules, "- "+in+"*/", "+ "+in+"*")
 	}
 	return append(rules, "- *")
 }
@@ -139,5 +153,10 @@ func Literal(name string) string {
 	if !strings.ContainsAny(name, "*?[") {
 		return name
 	}
+	return escaped(name)
+}
+
+// escaped returns a name so that it stands for itself in a rule with wildcards.
+func escaped(name string) string {
 	return strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`).Replace(name)
 }

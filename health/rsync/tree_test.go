@@ -36,7 +36,7 @@ func listTree(t *testing.T, d *daemon, tree Tree) (files []string, err error) {
 // addTree puts files, links and odd names into the tree that the modules serve.
 func addTree(t *testing.T, d *daemon) {
 	t.Helper()
-	for _, name := range []string{"top", "a/one", "a/two", "a/b/three", "odd[1]*/we?rd", "odd1/weird", "latin\xe9"} {
+	for _, name := range []string{"top", "a/one", "a/two", "a/b/three", "odd[1]*/we?rd", "odd1/weird", "latin\xe9", `back\slash/file`} {
 		d.add(t, name, name, traceTime)
 	}
 	for name, target := range map[string]string{"link": "a/one", "a/latest": "b", "dangling": "nowhere"} {
@@ -50,7 +50,7 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "")
 	addTree(t, d)
-	plain := []string{"a/b/three 9", "a/one 5", "a/two 5", "latin\xe9 6", "odd1/weird 10", "odd[1]*/we?rd 13", "top 3"}
+	plain := []string{"a/b/three 9", "a/one 5", "a/two 5", `back\slash/file 15`, "latin\xe9 6", "odd1/weird 10", "odd[1]*/we?rd 13", "top 3"}
 	followed := append([]string{"a/latest/three 9", "link 5"}, plain...)
 	slices.Sort(followed)
 	for name, test := range map[string]struct {
@@ -61,9 +61,15 @@ func TestList(t *testing.T) {
 		"links followed": {Tree{FollowLinks: true}, followed},
 		"folder":         {Tree{Path: "a"}, []string{"b/three 9", "one 5", "two 5"}},
 		"some files": {
-			Tree{Rules: OnlyFiles([]string{"a/b/three", "a/two", "odd[1]*/we?rd", "absent/file"})},
+			Tree{Rules: Only([]string{"a/b/three", "a/two", "odd[1]*/we?rd", "absent/file"}, nil)},
 			[]string{"a/b/three 9", "a/two 5", "odd[1]*/we?rd 13"},
 		},
+		"folders": {
+			Tree{Rules: Only([]string{"absent/file"}, []string{"a", `odd[1]*`, "absent", `back\slash`})},
+			[]string{"a/one 5", "a/two 5", `back\slash/file 15`, "odd[1]*/we?rd 13"},
+		},
+		"folder and file below": {Tree{Rules: Only([]string{"a/b/three"}, []string{"a"})}, []string{"a/b/three 9", "a/one 5", "a/two 5"}},
+		"top":                   {Tree{Rules: Only(nil, []string{""})}, []string{"latin\xe9 6", "top 3"}},
 	} {
 		test.tree.Module = "tails"
 		if got, err := listTree(t, d, test.tree); err != nil || !slices.Equal(got, test.want) {
@@ -109,7 +115,7 @@ func TestLiteral(t *testing.T) {
 			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
-	if got := strings.Join(OnlyFiles([]string{"a/b/c", "a/d"}), "|"); got != "+ /a/|+ /a/b/|+ /a/b/c|+ /a/d|- *" {
+	if got := strings.Join(Only([]string{"a/b/c", "a/d"}, []string{"", "a/b"}), "|"); got != "+ /a/|+ /a/b/|+ /a/b/c|+ /a/d|- /*/|+ /*|- /a/b/*/|+ /a/b/*|- *" {
 		t.Errorf("rules %s", got)
 	}
 }
