@@ -10,6 +10,7 @@
 //	status.go      the status as data, and how it is collected
 //	works.go       how many of a mirror's endpoints work
 //	condition.go   the one word for how a mirror is
+//	ledger.go      GET /api/v1/ledger, and what the status says of half a year
 //	shares.go      each mirror's share of redirects and DNS answers
 //	files.go       what the status says of files and releases
 //	metrics.go     the status as Prometheus metrics

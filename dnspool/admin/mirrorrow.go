@@ -29,6 +29,7 @@ type pageRow struct {
 	Strip                                                           pageStrip
 
 	Email, Notes, Trace, Cert string
+	Ledger                    string
 	CertBad                   bool
 	Endpoints                 []pageEndpoint
 	Shares                    []string
@@ -92,6 +93,9 @@ func newPageRow(m *MirrorStatus, c condition, now time.Time) pageRow {
 	}
 	if days, ok := certDays(m.Endpoints, now); ok {
 		r.Cert, r.CertBad = certText(days), days < health.CertWarnDays
+	}
+	if m.Ledger != nil && c != isDisabled {
+		r.Ledger = m.Ledger.Text(now)
 	}
 	r.addStrips(m.History)
 	return r

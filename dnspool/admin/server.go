@@ -15,6 +15,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/health/files"
+	"mirrorpool/health/ledger"
 )
 
 const (
@@ -38,6 +39,9 @@ type Backend struct {
 	// Override puts a drain, or another decision of a person on a mirror, in force, and EndOverride ends it. Both are nil
 	// in a server that takes none.
 	Override, EndOverride func(OverrideRequest) OverrideAnswer
+	// Ledger returns the incidents of one mirror, or of all if it is "", that have not ended before a time. ok is false if
+	// there is no such mirror.
+	Ledger func(mirror string, since time.Time) (list []ledger.Summary, ok bool)
 	// Files returns which mirrors carry the files at some paths.
 	Files func(ctx context.Context, paths []string) []files.FileStatus
 	// Lacks returns what a mirror lacks, which is named by its url_prefix, name or host. ok is false if there is none.
@@ -137,6 +141,9 @@ func newMux(b Backend) *http.ServeMux {
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Status()) })
 	mux.Handle("GET /{$}", statusPage(b))
 	mux.Handle("GET /metrics", metricsHandler(b))
+	if b.Ledger != nil {
+		mux.HandleFunc("GET /api/v1/ledger", showLedger(b))
+	}
 	if b.Files != nil {
 		mux.HandleFunc("GET /api/v1/files", showFiles(b))
 	}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
@@ -148,6 +150,7 @@ type MirrorStatus struct {
 	Shares    []ShareStatus  `json:"shares"`   // in the roles that it may be picked for
 	History   *HistoryStatus `json:"history"`  // null if none is kept
 	Lacks     string         `json:"lacks"`    // names files of the release that it lacks, or ""
+	Ledger    *LedgerStatus  `json:"ledger"`   // null if none is kept
 	// Overrides are what a person has decided about it, for a while.
 	Overrides []dnspool.Override `json:"overrides"`
 	Endpoints []EndpointStatus   `json:"endpoints"`
@@ -237,6 +240,16 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 		})
 	}
 	return status
+}
+
+// Only leaves the mirrors that a person may mean by a name: see [dnspool.Mirror.IsCalled]. It reports whether there is one.
+func (s *Status) Only(name string) bool {
+	s.Mirrors = slices.DeleteFunc(s.Mirrors, func(m MirrorStatus) bool {
+		u, err := url.Parse(m.URLPrefix)
+		of := dnspool.Mirror{Mirror: config.Mirror{URLPrefix: m.URLPrefix, Name: m.Name, URL: u}}
+		return err != nil || !of.IsCalled(name)
+	})
+	return len(s.Mirrors) > 0
 }
 
 // mirrorsOf describes the mirrors of a snapshot, with the verdicts of a report that may be newer.

@@ -9,6 +9,7 @@
 //	catalog.go    the mirrors, settings and all that is known of files
 //	run.go        when to read the origin and to list mirrors, and the goroutines
 //	plan.go       when one mirror is listed next
+//	demand.go     the folders that clients ask for, which are listed in between in large trees
 //	collector.go  a listing, as it comes in
 //	row.go        from a listing to the files that a mirror has
 //	together.go   the files that mirrors list together, where no origin is known

@@ -7,6 +7,7 @@
 //	daemon.go     the parts, and the tasks that run them
 //	inforce.go    what is in force; how a snapshot comes to be
 //	reload.go     reloads: on request, and those of the list of mirrors by itself
+//	ledger.go     what was wrong with each mirror, for half a year
 //	overrides.go  drains, and mirrors that a person has forced up
 //	settings.go   what a new configuration comes to
 //	files.go      which mirror carries which file
@@ -40,6 +41,7 @@ import (
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
+	"mirrorpool/health/ledger"
 	"mirrorpool/health/probe"
 )
 
@@ -96,7 +98,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	if o.Config.Admin.Listen != "" {
 		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain,
-			Override: d.override, EndOverride: d.endOverride, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
+			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -131,7 +133,7 @@ func newDaemon(
 ) (*Daemon, error) {
 	c := o.Config
 	d := &Daemon{
-		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), overridden: make(chan struct{}, 1)},
+		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), ledger: ledger.New(), overridden: make(chan struct{}, 1)},
 		o:       o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
 		updates: make(chan source.Result),
 	}

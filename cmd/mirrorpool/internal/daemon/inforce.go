@@ -18,6 +18,7 @@ import (
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
 	"mirrorpool/health/files"
+	"mirrorpool/health/ledger"
 )
 
 // gatherTime is how long changes are gathered before they make a new snapshot.
@@ -34,6 +35,7 @@ type inForce struct {
 	handler *redirector.Handler
 	catalog *files.Catalog
 	history *health.History
+	ledger  *ledger.Ledger
 	shares  admin.Shares
 	feeds   *feeds
 
@@ -134,6 +136,7 @@ func (f *inForce) rebuildLocked() {
 	previous := f.current.Load()
 	report := f.report()
 	f.history.Note(report)
+	f.noteIncidents(report)
 	f.observeFiles(report)
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects())

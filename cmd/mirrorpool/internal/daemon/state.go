@@ -17,18 +17,19 @@ func (d *Daemon) stateFile(name string) string {
 	return ""
 }
 
-// loadState reads the verdicts, the history and the rows of files that an earlier run has saved. What is wrong with
+// loadState reads the overrides, the verdicts, the history, the ledger and the rows of files that an earlier run has saved. What is wrong with
 // them is logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
 	d.loadOverrides()
 	if file := d.stateFile("verdicts"); file != "" {
 		d.checker.LoadState(file)
 		d.history.LoadHistory(d.stateFile("history"), d.now(), d.log)
+		d.ledger.Load(d.stateFile("ledger"), d.now(), d.log)
 		d.catalog.LoadState()
 	}
 }
 
-// saveState saves the verdicts, the history and the rows of files from time to time until ctx ends, and then once
+// saveState saves the verdicts, the history, the ledger and the rows of files from time to time until ctx ends, and then once
 // more. What goes wrong is logged where it does.
 func (d *Daemon) saveState(ctx context.Context) error {
 	verdicts, history := d.stateFile("verdicts"), d.stateFile("history")
@@ -38,6 +39,7 @@ func (d *Daemon) saveState(ctx context.Context) error {
 	save := func() {
 		d.checker.SaveState(verdicts)
 		d.history.SaveHistory(history, d.log)
+		d.ledger.Save(d.stateFile("ledger"), d.log)
 		d.catalog.SaveState()
 	}
 	ticker := time.NewTicker(saveInterval)

@@ -47,6 +47,7 @@ func (d *Daemon) describe() admin.Status {
 		status = admin.Describe(snapshot, d.report())
 		d.shares.Note(snapshot, d.handler.Redirects())
 		status.AddPast(&d.shares, d.history, time.Now())
+		status.AddLedger(d.ledger, time.Now())
 	}
 	status.Process = admin.ProcessStatus{PID: os.Getpid(), Started: d.started, Version: d.o.Version}
 	status.Reload = d.lastReload.Load()

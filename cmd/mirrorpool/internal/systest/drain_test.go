@@ -116,6 +116,8 @@ func (r *drainRig) isShown(t *testing.T) {
 	t.Helper()
 	const why = "by ann: disk swap"
 	r.shows(t, why, "status")
+	r.shows(t, "no failure in half a year", "status", "b")
+	r.shows(t, "ann: disk swap", "ledger", "b")
 	r.shows(t, why, "explain", "--client", "127.0.0.1")
 	for _, path := range []string{"/", "/api/v1/status?"} {
 		if text := string(fetch(t, http.DefaultClient, "http://"+r.admin+path)); !strings.Contains(text, "disk swap") {
@@ -187,6 +189,11 @@ func TestPardon(t *testing.T) {
 	if got := r.serving(t)["2"]; got != "dns http " {
 		t.Errorf("it serves %q", got)
 	}
+	r.shows(t, "http 127.0.1.62", "ledger", "b")
+	r.shows(t, "check: connect: connection refused", "ledger", "--since", "1h")
+	r.shows(t, ",forced up,", "ledger", "--csv")
+	r.shows(t, `"noticed": "check"`, "ledger", "b", "--json")
+	r.shows(t, "1 failure in half a year", "status", "127.0.1.62:"+port(r))
 	m := r.status(t).Mirrors[1]
 	if m.State != health.Down || len(m.Overrides) != 2 || m.Overrides[0].Kind != dnspool.ForceUp {
 		t.Errorf("status %v, %v, want what the checks say, and the person", m.State, m.Overrides)

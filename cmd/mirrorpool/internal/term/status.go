@@ -22,7 +22,11 @@ func WriteStatus(w io.Writer, s *admin.Status, now time.Time, colour bool) error
 	fmt.Fprintln(&text)
 	table := Table{Columns: []string{"SINCE", "CHECKED", "LATENCY", "TRACE"}}
 	for i := range s.Mirrors {
-		table.Mirrors = append(table.Mirrors, statusMirror(&s.Mirrors[i], now))
+		part := statusMirror(&s.Mirrors[i], now)
+		if known := s.Mirrors[i].Ledger; known != nil && len(s.Mirrors) == 1 {
+			part.Notes = append(part.Notes, known.Text(now))
+		}
+		table.Mirrors = append(table.Mirrors, part)
 	}
 	table.Write(&text, colour)
 	_, err := w.Write(text.Bytes())
