@@ -18,6 +18,7 @@ func geoConfig(t testing.TB) (*serverConfig, *program) {
 	t.Helper()
 	c, where := newServerConfig(t)
 	c.set("health", "enabled", false)
+	c.json["files"] = map[string]any{"on_demand": false} // the mirrors are at no address of this machine
 	c.set("http", "sticky", "1h")
 	c.set("http", "sticky_secret", "0123456789abcdef")
 	c.set("http", "trusted_proxies", []string{"127.0.0.1"})
