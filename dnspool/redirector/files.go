@@ -49,7 +49,7 @@ func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, res
 	if h.Catalog == nil || path == "" || strings.HasSuffix(path, "/") {
 		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
 	}
-	k := h.Catalog.Find(unescape(path), h.Now())
+	k := h.Catalog.FindIn(&s.carriers, unescape(path), h.Now())
 	switch k.Status {
 	case files.Folder:
 		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
@@ -206,7 +206,7 @@ func (h *Handler) carry(s *scratch, path string) {
 	if h.Catalog == nil {
 		return
 	}
-	k := h.Catalog.Find(unescape(path), h.Now())
+	k := h.Catalog.FindIn(&s.carriers, unescape(path), h.Now())
 	if k.Status != files.Published {
 		return
 	}

@@ -60,10 +60,11 @@ type settings struct {
 
 // scratch is memory that requests reuse.
 type scratch struct {
-	request dnspool.Request
-	choice  dnspool.Choice
-	known   *files.Carriers // of the file; nil if nothing is known of it
-	text    []byte
+	request  dnspool.Request
+	choice   dnspool.Choice
+	known    *files.Carriers // of the file; nil if nothing is known of it
+	carriers files.Carriers  // memory for known
+	text     []byte
 }
 
 // NewHandler returns a handler.

@@ -89,9 +89,9 @@ const (
 	begun // likewise, and the caller is to ask it, and then to call end and finish
 )
 
-// overlay adds what mirrors have said to what their rows say, and keeps that at hand. It outweighs them: clients ask the web
+// overlay adds what mirrors have said to what their rows say, and keeps that at hand if asked to. It outweighs them: clients ask the web
 // server, too. A mirror that has once said no is asked again before clients are sent there, whatever it lists.
-func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
+func (a *answers) overlay(k *Carriers, t *table, now time.Time, keep bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, said := range a.byPath[k.hash] {
@@ -125,8 +125,9 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time) {
 			k.until = earlier(k.until, until)
 		}
 	}
-	k.settle()
-	t.keep(k)
+	if k.settle(); keep {
+		t.keep(k)
+	}
 }
 
 // begin returns how far the question for a file at a mirror has come. If it is under way, the mirror's number will be sent to

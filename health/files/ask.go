@@ -52,7 +52,7 @@ func (c *Catalog) AskEach(ctx context.Context, path string, candidates []Candida
 
 // AskAside asks mirrors for the file at a path, and does not wait for their answers.
 func (c *Catalog) AskAside(path string, candidates []Candidate) {
-	if !c.onDemand() {
+	if !c.asks.Load() {
 		return
 	}
 	for _, candidate := range candidates {
@@ -79,7 +79,7 @@ func (c *Catalog) newInquiry(path string, next func() []Candidate) *inquiry {
 
 // run asks until enough of a mirror's answer, until nothing is left to wait for, or until ctx ends.
 func (i *inquiry) run(ctx context.Context, enough func(mirror int) bool) {
-	if !i.onDemand() {
+	if !i.asks.Load() {
 		return
 	}
 	ticker := time.NewTicker(askPatience)
@@ -121,13 +121,6 @@ func (i *inquiry) ask() bool {
 		}
 	}
 	return i.waiting > 0 || len(i.spent) > 0
-}
-
-// onDemand reports whether mirrors may be asked: that ends with Run.
-func (c *Catalog) onDemand() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.settings.OnDemand && c.running
 }
 
 // question begins to ask a mirror for a file. again asks although there is an answer. The mirror's number is sent to notify
@@ -235,7 +228,7 @@ func (c *Catalog) WantsSample(now time.Time) bool {
 
 // Verify asks a mirror for a file that it is known to carry.
 func (c *Catalog) Verify(path string, candidate Candidate) {
-	if c.onDemand() {
+	if c.asks.Load() {
 		c.question(path, candidate, true, nil)
 	}
 }

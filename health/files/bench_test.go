@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"go.uber.org/zap"
 )
 
@@ -30,7 +31,7 @@ func filled(tb testing.TB, files, mirrors int, share float64) *Catalog {
 	random := rand.New(rand.NewPCG(1, 2))
 	var seen []Mirror
 	for i := range mirrors {
-		seen = append(seen, Mirror{URLPrefix: fmt.Sprintf("https://m%d.example.org/", i), RsyncURL: "rsync://m/m/", Enabled: true})
+		seen = append(seen, Mirror{URLPrefix: fmt.Sprintf("https://m%d.example.org/", i), RsyncURL: "rsync://m/m/", Enabled: true, Weight: 1})
 	}
 	c.Observe(time.Time{}, seen)
 	for _, m := range c.mirrors {
@@ -98,20 +99,60 @@ func BenchmarkListing(b *testing.B) {
 	b.ReportMetric(float64(files)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }
 
-// BenchmarkFind finds the carriers of a file among 2,000,000 that clients ask for, and of one that is asked for the first time.
+// TestFindAllocs: to find the carriers of files that clients ask for in no order takes no memory.
+func TestFindAllocs(t *testing.T) {
+	c := filled(t, 20_000, 100, 0.9)
+	memory, now, i := new(Carriers), time.Now(), 0
+	paths := make([]string, 1000)
+	for i := range paths {
+		paths[i] = imagePath(i * 19)
+	}
+	c.FindIn(memory, paths[0], now)
+	if allocs := testing.AllocsPerRun(len(paths)-2, func() {
+		i++
+		if k := c.FindIn(memory, paths[i], now); k.Status != Published {
+			t.Errorf("%s: %+v", paths[i], k)
+		}
+	}); allocs > 0 {
+		t.Errorf("%v allocations for a file", allocs)
+	}
+}
+
+// BenchmarkFind finds the carriers of a file among 2,000,000 that clients ask for, and of files in no order.
 func BenchmarkFind(b *testing.B) {
-	c := filled(b, 2_000_000, 100, 0.9)
-	now := time.Now()
-	b.Run("known", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			c.Find("pool/main/b/package-1/package-1_1.1-1_amd64.deb", now)
+	for _, mirrors := range []int{100, 400} {
+		c := filled(b, 2_000_000, mirrors, 0.9)
+		now := time.Now()
+		paths := make([]string, 1<<17)
+		for i := range paths {
+			paths[i] = imagePath(i * 7919 % 2_000_000)
 		}
-	})
-	b.Run("first", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			c.Find(imagePath(i%2_000_000), now)
+		memory := new(Carriers)
+		for name, asked := range map[string][]string{"hot": paths[:1], "cold": paths} {
+			b.Run(fmt.Sprintf("mirrors=%d/%s", mirrors, name), func(b *testing.B) {
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					c.FindIn(memory, asked[i%len(asked)], now)
+				}
+			})
 		}
-	})
+	}
+}
+
+// BenchmarkBehind says of one mirror of 400 what it lacks of a release of 10,000 files, anew after each change.
+func BenchmarkBehind(b *testing.B) {
+	c := filled(b, 2_000_000, 400, 0.9)
+	var named []File
+	diff := change{news: roaring.New(), gone: roaring.New()}
+	for i := range maxNews {
+		path := imagePath(i * 199)
+		number, _ := c.universe.find(hashPath(path))
+		diff.news.Add(number)
+		named = append(named, File{Path: path})
+	}
+	c.release.learn(&diff, c.universe, named, time.Now())
+	for b.Loop() {
+		c.publish()
+		c.Behind("https://m7.example.org/")
+	}
 }

@@ -1,10 +1,8 @@
 package files
 
 import (
-	"sync/atomic"
+	"slices"
 	"time"
-
-	"github.com/RoaringBitmap/roaring/v2"
 )
 
 // A Status says what is known of a path.
@@ -32,7 +30,8 @@ type Carriers struct {
 	// empty, or nothing tells whether there is such a file.
 	Sure []uint64
 
-	incomplete bool // a listing does not say that all mirrors have it
+	bits       []uint64 // of all of these
+	incomplete bool     // a listing does not say that all mirrors have it
 
 	hash   uint64
 	number uint32    // of the file, if it is published
@@ -44,41 +43,46 @@ func Contains(bits []uint64, number int) bool {
 	return number/64 < len(bits) && bits[number/64]>>(number%64)&1 != 0
 }
 
-const (
-	hotFiles  = 1 << 12          // carriers that are kept at hand
-	hotExpiry = 10 * time.Second // after which they are made anew
-)
-
-// A table is what the catalog knows at a moment. It is not changed once made, but for what is kept at hand.
-type table struct {
-	universe *Universe
-	complete bool            // the universe is the origin's: a file that it lacks does not exist
-	big      bool            // see need.big
-	rows     []*Row          // by the mirror's number; nil where none is known, or it is too old
-	traces   []int64         // by the mirror's number; answers from before another trace are of no use
-	inPool   []uint64        // bits of the mirrors of the pool
-	expires  time.Time       // when the first row becomes too old
-	release  *roaring.Bitmap // files of the release; nil if there is none
-
-	due *roaring.Bitmap // see [Catalog.due]; nil until it is asked for
-
-	hot [hotFiles]atomic.Pointer[Carriers]
-}
-
 // Find returns the carriers of the file at a path. The path is relative to the mirrors' url_prefix, without escapes.
 func (c *Catalog) Find(path string, now time.Time) *Carriers {
+	return c.FindIn(new(Carriers), path, now)
+}
+
+// FindIn is Find, and uses memory of the caller's for what it returns, unless clients ask for the file often.
+func (c *Catalog) FindIn(memory *Carriers, path string, now time.Time) *Carriers {
 	t := c.table.Load()
 	hash := hashPath(path)
-	slot := &t.hot[hash%hotFiles]
-	if known := slot.Load(); known != nil && known.hash == hash && now.Before(known.until) {
+	known, again := t.atHand(hash, now)
+	if known != nil {
 		return known
 	}
-	known := t.carriers(hash, now)
-	if t.big && known.incomplete {
+	t.listedCarriers(memory, hash, now)
+	if t.big && memory.incomplete {
 		c.demand.note(path, now)
 	}
-	c.answers.overlay(known, t, now)
-	return known
+	c.answers.overlay(memory, t, now, again)
+	return memory
+}
+
+// reset makes k the carriers of a file of which nothing is known, with room for mirrors.
+func (k *Carriers) reset(hash uint64, until time.Time, words int) {
+	k.set(append(k.bits[:0], make([]uint64, 4*words)...))
+	k.Status, k.Recent, k.incomplete, k.hash, k.number, k.until = Unlisted, false, false, hash, 0, until
+}
+
+// set has k use bits.
+func (k *Carriers) set(bits []uint64) {
+	words := len(bits) / 4
+	k.bits = bits
+	k.Has, k.Unknown, k.Any, k.Mute = bits[:words], bits[words:2*words], bits[2*words:3*words], bits[3*words:]
+}
+
+// clone returns a copy with memory of its own.
+func (k *Carriers) clone() *Carriers {
+	next := *k
+	next.set(slices.Clone(k.bits))
+	next.settle()
+	return &next
 }
 
 // settle makes Any and Sure.
@@ -103,45 +107,3 @@ func isEmpty(bits []uint64) bool {
 	}
 	return true
 }
-
-// carriers returns what the rows say.
-func (t *table) carriers(hash uint64, now time.Time) *Carriers {
-	words := len(t.inPool)
-	bits := make([]uint64, 4*words)
-	k := &Carriers{Has: bits[:words], Unknown: bits[words : 2*words], Any: bits[2*words : 3*words], Mute: bits[3*words:]}
-	k.hash, k.until = hash, now.Add(hotExpiry)
-	number, ok := t.universe.find(hash)
-	switch {
-	case ok && t.universe.files[number].kind == folder:
-		k.Status = Folder
-	case ok:
-		k.Status, k.number = Published, number
-		k.Recent = t.release != nil && t.release.Contains(number)
-	case t.complete:
-		k.Status = Unpublished
-	}
-	if k.Status != Published {
-		copy(k.Unknown, t.inPool)
-		return k
-	}
-	for mirror, row := range t.rows {
-		switch bit := uint64(1) << (mirror % 64); {
-		case !Contains(t.inPool, mirror):
-			continue
-		case row == nil, row.pending.Contains(number):
-			k.Unknown[mirror/64] |= bit
-		case row.has.Contains(number):
-			k.Has[mirror/64] |= bit
-			continue
-		}
-		k.incomplete = true
-	}
-	return k
-}
-
-// keep keeps what is known of a path at hand. The lock of the answers is held, so that what was forgotten meanwhile, because of
-// an answer, does not come back.
-func (t *table) keep(k *Carriers) { t.hot[k.hash%hotFiles].Store(k) }
-
-// forget drops what is kept at hand of a path.
-func (t *table) forget(hash uint64) { t.hot[hash%hotFiles].Store(nil) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,7 @@ type Catalog struct {
 	origins originAnswers
 	demand  demand
 	wake    chan struct{} // holds one token while something may be due
+	asks    atomic.Bool   // mirrors may be asked: settings.OnDemand, while Run runs
 	sampled atomic.Int64  // when a client's mirror was last asked for the file it was sent to: Unix seconds
 
 	base   context.Context // of questions to mirrors; ends with Run
@@ -126,6 +128,7 @@ func (c *Catalog) SetSettings(s Settings) {
 		c.origin = originState{}
 	}
 	c.settings, c.origin.anew = s, true
+	c.asks.Store(c.running && s.OnDemand)
 	c.publish()
 	c.hurry()
 }
@@ -226,8 +229,9 @@ func (c *Catalog) publish() {
 	now := c.Now()
 	t := &table{
 		universe: c.universe, complete: c.settings.Origin != "" && c.origin.known, rows: make([]*Row, len(c.mirrors)),
-		traces: make([]int64, len(c.mirrors)), inPool: make([]uint64, (len(c.mirrors)+63)/64), expires: now.Add(c.settings.Interval),
-		release: c.release.numbers, big: c.isBig(),
+		traces: make([]int64, len(c.mirrors)), weights: make([]uint64, len(c.mirrors)),
+		inPool: make([]uint64, (len(c.mirrors)+63)/64), expires: now.Add(c.settings.Interval),
+		release: c.release.numbers, named: c.release.named, big: c.isBig(),
 	}
 	for number, m := range c.mirrors {
 		if m == nil {
@@ -235,14 +239,19 @@ func (c *Catalog) publish() {
 		}
 		t.inPool[number/64] |= 1 << (number % 64)
 		t.traces[number] = m.Trace.Unix()
-		if m.row == nil {
+		if m.Enabled {
+			t.weights[number] = uint64(m.Weight)
+		}
+	}
+	t.unlisted = slices.Clone(t.inPool)
+	for number, m := range c.mirrors {
+		if m == nil || m.row == nil {
 			continue
 		}
 		if ends := m.row.Listed.Add(validFor * c.settings.Interval); now.Before(ends) {
-			t.rows[number] = m.row
-			if ends.Before(t.expires) {
-				t.expires = ends
-			}
+			m.row = m.row.withBits()
+			t.addRow(number, m.row)
+			t.expires = earlier(t.expires, ends)
 		}
 	}
 	c.table.Store(t)

@@ -3,6 +3,7 @@ package files
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,7 +42,7 @@ func TestFoldersOfBigTrees(t *testing.T) {
 	})
 }
 
-// TestDemandIsBounded: the folders that clients asked for last are kept.
+// TestDemandIsBounded: folders that clients go on asking for are kept, and make room for others when that ends.
 func TestDemandIsBounded(t *testing.T) {
 	t.Parallel()
 	var d demand
@@ -50,12 +51,12 @@ func TestDemandIsBounded(t *testing.T) {
 		d.note("top", testTime.Add(time.Duration(i)*time.Second))
 	}
 	folders := d.folders(testTime)
-	if len(folders) != maxDemand {
-		t.Errorf("%d folders", len(folders))
+	if len(folders) > maxDemand || len(folders) < int(demandForMany/time.Second) || !slices.Contains(folders, "") {
+		t.Errorf("%d folders: %v", len(folders), folders)
 	}
 	for _, folder := range folders {
 		var n int
-		if _, err := fmt.Sscanf(folder, "folder%d", &n); folder != "" && (err != nil || n <= 2*maxDemand) {
+		if _, err := fmt.Sscanf(folder, "folder%d", &n); folder != "" && (err != nil || n < maxDemand) {
 			t.Errorf("%q is kept", folder)
 		}
 	}

@@ -18,6 +18,8 @@
 //	folder.go     an origin that is a folder
 //	sumlist.go    an origin that is a list of checksums
 //	carriers.go   which mirrors carry a file
+//	table.go      what is known at a moment, so that it is found fast
+//	demand.go     the folders that clients ask for
 //	ask.go        questions to mirrors, on demand and to sample
 //	askorigin.go  questions to the origin about single paths
 //	budget.go     how often a host is asked

@@ -14,6 +14,7 @@ type Row struct {
 
 	seen    time.Time       // when the tree or a part of it was listed last
 	has     *roaring.Bitmap // files that it carries, by their numbers
+	bits    []uint64        // likewise, in a bit for each; nil until withBits
 	other   *roaring.Bitmap // that it has with another size or an older time
 	pending *roaring.Bitmap // of which it is not known whether it has them: they are newer than the listing
 	digest  uint64          // of the listing; another one if anything has changed
@@ -107,11 +108,23 @@ func (l *listing) bitmaps(noTimes bool) (has, other *roaring.Bitmap) {
 	return has, other
 }
 
+// withBits returns r with its bits. The bitmap shares their memory.
+func (r *Row) withBits() *Row {
+	if r.bits != nil {
+		return r
+	}
+	next := *r
+	next.bits = r.has.ToDense()
+	next.has = roaring.FromDense(next.bits, false)
+	next.has.RunOptimize()
+	return &next
+}
+
 // amend returns r with what a listing of a part of the files has shown: of some that are known by name whether the mirror has
 // them, and besides that it has what it lists.
 func (l *listing) amend(r *Row, some *roaring.Bitmap, now time.Time) *Row {
 	next := *r
-	next.seen = now
+	next.bits, next.seen = nil, now
 	has, other := l.bitmaps(r.NoTimes)
 	shown := roaring.Or(some, has)
 	shown.Or(other)
@@ -134,6 +147,7 @@ func (r *Row) follow(c *change) *Row {
 		return r
 	}
 	next := *r
+	next.bits = nil
 	stale := roaring.Or(c.news, c.gone)
 	next.has, next.other = roaring.AndNot(r.has, stale), roaring.AndNot(r.other, stale)
 	next.pending = roaring.AndNot(r.pending, c.gone)
@@ -144,7 +158,7 @@ func (r *Row) follow(c *change) *Row {
 // without returns r with one file less: the mirror was asked for it, and has it not.
 func (r *Row) without(number uint32) *Row {
 	next := *r
-	next.has = r.has.Clone()
+	next.bits, next.has = nil, r.has.Clone()
 	next.has.Remove(number)
 	return &next
 }

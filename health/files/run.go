@@ -66,6 +66,7 @@ func (c *Catalog) setRunning(running bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running = running
+	c.asks.Store(running && c.settings.OnDemand)
 }
 
 // start starts what is due, and returns the time until it should be called again.

@@ -154,6 +154,7 @@ func (c *Catalog) restore(s *savedState) error {
 		}
 		used[number] = true
 	}
+	u.index()
 	for i := range u.files {
 		u.files[i] = file{s.Sizes[i], s.Versions[i], kind(s.Kinds[i])}
 		switch {
@@ -207,7 +208,7 @@ func (s *savedMirror) row() (*Row, error) {
 	if err := errors.Join(errHas, errOther, errPending); err != nil {
 		return nil, fmt.Errorf("row of %s: %w", s.URLPrefix, err)
 	}
-	return &Row{s.Listed, s.Files, s.NoTimes, s.Listed, has, other, pending, s.Digest}, nil
+	return &Row{Listed: s.Listed, Files: s.Files, NoTimes: s.NoTimes, seen: s.Listed, has: has, other: other, pending: pending, digest: s.Digest}, nil
 }
 
 func readBitmap(text []byte) (*roaring.Bitmap, error) {

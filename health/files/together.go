@@ -278,7 +278,7 @@ func (r *Row) exchange(gain, lose *roaring.Bitmap) *Row {
 		return r
 	}
 	next := *r
-	next.has, next.other = r.has.Clone(), r.other.Clone()
+	next.bits, next.has, next.other = nil, r.has.Clone(), r.other.Clone()
 	if lose != nil {
 		next.has.AndNot(lose)
 		next.other.Or(lose)

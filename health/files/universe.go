@@ -15,6 +15,8 @@ type Universe struct {
 
 	generation uint64
 	hashes     []uint64 // of all paths, sorted
+	starts     []uint32 // where in hashes those begin that share their first bits
+	shift      int      // by which these bits are got
 	numbers    []uint32 // of hashes, one by one
 	files      []file   // by number
 	free       []uint32 // numbers of no file
@@ -64,28 +66,37 @@ func sortRecords(records []record) []record {
 // Len returns the number of files.
 func (u *Universe) Len() int { return u.count }
 
-// find returns the number of the path with a hash. As hashes are spread evenly, it begins where this one is likely to be.
-func (u *Universe) find(hash uint64) (number uint32, ok bool) {
-	n := len(u.hashes)
-	at, _ := bits.Mul64(hash, uint64(n))
-	low, high := int(at), int(at)
-	for step := 64; low > 0 && u.hashes[low-1] >= hash; step *= 2 {
-		low = max(low-step, 0)
-	}
-	for step := 64; high < n && u.hashes[high] < hash; step *= 2 {
-		high = min(high+step, n)
-	}
-	for low < high {
-		if middle := (low + high) / 2; u.hashes[middle] < hash {
-			low = middle + 1
-		} else {
-			high = middle
+// bucketSize is how many hashes share the beginning by which they are found: those in a cache line or two.
+const bucketSize = 8
+
+// index makes hashes be found fast: with few looks into memory that is not at hand.
+func (u *Universe) index() {
+	width := bits.Len(uint(len(u.hashes) / bucketSize)) // bits of a hash that say where it is
+	u.shift = 64 - width
+	u.starts = make([]uint32, 1<<width+1)
+	bucket := 0
+	for at, hash := range u.hashes {
+		for ; bucket <= int(hash>>u.shift); bucket++ {
+			u.starts[bucket] = uint32(at)
 		}
 	}
-	if low == n || u.hashes[low] != hash {
+	for ; bucket < len(u.starts); bucket++ {
+		u.starts[bucket] = uint32(len(u.hashes))
+	}
+}
+
+// find returns the number of the path with a hash.
+func (u *Universe) find(hash uint64) (number uint32, ok bool) {
+	if len(u.hashes) == 0 {
 		return 0, false
 	}
-	return u.numbers[low], true
+	bucket := hash >> u.shift
+	low := u.starts[bucket]
+	at, ok := slices.BinarySearch(u.hashes[low:u.starts[bucket+1]], hash)
+	if !ok {
+		return 0, false
+	}
+	return u.numbers[int(low)+at], true
 }
 
 // A change is how a universe differs from the one before.
@@ -137,6 +148,7 @@ func (u *Universe) update(records []record, hasTimes bool) (*Universe, change) {
 	for ; old < len(u.hashes); old++ {
 		next.remove(u.numbers[old], &diff)
 	}
+	next.index()
 	next.free = append(next.free, u.free...)
 	for _, i := range fresh {
 		next.numbers[i] = next.newNumber(records[i].file)
@@ -163,13 +175,4 @@ func (u *Universe) newNumber(f file) uint32 {
 	}
 	u.files = append(u.files, f)
 	return uint32(len(u.files) - 1)
-}
-
-// records returns what the universe holds, sorted by hash.
-func (u *Universe) records() []record {
-	records := make([]record, len(u.hashes))
-	for i, hash := range u.hashes {
-		records[i] = record{hash, u.files[u.numbers[i]]}
-	}
-	return records
 }

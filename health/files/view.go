@@ -86,49 +86,19 @@ func (c *Catalog) mirrorFiles(m *mirror, row *Row) MirrorFiles {
 	f.Known, f.NoTimes = true, row.NoTimes
 	f.OtherSize, f.Unknown = int(row.other.GetCardinality()), int(row.pending.GetCardinality())
 	f.Lacks = c.universe.Len() - int(row.has.GetCardinality()) - f.Unknown
-	f.Behind = c.behind(row)
+	f.Behind = c.release.behind(row, c.table.Load().dueFiles())
 	return f
 }
 
-// due returns the files of the release that mirrors with at least half of the weight carry, of the enabled ones whose files
-// are known. Before, no mirror is late; and what the origin has for itself alone, no mirror needs to have.
-func (c *Catalog) due() *roaring.Bitmap {
-	t := c.table.Load()
-	if t.due != nil {
-		return t.due
-	}
-	t.due = roaring.New()
-	if c.release.named == nil {
-		return t.due
-	}
-	weights, whole := map[uint32]uint64{}, uint64(0)
-	for number, m := range c.mirrors {
-		if m == nil || !m.Enabled || t.rows[number] == nil {
-			continue
-		}
-		whole += uint64(m.Weight)
-		for file := range roaring.Values(roaring.And(c.release.named, t.rows[number].has)) {
-			weights[file] += uint64(m.Weight)
-		}
-	}
-	for file, weight := range weights {
-		if 2*weight >= whole {
-			t.due.Add(file)
-		}
-	}
-	return t.due
-}
-
 // behind names files of the release that are due and that the mirror of a row lacks, or returns "".
-func (c *Catalog) behind(row *Row) string {
-	due := c.due()
+func (r *Release) behind(row *Row, due *roaring.Bitmap) string {
 	lacks := roaring.AndNot(due, row.has)
 	lacks.AndNot(row.pending)
 	if lacks.IsEmpty() {
 		return ""
 	}
 	var names []string
-	for _, f := range c.release.Files {
+	for _, f := range r.Files {
 		if lacks.Contains(f.number) {
 			names = appendSome(names, f.Path)
 		}
@@ -140,15 +110,13 @@ func (c *Catalog) behind(row *Row) string {
 // known of it.
 func (c *Catalog) Behind(urlPrefix string) (what string, since time.Time) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	number, ok := c.numbers[urlPrefix]
-	if !ok || c.mirrors[number] == nil {
+	release, t := c.release, c.table.Load()
+	c.mu.Unlock()
+	if !ok || number >= len(t.rows) || t.rows[number] == nil {
 		return "", since
 	}
-	if row := c.table.Load().rows; number < len(row) && row[number] != nil {
-		return c.behind(row[number]), c.release.Since
-	}
-	return "", since
+	return release.behind(t.rows[number], t.dueFiles()), release.Since
 }
 
 // releaseView describes the release.
