@@ -72,16 +72,22 @@ func (s *Status) ReleaseLines(now time.Time, most int) []string {
 	if r.Count == 0 {
 		return nil
 	}
-	what := fmt.Sprintf("The newest %d files", r.Count)
-	if !r.Since.IsZero() {
-		what = fmt.Sprintf("%d new files since %s", r.Count, Ago(r.Since, now))
+	var what string
+	switch {
+	case !r.Since.IsZero():
+		what = plural(r.Count, "new file", "new files") + " since " + Ago(r.Since, now)
+	case r.Count == 1:
+		what = "The newest file"
+	default:
+		what = fmt.Sprintf("The newest %d files", r.Count)
 	}
-	lines := []string{fmt.Sprintf("%s: %d of %d enabled mirrors carry all, with %d of the weight %d.", what, r.Complete, r.Enabled, r.Weight, r.Whole)}
+	lines := []string{fmt.Sprintf("%s: complete on %d of %d enabled mirrors, with %d of the weight %d.",
+		what, r.Complete, r.Enabled, r.Weight, r.Whole)}
 	for i := range r.Files[:min(len(r.Files), most)] {
 		f := &r.Files[i]
-		line := fmt.Sprintf("%s: %d mirrors, weight %d", f.Path, f.Mirrors, f.Weight)
+		line := fmt.Sprintf("%s: %s, weight %d", f.Path, plural(f.Mirrors, "mirror", "mirrors"), f.Weight)
 		if few := f.Missing[:min(len(f.Missing), 3)]; len(few) > 0 {
-			line += "; not, or not known to be, on " + strings.Join(few, ", ")
+			line += "; missing or unknown on " + strings.Join(few, ", ")
 			if more := r.Enabled - f.Mirrors - len(few); more > 0 {
 				line += fmt.Sprintf(" and %d more", more)
 			}

@@ -15,7 +15,7 @@ const (
 	// MaxAsked is how many mirrors are asked side by side for a client.
 	MaxAsked = 3
 
-	headTime    = 2 * time.Second // for one question; its answer serves the next client
+	headTime    = 2 * time.Second // time-out of one HEAD; a late answer is kept for later requests
 	askPatience = time.Second / maxQuestion
 )
 

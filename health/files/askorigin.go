@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	originFor    = 30 * time.Second
-	maxOrigins   = 10_000 // paths of which the origin's answer is kept
-	maxOriginAsk = 16     // questions to the origin under way
+	originFor    = 30 * time.Second // how long an answer of the origin is kept
+	maxOrigins   = 10_000           // paths of which the origin's answer is kept
+	maxOriginAsk = 16               // questions to the origin under way
 
 	// So often the origin is asked for paths in a second, whatever clients ask for: if it is a folder, or on the network.
 	folderRate, networkRate = 200, 10

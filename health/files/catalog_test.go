@@ -7,6 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // TestRelease follows a release: the traces come first, the files later, and each mirror is used from soon after it has them.
@@ -74,6 +77,28 @@ func TestBehind(t *testing.T) {
 		for name, want := range map[string]string{"a": "", "b": "", "c": "lacks 1 of 1 files of the release, x.iso"} {
 			if what, _ := w.catalog.Behind(prefixOf(name)); what != want {
 				t.Errorf("two of four have it: %s %q, want %q", name, what, want)
+			}
+		}
+	})
+}
+
+// TestProblemsAreLogged wants a warning when the origin or a mirror cannot be read, and a notice when it can again.
+func TestProblemsAreLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin"}, tree(), "a")
+		defer w.stop()
+		whole := w.origin
+		w.do(func() { w.origin, w.down["a"] = nil, true })
+		after(2 * testInterval)
+		w.do(func() { w.origin, w.down["a"] = whole, false })
+		after(2 * testInterval)
+		for message, level := range map[string]zapcore.Level{
+			"cannot read files.origin": zap.WarnLevel, "files.origin can be read again": zap.InfoLevel,
+			"cannot list a mirror's files": zap.WarnLevel, "a mirror's files can be listed again": zap.InfoLevel,
+		} {
+			if found := w.logs.FilterMessage(message).All(); len(found) != 1 || found[0].Level != level {
+				t.Errorf("%q: %v", message, found)
 			}
 		}
 	})

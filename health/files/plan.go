@@ -12,7 +12,7 @@ const (
 	jitter    = 1.0 / 10    // by which share of an interval listings come early, to spread them
 	minRetry  = time.Minute // after a listing that failed
 
-	// Without an origin, a mirror is listed once so long after its trace has changed.
+	// Without an origin, a mirror is listed once more this long after its trace has changed.
 	togetherPause = 10 * time.Minute
 )
 

@@ -202,7 +202,12 @@ func (c *Catalog) list(ctx context.Context, j job) {
 		problem = err.Error()
 	}
 	if problem != m.problem {
-		c.Log.Info("listing of a mirror's files", zap.String("mirror", m.URLPrefix), zap.String("problem", problem))
+		log := c.Log.With(zap.String("mirror", m.URLPrefix))
+		if problem != "" {
+			log.Warn("cannot list a mirror's files", zap.String("problem", problem))
+		} else {
+			log.Info("a mirror's files can be listed again")
+		}
 	}
 	m.problem = problem
 }
@@ -336,8 +341,12 @@ func (c *Catalog) noteOrigin(now time.Time, err error) {
 	} else {
 		c.origin.read = now
 	}
-	if problem != c.origin.problem {
-		c.Log.Warn("reading files.origin", zap.String("problem", problem))
+	switch {
+	case problem == c.origin.problem:
+	case problem == "":
+		c.Log.Info("files.origin can be read again")
+	default:
+		c.Log.Warn("cannot read files.origin", zap.String("problem", problem))
 	}
 	c.origin.problem = problem
 }

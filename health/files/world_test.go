@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 const testInterval = 6 * time.Hour
@@ -41,6 +43,7 @@ type world struct {
 	unread   string        // a path that the origin has, and that is not read
 	reads    int           // of the origin
 	names    []string
+	logs     *observer.ObservedLogs
 }
 
 // newWorld returns a running world, in which the mirrors have the same files as the origin.
@@ -55,9 +58,11 @@ func newWorld(t *testing.T, settings Settings, origin map[string]int64, mirrors 
 	if settings.Interval == 0 {
 		settings.Interval = testInterval
 	}
+	var core zapcore.Core
+	core, w.logs = observer.New(zap.InfoLevel)
 	w.catalog = NewCatalog(Options{
 		Settings: settings, ReadOrigin: w.readOrigin, AskOrigin: w.askOrigin, List: w.list, Head: w.head, Visit: w.visit,
-		Log: zap.NewNop(), Now: time.Now,
+		Log: zap.New(core), Now: time.Now,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
