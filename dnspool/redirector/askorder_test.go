@@ -203,7 +203,7 @@ func TestFileStatusesAreBounded(t *testing.T) {
 				t.Errorf("%+v", list[i])
 			}
 		}
-		if list[0].Mirrors[6].State != files.CopyThere || list[0].Mirrors[7].State != files.CopyUnknown {
+		if list[0].Mirrors[6].State != files.CopyHas || list[0].Mirrors[7].State != files.CopyUnknown {
 			t.Errorf("%+v", list[0])
 		}
 	})

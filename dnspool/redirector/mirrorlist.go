@@ -141,7 +141,7 @@ func newMirrorList(e *dnspool.Explanation, copies map[string]files.Copy, path, q
 		l.Place = &e.Place
 	}
 	for _, c := range copies {
-		if c.State == files.CopyThere {
+		if c.State == files.CopyHas {
 			l.Complete++
 		}
 	}

@@ -50,7 +50,7 @@ func TestRelease(t *testing.T) {
 			t.Errorf("b lacks %v of %d, %v", lacks, count, err)
 		}
 		copies := w.catalog.Copies("new/x.iso")
-		if a, b, web := copies[prefixOf("a")], copies[prefixOf("b")], copies[prefixOf("web")]; a.State != CopyThere ||
+		if a, b, web := copies[prefixOf("a")], copies[prefixOf("b")], copies[prefixOf("web")]; a.State != CopyHas ||
 			b.State != CopyLacking ||
 			web.State != CopyUnknown || time.Since(b.Since) > 5*time.Minute {
 			t.Errorf("copies %v", copies)

@@ -12,7 +12,7 @@ import (
 
 // States of a mirror's copy of a file.
 const (
-	CopyThere   = "has"
+	CopyHas     = "has"
 	CopyLacking = "lacks"
 	CopyOther   = "other size" // or, of a file that is rewritten in place, another time
 	CopyUnknown = "not known"
@@ -57,7 +57,7 @@ func (c *Catalog) Copies(path string) map[string]Copy {
 		copy := Copy{CopyLacking, answered[number]}
 		switch {
 		case Contains(k.Has, number):
-			copy.State = CopyThere
+			copy.State = CopyHas
 		case Contains(k.Unknown, number):
 			copies[m.URLPrefix] = Copy{State: CopyUnknown}
 			continue
@@ -181,7 +181,7 @@ func Complete(list []FileStatus) (mirrors int, share float64) {
 	have := map[string]int{}
 	for i := range list {
 		for _, m := range list[i].Mirrors {
-			if m.State == CopyThere && m.Eligible {
+			if m.State == CopyHas && m.Eligible {
 				have[m.URLPrefix]++
 			}
 		}
