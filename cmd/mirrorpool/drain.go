@@ -57,9 +57,9 @@ func newPardonCommand() *cobra.Command {
 	var f drainFlags
 	cmd := &cobra.Command{
 		Use:   "pardon MIRROR --for DURATION --reason TEXT",
-		Short: "Have a mirror serve for a while that the checks condemn",
-		Long: `Have a mirror serve for a while as if all its addresses were up, steady and current: for one that the checks condemn
-wrongly. MIRROR is its url_prefix, name or host. A disabled mirror (weight 0) does not serve by this. 'mirrorpool undrain'
+		Short: "Have a mirror serve for a while although its checks fail",
+		Long: `Have a mirror serve for a while as if all its addresses were up, steady and current: for one whose checks are
+wrong. MIRROR is its url_prefix, name or host. A disabled mirror (weight 0) does not serve by this. 'mirrorpool undrain'
 ends it early.
 
 The exit code is 0 if it is in force, and 1 if it was refused.`,
