@@ -25,7 +25,8 @@ type lackTimes struct{ first, most time.Duration }
 // lackTimes returns for how long it is kept that a mirror lacks a file.
 func (c *Catalog) lackTimes(number uint32, published bool) lackTimes {
 	first := min(lacksFor, c.settings.Interval/10)
-	if published && c.release.numbers != nil && c.release.numbers.Contains(number) {
+	isNew := published && c.release.numbers != nil && c.release.numbers.Contains(number)
+	if isNew || !c.origin.known { // without an origin, nothing says which files are new
 		return lackTimes{first, min(maxNewLacksFor, 2*first)}
 	}
 	return lackTimes{first, maxLacksFor}

@@ -194,3 +194,23 @@ func TestOriginIsNotHammered(t *testing.T) {
 		}
 	})
 }
+
+// TestNewFilesWithoutOrigin: a mirror that is asked for a file all the time is used for it within a minute of having it.
+func TestNewFilesWithoutOrigin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{OnDemand: true}, tree(), "a", "web")
+		defer w.stop()
+		ask := func(d time.Duration) {
+			for range d / (5 * time.Second) {
+				w.ask("new.iso", "a", "web")
+				after(5 * time.Second)
+			}
+		}
+		w.do(func() { w.trees["a"]["new.iso"] = 5 })
+		ask(time.Hour)
+		w.do(func() { w.trees["web"]["new.iso"] = 5 })
+		ask(maxNewLacksFor + 5*time.Second)
+		w.want("new.iso", "has has")
+	})
+}
