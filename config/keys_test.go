@@ -23,6 +23,7 @@ func TestKeyTables(t *testing.T) {
 		{"../dnspool/README.md", ServerKeys(), []string{"selection.", "geoip."}},
 		{"../dnspool/redirector/README.md", ServerKeys(), []string{"http."}},
 		{"../dnspool/authority/README.md", ServerKeys(), []string{"dns.", "publish"}},
+		{"../dnspool/mail/README.md", ServerKeys(), []string{"mail"}},
 		{"../dnspool/admin/README.md", ServerKeys(), []string{"admin.", "log."}},
 		{"../cmd/mirrorpool/README.md", ServerKeys(), []string{"mirrors", "state_dir"}},
 	} {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -87,6 +88,8 @@ func TestSchemaDefaults(t *testing.T) {
 		}
 		given[key] = object
 	}
+	mail := given["mail"].(map[string]any)
+	delete(given, "mail") // without it, there is none
 	dns := given["dns"].(map[string]any)
 	dns["zone"], dns["nameservers"] = "dl.example.org", []string{"ns1.example.org"}
 	data, err := json.Marshal(given)
@@ -106,5 +109,18 @@ func TestSchemaDefaults(t *testing.T) {
 	}
 	if len(data) < 900 {
 		t.Errorf("the schema has few defaults: %s", data)
+	}
+	mail["smtp"], mail["from"], mail["team"] = "smtp://localhost", "a@example.org", "b@example.org"
+	data, err = json.Marshal(map[string]any{"dns": dns, "mail": mail})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromSchema, _, err = ParseServer("x.json", data)
+	want := Mail{Server: "localhost:25", From: "a@example.org", Team: "b@example.org", After: time.Hour, Digest: 9 * time.Hour}
+	if err != nil || *fromSchema.Mail != want {
+		t.Errorf("mail: %+v, %v, want %+v", fromSchema.Mail, err, want)
+	}
+	if len(mail) < 5 {
+		t.Errorf("the schema has few defaults of mail: %v", mail)
 	}
 }

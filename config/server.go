@@ -32,6 +32,7 @@ type Server struct {
 	Health    Health
 	Files     Files
 	Publish   []Publish
+	Mail      *Mail // nil: none is sent
 	Log       Log
 }
 
@@ -121,6 +122,18 @@ type Publish struct {
 	TSIG       string       // path of a BIND key file
 	Source     []netip.Addr // where updates come from, at most one of each family; none: as the system likes
 	Reconcile  string       // "enforce" (undo foreign changes) or "report"
+}
+
+// Mail configures what is sent about mirrors in trouble.
+type Mail struct {
+	Server    string        // host:port of the SMTP server
+	TLS       bool          // from the first byte (smtps); otherwise with STARTTLS, which a login to another host requires
+	LoginFile string        // has the user in its first line and the password in its second; empty: no login
+	From      string        // an address
+	Team      string        // the address of the mirror team
+	Operators bool          // write to the mirrors' own addresses, too
+	After     time.Duration // for how long a mirror has to be in trouble
+	Digest    time.Duration // since midnight, local time, when the daily digest is sent; -1: never
 }
 
 // Log configures what is written to standard error.

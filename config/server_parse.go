@@ -67,7 +67,7 @@ func defaultServer() *Server {
 // Durations have these bounds: mirrors_refresh 50ms to 168h; dns.ttl, dns.ttl_min and publish.ttl 1s to
 // 24h in whole seconds; http.sticky 0s (off) to 24h; health.interval 50ms to 24h, timeout 1ms to 10m,
 // startup_timeout 0s to 1h, max_lag 1ms to 8760h, max_age 1ms to 8760h or 0s (off), address_grace and
-// max_unresolved 0s to 8760h; files.interval 1s to 168h.
+// max_unresolved 0s to 8760h; files.interval 1s to 168h; mail.after 1m to 168h.
 func ParseServer(file string, data []byte) (*Server, []*Error, error) {
 	d, faults := readDocument(file, data)
 	if d.root == nil {
@@ -118,6 +118,7 @@ func (c *checker) server(root object) *Server {
 	if n := root.get("publish"); len(s.Publish) > 0 && s.Health.DNSURL == "" && !root.object("health").has("dns_url") {
 		c.fail(n, "publish needs dns.zone or health.dns_url: mirrors are checked for DNS with that URL")
 	}
+	c.mail(root, s)
 	log := root.object("log")
 	log.string("level", &s.Log.Level)
 	log.string("format", &s.Log.Format)

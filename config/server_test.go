@@ -137,6 +137,8 @@ func TestParseServerValues(t *testing.T) {
 				MaxAnswers: 8, TSIG: "testdata/update.key", Source: []netip.Addr{netip.MustParseAddr("2001:db8::1")}, Reconcile: "report",
 			},
 		},
+		Mail: &Mail{Server: "mail.example.org:465", TLS: true, LoginFile: "testdata/smtp-login", From: "mirrorpool@example.org",
+			Team: "team@example.org", Operators: true, After: 2 * time.Hour, Digest: 7*time.Hour + 30*time.Minute},
 		Log: Log{Level: "debug", Format: "console"},
 	}
 	if diff := cmp.Diff(want, got, comparers); diff != "" {
@@ -163,6 +165,37 @@ func TestParseServerOff(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestParseMail(t *testing.T) {
+	for text, want := range map[string]string{
+		`"smtp": "smtp://localhost"`:                                                "localhost:25 false",
+		`"smtp": "smtp://Mail.example.org:587/"`:                                    "mail.example.org:587 false",
+		`"smtp": "smtps://[2001:db8::25]"`:                                          "[2001:db8::25]:465 true",
+		`"smtp": "localhost:25"`:                                                    "neither smtp:// nor smtps://",
+		`"smtp": "https://mail.example.org"`:                                        "neither smtp:// nor smtps://",
+		`"smtp": "smtp://user:hunter2@mail.example.org"`:                            "no user: give a login_file",
+		`"smtp": "smtp://"`:                                                         "no host",
+		`"smtp": "smtp://mail.example.org/x"`:                                       "nothing after the host",
+		`"smtp": "smtp://localhost", "team": "a@example.org\r\nBcc: b@example.org"`: "want an e-mail address",
+		`"smtp": "smtp://localhost", "digest": ""`:                                  "localhost:25 false",
+		`"smtp": "smtp://localhost", "digest": "25:00"`:                             "want a time of the day",
+		`"smtp": "smtp://localhost", "after": "59s"`:                                "want a duration from 1m to 168h",
+	} {
+		all := `{"dns": {"listen": "-"}, "mail": {"from": "f@example.org", ` + text
+		if !strings.Contains(text, `"team"`) {
+			all += `, "team": "t@example.org"`
+		}
+		s, _, err := ParseServer("x.json", []byte(all+"}}"))
+		switch {
+		case err != nil && strings.Contains(err.Error(), "hunter2"):
+			t.Errorf("%s: the error shows the password", text)
+		case err != nil && !strings.Contains(err.Error(), want):
+			t.Errorf("%s: %v, want %s", text, err, want)
+		case err == nil && fmt.Sprint(s.Mail.Server, " ", s.Mail.TLS) != want:
+			t.Errorf("%s: %+v, want %s", text, s.Mail, want)
+		}
 	}
 }
 

@@ -72,6 +72,7 @@ var settings = []setting{
 	{"files.unpublished", func(s *Server) any { return &s.Files.Unpublished }, true},
 	{"files.on_demand", func(s *Server) any { return &s.Files.OnDemand }, true},
 	{"publish", func(s *Server) any { return &s.Publish }, true},
+	{"mail", func(s *Server) any { return &s.Mail }, true},
 	{"log.level", func(s *Server) any { return &s.Log.Level }, true},
 	{"log.format", func(s *Server) any { return &s.Log.Format }, false},
 }

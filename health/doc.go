@@ -37,6 +37,7 @@
 //	rsynccheck.go  at which addresses an rsync daemon is tried
 //	cause.go       whose fault a failure may be
 //	cert.go        when a certificate ends soon
+//	command.go     by which command a person sees a failure
 //	agents.go      when a mirror is requested with the User-Agents of wget and curl
 //
 // This package opens no socket: package probe does, and cmd joins the two.

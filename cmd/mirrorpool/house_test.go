@@ -113,13 +113,13 @@ func mayImport(from, to string) bool {
 			return 0
 		case path == "mirrorpool/health/rsync": // knows nothing of mirrors
 			return -1
-		case path == "mirrorpool/health", path == "mirrorpool/health/files": // open no socket
+		case path == "mirrorpool/health", path == "mirrorpool/health/files", path == "mirrorpool/health/ledger": // open no socket
 			return 1
 		case parts[1] == "health":
 			return 2
 		case path == "mirrorpool/dnspool/listen", path == "mirrorpool/dnspool/tsig", path == "mirrorpool/dnspool/authority/wire":
 			return 1 // know no mirrors
-		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo":
+		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo", path == "mirrorpool/dnspool/mail":
 			return 2
 		case parts[1] == "dnspool":
 			return 3

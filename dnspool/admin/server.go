@@ -14,6 +14,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/listen"
+	"mirrorpool/dnspool/mail"
 	"mirrorpool/health/files"
 	"mirrorpool/health/ledger"
 )
@@ -42,6 +43,9 @@ type Backend struct {
 	// Ledger returns the incidents of one mirror, or of all if it is "", that have not ended before a time. ok is false if
 	// there is no such mirror.
 	Ledger func(mirror string, since time.Time) (list []ledger.Summary, ok bool)
+	// Mail returns what is to be said of mails, and TestMail sends one to the team. Both are nil in a server that sends none.
+	Mail     func() mail.Status
+	TestMail func(ctx context.Context) error
 	// Files returns which mirrors carry the files at some paths.
 	Files func(ctx context.Context, paths []string) []files.FileStatus
 	// Lacks returns what a mirror lacks, which is named by its url_prefix, name or host. ok is false if there is none.
@@ -143,6 +147,10 @@ func newMux(b Backend) *http.ServeMux {
 	mux.Handle("GET /metrics", metricsHandler(b))
 	if b.Ledger != nil {
 		mux.HandleFunc("GET /api/v1/ledger", showLedger(b))
+	}
+	if b.Mail != nil {
+		mux.HandleFunc("GET /api/v1/mail", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Mail()) })
+		mux.HandleFunc("POST /api/v1/mail/test", testMail(b))
 	}
 	if b.Files != nil {
 		mux.HandleFunc("GET /api/v1/files", showFiles(b))

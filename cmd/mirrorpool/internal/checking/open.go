@@ -14,6 +14,7 @@ import (
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/geo"
+	"mirrorpool/dnspool/mail"
 	"mirrorpool/dnspool/publish"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/dnspool/tsig"
@@ -37,6 +38,7 @@ func openErrors(in *input) []*config.Error {
 		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
 		{"/http/tls", func() error { return openCertificate(c.HTTP.TLS) }},
 		{"/admin/token_file", func() error { _, err := admin.ReadToken(c.Admin.TokenFile); return err }},
+		{"/mail/login_file", func() error { return mail.Check(c.Mail) }},
 		{"/geoip/city", func() error { return geo.Check(c.GeoIP.City) }},
 		{"/geoip/asn", func() error { return geo.Check(c.GeoIP.ASN) }},
 		{"/files/origin", func() error { return openOrigin(c.Files.Origin) }},
@@ -126,7 +128,7 @@ func namesSecrets(c *config.Server) bool {
 	for i := range c.Publish {
 		publishes = publishes || c.Publish[i].TSIG != ""
 	}
-	return publishes || len(c.DNS.TSIGKeys) > 0 || c.HTTP.TLS != nil || c.Admin.TokenFile != "" || isFolder(c.StateDir)
+	return publishes || len(c.DNS.TSIGKeys) > 0 || c.HTTP.TLS != nil || c.Admin.TokenFile != "" || c.Mail != nil && c.Mail.LoginFile != "" || isFolder(c.StateDir)
 }
 
 func isFolder(path string) bool {

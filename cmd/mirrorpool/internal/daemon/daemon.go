@@ -7,6 +7,7 @@
 //	daemon.go     the parts, and the tasks that run them
 //	inforce.go    what is in force; how a snapshot comes to be
 //	reload.go     reloads: on request, and those of the list of mirrors by itself
+//	mail.go       what mails may be about
 //	ledger.go     what was wrong with each mirror, for half a year
 //	overrides.go  drains, and mirrors that a person has forced up
 //	settings.go   what a new configuration comes to
@@ -39,6 +40,7 @@ import (
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/listen"
+	"mirrorpool/dnspool/mail"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
 	"mirrorpool/health/ledger"
@@ -73,6 +75,7 @@ type Daemon struct {
 	*inForce
 	o          Options
 	admin      *admin.Server // nil if off
+	mailer     *mail.Mailer
 	events     *admin.Events
 	started    time.Time
 	warm       bool               // there are verdicts from before the start that are good enough to begin with
@@ -98,7 +101,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	if o.Config.Admin.Listen != "" {
 		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain,
-			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
+			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status, TestMail: d.mailer.Test, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -146,6 +149,9 @@ func newDaemon(
 	if d.feeds, err = newFeeds(c, o.Log); err != nil {
 		return nil, &ConfigError{err}
 	}
+	if err := mail.Check(c.Mail); err != nil {
+		return nil, &ConfigError{err}
+	}
 	d.checker, err = newChecker(health.Options{Settings: c.Health, CheckDNS: true, Log: o.Log, Now: now, Watch: d.events.Probe})
 	if err != nil {
 		return nil, err
@@ -158,6 +164,7 @@ func newDaemon(
 		Catalog:  d.catalog,
 	})
 	d.handler.SetFiles(c.Files)
+	d.mailer = mail.New(mail.Options{Config: c.Mail, File: d.stateFile("mail"), View: d.mailView, Log: o.Log})
 	d.list.SetWorking(d.working)
 	return d, nil
 }
@@ -200,6 +207,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		d.reloadOnHangup,
 		d.face,
 		d.saveState,
+		d.mailer.Run,
 		d.tellManager,
 		boundGarbage,
 	}

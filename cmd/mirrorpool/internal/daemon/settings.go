@@ -12,6 +12,7 @@ import (
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/geo"
+	"mirrorpool/dnspool/mail"
 )
 
 // newSettings are what the configuration's file comes to.
@@ -81,6 +82,9 @@ func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecor
 	if token, err = admin.ReadToken(next.Admin.TokenFile); err != nil {
 		return nil, nil, err
 	}
+	if err := mail.Check(next.Mail); err != nil {
+		return nil, nil, err
+	}
 	return zoneFile, token, checkDatabases(d.config.Load().GeoIP, next.GeoIP)
 }
 
@@ -128,6 +132,7 @@ func (d *Daemon) apply(n *newSettings) {
 	d.handler.SetFiles(c.Files)
 	d.catalog.SetSettings(fileSettings(c.Files))
 	d.places.SetFiles(c.GeoIP)
+	d.mailer.SetConfig(c.Mail)
 	if d.admin != nil {
 		d.admin.SetToken(n.token)
 	}

@@ -116,13 +116,13 @@ func newMirror(m *config.Mirror, settings *config.Health, report *health.Report)
 	}
 	for _, e := range seen.Endpoints {
 		row := newEndpoint(&e, report)
-		row.ShownBy = shownBy(m, settings, &e)
+		row.ShownBy = health.ShownBy(m, settings, &e)
 		row.ResolveMS = milliseconds(seen.Resolve)
 		p.Endpoints = append(p.Endpoints, row)
 	}
 	if seen.Rsync != nil {
 		row := newEndpoint(seen.Rsync, report)
-		row.ShownBy = shownBy(m, settings, seen.Rsync)
+		row.ShownBy = health.ShownBy(m, settings, seen.Rsync)
 		p.Endpoints = append(p.Endpoints, row)
 	}
 	return p

@@ -1,4 +1,4 @@
-package probing
+package health
 
 import (
 	"net/netip"
@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"mirrorpool/config"
-	"mirrorpool/health"
 )
 
 func TestShownBy(t *testing.T) {
@@ -19,26 +18,26 @@ func TestShownBy(t *testing.T) {
 	settings := &config.Health{Path: "project/trace", DNSURL: "http://dl.example.org/tails/project/trace"}
 	v4, v6 := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")
 	for _, test := range []struct {
-		role   health.Role
+		role   Role
 		addr   netip.Addr
-		state  health.State
+		state  State
 		reason string
 		want   string
 	}{
-		{health.HTTP, v4, health.Up, "", ""},
-		{health.HTTP, v4, health.Unknown, "connect: this host has no route to the address", ""},
-		{health.HTTP, netip.Addr{}, health.Down, "resolve: no address", ""},
-		{health.HTTP, v4, health.Down, "status: 404 Not Found, want 200",
+		{HTTP, v4, Up, "", ""},
+		{HTTP, v4, Unknown, "connect: this host has no route to the address", ""},
+		{HTTP, netip.Addr{}, Down, "resolve: no address", ""},
+		{HTTP, v4, Down, "status: 404 Not Found, want 200",
 			`curl -svL --resolve 'mirror.example.net:8443:192.0.2.7' 'https://mirror.example.net:8443/it'\''s/project/trace'`},
-		{health.HTTP, v6, health.Down, "tls: certificate is signed by itself",
+		{HTTP, v6, Down, "tls: certificate is signed by itself",
 			`openssl s_client -showcerts -servername 'mirror.example.net' -connect '[2001:db8::7]:8443' </dev/null`},
-		{health.DNS, v6, health.Down, "status: 200 OK to a range request, want 206: the server cannot resume downloads",
+		{DNS, v6, Down, "status: 200 OK to a range request, want 206: the server cannot resume downloads",
 			`curl -svL -r 1- --resolve 'dl.example.org:80:[2001:db8::7]' 'http://dl.example.org/tails/project/trace'`},
-		{health.Rsync, v4, health.Down, "connect: connection refused",
+		{Rsync, v4, Down, "connect: connection refused",
 			`rsync --contimeout=10 --timeout=10 'rsync://mirror.example.net/tails/project/trace'`},
 	} {
-		e := &health.Endpoint{Address: test.addr, Role: test.role, Verdict: health.Verdict{State: test.state, Reason: test.reason}}
-		if got := shownBy(m, settings, e); got != test.want {
+		e := &Endpoint{Address: test.addr, Role: test.role, Verdict: Verdict{State: test.state, Reason: test.reason}}
+		if got := ShownBy(m, settings, e); got != test.want {
 			t.Errorf("%v, %q:\n%s\nwant\n%s", test.role, test.reason, got, test.want)
 		}
 	}

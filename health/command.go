@@ -1,4 +1,4 @@
-package probing
+package health
 
 import (
 	"cmp"
@@ -8,19 +8,18 @@ import (
 	"strings"
 
 	"mirrorpool/config"
-	"mirrorpool/health"
 )
 
-// shownBy returns a shell command that shows why an endpoint of a mirror is not up, or "" if none does.
-func shownBy(m *config.Mirror, settings *config.Health, e *health.Endpoint) string {
-	if e.State != health.Down || !e.Address.IsValid() {
+// ShownBy returns a shell command that shows why an endpoint of a mirror is not up, or "" if none does.
+func ShownBy(m *config.Mirror, settings *config.Health, e *Endpoint) string {
+	if e.State != Down || !e.Address.IsValid() {
 		return ""
 	}
 	step, _, _ := strings.Cut(e.Reason, ":")
 	switch e.Role {
-	case health.Rsync:
+	case Rsync:
 		return "rsync --contimeout=10 --timeout=10 " + quoted(strings.TrimSuffix(m.RsyncURL, "/")+"/"+settings.Path)
-	case health.DNS:
+	case DNS:
 		u, err := url.Parse(settings.DNSURL)
 		if err != nil {
 			return ""
@@ -31,10 +30,10 @@ func shownBy(m *config.Mirror, settings *config.Health, e *health.Endpoint) stri
 }
 
 // fetchCommand asks an endpoint for a URL as the probe did, or for its certificates if these are what failed.
-func fetchCommand(u *url.URL, e *health.Endpoint, step, options string) string {
+func fetchCommand(u *url.URL, e *Endpoint, step, options string) string {
 	host := u.Hostname()
 	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-	if step == health.StepTLS {
+	if step == StepTLS {
 		return fmt.Sprintf("openssl s_client -showcerts -servername %s -connect %s </dev/null", quoted(host),
 			quoted(net.JoinHostPort(e.Address.String(), port)))
 	}

@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/mail"
+	"mirrorpool/health"
+)
+
+// mailView is what mails may be about now.
+func (d *Daemon) mailView() mail.View {
+	now := d.now()
+	c := d.config.Load()
+	view := mail.View{Now: now, Zone: strings.TrimSuffix(c.DNS.Zone, ".")}
+	snapshot := d.current.Load()
+	if snapshot == nil {
+		view.Quiet = errNotReady.Error()
+		return view
+	}
+	report := d.checker.Report()
+	switch {
+	case len(report.Suspects) > 0:
+		view.Quiet = "this host may be the fault: " + report.SuspectNames()
+	case snapshot.Panic():
+		view.Quiet = "the pool is in panic"
+	}
+	if held := d.list.Status().Held; held != nil {
+		view.Held = held.Decision.String()
+	}
+	for i := range snapshot.Mirrors {
+		if m := &snapshot.Mirrors[i]; m.Enabled() {
+			view.Mirrors = append(view.Mirrors, d.mailMirror(m, &c.Health, now))
+		}
+	}
+	return view
+}
+
+// mailMirror is what mails may say of a mirror.
+func (d *Daemon) mailMirror(m *dnspool.Mirror, settings *config.Health, now time.Time) mail.Mirror {
+	s, _ := d.ledger.Summary(m.URLPrefix, now.Add(-24*time.Hour), now)
+	about := mail.Mirror{
+		URLPrefix: m.URLPrefix, Name: m.Name, Email: m.Email, Incidents: s.Incidents,
+		Drained: m.Drained(health.HTTP) != nil || m.Drained(health.DNS) != nil,
+	}
+	endpoints := m.Endpoints
+	if m.Rsync != nil {
+		endpoints = append(slices.Clip(endpoints), *m.Rsync)
+	}
+	for i := range endpoints {
+		e := &endpoints[i]
+		if !e.CertExpires.IsZero() && (about.CertExpires.IsZero() || e.CertExpires.Before(about.CertExpires)) {
+			about.CertExpires = e.CertExpires
+		}
+		if command := health.ShownBy(&m.Mirror, settings, e); command != "" && !slices.Contains(about.Commands, command) {
+			about.Commands = append(about.Commands, command)
+		}
+	}
+	return about
+}

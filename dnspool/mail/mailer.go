@@ -1,0 +1,189 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/config/failure"
+)
+
+// tick is how often a plan is made.
+const tick = 30 * time.Second
+
+// Options are what a Mailer works with.
+type Options struct {
+	Config *config.Mail // nil: no mail is sent
+	File   string       // where the state is saved; "": nowhere
+	View   func() View
+	Send   func(context.Context, *config.Mail, *Message) error // nil: [Send]
+	Log    *zap.Logger
+}
+
+// A Mailer sends mails.
+type Mailer struct {
+	o Options
+
+	mu       sync.Mutex // guards all below
+	config   *config.Mail
+	state    state
+	failures int // to send, in a row
+	retry    time.Time
+	problem  string // why the latest attempt to send failed, or ""
+	sending  failure.Last
+	saving   failure.Last
+}
+
+// New returns a Mailer, with what an earlier run has saved.
+func New(o Options) *Mailer {
+	if o.Send == nil {
+		o.Send = Send
+	}
+	return &Mailer{o: o, config: o.Config, state: load(o.File, o.Log)}
+}
+
+// SetConfig puts another configuration in force; nil: no mail is sent.
+func (m *Mailer) SetConfig(c *config.Mail) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.config, m.failures, m.retry = c, 0, time.Time{}
+}
+
+// Run plans and sends mails until ctx ends.
+func (m *Mailer) Run(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			m.step(ctx)
+		}
+	}
+}
+
+// step makes a plan, and sends what waits.
+func (m *Mailer) step(ctx context.Context) {
+	view := m.o.View()
+	m.mu.Lock()
+	c := m.config
+	if c != nil {
+		m.plan(&view)
+	}
+	m.mu.Unlock()
+	for c != nil && m.sendNext(ctx, c, view.Now) {
+	}
+}
+
+// plan queues what is to be sent. It is saved before it is sent: a mail that is sent twice is seen as one by its Message-ID.
+// m.mu is held.
+func (m *Mailer) plan(view *View) {
+	messages, next := m.state.Memory.plan(m.config, view)
+	dropped := m.state.bound(view.Now)
+	if len(messages)+dropped == 0 && reflect.DeepEqual(next, m.state.Memory) {
+		return
+	}
+	m.state.Memory = next
+	m.state.Queue = append(m.state.Queue, messages...)
+	if dropped += m.state.bound(view.Now); dropped > 0 {
+		m.o.Log.Error("mails were dropped: they have waited too long, or are too many", zap.Int("mails", dropped))
+	}
+	m.save()
+}
+
+// save saves the state. m.mu is held.
+func (m *Mailer) save() {
+	err := m.state.save(m.o.File)
+	if m.saving.IsNew(err) {
+		m.o.Log.Warn("cannot save the state of mail", zap.Error(err))
+	}
+}
+
+// sendNext sends the mail that has waited longest, if it is time. It reports whether there may be more to send now.
+func (m *Mailer) sendNext(ctx context.Context, c *config.Mail, now time.Time) bool {
+	m.mu.Lock()
+	if len(m.state.Queue) == 0 || now.Before(m.retry) || ctx.Err() != nil {
+		m.mu.Unlock()
+		return false
+	}
+	next := m.state.Queue[0]
+	m.mu.Unlock()
+
+	err := m.o.Send(ctx, c, &next)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil && ctx.Err() != nil {
+		return false // it is sent after the next start
+	}
+	m.problem = ""
+	if err != nil {
+		m.problem = err.Error()
+	}
+	if m.sending.IsNew(err) {
+		m.o.Log.Error("cannot send mail", zap.String("subject", next.Subject), zap.Error(err))
+	}
+	if err != nil && !errors.Is(err, errRejected) {
+		m.failures++
+		m.retry = now.Add(pause(m.failures))
+		return false
+	}
+	m.failures, m.retry = 0, time.Time{}
+	if len(m.state.Queue) > 0 && m.state.Queue[0].ID == next.ID {
+		m.state.Queue = m.state.Queue[1:]
+	}
+	if err == nil {
+		m.o.Log.Info("mail sent", zap.String("to", next.To), zap.String("subject", next.Subject))
+	} else if other, ok := next.withoutOperators(c.Team, err); ok {
+		m.state.Queue = append([]Message{other}, m.state.Queue...)
+	}
+	m.save()
+	return true
+}
+
+// Status is what there is to say of mail.
+type Status struct {
+	Configured bool      `json:"configured"`
+	Quiet      string    `json:"quiet"`   // why nothing new is planned now, or ""
+	Problem    string    `json:"problem"` // why the latest attempt to send failed, or ""
+	Waiting    []Message `json:"waiting"`
+	Planned    []Message `json:"planned"` // what would be queued now
+}
+
+// Status returns what waits to be sent, and what would be sent now. Nothing changes.
+func (m *Mailer) Status() Status {
+	view := m.o.View()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Status{
+		Configured: m.config != nil, Quiet: view.Quiet, Problem: m.problem,
+		Waiting: append([]Message{}, m.state.Queue...), Planned: []Message{},
+	}
+	if m.config != nil {
+		planned, _ := m.state.Memory.plan(m.config, &view)
+		s.Planned = append(s.Planned, planned...)
+	}
+	return s
+}
+
+// Test sends a mail to the team at once.
+func (m *Mailer) Test(ctx context.Context) error {
+	m.mu.Lock()
+	c := m.config
+	m.mu.Unlock()
+	if c == nil {
+		return errors.New("mail is not configured: see the section mail of the configuration")
+	}
+	view := m.o.View()
+	return m.o.Send(ctx, c, &Message{
+		ID: messageID(c, &Mirror{}, "test", view.Now), To: c.Team, Planned: view.Now, Subject: subject(&view, "a test"),
+		Text: fmt.Sprintf("This is a test of mirrorpool, which writes to %s about mirrors in trouble.\n", c.Team),
+	})
+}
