@@ -7,7 +7,7 @@ import (
 	"mirrorpool/health/files"
 )
 
-// maxDoubted is how many mirrors are asked for a file that they lack as far as is known.
+// maxDoubted is how many mirrors are asked for a file that they, or the origin, lack as far as is known.
 const maxDoubted = 12
 
 // An askOrder says which mirrors are asked for a file, one after the other, for one request.
@@ -20,7 +20,8 @@ type askOrder struct {
 	encoded  string   // not as the client spells it: servers refuse some spellings of what they have
 	tried    []uint64 // mirrors that were returned, in a bit for each
 	left     []uint64 // the others
-	doubted  int
+	doubted  int      // how many that lack the file as far as is known
+	few      bool     // the origin lacks the file as far as is known
 }
 
 func (h *Handler) newAskOrder(snapshot *dnspool.Snapshot, s *scratch, plain string, resumes bool) *askOrder {
@@ -30,12 +31,14 @@ func (h *Handler) newAskOrder(snapshot *dnspool.Snapshot, s *scratch, plain stri
 // next returns the best of the mirrors that may carry the file and were not returned before; and when these are all, a few that
 // lack it as far as is known, as listings may be wrong. It returns none if no other is left.
 func (o *askOrder) next() []files.Candidate {
-	for {
+	for !o.few || o.doubted < maxDoubted {
 		k := o.handler.Catalog.Find(o.plain, o.handler.Now())
 		picked := o.pick(func(word int) uint64 { return k.Any[word] }, len(k.Any))
-		if picked == nil && o.doubted < maxDoubted {
-			picked = o.pick(func(int) uint64 { return ^uint64(0) }, len(k.Any))
+		if isDoubted := picked == nil && o.doubted < maxDoubted; isDoubted || o.few {
 			o.doubted += files.MaxAsked
+			if isDoubted {
+				picked = o.pick(func(int) uint64 { return ^uint64(0) }, len(k.Any))
+			}
 		}
 		if picked == nil {
 			return nil
@@ -48,6 +51,7 @@ func (o *askOrder) next() []files.Candidate {
 			return list
 		}
 	}
+	return nil
 }
 
 // pick chooses among mirrors that were not returned before.

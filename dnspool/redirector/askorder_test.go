@@ -179,6 +179,25 @@ func TestMadeUpPaths(t *testing.T) {
 			}
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // nor are all of many mirrors, where the origin cannot be asked
+		w := newFileWorld(t, config.Files{Origin: "/o"}, 40, map[string]int64{"old.iso": 100})
+		for path, code := range map[string]int{"not-listed": 404, "silent": 503} {
+			before := 0
+			for i := range 40 {
+				before += w.askedOf(i)
+			}
+			if got := get(w.handler, "/"+path, "198.51.100.1").Code; got != code {
+				t.Errorf("%s: %d, want %d", path, got, code)
+			}
+			asked := -before
+			for i := range 40 {
+				asked += w.askedOf(i)
+			}
+			if asked != maxDoubted {
+				t.Errorf("%s: %d mirrors were asked, want %d", path, asked, maxDoubted)
+			}
+		}
+	})
 }
 
 // TestFileStatusesAreBounded asks about as many files as the admin server allows, with mirrors that give no answer.

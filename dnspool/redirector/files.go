@@ -119,26 +119,54 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 	ctx, cancel := context.WithTimeout(ctx, files.AskTime)
 	defer cancel()
 	plain := unescape(path)
-	published := true // unless there is reason to think otherwise
-	if h.Catalog.Find(plain, h.Now()).Status != files.Published {
-		err := files.ErrCannotAsk
-		if h.files.Load().Origin != "" {
-			err = h.Catalog.Publishes(ctx, plain)
-		}
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return h.unpublished(snapshot, s, resumes)
-		case errors.Is(err, files.ErrOriginBusy): // nor are mirrors asked: clients may make up paths
-			return destination{basis: notYet, status: http.StatusServiceUnavailable}
-		}
-		published = err == nil
+	known := h.inquire(ctx, plain)
+	switch known {
+	case originLacks:
+		return h.unpublished(snapshot, s, resumes)
+	case originBusy: // nor are mirrors asked: clients may make up paths
+		return destination{basis: notYet, status: http.StatusServiceUnavailable}
 	}
-	h.Catalog.Ask(ctx, plain, h.newAskOrder(snapshot, s, plain, resumes).next)
-	return h.unsure(snapshot, s, plain, published, resumes)
+	order := h.newAskOrder(snapshot, s, plain, resumes)
+	order.few = known != originHas && h.Catalog.Find(plain, h.Now()).Status == files.Unpublished
+	h.Catalog.Ask(ctx, plain, order.next)
+	return h.unsure(snapshot, s, plain, known, resumes)
+}
+
+// What is known of a path at the origin.
+type originState uint8
+
+const (
+	originHas    originState = iota
+	originLacks              // it has just said so
+	originBusy               // it was asked for too many paths, and may be asked soon
+	originSilent             // it gives no answer
+	originMute               // it cannot be asked, and its list lacks the path
+	noOrigin
+)
+
+// inquire asks the origin for a path that is not known to be published.
+func (h *Handler) inquire(ctx context.Context, plain string) originState {
+	switch {
+	case h.Catalog.Find(plain, h.Now()).Status == files.Published:
+		return originHas
+	case h.files.Load().Origin == "":
+		return noOrigin
+	}
+	switch err := h.Catalog.Publishes(ctx, plain); {
+	case err == nil:
+		return originHas
+	case errors.Is(err, fs.ErrNotExist):
+		return originLacks
+	case errors.Is(err, files.ErrOriginBusy):
+		return originBusy
+	case !errors.Is(err, files.ErrCannotAsk):
+		return originSilent
+	}
+	return originMute
 }
 
 // unsure returns where a request leads if the mirror that would be picked has not said that it carries the file.
-func (h *Handler) unsure(snapshot *dnspool.Snapshot, s *scratch, plain string, published, resumes bool) destination {
+func (h *Handler) unsure(snapshot *dnspool.Snapshot, s *scratch, plain string, known originState, resumes bool) destination {
 	k := h.Catalog.Find(plain, h.Now())
 	s.known = k
 	pick := func(among []uint64) *dnspool.Mirror {
@@ -149,26 +177,24 @@ func (h *Handler) unsure(snapshot *dnspool.Snapshot, s *scratch, plain string, p
 		return h.toMirror(byAsking, picked)
 	}
 	fallback := h.files.Load().Fallback
-	switch isNew := k.Recent || k.Status != files.Published; {
-	case published && fallback != "":
+	isNew := k.Recent || k.Status != files.Published
+	switch {
+	case known == originHas && fallback != "":
 		return destination{basis: toFallback, prefix: fallback}
-	case published && !isNew: // the mirrors that cannot be asked are likely to have it
+	case known == originHas && !isNew: // the mirrors that cannot be asked are likely to have it
 		if picked := pick(k.Mute); picked != nil {
 			return h.toMirror(byNothing, picked)
 		}
-	case !published:
+	case k.Status == files.Unlisted: // nothing is known of any file
 		if picked := pick(k.Any); picked != nil {
 			return h.toMirror(byNothing, picked)
 		}
-	}
-	switch {
-	case published:
-		return destination{basis: notYet, status: http.StatusServiceUnavailable}
-	case k.Status == files.Unpublished:
+		s.known = nil
+		return h.toMirror(byNothing, pick(nil))
+	case known == originMute:
 		return h.unpublished(snapshot, s, resumes)
 	}
-	s.known = nil
-	return h.toMirror(byNothing, pick(nil))
+	return destination{basis: notYet, status: http.StatusServiceUnavailable}
 }
 
 // unpublished returns where a request for a path leads that the origin lacks.

@@ -2,12 +2,11 @@ package redirector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -137,6 +136,8 @@ func (w *fileWorld) askOrigin(_ context.Context, _, path string) error {
 		return nil
 	case path == "not-listed":
 		return files.ErrCannotAsk
+	case path == "silent":
+		return errors.New("unreachable")
 	}
 	return fs.ErrNotExist
 }
@@ -237,6 +238,7 @@ func TestOnlyCarriersServe(t *testing.T) {
 		"folder with slash": {config.Files{Origin: "/o", Unpublished: "404"}, 2, "any/", []string{worldMirror(0), worldMirror(1)}},
 		"just published": {config.Files{Origin: "/o", Fallback: "https://origin.example.org/pub/"}, 2, "just-published",
 			[]string{"https://origin.example.org/pub/"}},
+		"origin silent":   {config.Files{Origin: "/o", Unpublished: "404"}, 2, "silent", []string{"503"}},
 		"cannot be asked": {config.Files{Origin: "/o"}, 2, "not-listed", []string{"404"}},
 		"no origin":       {config.Files{}, 2, "unknown", []string{worldMirror(0), worldMirror(1)}},
 	} {
@@ -389,24 +391,5 @@ func TestPlainCarriers(t *testing.T) {
 				t.Errorf("%s: answered %v, %v: %s", path, answered, err, out.String())
 			}
 		}
-	}
-}
-
-// TestFileRequestsAreCounted by what the answers rest on.
-func TestFileRequestsAreCounted(t *testing.T) {
-	t.Parallel()
-	w := newPartialWorld(t, config.Files{Origin: "/o", Unpublished: "404"}, 8, map[string]int64{"old.iso": 100, "none.iso": 1})
-	for _, target := range []string{"/old.iso", "/none.iso", "/nothing.iso", "/folder/"} {
-		r := httptest.NewRequest(http.MethodGet, target, nil)
-		w.handler.ServeHTTP(httptest.NewRecorder(), r)
-	}
-	want := map[basis]uint64{notYet: 1, unpublished: 1, byNothing: 1}
-	for b, n := range want {
-		if got := w.handler.counts.bases[b].Load(); got != n {
-			t.Errorf("%v: %d, want %d", b, got, n)
-		}
-	}
-	if w.handler.counts.bases[byListing].Load()+w.handler.counts.bases[byAsking].Load() != 1 {
-		t.Error("the redirect to a carrier is not counted")
 	}
 }

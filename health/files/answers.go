@@ -121,7 +121,10 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time, keep bool) {
 		k.until = earlier(k.until, said.until)
 	}
 	for mirror, until := range a.busy {
-		if now.Before(until) && Contains(k.Unknown, mirror) {
+		switch {
+		case !now.Before(until):
+			delete(a.busy, mirror)
+		case Contains(k.Unknown, mirror):
 			k.Mute[mirror/64] |= 1 << (mirror % 64)
 			k.until = earlier(k.until, until)
 		}

@@ -68,7 +68,7 @@ func (c *Catalog) Publishes(ctx context.Context, path string) error {
 	case <-a.done:
 		return a.err
 	case <-ctx.Done():
-		return ErrCannotAsk
+		return ctx.Err()
 	}
 }
 

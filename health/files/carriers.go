@@ -66,7 +66,9 @@ func (c *Catalog) FindIn(memory *Carriers, path string, now time.Time) *Carriers
 
 // reset makes k the carriers of a file of which nothing is known, with room for mirrors.
 func (k *Carriers) reset(hash uint64, until time.Time, words int) {
-	k.set(append(k.bits[:0], make([]uint64, 4*words)...))
+	bits := slices.Grow(k.bits[:0], 4*words)[:4*words]
+	clear(bits)
+	k.set(bits)
 	k.Status, k.Recent, k.incomplete, k.hash, k.number, k.until = Unlisted, false, false, hash, 0, until
 }
 

@@ -13,7 +13,7 @@ import (
 // see [edition.compare].
 
 // maxDissents bounds the copies that are kept beside those that count.
-const maxDissents = 1_000_000
+const maxDissents = 200_000
 
 // A dissent is a mirror's copy of a file, other than the edition that counts.
 type dissent struct {
@@ -294,14 +294,29 @@ func (r *Row) exchange(gain, lose *roaring.Bitmap) *Row {
 func (c *Catalog) reelect() {
 	c.joining.Lock()
 	defer c.joining.Unlock()
-	next, err := c.pooled().with(noMirror, nil, c.maxFiles)
+	p := c.pooled()
+	if p.isSettled() {
+		return
+	}
+	next, err := p.with(noMirror, nil, c.maxFiles)
 	if err != nil {
 		return // there cannot be more files than before
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.origin.known && len(next.swaps) > 0 {
+	if !c.origin.known {
 		c.takeJoined(next)
 		c.publish()
 	}
+}
+
+// isSettled reports whether the editions count that would be elected now.
+func (p *pooled) isSettled() bool {
+	j := join{pooled: p, mirror: noMirror}
+	for hash, others := range p.dissents {
+		if number, ok := p.universe.find(hash); ok && j.elect(j.editions(number, others)) != 0 {
+			return false
+		}
+	}
+	return true
 }
