@@ -28,8 +28,8 @@ func (h *Handler) newAskOrder(snapshot *dnspool.Snapshot, s *scratch, plain stri
 	return &askOrder{handler: h, snapshot: snapshot, scratch: s, resumes: resumes, plain: plain, encoded: encodedPath(plain)}
 }
 
-// next returns the best of the mirrors that may carry the file and were not returned before; and when these are all, a few that
-// lack it as far as is known, as listings may be wrong. It returns none if no other is left.
+// next returns the best of the mirrors that may carry the file and were not returned before; and when these are all, a
+// few that lack it as far as is known, as listings may be wrong. It returns none if no other is left.
 func (o *askOrder) next() []files.Candidate {
 	for !o.few || o.doubted < maxDoubted {
 		k := o.handler.Catalog.Find(o.plain, o.handler.Now())

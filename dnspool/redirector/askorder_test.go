@@ -40,8 +40,8 @@ func TestOneOfManyCarries(t *testing.T) {
 	}
 }
 
-// TestManyNewFilesAtOnce asks for more new files in a second than a mirror may be asked for. No client is sent to a mirror that
-// lacks the file, and those whose mirror may be asked within their second are sent there.
+// TestManyNewFilesAtOnce asks for more new files in a second than a mirror may be asked for. No client is sent to a
+// mirror that lacks the file, and those whose mirror may be asked within their second are sent there.
 func TestManyNewFilesAtOnce(t *testing.T) {
 	t.Parallel()
 	const mirrors, carrier, news = 14, 13, 30
@@ -81,8 +81,8 @@ func TestManyNewFilesAtOnce(t *testing.T) {
 	})
 }
 
-// TestKnownCarriersServeAtOnce: a client does not wait for mirrors that hang, or may not be asked now, while others are known to
-// carry the file.
+// TestKnownCarriersServeAtOnce: a client does not wait for mirrors that hang, or may not be asked now, while others are
+// known to carry the file.
 func TestKnownCarriersServeAtOnce(t *testing.T) {
 	t.Parallel()
 	origin := map[string]int64{}
@@ -130,8 +130,8 @@ func TestFirstYesEndsTheWait(t *testing.T) {
 	})
 }
 
-// TestRefusedFiles has the web server of a mirror refuse what its rsync daemon lists. Once that was found out, no client is
-// sent there for the file, however often the mirror is listed, until the web server gives it.
+// TestRefusedFiles has the web server of a mirror refuse what its rsync daemon lists. Once that was found out, no
+// client is sent there for the file, however often the mirror is listed, until the web server gives it.
 func TestRefusedFiles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -160,8 +160,8 @@ func TestRefusedFiles(t *testing.T) {
 	})
 }
 
-// TestMadeUpPaths: a client that asks for many paths which do not exist does not have mirrors asked, and is not answered that
-// they do not exist where the origin was not asked.
+// TestMadeUpPaths: a client that asks for many paths which do not exist does not have mirrors asked, and is not
+// answered that they do not exist where the origin was not asked.
 func TestMadeUpPaths(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -42,7 +42,8 @@ type destination struct {
 // SetFiles puts another configuration of files in force for the requests to come.
 func (h *Handler) SetFiles(c config.Files) { h.files.Store(&c) }
 
-// known returns where a request leads, if that can be told at once. ok is false if mirrors or the origin have to be asked.
+// known returns where a request leads, if that can be told at once. ok is false if mirrors or the origin have to be
+// asked.
 func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, resumes bool) (to destination, ok bool) {
 	s.known = nil
 	s.request.Carriers = nil
@@ -59,8 +60,8 @@ func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, res
 	return h.amongCarriers(snapshot, s, path, k, resumes)
 }
 
-// amongCarriers is known for a file that mirrors carry or may carry. Where one is known to carry it, the client does not wait
-// for the others.
+// amongCarriers is known for a file that mirrors carry or may carry. Where one is known to carry it, the client does
+// not wait for the others.
 func (h *Handler) amongCarriers(
 	snapshot *dnspool.Snapshot, s *scratch, path string, k *files.Carriers, resumes bool,
 ) (to destination, ok bool) {
@@ -99,8 +100,8 @@ func (h *Handler) toMirror(b basis, m *dnspool.Mirror) destination {
 	return destination{basis: b, mirror: m, prefix: m.URLPrefix}
 }
 
-// pick chooses a mirror for the request in s, or returns nil. A request that resumes a download, or tries it again, gets
-// another mirror than the one before, where there is one.
+// pick chooses a mirror for the request in s, or returns nil. A request that resumes a download, or tries it again,
+// gets another mirror than the one before, where there is one.
 func (h *Handler) pick(snapshot *dnspool.Snapshot, s *scratch, resumes bool) *dnspool.Mirror {
 	s.request.Without = nil
 	snapshot.Choose(&s.choice, &s.request)
@@ -252,8 +253,8 @@ func (s *scratch) carriedBy(m *dnspool.Mirror) bool {
 	return s.known == nil || m == s.choice.Picked || files.Contains(s.known.Sure, m.Number)
 }
 
-// resumes reports whether a Range header is open-ended: of a download that goes on, or is tried again. Clients that fetch
-// segments side by side say where each ends.
+// resumes reports whether a Range header is open-ended: of a download that goes on, or is tried again. Clients that
+// fetch segments side by side say where each ends.
 func resumes(header string) bool {
 	const unit = "bytes="
 	header = strings.TrimSpace(header)

@@ -11,8 +11,8 @@ import (
 	"mirrorpool/health/files"
 )
 
-// BenchmarkPlainFiles redirects to 2,000,000 files: without looking for carriers, for a file that many clients ask for, and for
-// files that are asked for in no order.
+// BenchmarkPlainFiles redirects to 2,000,000 files: without looking for carriers, for a file that many clients ask for,
+// and for files that are asked for in no order.
 func BenchmarkPlainFiles(b *testing.B) {
 	origin := map[string]int64{}
 	var cold []*plainRequest

@@ -196,7 +196,8 @@ func (w *fileWorld) askedOf(mirror int) int {
 	return w.asked[worldMirror(mirror)]
 }
 
-// targets returns where so many clients of different networks are sent for a path, by url_prefix, and the other answers.
+// targets returns where so many clients of different networks are sent for a path, by url_prefix, and the other
+// answers.
 func (w *fileWorld) targets(path string, clients int) map[string]int {
 	targets := map[string]int{}
 	for i := range clients {
@@ -278,7 +279,8 @@ func TestSpellingHidesNoFile(t *testing.T) {
 	}
 }
 
-// newPartialWorld is a world in which mirrors from 2 on lack some.iso, those other than 0 and 6 one.iso, and all none.iso.
+// newPartialWorld is a world in which mirrors from 2 on lack some.iso, those other than 0 and 6 one.iso, and all
+// none.iso.
 func newPartialWorld(tb testing.TB, c config.Files, mirrors int, origin map[string]int64) *fileWorld {
 	return startFileWorld(tb, c, mirrors, origin, func(i int, path string) bool {
 		return path == "none.iso" || path == "some.iso" && i > 1 || path == "one.iso" && i%listedMirrors != 0
@@ -353,8 +355,8 @@ func TestStickyAmongCarriers(t *testing.T) {
 	}
 }
 
-// TestUpgraderRetries replays Tails Upgrader: six tries within 31 s, of which one mirror of six answers 404 in a way that no
-// check sees. At most one of 5,000 clients may fail.
+// TestUpgraderRetries replays Tails Upgrader: six tries within 31 s, of which one mirror of six answers 404 in a way
+// that no check sees. At most one of 5,000 clients may fail.
 func TestUpgraderRetries(t *testing.T) {
 	t.Parallel()
 	w := newFileWorld(t, config.Files{Origin: "/o"}, 6, map[string]int64{"old.iso": 100})
@@ -378,7 +380,8 @@ func TestUpgraderRetries(t *testing.T) {
 	}
 }
 
-// TestPlainCarriers: what is answered without net/http leads to carriers too, and what has to be asked is left to net/http.
+// TestPlainCarriers: what is answered without net/http leads to carriers too, and what has to be asked is left to
+// net/http.
 func TestPlainCarriers(t *testing.T) {
 	t.Parallel()
 	w := newPartialWorld(t, config.Files{Origin: "/o"}, 4, map[string]int64{"old.iso": 100, "some.iso": 50, "none.iso": 1})

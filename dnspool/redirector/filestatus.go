@@ -10,13 +10,15 @@ import (
 	"mirrorpool/health/files"
 )
 
-// Bounds of the work for a list of files: the admin server has 10 s for its answer. At a time, so many files are asked for.
+// Bounds of the work for a list of files: the admin server has 10 s for its answer. At a time, so many files are asked
+// for.
 const (
 	fileStatusTime  = 5 * time.Second
 	filesSideBySide = 10
 )
 
-// FileStatuses returns which mirrors carry the files at some paths: those of which it is not known are asked, within a few seconds in all.
+// FileStatuses returns which mirrors carry the files at some paths: those of which it is not known are asked, within a
+// few seconds in all.
 func (h *Handler) FileStatuses(ctx context.Context, paths []string) []files.FileStatus {
 	ctx, cancel := context.WithTimeout(ctx, fileStatusTime)
 	defer cancel()
@@ -33,8 +35,8 @@ func (h *Handler) FileStatuses(ctx context.Context, paths []string) []files.File
 	return list
 }
 
-// fileStatus returns which mirrors carry the file at a path, without escapes. Mirrors of which that is not known are asked,
-// as far as the limits of questions allow, until ctx ends.
+// fileStatus returns which mirrors carry the file at a path, without escapes. Mirrors of which that is not known are
+// asked, as far as the limits of questions allow, until ctx ends.
 func (h *Handler) fileStatus(ctx context.Context, path string) files.FileStatus {
 	status := files.FileStatus{Path: path, Mirrors: []files.FileMirror{}}
 	snapshot := h.Current.Load()

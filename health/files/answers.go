@@ -10,8 +10,8 @@ const (
 	maxAnswers  = 200_000 // answers that are kept, of all paths and mirrors
 	maxQuestion = 5       // for one mirror in a second
 
-	// For so long the first answer that a mirror lacks a file is kept, and how long it is kept doubles each time; less if
-	// the file is new, so that mirrors are about to get it.
+	// For so long the first answer that a mirror lacks a file is kept, and how long it is kept doubles each time; less
+	// if the file is new, so that mirrors are about to get it.
 	lacksFor, maxLacksFor, maxNewLacksFor = 30 * time.Second, 5 * time.Minute, time.Minute
 	// That it has the file is kept until its trace changes, and no longer than this.
 	carriesFor = 6 * time.Hour
@@ -50,8 +50,8 @@ type answer struct {
 	kept   time.Duration // how long the answer was to be kept; doubles when it is the same
 }
 
-// holds reports whether an answer counts while the mirror has a trace: with another one, it may have lost the file, or got
-// it.
+// holds reports whether an answer counts while the mirror has a trace: with another one, it may have lost the file, or
+// got it.
 func (a *answer) holds(trace int64, now time.Time) bool {
 	return now.Before(a.until) && (a.result == mute || a.trace == trace)
 }
@@ -90,8 +90,9 @@ const (
 	begun // likewise, and the caller is to ask it, and then to call end and finish
 )
 
-// overlay adds what mirrors have said to what their rows say, and keeps that at hand if asked to. It outweighs them: clients ask the web
-// server, too. A mirror that has once said no is asked again before clients are sent there, whatever it lists.
+// overlay adds what mirrors have said to what their rows say, and keeps that at hand if asked to. It outweighs them:
+// clients ask the web server, too. A mirror that has once said no is asked again before clients are sent there,
+// whatever it lists.
 func (a *answers) overlay(k *Carriers, t *table, now time.Time, keep bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -134,8 +135,8 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time, keep bool) {
 	}
 }
 
-// begin returns how far the question for a file at a mirror has come. If it is under way, the mirror's number will be sent to
-// notify, unless that is nil.
+// begin returns how far the question for a file at a mirror has come. If it is under way, the mirror's number will be
+// sent to notify, unless that is nil.
 func (a *answers) begin(q question, trace int64, now time.Time, again bool, notify chan<- int) progress {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -35,9 +35,9 @@ type Candidate struct {
 	Addr   netip.Addr // where the mirror is asked
 }
 
-// Ask asks mirrors for the file at a path until one says that it carries the file, all have answered, or ctx ends. next returns
-// those to ask next, the best first, and none if no other is left. [MaxAsked] are asked side by side, and more where these are
-// slow. A mirror that has been asked enough for now is asked when it may be.
+// Ask asks mirrors for the file at a path until one says that it carries the file, all have answered, or ctx ends. next
+// returns those to ask next, the best first, and none if no other is left. [MaxAsked] are asked side by side, and more
+// where these are slow. A mirror that has been asked enough for now is asked when it may be.
 func (c *Catalog) Ask(ctx context.Context, path string, next func() []Candidate) {
 	i := c.newInquiry(path, next)
 	i.run(ctx, func(mirror int) bool { return Contains(c.Find(path, c.Now()).Has, mirror) })
@@ -123,8 +123,8 @@ func (i *inquiry) ask() bool {
 	return i.waiting > 0 || len(i.spent) > 0
 }
 
-// question begins to ask a mirror for a file. again asks although there is an answer. The mirror's number is sent to notify
-// with the answer, if the question is under way and notify is not nil.
+// question begins to ask a mirror for a file. again asks although there is an answer. The mirror's number is sent to
+// notify with the answer, if the question is under way and notify is not nil.
 func (c *Catalog) question(path string, candidate Candidate, again bool, notify chan<- int) progress {
 	if !candidate.Addr.IsValid() {
 		return settled

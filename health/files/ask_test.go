@@ -195,7 +195,8 @@ func TestOriginIsNotHammered(t *testing.T) {
 	})
 }
 
-// TestNewFilesWithoutOrigin: a mirror that is asked for a file all the time is used for it within a minute of having it.
+// TestNewFilesWithoutOrigin: a mirror that is asked for a file all the time is used for it within a minute of having
+// it.
 func TestNewFilesWithoutOrigin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

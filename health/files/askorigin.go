@@ -13,7 +13,8 @@ const (
 	maxOrigins   = 10_000           // paths of which the origin's answer is kept
 	maxOriginAsk = 16               // questions to the origin under way
 
-	// So often the origin is asked for paths in a second, whatever clients ask for: if it is a folder, or on the network.
+	// So often the origin is asked for paths in a second, whatever clients ask for: if it is a folder, or on the
+	// network.
 	folderRate, networkRate = 200, 10
 )
 
@@ -72,8 +73,8 @@ func (c *Catalog) Publishes(ctx context.Context, path string) error {
 	}
 }
 
-// begin returns the answer for a path, which is there or will be. mine is true if the caller is to ask for it. The answer is
-// nil if too many questions are under way, or were asked within a second.
+// begin returns the answer for a path, which is there or will be. mine is true if the caller is to ask for it. The
+// answer is nil if too many questions are under way, or were asked within a second.
 func (o *originAnswers) begin(hash uint64, now time.Time, rate int) (a *originAnswer, mine bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -105,8 +106,8 @@ func (o *originAnswers) end(a *originAnswer) {
 	close(a.done)
 }
 
-// expectNews has the origin read soon: it has published something. Clients may ask for such files all the time: a read that
-// takes long has its pause all the same.
+// expectNews has the origin read soon: it has published something. Clients may ask for such files all the time: a read
+// that takes long has its pause all the same.
 func (c *Catalog) expectNews() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

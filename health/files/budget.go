@@ -2,8 +2,8 @@ package files
 
 import "time"
 
-// A budget bounds how often a host is asked: at most so many times a second, and as often at once (the generic cell rate
-// algorithm). The zero value is full.
+// A budget bounds how often a host is asked: at most so many times a second, and as often at once (the generic cell
+// rate algorithm). The zero value is full.
 type budget struct {
 	next time.Time // when all questions so far would have been asked, evenly spaced
 }

@@ -26,8 +26,8 @@ type Carriers struct {
 
 	Recent bool // it is of the release: mirrors may not have it yet
 
-	// Sure are those to name to clients beside the one that is picked: Has of a file that is published, or Any if that is
-	// empty, or nothing tells whether there is such a file.
+	// Sure are those to name to clients beside the one that is picked: Has of a file that is published, or Any if that
+	// is empty, or nothing tells whether there is such a file.
 	Sure []uint64
 
 	bits       []uint64 // of all of these

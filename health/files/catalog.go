@@ -40,15 +40,17 @@ type Options struct {
 	Settings Settings
 	// ReadOrigin adds what the origin publishes. It returns ErrUnchanged if that is the same as the last time.
 	ReadOrigin func(ctx context.Context, origin string, c *Collector) error
-	// AskOrigin asks the origin for a path. The error is fs.ErrNotExist if it lacks it, ErrCannotAsk if it cannot be asked.
+	// AskOrigin asks the origin for a path. The error is fs.ErrNotExist if it lacks it, ErrCannotAsk if it cannot be
+	// asked.
 	AskOrigin func(ctx context.Context, origin, path string) error
 	// List lists the files of a mirror: a part of them, or if that is nil, all.
 	List func(ctx context.Context, m *Mirror, part *Part, each func(path string, size int64, modified uint32) error) error
 	// Head asks a mirror at an address for the size of a file; -1 if it has the file and does not say. The error is
-	// fs.ErrNotExist if it lacks it, ErrRefused if clients do not get it there, and ErrBusy if it wants to be left alone.
+	// fs.ErrNotExist if it lacks it, ErrRefused if clients do not get it there, and ErrBusy if it wants to be left
+	// alone.
 	Head func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
-	// Visit keeps the checks away from a mirror's host until end is called, or for as long as they can wait. ok is false if
-	// the mirror is gone.
+	// Visit keeps the checks away from a mirror's host until end is called, or for as long as they can wait. ok is
+	// false if the mirror is gone.
 	Visit func(ctx context.Context, urlPrefix string) (end func(), ok bool)
 
 	StateFile string // where all that is known is saved; empty: nowhere
@@ -271,8 +273,8 @@ func (c *Catalog) setUniverse(next *Universe, diff *change) {
 	c.publish()
 }
 
-// catchUp returns a row for the universe in force, from one for the universe of an earlier generation. It returns nil if too
-// much has changed since.
+// catchUp returns a row for the universe in force, from one for the universe of an earlier generation. It returns nil
+// if too much has changed since.
 func (c *Catalog) catchUp(r *Row, generation uint64) *Row {
 	if c.universe.generation-generation > uint64(len(c.changes)) {
 		return nil

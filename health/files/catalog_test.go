@@ -12,7 +12,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// TestRelease follows a release: the traces come first, the files later, and each mirror is used from soon after it has them.
+// TestRelease follows a release: the traces come first, the files later, and each mirror is used from soon after it has
+// them.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -129,7 +130,8 @@ func TestListingFails(t *testing.T) {
 	})
 }
 
-// TestReread: an origin over rsync is read when the reference changes, until nothing new comes; every interval; and on request.
+// TestReread: an origin over rsync is read when the reference changes, until nothing new comes; every interval; and on
+// request.
 func TestReread(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -199,8 +201,8 @@ func TestOriginFails(t *testing.T) {
 	})
 }
 
-// TestTraffic computes what a day with four releases costs 100 mirrors with 100,000 files: below 2 GB, at 24 bytes for each
-// entry of a listing, and 1 KiB for each conversation.
+// TestTraffic computes what a day with four releases costs 100 mirrors with 100,000 files: below 2 GB, at 24 bytes for
+// each entry of a listing, and 1 KiB for each conversation.
 func TestTraffic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -40,8 +40,8 @@ type Collector struct {
 // Len returns how many files and folders were taken in.
 func (c *Collector) Len() int { return c.added }
 
-// Add takes in a file. The version is its modification time, in seconds since 1970, or a part of its digest. The error says
-// why the whole list must not be used.
+// Add takes in a file. The version is its modification time, in seconds since 1970, or a part of its digest. The error
+// says why the whole list must not be used.
 func (c *Collector) Add(path string, size int64, version uint32) error {
 	f := file{size, version, regular}
 	if c.rewritten.match(path) {

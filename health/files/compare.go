@@ -73,8 +73,8 @@ func appendSome(names []string, name string) []string {
 	return names
 }
 
-// A Comparison is what a mirror lacks of what the origin publishes. Another size counts as lacking, and of a file that is
-// rewritten in place another time.
+// A Comparison is what a mirror lacks of what the origin publishes. Another size counts as lacking, and of a file that
+// is rewritten in place another time.
 type Comparison struct {
 	Published int
 	Lacking   int

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestCompare says what mirrors lack: another size counts, another time where files are rewritten in place, unless the mirror
-// keeps no times.
+// TestCompare says what mirrors lack: another size counts, another time where files are rewritten in place, unless the
+// mirror keeps no times.
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	type entry struct {

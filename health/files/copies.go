@@ -39,7 +39,8 @@ type FileMirror struct {
 	Copy
 }
 
-// Copies returns how the file at a path is with each mirror of the pool, by url_prefix; nil if nothing tells of such a file.
+// Copies returns how the file at a path is with each mirror of the pool, by url_prefix; nil if nothing tells of such a
+// file.
 func (c *Catalog) Copies(path string) map[string]Copy {
 	now := c.Now()
 	k := c.Find(path, now)
@@ -97,8 +98,8 @@ type Lack struct {
 	State string `json:"state"` // as of a Copy
 }
 
-// Lacks names the files that a mirror lacks, and tells how many they are. The universe holds no names: the origin is read for
-// them, unless all are of the release.
+// Lacks names the files that a mirror lacks, and tells how many they are. The universe holds no names: the origin is
+// read for them, unless all are of the release.
 func (c *Catalog) Lacks(ctx context.Context, urlPrefix string) (named []Lack, count int, err error) {
 	c.mu.Lock()
 	row, u, origin := c.rowOf(urlPrefix), c.universe, c.settings.Origin
@@ -173,7 +174,8 @@ func (r *Row) name(u *Universe, lacks *roaring.Bitmap, from []File) []Lack {
 	return list
 }
 
-// Complete returns how many mirrors that clients may be sent to carry all of some files, and their share of the enabled weight.
+// Complete returns how many mirrors that clients may be sent to carry all of some files, and their share of the enabled
+// weight.
 func Complete(list []FileStatus) (mirrors int, share float64) {
 	if len(list) == 0 {
 		return 0, 0

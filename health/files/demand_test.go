@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// TestFoldersOfBigTrees: of a tree too big to be listed as a whole for each release, the folders are listed that clients ask for.
+// TestFoldersOfBigTrees: of a tree too big to be listed as a whole for each release, the folders are listed that
+// clients ask for.
 func TestFoldersOfBigTrees(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

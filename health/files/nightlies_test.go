@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestBehindNightlies has something new every 50 minutes for two days: a mirror that lacks the latest is not behind by all of that.
+// TestBehindNightlies has something new every 50 minutes for two days: a mirror that lacks the latest is not behind by
+// all of that.
 func TestBehindNightlies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

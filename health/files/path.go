@@ -19,7 +19,8 @@ const (
 // ErrListing is why a list of files is refused as a whole: no honest source sends one like it.
 var ErrListing = errors.New("refused the list of files")
 
-// hashPath returns the number that stands for a path. Two of 2,000,000 paths share one with a probability of 1 in 10 million.
+// hashPath returns the number that stands for a path. Two of 2,000,000 paths share one with a probability of 1 in 10
+// million.
 func hashPath(path string) uint64 { return xxhash.Sum64String(path) }
 
 // checkPath says whether a path, as a source sends it, is one that a client can ask for. The error is for paths that no

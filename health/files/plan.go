@@ -36,8 +36,8 @@ type need struct {
 	together bool      // the universe is what the mirrors list together
 }
 
-// pauses returns the least time between listings of a mirror while it copies a release, and after one that failed. They are
-// shorter where the operator wants listings often.
+// pauses returns the least time between listings of a mirror while it copies a release, and after one that failed. They
+// are shorter where the operator wants listings often.
 func (n *need) pauses() (least, retry time.Duration) {
 	return min(minPause, n.interval/10), min(minRetry, n.interval/2)
 }
@@ -57,8 +57,8 @@ func (p *plan) next(n need) (at time.Time, whole bool) {
 	return at, whole
 }
 
-// soon returns when to list for the sake of the trigger. ok is false if the mirror has all that is wanted, or nothing has
-// come for long.
+// soon returns when to list for the sake of the trigger. ok is false if the mirror has all that is wanted, or nothing
+// has come for long.
 func (p *plan) soon(n need) (at time.Time, whole, ok bool) {
 	if n.together { // nothing says when the mirror has all, and it is asked on demand meanwhile
 		at = p.trigger.Add(min(togetherPause, n.interval/10))
@@ -82,8 +82,8 @@ func (p *plan) retryPause(n *need) time.Duration {
 	return min(pause, n.interval)
 }
 
-// note takes in a listing. changed says whether a listing of the whole tree differs from the one before, complete that nothing
-// is missing.
+// note takes in a listing. changed says whether a listing of the whole tree differs from the one before, complete that
+// nothing is missing.
 func (p *plan) note(now time.Time, err error, whole, changed, complete bool) {
 	p.tried = now
 	switch {
@@ -99,8 +99,8 @@ func (p *plan) note(now time.Time, err error, whole, changed, complete bool) {
 	p.failures = 0
 }
 
-// pull has the mirror listed from now on, until it has what it lacks. whole says that files may be missing whose names are
-// not known.
+// pull has the mirror listed from now on, until it has what it lacks. whole says that files may be missing whose names
+// are not known.
 func (p *plan) pull(now time.Time, whole bool) {
 	p.whole = p.whole || whole
 	p.trigger, p.calm = now, 0

@@ -120,8 +120,8 @@ func (r *Row) withBits() *Row {
 	return &next
 }
 
-// amend returns r with what a listing of a part of the files has shown: of some that are known by name whether the mirror has
-// them, and besides that it has what it lists.
+// amend returns r with what a listing of a part of the files has shown: of some that are known by name whether the
+// mirror has them, and besides that it has what it lists.
 func (l *listing) amend(r *Row, some *roaring.Bitmap, now time.Time) *Row {
 	next := *r
 	next.bits, next.seen = nil, now

@@ -225,7 +225,8 @@ func (c *Catalog) visit(ctx context.Context, j *job) (*found, error) {
 	return f, c.List(ctx, &j.seen, j.part, f.add)
 }
 
-// A found is what a listing has brought: compared with the origin's files at once, or gathered while these are not known.
+// A found is what a listing has brought: compared with the origin's files at once, or gathered while these are not
+// known.
 type found struct {
 	listing *listing
 	entries *Collector // nil if the origin's files are known
@@ -311,8 +312,8 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 	c.origin.due = now.Add(max(c.originPause(now), originShare*c.origin.took))
 }
 
-// originPause is how long after the latest read the origin is read again. A listing over rsync costs the origin much: it is
-// read when the reference has changed, until nothing new comes.
+// originPause is how long after the latest read the origin is read again. A listing over rsync costs the origin much:
+// it is read when the reference has changed, until nothing new comes.
 func (c *Catalog) originPause(now time.Time) time.Duration {
 	usual := min(originEvery, c.settings.Interval)
 	switch {

@@ -115,8 +115,8 @@ func bitmapBytes(b *roaring.Bitmap) []byte {
 	return text
 }
 
-// LoadState takes in what an earlier run has saved, if that was for the same origin. What is wrong with it is logged. It must
-// be called before Run.
+// LoadState takes in what an earlier run has saved, if that was for the same origin. What is wrong with it is logged.
+// It must be called before Run.
 func (c *Catalog) LoadState() {
 	if c.StateFile == "" {
 		return
@@ -208,7 +208,10 @@ func (s *savedMirror) row() (*Row, error) {
 	if err := errors.Join(errHas, errOther, errPending); err != nil {
 		return nil, fmt.Errorf("row of %s: %w", s.URLPrefix, err)
 	}
-	return &Row{Listed: s.Listed, Files: s.Files, NoTimes: s.NoTimes, seen: s.Listed, has: has, other: other, pending: pending, digest: s.Digest}, nil
+	return &Row{
+		Listed: s.Listed, Files: s.Files, NoTimes: s.NoTimes, seen: s.Listed, has: has, other: other, pending: pending,
+		digest: s.Digest,
+	}, nil
 }
 
 func readBitmap(text []byte) (*roaring.Bitmap, error) {

@@ -16,9 +16,9 @@ const (
 	maxDigest  = 128           // SHA-512
 )
 
-// ReadSums adds the files of a list in the format of sha256sum(1): a digest, a space, a space or an asterisk, and a path. A
-// line that begins with a backslash has "\n", "\r" and "\\" in its path. Empty lines and those that begin with "#" are
-// passed over; any other line is an error.
+// ReadSums adds the files of a list in the format of sha256sum(1): a digest, a space, a space or an asterisk, and a
+// path. A line that begins with a backslash has "\n", "\r" and "\\" in its path. Empty lines and those that begin with
+// "#" are passed over; any other line is an error.
 func ReadSums(r io.Reader, c *Collector) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxSumLine)

@@ -87,8 +87,8 @@ func (t *table) listedCarriers(k *Carriers, hash uint64, now time.Time) {
 	}
 }
 
-// look takes in which mirrors list a file. Each look waits for memory: without branches, the processor looks into many rows at
-// a time.
+// look takes in which mirrors list a file. Each look waits for memory: without branches, the processor looks into many
+// rows at a time.
 func (t *table) look(k *Carriers, word int, shift uint32) {
 	for i := range t.listed {
 		l := &t.listed[i]
@@ -98,8 +98,8 @@ func (t *table) look(k *Carriers, word int, shift uint32) {
 	}
 }
 
-// atHand returns the carriers of a file that are kept at hand; or nil, and whether the file was the latest that was asked for of
-// those with the same place, so that its carriers are worth keeping.
+// atHand returns the carriers of a file that are kept at hand; or nil, and whether the file was the latest that was
+// asked for of those with the same place, so that its carriers are worth keeping.
 func (t *table) atHand(hash uint64, now time.Time) (known *Carriers, again bool) {
 	slot := hash % hotFiles
 	if known = t.hot[slot].Load(); known != nil && known.hash == hash && now.Before(known.until) {
@@ -112,15 +112,15 @@ func (t *table) atHand(hash uint64, now time.Time) (known *Carriers, again bool)
 	return nil, false
 }
 
-// keep keeps what is known of a path at hand. The lock of the answers is held, so that what was forgotten meanwhile, because of
-// an answer, does not come back.
+// keep keeps what is known of a path at hand. The lock of the answers is held, so that what was forgotten meanwhile,
+// because of an answer, does not come back.
 func (t *table) keep(k *Carriers) { t.hot[k.hash%hotFiles].Store(k.clone()) }
 
 // forget drops what is kept at hand of a path.
 func (t *table) forget(hash uint64) { t.hot[hash%hotFiles].Store(nil) }
 
-// dueFiles returns the files of the release that mirrors with at least half of the weight carry, of the enabled ones whose files
-// are known. Before, no mirror is late; and what the origin has for itself alone, no mirror needs to have.
+// dueFiles returns the files of the release that mirrors with at least half of the weight carry, of the enabled ones
+// whose files are known. Before, no mirror is late; and what the origin has for itself alone, no mirror needs to have.
 func (t *table) dueFiles() *roaring.Bitmap {
 	t.dueOnce.Do(func() {
 		t.due = roaring.New()

@@ -9,8 +9,8 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
-// Where the origin is not known, the universe is what the mirrors list together. Of several editions of a file, one counts:
-// see [edition.compare].
+// Where the origin is not known, the universe is what the mirrors list together. Of several editions of a file, one
+// counts: see [edition.compare].
 
 // maxDissents bounds the copies that are kept beside those that count.
 const maxDissents = 200_000
@@ -29,8 +29,8 @@ type edition struct {
 	trace   int64 // the newest of these, in seconds since 1970
 }
 
-// compare orders editions: the one that counts comes last. Most mirrors have what the project publishes, once it has spread.
-// The copy that a mirror is still making is like no other's, and shorter than a complete one.
+// compare orders editions: the one that counts comes last. Most mirrors have what the project publishes, once it has
+// spread. The copy that a mirror is still making is like no other's, and shorter than a complete one.
 func (e *edition) compare(other *edition) int {
 	return cmp.Or(cmp.Compare(e.votes, other.votes), cmp.Compare(e.trace, other.trace), cmp.Compare(e.size, other.size))
 }
@@ -90,8 +90,8 @@ type join struct {
 	result  joined
 }
 
-// with returns what the mirrors list together with what one has listed, sorted, instead of what it had before. limit is how
-// many files there may be.
+// with returns what the mirrors list together with what one has listed, sorted, instead of what it had before. limit is
+// how many files there may be.
 func (p *pooled) with(mirror int, listed []record, limit int) (*joined, error) {
 	j := join{pooled: p, mirror: mirror, held: roaring.New(), result: joined{dissents: map[uint64][]dissent{}}}
 	for number, row := range p.rows {
@@ -232,8 +232,8 @@ func (j *join) swap(hash uint64, next, before *edition) swap {
 	return swap{hash, next.mirrors, lose}
 }
 
-// join takes a mirror's listing into what the mirrors list together. What takes long, where files are many, is done before
-// the lock is taken; c.joining is held.
+// join takes a mirror's listing into what the mirrors list together. What takes long, where files are many, is done
+// before the lock is taken; c.joining is held.
 func (c *Catalog) join(number int, entries *Collector, now time.Time) (*joined, error) {
 	records := sortRecords(entries.records)
 	next, err := c.pooled().with(number, records, c.maxFiles)
@@ -272,7 +272,8 @@ func note(files map[int]*roaring.Bitmap, mirrors []int, number uint32) {
 	}
 }
 
-// exchange returns r with some files that the mirror has now, and some of which it has another edition. Either may be nil.
+// exchange returns r with some files that the mirror has now, and some of which it has another edition. Either may be
+// nil.
 func (r *Row) exchange(gain, lose *roaring.Bitmap) *Row {
 	if r == nil || gain == nil && lose == nil {
 		return r

@@ -70,7 +70,8 @@ func TestStaleMajority(t *testing.T) {
 	})
 }
 
-// TestRewrittenWithoutOrigin: files that are rewritten in place count by time as well, but for mirrors that keep no times.
+// TestRewrittenWithoutOrigin: files that are rewritten in place count by time as well, but for mirrors that keep no
+// times.
 func TestRewrittenWithoutOrigin(t *testing.T) {
 	t.Parallel()
 	copies := func(version uint32) []record {

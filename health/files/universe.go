@@ -7,8 +7,8 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
-// A Universe is the files of the origin, each under a number that it keeps as long as it is there. It is not changed once
-// made.
+// A Universe is the files of the origin, each under a number that it keeps as long as it is there. It is not changed
+// once made.
 type Universe struct {
 	// HasTimes says that versions are modification times, in seconds since 1970. Otherwise they are parts of digests.
 	HasTimes bool

@@ -33,7 +33,8 @@ func numbersOf(u *Universe, paths ...string) *roaring.Bitmap {
 	return b
 }
 
-// TestUniverseKeepsNumbers: a file keeps its number while others come and go, and the change names what is new and gone.
+// TestUniverseKeepsNumbers: a file keeps its number while others come and go, and the change names what is new and
+// gone.
 func TestUniverseKeepsNumbers(t *testing.T) {
 	t.Parallel()
 	first, _ := universeOf(t, &Universe{}, map[string]int64{"a": 1, "b": 2, "c": 3})
@@ -173,7 +174,8 @@ func TestRowFollows(t *testing.T) {
 	}
 }
 
-// TestUniverseOfFolders: folders are known and do not count, and files rewritten in place are news when their time changes.
+// TestUniverseOfFolders: folders are known and do not count, and files rewritten in place are news when their time
+// changes.
 func TestUniverseOfFolders(t *testing.T) {
 	t.Parallel()
 	build := func(before *Universe, version uint32, paths ...string) (*Universe, change) {

@@ -106,8 +106,8 @@ func (r *Release) behind(row *Row, due *roaring.Bitmap) string {
 	return lacksText(int(lacks.GetCardinality()), int(due.GetCardinality()), "files of the release", names)
 }
 
-// Behind returns what a mirror lacks of the release, and since when that was published; "" if it lacks nothing, or nothing is
-// known of it.
+// Behind returns what a mirror lacks of the release, and since when that was published; "" if it lacks nothing, or
+// nothing is known of it.
 func (c *Catalog) Behind(urlPrefix string) (what string, since time.Time) {
 	c.mu.Lock()
 	number, ok := c.numbers[urlPrefix]

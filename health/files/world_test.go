@@ -22,7 +22,8 @@ import (
 
 const testInterval = 6 * time.Hour
 
-// A world is an origin and mirrors, with their files by size. Its clock is that of the synctest bubble that it lives in.
+// A world is an origin and mirrors, with their files by size. Its clock is that of the synctest bubble that it lives
+// in.
 type world struct {
 	t       *testing.T
 	catalog *Catalog

@@ -2,17 +2,21 @@ package probe
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"mirrorpool/health/files"
+	"mirrorpool/testdata/testbed"
 )
 
 func TestFileSize(t *testing.T) {
@@ -92,6 +96,43 @@ func TestHeadSaysWhy(t *testing.T) {
 		got := [3]bool{errors.Is(err, fs.ErrNotExist), errors.Is(err, files.ErrRefused), errors.Is(err, files.ErrBusy)}
 		if got != want || (err == nil) != (want == [3]bool{}) {
 			t.Errorf("%d: %v, %v", status, got, err)
+		}
+	}
+}
+
+// TestHeadOfNginx asks an nginx for a file that it serves, one that it refuses, and ones that it refuses to HEAD.
+func TestHeadOfNginx(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"file", "refused/file", "get-only/file", "get-only/empty"} {
+		content := []byte("0123456789")
+		if strings.HasSuffix(name, "empty") {
+			content = nil
+		}
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		testbed.Put(t, filepath.Join(dir, name), content)
+	}
+	port := testbed.FreePort(t, "127.0.0.7")
+	testbed.Nginx(t, fmt.Sprintf(`server {
+		listen 127.0.0.7:%s; root %s;
+		location /refused/ { deny all; }
+		location /get-only/ { if ($request_method = HEAD) { return 405; } }
+	}`, port, dir))
+	testbed.AwaitPort(t, "127.0.0.7:"+port)
+	p := NewFiles(nil, func() string { return "test" })
+	for path, want := range map[string]struct {
+		size int64
+		err  error
+	}{
+		"/file": {10, nil}, "/none": {0, fs.ErrNotExist}, "/refused/file": {0, files.ErrRefused}, "/get-only/file": {10, nil},
+		"/get-only/empty": {0, nil}, "/get-only/none": {0, fs.ErrNotExist},
+	} {
+		u := &url.URL{Scheme: "http", Host: "mirror.invalid:" + port, Path: path}
+		size, err := p.Head(t.Context(), u, netip.MustParseAddr("127.0.0.7"))
+		if size != want.size || !errors.Is(err, want.err) {
+			t.Errorf("%s: %d, %v; want %d, %v", path, size, err, want.size, want.err)
 		}
 	}
 }

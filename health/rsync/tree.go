@@ -117,8 +117,8 @@ func (s *session) readList(most int, each func(Entry) error) (listed int, err er
 	}
 }
 
-// Only returns the rules that list some files below a tree's own path, and the files that are directly in some folders, and no
-// other file. The tree's own folder is "".
+// Only returns the rules that list some files below a tree's own path, and the files that are directly in some folders,
+// and no other file. The tree's own folder is "".
 func Only(files, folders []string) []string {
 	var rules []string
 	seen := map[string]bool{}
