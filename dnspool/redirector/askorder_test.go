@@ -81,38 +81,48 @@ func TestManyNewFilesAtOnce(t *testing.T) {
 	})
 }
 
-// TestKnownCarriersServeAtOnce: a client does not wait for mirrors that hang, or may not be asked now, while others are
-// known to carry the file.
-func TestKnownCarriersServeAtOnce(t *testing.T) {
+// TestKnownCarriersServe: while enough mirrors are known to carry a file, no client waits for those that hang or may not
+// be asked now. While few are, clients wait for a moment, until it is known that a mirror hangs.
+func TestKnownCarriersServe(t *testing.T) {
 	t.Parallel()
 	origin := map[string]int64{}
 	for i := range 30 {
 		origin[fmt.Sprintf("%d.iso", i)] = 1
 	}
-	synctest.Test(t, func(t *testing.T) {
-		w := startFileWorld(t, config.Files{Origin: "/o"}, 8, origin, func(i int, _ string) bool { return i > 0 && i < listedMirrors })
-		w.do(func() { w.hangs, w.latency = worldMirror(7), 10*time.Millisecond })
-		begin := time.Now()
-		for path := range origin {
-			for where := range w.targets(path, 20) {
-				if where != worldMirror(0) && where != worldMirror(6) {
-					t.Errorf("a client that asked for %s was sent to %s", path, where)
+	for carriers, most := range map[int]time.Duration{1: 200 * time.Millisecond, enoughCarriers: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			w := startFileWorld(t, config.Files{Origin: "/o"}, 8, origin, func(i int, _ string) bool {
+				return i >= carriers && i < listedMirrors
+			})
+			w.do(func() { w.hangs, w.latency = worldMirror(7), 10*time.Millisecond })
+			ask := func(path string, most time.Duration) {
+				for client := range 20 {
+					begin := time.Now()
+					resp := get(w.handler, "/"+path, fmt.Sprintf("198.51.%d.1", client))
+					if waited := time.Since(begin); waited > most {
+						t.Errorf("%d carriers are known: a client waited %v for %s", carriers, waited, path)
+					}
+					where := strings.TrimSuffix(resp.Header().Get("Location"), path)
+					if where == "" || where == worldMirror(7) || where == worldMirror(carriers) {
+						t.Errorf("%d carriers are known: a client that asked for %s was sent to %q", carriers, path, where)
+					}
 				}
 			}
-		}
-		if waited := time.Since(begin); waited > 0 {
-			t.Errorf("clients waited %v", waited)
-		}
-		time.Sleep(10 * time.Second)
-		before := w.askedOf(7)
-		w.targets("0.iso", 100)
-		if again := w.askedOf(7) - before; again > 0 {
-			t.Errorf("the mirror that hangs was asked %d times more", again)
-		}
-	})
+			for path := range origin {
+				ask(path, most)
+			}
+			time.Sleep(10 * time.Second)
+			before := w.askedOf(7)
+			ask("0.iso", 10*time.Millisecond)
+			if again := w.askedOf(7) - before; again > 0 {
+				t.Errorf("the mirror that hangs was asked %d times more", again)
+			}
+		})
+	}
 }
 
-// TestFirstYesEndsTheWait: a client waits for the first mirror that carries the file, not for one that hangs.
+// TestFirstYesEndsTheWait: a client waits for the first mirror that carries the file, not for one that hangs. Later ones
+// do not wait for that either.
 func TestFirstYesEndsTheWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -121,11 +131,11 @@ func TestFirstYesEndsTheWait(t *testing.T) {
 		})
 		w.do(func() { w.hangs, w.latency = worldMirror(7), 10*time.Millisecond })
 		begin := time.Now()
-		if got := w.targets("x.iso", 50); got[worldMirror(6)] != 50 {
-			t.Errorf("clients were sent to %v", got)
+		if got := w.targets("x.iso", 1); got[worldMirror(6)] != 1 || time.Since(begin) != 10*time.Millisecond {
+			t.Errorf("a client was sent to %v after %v", got, time.Since(begin))
 		}
-		if waited := time.Since(begin); waited != 10*time.Millisecond {
-			t.Errorf("clients waited %v", waited)
+		if got := w.targets("x.iso", 50); got[worldMirror(6)] != 50 || time.Since(begin) > 250*time.Millisecond {
+			t.Errorf("clients were sent to %v, within %v", got, time.Since(begin))
 		}
 	})
 }

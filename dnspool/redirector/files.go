@@ -60,8 +60,12 @@ func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, res
 	return h.amongCarriers(snapshot, s, path, k, resumes)
 }
 
-// amongCarriers is known for a file that mirrors carry or may carry. Where one is known to carry it, the client does
-// not wait for the others.
+// enoughCarriers is how many mirrors have to be known to carry a file so that no client waits for another one's answer:
+// fewer could not bear all the clients that ask for files which are asked for once.
+const enoughCarriers = 3
+
+// amongCarriers is known for a file that mirrors carry or may carry. Where enough are known to carry it, the client
+// does not wait for the others.
 func (h *Handler) amongCarriers(
 	snapshot *dnspool.Snapshot, s *scratch, path string, k *files.Carriers, resumes bool,
 ) (to destination, ok bool) {
@@ -77,7 +81,11 @@ func (h *Handler) amongCarriers(
 	}
 	onDemand := h.files.Load().OnDemand
 	if onDemand {
-		h.Catalog.AskAside(unescape(path), candidates(&s.choice, k, encodedPath(unescape(path))))
+		plain := unescape(path)
+		asked := h.Catalog.AskAside(plain, candidates(&s.choice, k, encodedPath(plain)))
+		if asked && k.Carrying() < enoughCarriers {
+			return to, false
+		}
 	}
 	s.request.Carriers = k.Has
 	switch known := h.pick(snapshot, s, resumes); {
@@ -129,7 +137,11 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 	}
 	order := h.newAskOrder(snapshot, s, plain, resumes)
 	order.few = known != originHas && h.Catalog.Find(plain, h.Now()).Status == files.Unpublished
-	h.Catalog.Ask(ctx, plain, order.next)
+	if h.Catalog.Find(plain, h.Now()).Carrying() > 0 {
+		h.Catalog.AskBriefly(ctx, plain, order.next())
+	} else {
+		h.Catalog.Ask(ctx, plain, order.next)
+	}
 	return h.unsure(snapshot, s, plain, known, resumes)
 }
 

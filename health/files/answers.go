@@ -68,10 +68,10 @@ func (t *table) trace(mirror int) int64 {
 type answers struct {
 	mu      sync.Mutex
 	byPath  map[uint64][]answer
-	kept    int                       // answers in byPath
-	asking  map[question][]chan<- int // to which the mirror's number is sent with the answer
-	budgets map[int]budget            // of questions, by mirror
-	busy    map[int]time.Time         // by mirror: until when it is left alone
+	kept    int // answers in byPath
+	asking  map[question]*openQuestion
+	budgets map[int]budget    // of questions, by mirror
+	busy    map[int]time.Time // by mirror: until when it is left alone
 }
 
 // A question is one file at one mirror.
@@ -80,14 +80,21 @@ type question struct {
 	mirror int
 }
 
+// An openQuestion is one that is not answered yet.
+type openQuestion struct {
+	since  time.Time    // when it was asked
+	notify []chan<- int // to which the mirror's number is sent with the answer
+}
+
 // A progress is how far a question has come.
 type progress uint8
 
 const (
 	settled progress = iota // it was answered, or will not be asked
 	spent                   // the mirror has been asked enough for now
-	underWay
-	begun // likewise, and the caller is to ask it, and then to call end and finish
+	asked                   // and not answered yet
+	slow                    // likewise, for longer than the better mirror is waited for
+	begun                   // likewise, and the caller is to ask it, and then to call end and finish
 )
 
 // overlay adds what mirrors have said to what their rows say, and keeps that at hand if asked to. It outweighs them:
@@ -140,30 +147,40 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time, keep bool) {
 func (a *answers) begin(q question, trace int64, now time.Time, again bool, notify chan<- int) progress {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	waiting, asking := a.asking[q]
-	if !asking {
+	under := a.asking[q]
+	state := asked
+	switch {
+	case under == nil:
 		if said := a.find(q); said != nil && !again && said.holds(trace, now) || now.Before(a.busy[q.mirror]) {
 			return settled
 		}
-		if a.budgets == nil {
-			a.budgets = map[int]budget{}
-		}
-		b := a.budgets[q.mirror]
-		if !b.spend(now, maxQuestion) {
+		if !a.spend(q.mirror, now) {
 			return spent
 		}
-		a.budgets[q.mirror] = b
+		if a.asking == nil {
+			a.asking = map[question]*openQuestion{}
+		}
+		under = &openQuestion{since: now}
+		a.asking[q] = under
+		state = begun
+	case now.Sub(under.since) >= askGrace:
+		state = slow
 	}
 	if notify != nil {
-		waiting = append(waiting, notify)
+		under.notify = append(under.notify, notify)
 	}
-	if a.asking == nil {
-		a.asking = map[question][]chan<- int{}
+	return state
+}
+
+// spend takes one of the questions that a mirror may be asked, and reports whether there was one left.
+func (a *answers) spend(mirror int, now time.Time) bool {
+	if a.budgets == nil {
+		a.budgets = map[int]budget{}
 	}
-	if a.asking[q] = waiting; asking {
-		return underWay
-	}
-	return begun
+	b := a.budgets[mirror]
+	ok := b.spend(now, maxQuestion)
+	a.budgets[mirror] = b
+	return ok
 }
 
 // find returns the answer to a question, or nil.
@@ -217,7 +234,7 @@ func (a *answers) leaveAlone(mirror int, until time.Time) {
 func (a *answers) finish(q question) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, notify := range a.asking[q] {
+	for _, notify := range a.asking[q].notify {
 		select {
 		case notify <- q.mirror:
 		default: // it has room for the answers of all mirrors

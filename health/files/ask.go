@@ -17,6 +17,8 @@ const (
 
 	headTime    = 2 * time.Second // time-out of one HEAD; a late answer is kept for later requests
 	askPatience = time.Second / maxQuestion
+	// askGrace bounds the wait for a mirror that is the best for a client, while others are known to carry the file.
+	askGrace = 200 * time.Millisecond
 )
 
 // ErrBusy is why a mirror does not say whether it has a file: it limits how often it may be asked.
@@ -50,14 +52,26 @@ func (c *Catalog) AskEach(ctx context.Context, path string, candidates []Candida
 	i.run(ctx, func(int) bool { return false })
 }
 
-// AskAside asks mirrors for the file at a path, and does not wait for their answers.
-func (c *Catalog) AskAside(path string, candidates []Candidate) {
+// AskBriefly is Ask for a file that other mirrors are known to carry: it waits a moment only, and not for mirrors that
+// have been asked enough for now.
+func (c *Catalog) AskBriefly(ctx context.Context, path string, candidates []Candidate) {
+	ctx, cancel := context.WithTimeout(ctx, askGrace)
+	defer cancel()
+	i := c.newInquiry(path, func() []Candidate { return nil })
+	i.queue, i.hasty = candidates, true
+	i.run(ctx, func(mirror int) bool { return Contains(c.Find(path, c.Now()).Has, mirror) })
+}
+
+// AskAside asks mirrors for the file at a path, and does not wait for their answers. It reports whether one may be worth
+// waiting for.
+func (c *Catalog) AskAside(path string, candidates []Candidate) (underWay bool) {
 	if !c.asks.Load() {
-		return
+		return false
 	}
 	for _, candidate := range candidates {
-		c.question(path, candidate, false, nil)
+		underWay = c.question(path, candidate, false, nil) == asked || underWay
 	}
+	return underWay
 }
 
 // An inquiry asks mirrors for a file, for one client.
@@ -67,6 +81,7 @@ type inquiry struct {
 	next    func() []Candidate
 	queue   []Candidate // to ask
 	spent   []Candidate // that have been asked enough for now
+	hasty   bool        // these are not waited for
 	free    int         // how many more may be asked now
 	waiting int         // for so many answers
 	answers chan int    // numbers of mirrors that have answered
@@ -113,11 +128,17 @@ func (i *inquiry) ask() bool {
 		candidate := i.queue[0]
 		i.queue = i.queue[1:]
 		switch i.question(i.path, candidate, false, i.answers) {
-		case underWay:
+		case asked:
 			i.waiting++
 			i.free--
+		case slow:
+			if !i.hasty {
+				i.waiting++
+			}
 		case spent:
-			i.spent = append(i.spent, candidate)
+			if !i.hasty {
+				i.spent = append(i.spent, candidate)
+			}
 		}
 	}
 	return i.waiting > 0 || len(i.spent) > 0
@@ -135,15 +156,15 @@ func (c *Catalog) question(path string, candidate Candidate, again bool, notify 
 		return state
 	}
 	c.goAsk(func(ctx context.Context) {
-		asked := c.Now()
+		began := c.Now()
 		u, err := url.Parse(candidate.URL)
 		var size int64
 		if err == nil {
 			size, err = c.Head(ctx, u, candidate.Addr)
 		}
-		c.answered(q, asked, size, err)
+		c.answered(q, began, size, err)
 	})
-	return underWay
+	return asked
 }
 
 // goAsk asks a question in a goroutine for which Run waits. If Run has ended, the question fails at once.

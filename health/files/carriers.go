@@ -1,6 +1,7 @@
 package files
 
 import (
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -64,19 +65,26 @@ func (c *Catalog) FindIn(memory *Carriers, path string, now time.Time) *Carriers
 	return memory
 }
 
+// Carrying returns how many mirrors carry the file.
+func (k *Carriers) Carrying() (count int) {
+	for _, word := range k.Has {
+		count += bits.OnesCount64(word)
+	}
+	return count
+}
+
 // reset makes k the carriers of a file of which nothing is known, with room for mirrors.
 func (k *Carriers) reset(hash uint64, until time.Time, words int) {
-	bits := slices.Grow(k.bits[:0], 4*words)[:4*words]
-	clear(bits)
-	k.set(bits)
+	k.set(slices.Grow(k.bits[:0], 4*words)[:4*words])
+	clear(k.bits)
 	k.Status, k.Recent, k.incomplete, k.hash, k.number, k.until = Unlisted, false, false, hash, 0, until
 }
 
 // set has k use bits.
-func (k *Carriers) set(bits []uint64) {
-	words := len(bits) / 4
-	k.bits = bits
-	k.Has, k.Unknown, k.Any, k.Mute = bits[:words], bits[words:2*words], bits[2*words:3*words], bits[3*words:]
+func (k *Carriers) set(all []uint64) {
+	words := len(all) / 4
+	k.bits = all
+	k.Has, k.Unknown, k.Any, k.Mute = all[:words], all[words:2*words], all[2*words:3*words], all[3*words:]
 }
 
 // clone returns a copy with memory of its own.
