@@ -64,8 +64,9 @@ func (c *Catalog) SaveState() {
 		return
 	}
 	c.dirty, c.urgent = false, false
-	saved := c.saved()
+	saved, universe, rows := c.saved()
 	c.mu.Unlock()
+	saved.fill(universe, rows) // which takes long, where files are many
 	var body bytes.Buffer
 	err := gob.NewEncoder(&body).Encode(saved)
 	if err == nil {
@@ -76,31 +77,38 @@ func (c *Catalog) SaveState() {
 	}
 }
 
-// saved returns what is known. The arrays are those in force, which do not change.
-func (c *Catalog) saved() *savedState {
-	u := c.universe
-	s := &savedState{
+// saved returns what is known, to be filled with what is in the universe and the mirrors' rows: these do not change.
+func (c *Catalog) saved() (s *savedState, u *Universe, rows []*Row) {
+	u = c.universe
+	s = &savedState{
 		Origin: c.settings.Origin, Known: c.origin.known, Read: c.origin.read, Reference: c.reference, HasTimes: u.HasTimes,
 		Hashes: u.hashes, Numbers: u.numbers, Newest: c.newest, Since: c.release.Since, Latest: c.release.Latest,
 		ReleaseNumbers: bitmapBytes(c.release.numbers),
-	}
-	for i := range u.files {
-		f := &u.files[i]
-		s.Sizes, s.Versions, s.Kinds = append(s.Sizes, f.size), append(s.Versions, f.version), append(s.Kinds, byte(f.kind))
 	}
 	for _, f := range c.release.Files {
 		s.Release = append(s.Release, f.File)
 	}
 	for _, m := range c.mirrors {
-		if m == nil || m.row == nil {
-			continue
+		if m != nil && m.row != nil {
+			s.Mirrors = append(s.Mirrors, savedMirror{URLPrefix: m.URLPrefix, RsyncURL: m.RsyncURL, Trace: m.Trace})
+			rows = append(rows, m.row)
 		}
-		s.Mirrors = append(s.Mirrors, savedMirror{
-			m.URLPrefix, m.RsyncURL, m.Trace, m.row.Listed, m.row.Files, m.row.NoTimes, m.row.digest,
-			bitmapBytes(m.row.has), bitmapBytes(m.row.other), bitmapBytes(m.row.pending),
-		})
 	}
-	return s
+	return s, u, rows
+}
+
+// fill takes in a universe, and the rows of the mirrors.
+func (s *savedState) fill(u *Universe, rows []*Row) {
+	s.Sizes, s.Versions, s.Kinds = make([]int64, len(u.files)), make([]uint32, len(u.files)), make([]byte, len(u.files))
+	for i := range u.files {
+		f := &u.files[i]
+		s.Sizes[i], s.Versions[i], s.Kinds[i] = f.size, f.version, byte(f.kind)
+	}
+	for i, r := range rows {
+		m := &s.Mirrors[i]
+		m.Listed, m.Files, m.NoTimes, m.Digest = r.Listed, r.Files, r.NoTimes, r.digest
+		m.Has, m.Other, m.Pending = bitmapBytes(r.has), bitmapBytes(r.other), bitmapBytes(r.pending)
+	}
 }
 
 // bitmapBytes returns a bitmap as it is saved; nil for nil.
