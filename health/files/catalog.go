@@ -250,7 +250,7 @@ func (c *Catalog) publish() {
 		if m == nil || m.row == nil {
 			continue
 		}
-		if ends := m.row.Listed.Add(validFor * c.settings.Interval); now.Before(ends) {
+		if ends := c.ends(m.row); now.Before(ends) {
 			m.row = m.row.withBits()
 			t.addRow(number, m.row)
 			t.expires = earlier(t.expires, ends)
@@ -259,6 +259,9 @@ func (c *Catalog) publish() {
 	c.table.Store(t)
 	c.dirty = true
 }
+
+// ends returns when a row becomes too old.
+func (c *Catalog) ends(r *Row) time.Time { return r.Listed.Add(validFor * c.settings.Interval) }
 
 // setUniverse puts another universe in force.
 func (c *Catalog) setUniverse(next *Universe, diff *change) {

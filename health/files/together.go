@@ -39,7 +39,7 @@ func (e *edition) compare(other *edition) int {
 type pooled struct {
 	universe *Universe
 	dissents map[uint64][]dissent // by the hash of the path
-	rows     []*Row               // by the mirror's number; nil where none is known
+	rows     []*Row               // by the mirror's number; nil where none is known, or it is too old
 	votes    []bool               // whether clients may be sent to the mirror
 	traces   []int64
 }
@@ -52,9 +52,13 @@ func (c *Catalog) pooled() *pooled {
 		universe: c.universe, dissents: c.dissents, rows: make([]*Row, len(c.mirrors)), votes: make([]bool, len(c.mirrors)),
 		traces: make([]int64, len(c.mirrors)),
 	}
+	now := c.Now()
 	for number, m := range c.mirrors {
+		if m != nil && m.row != nil && now.Before(c.ends(m.row)) {
+			p.rows[number], p.votes[number] = m.row, m.Serves
+		}
 		if m != nil {
-			p.rows[number], p.votes[number], p.traces[number] = m.row, m.Serves, m.Trace.Unix()
+			p.traces[number] = m.Trace.Unix()
 		}
 	}
 	return p

@@ -140,3 +140,24 @@ func TestTogetherIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestDeadMirrorHoldsNothing: a file that only a mirror has which was not listed for long is not taken for published.
+func TestDeadMirrorHoldsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{}, tree(), "a", "b", "c")
+		defer w.stop()
+		w.do(func() { w.down["c"] = true; delete(w.trees["a"], "old.iso"); delete(w.trees["b"], "old.iso") })
+		after(2 * testInterval)
+		w.want("old.iso", "lacks lacks has")
+		after(3 * testInterval)
+		if got := w.catalog.Find("old.iso", time.Now()).Status; got != Unlisted {
+			t.Errorf("status %v", got)
+		}
+		w.want("stable/a.iso", "has has unknown")
+		w.do(func() { w.down["c"] = false })
+		after(testInterval)
+		w.want("old.iso", "lacks lacks has")
+		w.want("stable/a.iso", "has has has")
+	})
+}
