@@ -82,7 +82,7 @@ func (c *candidate) force() {
 
 // counts reports whether an endpoint says how its mirror stands in a role and family.
 func counts(e *health.Endpoint, role health.Role, family Family) bool {
-	return e.Role == role && e.Aside == "" && FamilyOf(e.Address) == family
+	return e.Role == role && e.ExcludedBecause == "" && FamilyOf(e.Address) == family
 }
 
 // best returns m as a candidate for DNS answers of a family, with its most trusted addresses. ok is false
@@ -147,7 +147,8 @@ func (m *Mirror) worst(family Family, reference time.Time) (c candidate, ok bool
 func (m *Mirror) Works() bool {
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
-		if e.Role != health.Rsync && m.Drained(e.Role) == nil && e.Aside == "" && (rankOf(e) < rankStale || m.ForcedUp(e.Role) != nil) {
+		if e.Role != health.Rsync && m.Drained(e.Role) == nil && e.ExcludedBecause == "" &&
+			(rankOf(e) < rankStale || m.ForcedUp(e.Role) != nil) {
 			return true
 		}
 	}
@@ -181,26 +182,26 @@ func markEligible(all, lost []candidate, in *Input, panicked bool) (tally Tally)
 		weight[c.rank] += c.weight
 		tally.count(&c)
 	}
-	tally.Up = weight[rankUp]
+	tally.UpWeight = weight[rankUp]
 	threshold := in.Policy.PanicThreshold
 	if panicked && len(all) >= calmSize {
 		threshold = min(1, threshold+calmMargin)
 	}
 	// A newcomer's weight is not missed: it has never served anyone.
-	enough := func(w float64) bool { return w > 0 && w >= threshold*(tally.Enabled-tally.Newcomers) }
+	enough := func(w float64) bool { return w > 0 && w >= threshold*(tally.EnabledWeight-tally.NewcomerWeight) }
 
 	join(all, rankUp)
-	sum := tally.Up
+	sum := tally.UpWeight
 	for _, r := range [...]rank{rankUnknown, rankSuspected, rankStale} {
 		// A mirror that is up proves that a stale one is: freshness is no reason for panic.
-		if enough(sum) || r == rankStale && tally.Up > 0 {
+		if enough(sum) || r == rankStale && tally.UpWeight > 0 {
 			break
 		}
 		tally.Panic = join(all, r) || tally.Panic
 		sum += weight[r]
 	}
 	if most := in.Policy.MaxLoad; most > 0 && !enough(sum) {
-		tally.Load = max(most, sum/(tally.Enabled-tally.Newcomers))
+		tally.Load = max(most, sum/(tally.EnabledWeight-tally.NewcomerWeight))
 	}
 	if sum == 0 {
 		tally.Load = 0
@@ -273,8 +274,8 @@ func preferCurrent(all []candidate, p *Policy) {
 
 // count adds an enabled mirror.
 func (t *Tally) count(c *candidate) {
-	t.Enabled += c.weight
+	t.EnabledWeight += c.weight
 	if c.newcomer {
-		t.Newcomers += c.weight
+		t.NewcomerWeight += c.weight
 	}
 }

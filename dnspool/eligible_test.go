@@ -233,8 +233,8 @@ func TestDerated(t *testing.T) {
 	if weights["192.0.2.1"] != 5 || weights["192.0.2.9"] != 1.25 || weights["192.0.2.2"] != 10 {
 		t.Errorf("DNS: %v", weights)
 	}
-	if g.Up != 40 || s.Panic() {
-		t.Errorf("weight that is up: %v, panic %v", g.Up, s.Panic())
+	if g.UpWeight != 40 || s.Panic() {
+		t.Errorf("weight that is up: %v, panic %v", g.UpWeight, s.Panic())
 	}
 	const clients = 50_000
 	got := map[string]float64{}

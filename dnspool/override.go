@@ -136,7 +136,7 @@ func (s *Snapshot) Emptied(next *Snapshot) (emptied Group, ok bool) {
 		i := slices.IndexFunc(after, func(g Group) bool {
 			return g.Role == before.Role && g.Family == before.Family && g.Secure == before.Secure
 		})
-		if i < 0 || before.Up > 0 && after[i].Up == 0 {
+		if i < 0 || before.UpWeight > 0 && after[i].UpWeight == 0 {
 			return before, true
 		}
 	}

@@ -27,7 +27,7 @@ func TestNewcomerCausesNoPanic(t *testing.T) {
 		if s.Panic() != test.panic {
 			t.Errorf("newcomer by role %v: panic %v, want %v", test.newcomer, s.Panic(), test.panic)
 		}
-		if g := s.DNS(IPv4); g.Enabled != 1002 || g.Newcomers != 0 && g.Newcomers != 1000 {
+		if g := s.DNS(IPv4); g.EnabledWeight != 1002 || g.NewcomerWeight != 0 && g.NewcomerWeight != 1000 {
 			t.Errorf("newcomer by role %v: %+v", test.newcomer, g.Tally)
 		}
 	}
@@ -59,7 +59,8 @@ func TestLostMirrorsCount(t *testing.T) {
 		if g.Secure {
 			secure = "https "
 		}
-		got = append(got, fmt.Sprintf("%s %s %sup %g of %g, newcomers %g", g.Role, g.Family, secure, g.Up, g.Enabled, g.Newcomers))
+		got = append(got, fmt.Sprintf("%s %s %sup %g of %g, newcomers %g",
+			g.Role, g.Family, secure, g.UpWeight, g.EnabledWeight, g.NewcomerWeight))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

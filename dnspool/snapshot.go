@@ -91,9 +91,9 @@ type webGroup struct {
 
 // A Tally is the weight behind a group.
 type Tally struct {
-	Up, Enabled float64 // weight of the mirrors that are up, and of all that are enabled
-	Newcomers   float64 // weight of those of the enabled that have not been up yet since they were added
-	Panic       bool    // too little of it is up, newcomers aside
+	UpWeight, EnabledWeight float64 // weight of the mirrors that are up, and of all that are enabled
+	NewcomerWeight          float64 // weight of those of the enabled that have not been up yet since they were added
+	Panic                   bool    // too little of it is up, newcomers aside
 	// Load is the share of the requests that are redirected while few mirrors are up; 0 for all. See config.Selection.
 	Load float64
 }
@@ -130,7 +130,7 @@ func (s *Snapshot) Groups() []Group {
 			{health.HTTP, family, false, s.http[f][0].Tally, s.eligibleWeight(health.HTTP, family, 0)},
 			{health.HTTP, family, true, s.http[f][1].Tally, s.eligibleWeight(health.HTTP, family, 1)},
 		} {
-			if g.Enabled > 0 {
+			if g.EnabledWeight > 0 {
 				groups = append(groups, g)
 			}
 		}
@@ -138,11 +138,11 @@ func (s *Snapshot) Groups() []Group {
 	return groups
 }
 
-// PlainRedirects returns the mirrors to which a client at an unknown place that asks over http and IPv4 may be redirected;
-// over IPv6 where no enabled mirror has an IPv4 address. They are in the order of Mirrors.
-func (s *Snapshot) PlainRedirects() []*Mirror {
+// LegacyMirrors returns the mirrors to which a client at an unknown place that asks over http and IPv4 may be
+// redirected; over IPv6 where no enabled mirror has an IPv4 address. They are in the order of Mirrors.
+func (s *Snapshot) LegacyMirrors() []*Mirror {
 	group := &s.http[IPv4][0]
-	if group.Enabled == 0 {
+	if group.EnabledWeight == 0 {
 		group = &s.http[IPv6][0]
 	}
 	eligible := make(map[*Mirror]bool)
@@ -161,8 +161,8 @@ func (s *Snapshot) PlainRedirects() []*Mirror {
 	return mirrors
 }
 
-// Blind reports whether no address is known of any enabled mirror that is to serve in a role: then there is no answer to
-// give, not an empty one.
+// Blind reports whether no address is known of any enabled mirror that is to serve in a role: then there is no answer
+// to give, not an empty one.
 func (s *Snapshot) Blind(role health.Role) bool {
 	wanted := false
 	for i := range s.Mirrors {
@@ -180,7 +180,8 @@ func (s *Snapshot) Blind(role health.Role) bool {
 	return wanted
 }
 
-// IsCalled reports whether a person may mean m by a name: its url_prefix, with the final slash or without, its name or its host.
+// IsCalled reports whether a person may mean m by a name: its url_prefix, with the final slash or without, its name or
+// its host.
 func (m *Mirror) IsCalled(name string) bool {
 	return name != "" && (m.URLPrefix == name || m.URLPrefix == name+"/" || m.Name == name || m.URL.Host == name)
 }
@@ -189,7 +190,7 @@ func (m *Mirror) IsCalled(name string) bool {
 func (m *Mirror) Addresses() []netip.Addr {
 	var addrs []netip.Addr
 	for _, e := range m.Endpoints { // sorted by address
-		if e.Aside != "" {
+		if e.ExcludedBecause != "" {
 			continue
 		}
 		if len(addrs) == 0 || addrs[len(addrs)-1] != e.Address {

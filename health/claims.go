@@ -187,9 +187,9 @@ func (c *claims) unconfirmed(addr netip.Addr) bool {
 	return fresh || withdrawn
 }
 
-// aside says why an endpoint does not count in selection, or returns "". A redirect leads to the addresses that DNS
-// gives the client.
-func (m *mirror) aside(key endpointKey, suspected bool) string {
+// excludedBecause says why an endpoint does not count in selection, or returns "". A redirect leads to the addresses
+// that DNS gives the client.
+func (m *mirror) excludedBecause(key endpointKey, suspected bool) string {
 	if _, fresh := m.web.claims.fresh[key.address]; fresh {
 		return "new in DNS: has to pass its checks first"
 	}

@@ -41,7 +41,7 @@ func (b *bed) stands(role Role) string {
 			continue
 		}
 		part := strings.TrimPrefix(e.Address.String(), "192.0.2.") + " " + e.State.String()
-		if e.Aside != "" {
+		if e.ExcludedBecause != "" {
 			part = "(" + part + ")"
 		}
 		parts = append(parts, part)

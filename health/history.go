@@ -160,7 +160,7 @@ func (r *MirrorReport) summary(role Role) State {
 	for i := range r.Endpoints {
 		e := &r.Endpoints[i]
 		switch {
-		case e.Role != role || e.State == Unknown || e.Aside != "":
+		case e.Role != role || e.State == Unknown || e.ExcludedBecause != "":
 		case !any:
 			state, any = e.State, true
 		case role == HTTP:

@@ -65,9 +65,9 @@ type Endpoint struct {
 	// Warning is about something that is no failure, or none yet: a certificate that ends soon, TLS that some clients
 	// refuse, clients that are refused by name.
 	Warning string
-	// Aside says why the endpoint does not count in selection: its address is new in DNS and has not passed yet, or DNS
-	// does not give it any more; or it is "".
-	Aside string
+	// ExcludedBecause says why the endpoint does not count in selection: its address is new in DNS and has not passed
+	// yet, or DNS does not give it any more; or it is "".
+	ExcludedBecause string
 	// Suspect is the name of what explains the latest failure by a fault of this host, or "".
 	Suspect string
 }
@@ -128,7 +128,8 @@ func (m *mirror) problem() string {
 func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
 	e := Endpoint{
 		Address: k.address, Role: k.role, Verdict: c.verdict(k, now),
-		Suspect: c.survey.explanation(k), Aside: k.mirror.aside(k.endpointKey, c.survey.suspect(SuspectResolver) != nil),
+		Suspect:         c.survey.explanation(k),
+		ExcludedBecause: k.mirror.excludedBecause(k.endpointKey, c.survey.suspect(SuspectResolver) != nil),
 	}
 	if c.policy.Lossy {
 		e.Rate = Rate{}

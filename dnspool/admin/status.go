@@ -235,8 +235,8 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	status.countWorks()
 	for _, g := range s.Groups() {
 		status.Groups = append(status.Groups, GroupStatus{
-			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.Up, EnabledWeight: g.Enabled,
-			NewcomerWeight: g.Newcomers, EligibleWeight: g.Eligible, Panic: g.Panic,
+			Role: g.Role, Family: g.Family.String(), Secure: g.Secure, UpWeight: g.UpWeight, EnabledWeight: g.EnabledWeight,
+			NewcomerWeight: g.NewcomerWeight, EligibleWeight: g.Eligible, Panic: g.Panic,
 		})
 	}
 	return status
@@ -331,7 +331,7 @@ func (m *MirrorStatus) summarise(r health.MirrorReport) {
 	for i := range endpoints {
 		e := &endpoints[i]
 		m.Endpoints = append(m.Endpoints, describeEndpoint(e))
-		if e.State != health.Up && e.Reason != "" && e.Aside == "" {
+		if e.State != health.Up && e.Reason != "" && e.ExcludedBecause == "" {
 			m.Reason = cmp.Or(m.Reason, e.Role.String()+" at "+e.Address.String()+": "+e.Reason)
 		}
 		if e.Role != health.Rsync && (i == 0 || rank(e.State) < rank(m.State)) {
@@ -346,7 +346,7 @@ func describeEndpoint(e *health.Endpoint) EndpointStatus {
 		Since: timeOrNull(e.Since), Checked: timeOrNull(e.Checked),
 		LatencyMS: float64(e.Latency.Microseconds()) / 1000,
 		Trace:     timeOrNull(e.Trace), CertExpires: timeOrNull(e.CertExpires), Warning: e.Warning,
-		Aside: e.Aside, Suspect: e.Suspect, Share: e.Share(),
+		Aside: e.ExcludedBecause, Suspect: e.Suspect, Share: e.Share(),
 	}
 }
 

@@ -92,7 +92,7 @@ func (z *zone) describe() []string {
 		if g.Secure {
 			what += " https"
 		}
-		line := fmt.Sprintf("%s: weight %v of %v is up", what, g.Up, g.Enabled)
+		line := fmt.Sprintf("%s: weight %v of %v is up", what, g.UpWeight, g.EnabledWeight)
 		if g.Panic {
 			line += ", panic"
 		}

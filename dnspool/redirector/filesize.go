@@ -102,7 +102,7 @@ func (s *fileSizes) mayAsk(now time.Time, network netip.Prefix) bool {
 // upAddress returns an address at which a mirror is up for redirects.
 func upAddress(m *dnspool.Mirror) (netip.Addr, bool) {
 	for _, e := range m.Endpoints { // IPv4 first
-		if e.Role == health.HTTP && e.State == health.Up && e.Aside == "" {
+		if e.Role == health.HTTP && e.State == health.Up && e.ExcludedBecause == "" {
 			return e.Address, true
 		}
 	}

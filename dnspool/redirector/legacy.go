@@ -33,7 +33,7 @@ func newLegacyList(s *dnspool.Snapshot, previous *legacyList) (*legacyList, erro
 		Version int     `json:"version"`
 		Mirrors []entry `json:"mirrors"`
 	}{1, []entry{}}
-	for _, m := range s.PlainRedirects() {
+	for _, m := range s.LegacyMirrors() {
 		list.Mirrors = append(list.Mirrors, entry{m.URLPrefix, m.Weight})
 	}
 	var text bytes.Buffer

@@ -194,7 +194,7 @@ func TestProblems(t *testing.T) {
 		"unknown":     {endpoint(health.Unknown, nil), ""},
 		"suspected":   {endpoint(health.Down, func(e *health.Endpoint) { e.Suspect = "clock" }), "down http 192.0.2.1: why, doubted"},
 		"was down":    {endpoint(health.Unknown, func(e *health.Endpoint) { e.From = health.Down }), "down http 192.0.2.1: why, doubted"},
-		"aside":       {endpoint(health.Down, func(e *health.Endpoint) { e.Aside = "new in DNS" }), ""},
+		"aside":       {endpoint(health.Down, func(e *health.Endpoint) { e.ExcludedBecause = "new in DNS" }), ""},
 		"certificate": {endpoint(health.Up, func(e *health.Endpoint) { e.CertExpires = epoch.Add(50 * time.Hour) }), "certificate http 192.0.2.1: certificate expires on 2026-03-03, in 2 days"},
 		"unsteady": {endpoint(health.Up, func(e *health.Endpoint) { e.Failed = 0b10101 }),
 			"unsteady http 192.0.2.1: fails now and then: 3 of the latest 20 checks; its weight counts for 12 %"},

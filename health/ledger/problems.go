@@ -9,7 +9,7 @@ import (
 // Problems lists what a report of the checks says is wrong with a mirror.
 func Problems(m *health.MirrorReport, now time.Time) (problems []Problem) {
 	for i := range m.Endpoints {
-		if e := &m.Endpoints[i]; e.Aside == "" {
+		if e := &m.Endpoints[i]; e.ExcludedBecause == "" {
 			problems = append(problems, endpointProblems(e, now)...)
 		}
 	}

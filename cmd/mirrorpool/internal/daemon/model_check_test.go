@@ -110,7 +110,7 @@ func (m *model) mayAnswer() (may map[netip.Addr]bool, must [2]bool) {
 		known := e.addresses()
 		seen := report.Mirrors[e.prefix()].Endpoints
 		for _, endpoint := range seen {
-			if endpoint.Aside == "" {
+			if endpoint.ExcludedBecause == "" {
 				known = append(known, endpoint.Address)
 			}
 		}

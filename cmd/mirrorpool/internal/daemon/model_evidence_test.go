@@ -194,7 +194,8 @@ func (m *model) explained() string {
 	var b strings.Builder
 	for prefix, r := range m.checker.Report().Mirrors {
 		for _, e := range r.Endpoints {
-			fmt.Fprintf(&b, "%s %v %v %v %q suspect %q aside %q\n", prefix, e.Address, e.Role, e.State, e.Reason, e.Suspect, e.Aside)
+			fmt.Fprintf(&b, "%s %v %v %v %q suspect %q excluded %q\n",
+				prefix, e.Address, e.Role, e.State, e.Reason, e.Suspect, e.ExcludedBecause)
 		}
 	}
 	return b.String()
