@@ -28,11 +28,11 @@ type Decision struct {
 
 // Guard decides whether next may replace old. old is nil if no pool is in force. It is a pure function.
 //
-// What counts is the weight of working mirrors that leave, from the pool as a whole or from its DNS answers, and the share
-// of the clients who would get another mirror by the new weights: a typo in one weight moves as many as a removal. works
-// reports whether a mirror of old, by its url_prefix, is fit to serve, or nil if nothing is known: weight that does not work
-// is no loss. If none works, all count. limit is mirrors_guard, the share that may leave or move at once; 0 turns the guard
-// off, but never the rule that a pool enables a mirror.
+// What counts is the weight of working mirrors that leave, from the pool as a whole or from its DNS answers, and the
+// share of the clients who would get another mirror by the new weights: a typo in one weight moves as many as a
+// removal. works reports whether a mirror of old, by its url_prefix, is fit to serve, or nil if nothing is known:
+// weight that does not work is no loss. If none works, all count. limit is mirrors_guard, the share that may leave or
+// move at once; 0 turns the guard off, but never the rule that a pool enables a mirror.
 func Guard(old, next *Pool, limit float64, works func(urlPrefix string) bool) Decision {
 	d := Decision{Limit: limit}
 	if old != nil {

@@ -104,8 +104,8 @@ func buildDNS(mirrors []Mirror, family Family, in Input, out func(*Mirror) bool)
 	return g
 }
 
-// drained returns which mirrors drains keep out of a group: all that are drained, or where no other mirror of the group has
-// an address, only those that stay out anyway.
+// drained returns which mirrors drains keep out of a group: all that are drained, or where no other mirror of the group
+// has an address, only those that stay out anyway.
 func (s *Snapshot) drained(role health.Role, family Family, only int, in *Input) func(*Mirror) bool {
 	if len(in.Overrides) == 0 {
 		return func(*Mirror) bool { return false }
@@ -170,8 +170,8 @@ func newEntries(mirrors []Mirror) []entry {
 	return entries
 }
 
-// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https. out reports whether a mirror is
-// drained.
+// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https. out reports whether a mirror
+// is drained.
 func buildWeb(all []entry, family Family, only int, in Input, out func(*Mirror) bool) webGroup {
 	var g webGroup
 	var candidates, lost []candidate

@@ -176,8 +176,8 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestRunnersUp has the order of those who are not picked: who competes is before the others, who come by how far they are,
-// and among those that are as far always in the same order.
+// TestRunnersUp has the order of those who are not picked: who competes is before the others, who come by how far they
+// are, and among those that are as far always in the same order.
 func TestRunnersUp(t *testing.T) {
 	t.Parallel()
 	order := func(pool atlas) (names []string) {

@@ -42,8 +42,8 @@ func (d *Deck) Card(i uint32) []int32 {
 }
 
 // serves reports whether d, which was made for these weights, may go on to serve: it has as many places as are wanted,
-// and a candidate of each weight on a card. Where there are more candidates than places in all, or one weighs very little,
-// some are on no card; so that each gets its turn, such a deck is not for long.
+// and a candidate of each weight on a card. Where there are more candidates than places in all, or one weighs very
+// little, some are on no card; so that each gets its turn, such a deck is not for long.
 func (d *Deck) serves(weights []float64, size int) bool {
 	if d.size != min(size, len(weights)) {
 		return false

@@ -180,10 +180,9 @@ func TestDeckGivesEachItsTurn(t *testing.T) {
 	}
 }
 
-// TestDeckIsShuffled looks for what a deck in the order of its lay-out would have: the same leader on
-// neighbouring cards almost always.
-// TestEvenLead has the lead shared on cards where that is possible, where one gets just a card too few, and where one is on
-// too few cards for its weight.
+// TestDeckIsShuffled looks for what a deck in the order of its lay-out would have: the same leader on neighbouring
+// cards almost always. TestEvenLead has the lead shared on cards where that is possible, where one gets just a card too
+// few, and where one is on too few cards for its weight.
 func TestEvenLead(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

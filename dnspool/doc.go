@@ -27,22 +27,21 @@
 // disabled mirror is in none. A large group leaves panic a little above the threshold, so as not to come back at once.
 //
 // Of the mirrors that are up, those that carry the reference are enough once there are as many as should compete
-// (selection.min_candidates), and none has more than selection.max_share of their weight. Then those that are behind it,
-// if only within max_lag, are left out.
+// (selection.min_candidates), and none has more than selection.max_share of their weight. Then those that are behind
+// it, if only within max_lag, are left out.
 //
-// A person may override the checks for a while: see [Override]. A mirror that is drained in a role is in none of its groups,
-// and its weight is missed in none, unless no other mirror of the group has an address and the person did not insist. One
-// that is forced up stands as if all its addresses were up.
+// A person may override the checks for a while: see [Override]. A mirror that is drained in a role is in none of its
+// groups, and its weight is missed in none, unless no other mirror of the group has an address and the person did not
+// insist. One that is forced up stands as if all its addresses were up.
 //
 // # Weights
 //
-// A weight is a chance of being picked. Where the checks of a mirror fail or hesitate now and then, a part of its weight
-// counts (see [health.Rate]). A redirect goes to a mirror with the chance weight/total, among those that
-// compete: see below. A DNS
-// answer lists up to max_answers addresses, and a client may use any of them, so two shares are kept in
-// proportion to weight at once: that of the first place, and that of all places. See [Deck]. The second
-// has a limit: no mirror can be in an answer more than once. Where max_answers*weight/total exceeds 1,
-// the mirror is in every answer, and the others share the places that remain by their weights.
+// A weight is a chance of being picked. Where the checks of a mirror fail or hesitate now and then, a part of its
+// weight counts (see [health.Rate]). A redirect goes to a mirror with the chance weight/total, among those that
+// compete: see below. A DNS answer lists up to max_answers addresses, and a client may use any of them, so two shares
+// are kept in proportion to weight at once: that of the first place, and that of all places. See [Deck]. The second has
+// a limit: no mirror can be in an answer more than once. Where max_answers*weight/total exceeds 1, the mirror is in
+// every answer, and the others share the places that remain by their weights.
 //
 // # Nearness
 //
@@ -50,8 +49,8 @@
 //
 //	far = 100 + distance + border
 //
-// distance is the one between the two positions along the Earth's surface. Where of one only the country is known, or its
-// accuracy radius is over 500 km, the country's middle stands for it; where not even that, 3,000 km stand for the
+// distance is the one between the two positions along the Earth's surface. Where of one only the country is known, or
+// its accuracy radius is over 500 km, the country's middle stands for it; where not even that, 3,000 km stand for the
 // distance on the same continent and 12,000 km for any other. border is what lies between the two networks:
 //
 //	    0  the same autonomous system: it carries its own traffic
@@ -62,9 +61,9 @@
 // The 100 km are there because databases are no more exact than that: a mirror 5 km away is not nearer than one 20 km
 // away, and all mirrors of a town have to be alike.
 //
-// A mirror is near if it is at most 1.5 (selection.near) times as far as the nearest, or in the client's country. The near
-// ones compete by weight alone. Should they be fewer than selection.min_candidates, or than 1/max_share, so that none
-// can keep within its limit, the next nearest join, with their weight reduced by how much farther they are:
+// A mirror is near if it is at most 1.5 (selection.near) times as far as the nearest, or in the client's country. The
+// near ones compete by weight alone. Should they be fewer than selection.min_candidates, or than 1/max_share, so that
+// none can keep within its limit, the next nearest join, with their weight reduced by how much farther they are:
 //
 //	nearness = 1 if near, else far of the nearest / far; 0 if it does not compete
 //	points   = weight * nearness
@@ -83,24 +82,25 @@
 //	Sydney              90  100 + 16,095 + 3,000 = 19,195    0                  0       0
 //
 // Where places are off (selection.geo), or the client's is not known, not even its continent, all that are eligible
-// compete by weight, without a limit. A mirror's serve_only and exclude hold always; a client who is not known to be in one
-// of the places is not in it. If all that are eligible serve others only, the most trusted of the other enabled mirrors that
-// serve the client do.
+// compete by weight, without a limit. A mirror's serve_only and exclude hold always; a client who is not known to be in
+// one of the places is not in it. If all that are eligible serve others only, the most trusted of the other enabled
+// mirrors that serve the client do.
 //
 // DNS answers by place too if the operator wants it (dns.geo): the same mirrors compete, of those that are eligible for
-// DNS, with the same shares, but for the nearness, which is rounded down to a power of two so that clients of many places
-// share a deck. See [Snapshot.Near].
+// DNS, with the same shares, but for the nearness, which is rounded down to a power of two so that clients of many
+// places share a deck. See [Snapshot.Near].
 //
 // # The same mirror for a while
 //
-// Which of the competing mirrors serves a client network (/24, /48) is drawn by weighted rendezvous hashing: a hash of the
-// network, of the window of time and of a secret is the seed of the draw; with the mirror's url_prefix it makes a number u
-// between 0 and 1, and the mirror with the least -ln(u)/points serves. See [Sticky]. So the same network meets the same mirror
-// within a window without anything being stored, on all servers that know the secret; over many networks the shares are
-// those above; and as each mirror's number depends on no other mirror, a mirror that leaves moves its own clients and no
-// others, and one that joins moves only the clients it serves from then on. A mirror whose share is limited to s serves if its u
-// is above 1-s, whichever others compete (the next limited one out of those that are left, and so on, in the order of the
-// mirrors' hashes); only when a limit begins or ends to be reached, others move too.
+// Which of the competing mirrors serves a client network (/24, /48) is drawn by weighted rendezvous hashing: a hash of
+// the network, of the window of time and of a secret is the seed of the draw; with the mirror's url_prefix it makes a
+// number u between 0 and 1, and the mirror with the least -ln(u)/points serves. See [Sticky]. So the same network meets
+// the same mirror within a window without anything being stored, on all servers that know the secret; over many
+// networks the shares are those above; and as each mirror's number depends on no other mirror, a mirror that leaves
+// moves its own clients and no others, and one that joins moves only the clients it serves from then on. A mirror whose
+// share is limited to s serves if its u is above 1-s, whichever others compete (the next limited one out of those that
+// are left, and so on, in the order of the mirrors' hashes); only when a limit begins or ends to be reached, others
+// move too.
 //
 // The runners-up are those that compete, in the order of -ln(u)/points, and then the rest by how far they are.
 //

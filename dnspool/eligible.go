@@ -142,8 +142,8 @@ func (m *Mirror) worst(family Family, reference time.Time) (c candidate, ok bool
 	return c, ok
 }
 
-// Works reports whether m is fit to serve in a role, or cannot be judged: it is neither down nor stale at all its addresses,
-// nor drained.
+// Works reports whether m is fit to serve in a role, or cannot be judged: it is neither down nor stale at all its
+// addresses, nor drained.
 func (m *Mirror) Works() bool {
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
@@ -249,8 +249,8 @@ func joinByEvidence(all []candidate, p health.Policy, enough func(weight float64
 // currentShare is how much of the eligible weight mirrors with the reference's content must have to be enough.
 const currentShare = 0.25
 
-// preferCurrent leaves out mirrors that are behind the reference, where the others are enough: as many as should compete,
-// with currentShare of the weight, and none of them with more than max_share of theirs.
+// preferCurrent leaves out mirrors that are behind the reference, where the others are enough: as many as should
+// compete, with currentShare of the weight, and none of them with more than max_share of theirs.
 func preferCurrent(all []candidate, p *Policy) {
 	n, sum, most, eligible := 0, 0.0, 0.0, 0.0
 	for i := range all {

@@ -22,7 +22,8 @@ type Explanation struct {
 	Mirrors     []Explained `json:"mirrors"` // of the pool, best first
 }
 
-// An Explained is what a mirror is to a request. See the package's comment for the units, and how one comes from another.
+// An Explained is what a mirror is to a request. See the package's comment for the units, and how one comes from
+// another.
 type Explained struct {
 	Mirror    *Mirror `json:"-"`
 	URLPrefix string  `json:"url_prefix"`

@@ -63,7 +63,8 @@ func (o *Override) String() string {
 	return fmt.Sprintf("%s until %s by %s: %s", what, o.Until.UTC().Format("2006-01-02 15:04:05 MST"), o.By, o.Reason)
 }
 
-// Overrides are those in force, at most one for each mirror and role, sorted by these. The methods change nothing in place.
+// Overrides are those in force, at most one for each mirror and role, sorted by these. The methods change nothing in
+// place.
 type Overrides []Override
 
 func compareOverrides(a, b Override) int {
@@ -128,8 +129,8 @@ func (list Overrides) NextEnd() (next time.Time) {
 	return next
 }
 
-// Emptied returns a group that has no mirror to serve, or none that is up, in next, though it has in s. ok is false if there
-// is none.
+// Emptied returns a group that has no mirror to serve, or none that is up, in next, though it has in s. ok is false if
+// there is none.
 func (s *Snapshot) Emptied(next *Snapshot) (emptied Group, ok bool) {
 	after := next.Groups()
 	for _, before := range s.Groups() {

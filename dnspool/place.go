@@ -8,8 +8,8 @@ import (
 	"mirrorpool/config"
 )
 
-// A Code names a country (ISO 3166-1 alpha-2, such as DE) or a continent (AF, AN, AS, EU, NA, OC or SA). The zero Code is
-// an unknown one.
+// A Code names a country (ISO 3166-1 alpha-2, such as DE) or a continent (AF, AN, AS, EU, NA, OC or SA). The zero Code
+// is an unknown one.
 type Code [2]byte
 
 // ParseCode returns the code that text is, or the zero Code if it is none.
@@ -83,7 +83,8 @@ func (p *Place) in(set *placeSet) bool {
 	return slices.Contains(set.countries, p.Country) || slices.Contains(set.continents, p.Continent) || slices.Contains(set.asns, p.ASN)
 }
 
-// A placeSet is config.Places, ready for comparing. Nothing in it is zero, and so it never has what is not known of a client.
+// A placeSet is config.Places, ready for comparing. Nothing in it is zero, and so it never has what is not known of a
+// client.
 type placeSet struct {
 	countries, continents []Code
 	asns                  []uint32
@@ -147,8 +148,8 @@ func (d direction) distance(e direction) float64 {
 	return earthRadius * arccos(d.x*e.x+d.y*e.y+d.z*e.z)
 }
 
-// arccos is math.Acos, three times as fast and right to 2e-8, which is 13 cm on Earth. What is out of range by a rounding
-// error does no harm. It is 4.4.46 in Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964).
+// arccos is math.Acos, three times as fast and right to 2e-8, which is 13 cm on Earth. What is out of range by a
+// rounding error does no harm. It is 4.4.46 in Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964).
 func arccos(x float64) float64 {
 	a := min(math.Abs(x), 1)
 	y := math.Sqrt(1-a) * (1.5707963050 + a*(-.2145988016+a*(.0889789874+a*(-.0501743046+

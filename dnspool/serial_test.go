@@ -17,7 +17,8 @@ func TestSerialOfLongerAnswers(t *testing.T) {
 	}
 }
 
-// TestSerialWithoutName has a mirror appear that is in no answer, and has no name for its own addresses: nothing changes.
+// TestSerialWithoutName has a mirror appear that is in no answer, and has no name for its own addresses: nothing
+// changes.
 func TestSerialWithoutName(t *testing.T) {
 	t.Parallel()
 	const base = "a 1 192.0.2.1=up/up\n"

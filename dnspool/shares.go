@@ -9,8 +9,8 @@ type FirstShare struct {
 	Dealt    float64 // on the cards of the deck, which are dealt one after the other
 }
 
-// FirstShares returns the shares of the mirrors, in the order of the file; of each, those of the families in which it is
-// eligible. An address of several mirrors counts for each by its weight.
+// FirstShares returns the shares of the mirrors, in the order of the file; of each, those of the families in which it
+// is eligible. An address of several mirrors counts for each by its weight.
 func (s *Snapshot) FirstShares() [][]FirstShare {
 	shares := make([][]FirstShare, len(s.Mirrors))
 	for f := range s.dns {

@@ -75,9 +75,9 @@ func mirrorID(urlPrefix string) uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// wait returns how long a mirror with the given number, of weight 1, takes to come up in a draw: a random number from the
-// exponential distribution, the same for the same seed and mirror. One of weight w takes w times less; the
-// first to come up is a given mirror with a chance in proportion to its weight.
+// wait returns how long a mirror with the given number, of weight 1, takes to come up in a draw: a random number from
+// the exponential distribution, the same for the same seed and mirror. One of weight w takes w times less; the first to
+// come up is a given mirror with a chance in proportion to its weight.
 func wait(seed, id uint64) float64 { return -math.Log(uniform(seed ^ id)) }
 
 // uniform returns a random number between 0 and 1, and neither, the same for the same seed.

@@ -159,8 +159,8 @@ func TestSticky(t *testing.T) {
 	}
 }
 
-// TestDrawsStay has known draws: servers of different versions that share a secret have to choose alike, as has one before
-// and after an upgrade.
+// TestDrawsStay has known draws: servers of different versions that share a secret have to choose alike, as has one
+// before and after an upgrade.
 func TestDrawsStay(t *testing.T) {
 	t.Parallel()
 	for i, want := range []uint64{0xe220a8397b1dcdaf, 0x6e789e6aa1b965f4, 0x06c45d188009454f} { // SplitMix64 from 0

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestHouse holds the rules of the house: what lies at the top, that each package says what it is for, and that
@@ -245,7 +246,8 @@ func anchors(t *testing.T, path string) (names []string) {
 	return names
 }
 
-// TestWords keeps out of code and documents the words that say less than the noun they stand for.
+// TestWords keeps out of code and documents the words that say less than the noun they stand for, and comments in lines
+// longer than 120 characters.
 func TestWords(t *testing.T) {
 	t.Parallel()
 	vague := regexp.MustCompile(`(?i)\b(nobody|somebody|anybody|everybody|whoever)\b|(^|// |[.] |")Who\b|\bhas to say\b|\bis told\b`)
@@ -269,6 +271,10 @@ func TestWords(t *testing.T) {
 			line = strings.ReplaceAll(line, `nobody"`, "") // a user
 			if found := vague.FindString(line); found != "" {
 				t.Errorf("%s:%d: %q", path, number, found)
+			}
+			comment := filepath.Ext(path) == ".go" && strings.HasPrefix(strings.TrimSpace(line), "//")
+			if comment && utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 120 {
+				t.Errorf("%s:%d: a comment of more than 120 characters in a line", path, number)
 			}
 		}
 		return nil

@@ -49,7 +49,8 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 	return j
 }
 
-// guard is what the guard says of the pool in d. What it has held back before the start it holds back until health is known.
+// guard is what the guard says of the pool in d. What it has held back before the start it holds back until health is
+// known.
 func (l *List) guard(d *document, pool *config.Pool) config.Decision {
 	works := l.works()
 	decision := config.Guard(l.pool, pool, l.settings.Guard, works)

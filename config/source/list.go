@@ -53,8 +53,8 @@ type List struct {
 	inForce *document
 	held    *document // nil: none
 	latest  *Update   // see Result.Latest
-	// replaced is the list that the one in force has replaced, to which a way back is open; nil if there is none, or that way
-	// was taken.
+	// replaced is the list that the one in force has replaced, to which a way back is open; nil if there is none, or
+	// that way was taken.
 	replaced *document
 	marked   *heldMark              // the update that was held back before the start, or nil
 	working  func() map[string]bool // nil: all mirrors work
@@ -150,8 +150,8 @@ func (l *List) SetSettings(s Settings) error {
 	return nil
 }
 
-// SetWorking has the guard know which mirrors are fit to serve, by their url_prefix: see [config.Guard]. working returns nil
-// while nothing is known.
+// SetWorking has the guard know which mirrors are fit to serve, by their url_prefix: see [config.Guard]. working
+// returns nil while nothing is known.
 func (l *List) SetWorking(working func() map[string]bool) {
 	l.looking.Lock()
 	defer l.looking.Unlock()

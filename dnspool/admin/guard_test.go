@@ -110,8 +110,8 @@ func TestReadyz(t *testing.T) {
 	}
 }
 
-// TestIdleConnections holds more connections than there may be: that locks out neither a client that comes later, nor one
-// whose request is being answered.
+// TestIdleConnections holds more connections than there may be: that locks out neither a client that comes later, nor
+// one whose request is being answered.
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
 	begun, goOn := make(chan struct{}), make(chan struct{})

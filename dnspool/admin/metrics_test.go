@@ -100,7 +100,8 @@ func TestMetricsAreParsed(t *testing.T) {
 	}
 }
 
-// TestScrapesAreFew: a scrape of a large pool takes memory until its reader has read it, so that only a few may be under way.
+// TestScrapesAreFew: a scrape of a large pool takes memory until its reader has read it, so that only a few may be
+// under way.
 func TestScrapesAreFew(t *testing.T) {
 	t.Parallel()
 	b := testBackend(1)

@@ -37,13 +37,14 @@ type Backend struct {
 	Reload func(ctx context.Context, o ReloadOptions) ReloadAnswer
 	// Explain returns the response that a client would get now. It is nil if the HTTP face is off.
 	Explain func(ExplainQuestion) ExplainAnswer
-	// Override puts a drain, or another decision of a person on a mirror, in force, and EndOverride ends it. Both are nil
-	// in a server that takes none.
+	// Override puts a drain, or another decision of a person on a mirror, in force, and EndOverride ends it. Both are
+	// nil in a server that takes none.
 	Override, EndOverride func(OverrideRequest) OverrideAnswer
-	// Ledger returns the incidents of one mirror, or of all if it is "", that have not ended before a time. ok is false if
-	// there is no such mirror.
+	// Ledger returns the incidents of one mirror, or of all if it is "", that have not ended before a time. ok is false
+	// if there is no such mirror.
 	Ledger func(mirror string, since time.Time) (list []ledger.Summary, ok bool)
-	// Mail returns what is to be said of mails, and TestMail sends one to the team. Both are nil in a server that sends none.
+	// Mail returns what is to be said of mails, and TestMail sends one to the team. Both are nil in a server that sends
+	// none.
 	Mail     func() mail.Status
 	TestMail func(ctx context.Context) error
 	// Files returns which mirrors carry the files at some paths.

@@ -70,8 +70,8 @@ type ReferenceStatus struct {
 	Enabled       int    `json:"enabled"`
 	Weight        uint64 `json:"weight"`
 	EnabledWeight uint64 `json:"enabled_weight"`
-	// Without a reference_url: the newest trace that is ahead of the reference, null if none is, and how many enabled mirrors
-	// are ahead.
+	// Without a reference_url: the newest trace that is ahead of the reference, null if none is, and how many enabled
+	// mirrors are ahead.
 	Ahead        *time.Time `json:"ahead"`
 	AheadMirrors int        `json:"ahead_mirrors"`
 }
@@ -242,7 +242,8 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	return status
 }
 
-// Only leaves the mirrors that a person may mean by a name: see [dnspool.Mirror.IsCalled]. It reports whether there is one.
+// Only leaves the mirrors that a person may mean by a name: see [dnspool.Mirror.IsCalled]. It reports whether there is
+// one.
 func (s *Status) Only(name string) bool {
 	s.Mirrors = slices.DeleteFunc(s.Mirrors, func(m MirrorStatus) bool {
 		u, err := url.Parse(m.URLPrefix)
@@ -350,8 +351,8 @@ func describeEndpoint(e *health.Endpoint) EndpointStatus {
 	}
 }
 
-// rank orders states for the state of a mirror: the best that is known of it. Selection orders them otherwise, by how much
-// is to be hoped for: there an endpoint that was not checked yet stands before one that is stale.
+// rank orders states for the state of a mirror: the best that is known of it. Selection orders them otherwise, by how
+// much is to be hoped for: there an endpoint that was not checked yet stands before one that is stale.
 func rank(s health.State) int {
 	switch s {
 	case health.Up:

@@ -82,8 +82,8 @@ func (m *Mailer) step(ctx context.Context) {
 	}
 }
 
-// plan queues what is to be sent. It is saved before it is sent: a mail that is sent twice is seen as one by its Message-ID.
-// m.mu is held.
+// plan queues what is to be sent. It is saved before it is sent: a mail that is sent twice is seen as one by its
+// Message-ID. m.mu is held.
 func (m *Mailer) plan(view *View) {
 	messages, next := m.state.Memory.plan(m.config, view)
 	dropped := m.state.bound(view.Now)

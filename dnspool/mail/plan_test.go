@@ -34,7 +34,8 @@ func newTrial() *trial {
 	return &trial{config: testConfig(), ledger: ledger.New(), memory: newMemory(), mirrors: 1}
 }
 
-// play plays minutes in which all mirrors have a problem, or none: "" for none, "doubted" for one that may be this host's.
+// play plays minutes in which all mirrors have a problem, or none: "" for none, "doubted" for one that may be this
+// host's.
 func (tr *trial) play(minutes int, kind ledger.Kind, doubted bool) {
 	for range minutes {
 		now := epoch.Add(time.Duration(tr.minute) * time.Minute)

@@ -12,8 +12,8 @@ import (
 	"mirrorpool/health/ledger"
 )
 
-// messageID returns a Message-ID (RFC 5322 section 3.6.4), without the angle brackets. It is the same for the same mail,
-// so that one that is sent twice, because the server was killed in between, is seen as one.
+// messageID returns a Message-ID (RFC 5322 section 3.6.4), without the angle brackets. It is the same for the same
+// mail, so that one that is sent twice, because the server was killed in between, is seen as one.
 func messageID(c *config.Mail, about *Mirror, kind string, at time.Time) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%d", c.From, about.URLPrefix, kind, at.UnixNano()))
 	_, domain, _ := strings.Cut(c.From, "@")

@@ -81,8 +81,8 @@ func TestManyNewFilesAtOnce(t *testing.T) {
 	})
 }
 
-// TestKnownCarriersServe: while enough mirrors are known to carry a file, no client waits for those that hang or may not
-// be asked now. While few are, clients wait for a moment, until it is known that a mirror hangs.
+// TestKnownCarriersServe: while enough mirrors are known to carry a file, no client waits for those that hang or may
+// not be asked now. While few are, clients wait for a moment, until it is known that a mirror hangs.
 func TestKnownCarriersServe(t *testing.T) {
 	t.Parallel()
 	origin := map[string]int64{}
@@ -121,8 +121,8 @@ func TestKnownCarriersServe(t *testing.T) {
 	}
 }
 
-// TestFirstYesEndsTheWait: a client waits for the first mirror that carries the file, not for one that hangs. Later ones
-// do not wait for that either.
+// TestFirstYesEndsTheWait: a client waits for the first mirror that carries the file, not for one that hangs. Later
+// ones do not wait for that either.
 func TestFirstYesEndsTheWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

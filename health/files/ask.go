@@ -62,8 +62,8 @@ func (c *Catalog) AskBriefly(ctx context.Context, path string, candidates []Cand
 	i.run(ctx, func(mirror int) bool { return Contains(c.Find(path, c.Now()).Has, mirror) })
 }
 
-// AskAside asks mirrors for the file at a path, and does not wait for their answers. It reports whether one may be worth
-// waiting for.
+// AskAside asks mirrors for the file at a path, and does not wait for their answers. It reports whether one may be
+// worth waiting for.
 func (c *Catalog) AskAside(path string, candidates []Candidate) (underWay bool) {
 	if !c.asks.Load() {
 		return false

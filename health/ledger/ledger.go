@@ -1,12 +1,12 @@
 // Package ledger remembers for half a year what was wrong with each mirror: its incidents.
 //
 // An incident is a time in which a mirror was unfit in one way: down, stale, unsteady, with a certificate about to end,
-// without files of the release, or drained by a person. It begins with the first sign and ends when there has been none for
-// a while, so that a mirror that comes and goes has one incident and not hundreds. What a fault of this host may explain
-// begins none.
+// without files of the release, or drained by a person. It begins with the first sign and ends when there has been none
+// for a while, so that a mirror that comes and goes has one incident and not hundreds. What a fault of this host may
+// explain begins none.
 //
-// The package has no clock and opens no socket. ledger.go has the rules, problems.go reads a report of the checks, uptime.go
-// adds up, and state.go is what outlives a restart.
+// The package has no clock and opens no socket. ledger.go has the rules, problems.go reads a report of the checks,
+// uptime.go adds up, and state.go is what outlives a restart.
 package ledger
 
 import (
@@ -106,8 +106,8 @@ type Ledger struct {
 // New returns an empty ledger.
 func New() *Ledger { return &Ledger{mirrors: map[string]*record{}} }
 
-// Note takes in the problems of each mirror that is enabled, by its url_prefix, as they are at now. The incidents of others
-// end: they serve no clients.
+// Note takes in the problems of each mirror that is enabled, by its url_prefix, as they are at now. The incidents of
+// others end: they serve no clients.
 func (l *Ledger) Note(problems map[string][]Problem, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

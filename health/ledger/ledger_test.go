@@ -21,9 +21,9 @@ var epoch = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
 const testMirror = "https://a.example.net/"
 
-// play notes problems of one mirror, a minute apart: a letter for each minute, d for down, s for stale, b for both, ? for a
-// failure that may be this host's fault, p for drained, x for disabled, and . for none. It returns the ledger, and the time
-// of the last minute.
+// play notes problems of one mirror, a minute apart: a letter for each minute, d for down, s for stale, b for both, ?
+// for a failure that may be this host's fault, p for drained, x for disabled, and . for none. It returns the ledger,
+// and the time of the last minute.
 func play(minutes string) (l *Ledger, now time.Time) {
 	l = New()
 	for k, letter := range minutes {

@@ -12,8 +12,8 @@ type Summary struct {
 	URLPrefix string    `json:"url_prefix"`
 	First     time.Time `json:"first_seen"`
 	Last      time.Time `json:"last_seen"`
-	// Uptime30 and Uptime180 are the shares of the latest 30 and 180 days, as far as the mirror was known, in which it was
-	// neither down nor stale at any address. They lie between 0 and 1.
+	// Uptime30 and Uptime180 are the shares of the latest 30 and 180 days, as far as the mirror was known, in which it
+	// was neither down nor stale at any address. They lie between 0 and 1.
 	Uptime30  float64 `json:"uptime_30d"`
 	Uptime180 float64 `json:"uptime_180d"`
 	// Failures is how many times the mirror was down or stale in 180 days, and Longest how long at most.
@@ -22,8 +22,8 @@ type Summary struct {
 	Incidents []Incident `json:"incidents"` // the oldest first
 }
 
-// Summary returns what there is to say of a mirror at now, with the incidents that have not ended before since. ok is false
-// if nothing is known of it.
+// Summary returns what there is to say of a mirror at now, with the incidents that have not ended before since. ok is
+// false if nothing is known of it.
 func (l *Ledger) Summary(prefix string, since, now time.Time) (s Summary, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,8 +63,8 @@ func (r *record) summary(prefix string, since, now time.Time) Summary {
 	return s
 }
 
-// uptime is the share of the time from one moment to another, as far as the mirror was known, without a failure. Failures of
-// two kinds may overlap.
+// uptime is the share of the time from one moment to another, as far as the mirror was known, without a failure.
+// Failures of two kinds may overlap.
 func (r *record) uptime(from, to time.Time) float64 {
 	if r.First.After(from) {
 		from = r.First

@@ -24,8 +24,8 @@ import (
 // gatherTime is how long changes are gathered before they make a new snapshot.
 const gatherTime = 20 * time.Millisecond
 
-// An inForce holds the configuration, the list of mirrors and the zone file that are in force, and makes a snapshot of them
-// and the verdicts. Whatever changes one of them does so here, and both faces get the snapshot at once.
+// An inForce holds the configuration, the list of mirrors and the zone file that are in force, and makes a snapshot of
+// them and the verdicts. Whatever changes one of them does so here, and both faces get the snapshot at once.
 type inForce struct {
 	log     *zap.Logger
 	now     func() time.Time
@@ -54,8 +54,8 @@ type inForce struct {
 	web         *redirector.Server // likewise
 }
 
-// takePool has the mirrors checked that the list has in force now, unless they are already. What has been found out about
-// them leads to a new snapshot.
+// takePool has the mirrors checked that the list has in force now, unless they are already. What has been found out
+// about them leads to a new snapshot.
 func (f *inForce) takePool() {
 	f.mu.Lock()
 	defer f.mu.Unlock() // no snapshot may join the new pool with verdicts on the old one
@@ -163,8 +163,8 @@ func (f *inForce) input(c *config.Server, report *health.Report) dnspool.Input {
 	}
 }
 
-// working says of each mirror whether it is fit to serve in a role, or cannot be judged: a list that takes another one away
-// takes nothing. It is nil while nothing is known.
+// working says of each mirror whether it is fit to serve in a role, or cannot be judged: a list that takes another one
+// away takes nothing. It is nil while nothing is known.
 func (f *inForce) working() map[string]bool {
 	snapshot := f.current.Load()
 	if snapshot == nil {

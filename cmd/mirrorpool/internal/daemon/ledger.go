@@ -8,8 +8,8 @@ import (
 	"mirrorpool/health/ledger"
 )
 
-// noteIncidents has the ledger take in what is wrong with the enabled mirrors now: as the checks report it, and as persons
-// have decided. f.mu is held.
+// noteIncidents has the ledger take in what is wrong with the enabled mirrors now: as the checks report it, and as
+// persons have decided. f.mu is held.
 func (f *inForce) noteIncidents(report *health.Report) {
 	now := f.now()
 	overrides, _ := f.overrides.Split(now)
@@ -32,8 +32,8 @@ func (f *inForce) noteIncidents(report *health.Report) {
 	f.ledger.Note(problems, now)
 }
 
-// incidents is what /api/v1/ledger tells: of one mirror, which is named by its url_prefix, name or host, or of all. ok is
-// false if there is no such mirror.
+// incidents is what /api/v1/ledger tells: of one mirror, which is named by its url_prefix, name or host, or of all. ok
+// is false if there is no such mirror.
 func (d *Daemon) incidents(mirror string, since time.Time) (list []ledger.Summary, ok bool) {
 	now := d.now()
 	if mirror == "" {

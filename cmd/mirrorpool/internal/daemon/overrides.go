@@ -66,8 +66,8 @@ func (d *Daemon) setOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 	return admin.OverrideAnswer{OK: true, Overrides: set, Warning: d.putOverrides(next)}
 }
 
-// emptied returns a group that would lose its last mirror that is up if next were in force, the last resort aside. f.mu is
-// held.
+// emptied returns a group that would lose its last mirror that is up if next were in force, the last resort aside. f.mu
+// is held.
 func (f *inForce) emptied(next dnspool.Overrides) (dnspool.Group, bool) {
 	in := f.input(f.config.Load(), f.report())
 	in.Overrides = in.Overrides.Anyway()

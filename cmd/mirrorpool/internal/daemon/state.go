@@ -17,8 +17,8 @@ func (d *Daemon) stateFile(name string) string {
 	return ""
 }
 
-// loadState reads the overrides, the verdicts, the history, the ledger and the rows of files that an earlier run has saved. What is wrong with
-// them is logged; without them all starts from nothing.
+// loadState reads the overrides, the verdicts, the history, the ledger and the rows of files that an earlier run has
+// saved. What is wrong with them is logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
 	d.loadOverrides()
 	if file := d.stateFile("verdicts"); file != "" {
@@ -29,8 +29,8 @@ func (d *Daemon) loadState() {
 	}
 }
 
-// saveState saves the verdicts, the history, the ledger and the rows of files from time to time until ctx ends, and then once
-// more. What goes wrong is logged where it does.
+// saveState saves the verdicts, the history, the ledger and the rows of files from time to time until ctx ends, and
+// then once more. What goes wrong is logged where it does.
 func (d *Daemon) saveState(ctx context.Context) error {
 	verdicts, history := d.stateFile("verdicts"), d.stateFile("history")
 	if verdicts == "" {
