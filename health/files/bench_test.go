@@ -118,10 +118,14 @@ func TestFindAllocs(t *testing.T) {
 	}
 }
 
-// BenchmarkFind finds the carriers of a file among 2,000,000 that clients ask for, and of files in no order.
+// BenchmarkFind finds the carriers of a file among 2,000,000 that clients ask for, and of files in no order, which all
+// mirrors have or each mirror lacks others of.
 func BenchmarkFind(b *testing.B) {
-	for _, mirrors := range []int{100, 400} {
-		c := filled(b, 2_000_000, mirrors, 0.9)
+	for _, bench := range []struct {
+		mirrors int
+		share   float64
+	}{{100, 0.9}, {400, 0.9}, {400, 1}} {
+		c := filled(b, 2_000_000, bench.mirrors, bench.share)
 		now := time.Now()
 		paths := make([]string, 1<<17)
 		for i := range paths {
@@ -129,7 +133,7 @@ func BenchmarkFind(b *testing.B) {
 		}
 		memory := new(Carriers)
 		for name, asked := range map[string][]string{"hot": paths[:1], "cold": paths} {
-			b.Run(fmt.Sprintf("mirrors=%d/%s", mirrors, name), func(b *testing.B) {
+			b.Run(fmt.Sprintf("mirrors=%d/have=%v/%s", bench.mirrors, bench.share, name), func(b *testing.B) {
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					c.FindIn(memory, asked[i%len(asked)], now)

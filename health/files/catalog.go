@@ -245,7 +245,7 @@ func (c *Catalog) publish() {
 			t.weights[number] = uint64(m.Weight)
 		}
 	}
-	t.unlisted = slices.Clone(t.inPool)
+	t.unlisted, t.whole = slices.Clone(t.inPool), make([]uint64, len(t.inPool))
 	for number, m := range c.mirrors {
 		if m == nil || m.row == nil {
 			continue

@@ -23,7 +23,9 @@ type table struct {
 	weights  []uint64        // by the mirror's number; 0 of disabled ones
 	inPool   []uint64        // bits of the mirrors of the pool
 	listed   []listedMirror  // those of the pool that have a row
-	unlisted []uint64        // bits of the others
+	partial  []listedMirror  // those of them that lack files
+	whole    []uint64        // bits of those that lack none
+	unlisted []uint64        // bits of the mirrors of the pool without a row
 	pending  []pendingMirror // those of the listed ones that may have files newer than the listing
 	expires  time.Time       // when the first row becomes too old
 	release  *roaring.Bitmap // files of the release; nil if there is none
@@ -52,6 +54,11 @@ type pendingMirror struct {
 func (t *table) addRow(mirror int, row *Row) {
 	t.rows[mirror] = row
 	t.listed = append(t.listed, listedMirror{row.bits, mirror})
+	if int(row.has.GetCardinality()) == t.universe.Len() {
+		t.whole[mirror/64] |= 1 << (mirror % 64)
+	} else {
+		t.partial = append(t.partial, listedMirror{row.bits, mirror})
+	}
 	if !row.pending.IsEmpty() {
 		t.pending = append(t.pending, pendingMirror{row.pending, mirror})
 	}
@@ -76,6 +83,7 @@ func (t *table) listedCarriers(k *Carriers, hash uint64, now time.Time) {
 		return
 	}
 	copy(k.Unknown, t.unlisted)
+	copy(k.Has, t.whole)
 	t.look(k, int(number/64), number%64)
 	for i := range t.pending {
 		if l := &t.pending[i]; l.pending.Contains(number) {
@@ -90,8 +98,8 @@ func (t *table) listedCarriers(k *Carriers, hash uint64, now time.Time) {
 // look takes in which mirrors list a file. Each look waits for memory: without branches, the processor looks into many
 // rows at a time.
 func (t *table) look(k *Carriers, word int, shift uint32) {
-	for i := range t.listed {
-		l := &t.listed[i]
+	for i := range t.partial {
+		l := &t.partial[i]
 		if word < len(l.has) {
 			k.Has[l.mirror/64] |= l.has[word] >> shift & 1 << (l.mirror % 64)
 		}
