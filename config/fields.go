@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -85,7 +86,7 @@ func (o object) duration(key string, to *time.Duration, least, most, unit time.D
 	if n == nil {
 		return nil
 	}
-	d, err := time.ParseDuration(n.text())
+	d, err := parseDuration(n.text())
 	if err != nil || d < least || d > most {
 		o.c.fail(n, "want a duration from %s to %s, got %s", short(least), short(most), quote(n.text()))
 		return nil
@@ -96,6 +97,15 @@ func (o object) duration(key string, to *time.Duration, least, most, unit time.D
 	}
 	*to = d
 	return n
+}
+
+// parseDuration is time.ParseDuration, and takes whole days, too: "30d".
+func parseDuration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * day, err
+	}
+	return time.ParseDuration(text)
 }
 
 // short writes a duration without the units that are zero: 24h rather than 24h0m0s.

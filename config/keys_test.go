@@ -21,7 +21,7 @@ func TestKeyTables(t *testing.T) {
 		{"../health/README.md", ServerKeys(), []string{"health."}},
 		{"../health/files/README.md", ServerKeys(), []string{"files."}},
 		{"../dnspool/README.md", ServerKeys(), []string{"selection.", "geoip."}},
-		{"../dnspool/redirector/README.md", ServerKeys(), []string{"http."}},
+		{"../dnspool/redirector/README.md", ServerKeys(), []string{"http.", "stats."}},
 		{"../dnspool/authority/README.md", ServerKeys(), []string{"dns.", "publish"}},
 		{"../dnspool/mail/README.md", ServerKeys(), []string{"mail"}},
 		{"../dnspool/admin/README.md", ServerKeys(), []string{"admin.", "log."}},

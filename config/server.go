@@ -33,6 +33,7 @@ type Server struct {
 	Files     Files
 	Publish   []Publish
 	Mail      *Mail // nil: none is sent
+	Stats     Stats
 	Log       Log
 }
 
@@ -68,6 +69,7 @@ type HTTP struct {
 	TrustedProxies []netip.Prefix
 	Sticky         time.Duration
 	StickySecret   string // empty: random
+	PublicStats    bool   // PATH?mirrorstats shows numbers of the mirrors
 	NoMetalinks    bool   // PATH.meta4 and PATH.metalink are files of the mirrors, as others are
 	TLS            *TLS
 }
@@ -134,6 +136,11 @@ type Mail struct {
 	Operators bool          // write to the mirrors' own addresses, too
 	After     time.Duration // for how long a mirror has to be in trouble
 	Digest    time.Duration // since midnight, local time, when the daily digest is sent; -1: never
+}
+
+// Stats configures the numbers of downloads.
+type Stats struct {
+	Keep time.Duration // in whole days; 0: nothing is counted
 }
 
 // Log configures what is written to standard error.

@@ -52,6 +52,7 @@ func defaultServer() *Server {
 			UserAgent:      "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Files: Files{Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true},
+		Stats: Stats{Keep: 400 * day},
 		Log:   Log{Level: "info", Format: "auto"},
 	}
 }
@@ -67,7 +68,8 @@ func defaultServer() *Server {
 // Durations have these bounds: mirrors_refresh 50ms to 168h; dns.ttl, dns.ttl_min and publish.ttl 1s to
 // 24h in whole seconds; http.sticky 0s (off) to 24h; health.interval 50ms to 24h, timeout 1ms to 10m,
 // startup_timeout 0s to 1h, max_lag 1ms to 8760h, max_age 1ms to 8760h or 0s (off), address_grace and
-// max_unresolved 0s to 8760h; files.interval 1s to 168h; mail.after 1m to 168h.
+// max_unresolved 0s to 8760h; files.interval 1s to 168h; mail.after 1m to 168h; stats.keep 0s (off) to 3650 days, in
+// whole days. "30d" means 720h.
 func ParseServer(file string, data []byte) (*Server, []*Error, error) {
 	d, faults := readDocument(file, data)
 	if d.root == nil {
@@ -119,6 +121,7 @@ func (c *checker) server(root object) *Server {
 		c.fail(n, "publish needs dns.zone or health.dns_url: mirrors are checked for DNS with that URL")
 	}
 	c.mail(root, s)
+	root.object("stats").duration("keep", &s.Stats.Keep, 0, 10*year, day)
 	log := root.object("log")
 	log.string("level", &s.Log.Level)
 	log.string("format", &s.Log.Format)

@@ -65,6 +65,7 @@ func TestDefaults(t *testing.T) {
 			MaxUnresolved: 10 * time.Minute, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Files: Files{Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true},
+		Stats: Stats{Keep: 400 * day},
 		Log:   Log{Level: "info", Format: "auto"},
 	}
 	if diff := cmp.Diff(want, got, comparers); diff != "" {
@@ -113,6 +114,7 @@ func TestParseServerValues(t *testing.T) {
 			Sticky:         0,
 			StickySecret:   "0123456789abcdef",
 			NoMetalinks:    true,
+			PublicStats:    true,
 			TLS:            &TLS{Cert: "testdata/cert.pem", Key: "/etc/key.pem"},
 		},
 		Selection: Selection{Geo: false, Near: 2, MinCandidates: 1, MaxShare: 1, MaxLoad: 0.25},
@@ -139,7 +141,8 @@ func TestParseServerValues(t *testing.T) {
 		},
 		Mail: &Mail{Server: "mail.example.org:465", TLS: true, LoginFile: "testdata/smtp-login", From: "mirrorpool@example.org",
 			Team: "team@example.org", Operators: true, After: 2 * time.Hour, Digest: 7*time.Hour + 30*time.Minute},
-		Log: Log{Level: "debug", Format: "console"},
+		Stats: Stats{Keep: 30 * day},
+		Log:   Log{Level: "debug", Format: "console"},
 	}
 	if diff := cmp.Diff(want, got, comparers); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -43,6 +43,7 @@ var settings = []setting{
 	{"http.sticky", func(s *Server) any { return &s.HTTP.Sticky }, true},
 	{"http.sticky_secret", func(s *Server) any { return &s.HTTP.StickySecret }, true},
 	{"http.metalinks", func(s *Server) any { return &s.HTTP.NoMetalinks }, true},
+	{"http.public_stats", func(s *Server) any { return &s.HTTP.PublicStats }, true},
 	{"http.tls", func(s *Server) any { return &s.HTTP.TLS }, false},
 	{"selection", func(s *Server) any { return &s.Selection }, true},
 	{"admin.listen", func(s *Server) any { return &s.Admin.Listen }, false},
@@ -73,6 +74,7 @@ var settings = []setting{
 	{"files.on_demand", func(s *Server) any { return &s.Files.OnDemand }, true},
 	{"publish", func(s *Server) any { return &s.Publish }, true},
 	{"mail", func(s *Server) any { return &s.Mail }, true},
+	{"stats.keep", func(s *Server) any { return &s.Stats.Keep }, true},
 	{"log.level", func(s *Server) any { return &s.Log.Level }, true},
 	{"log.format", func(s *Server) any { return &s.Log.Format }, false},
 }

@@ -120,7 +120,7 @@ func mayImport(from, to string) bool {
 			return 2
 		case path == "mirrorpool/dnspool/listen", path == "mirrorpool/dnspool/tsig", path == "mirrorpool/dnspool/authority/wire":
 			return 1 // know no mirrors
-		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo", path == "mirrorpool/dnspool/mail":
+		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo", path == "mirrorpool/dnspool/mail", path == "mirrorpool/dnspool/stats":
 			return 2
 		case parts[1] == "dnspool":
 			return 3

@@ -10,6 +10,7 @@
 //	status.go      the status as data, and how it is collected
 //	works.go       how many of a mirror's endpoints work
 //	condition.go   the one word for how a mirror is
+//	downloads.go   GET /api/v1/stats, and the chart of downloads
 //	mail.go        POST /api/v1/mail/test
 //	ledger.go      GET /api/v1/ledger, and what the status says of half a year
 //	shares.go      each mirror's share of redirects and DNS answers

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -54,13 +55,10 @@ func percentOf(share float64) string {
 // showLedger handles GET /api/v1/ledger. since is a time as in RFC 3339; without it, all incidents are sent.
 func showLedger(b Backend) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		var since time.Time
-		if text := r.URL.Query().Get("since"); text != "" {
-			var err error
-			if since, err = time.Parse(time.RFC3339, text); err != nil {
-				http.Error(w, "want since=2026-11-01T00:00:00Z", http.StatusBadRequest)
-				return
-			}
+		since, err := readTime(r.URL.Query().Get("since"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
 		}
 		list, ok := b.Ledger(r.URL.Query().Get("mirror"), since)
 		if !ok {
@@ -69,4 +67,15 @@ func showLedger(b Backend) http.HandlerFunc {
 		}
 		writeJSON(w, list)
 	}
+}
+
+// readTime reads a time as in RFC 3339; "" is the zero time.
+func readTime(text string) (t time.Time, err error) {
+	if text == "" {
+		return t, nil
+	}
+	if t, err = time.Parse(time.RFC3339, text); err != nil {
+		return t, errors.New("want since=2026-11-01T00:00:00Z")
+	}
+	return t, nil
 }

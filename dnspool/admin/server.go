@@ -15,6 +15,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/mail"
+	"mirrorpool/dnspool/stats"
 	"mirrorpool/health/files"
 	"mirrorpool/health/ledger"
 )
@@ -43,6 +44,8 @@ type Backend struct {
 	// Ledger returns the incidents of one mirror, or of all if it is "", that have not ended before a time. ok is false
 	// if there is no such mirror.
 	Ledger func(mirror string, since time.Time) (list []ledger.Summary, ok bool)
+	// Stats returns numbers of downloads since a time.
+	Stats func(by stats.By, since time.Time) stats.Report
 	// Mail returns what is to be said of mails, and TestMail sends one to the team. Both are nil in a server that sends
 	// none.
 	Mail     func() mail.Status
@@ -148,6 +151,9 @@ func newMux(b Backend) *http.ServeMux {
 	mux.Handle("GET /metrics", metricsHandler(b))
 	if b.Ledger != nil {
 		mux.HandleFunc("GET /api/v1/ledger", showLedger(b))
+	}
+	if b.Stats != nil {
+		mux.HandleFunc("GET /api/v1/stats", showStats(b))
 	}
 	if b.Mail != nil {
 		mux.HandleFunc("GET /api/v1/mail", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Mail()) })

@@ -18,23 +18,24 @@ import (
 
 // A Status is the state of the pool and the server: the response of /api/v1/status.
 type Status struct {
-	Zone      string          `json:"zone"` // without the final dot; empty if the DNS face is off
-	Serial    uint32          `json:"serial"`
-	Panic     bool            `json:"panic"` // any group is in panic
-	Ready     bool            `json:"ready"`
-	Suspect   string          `json:"suspect"` // what seems wrong with this host, such as "local network", or ""
-	Suspects  []SuspectStatus `json:"suspects"`
-	Reference ReferenceStatus `json:"reference"`
-	Groups    []GroupStatus   `json:"groups"`
-	Pool      PoolStatus      `json:"pool"`
-	Notify    []FeedStatus    `json:"notify"`  // the secondaries of dns.notify
-	Publish   []FeedStatus    `json:"publish"` // the servers that get dynamic updates
-	Reload    *ReloadStatus   `json:"reload"`  // the latest one on request; null if there was none
-	Process   ProcessStatus   `json:"process"`
-	Redirects uint64          `json:"redirects"` // since the start
-	Works     WorksCount      `json:"works"`     // counts of the enabled mirrors
-	Mirrors   []MirrorStatus  `json:"mirrors"`
-	Files     files.Overview  `json:"files"`
+	Zone      string           `json:"zone"` // without the final dot; empty if the DNS face is off
+	Serial    uint32           `json:"serial"`
+	Panic     bool             `json:"panic"` // any group is in panic
+	Ready     bool             `json:"ready"`
+	Suspect   string           `json:"suspect"` // what seems wrong with this host, such as "local network", or ""
+	Suspects  []SuspectStatus  `json:"suspects"`
+	Reference ReferenceStatus  `json:"reference"`
+	Groups    []GroupStatus    `json:"groups"`
+	Pool      PoolStatus       `json:"pool"`
+	Notify    []FeedStatus     `json:"notify"`  // the secondaries of dns.notify
+	Publish   []FeedStatus     `json:"publish"` // the servers that get dynamic updates
+	Reload    *ReloadStatus    `json:"reload"`  // the latest one on request; null if there was none
+	Process   ProcessStatus    `json:"process"`
+	Redirects uint64           `json:"redirects"` // since the start
+	Works     WorksCount       `json:"works"`     // counts of the enabled mirrors
+	Mirrors   []MirrorStatus   `json:"mirrors"`
+	Files     files.Overview   `json:"files"`
+	Downloads *DownloadsStatus `json:"downloads"` // null if they are not counted
 }
 
 // A FeedStatus says whether NOTIFY messages or updates reach another DNS server.

@@ -20,6 +20,8 @@
 //	filesize.go      the size of a file, for Metalinks
 //	mirrorlist.go    ?mirrorlist
 //	metalink.go      Metalinks
+//	downloads.go     how a redirect is counted as a download, or not
+//	publicstats.go   ?mirrorstats
 //	legacy.go        /mirrors.json, for clients that choose by themselves
 //	explain.go       why a client is sent where it is
 //	builtin.go       /mirrors.json, /robots.txt and the icon

@@ -5,15 +5,19 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"mirrorpool/dnspool/stats"
 )
 
 // A plain request is a GET for a file whose path and headers need no interpretation. Nearly all requests are plain.
 // They are answered without net/http, which would take many times as long as choosing a mirror does. What counts as
 // plain is a list of what is allowed: anything else is left to net/http.
 type plainRequest struct {
-	path    []byte // escaped, as it came
-	resumes bool   // see resumes
-	size    int    // of the whole request, bytes
+	path        []byte     // escaped, as it came
+	resumes     bool       // see resumes
+	ranged      stats.Kind // see kindOfRange
+	conditional bool       // it has If-None-Match or If-Modified-Since
+	size        int        // of the whole request, bytes
 }
 
 // completeness says what is known of a request of which a part has been read.
@@ -62,7 +66,9 @@ func readPlain(text []byte) (r plainRequest, c completeness) {
 			case strings.EqualFold(string(name), "Host"):
 				hosts++
 			case strings.EqualFold(string(name), "Range"):
-				r.resumes = resumes(string(value))
+				r.resumes, r.ranged = resumes(string(value)), kindOfRange(string(value))
+			case strings.EqualFold(string(name), "If-None-Match"), strings.EqualFold(string(name), "If-Modified-Since"):
+				r.conditional = true
 			}
 		}
 		rest = after
@@ -139,7 +145,7 @@ func (h *Handler) answerPlain(w io.Writer, r *plainRequest, c client) (answered 
 	if !ok || to.mirror == nil {
 		return false, nil
 	}
-	h.count(snapshot, s, &to, path)
+	h.count(snapshot, s, &to, path, kindOf(r.ranged, r.conditional))
 	text := append(s.text[:0], "HTTP/1.1 302 Found\r\nCache-Control: "+noCache[0]+"\r\n"...)
 	links := len(text)
 	text = append(text, "Link: "...)

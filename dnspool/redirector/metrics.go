@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/stats"
 )
 
 // A redirectCount is how often clients were sent to one mirror, by reason.
@@ -100,6 +101,9 @@ var (
 		"Answers to requests for files, by what was known: listing (a mirror's listing or an earlier answer has the file), asking "+
 			"(the mirror was asked for this request), nothing (as for folders), fallback (no mirror carries it yet), not_yet (503), "+
 			"unpublished (404).", []string{"known_by"}, nil)
+	downloadsDesc = prometheus.NewDesc("mirrorpool_downloads_total",
+		"Redirects to files, by kind: download (a GET from the first byte on), resumed (to the end from a later byte), segment "+
+			"(any other part), conditional, head.", []string{"kind"}, nil)
 	refusedDesc = prometheus.NewDesc("mirrorpool_http_pages_refused_total",
 		"Requests for a page with all mirrors that got 503, because too many were being answered.", nil, nil)
 )
@@ -109,6 +113,7 @@ func (h *Handler) Describe(ch chan<- *prometheus.Desc) {
 	ch <- redirectsDesc
 	ch <- unavailableDesc
 	ch <- basesDesc
+	ch <- downloadsDesc
 	ch <- refusedDesc
 }
 
@@ -120,6 +125,11 @@ func (h *Handler) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(unavailableDesc, prometheus.CounterValue, float64(h.counts.unavailable.Load()))
 	for b := range h.counts.bases {
 		ch <- prometheus.MustNewConstMetric(basesDesc, prometheus.CounterValue, float64(h.counts.bases[b].Load()), basis(b).String())
+	}
+	if h.Stats != nil {
+		for k, n := range h.Stats.Totals() {
+			ch <- prometheus.MustNewConstMetric(downloadsDesc, prometheus.CounterValue, float64(n), stats.Kind(k).String())
+		}
 	}
 	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(h.pages.refused.Load()))
 }

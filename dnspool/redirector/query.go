@@ -5,6 +5,9 @@ import "strings"
 // listWord in a query asks for the list of mirrors. It is not passed on.
 const listWord = "mirrorlist"
 
+// statsWord as the whole query asks for numbers of the mirrors.
+const statsWord = "mirrorstats"
+
 // splitQuery removes listWord from a query, and reports whether it was there. The rest is returned after a question
 // mark, unchanged but for characters that could end a URL in a header, which are percent-encoded.
 func splitQuery(raw string) (rest string, wantsList bool) {

@@ -16,6 +16,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/stats"
 	"mirrorpool/health/files"
 )
 
@@ -35,6 +36,10 @@ type Options struct {
 	FileSize func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
 	// Catalog knows which mirrors carry which files. Nil: all mirrors are taken to carry all files.
 	Catalog *files.Catalog
+	// Stats counts downloads. Nil: nothing is counted but for the metrics.
+	Stats *stats.Counter
+	// Public returns what ?mirrorstats shows. Nil: there is no such page.
+	Public func() []PublicMirror
 	// Source is randomness that is safe for concurrent use.
 	Source rand.Source
 	Now    func() time.Time
@@ -101,6 +106,7 @@ func randomSecret(source rand.Source) string {
 // ServeHTTP answers
 //
 //   - 302 with a mirror's url_prefix and the path;
+//   - 200 to PATH?mirrorstats with numbers of all mirrors, if http.public_stats is on;
 //   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink,
 //     unless a mirror has a file of that name;
 //   - 400 to malformed paths, and 404 to forbidden ones: see cleanPath;
@@ -134,6 +140,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := clientOf(r, h.trustedProxies())
 	h.ask(&s.request, c)
 	switch {
+	case to.stats:
+		h.servePage(w, c.addr, func() (int, []byte) { return publicStatsPage(w.Header(), r.Header, h.Public()) })
 	case to.list:
 		h.carry(s, to.path)
 		h.servePage(w, c.addr, func() (int, []byte) {
@@ -153,6 +161,7 @@ type route struct {
 	problem     error            // behind status
 	path, query string           // to append to a mirror's url_prefix
 	list        bool             // of all mirrors is asked for
+	stats       bool             // numbers of all mirrors are asked for
 	metalinkOf  string           // the path of the file whose Metalink is asked for
 }
 
@@ -174,6 +183,7 @@ func (h *Handler) route(u *url.URL, size int) (to route) {
 	case to.problem != nil:
 		to.status = http.StatusNotFound
 	default:
+		to.stats = u.RawQuery == statsWord && h.inForce.Load().PublicStats && h.Public != nil
 		to.query, to.list = splitQuery(u.RawQuery)
 		to.metalinkOf = h.metalinkOf(to.path)
 	}
@@ -205,7 +215,7 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, snapshot *dns
 	if !ok {
 		to = h.find(r.Context(), snapshot, s, path, resumes)
 	}
-	h.count(snapshot, s, &to, path)
+	h.count(snapshot, s, &to, path, kindOfRequest(r))
 	switch {
 	case to.status == http.StatusServiceUnavailable:
 		unavailable(w)

@@ -42,6 +42,7 @@ import (
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/mail"
 	"mirrorpool/dnspool/redirector"
+	"mirrorpool/dnspool/stats"
 	"mirrorpool/health"
 	"mirrorpool/health/ledger"
 	"mirrorpool/health/probe"
@@ -76,6 +77,7 @@ type Daemon struct {
 	o          Options
 	admin      *admin.Server // nil if off
 	mailer     *mail.Mailer
+	stats      *stats.Counter
 	events     *admin.Events
 	started    time.Time
 	warm       bool               // there are verdicts from before the start that are good enough to begin with
@@ -101,7 +103,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	if o.Config.Admin.Listen != "" {
 		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain,
-			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status, TestMail: d.mailer.Test, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
+			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status, TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -157,11 +159,14 @@ func newDaemon(
 		return nil, err
 	}
 	d.places = geo.Open(c.GeoIP, o.Log)
+	d.stats = stats.NewCounter(d.stateFile("stats"), c.Stats.Keep, now)
 	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Log, now)
 	d.handler = redirector.NewHandler(redirector.Options{
 		Config: c.HTTP, Current: &d.current, Place: d.places.Place, Source: globalSource{}, Now: now,
 		FileSize: probe.NewFiles(nil, func() string { return d.config.Load().Health.UserAgent }).Size,
 		Catalog:  d.catalog,
+		Stats:    d.stats,
+		Public:   d.publicStats,
 	})
 	d.handler.SetFiles(c.Files)
 	d.mailer = mail.New(mail.Options{Config: c.Mail, File: d.stateFile("mail"), View: d.mailView, Log: o.Log})

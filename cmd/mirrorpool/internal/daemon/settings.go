@@ -133,6 +133,7 @@ func (d *Daemon) apply(n *newSettings) {
 	d.catalog.SetSettings(fileSettings(c.Files))
 	d.places.SetFiles(c.GeoIP)
 	d.mailer.SetConfig(c.Mail)
+	d.stats.SetKeep(c.Stats.Keep)
 	if d.admin != nil {
 		d.admin.SetToken(n.token)
 	}

@@ -26,6 +26,7 @@ func (d *Daemon) loadState() {
 		d.history.LoadHistory(d.stateFile("history"), d.now(), d.log)
 		d.ledger.Load(d.stateFile("ledger"), d.now(), d.log)
 		d.catalog.LoadState()
+		d.stats.Load(d.log)
 	}
 }
 
@@ -41,6 +42,7 @@ func (d *Daemon) saveState(ctx context.Context) error {
 		d.history.SaveHistory(history, d.log)
 		d.ledger.Save(d.stateFile("ledger"), d.log)
 		d.catalog.SaveState()
+		d.stats.Save(d.log)
 	}
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()

@@ -15,7 +15,7 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// A drainRig is a running server with three mirrors, a, b and c, at 127.0.1.61 to 63.
+// A drainRig is a running server with three mirrors: a, b and c.
 type drainRig struct {
 	*program
 	config  *serverConfig
@@ -24,17 +24,17 @@ type drainRig struct {
 	mirrors [3]*testMirror
 }
 
-func newDrainRig(t *testing.T) *drainRig {
+func newDrainRig(t *testing.T, addresses ...string) *drainRig {
 	t.Helper()
 	c, where := newServerConfig(t)
 	c.json["state_dir"] = t.TempDir()
 	r := &drainRig{config: c, where: where}
-	port := testbed.FreePort(t, "127.0.1.61", "127.0.1.62", "127.0.1.63")
+	port := testbed.FreePort(t, addresses...)
 	var entries []string
 	for i := range r.mirrors {
-		r.mirrors[i] = &testMirror{address: fmt.Sprintf("127.0.1.6%d", i+1), root: newTree(t, time.Now().Add(-time.Hour))}
+		r.mirrors[i] = &testMirror{address: addresses[i], root: newTree(t, time.Now().Add(-time.Hour))}
 		r.mirrors[i].start(t, port)
-		entries = append(entries, fmt.Sprintf(`{"url_prefix": "http://127.0.1.6%d:%s/tails/", "name": "%c", "weight": 1}`, i+1, port, 'a'+i))
+		entries = append(entries, fmt.Sprintf(`{"url_prefix": "http://%s:%s/tails/", "name": "%c", "weight": 1}`, addresses[i], port, 'a'+i))
 	}
 	c.set("health", "dns_url", "http://{zone}:"+port+"/tails/project/trace")
 	r.pool = `{"version": 1, "mirrors": [` + strings.Join(entries, ",\n") + `]}`
@@ -51,7 +51,7 @@ func (r *drainRig) serving(t *testing.T) map[string]string {
 		roles[address[len(address)-1:]] += "dns "
 	}
 	for prefix := range r.inRedirects(t, "/x") {
-		roles[prefix[len("http://127.0.1.6"):][:1]] += "http "
+		roles[strings.SplitN(prefix, ":", 3)[1][len("//127.0.1.6"):]] += "http "
 	}
 	return roles
 }
@@ -69,7 +69,7 @@ func (r *drainRig) run(t *testing.T, code int, want string, args ...string) {
 // TestDrain drains a mirror under load: no query fails, and no answer names it once the command has returned.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	r := newDrainRig(t)
+	r := newDrainRig(t, "127.0.1.61", "127.0.1.62", "127.0.1.63")
 	load := startLoad(t.Context(), r.program, 1)
 	r.run(t, 0, "http: drained until", "drain", "b", "--for", "1h", "--reason", "disk swap")
 	if got := r.serving(t); got["2"] != "" || got["1"] != "dns http " || got["3"] != "dns http " {
@@ -106,7 +106,7 @@ func TestDrain(t *testing.T) {
 }
 
 func port(r *drainRig) string {
-	_, after, _ := strings.Cut(r.pool, "127.0.1.61:")
+	_, after, _ := strings.Cut(r.pool, r.mirrors[0].address+":")
 	number, _, _ := strings.Cut(after, "/")
 	return number
 }
@@ -148,7 +148,7 @@ func (r *drainRig) shows(t *testing.T, want string, args ...string) {
 // TestDrainTheLast: a drain that leaves no mirror that is up is refused, unless the person insists.
 func TestDrainTheLast(t *testing.T) {
 	t.Parallel()
-	r := newDrainRig(t)
+	r := newDrainRig(t, "127.0.1.61", "127.0.1.62", "127.0.1.63")
 	r.run(t, 2, "want --for and --reason", "drain", "a")
 	r.run(t, 1, `no mirror has the url_prefix, name or host "x"`, "drain", "x", "--for", "1h", "--reason", "r")
 	r.run(t, 1, "want a time from 1s to 2160h", "drain", "a", "--for", "9999h", "--reason", "r")
@@ -182,7 +182,7 @@ func TestDrainTheLast(t *testing.T) {
 // TestPardon has a mirror serve that is down, but not one that is disabled.
 func TestPardon(t *testing.T) {
 	t.Parallel()
-	r := newDrainRig(t)
+	r := newDrainRig(t, "127.0.1.61", "127.0.1.62", "127.0.1.63")
 	r.mirrors[1].stop()
 	testbed.Eventually(t, "b is out", func() bool { return r.serving(t)["2"] == "" })
 	r.run(t, 0, "http: forced up until", "pardon", "b", "--for", "1h", "--reason", "the trace is wrong")

@@ -12,6 +12,7 @@
 //	explanation.go  the answer to explain
 //	files.go        the answer to files
 //	reload.go       the answer to reload
+//	stats.go        the answer to stats
 //	mail.go         the answer to mail --dry-run
 //	ledger.go       the answer to ledger
 //	override.go     the answer to drain, pardon and undrain
