@@ -45,6 +45,9 @@ The exit code is 0 if the server has answered, whatever the state of the mirrors
 			if asJSON {
 				return failed(term.WriteJSON(out, status.Mirrors))
 			}
+			if len(args) == 1 {
+				return failed(term.WriteMirror(out, &status, time.Now(), term.Colours(out)))
+			}
 			return failed(term.WriteStatus(out, &status, time.Now(), term.Colours(out)))
 		},
 	}

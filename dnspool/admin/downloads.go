@@ -62,8 +62,8 @@ func newDownloadsChart(d *DownloadsStatus, now time.Time) *downloadsChart {
 	}
 }
 
-// showStats handles GET /api/v1/stats. by is day, path, mirror or country; since is a time as in RFC 3339, without which all
-// days count.
+// showStats handles GET /api/v1/stats. by is day, path, mirror or country; since is a time as in RFC 3339, without
+// which all days count.
 func showStats(b Backend) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		by, err := stats.ParseBy(r.URL.Query().Get("by"))

@@ -34,8 +34,8 @@ func kindOf(ranged stats.Kind, conditional bool) stats.Kind {
 	return ranged
 }
 
-// kindOfRange says how a GET with a Range header is counted: as a download if the (first) range begins with the first byte,
-// or if the header is to be ignored (RFC 9110 section 14.2).
+// kindOfRange says how a GET with a Range header is counted: as a download if the (first) range begins with the first
+// byte, or if the header is to be ignored (RFC 9110 section 14.2).
 func kindOfRange(header string) stats.Kind {
 	const unit = "bytes="
 	header = strings.TrimSpace(header)

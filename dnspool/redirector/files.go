@@ -220,7 +220,8 @@ func (h *Handler) unpublished(snapshot *dnspool.Snapshot, s *scratch, resumes bo
 	return destination{basis: unpublished, status: http.StatusNotFound}
 }
 
-// count counts the answer to a request of a kind. Now and then the mirror is asked whether it has what the client was sent for.
+// count counts the answer to a request of a kind. Now and then the mirror is asked whether it has what the client was
+// sent for.
 func (h *Handler) count(snapshot *dnspool.Snapshot, s *scratch, to *destination, path string, kind stats.Kind) {
 	h.countDownload(s, to, path, kind)
 	if to.mirror == nil {

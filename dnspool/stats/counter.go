@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxPaths is how many paths a day has; the rest is counted together. maxFolders of them may be folders, which stand for
-	// files that are not known: clients can make these up.
+	// maxPaths is how many paths a day has; the rest is counted together. maxFolders of them may be folders, which
+	// stand for files that are not known: clients can make these up.
 	maxPaths, maxFolders = 10_000, 1_000
 	maxMirrors           = 20_000
 	maxPathLength        = 1024 // bytes; longer ones are counted with the rest
@@ -137,8 +137,9 @@ func NewCounter(dir string, keep time.Duration, now func() time.Time) *Counter {
 	return c
 }
 
-// Count counts a redirect of a request for a file to a mirror. known says that the path is one of a file that the origin is
-// known to publish; of others, the first folder is counted. It makes no garbage but for the first request of a day for a path.
+// Count counts a redirect of a request for a file to a mirror. known says that the path is one of a file that the
+// origin is known to publish; of others, the first folder is counted. It makes no garbage but for the first request of
+// a day for a path.
 func (c *Counter) Count(kind Kind, path string, known bool, mirror string, country Country) {
 	if !c.enabled.Load() {
 		return

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// maxKept is how many paths all days that have ended have together. Where they have more, the oldest days keep keptPaths.
+	// maxKept is how many paths all days that have ended have together. Where they have more, the oldest days keep
+	// keptPaths.
 	maxKept, keptPaths = 200_000, 100
 	maxDays            = 3660 // files that are read
 )
@@ -87,8 +88,8 @@ func (h *history) intern(d *Day) {
 	}
 }
 
-// Save writes the day that goes on, and those that have ended since the latest Save, to their files. It removes the files of
-// days that are no longer kept, and logs a failure, once until the error changes.
+// Save writes the day that goes on, and those that have ended since the latest Save, to their files. It removes the
+// files of days that are no longer kept, and logs a failure, once until the error changes.
 func (c *Counter) Save(log *zap.Logger) {
 	if c.dir == "" {
 		return

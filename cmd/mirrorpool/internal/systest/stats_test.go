@@ -21,8 +21,8 @@ const (
 	directly    = "127.77.66.55"
 )
 
-// TestDownloadsOfClients has real clients download, and counts; then it looks for their addresses wherever the server may
-// have left them.
+// TestDownloadsOfClients has real clients download, and counts; then it looks for their addresses wherever the server
+// may have left them.
 func TestDownloadsOfClients(t *testing.T) {
 	t.Parallel()
 	r := newDrainRig(t, "127.0.1.71", "127.0.1.72", "127.0.1.73")

@@ -20,17 +20,31 @@ func WriteStatus(w io.Writer, s *admin.Status, now time.Time, colour bool) error
 		fmt.Fprintln(&text, config.Printable(line))
 	}
 	fmt.Fprintln(&text)
-	table := Table{Columns: []string{"SINCE", "CHECKED", "LATENCY", "TRACE"}}
-	for i := range s.Mirrors {
-		part := statusMirror(&s.Mirrors[i], now)
-		if known := s.Mirrors[i].Ledger; known != nil && len(s.Mirrors) == 1 {
-			part.Notes = append(part.Notes, known.Text(now))
-		}
-		table.Mirrors = append(table.Mirrors, part)
-	}
-	table.Write(&text, colour)
+	writeMirrors(&text, s, now, colour)
 	_, err := w.Write(text.Bytes())
 	return err
+}
+
+// WriteMirror writes the mirrors of a status for people, and how each did in half a year, without the pool as a whole.
+func WriteMirror(w io.Writer, s *admin.Status, now time.Time, colour bool) error {
+	var text bytes.Buffer
+	writeMirrors(&text, s, now, colour)
+	for i := range s.Mirrors {
+		if known := s.Mirrors[i].Ledger; known != nil {
+			fmt.Fprintf(&text, "%s%s\n", indent, known.Text(now))
+		}
+	}
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+// writeMirrors writes a table of the mirrors.
+func writeMirrors(w io.Writer, s *admin.Status, now time.Time, colour bool) {
+	table := Table{Columns: []string{"SINCE", "CHECKED", "LATENCY", "TRACE"}}
+	for i := range s.Mirrors {
+		table.Mirrors = append(table.Mirrors, statusMirror(&s.Mirrors[i], now))
+	}
+	table.Write(w, colour)
 }
 
 // releaseFiles is how many files of a release are shown.
