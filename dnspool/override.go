@@ -54,13 +54,14 @@ func (k *OverrideKind) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String tells the override: what, until when, why and by whom.
+// String tells the override: what, from when until when, by whom and why.
 func (o *Override) String() string {
 	what := "drained"
 	if o.Kind == ForceUp {
 		what = "forced up"
 	}
-	return fmt.Sprintf("%s until %s by %s: %s", what, o.Until.UTC().Format("2006-01-02 15:04:05 MST"), o.By, o.Reason)
+	return fmt.Sprintf("%s from %s until %s by %s: %s", what, o.Since.UTC().Format("2006-01-02 15:04:05"),
+		o.Until.UTC().Format("2006-01-02 15:04:05 MST"), o.By, o.Reason)
 }
 
 // Overrides are those in force, at most one for each mirror and role, sorted by these. The methods change nothing in

@@ -14,7 +14,7 @@ import (
 func override(t *testing.T, text string) Override {
 	t.Helper()
 	fields := strings.Fields(text)
-	o := Override{Mirror: "http://" + fields[1] + ".example.org/", Reason: "disk swap", By: "ann", Until: worldTime.Add(time.Hour)}
+	o := Override{Mirror: "http://" + fields[1] + ".example.org/", Reason: "disk swap", By: "ann", Since: worldTime.Add(-time.Hour), Until: worldTime.Add(time.Hour)}
 	kind, anyway := strings.CutSuffix(fields[0], "!")
 	o.Anyway = anyway
 	if err := o.Kind.UnmarshalText([]byte(kind)); err != nil {
@@ -101,8 +101,8 @@ func TestOverridesExplained(t *testing.T) {
 	e := Build(in).Explain(&Request{})
 	for _, x := range e.Mirrors {
 		want := map[string]string{
-			"b": "drained until 2027-01-15 09:00:00 UTC by ann: disk swap",
-			"c": "forced up until 2027-01-15 09:00:00 UTC by ann: disk swap",
+			"b": "drained from 2027-01-15 07:00:00 until 2027-01-15 09:00:00 UTC by ann: disk swap",
+			"c": "forced up from 2027-01-15 07:00:00 until 2027-01-15 09:00:00 UTC by ann: disk swap",
 		}[x.Name]
 		if !strings.Contains(x.Why, want) || (x.Order > 0) == (x.Name == "b") {
 			t.Errorf("%s: order %d, %q, want %q", x.Name, x.Order, x.Why, want)

@@ -16,6 +16,7 @@ type LedgerStatus struct {
 	Uptime180 float64   `json:"uptime_180d"`
 	Failures  int       `json:"failures_180d"`
 	Longest   float64   `json:"longest_seconds"`
+	Latest    time.Time `json:"latest_failure,omitzero"`
 }
 
 // AddLedger adds what the ledger says of each mirror.
@@ -23,7 +24,7 @@ func (s *Status) AddLedger(l *ledger.Ledger, now time.Time) {
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
 		if known, ok := l.Summary(m.URLPrefix, now, now); ok {
-			m.Ledger = &LedgerStatus{known.First, known.Uptime30, known.Uptime180, known.Failures, known.Longest}
+			m.Ledger = &LedgerStatus{known.First, known.Uptime30, known.Uptime180, known.Failures, known.Longest, known.Latest}
 		}
 	}
 }
@@ -37,8 +38,12 @@ func (l *LedgerStatus) Text(now time.Time) string {
 	if l.Failures == 0 {
 		return text + "; no failure in half a year"
 	}
-	return text + fmt.Sprintf("; %s in half a year, the longest for %s", plural(l.Failures, "failure", "failures"),
-		Age(time.Duration(l.Longest*float64(time.Second))))
+	text += fmt.Sprintf("; %s in half a year, the longest for %s, the latest on %s", plural(l.Failures, "failure", "failures"),
+		Age(time.Duration(l.Longest*float64(time.Second))), l.Latest.UTC().Format(time.DateOnly))
+	if l.Failures > 1 { // what mirror policies count
+		text += fmt.Sprintf(": number %d within six months", l.Failures)
+	}
+	return text
 }
 
 // percentOf is a share in percent that never rounds to 100 where something is missing.

@@ -15,10 +15,10 @@ func TestLedgerText(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	for want, l := range map[string]LedgerStatus{
-		"up 100 % of 30 days and 100 % of 180 days; no failure in half a year":                            {now.AddDate(-1, 0, 0), 1, 1, 0, 0},
-		"up 99.99 % of 30 days and 98.50 % of 180 days; 2 failures in half a year, the longest for 2h00m": {now.AddDate(-1, 0, 0), 0.999999, 0.985, 2, 7200},
-		"known for 12d: up 0.00 % of 30 days and 0.00 % of 180 days; 1 failure in half a year, the longest for 12d": {
-			now.AddDate(0, 0, -12), 0, 0, 1, 12 * 86400},
+		"up 100 % of 30 days and 100 % of 180 days; no failure in half a year":                                                                                  {now.AddDate(-1, 0, 0), 1, 1, 0, 0, time.Time{}},
+		"up 99.99 % of 30 days and 98.50 % of 180 days; 2 failures in half a year, the longest for 2h00m, the latest on 2026-10-29: number 2 within six months": {now.AddDate(-1, 0, 0), 0.999999, 0.985, 2, 7200, now.AddDate(0, 0, -3)},
+		"known for 12d: up 0.00 % of 30 days and 0.00 % of 180 days; 1 failure in half a year, the longest for 12d, the latest on 2026-10-20": {
+			now.AddDate(0, 0, -12), 0, 0, 1, 12 * 86400, now.AddDate(0, 0, -12)},
 	} {
 		if got := l.Text(now); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -30,7 +30,7 @@ func TestLedgerEndpoint(t *testing.T) {
 	t.Parallel()
 	l := ledger.New()
 	now := time.Now().UTC().Truncate(time.Second)
-	l.Note(map[string][]ledger.Problem{"https://a.example.net/": {{Kind: ledger.Down, Reason: "status: 404", Noticed: "check"}}}, now)
+	l.Note(map[string][]ledger.Problem{"https://a.example.net/": {{Kind: ledger.Down, Reason: "status: 404", Noticed: "check"}}}, now, time.Minute)
 	mux := newMux(Backend{Ledger: func(mirror string, since time.Time) ([]ledger.Summary, bool) {
 		if mirror == "" {
 			return l.Summaries(since, now), true

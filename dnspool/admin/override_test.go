@@ -103,7 +103,7 @@ func TestDrainEndpoint(t *testing.T) {
 
 func TestOverrideTexts(t *testing.T) {
 	t.Parallel()
-	dns := dnspool.Override{Role: health.DNS, Kind: dnspool.Drain, By: "ann", Reason: "r", Until: time.Unix(1_800_000_000, 0)}
+	dns := dnspool.Override{Role: health.DNS, Kind: dnspool.Drain, By: "ann", Reason: "r", Since: time.Unix(1_800_000_000-3600, 0), Until: time.Unix(1_800_000_000, 0)}
 	http := dns
 	http.Role = health.HTTP
 	later := dns
@@ -113,10 +113,10 @@ func TestOverrideTexts(t *testing.T) {
 		want      string
 	}{
 		{nil, ""},
-		{[]dnspool.Override{http, dns}, "drained until 2027-01-15 08:00:00 UTC by ann: r"},
-		{[]dnspool.Override{dns}, "for DNS drained until 2027-01-15 08:00:00 UTC by ann: r"},
-		{[]dnspool.Override{http, later}, "for redirects drained until 2027-01-15 08:00:00 UTC by ann: r|" +
-			"for DNS drained until 2027-01-15 09:00:00 UTC by ann: r"},
+		{[]dnspool.Override{http, dns}, "drained from 2027-01-15 07:00:00 until 2027-01-15 08:00:00 UTC by ann: r"},
+		{[]dnspool.Override{dns}, "for DNS drained from 2027-01-15 07:00:00 until 2027-01-15 08:00:00 UTC by ann: r"},
+		{[]dnspool.Override{http, later}, "for redirects drained from 2027-01-15 07:00:00 until 2027-01-15 08:00:00 UTC by ann: r|" +
+			"for DNS drained from 2027-01-15 07:00:00 until 2027-01-15 09:00:00 UTC by ann: r"},
 	} {
 		m := MirrorStatus{Overrides: test.overrides}
 		if got := strings.Join(m.OverrideTexts(), "|"); got != test.want {

@@ -47,7 +47,7 @@ func (b *bed) pass(t *testing.T, minutes int, down bool) {
 		if down {
 			problems[bedMirror] = []ledger.Problem{{Kind: ledger.Down, Reason: "connect: timed out\r\nBcc: x@example.org", Noticed: "check"}}
 		}
-		b.ledger.Note(problems, b.now)
+		b.ledger.Note(problems, b.now, testSettle)
 		b.step(t.Context())
 	}
 }
@@ -217,9 +217,9 @@ func TestStopsBetween(t *testing.T) {
 		cancel()
 		return errors.New("interrupted")
 	})
-	b.ledger.Note(map[string][]ledger.Problem{bedMirror: {{Kind: ledger.Down}}}, b.now)
+	b.ledger.Note(map[string][]ledger.Problem{bedMirror: {{Kind: ledger.Down}}}, b.now, testSettle)
 	b.now = b.now.Add(time.Hour)
-	b.ledger.Note(map[string][]ledger.Problem{bedMirror: {{Kind: ledger.Down}}}, b.now)
+	b.ledger.Note(map[string][]ledger.Problem{bedMirror: {{Kind: ledger.Down}}}, b.now, testSettle)
 	b.step(ctx)
 	if s := b.Status(); len(s.Waiting) != 1 || s.Problem != "" {
 		t.Errorf("%+v", s)

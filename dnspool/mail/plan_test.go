@@ -10,6 +10,8 @@ import (
 	"mirrorpool/health/ledger"
 )
 
+const testSettle = 5 * time.Minute
+
 var epoch = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
 func testConfig() *config.Mail {
@@ -49,7 +51,7 @@ func (tr *trial) play(minutes int, kind ledger.Kind, doubted bool) {
 					Doubted: doubted}}
 			}
 		}
-		tr.ledger.Note(problems, now)
+		tr.ledger.Note(problems, now, testSettle)
 		view := &View{Now: now, Zone: "dl.example.org", Quiet: tr.quiet}
 		for k := range tr.mirrors {
 			prefix := fmt.Sprintf("https://m%d.example.net/", k)

@@ -107,8 +107,9 @@ type Ledger struct {
 func New() *Ledger { return &Ledger{mirrors: map[string]*record{}} }
 
 // Note takes in the problems of each mirror that is enabled, by its url_prefix, as they are at now. The incidents of
-// others end: they serve no clients.
-func (l *Ledger) Note(problems map[string][]Problem, now time.Time) {
+// others end: they serve no clients. settle is how long it may take until what fails together is known to: an incident
+// that is doubted within that time was none.
+func (l *Ledger) Note(problems map[string][]Problem, now time.Time, settle time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for prefix, list := range problems {
@@ -118,7 +119,7 @@ func (l *Ledger) Note(problems map[string][]Problem, now time.Time) {
 			l.mirrors[prefix] = r
 		}
 		r.Last = now
-		r.note(list, now)
+		r.note(list, now, settle)
 	}
 	for prefix, r := range l.mirrors {
 		if _, ok := problems[prefix]; !ok {
@@ -130,7 +131,10 @@ func (l *Ledger) Note(problems map[string][]Problem, now time.Time) {
 }
 
 // note takes in all problems of a mirror.
-func (r *record) note(problems []Problem, now time.Time) {
+func (r *record) note(problems []Problem, now time.Time, settle time.Duration) {
+	r.Incidents = slices.DeleteFunc(r.Incidents, func(i Incident) bool {
+		return i.Open() && now.Sub(i.Since) < settle && isDoubted(problems, i.Kind)
+	})
 	for i := range r.Incidents {
 		in := &r.Incidents[i]
 		if !in.Open() {
@@ -144,6 +148,18 @@ func (r *record) note(problems []Problem, now time.Time) {
 	for _, p := range problems {
 		r.add(&p, now)
 	}
+}
+
+// isDoubted reports whether there are problems of a kind, and all are doubted.
+func isDoubted(problems []Problem, k Kind) bool {
+	any := false
+	for _, p := range problems {
+		if p.Kind == k && !p.Doubted {
+			return false
+		}
+		any = any || p.Kind == k
+	}
+	return any
 }
 
 // pass takes in that there is no sign of an incident.

@@ -19,7 +19,10 @@ import (
 
 var epoch = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
-const testMirror = "https://a.example.net/"
+const (
+	testMirror = "https://a.example.net/"
+	testSettle = 3 * time.Minute
+)
 
 // play notes problems of one mirror, a minute apart: a letter for each minute, d for down, s for stale, b for both, ?
 // for a failure that may be this host's fault, p for drained, x for disabled, and . for none. It returns the ledger,
@@ -49,7 +52,7 @@ func play(minutes string) (l *Ledger, now time.Time) {
 		case 'x':
 			delete(problems, testMirror)
 		}
-		l.Note(problems, now)
+		l.Note(problems, now, testSettle)
 	}
 	return l, now
 }
@@ -69,13 +72,13 @@ func TestIncidents(t *testing.T) {
 		".dss" + calmly:                         "down 1-2|stale 2-4",
 		".bb" + calmly:                          "down 1-3|stale 1-3",
 		".???":                                  "",
-		".d??" + calmly:                         "down 1-4",
-		".pp.":                                  "drained 1-3",
-		".pp.pp":                                "drained 1-3|drained 4-",
-		".ddx":                                  "down 1-3",
-		".dd..x":                                "down 1-3",
-		".ddxx.d":                               "down 1-3|down 6-",
-		".dd" + strings.Repeat(".", 15):         "down 1-",
+		".d?":                                   "", ".d?d": "down 3-", ".ddd?": "down 1-", ".ddd??" + calmly: "down 1-6",
+		".pp.":                          "drained 1-3",
+		".pp.pp":                        "drained 1-3|drained 4-",
+		".ddx":                          "down 1-3",
+		".dd..x":                        "down 1-3",
+		".ddxx.d":                       "down 1-3|down 6-",
+		".dd" + strings.Repeat(".", 15): "down 1-",
 	} {
 		l, now := play(minutes)
 		s, ok := l.Summary(testMirror, time.Time{}, now)
@@ -149,18 +152,18 @@ func TestForget(t *testing.T) {
 		if k%2 == 0 {
 			problems[testMirror] = []Problem{{Kind: Down, Reason: strings.Repeat("x", 5000), Noticed: "check"}}
 		}
-		l.Note(problems, now)
+		l.Note(problems, now, testSettle)
 	}
 	s, _ := l.Summary(testMirror, time.Time{}, now)
 	if len(s.Incidents) != maxIncidents || len(s.Incidents[0].Reason) > maxText+3 {
 		t.Errorf("%d incidents, with a reason of %d bytes", len(s.Incidents), len(s.Incidents[0].Reason))
 	}
-	l.Note(map[string][]Problem{testMirror: nil}, now.Add(Keep+2*step))
+	l.Note(map[string][]Problem{testMirror: nil}, now.Add(Keep+2*step), testSettle)
 	if s, _ := l.Summary(testMirror, time.Time{}, now.Add(Keep+2*step)); len(s.Incidents) > 1 {
 		t.Errorf("after half a year %d incidents are left", len(s.Incidents))
 	}
-	l.Note(nil, now.Add(Keep+3*step))
-	l.Note(nil, now.Add(2*Keep+4*step))
+	l.Note(nil, now.Add(Keep+3*step), testSettle)
+	l.Note(nil, now.Add(2*Keep+4*step), testSettle)
 	if _, ok := l.Summary(testMirror, time.Time{}, now); ok {
 		t.Error("half a year after it has gone, the mirror is still known")
 	}
@@ -168,7 +171,7 @@ func TestForget(t *testing.T) {
 	for k := range maxMirrors + 5 {
 		many[fmt.Sprintf("https://m%d.example.net/", k)] = nil
 	}
-	if l.Note(many, now.Add(2*Keep+5*step)); len(l.mirrors) != maxMirrors {
+	if l.Note(many, now.Add(2*Keep+5*step), testSettle); len(l.mirrors) != maxMirrors {
 		t.Errorf("%d mirrors", len(l.mirrors))
 	}
 }
@@ -257,7 +260,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		l := &Ledger{mirrors: mirrors}
-		l.Note(map[string][]Problem{testMirror: {{Kind: Down}}}, epoch)
+		l.Note(map[string][]Problem{testMirror: {{Kind: Down}}}, epoch, testSettle)
 		for _, s := range l.Summaries(time.Time{}, epoch) {
 			if s.Uptime30 < 0 || s.Uptime30 > 1 || s.Uptime180 < 0 || s.Uptime180 > 1 || s.Longest < 0 {
 				t.Errorf("%+v", s)

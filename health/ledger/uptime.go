@@ -19,7 +19,8 @@ type Summary struct {
 	// Failures is how many times the mirror was down or stale in 180 days, and Longest how long at most.
 	Failures  int        `json:"failures_180d"`
 	Longest   float64    `json:"longest_seconds"`
-	Incidents []Incident `json:"incidents"` // the oldest first
+	Latest    time.Time  `json:"latest_failure,omitzero"` // when the latest one began
+	Incidents []Incident `json:"incidents"`               // the oldest first
 }
 
 // Summary returns what there is to say of a mirror at now, with the incidents that have not ended before since. ok is
@@ -53,6 +54,7 @@ func (r *record) summary(prefix string, since, now time.Time) Summary {
 	for _, i := range r.Incidents {
 		if i.Kind.unfit() && (i.Open() || i.Until.After(now.Add(-Keep))) {
 			s.Failures++
+			s.Latest = i.Since // they are in the order in which they began
 			s.Longest = max(s.Longest, i.Length(now).Seconds())
 		}
 		if i.Open() || i.Until.After(since) {

@@ -1,11 +1,20 @@
 package daemon
 
 import (
+	"slices"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
 	"mirrorpool/health/ledger"
+)
+
+// An incident that turns out to be this host's fault within so long was none: a fault in common is known once enough mirrors
+// have failed.
+const (
+	minSettle       = 5 * time.Minute
+	settleIntervals = 6
 )
 
 // noteIncidents has the ledger take in what is wrong with the enabled mirrors now: as the checks report it, and as
@@ -14,6 +23,7 @@ func (f *inForce) noteIncidents(report *health.Report) {
 	now := f.now()
 	overrides, _ := f.overrides.Split(now)
 	problems := make(map[string][]ledger.Problem, len(f.pool.Mirrors))
+	doubted := !f.anyUp(report)
 	for i := range f.pool.Mirrors {
 		m := &f.pool.Mirrors[i]
 		if !m.Enabled() {
@@ -21,6 +31,9 @@ func (f *inForce) noteIncidents(report *health.Report) {
 		}
 		r := report.Mirrors[m.URLPrefix]
 		list := ledger.Problems(&r, now)
+		for k := range list {
+			list[k].Doubted = list[k].Doubted || doubted
+		}
 		for _, role := range [...]health.Role{health.HTTP, health.DNS} {
 			if o := overrides.Of(m.URLPrefix, role); o != nil {
 				kind := map[dnspool.OverrideKind]ledger.Kind{dnspool.Drain: ledger.Drained, dnspool.ForceUp: ledger.ForcedUp}[o.Kind]
@@ -29,7 +42,16 @@ func (f *inForce) noteIncidents(report *health.Report) {
 		}
 		problems[m.URLPrefix] = list
 	}
-	f.ledger.Note(problems, now)
+	f.ledger.Note(problems, now, max(minSettle, settleIntervals*f.config.Load().Health.Interval))
+}
+
+// anyUp reports whether an enabled mirror is up at an address. If none is, the fault is more likely here.
+func (f *inForce) anyUp(report *health.Report) bool {
+	return slices.ContainsFunc(f.pool.Mirrors, func(m config.Mirror) bool {
+		return m.Enabled() && slices.ContainsFunc(report.Mirrors[m.URLPrefix].Endpoints, func(e health.Endpoint) bool {
+			return e.State == health.Up
+		})
+	})
 }
 
 // incidents is what /api/v1/ledger tells: of one mirror, which is named by its url_prefix, name or host, or of all. ok

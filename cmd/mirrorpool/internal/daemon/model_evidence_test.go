@@ -70,6 +70,11 @@ func TestOwnFaults(t *testing.T) {
 				if said := m.checker.Report().Suspects; test.mood == expired && !strings.Contains(said[0].Text, "72h0m0s ahead of theirs") {
 					t.Errorf("said of the clock: %+v", said)
 				}
+				for _, s := range m.ledger.Summaries(time.Time{}, m.time()) {
+					for _, in := range s.Incidents {
+						t.Errorf("in the ledger of %s: %+v", s.URLPrefix, in)
+					}
+				}
 				m.world.kill(0)
 				time.Sleep(10 * time.Minute)
 				settle()

@@ -71,7 +71,7 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	r := newDrainRig(t, "127.0.1.61", "127.0.1.62", "127.0.1.63")
 	load := startLoad(t.Context(), r.program, 1)
-	r.run(t, 0, "http: drained until", "drain", "b", "--for", "1h", "--reason", "disk swap")
+	r.run(t, 0, "http: drained from", "drain", "b", "--for", "1h", "--reason", "disk swap")
 	if got := r.serving(t); got["2"] != "" || got["1"] != "dns http " || got["3"] != "dns http " {
 		t.Errorf("%v serve, want the first and the third in all roles", got)
 	}
@@ -163,12 +163,12 @@ func TestDrainTheLast(t *testing.T) {
 	if got := r.serving(t); got["1"]+got["2"]+got["3"] == "" || got["1"] != "" {
 		t.Errorf("%v serve, want those that are not drained", got)
 	}
-	r.run(t, 0, "drained until", "drain", "b", "--for", "1h", "--reason", "r", "--anyway")
+	r.run(t, 0, "drained from", "drain", "b", "--for", "1h", "--reason", "r", "--anyway")
 	if got := r.serving(t); got["2"] != "" || got["3"] != "dns http " {
 		t.Errorf("%v serve, want the one that is down, as nothing else is left", got)
 	}
-	r.run(t, 0, "drained until", "drain", "c", "--for", "1h", "--reason", "r", "--anyway")
-	r.run(t, 0, "drained until", "drain", "a", "--for", "1h", "--reason", "r", "--anyway")
+	r.run(t, 0, "drained from", "drain", "c", "--for", "1h", "--reason", "r", "--anyway")
+	r.run(t, 0, "drained from", "drain", "a", "--for", "1h", "--reason", "r", "--anyway")
 	request := new(dns.Msg)
 	request.SetQuestion("dl.example.org.", dns.TypeA)
 	if resp, err := dns.Exchange(request, r.dns); err != nil || resp.Rcode != dns.RcodeSuccess || len(resp.Answer) > 0 {
@@ -185,7 +185,7 @@ func TestPardon(t *testing.T) {
 	r := newDrainRig(t, "127.0.1.61", "127.0.1.62", "127.0.1.63")
 	r.mirrors[1].stop()
 	testbed.Eventually(t, "b is out", func() bool { return r.serving(t)["2"] == "" })
-	r.run(t, 0, "http: forced up until", "pardon", "b", "--for", "1h", "--reason", "the trace is wrong")
+	r.run(t, 0, "http: forced up from", "pardon", "b", "--for", "1h", "--reason", "the trace is wrong")
 	if got := r.serving(t)["2"]; got != "dns http " {
 		t.Errorf("it serves %q", got)
 	}

@@ -19,7 +19,7 @@ func WriteLedger(w io.Writer, list []ledger.Summary, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for i := range list {
 		s := &list[i]
-		known := admin.LedgerStatus{First: s.First, Uptime30: s.Uptime30, Uptime180: s.Uptime180, Failures: s.Failures, Longest: s.Longest}
+		known := admin.LedgerStatus{First: s.First, Uptime30: s.Uptime30, Uptime180: s.Uptime180, Failures: s.Failures, Longest: s.Longest, Latest: s.Latest}
 		fmt.Fprintf(table, "%s\n  %s\n", config.Printable(s.URLPrefix), known.Text(now))
 		for _, in := range s.Incidents {
 			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\n", in.Kind, in.Since.UTC().Format(time.DateTime), lengthText(&in, now),
