@@ -10,8 +10,8 @@ import (
 	"mirrorpool/health/ledger"
 )
 
-// An incident that turns out to be this host's fault within so long was none: a fault in common is known once enough mirrors
-// have failed.
+// An incident that turns out to be this host's fault within so long was none: a fault in common is known once enough
+// mirrors have failed.
 const (
 	minSettle       = 5 * time.Minute
 	settleIntervals = 6
