@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -351,14 +352,15 @@ func (m *model) crash(r *rand.Rand) error {
 	kept := map[string][]byte{}
 	time.Sleep(2 * time.Second) // within which the serial is saved
 	dir := filepath.Join(m.dir, "state")
-	names, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, f := range names {
-		if kept[f.Name()], err = os.ReadFile(filepath.Join(dir, f.Name())); err != nil {
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
 			return err
 		}
+		kept[name], err = os.ReadFile(name)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if err := m.stop(); err != nil {
 		return err
@@ -370,10 +372,13 @@ func (m *model) crash(r *rand.Rand) error {
 		return err
 	}
 	for name, text := range kept {
-		if r.IntN(8) == 0 && name == "verdicts" {
+		if r.IntN(8) == 0 && filepath.Base(name) == "verdicts" {
 			text = text[:len(text)/2] // the disk has lost some
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, text, 0o600); err != nil {
 			return err
 		}
 	}

@@ -82,8 +82,8 @@ func TestRestart(t *testing.T) {
 	}
 	p.stop(t)
 	files, err := os.ReadDir(state)
-	if err != nil || len(files) != 5 {
-		t.Errorf("%v, %v in the state folder; want the verdicts, the history, the ledger, the saved list and the serial", files, err)
+	if err != nil || len(files) != 6 {
+		t.Errorf("%v, %v in the state folder; want the verdicts, the history, the ledger, the saved list, the serial and the counts", files, err)
 	}
 }
 
