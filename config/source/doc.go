@@ -10,6 +10,7 @@
 //	signature.go  minisign
 //	lastgood.go   the last known good pool on disk
 //	list.go       the one path by which a pool comes into force
+//	result.go     what came of a look, and how the pool in force came to be
 //	judge.go      what is to become of a list that was read
 //	schedule.go   when to look again
 //	log.go        what is logged of all that

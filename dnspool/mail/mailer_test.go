@@ -182,6 +182,12 @@ func TestLogin(t *testing.T) {
 	if err := Send(t.Context(), c, m); err == nil || strings.Contains(err.Error(), "hunter") {
 		t.Errorf("a wrong password: %v", err)
 	}
+	box = testbed.NewMailbox(t, "")
+	box.SetRude()
+	c.Server, c.LoginFile = box.Addr, ""
+	if err := Send(t.Context(), c, m); err != nil || len(box.Mails()) != 1 {
+		t.Errorf("a server that takes the mail and leaves: %v, %d mails", err, len(box.Mails()))
+	}
 	c.TLS = true
 	if err := Send(t.Context(), c, m); err == nil || strings.Contains(err.Error(), "hunter") {
 		t.Errorf("a server that does not speak TLS: %v", err)

@@ -38,7 +38,7 @@ func Send(ctx context.Context, c *config.Mail, m *Message) error {
 	err = client.DialAndSendWithContext(ctx, msg)
 	var refused *gomail.SendError
 	switch {
-	case err == nil:
+	case err == nil, msg.IsDelivered(): // an error after that is one of leaving
 		return nil
 	case errors.As(err, &refused) && !refused.IsTemp() && refused.ErrorCode() >= 500:
 		return fmt.Errorf("%w: %w", errRejected, err)

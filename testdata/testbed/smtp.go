@@ -1,7 +1,6 @@
 package testbed
 
 import (
-	"bufio"
 	"encoding/base64"
 	"io"
 	"net"
@@ -19,6 +18,7 @@ type Mailbox struct {
 	mails  []Mail
 	reject map[string]string // by recipient, the response
 	down   bool
+	rude   bool
 }
 
 // A Mail is one that a Mailbox got.
@@ -66,6 +66,13 @@ func (b *Mailbox) SetDown(down bool) {
 	b.down = down
 }
 
+// SetRude has the server leave without an answer to QUIT.
+func (b *Mailbox) SetRude() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rude = true
+}
+
 // Reject has the server answer so to a recipient.
 func (b *Mailbox) Reject(recipient, response string) {
 	b.mu.Lock()
@@ -75,11 +82,8 @@ func (b *Mailbox) Reject(recipient, response string) {
 
 // serve speaks with one client.
 func (b *Mailbox) serve(conn net.Conn, login string) {
-	b.mu.Lock()
-	down := b.down
-	b.mu.Unlock()
 	text := textproto.NewConn(conn)
-	if down {
+	if b.is(&b.down) {
 		text.PrintfLine("421 come back later")
 		return
 	}
@@ -90,48 +94,61 @@ func (b *Mailbox) serve(conn net.Conn, login string) {
 		if err != nil {
 			return
 		}
-		verb, _, _ := strings.Cut(strings.ToUpper(line), " ")
-		switch {
-		case verb == "EHLO" && login != "":
-			text.PrintfLine("250-mailbox\r\n250 AUTH PLAIN")
-		case verb == "EHLO":
-			text.PrintfLine("250 mailbox")
-		case verb == "AUTH":
-			if _, given, _ := strings.Cut(line[len("AUTH "):], " "); given != base64.StdEncoding.EncodeToString([]byte(login)) {
-				text.PrintfLine("535 wrong")
-				return
+		verb, rest, _ := strings.Cut(line, " ")
+		answer := "250 ok"
+		switch strings.ToUpper(verb) {
+		case "EHLO":
+			if login != "" {
+				answer = "250-mailbox\r\n250 AUTH PLAIN"
 			}
-			text.PrintfLine("235 welcome")
-		case verb == "MAIL":
+		case "AUTH":
+			answer = "235 welcome"
+			if _, given, _ := strings.Cut(rest, " "); given != base64.StdEncoding.EncodeToString([]byte(login)) {
+				answer = "535 wrong"
+			}
+		case "MAIL":
 			mail = Mail{}
-			text.PrintfLine("250 ok")
-		case verb == "RCPT":
-			recipient := strings.Trim(line[strings.Index(line, "<"):], "<> ")
-			b.mu.Lock()
-			response := b.reject[recipient]
-			b.mu.Unlock()
-			if response != "" {
-				text.PrintfLine("%s", response)
-				continue
-			}
-			mail.To = append(mail.To, recipient)
-			text.PrintfLine("250 ok")
-		case verb == "DATA":
+		case "RCPT":
+			answer = b.take(&mail, strings.Trim(rest[strings.Index(rest, "<"):], "<> "))
+		case "DATA":
 			text.PrintfLine("354 go on")
-			body, err := io.ReadAll(bufio.NewReader(text.DotReader()))
+			body, err := io.ReadAll(text.DotReader())
 			if err != nil {
 				return
 			}
 			mail.Text = string(body)
-			b.mu.Lock()
-			b.mails = append(b.mails, mail)
-			b.mu.Unlock()
-			text.PrintfLine("250 kept")
-		case verb == "QUIT":
-			text.PrintfLine("221 bye")
-			return
-		default:
-			text.PrintfLine("250 ok")
+			b.keep(mail)
 		}
+		if strings.EqualFold(verb, "QUIT") {
+			if !b.is(&b.rude) {
+				text.PrintfLine("221 bye")
+			}
+			return
+		}
+		text.PrintfLine("%s", answer)
 	}
+}
+
+// is reads a flag.
+func (b *Mailbox) is(flag *bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return *flag
+}
+
+// take adds a recipient to a mail, and returns the response.
+func (b *Mailbox) take(mail *Mail, recipient string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if response := b.reject[recipient]; response != "" {
+		return response
+	}
+	mail.To = append(mail.To, recipient)
+	return "250 ok"
+}
+
+func (b *Mailbox) keep(mail Mail) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mails = append(b.mails, mail)
 }
