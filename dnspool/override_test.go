@@ -14,7 +14,11 @@ import (
 func override(t *testing.T, text string) Override {
 	t.Helper()
 	fields := strings.Fields(text)
-	o := Override{Mirror: "http://" + fields[1] + ".example.org/", Reason: "disk swap", By: "ann", Since: worldTime.Add(-time.Hour), Until: worldTime.Add(time.Hour)}
+	prefix := "http://" + fields[1]
+	if strings.Contains(fields[1], "://") {
+		prefix = fields[1]
+	}
+	o := Override{Mirror: prefix + ".example.org/", Reason: "disk swap", By: "ann", Since: worldTime.Add(-time.Hour), Until: worldTime.Add(time.Hour)}
 	kind, anyway := strings.CutSuffix(fields[0], "!")
 	o.Anyway = anyway
 	if err := o.Kind.UnmarshalText([]byte(kind)); err != nil {
@@ -48,7 +52,15 @@ func TestOverrides(t *testing.T) {
 		"one that is down":    {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/down", []string{"drain! b dns"}, "a", "a", ""},
 		"a drain does not count as weight that is lost": {"a 1 192.0.2.1=up/up\nb 9 192.0.2.2=up/up\nc 1 192.0.2.3=unknown/unknown",
 			[]string{"drain b dns", "drain b http"}, "a", "a", ""},
-		"forced up while down": {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/down", []string{"force-up b dns"}, "a b", "a", ""},
+		"the only one that speaks https, as a last resort": {"a 1 https 192.0.2.1=up/up\nb 1 192.0.2.2=up/up",
+			[]string{"drain https://a http"}, "a b", "a b", ""},
+		"the only one that speaks https, anyway": {"a 1 https 192.0.2.1=up/up\nb 1 192.0.2.2=up/up",
+			[]string{"drain! https://a http"}, "a b", "b", "http ipv4"},
+		"one of two that speak https": {"a 1 https 192.0.2.1=up/up\nb 1 https 192.0.2.2=up/up",
+			[]string{"drain https://a http"}, "a b", "b", ""},
+		"the only one in DNS":     {"a 1 192.0.2.1=up/up\nb 1 dns=off 192.0.2.2=up/up", []string{"drain a dns"}, "a", "a b", ""},
+		"the others are disabled": {"a 1 192.0.2.1=up/up\nb 0 192.0.2.2=up/up", []string{"drain a http"}, "a", "a", ""},
+		"forced up while down":    {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/down", []string{"force-up b dns"}, "a b", "a", ""},
 		"forced up for redirects, with rsync down": {"a 1 192.0.2.1=up/up\nb 1 rsync=down 192.0.2.2=stale/stale",
 			[]string{"force-up b http"}, "a", "a b", ""},
 		"forced up, but disabled": {"a 1 192.0.2.1=up/up\nb 0 192.0.2.2=down/down", []string{"force-up b dns", "force-up b http"}, "a", "a", ""},
