@@ -19,9 +19,10 @@ const (
 //   - of the places: min(1, places*weight/total) of the cards hold it, where what the 1 cuts off
 //     goes to the others by weight.
 //
-// Over one pass of the deck these hold up to rounding to whole cards, with no luck involved; only the
-// order of the cards, and that of the candidates behind the first, is random. Whose share is less than one card may be
-// on none; chance decides anew with each deck.
+// Over one pass of the deck these hold up to rounding to whole cards, with no luck involved. Random is only which
+// candidates share a card, their order behind the first, and the order of the cards: so when a mirror fails, its load
+// goes to all others and not to a partner. Whose share is less than one card may be on none; chance decides anew with
+// each deck.
 type Deck struct {
 	places []int32 // of all cards, one card after the other
 	size   int     // places on a card
@@ -82,8 +83,39 @@ func newDeckOf(cards int, weights []float64, size int, r *rand.Rand) Deck {
 			break
 		}
 	}
+	d.mix(r)
 	d.shuffle(r)
 	return d
+}
+
+// mixSwaps is how many times as many swaps as there are places behind the first mix tries. Where no swap fails, one
+// time makes all arrangements equally likely, as in a shuffle; those that fail are made up for by the next.
+// maxLooks bounds the time where cards are large, and each candidate has many companions anyway.
+const (
+	mixSwaps = 3
+	maxLooks = 1 << 21 // at places
+)
+
+// mix gives the candidates random companions: it swaps those behind the first of two cards, over and over, unless a
+// card would list one twice. That changes neither how many cards a candidate is on nor how many it leads. (Swaps of
+// this kind reach all tables with given sums of rows and columns, each as often as the others: Rao, Jana and
+// Bandyopadhyay, "A Markov chain Monte Carlo method for generating random (0, 1)-matrices with given marginals",
+// Sankhya A 58, 1996.)
+func (d *Deck) mix(r *rand.Rand) {
+	behind := d.size - 1
+	n := d.Len() * behind // places behind the first
+	looks := maxLooks
+	for range mixSwaps {
+		for i := n - 1; i > 0 && looks > 0; i-- {
+			looks -= 2 * d.size
+			j := r.IntN(i + 1)
+			a, b := d.Card(uint32(i/behind)), d.Card(uint32(j/behind))
+			x, y := &a[1+i%behind], &b[1+j%behind]
+			if *x != *y && !slices.Contains(b, *x) && !slices.Contains(a, *y) {
+				*x, *y = *y, *x
+			}
+		}
+	}
 }
 
 // maxTries is how often another lay-out is tried where one gives a candidate more than a card too many, or too few,

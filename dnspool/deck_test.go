@@ -239,3 +239,77 @@ func TestDeckIsShuffled(t *testing.T) {
 		t.Errorf("%d of %d cards have the leader of the one before; a quarter would be chance", same, d.Len())
 	}
 }
+
+// TestDeckCompanions: over some decks, a mirror that leads a card has each other mirror beside it about as often as
+// that is behind the first at all: within a factor of 1.5.
+func TestDeckCompanions(t *testing.T) {
+	t.Parallel()
+	skewed := func(n int) []float64 { // from 10 down to 2
+		weights := make([]float64, n)
+		for i := range weights {
+			weights[i] = math.Round(10 - 8*float64(i)/float64(n-1))
+		}
+		return weights
+	}
+	equal := func(n int) []float64 { return slices.Repeat([]float64{10}, n) }
+	for name, test := range map[string]struct {
+		weights []float64
+		size    int
+	}{
+		"6 equal": {equal(6), 2}, "6 skewed": {skewed(6), 2}, "6 equal, 3 places": {equal(6), 3}, "7 equal": {equal(7), 2},
+		"30 equal": {equal(30), 2}, "30 skewed": {skewed(30), 2}, "30 skewed, 4 places": {skewed(30), 4},
+		"100 equal": {equal(100), 2}, "100 skewed": {skewed(100), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := len(test.weights)
+			decks := max(4, n*n/25) // so that each pair is met often enough to tell
+			beside := make([][]float64, n) // by the one that leads
+			for i := range beside {
+				beside[i] = make([]float64, n)
+			}
+			leads := make([]float64, n)
+			r := rand.New(rand.NewPCG(5, 6))
+			for range decks {
+				d := newDeck(test.weights, test.size, r)
+				for i := range d.Len() {
+					card := d.Card(uint32(i))
+					leads[card[0]]++
+					for _, c := range card[1:] {
+						beside[card[0]][c]++
+					}
+				}
+			}
+			included := exact(test.weights, test.size)
+			for a := range n {
+				for b := range n {
+					if a == b {
+						continue
+					}
+					want := included[b] * float64(test.size-1) / (float64(test.size) - included[a])
+					most, least := 1.5*want*leads[a], want/1.5*leads[a]
+					if got := beside[a][b]; got > most+4*math.Sqrt(most) || got < least-4*math.Sqrt(least) { // it is drawn by chance
+						t.Errorf("beside %d, %d is on %.0f cards of %.0f, want %.0f to %.0f", a, b, got, leads[a], least, most)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestDeckPairs: a deck of a few mirrors has all pairs, and is no partner's.
+func TestDeckPairs(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]int{6: 15, 30: 435} {
+		pairs := map[[2]int32]bool{}
+		d := newDeck(slices.Repeat([]float64{1}, n), 2, rand.New(rand.NewPCG(7, 8)))
+		for i := range d.Len() {
+			card := slices.Clone(d.Card(uint32(i)))
+			slices.Sort(card)
+			pairs[[2]int32(card)] = true
+		}
+		if len(pairs) != want {
+			t.Errorf("%d mirrors: %d pairs of %d", n, len(pairs), want)
+		}
+	}
+}
