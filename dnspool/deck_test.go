@@ -263,7 +263,7 @@ func TestDeckCompanions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := len(test.weights)
-			decks := max(4, n*n/25) // so that each pair is met often enough to tell
+			decks := max(4, n*n/25)        // so that each pair is met often enough to tell
 			beside := make([][]float64, n) // by the one that leads
 			for i := range beside {
 				beside[i] = make([]float64, n)

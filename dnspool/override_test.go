@@ -58,9 +58,10 @@ func TestOverrides(t *testing.T) {
 			[]string{"drain! https://a http"}, "a b", "b", "http ipv4"},
 		"one of two that speak https": {"a 1 https 192.0.2.1=up/up\nb 1 https 192.0.2.2=up/up",
 			[]string{"drain https://a http"}, "a b", "b", ""},
-		"the only one in DNS":     {"a 1 192.0.2.1=up/up\nb 1 dns=off 192.0.2.2=up/up", []string{"drain a dns"}, "a", "a b", ""},
-		"the others are disabled": {"a 1 192.0.2.1=up/up\nb 0 192.0.2.2=up/up", []string{"drain a http"}, "a", "a", ""},
-		"forced up while down":    {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/down", []string{"force-up b dns"}, "a b", "a", ""},
+		"one of two that are down": {"a 1 192.0.2.1=down/down\nb 1 192.0.2.2=down/down", []string{"drain! a dns"}, "b", "a b", ""},
+		"the only one in DNS":      {"a 1 192.0.2.1=up/up\nb 1 dns=off 192.0.2.2=up/up", []string{"drain a dns"}, "a", "a b", ""},
+		"the others are disabled":  {"a 1 192.0.2.1=up/up\nb 0 192.0.2.2=up/up", []string{"drain a http"}, "a", "a", ""},
+		"forced up while down":     {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/down", []string{"force-up b dns"}, "a b", "a", ""},
 		"forced up for redirects, with rsync down": {"a 1 192.0.2.1=up/up\nb 1 rsync=down 192.0.2.2=stale/stale",
 			[]string{"force-up b http"}, "a", "a b", ""},
 		"forced up, but disabled": {"a 1 192.0.2.1=up/up\nb 0 192.0.2.2=down/down", []string{"force-up b dns", "force-up b http"}, "a", "a", ""},
@@ -137,6 +138,14 @@ func TestOverrideList(t *testing.T) {
 	if got := list.Without("http://b.example.org/", health.DNS); len(got) != 2 || got.Of("http://b.example.org/", health.DNS) != nil || len(list) != 3 {
 		t.Errorf("without one: %v of %v", got, list)
 	}
+	first := list.Of("http://b.example.org/", health.HTTP)
+	again := list.With(Override{Mirror: first.Mirror, Role: health.HTTP, Kind: ForceUp})
+	if first.Kind != Drain || again.Of(first.Mirror, health.HTTP).Kind != ForceUp {
+		t.Errorf("%v and %v: With has changed the list that it was made of", list, again)
+	}
+	if insisted := list.Anyway(); list[0].Anyway || !insisted[0].Anyway || !insisted[2].Anyway {
+		t.Errorf("%v and %v: Anyway has changed the list that it was made of, or not all", list, insisted)
+	}
 	list[1].Until = worldTime.Add(time.Minute)
 	if next := list.NextEnd(); !next.Equal(worldTime.Add(time.Minute)) {
 		t.Errorf("the next end is %v", next)
@@ -180,5 +189,22 @@ func TestWorks(t *testing.T) {
 	in.Overrides = in.Overrides.With(override(t, "drain a dns"))
 	if Build(in).Mirrors[0].Works() {
 		t.Error("drained in both roles, a mirror works")
+	}
+}
+
+func TestOverrideKinds(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[OverrideKind]string{0: "OverrideKind(0)", Drain: "drain", ForceUp: "force-up", 3: "OverrideKind(3)"} {
+		if got := kind.String(); got != want {
+			t.Errorf("%d: %q, want %q", uint8(kind), got, want)
+		}
+		var read OverrideKind
+		if err := read.UnmarshalText([]byte(want)); (err == nil) != (kind == Drain || kind == ForceUp) || err == nil && read != kind {
+			t.Errorf("%q: read as %v, %v", want, read, err)
+		}
+	}
+	var read OverrideKind
+	if err := read.UnmarshalText(nil); err == nil {
+		t.Errorf("an empty text is read as %v", read)
 	}
 }
