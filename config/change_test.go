@@ -147,7 +147,7 @@ func TestGuardKnowsHealth(t *testing.T) {
 		{"nothing was enabled", []string{"a 0"}, []string{"a 1"}, "", GuardPass, 0},
 	} {
 		d := Guard(testPool(t, tt.old...), testPool(t, tt.next...), 0.5, works(tt.up))
-		if d.Ruling != tt.want || math.Abs(d.Moved-tt.moved) > 1e-9 {
+		if d.Ruling != tt.want || math.Abs(d.Moved-tt.moved) > 1e-9 || !(d.Share >= 0 && d.Share <= 1) {
 			t.Errorf("%s: %+v", tt.name, d)
 		}
 	}

@@ -60,7 +60,7 @@ func compareWeights(old, next *Pool, weight func(*Mirror) uint32, works func(str
 		idle[m.URLPrefix] = works != nil && !works(m.URLPrefix)
 		return !idle[m.URLPrefix]
 	})
-	if total == 0 && len(idle) > 0 && works != nil {
+	if total == 0 && works != nil {
 		return compareWeights(old, next, weight, nil)
 	}
 	after, sum := weigh(next, weight, func(m *Mirror) bool { return !idle[m.URLPrefix] })
