@@ -157,3 +157,36 @@ func TestGuardKnowsHealth(t *testing.T) {
 		t.Errorf("%s, want %s", d, want)
 	}
 }
+
+// TestGuardSaysWhatMoves: the mirror that gains most is named, by its new share.
+func TestGuardSaysWhatMoves(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		old, next []string
+		gains     string
+		gain      float64
+		enabled   int
+	}{
+		{[]string{"a 1", "b 1", "x 0"}, []string{"a 1", "c 1"}, "c", 0.5, 2}, // a keeps its half
+		{[]string{"a 1", "b 1"}, []string{"a 1", "b 1", "c 5", "d 3"}, "c", 0.5, 2},
+		{[]string{"a 1", "b 1"}, []string{"a 1", "b 1", "c 3", "d 5"}, "d", 0.5, 2},
+		{[]string{"a 1", "b 1"}, []string{"a 1", "b 1", "c 4", "d 4"}, "c", 0.4, 2}, // the first of two that are alike
+		{[]string{"a 1"}, []string{"a 0"}, "", 0, 1},
+	} {
+		d := Guard(testPool(t, tt.old...), testPool(t, tt.next...), 0.5, nil)
+		name := strings.TrimSuffix(strings.TrimPrefix(d.Gains, "https://"), ".example.net/")
+		if name != tt.gains || math.Abs(d.Gain-tt.gain) > 1e-9 || d.Enabled != tt.enabled {
+			t.Errorf("%v to %v: %+v", tt.old, tt.next, d)
+		}
+	}
+	const want = "it moves 75 % of the clients to other mirrors (https://c.example.net/ alone gets 75 %), and mirrors_guard allows 50 %"
+	if d := Guard(testPool(t, "a 1", "b 1"), testPool(t, "a 1", "c 3"), 0.5, nil); d.Share != 0.5 || d.String() != want {
+		t.Errorf("as much is lost as may be: %+v: %s, want %s", d, d, want)
+	}
+	const inDNS = "it moves 60 % of the DNS answers to other mirrors (https://c.example.net/ alone gets 60 %), and mirrors_guard allows 50 %"
+	next := testPool(t, "a 1", "b 1", "c 1")
+	next.Mirrors[2].DNS.Weight = 3
+	if d := Guard(testPool(t, "a 1", "b 1"), next, 0.5, nil); d.String() != inDNS {
+		t.Errorf("%s, want %s", d, inDNS)
+	}
+}

@@ -75,12 +75,9 @@ func compareWeights(old, next *Pool, weight func(*Mirror) uint32, works func(str
 		return d // there were no clients to move
 	}
 	d.Share /= total
-	if sum == 0 {
-		return d // there is no mirror to move them to
-	}
 	for i := range next.Mirrors {
 		prefix := next.Mirrors[i].URLPrefix
-		share := after[prefix] / sum
+		share := after[prefix] / sum // of none if there is no mirror left, which is no gain
 		if gain := share - before[prefix]/total; gain > 0 {
 			d.Moved += gain
 			if share > d.Gain {

@@ -137,9 +137,6 @@ func (r *record) note(problems []Problem, now time.Time, settle time.Duration) {
 	})
 	for i := range r.Incidents {
 		in := &r.Incidents[i]
-		if !in.Open() {
-			continue
-		}
 		in.endIfCalm(now)
 		if in.Open() && !slices.ContainsFunc(problems, func(p Problem) bool { return p.Kind == in.Kind }) {
 			in.pass(now)

@@ -102,6 +102,24 @@ func TestIncidents(t *testing.T) {
 	}
 }
 
+// TestLength: while an incident may be over, it has lasted until that seemed so.
+func TestLength(t *testing.T) {
+	t.Parallel()
+	now := epoch.Add(time.Hour)
+	for _, test := range []struct {
+		Incident
+		want time.Duration
+	}{
+		{Incident{Since: epoch}, time.Hour},
+		{Incident{Since: epoch, Fit: epoch.Add(50 * time.Minute)}, 50 * time.Minute},
+		{Incident{Since: epoch, Until: epoch.Add(20 * time.Minute)}, 20 * time.Minute},
+	} {
+		if got := test.Length(now); got != test.want {
+			t.Errorf("%+v: %v, want %v", test.Incident, got, test.want)
+		}
+	}
+}
+
 func TestUptime(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -166,6 +184,19 @@ func TestForget(t *testing.T) {
 	l.Note(nil, now.Add(2*Keep+4*step), testSettle)
 	if _, ok := l.Summary(testMirror, time.Time{}, now); ok {
 		t.Error("half a year after it has gone, the mirror is still known")
+	}
+	crowd := map[string][]Problem{testMirror: nil}
+	for k := range 10_000 {
+		crowd[fmt.Sprintf("https://c%d.example.net/", k)] = nil
+	}
+	full := New()
+	full.mirrors[testMirror] = &record{Incidents: make([]Incident, maxIncidents)}
+	for k := range maxIncidents {
+		full.mirrors[testMirror].Incidents[k] = Incident{Kind: Down, Since: now, Until: now.Add(time.Duration(k)), Times: 1}
+	}
+	full.Note(crowd, now, testSettle)
+	if s, _ := full.Summary(testMirror, time.Time{}, now); len(s.Incidents) != maxTotal/10_001 || !s.Incidents[0].Until.Equal(now.Add(maxIncidents-maxTotal/10_001)) {
+		t.Errorf("beside 10,000 mirrors, %d incidents are left, the first of %v", len(s.Incidents), s.Incidents[0].Until)
 	}
 	many := map[string][]Problem{}
 	for k := range maxMirrors + 5 {
