@@ -102,6 +102,28 @@ func TestIncidents(t *testing.T) {
 	}
 }
 
+// TestFirstSign: an incident begins when its first sign did, and names some of the places.
+func TestFirstSign(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ since, want time.Time }{
+		"not given":     {time.Time{}, epoch},
+		"before":        {epoch.Add(-time.Hour), epoch.Add(-time.Hour)},
+		"in the future": {epoch.Add(time.Hour), epoch},
+	} {
+		l := New()
+		var problems []Problem
+		for k := range maxWhere + 3 {
+			problems = append(problems, Problem{Kind: Down, Where: fmt.Sprintf("http 192.0.2.%d", k), Noticed: "check", Since: test.since},
+				Problem{Kind: Down, Where: "http 192.0.2.0", Noticed: "check", Since: test.since}, Problem{Kind: Down, Noticed: "check"})
+		}
+		l.Note(map[string][]Problem{testMirror: problems}, epoch, testSettle)
+		s, _ := l.Summary(testMirror, time.Time{}, epoch)
+		if in := s.Incidents[0]; !in.Since.Equal(test.want) || len(in.Where) != maxWhere || in.Where[1] != "http 192.0.2.1" {
+			t.Errorf("%s: %+v", name, in)
+		}
+	}
+}
+
 // TestLength: while an incident may be over, it has lasted until that seemed so.
 func TestLength(t *testing.T) {
 	t.Parallel()
