@@ -74,8 +74,13 @@ type HTTP struct {
 	TLS            *TLS
 }
 
-// TLS names a certificate and its key, in PEM files.
-type TLS struct{ Cert, Key string }
+// TLS has the redirector speak https.
+type TLS struct {
+	Cert, Key string        // PEM files
+	Listen    []string      // host:port, where https is answered; empty: at HTTP.Listen, instead of http
+	Only      bool          // http at HTTP.Listen leads to https, for the names of the certificate
+	HSTS      time.Duration // RFC 6797, in whole seconds; 0: off
+}
 
 // Selection bounds how much nearness decides.
 type Selection struct {

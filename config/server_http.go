@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -36,6 +37,12 @@ func (c *checker) http(o object, h *HTTP) {
 		h.TLS = &TLS{}
 		tls.path("cert", &h.TLS.Cert)
 		tls.path("key", &h.TLS.Key)
+		tls.listeners("listen", &h.TLS.Listen)
+		tls.bool("only", &h.TLS.Only)
+		tls.duration("hsts", &h.TLS.HSTS, 0, 10*year, time.Second)
+		if n := tls.get("only"); h.TLS.Only && len(h.TLS.Listen) == 0 {
+			c.fail(n, "want http.tls.listen with it: otherwise there is no http that could lead to https")
+		}
 	}
 }
 

@@ -198,6 +198,7 @@ func (c *checker) distinctListeners(root object, s *Server) {
 	seen := make(map[string]*node)
 	list := root.object("dns").items("listen")
 	list = append(list, root.object("http").items("listen")...)
+	list = append(list, root.object("http").object("tls").items("listen")...)
 	if n := root.object("admin").get("listen"); n != nil {
 		list = append(list, n)
 	}

@@ -17,6 +17,7 @@ type plainRequest struct {
 	resumes     bool       // see resumes
 	ranged      stats.Kind // see kindOfRange
 	conditional bool       // it has If-None-Match or If-Modified-Since
+	hsts        string     // Strict-Transport-Security for the answer; empty: none
 	size        int        // of the whole request, bytes
 }
 
@@ -157,6 +158,9 @@ func (h *Handler) answerPlain(w io.Writer, r *plainRequest, c client) (answered 
 		text = append(text, "\r\n"...)
 	}
 	text = append(append(append(text, "Location: "...), to.prefix...), path...)
+	if r.hsts != "" {
+		text = append(append(text, "\r\nStrict-Transport-Security: "...), r.hsts...)
+	}
 	text = h.Now().UTC().AppendFormat(append(text, "\r\nDate: "...), http.TimeFormat)
 	s.text = append(text, "\r\nContent-Length: 0\r\n\r\n"...)
 	_, err = w.Write(s.text)

@@ -21,6 +21,7 @@ type plainServer struct {
 	server     *Server
 	handler    *Handler
 	log        *zap.Logger
+	tls        *tls.Config // nil: it speaks http
 	handedOver chan net.Conn
 	closing    chan struct{} // closed by Close
 	accepted   chan struct{} // closed when no more connections will be accepted
@@ -130,7 +131,7 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 		}
 	}()
 	r := headReader{Conn: c, under: c, server: p.server}
-	if p.server.tls != nil {
+	if p.tls != nil {
 		secure, speaksHTTP1 := p.handshake(c)
 		if !speaksHTTP1 {
 			return secure, nil
@@ -142,10 +143,14 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if how == plain && !p.server.ending.Load() { // net/http closes connections properly
+		leads := p.tls == nil && p.server.https != ""          // to https, it may be
+		if how == plain && !leads && !p.server.ending.Load() { // net/http closes connections properly
 			now := time.Now()
 			c.slot.Touch(now)
 			r.SetWriteDeadline(now.Add(requestTime))
+			if p.tls != nil {
+				request.hsts = p.server.hsts
+			}
 			answered, err := p.handler.answerPlain(r, &request, client{addr: c.peer, secure: c.tls != nil})
 			if err != nil {
 				return nil, err
@@ -163,7 +168,7 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 // handshake does the TLS handshake. HTTP/2, and plain HTTP on a TLS port, are for net/http to answer.
 func (p *plainServer) handshake(c *clientConn) (secure *tls.Conn, speaksHTTP1 bool) {
 	c.markHeavy(p.server.heavy)
-	secure = tls.Server(c, p.server.tls)
+	secure = tls.Server(c, p.tls)
 	c.SetDeadline(time.Now().Add(readTime)) // on failure, the handshake fails too
 	if secure.Handshake() != nil {
 		return secure, false

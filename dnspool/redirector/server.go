@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +49,8 @@ type Server struct {
 	busy        atomic.Int64 // connections on which a request is expected or being answered
 	tls         *tls.Config  // nil without TLS
 	certificate *certificate // nil without TLS
+	https       string       // the port to which http leads; empty: it does not
+	hsts        string       // Strict-Transport-Security; empty: off
 }
 
 func newServer() *Server {
@@ -82,17 +86,66 @@ func Listen(
 		}
 		s.http.TLSConfig = s.tls.Clone() // net/http adds HTTP/2 to it
 	}
-	for _, addr := range c.Listen {
-		drain, err := sockets.TCP(ctx, addr)
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
+	plain, secure := c.Listen, []string(nil)
+	switch {
+	case c.TLS != nil && len(c.TLS.Listen) == 0:
+		plain, secure = nil, c.Listen
+	case c.TLS != nil:
+		secure = c.TLS.Listen
+	}
+	open := func(addrs []string, config *tls.Config) error {
+		for _, addr := range addrs {
+			drain, err := sockets.TCP(ctx, addr)
+			if err != nil {
+				s.Close()
+				return fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
+			}
+			s.drains = append(s.drains, drain)
+			p := newPlainServer(&limitedListener{drain, s.conns, handler.trustedProxies}, s, handler, log)
+			p.tls = config
+			s.plainServers = append(s.plainServers, p)
 		}
-		s.drains = append(s.drains, drain)
-		limited := &limitedListener{drain, s.conns, handler.trustedProxies}
-		s.plainServers = append(s.plainServers, newPlainServer(limited, s, handler, log))
+		return nil
+	}
+	if err := open(plain, nil); err != nil {
+		return nil, err
+	}
+	first := len(s.plainServers)
+	if err := open(secure, s.tls); err != nil {
+		return nil, err
+	}
+	if c.TLS != nil {
+		s.secure(c.TLS, s.plainServers[first:])
 	}
 	return s, nil
+}
+
+// secure notes what becomes of http, and what https says of it.
+func (s *Server) secure(c *config.TLS, servers []*plainServer) {
+	if c.HSTS > 0 {
+		s.hsts = "max-age=" + strconv.Itoa(int(c.HSTS/time.Second))
+	}
+	if c.Only && len(servers) > 0 {
+		_, s.https, _ = net.SplitHostPort(servers[0].Addr().String())
+	}
+}
+
+// toHTTPS returns where a request over http leads because https is wanted, or "".
+func (s *Server) toHTTPS(r *http.Request, proxies []netip.Prefix) string {
+	if s.https == "" || r.TLS != nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	if leaf := s.certificate.current.Load().Leaf; leaf == nil || leaf.VerifyHostname(host) != nil || clientOf(r, proxies).secure {
+		return ""
+	}
+	if s.https != "443" {
+		host = net.JoinHostPort(host, s.https)
+	}
+	return "https://" + host + r.URL.RequestURI()
 }
 
 // Addrs returns the addresses of the listeners, in the order of the configuration.
@@ -116,13 +169,21 @@ type connKey struct{}
 
 // answer answers a request. During a shutdown, the response tells the client to open another connection for the next
 // one.
-func (s *Server) answer(handler http.Handler, w http.ResponseWriter, r *http.Request) {
+func (s *Server) answer(handler *Handler, w http.ResponseWriter, r *http.Request) {
 	if s.ending.Load() {
 		w.Header()["Connection"] = connectionClose
 	}
 	c, _ := r.Context().Value(connKey{}).(*clientConn)
 	if c != nil && r.TLS == nil {
 		r.TLS = c.tls // net/http does not see through a handedOverConn
+	}
+	if s.hsts != "" && r.TLS != nil {
+		w.Header().Set("Strict-Transport-Security", s.hsts)
+	}
+	if location := s.toHTTPS(r, handler.trustedProxies()); location != "" {
+		w.Header().Set("Location", location)
+		w.WriteHeader(http.StatusMovedPermanently)
+		return
 	}
 	if c == nil || r.ProtoMajor < 2 {
 		handler.ServeHTTP(w, r)

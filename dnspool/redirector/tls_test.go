@@ -159,3 +159,73 @@ func TestCertificateIsReloaded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBothAtOnce has http and https side by side, with and without http that leads to https.
+func TestBothAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), Listen: []string{"127.0.0.1:0"}}
+	writeCertificate(t, files, 1)
+	for _, only := range []bool{false, true} {
+		files := files
+		files.Only, files.HSTS = only, 365*24*time.Hour
+		c := config.HTTP{Listen: []string{"127.0.0.1:0"}, TLS: &files}
+		s, err := Listen(t.Context(), nil, c, placedHandler(t, c), zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		http1, https := s.Addrs()[0].String(), s.Addrs()[1].String()
+		_, port, _ := net.SplitHostPort(https)
+		for name, test := range map[string]struct {
+			url, host, method string
+			status            int
+			location          string // begins with this; where http leads to https
+			hsts              bool
+		}{
+			"http":                {"http://" + http1 + "/x?a=b", "dl.example.org", "GET", 301, "https://dl.example.org:" + port + "/x?a=b", false},
+			"http, HEAD":          {"http://" + http1 + "/x", "dl.example.org:80", "HEAD", 301, "https://dl.example.org:" + port + "/x", false},
+			"http, another name":  {"http://" + http1 + "/x", "example.org", "GET", 302, "http", false},
+			"http, POST":          {"http://" + http1 + "/x", "dl.example.org", "POST", 405, "", false},
+			"https":               {"https://" + https + "/x", "dl.example.org", "GET", 302, "https://", true},
+			"https, an odd query": {"https://" + https + "/x?a=b", "dl.example.org", "GET", 302, "https://", true},
+			"https, HTTP/2":       {"https://" + https + "/x", "dl.example.org", "GET", 302, "https://", true},
+		} {
+			protocols := new(http.Protocols)
+			protocols.SetHTTP1(name != "https, HTTP/2")
+			protocols.SetHTTP2(name == "https, HTTP/2")
+			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: protocols}
+			req, err := http.NewRequest(test.method, test.url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = test.host
+			resp, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			resp.Body.Close()
+			transport.CloseIdleConnections()
+			status, location := test.status, test.location
+			if status == http.StatusMovedPermanently && !only {
+				status, location = http.StatusFound, "http"
+			}
+			if resp.StatusCode != status || !strings.HasPrefix(resp.Header.Get("Location"), location) {
+				t.Errorf("only %v, %s: %s to %q, want %d to %s", only, name, resp.Status, resp.Header.Get("Location"), status, location)
+			}
+			want := ""
+			if test.hsts {
+				want = "max-age=31536000"
+			}
+			if got := resp.Header.Get("Strict-Transport-Security"); got != want {
+				t.Errorf("only %v, %s: Strict-Transport-Security %q, want %q", only, name, got, want)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -101,7 +101,8 @@ func serveWellKnown(t *testing.T, c config.HTTP) string {
 func checkWellKnown(t *testing.T, addr string, paths []string, header string) {
 	t.Helper()
 	for _, path := range paths {
-		// Each over a connection of its own: after the first request that is not plain, the front answers no more on it.
+		// Each over a connection of its own: after the first request that is not plain, the front answers no more on
+		// it.
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)

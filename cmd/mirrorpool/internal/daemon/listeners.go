@@ -17,13 +17,17 @@ import (
 // mirrors are checked rather than after. It warns where another process shares an address: that is right while a new
 // copy of the program takes over from an old one, and a mistake otherwise, since each gets a part of what comes in.
 func checkListeners(ctx context.Context, sockets *listen.Opener, c *config.Server, log *zap.Logger) error {
-	var admin []string
+	var admin, https []string
+	if c.HTTP.TLS != nil {
+		https = c.HTTP.TLS.Listen
+	}
 	if c.Admin.Listen != "" {
 		admin = append(admin, c.Admin.Listen)
 	}
 	return errors.Join(
 		checkAddresses(ctx, sockets, log, "dns", c.DNS.Listen, "udp", "tcp"),
 		checkAddresses(ctx, sockets, log, "http", c.HTTP.Listen, "tcp"),
+		checkAddresses(ctx, sockets, log, "http.tls", https, "tcp"),
 		checkAddresses(ctx, sockets, log, "admin", admin, "tcp"))
 }
 
