@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,15 @@ func Listen(
 		}
 		s.http.TLSConfig = s.tls.Clone() // net/http adds HTTP/2 to it
 	}
+	if err := s.open(ctx, sockets, c, handler, log); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open opens the listeners: those for http, and then those for https.
+func (s *Server) open(ctx context.Context, sockets *listen.Opener, c config.HTTP, handler *Handler, log *zap.Logger) error {
 	plain, secure := c.Listen, []string(nil)
 	switch {
 	case c.TLS != nil && len(c.TLS.Listen) == 0:
@@ -93,31 +103,22 @@ func Listen(
 	case c.TLS != nil:
 		secure = c.TLS.Listen
 	}
-	open := func(addrs []string, config *tls.Config) error {
-		for _, addr := range addrs {
-			drain, err := sockets.TCP(ctx, addr)
-			if err != nil {
-				s.Close()
-				return fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
-			}
-			s.drains = append(s.drains, drain)
-			p := newPlainServer(&limitedListener{drain, s.conns, handler.trustedProxies}, s, handler, log)
-			p.tls = config
-			s.plainServers = append(s.plainServers, p)
+	for i, addr := range slices.Concat(plain, secure) {
+		drain, err := sockets.TCP(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("cannot answer HTTP at %s: %w", addr, err)
 		}
-		return nil
-	}
-	if err := open(plain, nil); err != nil {
-		return nil, err
-	}
-	first := len(s.plainServers)
-	if err := open(secure, s.tls); err != nil {
-		return nil, err
+		s.drains = append(s.drains, drain)
+		p := newPlainServer(&limitedListener{drain, s.conns, handler.trustedProxies}, s, handler, log)
+		if i >= len(plain) {
+			p.tls = s.tls
+		}
+		s.plainServers = append(s.plainServers, p)
 	}
 	if c.TLS != nil {
-		s.secure(c.TLS, s.plainServers[first:])
+		s.secure(c.TLS, s.plainServers[len(plain):])
 	}
-	return s, nil
+	return nil
 }
 
 // secure notes what becomes of http, and what https says of it.
