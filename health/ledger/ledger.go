@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 	maxMirrors   = 20_000 // the ones seen last are kept
 	maxWhere     = 8      // places of an incident that are named
 	maxText      = 300    // bytes of a reason
+	maxDoubts    = 64     // problems of one mirror
 )
 
 // A Kind is in which way a mirror is unfit.
@@ -59,6 +61,7 @@ type Problem struct {
 	Reason  string    // may come from the mirror
 	Noticed string    // by what it was noticed: "check", "listing", or a person's name
 	Since   time.Time // when it began; zero: now
+	Until   time.Time // of a person's: when it is to end; zero: not known
 	Doubted bool      // it may be a fault of this host: it prolongs an incident, and begins none
 }
 
@@ -73,6 +76,8 @@ type Incident struct {
 	Times   int       `json:"times"`          // how often it began; more than 1 if it came and went
 	// Fit is since when there has been no sign of it, while it has not ended; zero if there is one.
 	Fit time.Time `json:"fit,omitzero"`
+	// Ends is when a person's is to end; zero if that is not known.
+	Ends time.Time `json:"ends,omitzero"`
 }
 
 // Open reports whether the incident goes on.
@@ -91,15 +96,19 @@ func (i *Incident) Length(now time.Time) time.Duration {
 
 // A record is what is kept of one mirror.
 type record struct {
-	First     time.Time  `json:"first"` // when it was seen first
-	Last      time.Time  `json:"last"`  // and last
-	Incidents []Incident `json:"incidents"`
+	First     time.Time  `json:"first"`     // when it was seen first
+	Last      time.Time  `json:"last"`      // and last
+	Incidents []Incident `json:"incidents"` // in the order in which they began
+	// Doubts are when each problem that goes on was last doubted, by kind and place.
+	Doubts map[string]time.Time `json:"doubts,omitempty"`
 }
 
 // A Ledger holds the incidents of all mirrors. It is safe for concurrent use.
 type Ledger struct {
 	mu      sync.Mutex
 	mirrors map[string]*record // by url_prefix
+	noted   time.Time          // when Note was called last
+	steady  time.Time          // since when the clock has not leapt
 	saving  failure.Last       // of Save
 }
 
@@ -112,6 +121,7 @@ func New() *Ledger { return &Ledger{mirrors: map[string]*record{}} }
 func (l *Ledger) Note(problems map[string][]Problem, now time.Time, settle time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.watchClock(now)
 	for prefix, list := range problems {
 		r := l.mirrors[prefix]
 		if r == nil {
@@ -125,26 +135,72 @@ func (l *Ledger) Note(problems map[string][]Problem, now time.Time, settle time.
 		if _, ok := problems[prefix]; !ok {
 			r.endAll(now)
 		}
-		r.forget(now, min(maxIncidents, max(minIncidents, maxTotal/len(l.mirrors))))
+		if l.isSteady(now) {
+			r.forget(now)
+		}
+		r.bound(min(maxIncidents, max(minIncidents, maxTotal/len(l.mirrors))))
 	}
 	l.bound(now)
 }
 
+// A clock that leaps by more than leap may be wrong for a moment: what is old by it is forgotten only after steadyTime.
+const (
+	leap       = 48 * time.Hour
+	steadyTime = 24 * time.Hour
+)
+
+func (l *Ledger) watchClock(now time.Time) {
+	if l.noted.IsZero() || now.Before(l.noted) || now.Sub(l.noted) > leap {
+		l.steady = now
+	}
+	l.noted = now
+}
+
+func (l *Ledger) isSteady(now time.Time) bool { return now.Sub(l.steady) >= steadyTime }
+
 // note takes in all problems of a mirror.
 func (r *record) note(problems []Problem, now time.Time, settle time.Duration) {
+	problems = r.doubt(problems, now, settle)
 	r.Incidents = slices.DeleteFunc(r.Incidents, func(i Incident) bool {
 		return i.Open() && now.Sub(i.Since) < settle && isDoubted(problems, i.Kind)
 	})
 	for i := range r.Incidents {
 		in := &r.Incidents[i]
 		in.endIfCalm(now)
-		if in.Open() && !slices.ContainsFunc(problems, func(p Problem) bool { return p.Kind == in.Kind }) {
+		if in.Open() && !slices.ContainsFunc(problems, func(p Problem) bool { return in.isOf(&p) }) {
 			in.pass(now)
 		}
 	}
 	for _, p := range problems {
 		r.add(&p, now)
 	}
+}
+
+// doubt returns the problems with those doubted, too, that were so until a moment ago: when an outage of this host
+// ends, it takes a while until all mirrors are seen to pass. What goes on after that began when the doubt ended.
+func (r *record) doubt(problems []Problem, now time.Time, settle time.Duration) []Problem {
+	problems = slices.Clone(problems)
+	doubts := make(map[string]time.Time)
+	for i := range problems {
+		p := &problems[i]
+		key := string(p.Kind) + " " + p.Where
+		last, known := r.Doubts[key]
+		switch {
+		case p.Kind.byPerson():
+			continue
+		case p.Doubted:
+			last, known = now, true
+		case known && now.Sub(last) < 2*settle:
+			p.Doubted = true
+		case known && p.Since.Before(last):
+			p.Since = last
+		}
+		if known && len(doubts) < maxDoubts {
+			doubts[key] = last
+		}
+	}
+	r.Doubts = doubts
+	return problems
 }
 
 // isDoubted reports whether there are problems of a kind, and all are doubted.
@@ -169,14 +225,26 @@ func (i *Incident) pass(now time.Time) {
 
 // endIfCalm ends an incident of which there has been no sign for long enough.
 func (i *Incident) endIfCalm(now time.Time) {
-	if !i.Fit.IsZero() && (i.Kind.byPerson() || now.Sub(i.Fit) >= calm) {
-		i.Until, i.Fit = i.Fit, time.Time{}
+	if i.Fit.IsZero() || !i.Kind.byPerson() && now.Sub(i.Fit) < calm {
+		return
 	}
+	i.Until, i.Fit = i.Fit, time.Time{}
+	if !i.Ends.IsZero() && i.Ends.Before(i.Until) && !i.Ends.Before(i.Since) {
+		i.Until = i.Ends // it ended while the program did not run
+	}
+}
+
+// isOf reports whether a problem is a sign of the incident. Those of persons are told apart by their beginning, too.
+func (i *Incident) isOf(p *Problem) bool {
+	if i.Kind != p.Kind || !p.Kind.byPerson() {
+		return i.Kind == p.Kind
+	}
+	return slices.Contains(i.Where, p.Where) && (p.Since.IsZero() || p.Since.Equal(i.Since))
 }
 
 // add takes in a sign: of the incident of its kind that goes on, or of a new one.
 func (r *record) add(p *Problem, now time.Time) {
-	k := slices.IndexFunc(r.Incidents, func(i Incident) bool { return i.Open() && i.Kind == p.Kind })
+	k := slices.IndexFunc(r.Incidents, func(i Incident) bool { return i.Open() && i.isOf(p) })
 	if k < 0 {
 		if p.Doubted {
 			return
@@ -186,7 +254,7 @@ func (r *record) add(p *Problem, now time.Time) {
 			since = now
 		}
 		r.Incidents = append(r.Incidents, Incident{Kind: p.Kind, Where: []string{}, Reason: cut(p.Reason), Noticed: cut(p.Noticed),
-			Since: since, Times: 1})
+			Since: since, Times: 1, Ends: p.Until})
 		k = len(r.Incidents) - 1
 	}
 	i := &r.Incidents[k]
@@ -211,9 +279,13 @@ func (r *record) endAll(now time.Time) {
 	}
 }
 
-// forget drops what is too old, and all but so many of the latest incidents.
-func (r *record) forget(now time.Time, most int) {
+// forget drops what is too old.
+func (r *record) forget(now time.Time) {
 	r.Incidents = slices.DeleteFunc(r.Incidents, func(i Incident) bool { return !i.Open() && now.Sub(i.Until) > Keep })
+}
+
+// bound drops all but so many of the latest incidents.
+func (r *record) bound(most int) {
 	if more := len(r.Incidents) - most; more > 0 {
 		r.Incidents = slices.Delete(r.Incidents, 0, more)
 	}
@@ -221,7 +293,9 @@ func (r *record) forget(now time.Time, most int) {
 
 // bound drops mirrors that have long been gone, and where there are too many, those that have been gone longest.
 func (l *Ledger) bound(now time.Time) {
-	maps.DeleteFunc(l.mirrors, func(_ string, r *record) bool { return now.Sub(r.Last) > Keep })
+	if l.isSteady(now) {
+		maps.DeleteFunc(l.mirrors, func(_ string, r *record) bool { return now.Sub(r.Last) > Keep })
+	}
 	if len(l.mirrors) <= maxMirrors {
 		return
 	}
@@ -233,10 +307,11 @@ func (l *Ledger) bound(now time.Time) {
 	}
 }
 
-// cut shortens a text that may come from elsewhere.
+// cut shortens a text that may come from elsewhere, and be no UTF-8.
 func cut(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) <= maxText {
 		return text
 	}
-	return text[:maxText] + "…"
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }

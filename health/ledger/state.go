@@ -55,7 +55,7 @@ func decode(body []byte, now time.Time) (map[string]*record, error) {
 		return nil, fmt.Errorf("%d mirrors", len(mirrors))
 	}
 	for prefix, r := range mirrors {
-		if r == nil || len(r.Incidents) > maxIncidents {
+		if r == nil || len(r.Incidents) > maxIncidents || len(r.Doubts) > maxDoubts {
 			return nil, fmt.Errorf("%s: not a record of at most %d incidents", prefix, maxIncidents)
 		}
 		for _, t := range []*time.Time{&r.First, &r.Last} {
@@ -63,7 +63,7 @@ func decode(body []byte, now time.Time) (map[string]*record, error) {
 		}
 		for k := range r.Incidents {
 			i := &r.Incidents[k]
-			if len(i.Where) > maxWhere || len(i.Reason) > 2*maxText || i.Times < 1 {
+			if len(i.Where) > maxWhere || len(i.Reason) > 4*maxText || i.Times < 1 {
 				return nil, fmt.Errorf("%s: an incident that makes no sense", prefix)
 			}
 			for _, t := range []*time.Time{&i.Since, &i.Until, &i.Fit} {

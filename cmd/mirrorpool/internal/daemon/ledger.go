@@ -1,10 +1,10 @@
 package daemon
 
 import (
+	"maps"
 	"slices"
 	"time"
 
-	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
 	"mirrorpool/health/ledger"
@@ -21,9 +21,10 @@ const (
 // persons have decided. f.mu is held.
 func (f *inForce) noteIncidents(report *health.Report) {
 	now := f.now()
+	settle := max(minSettle, settleIntervals*f.config.Load().Health.Interval)
 	overrides, _ := f.overrides.Split(now)
 	problems := make(map[string][]ledger.Problem, len(f.pool.Mirrors))
-	doubted := !f.anyUp(report)
+	doubted := f.failedTogether(report, settle)
 	for i := range f.pool.Mirrors {
 		m := &f.pool.Mirrors[i]
 		if !m.Enabled() {
@@ -32,26 +33,54 @@ func (f *inForce) noteIncidents(report *health.Report) {
 		r := report.Mirrors[m.URLPrefix]
 		list := ledger.Problems(&r, now)
 		for k := range list {
-			list[k].Doubted = list[k].Doubted || doubted
+			list[k].Doubted = list[k].Doubted || doubted[m.URLPrefix]
 		}
 		for _, role := range [...]health.Role{health.HTTP, health.DNS} {
 			if o := overrides.Of(m.URLPrefix, role); o != nil {
-				kind := map[dnspool.OverrideKind]ledger.Kind{dnspool.Drain: ledger.Drained, dnspool.ForceUp: ledger.ForcedUp}[o.Kind]
-				list = append(list, ledger.Problem{Kind: kind, Where: role.String(), Reason: o.Reason, Noticed: o.By, Since: o.Since})
+				list = append(list, overrideProblem(o))
 			}
 		}
 		problems[m.URLPrefix] = list
 	}
-	f.ledger.Note(problems, now, max(minSettle, settleIntervals*f.config.Load().Health.Interval))
+	f.ledger.Note(problems, now, settle)
 }
 
-// anyUp reports whether an enabled mirror is up at an address. If none is, the fault is more likely here.
-func (f *inForce) anyUp(report *health.Report) bool {
-	return slices.ContainsFunc(f.pool.Mirrors, func(m config.Mirror) bool {
-		return m.Enabled() && slices.ContainsFunc(report.Mirrors[m.URLPrefix].Endpoints, func(e health.Endpoint) bool {
-			return e.State == health.Up
-		})
-	})
+// overrideProblem is an override for the ledger.
+func overrideProblem(o *dnspool.Override) ledger.Problem {
+	kind := ledger.Drained
+	if o.Kind == dnspool.ForceUp {
+		kind = ledger.ForcedUp
+	}
+	return ledger.Problem{Kind: kind, Where: o.Role.String(), Reason: o.Reason, Noticed: o.By, Since: o.Since, Until: o.Until}
+}
+
+// failedTogether returns the enabled mirrors whose failures are more likely this host's, because no mirror is up and
+// another one has failed within a time of them.
+func (f *inForce) failedTogether(report *health.Report, within time.Duration) map[string]bool {
+	failed := make(map[string]time.Time)
+	for i := range f.pool.Mirrors {
+		m := &f.pool.Mirrors[i]
+		if !m.Enabled() {
+			continue
+		}
+		for k := range report.Mirrors[m.URLPrefix].Endpoints {
+			e := &report.Mirrors[m.URLPrefix].Endpoints[k]
+			if e.State == health.Up {
+				return nil
+			}
+			if e.ForSelection() == health.Down && e.Since.After(failed[m.URLPrefix]) {
+				failed[m.URLPrefix] = e.Since
+			}
+		}
+	}
+	together := make(map[string]bool)
+	order := slices.SortedFunc(maps.Keys(failed), func(a, b string) int { return failed[a].Compare(failed[b]) })
+	for i := 1; i < len(order); i++ {
+		if a, b := order[i-1], order[i]; failed[b].Sub(failed[a]) <= within {
+			together[a], together[b] = true, true
+		}
+	}
+	return together
 }
 
 // incidents is what /api/v1/ledger tells: of one mirror, which is named by its url_prefix, name or host, or of all. ok
