@@ -102,7 +102,8 @@ func TestIncidents(t *testing.T) {
 	}
 }
 
-// TestDoubtEnds has an outage of this host that ends for one mirror later than for others, and one that was really down.
+// TestDoubtEnds has an outage of this host that ends for one mirror later than for others, and one that was really
+// down.
 func TestDoubtEnds(t *testing.T) {
 	t.Parallel()
 	l := New()
@@ -169,8 +170,8 @@ func TestOneOutage(t *testing.T) {
 	}
 }
 
-// TestDrainsOneByOne: a drain in place of another is another incident, and one that has ended while the program did not run
-// ended then.
+// TestDrainsOneByOne: a drain in place of another is another incident, and one that has ended while the program did not
+// run ended then.
 func TestDrainsOneByOne(t *testing.T) {
 	t.Parallel()
 	l := New()
