@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -140,6 +141,9 @@ func TestGuardKnowsHealth(t *testing.T) {
 		{"its correction", typo, good, "abc", GuardPass, 0},
 		{"its correction, by weight", typo, []string{"a 10", "b 20", "c 30", "x 10"}, "abc", GuardPass, 0},
 		{"the correction, had it been up", typo, good, "abcx", GuardHold, 100.0 / 160},
+		{"a typo in the weight of one that is down", append(slices.Clone(good), "x 10"), typo, "abc", GuardHold, 100.0 / 160},
+		{"a little more weight for one that is down", append(slices.Clone(good), "x 10"), []string{"a 10", "b 20", "c 30", "x 20"}, "abc",
+			GuardPass, 20.0 / 80},
 		{"the dead leave", good, []string{"a 10"}, "a", GuardPass, 0},
 		{"the living leave", good, []string{"b 20", "c 30"}, "a", GuardHold, 0},
 		{"none is up, and most leave", good, []string{"a 10"}, "", GuardHold, 5.0 / 6},

@@ -31,8 +31,8 @@ type Decision struct {
 // What counts is the weight of working mirrors that leave, from the pool as a whole or from its DNS answers, and the
 // share of the clients who would get another mirror by the new weights: a typo in one weight moves as many as a
 // removal. works reports whether a mirror of old, by its url_prefix, is fit to serve, or nil if nothing is known:
-// weight that does not work is no loss. If none works, all count. limit is mirrors_guard, the share that may leave or
-// move at once; 0 turns the guard off, but never the rule that a pool enables a mirror.
+// weight that does not work is no loss, but counts where it grows. If none works, all count. limit is mirrors_guard,
+// the share that may leave or move at once; 0 turns the guard off, but never the rule that a pool enables a mirror.
 func Guard(old, next *Pool, limit float64, works func(urlPrefix string) bool) Decision {
 	d := Decision{Limit: limit}
 	if old != nil {
@@ -55,15 +55,21 @@ func Guard(old, next *Pool, limit float64, works func(urlPrefix string) bool) De
 
 // compareWeights counts the mirrors that have weight in old and none in next, and how the shares move.
 func compareWeights(old, next *Pool, weight func(*Mirror) uint32, works func(string) bool) (d Decision) {
-	idle := make(map[string]bool) // enabled, but not working
+	idle := make(map[string]uint32) // weights of those that are enabled, and do not work
 	before, total := weigh(old, weight, func(m *Mirror) bool {
-		idle[m.URLPrefix] = works != nil && !works(m.URLPrefix)
-		return !idle[m.URLPrefix]
+		if works == nil || works(m.URLPrefix) {
+			return true
+		}
+		idle[m.URLPrefix] = weight(m)
+		return false
 	})
 	if total == 0 && works != nil {
 		return compareWeights(old, next, weight, nil)
 	}
-	after, sum := weigh(next, weight, func(m *Mirror) bool { return !idle[m.URLPrefix] })
+	after, sum := weigh(next, weight, func(m *Mirror) bool {
+		w, isIdle := idle[m.URLPrefix]
+		return !isIdle || weight(m) > w // it will move clients once it works
+	})
 	d.Enabled = len(before)
 	for i := range old.Mirrors {
 		if prefix := old.Mirrors[i].URLPrefix; before[prefix] > 0 && after[prefix] == 0 {

@@ -145,6 +145,69 @@ func (s *Snapshot) Emptied(next *Snapshot) (emptied Group, ok bool) {
 	return emptied, false
 }
 
+// Unserved returns clients for whom next has no eligible mirror to redirect them to, though s has: those at no known
+// place, or at a place that some mirror serves only, or does not serve. ok is false if there are none.
+func (s *Snapshot) Unserved(next *Snapshot) (clients string, ok bool) {
+	for _, place := range s.restrictedPlaces() {
+		for _, family := range [...]Family{IPv4, IPv6} {
+			for _, secure := range [...]bool{false, true} {
+				r := Request{Place: place, Family: family, Secure: secure}
+				if s.serve(r) && !next.serve(r) {
+					return clientsText(&r), true
+				}
+			}
+		}
+	}
+	return "", false
+}
+
+// restrictedPlaces returns the places that mirrors name in serve_only and exclude, and first one that is not known.
+func (s *Snapshot) restrictedPlaces() []Place {
+	places := []Place{{}}
+	for i := range s.Mirrors {
+		for _, set := range [...]*placeSet{s.Mirrors[i].serveOnly, s.Mirrors[i].exclude} {
+			if set == nil {
+				continue
+			}
+			for _, code := range set.countries {
+				places = append(places, Place{Country: code})
+			}
+			for _, code := range set.continents {
+				places = append(places, Place{Continent: code})
+			}
+			for _, asn := range set.asns {
+				places = append(places, Place{ASN: asn})
+			}
+		}
+	}
+	slices.SortStableFunc(places, func(a, b Place) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return slices.Compact(places)
+}
+
+// serve reports whether an eligible mirror may serve a request.
+func (s *Snapshot) serve(r Request) bool {
+	var c Choice
+	s.Choose(&c, &r)
+	return c.Busy || c.Picked != nil && s.Reason(&c, &r) != LastResort
+}
+
+// clientsText names the clients of a request.
+func clientsText(r *Request) string {
+	text := "clients"
+	switch {
+	case r.Place.Country != Code{}:
+		text += " in " + r.Place.Country.String()
+	case r.Place.Continent != Code{}:
+		text += " on the continent " + r.Place.Continent.String()
+	case r.Place.ASN != 0:
+		text += fmt.Sprintf(" in AS%d", r.Place.ASN)
+	}
+	if r.Secure {
+		text += " that ask over https"
+	}
+	return text + " over " + map[Family]string{IPv4: "IPv4", IPv6: "IPv6"}[r.Family]
+}
+
 // Drained returns the drain of m in a role, or nil.
 func (m *Mirror) Drained(role health.Role) *Override { return m.overriddenBy(Drain, role) }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/health"
 )
 
@@ -206,5 +207,33 @@ func TestOverrideKinds(t *testing.T) {
 	var read OverrideKind
 	if err := read.UnmarshalText(nil); err == nil {
 		t.Errorf("an empty text is read as %v", read)
+	}
+}
+
+// TestUnserved: drains must not leave clients at a place without a mirror.
+func TestUnserved(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		serveOnly, exclude config.Places // of b; a serves all
+		drains             []string
+		want               string
+	}{
+		"b serves DE alone":        {config.Places{Countries: []string{"DE"}}, config.Places{}, []string{"drain! a http"}, "clients over IPv4"},
+		"b serves all but DE":      {config.Places{}, config.Places{Countries: []string{"DE"}}, []string{"drain! a http"}, "clients in DE over IPv4"},
+		"b serves all but Europe":  {config.Places{}, config.Places{Continents: []string{"EU"}}, []string{"drain! a http"}, "clients on the continent EU over IPv4"},
+		"b serves all but AS680":   {config.Places{}, config.Places{ASNs: []uint32{680}}, []string{"drain! a http"}, "clients in AS680 over IPv4"},
+		"the restricted one":       {config.Places{Countries: []string{"DE"}}, config.Places{}, []string{"drain! b http"}, ""},
+		"for DNS":                  {config.Places{Countries: []string{"DE"}}, config.Places{}, []string{"drain! a dns"}, ""},
+		"without any restrictions": {config.Places{}, config.Places{}, []string{"drain! a http"}, ""},
+	} {
+		in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up").input(t)
+		in.Pool.Mirrors[1].ServeOnly, in.Pool.Mirrors[1].Exclude = test.serveOnly, test.exclude
+		before := Build(in)
+		for _, text := range test.drains {
+			in.Overrides = in.Overrides.With(override(t, text))
+		}
+		if got, ok := before.Unserved(Build(in)); got != test.want || ok != (test.want != "") {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
 	}
 }

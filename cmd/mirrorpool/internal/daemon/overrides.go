@@ -58,22 +58,26 @@ func (d *Daemon) setOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 		return admin.OverrideAnswer{Error: fmt.Sprintf("there are %d overrides: end some of them first", len(d.overrides))}
 	}
 	if q.Kind == dnspool.Drain && !q.Anyway {
-		if group, ok := d.emptied(next); ok {
+		if whom, ok := d.emptied(next); ok {
 			return admin.OverrideAnswer{Error: fmt.Sprintf("to drain %s would leave no mirror that is up for %s; --anyway does it",
-				m.URLPrefix, groupText(&group))}
+				m.URLPrefix, whom)}
 		}
 	}
 	return admin.OverrideAnswer{OK: true, Overrides: set, Warning: d.putOverrides(next)}
 }
 
-// emptied returns a group that would lose its last mirror that is up if next were in force, the last resort aside. f.mu
-// is held.
-func (f *inForce) emptied(next dnspool.Overrides) (dnspool.Group, bool) {
+// emptied returns which answers would lose their last mirror that is up if next were in force, the last resort aside.
+// f.mu is held.
+func (f *inForce) emptied(next dnspool.Overrides) (whom string, ok bool) {
 	in := f.input(f.config.Load(), f.report())
 	in.Overrides = in.Overrides.Anyway()
-	now := dnspool.Build(in)
+	before := dnspool.Build(in)
 	in.Overrides = next.Anyway()
-	return now.Emptied(dnspool.Build(in))
+	after := dnspool.Build(in)
+	if group, ok := before.Emptied(after); ok {
+		return groupText(&group), true
+	}
+	return before.Unserved(after)
 }
 
 // groupText names a group for people.
