@@ -9,7 +9,7 @@
 //	plan.go      what to send now: the rules
 //	text.go      what the mails say
 //	mailer.go    when the plan is made, and the queue
-//	queue.go     what waits to be sent, and how it is saved
+//	queue.go     what waits to be sent, what follows from a failure, and how it is saved
 //	sender.go    SMTP
 //
 // The rules have no clock and open no socket. No mail has anything of a client in it.

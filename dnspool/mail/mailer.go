@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/textproto"
 	"reflect"
 	"sync"
 	"time"
@@ -33,9 +34,9 @@ type Mailer struct {
 	mu       sync.Mutex // guards all below
 	config   *config.Mail
 	state    state
-	failures int // to send, in a row
-	retry    time.Time
-	problem  string // why the latest attempt to send failed, or ""
+	failures int       // to send any mail, in a row
+	retry    time.Time // when to try again to send any
+	problem  string    // why the latest attempt to send failed, or ""
 	sending  failure.Last
 	saving   failure.Last
 }
@@ -53,6 +54,9 @@ func (m *Mailer) SetConfig(c *config.Mail) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.config, m.failures, m.retry = c, 0, time.Time{}
+	for i := range m.state.Queue { // what was wrong may have been mended
+		m.state.Queue[i].Retry = time.Time{}
+	}
 }
 
 // Run plans and sends mails until ctx ends.
@@ -73,12 +77,11 @@ func (m *Mailer) Run(ctx context.Context) error {
 func (m *Mailer) step(ctx context.Context) {
 	view := m.o.View()
 	m.mu.Lock()
-	c := m.config
-	if c != nil {
+	if m.config != nil {
 		m.plan(&view)
 	}
 	m.mu.Unlock()
-	for c != nil && m.sendNext(ctx, c, view.Now) {
+	for m.sendNext(ctx, &view) {
 	}
 }
 
@@ -91,7 +94,7 @@ func (m *Mailer) plan(view *View) {
 		return
 	}
 	m.state.Memory = next
-	m.state.Queue = append(m.state.Queue, messages...)
+	m.state.add(messages)
 	if dropped += m.state.bound(view.Now); dropped > 0 {
 		m.o.Log.Error("mails were dropped: they have waited too long, or are too many", zap.Int("mails", dropped))
 	}
@@ -106,14 +109,16 @@ func (m *Mailer) save() {
 	}
 }
 
-// sendNext sends the mail that has waited longest, if it is time. It reports whether there may be more to send now.
-func (m *Mailer) sendNext(ctx context.Context, c *config.Mail, now time.Time) bool {
+// sendNext sends the first mail that is due. It reports whether there may be more to send now. It and plan, which one
+// goroutine calls, are alone in adding to the queue and taking from it.
+func (m *Mailer) sendNext(ctx context.Context, view *View) bool {
 	m.mu.Lock()
-	if len(m.state.Queue) == 0 || now.Before(m.retry) || ctx.Err() != nil {
+	c, k := m.config, m.state.due(view.Now)
+	if c == nil || k < 0 || view.Now.Before(m.retry) || ctx.Err() != nil {
 		m.mu.Unlock()
 		return false
 	}
-	next := m.state.Queue[0]
+	next := m.state.Queue[k].Message
 	m.mu.Unlock()
 
 	err := m.o.Send(ctx, c, &next)
@@ -123,29 +128,31 @@ func (m *Mailer) sendNext(ctx context.Context, c *config.Mail, now time.Time) bo
 	if err != nil && ctx.Err() != nil {
 		return false // it is sent after the next start
 	}
-	m.problem = ""
-	if err != nil {
-		m.problem = err.Error()
-	}
-	if m.sending.IsNew(err) {
-		m.o.Log.Error("cannot send mail", zap.String("subject", next.Subject), zap.Error(err))
-	}
-	if err != nil && !errors.Is(err, errRejected) {
+	m.report(&next, err)
+	if err != nil && scopeOf(err) == allMails {
 		m.failures++
-		m.retry = now.Add(pause(m.failures))
+		m.retry = view.Now.Add(pause(m.failures))
 		return false
 	}
 	m.failures, m.retry = 0, time.Time{}
-	if len(m.state.Queue) > 0 && m.state.Queue[0].ID == next.ID {
-		m.state.Queue = m.state.Queue[1:]
-	}
-	if err == nil {
-		m.o.Log.Info("mail sent", zap.String("to", next.To), zap.String("subject", next.Subject))
-	} else if other, ok := next.withoutOperators(c.Team, err); ok {
-		m.state.Queue = append([]Message{other}, m.state.Queue...)
-	}
+	m.state.settle(k, &next, c.Team, err, view.Now)
 	m.save()
-	return true
+	var response *textproto.Error
+	return err == nil || errors.As(err, &response) // else the server may hang at the next one, too
+}
+
+// report logs how it went to send a mail. m.mu is held.
+func (m *Mailer) report(sent *Message, err error) {
+	fields := []zap.Field{zap.String("to", sent.To), zap.String("subject", sent.Subject)}
+	m.problem = ""
+	if err == nil {
+		m.o.Log.Info("mail sent", fields...)
+	} else {
+		m.problem = err.Error()
+	}
+	if m.sending.IsNew(err) || err != nil && scopeOf(err) == forGood {
+		m.o.Log.Error("cannot send mail", append(fields, zap.Error(err))...)
+	}
 }
 
 // Status is what there is to say of mail.
@@ -164,7 +171,10 @@ func (m *Mailer) Status() Status {
 	defer m.mu.Unlock()
 	s := Status{
 		Configured: m.config != nil, Quiet: view.Quiet, Problem: m.problem,
-		Waiting: append([]Message{}, m.state.Queue...), Planned: []Message{},
+		Waiting: []Message{}, Planned: []Message{},
+	}
+	for i := range m.state.Queue {
+		s.Waiting = append(s.Waiting, m.state.Queue[i].Message)
 	}
 	if m.config != nil {
 		planned, _ := m.state.Memory.plan(m.config, &view)

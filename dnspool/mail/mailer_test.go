@@ -133,6 +133,79 @@ func TestRejected(t *testing.T) {
 	}
 }
 
+// TestRefusedForNow: a recipient that the server does not take for now holds up no other mail, and after a day the team
+// gets the mail in its place.
+func TestRefusedForNow(t *testing.T) {
+	t.Parallel()
+	box := testbed.NewMailbox(t, "")
+	box.Reject("ops@example.net", "450 4.1.2 <ops@example.net>: Recipient address rejected: Domain not found")
+	c := testConfig()
+	c.Server = box.Addr
+	b := newBed(t, c, nil)
+	b.pass(t, 130, true)
+	b.pass(t, 20*60, false)
+	if n := len(box.Mails()); n != 1 {
+		t.Errorf("%d mails within a day, want the one to the team", n)
+	}
+	b.Mailer = New(b.o) // a restart, which forgets nothing
+	b.pass(t, 5*60, false)
+	b.pass(t, 65, true) // the next outage
+	mails := box.Mails()
+	for i, want := range []string{"m1.example.net: down\n", "could not be sent to ops@example.net", "could not be sent to ops@example.net",
+		"m1.example.net: down\n"} {
+		if len(mails) <= i || !strings.Contains(mails[i].Text, want) || strings.Join(mails[i].To, " ") != c.Team {
+			t.Fatalf("mail %d of %+v, want %s", i, mails, want)
+		}
+	}
+	if s := b.Status(); len(mails) != 4 || len(s.Waiting) != 0 {
+		t.Errorf("%d mails, %+v", len(mails), s)
+	}
+}
+
+// TestClientRefused: while the server refuses this host, all mail waits.
+func TestClientRefused(t *testing.T) {
+	t.Parallel()
+	for command, answer := range map[string]string{"MAIL": "530 5.7.0 Must issue a STARTTLS command first",
+		"RCPT": "554 5.7.1 Client host rejected"} {
+		box := testbed.NewMailbox(t, "")
+		box.Answer(command, answer)
+		c := testConfig()
+		c.Server = box.Addr
+		b := newBed(t, c, nil)
+		b.pass(t, 180, true)
+		if s := b.Status(); len(s.Waiting) != 2 || !strings.Contains(s.Problem, answer[4:]) {
+			t.Fatalf("%s: %+v", command, s)
+		}
+		box.Answer(command, "")
+		b.SetConfig(c) // a reload has it tried at once
+		b.pass(t, 1, true)
+		if mails := box.Mails(); len(mails) != 2 || strings.Join(mails[1].To, " ") != "ops@example.net team@example.org" {
+			t.Errorf("%s: %+v", command, mails)
+		}
+	}
+}
+
+// TestCopyRefused: where the server does not take the team's copy, the operators get the mail nevertheless, once.
+func TestCopyRefused(t *testing.T) {
+	t.Parallel()
+	box := testbed.NewMailbox(t, "")
+	c := testConfig()
+	c.Server = box.Addr
+	b := newBed(t, c, nil)
+	b.pass(t, 70, true)
+	box.Reject(c.Team, "550 5.2.2 mailbox full")
+	b.pass(t, 120, true)
+	if mails := box.Mails(); len(mails) != 2 || strings.Join(mails[1].To, " ") != "ops@example.net" || len(b.Status().Waiting) != 1 {
+		t.Fatalf("%+v, %+v", mails, b.Status())
+	}
+	box.Reject(c.Team, "")
+	b.pass(t, 60, true)
+	mails := box.Mails()
+	if len(mails) != 3 || strings.Join(mails[2].To, " ") != c.Team || !strings.Contains(mails[2].Text, "This is the copy of a mail to ops@example.net.") {
+		t.Errorf("%+v", mails)
+	}
+}
+
 // TestLogin: a password is sent only over TLS, and only from a file that its owner alone may read.
 func TestLogin(t *testing.T) {
 	t.Parallel()
@@ -160,14 +233,8 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}
 	}
-	if err := os.WriteFile(file, []byte("user\nhunter2\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(file, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	c := testConfig()
-	c.LoginFile = file
+	c.LoginFile = loginFile(t)
 	box := testbed.NewMailbox(t, "") // without TLS and without a login
 	c.Server = box.Addr
 	m := &Message{ID: "a@b", To: c.Team, Subject: "s", Text: "t"}
@@ -194,12 +261,22 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// loginFile writes a login_file.
+func loginFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "login")
+	if err := os.WriteFile(file, []byte("user\nhunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // TestQueue is bounded in number and in time, and retries ever more slowly.
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	s := state{}
 	for k := range maxQueue + 10 {
-		s.Queue = append(s.Queue, Message{ID: fmt.Sprint(k), Planned: epoch.Add(time.Duration(k) * time.Minute)})
+		s.add([]Message{{ID: fmt.Sprint(k), Planned: epoch.Add(time.Duration(k) * time.Minute)}})
 	}
 	now := epoch.Add((maxQueue + 10) * time.Minute)
 	if dropped := s.bound(now); dropped != 10 || s.Queue[0].ID != "10" {

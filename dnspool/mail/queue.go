@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,6 +17,7 @@ const (
 	maxWait    = 7 * 24 * time.Hour // after which a mail is dropped
 	firstPause = time.Minute        // after the first failure to send
 	maxPause   = time.Hour
+	maxRefusal = 24 * time.Hour // after which the team gets a mail that the server does not take for a mirror's operators
 )
 
 // format is that of the saved state.
@@ -24,7 +26,58 @@ var format = statefile.Format{Kind: "mirrorpool-mail", Version: 1, Limit: 64 << 
 // A state is what was sent, and what waits to be sent.
 type state struct {
 	Memory memory    `json:"memory"`
-	Queue  []Message `json:"queue"`
+	Queue  []waiting `json:"queue"`
+}
+
+// A waiting is a mail that waits to be sent.
+type waiting struct {
+	Message
+	Failures int       `json:"failures,omitzero"`
+	Failed   time.Time `json:"failed,omitzero"` // for the first time
+	Retry    time.Time `json:"retry,omitzero"`  // when to try again
+}
+
+// add queues mails.
+func (s *state) add(messages []Message) {
+	for _, m := range messages {
+		s.Queue = append(s.Queue, waiting{Message: m})
+	}
+}
+
+// due returns the place of the first mail that may be sent at now; -1 for none.
+func (s *state) due(now time.Time) int {
+	return slices.IndexFunc(s.Queue, func(w waiting) bool { return !now.Before(w.Retry) })
+}
+
+// settle takes in how it went to send the mail at k, as it was addressed: err is nil if it was sent.
+func (s *state) settle(k int, sent *Message, team string, err error, now time.Time) {
+	w := &s.Queue[k]
+	if err == nil {
+		s.Queue = slices.Delete(s.Queue, k, k+1)
+		return
+	}
+	scope := scopeOf(err)
+	if scope == allMails {
+		return
+	}
+	w.fail(now)
+	note := fmt.Sprintf("This mail could not be sent to %s: %v.", sent.To, err)
+	switch {
+	case scope == copyOnly:
+		w.Message = sent.toTeamAlone(team, fmt.Sprintf("This is the copy of a mail to %s.", sent.To))
+	case sent.To != team && sent.Cc != "" && (scope == forGood || now.Sub(w.Failed) >= maxRefusal):
+		*w = waiting{Message: sent.toTeamAlone(team, note)}
+	case scope == forGood:
+		s.Queue = slices.Delete(s.Queue, k, k+1)
+	}
+}
+
+// fail takes in that a mail could not be sent.
+func (w *waiting) fail(now time.Time) {
+	if w.Failures++; w.Failures == 1 {
+		w.Failed = now
+	}
+	w.Retry = now.Add(pause(w.Failures))
 }
 
 // bound drops the mails that have waited too long, or are too many.
@@ -47,15 +100,12 @@ func pause(failures int) time.Duration {
 	return d
 }
 
-// withoutOperators makes a mail that the server rejects one to the team alone. ok is false if it was that already.
-func (m *Message) withoutOperators(team string, why error) (Message, bool) {
-	if m.To == team || m.Cc == "" {
-		return Message{}, false
-	}
+// toTeamAlone makes of a mail to operators one to the team, which says so first.
+func (m *Message) toTeamAlone(team, note string) Message {
 	other := *m
 	other.To, other.Cc = team, ""
-	other.Text = fmt.Sprintf("This mail could not be sent to %s: %v.\n\n%s", m.To, why, m.Text)
-	return other, true
+	other.Text = note + "\n\n" + m.Text
+	return other
 }
 
 // load reads the saved state, if there is one.

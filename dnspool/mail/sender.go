@@ -3,13 +3,17 @@ package mail
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/textproto"
+	"slices"
 	"strconv"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
+	"github.com/wneessen/go-mail/smtp"
 
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
@@ -17,33 +21,138 @@ import (
 
 const (
 	sendTime     = 30 * time.Second // for one mail, all of SMTP included
+	leaveTime    = 2 * time.Second  // for QUIT
 	maxLoginFile = 4 << 10
 )
 
-// errRejected is that the server will never take a mail as it is.
-var errRejected = errors.New("the server rejects it")
+// A scope is what is held up by a failure to send.
+type scope int
 
-// Send sends a message over SMTP. The error wraps errRejected if to try again would not help.
+const (
+	thisMail scope = iota // for now; others may be sent
+	allMails              // for now: there is no session with the server, or it refuses the sender
+	forGood               // this mail, which the server will never take for its recipient
+	copyOnly              // the copy to the team; the recipient has the mail
+)
+
+// A sendError is why a mail, or the copy of it, was not sent.
+type sendError struct {
+	scope scope
+	err   error
+}
+
+func (e *sendError) Error() string { return e.err.Error() }
+func (e *sendError) Unwrap() error { return e.err }
+
+// Send sends a message over SMTP. It returns soon after ctx has ended.
 func Send(ctx context.Context, c *config.Mail, m *Message) error {
 	msg, err := compose(c, m)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errRejected, err)
+		return &sendError{forGood, err}
 	}
-	client, err := dialer(c)
+	ctx, cancel := context.WithTimeoutCause(ctx, sendTime, fmt.Errorf("not done within %v", sendTime))
+	defer cancel()
+	if err := converse(ctx, c, msg); err != nil {
+		if ctx.Err() != nil { // closed connections say nothing of the cause
+			err = &sendError{scopeOf(err), context.Cause(ctx)}
+		}
+		return &sendError{scopeOf(err), fmt.Errorf("cannot send mail over %s: %w", c.Server, err)}
+	}
+	return nil
+}
+
+// scopeOf returns the scope of an error that may be a sendError.
+func scopeOf(err error) scope {
+	var failed *sendError
+	if errors.As(err, &failed) {
+		return failed.scope
+	}
+	return thisMail
+}
+
+// converse sends a message in a session of its own. go-mail minds ctx no longer once it has dialled, and moves its
+// deadlines on: so the end of ctx, which comes with that of Send, closes the connection.
+func converse(ctx context.Context, c *config.Mail, msg *gomail.Msg) error {
+	client, err := newClient(c, func(dialling context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(dialling, network, address)
+		if err != nil {
+			return nil, err
+		}
+		context.AfterFunc(ctx, func() { conn.Close() })
+		if !c.TLS {
+			return conn, nil
+		}
+		host, _, _ := net.SplitHostPort(address)
+		secure := tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+		return secure, secure.HandshakeContext(dialling)
+	})
+	if err != nil {
+		return &sendError{allMails, err}
+	}
+	session, err := client.DialToSMTPClientWithContext(ctx)
+	if err != nil {
+		return &sendError{allMails, err}
+	}
+	err = transact(session, msg)
+	if session.UpdateDeadline(leaveTime) == nil {
+		session.Quit() // whatever follows, the server has taken the message or has not
+	}
+	return err
+}
+
+// transact hands a message to the server (RFC 5321 section 3.3). The first recipient is the one that counts: where the
+// server refuses the second, which gets a copy, the first has the message.
+func transact(session *smtp.Client, msg *gomail.Msg) error {
+	sender, err := msg.GetSender(false)
+	if err != nil {
+		return &sendError{forGood, err}
+	}
+	recipients, err := msg.GetRecipients()
+	if err != nil {
+		return &sendError{forGood, err}
+	}
+	if err := session.Mail(sender); err != nil {
+		return &sendError{allMails, err}
+	}
+	refused := session.Rcpt(recipients[0])
+	var noCopy error
+	if len(recipients) > 1 {
+		noCopy = session.Rcpt(recipients[1])
+	}
+	switch {
+	case refused != nil && isPermanent(refused) && len(recipients) > 1 && noCopy == nil: // it is not us that it refuses
+		return &sendError{forGood, refused}
+	case refused != nil:
+		return refused
+	}
+	if err := writeData(session, msg); isPermanent(err) {
+		return &sendError{forGood, err}
+	} else if err != nil {
+		return err
+	}
+	if noCopy != nil {
+		return &sendError{copyOnly, noCopy}
+	}
+	return nil
+}
+
+// writeData sends header and body. The server has taken the message if there is no error.
+func writeData(session *smtp.Client, msg *gomail.Msg) error {
+	w, err := session.Data()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, sendTime)
-	defer cancel()
-	err = client.DialAndSendWithContext(ctx, msg)
-	var refused *gomail.SendError
-	switch {
-	case err == nil, msg.IsDelivered(): // an error after that is one of leaving
-		return nil
-	case errors.As(err, &refused) && !refused.IsTemp() && refused.ErrorCode() >= 500:
-		return fmt.Errorf("%w: %w", errRejected, err)
+	if _, err := msg.WriteTo(w); err != nil {
+		return err
 	}
-	return fmt.Errorf("cannot send mail over %s: %w", c.Server, err)
+	return w.Close()
+}
+
+// isPermanent reports whether a server will never take what it has refused. That it wants TLS or a login first can be
+// mended (RFC 3207 section 4, RFC 4954 section 6).
+func isPermanent(err error) bool {
+	var response *textproto.Error
+	return errors.As(err, &response) && response.Code >= 500 && !slices.Contains([]int{530, 534, 535, 538}, response.Code)
 }
 
 // compose makes a message of go-mail.
@@ -68,8 +177,8 @@ func compose(c *config.Mail, m *Message) (*gomail.Msg, error) {
 	return msg, errors.Join(errs...)
 }
 
-// dialer makes a client of go-mail. A password crosses the network only over TLS.
-func dialer(c *config.Mail) (*gomail.Client, error) {
+// newClient makes a client of go-mail. A password crosses the network only over TLS.
+func newClient(c *config.Mail, dial gomail.DialContextFunc) (*gomail.Client, error) {
 	host, port, err := net.SplitHostPort(c.Server)
 	if err != nil {
 		return nil, err
@@ -78,10 +187,8 @@ func dialer(c *config.Mail) (*gomail.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []gomail.Option{gomail.WithPort(number), gomail.WithTimeout(sendTime), gomail.WithTLSPolicy(gomail.TLSOpportunistic)}
-	if c.TLS {
-		options = append(options, gomail.WithSSL())
-	}
+	options := []gomail.Option{gomail.WithPort(number), gomail.WithTimeout(sendTime), gomail.WithTLSPolicy(gomail.TLSOpportunistic),
+		gomail.WithDialContextFunc(dial)}
 	if c.LoginFile != "" {
 		user, password, err := readLogin(c.LoginFile)
 		if err != nil {

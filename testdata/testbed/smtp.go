@@ -14,11 +14,13 @@ import (
 type Mailbox struct {
 	Addr string
 
-	mu     sync.Mutex
-	mails  []Mail
-	reject map[string]string // by recipient, the response
-	down   bool
-	rude   bool
+	mu      sync.Mutex
+	mails   []Mail
+	reject  map[string]string        // by recipient, the response
+	answers map[string]string        // by command, the response; "." for the end of the data
+	hang    map[string]chan struct{} // by command, closed once the server hangs
+	down    bool
+	rude    bool
 }
 
 // A Mail is one that a Mailbox got.
@@ -34,7 +36,7 @@ func NewMailbox(t testing.TB, login string) *Mailbox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &Mailbox{Addr: l.Addr().String(), reject: map[string]string{}}
+	b := &Mailbox{Addr: l.Addr().String(), reject: map[string]string{}, answers: map[string]string{}, hang: map[string]chan struct{}{}}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -80,11 +82,31 @@ func (b *Mailbox) Reject(recipient, response string) {
 	b.reject[recipient] = response
 }
 
+// Answer has the server answer so to a command ("." for the end of the data); "": as it did before.
+func (b *Mailbox) Answer(verb, response string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answers[verb] = response
+}
+
+// Hang has the server hang once, when it gets a command: "" for the greeting, "." for the end of the data. hung is
+// closed once it does.
+func (b *Mailbox) Hang(verb string) (hung <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := make(chan struct{})
+	b.hang[verb] = c
+	return c
+}
+
 // serve speaks with one client.
 func (b *Mailbox) serve(conn net.Conn, login string) {
 	text := textproto.NewConn(conn)
 	if b.is(&b.down) {
 		text.PrintfLine("421 come back later")
+		return
+	}
+	if b.hangs("", conn) {
 		return
 	}
 	text.PrintfLine("220 mailbox ESMTP")
@@ -95,38 +117,71 @@ func (b *Mailbox) serve(conn net.Conn, login string) {
 			return
 		}
 		verb, rest, _ := strings.Cut(line, " ")
-		answer := "250 ok"
-		switch strings.ToUpper(verb) {
-		case "EHLO":
-			if login != "" {
-				answer = "250-mailbox\r\n250 AUTH PLAIN"
-			}
-		case "AUTH":
-			answer = "235 welcome"
-			if _, given, _ := strings.Cut(rest, " "); given != base64.StdEncoding.EncodeToString([]byte(login)) {
-				answer = "535 wrong"
-			}
-		case "MAIL":
-			mail = Mail{}
-		case "RCPT":
-			answer = b.take(&mail, strings.Trim(rest[strings.Index(rest, "<"):], "<> "))
-		case "DATA":
-			text.PrintfLine("354 go on")
+		verb = strings.ToUpper(verb)
+		if b.hangs(verb, conn) || verb == "QUIT" && b.is(&b.rude) {
+			return
+		}
+		answer := b.answer(verb, rest, login, &mail)
+		text.PrintfLine("%s", answer)
+		switch {
+		case verb == "QUIT":
+			return
+		case verb == "DATA" && strings.HasPrefix(answer, "3"):
 			body, err := io.ReadAll(text.DotReader())
-			if err != nil {
+			if err != nil || b.hangs(".", conn) {
 				return
 			}
 			mail.Text = string(body)
-			b.keep(mail)
+			text.PrintfLine("%s", b.keep(mail))
 		}
-		if strings.EqualFold(verb, "QUIT") {
-			if !b.is(&b.rude) {
-				text.PrintfLine("221 bye")
-			}
-			return
-		}
-		text.PrintfLine("%s", answer)
 	}
+}
+
+// answer is the response to a command.
+func (b *Mailbox) answer(verb, rest, login string, mail *Mail) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if response := b.answers[verb]; response != "" {
+		return response
+	}
+	switch verb {
+	case "EHLO":
+		if login != "" {
+			return "250-mailbox\r\n250 AUTH PLAIN"
+		}
+	case "AUTH":
+		if _, given, _ := strings.Cut(rest, " "); given != base64.StdEncoding.EncodeToString([]byte(login)) {
+			return "535 wrong"
+		}
+		return "235 welcome"
+	case "MAIL":
+		*mail = Mail{}
+	case "RCPT":
+		recipient := strings.Trim(rest[strings.Index(rest, "<"):], "<> ")
+		if response := b.reject[recipient]; response != "" {
+			return response
+		}
+		mail.To = append(mail.To, recipient)
+	case "DATA":
+		return "354 go on"
+	case "QUIT":
+		return "221 bye"
+	}
+	return "250 ok"
+}
+
+// hangs reports whether a command is the one at which the server hangs. If so, it returns once the client has left.
+func (b *Mailbox) hangs(verb string, conn net.Conn) bool {
+	b.mu.Lock()
+	hung := b.hang[verb]
+	delete(b.hang, verb)
+	b.mu.Unlock()
+	if hung == nil {
+		return false
+	}
+	close(hung)
+	io.Copy(io.Discard, conn)
+	return true
 }
 
 // is reads a flag.
@@ -136,19 +191,13 @@ func (b *Mailbox) is(flag *bool) bool {
 	return *flag
 }
 
-// take adds a recipient to a mail, and returns the response.
-func (b *Mailbox) take(mail *Mail, recipient string) string {
+// keep takes a mail, and returns the response.
+func (b *Mailbox) keep(mail Mail) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if response := b.reject[recipient]; response != "" {
+	if response := b.answers["."]; response != "" {
 		return response
 	}
-	mail.To = append(mail.To, recipient)
-	return "250 ok"
-}
-
-func (b *Mailbox) keep(mail Mail) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.mails = append(b.mails, mail)
+	return "250 ok"
 }

@@ -1,0 +1,117 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// TestScopes: a refusal stops one mail or all of them, for now or for good, by what the server has refused.
+func TestScopes(t *testing.T) {
+	t.Parallel()
+	const sent scope = -1
+	for name, test := range map[string]struct {
+		command, answer string // or:
+		reject          map[string]string
+		alone           bool // to the team
+		want            scope
+		mails           string // recipients of each
+	}{
+		"taken":                       {want: sent, mails: "ops@example.net team@example.org"},
+		"taken by the team":           {alone: true, want: sent, mails: "team@example.org"},
+		"HELO alone":                  {command: "EHLO", answer: "502 no", want: sent, mails: "ops@example.net team@example.org"},
+		"TLS first":                   {command: "MAIL", answer: "530 5.7.0 Must issue a STARTTLS command first", want: allMails},
+		"sender":                      {command: "MAIL", answer: "550 5.7.1 no", want: allMails},
+		"greylisted":                  {reject: map[string]string{"ops@example.net": "450 4.2.0 wait"}, want: thisMail},
+		"no such user":                {reject: map[string]string{"ops@example.net": "550 5.1.1 no"}, want: forGood},
+		"client, at the recipient":    {command: "RCPT", answer: "554 5.7.1 Client host rejected", want: thisMail},
+		"login, at the recipient":     {reject: map[string]string{"ops@example.net": "530 5.7.0 login"}, want: thisMail},
+		"team":                        {reject: map[string]string{"team@example.org": "550 no"}, want: copyOnly, mails: "ops@example.net"},
+		"team, for now":               {reject: map[string]string{"team@example.org": "450 no"}, want: copyOnly, mails: "ops@example.net"},
+		"team, alone":                 {reject: map[string]string{"team@example.org": "550 no"}, alone: true, want: thisMail},
+		"data":                        {command: "DATA", answer: "451 4.3.0 no space", want: thisMail},
+		"login, at the data":          {command: "DATA", answer: "530 login", want: thisMail},
+		"end of the data":             {command: ".", answer: "451 4.7.1 scanner away", want: thisMail},
+		"end of the data, for good":   {command: ".", answer: "554 5.7.1 spam", want: forGood},
+		"whatever follows the data":   {command: "QUIT", answer: "421 bye", want: sent, mails: "ops@example.net team@example.org"},
+		"what the session never asks": {command: "VRFY", answer: "502 no", want: sent, mails: "ops@example.net team@example.org"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			box := testbed.NewMailbox(t, "")
+			box.Answer(test.command, test.answer)
+			for recipient, answer := range test.reject {
+				box.Reject(recipient, answer)
+			}
+			c := testConfig()
+			c.Server = box.Addr
+			m := &Message{ID: "a@b", To: "ops@example.net", Cc: c.Team, Subject: "s", Text: "t"}
+			if test.alone {
+				m.To, m.Cc = c.Team, ""
+			}
+			err := Send(t.Context(), c, m)
+			if got := scopeOf(err); (err == nil) != (test.want == sent) || err != nil && got != test.want {
+				t.Errorf("scope %d, want %d: %v", got, test.want, err)
+			}
+			var mails []string
+			for _, got := range box.Mails() {
+				mails = append(mails, strings.Join(got.To, " "))
+			}
+			if got := strings.Join(mails, "|"); got != test.mails {
+				t.Errorf("delivered to %q, want %q", got, test.mails)
+			}
+		})
+	}
+}
+
+// TestSendStops: wherever a server hangs, sending ends with its context.
+func TestSendStops(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", ".", "QUIT", "TLS"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			box := testbed.NewMailbox(t, "\x00user\x00hunter2")
+			c := testConfig()
+			c.Server, c.LoginFile = box.Addr, loginFile(t)
+			c.TLS = at == "TLS" // a server that waits for a command, while the client begins a handshake
+			hung := box.Hang(strings.TrimPrefix(at, "TLS"))
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				<-hung
+				cancel()
+			}()
+			begin := time.Now()
+			err := Send(ctx, c, &Message{ID: "a@b", To: c.Team, Subject: "s", Text: "t"})
+			if took := time.Since(begin); took > sendTime/2 {
+				t.Errorf("it took %v: %v", took, err)
+			}
+			if at != "QUIT" && !errors.Is(err, context.Canceled) || at == "QUIT" && err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestSendCause: the error says why a session was cut short, and not that its connection is closed.
+func TestSendCause(t *testing.T) {
+	t.Parallel()
+	box := testbed.NewMailbox(t, "")
+	c := testConfig()
+	c.Server = box.Addr
+	hung := box.Hang("DATA")
+	limit := errors.New("not done within 30s")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		<-hung
+		cancel(limit)
+	}()
+	err := Send(ctx, c, &Message{ID: "a@b", To: c.Team, Subject: "s", Text: "t"})
+	if want := fmt.Sprintf("cannot send mail over %s: not done within 30s", box.Addr); err == nil || err.Error() != want || scopeOf(err) != thisMail {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
