@@ -20,9 +20,9 @@ const tick = 30 * time.Second
 
 // Options are what a Mailer works with.
 type Options struct {
-	Config *config.Mail // nil: no mail is sent
-	File   string       // where the state is saved; "": nowhere
-	View   func() View
+	Config *config.Mail                                        // nil: no mail is sent
+	File   string                                              // where the state is saved; "": nowhere
+	View   func(since time.Time) View                          // with what has ended since then; zero: within a day
 	Send   func(context.Context, *config.Mail, *Message) error // nil: [Send]
 	Log    *zap.Logger
 }
@@ -75,7 +75,10 @@ func (m *Mailer) Run(ctx context.Context) error {
 
 // step makes a plan, and sends what waits.
 func (m *Mailer) step(ctx context.Context) {
-	view := m.o.View()
+	view := m.view()
+	if view.Starting {
+		return
+	}
 	m.mu.Lock()
 	if m.config != nil {
 		m.plan(&view)
@@ -83,6 +86,14 @@ func (m *Mailer) step(ctx context.Context) {
 	m.mu.Unlock()
 	for m.sendNext(ctx, &view) {
 	}
+}
+
+// view returns what mails may be about now.
+func (m *Mailer) view() View {
+	m.mu.Lock()
+	since := m.state.Memory.since()
+	m.mu.Unlock()
+	return m.o.View(since)
 }
 
 // plan queues what is to be sent. It is saved before it is sent: a mail that is sent twice is seen as one by its
@@ -166,7 +177,7 @@ type Status struct {
 
 // Status returns what waits to be sent, and what would be sent now. Nothing changes.
 func (m *Mailer) Status() Status {
-	view := m.o.View()
+	view := m.view()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := Status{
@@ -191,7 +202,7 @@ func (m *Mailer) Test(ctx context.Context) error {
 	if c == nil {
 		return errors.New("mail is not configured: see the section mail of the configuration")
 	}
-	view := m.o.View()
+	view := m.view()
 	return m.o.Send(ctx, c, &Message{
 		ID: messageID(c, &Mirror{}, "test", view.Now), To: c.Team, Planned: view.Now, Subject: subject(&view, "a test"),
 		Text: fmt.Sprintf("This is a test of mirrorpool, which writes to %s about mirrors in trouble.\n", c.Team),

@@ -30,8 +30,8 @@ const bedMirror = "https://m1.example.net/"
 func newBed(t *testing.T, c *config.Mail, send func(context.Context, *config.Mail, *Message) error) *bed {
 	t.Helper()
 	b := &bed{now: epoch, ledger: ledger.New()}
-	b.o = Options{Config: c, File: filepath.Join(t.TempDir(), "mail"), Send: send, Log: zap.NewNop(), View: func() View {
-		s, _ := b.ledger.Summary(bedMirror, b.now.Add(-24*time.Hour), b.now)
+	b.o = Options{Config: c, File: filepath.Join(t.TempDir(), "mail"), Send: send, Log: zap.NewNop(), View: func(since time.Time) View {
+		s, _ := b.ledger.Summary(bedMirror, since, b.now)
 		return View{Now: b.now, Mirrors: []Mirror{{URLPrefix: bedMirror, Email: "ops@example.net", Incidents: s.Incidents}}}
 	}}
 	b.Mailer = New(b.o)

@@ -21,18 +21,20 @@ var certDays = [...]int{2, 7, 14} // must not be changed
 
 // A View is what mails may be about, as it is at a moment.
 type View struct {
-	Now     time.Time
-	Zone    string // of the pool, without the final dot; may be empty
-	Quiet   string // why nothing is sent now, or ""
-	Held    string // why an update of the list of mirrors waits for confirmation, or ""
-	Mirrors []Mirror
+	Now      time.Time
+	Zone     string // of the pool, without the final dot; may be empty
+	Starting bool   // nothing is known of the mirrors yet: neither of their trouble nor which there are
+	Quiet    string // why no mail is planned now, or ""
+	Held     string // why an update of the list of mirrors waits for confirmation, or ""
+	Mirrors  []Mirror
 }
 
 // A Mirror is an enabled mirror.
 type Mirror struct {
 	URLPrefix, Name, Email string
 	Drained                bool
-	Incidents              []ledger.Incident // those that go on, and those that have ended within a day
+	First                  time.Time         // when it was seen first; zero if that is not known
+	Incidents              []ledger.Incident // those that go on, and those that have ended since memory.since
 	CertExpires            time.Time         // of the certificate that ends first; zero if none is known
 	Commands               []string          // that show what is wrong now
 }
@@ -61,26 +63,51 @@ type certMark struct {
 	Days    int       `json:"days"`
 }
 
+// A span is a time that a thread was about.
+type span struct {
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+}
+
 // A memory is what was sent.
 type memory struct {
 	Threads map[string]thread    `json:"threads"` // by url_prefix
+	Ended   map[string][]span    `json:"ended"`   // of the threads that have ended since the latest digest
 	Began   map[string]time.Time `json:"began"`   // when the latest thread about a mirror began
 	Certs   map[string]certMark  `json:"certs"`
-	Digest  time.Time            `json:"digest"` // when the latest one was due
+	Digest  time.Time            `json:"digest"` // when the latest one was made, whether or not there was something in it
 }
 
 func newMemory() memory {
-	return memory{Threads: map[string]thread{}, Began: map[string]time.Time{}, Certs: map[string]certMark{}}
+	return memory{
+		Threads: map[string]thread{}, Ended: map[string][]span{}, Began: map[string]time.Time{}, Certs: map[string]certMark{},
+	}
 }
 
 // clone returns a memory that can be changed by itself.
 func (m memory) clone() memory {
-	m.Threads, m.Began, m.Certs = maps.Clone(m.Threads), maps.Clone(m.Began), maps.Clone(m.Certs)
+	m.Threads, m.Ended = maps.Clone(m.Threads), maps.Clone(m.Ended)
+	m.Began, m.Certs = maps.Clone(m.Began), maps.Clone(m.Certs)
 	return m
+}
+
+// since returns from when on a plan needs the incidents that have ended: those of threads, and those for the next
+// digest. It is zero if there has been neither.
+func (m *memory) since() time.Time {
+	since := m.Digest
+	for _, t := range m.Threads {
+		if since.IsZero() || t.Since.Before(since) {
+			since = t.Since
+		}
+	}
+	return since
 }
 
 // plan returns what is to be sent in a view, and what is to be remembered if it is.
 func (m memory) plan(c *config.Mail, v *View) ([]Message, memory) {
+	if v.Starting {
+		return nil, m
+	}
 	next := m.clone()
 	next.forget(v)
 	if v.Quiet != "" {
@@ -100,6 +127,7 @@ func (m *memory) forget(v *View) {
 		here[v.Mirrors[i].URLPrefix] = true
 	}
 	maps.DeleteFunc(m.Threads, func(prefix string, _ thread) bool { return !here[prefix] })
+	maps.DeleteFunc(m.Ended, func(prefix string, _ []span) bool { return !here[prefix] })
 	maps.DeleteFunc(m.Certs, func(prefix string, _ certMark) bool { return !here[prefix] })
 	maps.DeleteFunc(m.Began, func(_ string, at time.Time) bool { return v.Now.Sub(at) > threadPause })
 }
@@ -113,9 +141,10 @@ func (m *memory) aboutMirror(c *config.Mail, v *View, about *Mirror) (messages [
 		return nil
 	case known && !isIn:
 		delete(m.Threads, about.URLPrefix)
+		m.Ended[about.URLPrefix] = append(slices.Clip(m.Ended[about.URLPrefix]), span{t.Since, v.Now})
 		return []Message{over(c, v, about, &t)}
 	case known:
-		if c.Operators && about.Email != "" && t.Operators == "" && v.Now.Sub(t.Since) >= operatorsTimes*c.After {
+		if shows && c.Operators && about.Email != "" && t.Operators == "" && v.Now.Sub(t.Since) >= operatorsTimes*c.After {
 			t.Operators = about.Email
 			m.Threads[about.URLPrefix] = t
 			messages = append(messages, toOperators(c, v, about, &t))
@@ -179,45 +208,63 @@ func isTrouble(k ledger.Kind) bool { return k == ledger.Down || k == ledger.Stal
 // digest returns the daily digest if it is due and there is something in it.
 func (m *memory) digest(c *config.Mail, v *View) []Message {
 	if c.Digest < 0 {
+		m.Digest = time.Time{}
+		clear(m.Ended)
 		return nil
 	}
-	local := v.Now
-	midnight := time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, local.Location())
-	due := time.Date(local.Year(), local.Month(), local.Day(), int(c.Digest/time.Hour), int(c.Digest%time.Hour/time.Minute), 0, 0,
-		local.Location()) // in days with 23 or 25 hours, too
-	if local.Before(due) {
-		due = due.AddDate(0, 0, -1)
-		midnight = midnight.AddDate(0, 0, -1)
-	}
+	due := latestDue(c.Digest, v.Now)
 	if !m.Digest.Before(due) {
 		return nil
 	}
-	first := m.Digest.IsZero()
-	m.Digest = due
-	if first && v.Now.Sub(due) > time.Hour {
-		return nil // a server that has just begun has nothing of the day before
+	since, text := m.Digest, ""
+	if since.IsZero() {
+		since = due.AddDate(0, 0, -1)
 	}
-	text := digestText(v, m)
+	if !m.Digest.IsZero() || v.Now.Sub(due) <= time.Hour { // else the server has just begun, and knows nothing of that day
+		text = digestText(v, m, since)
+	}
+	m.Digest = v.Now
+	clear(m.Ended)
 	if text == "" {
 		return nil
 	}
 	return []Message{{
 		ID: messageID(c, &Mirror{}, "digest", due), To: c.Team, Planned: v.Now,
-		Subject: subject(v, "mirrors, "+midnight.Format("2 January 2006")), Text: text,
+		Subject: subject(v, "mirrors, "+due.Format("2 January 2006")), Text: text,
 	}}
 }
 
-// rest returns the incidents of a mirror that belong into a digest: those of the latest day that have no thread.
-func (m *memory) rest(v *View, about *Mirror) (rest []ledger.Incident) {
-	_, threaded := m.Threads[about.URLPrefix]
+// latestDue returns when a digest was due last that is sent at a time of the day, in days of 23 and 25 hours, too.
+func latestDue(daily time.Duration, now time.Time) time.Time {
+	due := time.Date(now.Year(), now.Month(), now.Day(), int(daily/time.Hour), int(daily%time.Hour/time.Minute), 0, 0, now.Location())
+	if now.Before(due) {
+		return due.AddDate(0, 0, -1)
+	}
+	return due
+}
+
+// rest returns the incidents of a mirror that belong into a digest: those that go on or have ended since the digest
+// before, and that no thread is or was about.
+func (m *memory) rest(about *Mirror, since time.Time) (rest []ledger.Incident) {
 	for _, in := range about.Incidents {
-		if in.Kind == ledger.ForcedUp || threaded && in.Open() && isTrouble(in.Kind) {
-			continue
-		}
-		if in.Open() || v.Now.Sub(in.Until) < 24*time.Hour {
+		if in.Kind != ledger.ForcedUp && (in.Open() || in.Until.After(since)) && !m.hasThread(about, &in) {
 			rest = append(rest, in)
 		}
 	}
 	slices.SortStableFunc(rest, func(a, b ledger.Incident) int { return strings.Compare(string(a.Kind), string(b.Kind)) })
 	return rest
+}
+
+// hasThread reports whether an incident is a part of the trouble that a thread is about, or was about since the latest
+// digest.
+func (m *memory) hasThread(about *Mirror, in *ledger.Incident) bool {
+	if !isTrouble(in.Kind) {
+		return false
+	}
+	if t, ok := m.Threads[about.URLPrefix]; ok && (in.Open() || !in.Until.Before(t.Since)) {
+		return true
+	}
+	return slices.ContainsFunc(m.Ended[about.URLPrefix], func(s span) bool {
+		return !in.Since.After(s.Until) && !in.Until.Before(s.Since)
+	})
 }

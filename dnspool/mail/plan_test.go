@@ -27,6 +27,7 @@ type trial struct {
 	minute  int
 	mirrors int
 	quiet   string
+	starts  bool // nothing is known of the mirrors
 	drained bool
 	expires time.Time
 	sent    []Message
@@ -52,11 +53,14 @@ func (tr *trial) play(minutes int, kind ledger.Kind, doubted bool) {
 			}
 		}
 		tr.ledger.Note(problems, now, testSettle)
-		view := &View{Now: now, Zone: "dl.example.org", Quiet: tr.quiet}
+		view := &View{Now: now, Zone: "dl.example.org", Quiet: tr.quiet, Starting: tr.starts}
 		for k := range tr.mirrors {
+			if tr.starts {
+				break
+			}
 			prefix := fmt.Sprintf("https://m%d.example.net/", k)
-			s, _ := tr.ledger.Summary(prefix, now.Add(-24*time.Hour), now)
-			view.Mirrors = append(view.Mirrors, Mirror{URLPrefix: prefix, Email: "ops@example.net", Drained: tr.drained,
+			s, _ := tr.ledger.Summary(prefix, tr.memory.since(), now)
+			view.Mirrors = append(view.Mirrors, Mirror{URLPrefix: prefix, Email: "ops@example.net", Drained: tr.drained, First: s.First,
 				Incidents: s.Incidents, CertExpires: tr.expires, Commands: []string{"curl -v 'https://m.example.net/'"}})
 		}
 		messages, next := tr.memory.plan(tr.config, view)
@@ -91,6 +95,34 @@ func TestPlan(t *testing.T) {
 			tr.play(90, ledger.Down, false)
 			tr.play(60, "", false)
 		}, "team down|team serves again"},
+		"up again just before the operators' mail": {func(tr *trial) {
+			tr.play(115, ledger.Down, false)
+			tr.play(30, "", false)
+		}, "team down|team serves again"},
+		"it comes and goes when the operators' mail is due": {func(tr *trial) {
+			tr.play(115, ledger.Down, false)
+			tr.play(10, "", false)
+			tr.play(1, ledger.Down, false)
+			tr.play(30, "", false)
+		}, "team down|ops@example.net down|ops@example.net serves again"},
+		"a restart during an outage": {func(tr *trial) {
+			tr.config.Operators = false
+			tr.play(70, ledger.Down, false)
+			tr.starts = true
+			tr.play(2, ledger.Down, false)
+			tr.starts = false
+			tr.play(30, ledger.Down, false)
+			tr.play(60, "", false)
+		}, "team down|team serves again"},
+		"a restart after the mail about a certificate": {func(tr *trial) {
+			tr.config.Operators = false
+			tr.expires = epoch.Add(14 * 24 * time.Hour)
+			tr.play(25*60, "", false)
+			tr.starts = true
+			tr.play(2, "", false)
+			tr.starts = false
+			tr.play(25*60, "", false)
+		}, "team certificate ends in 14 days"},
 		"an outage of 59 min": {func(tr *trial) {
 			tr.play(59, ledger.Down, false)
 			tr.play(60, "", false)
@@ -211,22 +243,76 @@ func TestDigest(t *testing.T) {
 	}
 }
 
+// TestDigestLate: a digest that could not be sent when it was due has all since the one before, once.
+func TestDigestLate(t *testing.T) {
+	t.Parallel()
+	tr := newTrial()
+	tr.config.Digest = 9 * time.Hour
+	tr.play(10*60, "", false)
+	tr.play(30, ledger.Down, false) // from 10:00 to 10:30
+	tr.play(22*60-30, "", false)    // to 08:00 of the next day
+	tr.quiet = "the pool is in panic"
+	tr.play(2*60, "", false)
+	tr.play(30, ledger.Stale, false) // from 10:00 to 10:30
+	tr.play(4*60+30, "", false)      // to 15:00
+	tr.quiet = ""
+	tr.play(3*24*60, "", false)
+	if len(tr.sent) != 1 || !strings.Contains(tr.sent[0].Text, "down from 2026-03-01 10:00") || !strings.Contains(tr.sent[0].Text, "stale from 2026-03-02 10:00") {
+		t.Errorf("want one digest with both failures: %+v", tr.sent)
+	}
+}
+
+// TestDigestAfterThread: what a thread was about is not in the digest after its end, and what came before it is.
+func TestDigestAfterThread(t *testing.T) {
+	t.Parallel()
+	tr := newTrial()
+	tr.config.Digest, tr.config.Operators = 9*time.Hour, false
+	tr.play(10*60, "", false)
+	tr.play(20, ledger.Down, false)
+	tr.play(60, "", false)
+	tr.play(120, ledger.Down, false)
+	tr.play(3*24*60, "", false)
+	if got := tr.subjects(); !strings.HasPrefix(got, "team down|team serves again|") || len(tr.sent) != 3 {
+		t.Fatalf("%s, want a thread and a digest", got)
+	}
+	if text := tr.sent[2].Text; strings.Count(text, "down from") != 1 || !strings.Contains(text, "down from 2026-03-01 10:00 UTC, for 20 min") {
+		t.Errorf("want the first failure alone:\n%s", text)
+	}
+}
+
+// TestOver: of several incidents, the end of the last one to end is when a mirror serves again.
+func TestOver(t *testing.T) {
+	t.Parallel()
+	at := func(hour int) time.Time { return epoch.Add(time.Duration(hour) * time.Hour) }
+	m := newMemory()
+	m.Threads[bedMirror] = thread{Since: at(2), First: "x@example.org"}
+	messages, _ := m.plan(testConfig(), &View{Now: at(9), Mirrors: []Mirror{{URLPrefix: bedMirror, Incidents: []ledger.Incident{
+		{Kind: ledger.Down, Since: at(0), Until: at(1), Times: 1}, {Kind: ledger.Down, Since: at(2), Until: at(8), Times: 1},
+		{Kind: ledger.Stale, Since: at(3), Until: at(4), Times: 1}, {Kind: ledger.Drained, Since: at(8), Until: at(9), Times: 1},
+	}}}})
+	if len(messages) != 1 || !strings.Contains(messages[0].Text, "serves again since 2026-03-01 08:00 UTC") ||
+		!strings.Contains(messages[0].Text, "from 2026-03-01 02:00 UTC on, for 6 h 0 min") {
+		t.Errorf("%+v", messages)
+	}
+}
+
 // TestTexts holds what mails say.
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	tr := newTrial()
+	tr.play(10, "", false)
 	tr.play(180, ledger.Down, false)
 	tr.play(60, "", false)
 	if len(tr.sent) != 3 {
 		t.Fatalf("%s", tr.subjects())
 	}
 	for i, want := range []string{
-		`https://m0.example.net/ has been in trouble for 1 h 0 min, since 2026-03-01 00:00 UTC.
+		`https://m0.example.net/ has been in trouble for 1 h 0 min, since 2026-03-01 00:10 UTC.
 
-down since 2026-03-01 00:00 UTC, at http 192.0.2.1:
+down since 2026-03-01 00:10 UTC, at http 192.0.2.1:
   connect: timed out
 
-It was last seen well before 2026-03-01 00:00 UTC.
+It was last up and up to date at all addresses until 2026-03-01 00:10 UTC.
 
 To see it:
   curl -v 'https://m.example.net/'
@@ -235,25 +321,30 @@ To see it:
 
 you run the mirror https://m0.example.net/. It gets no clients at present, or fewer, because:
 
-https://m0.example.net/ has been in trouble for 2 h 0 min, since 2026-03-01 00:00 UTC.
+https://m0.example.net/ has been in trouble for 2 h 0 min, since 2026-03-01 00:10 UTC.
 
-down since 2026-03-01 00:00 UTC, at http 192.0.2.1:
+down since 2026-03-01 00:10 UTC, at http 192.0.2.1:
   connect: timed out
 
-It was last seen well before 2026-03-01 00:00 UTC.
+It was last up and up to date at all addresses until 2026-03-01 00:10 UTC.
 
 To see it:
   curl -v 'https://m.example.net/'
 
 As soon as the checks pass, it serves again by itself. A reply to this mail reaches the mirror team.
 `,
-		`https://m0.example.net/ serves again since 2026-03-01 03:00 UTC.
+		`https://m0.example.net/ serves again since 2026-03-01 03:10 UTC.
 
-It was in trouble from 2026-03-01 00:00 UTC on, for 3 h 0 min.
+It was in trouble from 2026-03-01 00:10 UTC on, for 3 h 0 min.
 `,
 	} {
 		if got := tr.sent[i].Text; got != want {
 			t.Errorf("mail %d:\n%s\nwant\n%s", i, got, want)
 		}
+	}
+	tr = newTrial()
+	tr.play(70, ledger.Down, false)
+	if want := "\nIt has been in trouble since its first check.\n"; len(tr.sent) != 1 || !strings.Contains(tr.sent[0].Text, want) {
+		t.Errorf("%+v, want %q", tr.sent, want)
 	}
 }

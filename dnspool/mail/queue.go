@@ -119,7 +119,7 @@ func load(path string, log *zap.Logger) state {
 		if err := json.Unmarshal(body, &saved); err != nil {
 			return err
 		}
-		if saved.Memory.Threads == nil || saved.Memory.Began == nil || saved.Memory.Certs == nil || len(saved.Queue) > maxQueue {
+		if saved.Memory.Threads == nil || saved.Memory.Ended == nil || saved.Memory.Began == nil || saved.Memory.Certs == nil || len(saved.Queue) > maxQueue {
 			return errors.New("it makes no sense")
 		}
 		s = saved

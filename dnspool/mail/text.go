@@ -55,11 +55,14 @@ func toOperators(c *config.Mail, v *View, about *Mirror, t *thread) Message {
 
 // over is the last mail of a thread.
 func over(c *config.Mail, v *View, about *Mirror, t *thread) Message {
-	end := v.Now
+	end := t.Since
 	for _, in := range about.Incidents {
-		if isTrouble(in.Kind) && !in.Open() {
+		if isTrouble(in.Kind) && in.Until.After(end) {
 			end = in.Until
 		}
+	}
+	if end.Equal(t.Since) { // the incident is no longer known
+		end = v.Now
 	}
 	m := Message{
 		ID: messageID(c, about, "over", t.Since), Replies: t.First, To: c.Team, Planned: v.Now,
@@ -113,7 +116,11 @@ func troubleText(v *View, about *Mirror, since time.Time) string {
 			text.WriteString("\n" + incidentText(&in, v.Now))
 		}
 	}
-	fmt.Fprintf(&text, "\nIt was last seen well before %s.\n", moment(since))
+	if about.First.Before(since) {
+		fmt.Fprintf(&text, "\nIt was last up and up to date at all addresses until %s.\n", moment(since))
+	} else {
+		text.WriteString("\nIt has been in trouble since its first check.\n")
+	}
 	if len(about.Commands) > 0 {
 		text.WriteString("\nTo see it:\n")
 		for _, command := range about.Commands {
@@ -141,8 +148,8 @@ func incidentText(in *ledger.Incident, now time.Time) string {
 	return config.PrintableLines(text) + "\n"
 }
 
-// digestText lists what no thread is about. It is "" if there is nothing.
-func digestText(v *View, m *memory) string {
+// digestText lists what has been since the digest before and no thread is about. It is "" if there is nothing.
+func digestText(v *View, m *memory, since time.Time) string {
 	var text strings.Builder
 	if v.Held != "" {
 		fmt.Fprintf(&text, "An update of the list of mirrors is held back: %s.\n'mirrorpool reload --confirm' accepts it.\n\n",
@@ -150,7 +157,7 @@ func digestText(v *View, m *memory) string {
 	}
 	for i := range v.Mirrors {
 		about := &v.Mirrors[i]
-		rest := m.rest(v, about)
+		rest := m.rest(about, since)
 		if len(rest) == 0 {
 			continue
 		}

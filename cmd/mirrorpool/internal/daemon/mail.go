@@ -11,14 +11,17 @@ import (
 	"mirrorpool/health"
 )
 
-// mailView is what mails may be about now.
-func (d *Daemon) mailView() mail.View {
+// mailView is what mails may be about now, with the incidents that have ended since a time; zero: within a day.
+func (d *Daemon) mailView(since time.Time) mail.View {
 	now := d.now()
+	if since.IsZero() {
+		since = now.Add(-24 * time.Hour)
+	}
 	c := d.config.Load()
 	view := mail.View{Now: now, Zone: strings.TrimSuffix(c.DNS.Zone, ".")}
 	snapshot := d.current.Load()
 	if snapshot == nil {
-		view.Quiet = errNotReady.Error()
+		view.Starting, view.Quiet = true, errNotReady.Error()
 		return view
 	}
 	report := d.checker.Report()
@@ -33,17 +36,17 @@ func (d *Daemon) mailView() mail.View {
 	}
 	for i := range snapshot.Mirrors {
 		if m := &snapshot.Mirrors[i]; m.Enabled() {
-			view.Mirrors = append(view.Mirrors, d.mailMirror(m, &c.Health, now))
+			view.Mirrors = append(view.Mirrors, d.mailMirror(m, &c.Health, since, now))
 		}
 	}
 	return view
 }
 
 // mailMirror is what mails may say of a mirror.
-func (d *Daemon) mailMirror(m *dnspool.Mirror, settings *config.Health, now time.Time) mail.Mirror {
-	s, _ := d.ledger.Summary(m.URLPrefix, now.Add(-24*time.Hour), now)
+func (d *Daemon) mailMirror(m *dnspool.Mirror, settings *config.Health, since, now time.Time) mail.Mirror {
+	s, _ := d.ledger.Summary(m.URLPrefix, since, now)
 	about := mail.Mirror{
-		URLPrefix: m.URLPrefix, Name: m.Name, Email: m.Email, Incidents: s.Incidents,
+		URLPrefix: m.URLPrefix, Name: m.Name, Email: m.Email, First: s.First, Incidents: s.Incidents,
 		Drained: m.Drained(health.HTTP) != nil || m.Drained(health.DNS) != nil,
 	}
 	endpoints := m.Endpoints
