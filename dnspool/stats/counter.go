@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -160,7 +161,8 @@ func (c *Counter) Totals() (totals [Kinds]uint64) {
 	return totals
 }
 
-// turn begins another day.
+// turn begins another day, unless it is that day already. Requests that began to be counted before midnight are counted
+// until settle takes in the day that has ended.
 func (c *Counter) turn(day int) *today {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,13 +170,17 @@ func (c *Counter) turn(day int) *today {
 	if t.day == day {
 		return t
 	}
+	c.settle(day) // without a folder to save to, this is where
+	c.ending = append(c.ending, ended{t, c.now()})
 	next := newToday(day)
-	if i := c.find(day); i >= 0 { // the clock was set back
+	if i := slices.IndexFunc(c.ending, func(e ended) bool { return e.today.day == day }); i >= 0 { // the clock was set back
+		next = c.ending[i].today
+		c.ending = slices.Delete(c.ending, i, i+1)
+	} else if i := c.find(day); i >= 0 {
 		next.resume(&c.days[i])
-		c.days = append(c.days[:i], c.days[i+1:]...)
+		c.days = slices.Delete(c.days, i, i+1)
 	}
 	c.current.Store(next)
-	c.put(t.close(), day)
 	return next
 }
 

@@ -22,6 +22,10 @@ const (
 	// keptPaths.
 	maxKept, keptPaths = 200_000, 100
 	maxDays            = 3660 // files that are read
+	// settleTime is for how long a day that has ended may still be counted in.
+	settleTime = time.Minute
+	// A clock that leaps by more than leap days may be wrong for a moment: nothing is old by it.
+	leap = 3
 )
 
 // format is that of the file of a day.
@@ -31,11 +35,20 @@ var format = statefile.Format{Kind: "mirrorpool-stats", Version: 1, Limit: 32 <<
 type history struct {
 	dir string // of the files; "": none
 
+	writing sync.Mutex // held by Save, one at a time
+
 	mu     sync.Mutex // guards all below
 	keep   int        // days
 	days   []Day      // the oldest first
+	ending []ended    // days that have ended a moment ago
 	saving failure.Last
 	names  map[string]string // the names of paths and mirrors, each once
+}
+
+// ended is a day that has ended, and when.
+type ended struct {
+	today *today
+	at    time.Time
 }
 
 // SetKeep sets for how long days are kept; 0: nothing is counted.
@@ -60,7 +73,9 @@ func (h *history) put(d Day, today int) {
 	}
 	h.intern(&d)
 	slices.SortFunc(h.days, func(a, b Day) int { return a.day - b.day })
-	h.days = slices.DeleteFunc(h.days, func(d Day) bool { return d.day <= today-max(h.keep, 1) })
+	if h.isSteady(today) {
+		h.days = slices.DeleteFunc(h.days, func(d Day) bool { return d.day <= today-max(h.keep, 1) })
+	}
 	paths := 0
 	for i := range h.days {
 		paths += len(h.days[i].Paths)
@@ -70,6 +85,13 @@ func (h *history) put(d Day, today int) {
 		h.days[i].keepLargest(keptPaths)
 		paths -= before - len(h.days[i].Paths)
 	}
+}
+
+// isSteady reports whether a day just before today is known: if not, the clock may be wrong. mu is held.
+func (h *history) isSteady(today int) bool {
+	recent := func(day int) bool { return day < today && day >= today-leap }
+	return slices.ContainsFunc(h.days, func(d Day) bool { return recent(d.day) }) ||
+		slices.ContainsFunc(h.ending, func(e ended) bool { return recent(e.today.day) })
 }
 
 // intern has days share the memory of names.
@@ -88,30 +110,50 @@ func (h *history) intern(d *Day) {
 	}
 }
 
-// Save writes the day that goes on, and those that have ended since the latest Save, to their files. It removes the
-// files of days that are no longer kept, and logs a failure, once until the error changes.
+// Save writes the day that goes on, and those that have ended a moment ago, to their files. It removes the files of days
+// that are no longer kept, and logs a failure, once until the error changes.
 func (c *Counter) Save(log *zap.Logger) {
 	if c.dir == "" {
 		return
 	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	current := c.turn(dayOf(c.now())) // though no request came since midnight
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	steady := c.isSteady(current.day)
+	days := append(c.settle(current.day), current.snapshot())
+	oldest := current.day - max(c.keep, 1) + 1
+	c.mu.Unlock()
 	err := os.MkdirAll(c.dir, 0o700)
-	for i := range c.days {
-		if d := &c.days[i]; err == nil && d.day >= current.day-1 && d.day != current.day { // an older one is saved since its next
-			err = c.write(d)
+	for i := range days {
+		if err == nil && sum(days[i].Kinds) > 0 {
+			err = c.write(&days[i])
 		}
 	}
-	if open := current.snapshot(); err == nil && sum(open.Kinds) > 0 {
-		err = c.write(&open)
+	if err == nil && steady {
+		err = c.removeOld(oldest)
 	}
-	if err == nil {
-		err = c.removeOld(current.day)
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.saving.IsNew(err) {
 		log.Warn("cannot save the numbers of downloads", zap.String("folder", c.dir), zap.Error(err))
 	}
+}
+
+// settle takes in the days that have ended long enough ago. It returns the counts of all that have ended a moment ago. mu
+// is held.
+func (c *Counter) settle(today int) (days []Day) {
+	now := c.now()
+	settled := func(e ended) bool { return now.Sub(e.at) >= settleTime || now.Before(e.at) }
+	for _, e := range c.ending {
+		d := e.today.close()
+		days = append(days, d)
+		if settled(e) {
+			c.put(d, today)
+		}
+	}
+	c.ending = slices.DeleteFunc(c.ending, settled)
+	return days
 }
 
 func (h *history) write(d *Day) error {
@@ -122,12 +164,12 @@ func (h *history) write(d *Day) error {
 	return format.Replace(filepath.Join(h.dir, d.Date), body)
 }
 
-// removeOld removes the files of days that are no longer kept.
-func (h *history) removeOld(today int) error {
+// removeOld removes the files of the days before one.
+func (h *history) removeOld(oldest int) error {
 	entries, err := os.ReadDir(h.dir)
 	var errs []error
 	for _, e := range entries {
-		if day, ok := dayOfName(e.Name()); ok && day <= today-max(h.keep, 1) {
+		if day, ok := dayOfName(e.Name()); ok && day < oldest {
 			errs = append(errs, os.Remove(filepath.Join(h.dir, e.Name())))
 		}
 	}

@@ -53,7 +53,12 @@ func (c *Counter) Report(by By, since time.Time) Report {
 	first := min(max(dayOf(since), open.day-max(c.keep, 1)+1), open.day)
 	r := Report{By: by, Since: dateOf(first), Until: open.Date, Rows: []Row{}, Sums: []Count{}}
 	sums := map[string]uint64{}
-	for _, d := range append(slices.Clip(c.days), open) {
+	days := slices.Clone(c.days)
+	for _, e := range c.ending {
+		days = append(days, e.today.close())
+	}
+	slices.SortFunc(days, func(a, b Day) int { return a.day - b.day })
+	for _, d := range append(days, open) {
 		if d.day < first || d.day > open.day {
 			continue
 		}

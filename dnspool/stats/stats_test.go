@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,30 +195,61 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestConcurrent counts in many goroutines over midnight: no download is lost.
-func TestConcurrent(t *testing.T) {
+// TestMidnight counts in many goroutines over midnights: no download is lost.
+func TestMidnight(t *testing.T) {
 	t.Parallel()
-	at := &clock{epoch}
-	c := NewCounter("", 400*day, at.now)
-	var all sync.WaitGroup
-	const workers, each = 8, 5000
-	for w := range workers {
-		all.Go(func() {
-			r := rand.New(rand.NewPCG(1, uint64(w)))
-			for range each {
-				c.Count(Download, fmt.Sprintf("stable/%d.iso", r.IntN(50)), true, fmt.Sprintf("https://%d/", r.IntN(5)), Country{'D', 'E'})
+	for range 20 {
+		var days atomic.Int64
+		c := NewCounter("", 400*day, func() time.Time { return epoch.Add(time.Duration(days.Load()) * day) })
+		var all sync.WaitGroup
+		const workers, each = 8, 2000
+		for w := range workers {
+			all.Go(func() {
+				r := rand.New(rand.NewPCG(1, uint64(w)))
+				for k := range each {
+					if k == each/2 {
+						days.Store(1)
+					}
+					c.Count(Download, fmt.Sprintf("stable/%d.iso", r.IntN(50)), true, fmt.Sprintf("https://%d/", r.IntN(5)), Country{'D', 'E'})
+				}
+			})
+		}
+		all.Wait()
+		for _, by := range []By{ByPath, ByMirror, ByCountry, ByDay} {
+			sum := uint64(0)
+			for _, row := range c.Report(by, epoch).Rows {
+				sum += row.Downloads
 			}
-		})
+			if sum != workers*each {
+				t.Errorf("by %s: %d, want %d", by, sum, workers*each)
+			}
+		}
 	}
-	all.Wait()
-	for _, by := range []By{ByPath, ByMirror, ByCountry, ByDay} {
-		sum := uint64(0)
-		for _, row := range c.Report(by, epoch).Rows {
-			sum += row.Downloads
-		}
-		if sum != workers*each {
-			t.Errorf("by %s: %d, want %d", by, sum, workers*each)
-		}
+}
+
+// TestClockLeaps: a clock that is wrong for a moment removes no day.
+func TestClockLeaps(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "stats")
+	at := &clock{epoch}
+	c := NewCounter(dir, 400*day, at.now)
+	for range 5 {
+		c.Count(Download, "a", true, "https://a/", Country{'D', 'E'})
+		c.Save(zap.NewNop())
+		at.Time = at.Add(day)
+	}
+	good := at.Time
+	at.Time = at.AddDate(10, 0, 0)
+	c.Save(zap.NewNop())
+	at.Time = at.Add(2 * time.Minute)
+	c.Count(Download, "a", true, "https://a/", Country{'D', 'E'})
+	c.Save(zap.NewNop())
+	at.Time = good
+	c.Save(zap.NewNop())
+	c = NewCounter(dir, 400*day, at.now)
+	c.Load(zap.NewNop())
+	if got := c.Report(ByPath, epoch).Rows; len(got) != 1 || got[0].Downloads != 5 {
+		t.Errorf("%+v, want 5 downloads in 5 days", got)
 	}
 }
 
