@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"fmt"
 
 	"mirrorpool/config"
@@ -39,7 +40,7 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 	switch {
 	case decision.Ruling == config.GuardRefuse:
 		return judgement{Result: Result{Err: refuse("%s: %v", l.o.Source, decision)}}
-	case decision.Ruling == config.GuardHold && l.replaced != nil && l.replaced.sameList(d):
+	case decision.Ruling == config.GuardHold && l.replaced != nil && bytes.Equal(l.replaced, sumOf(d)):
 		j.Applied, j.back = true, true // to go back must be as easy as it was to go on
 	case decision.Ruling == config.GuardHold && !(confirm && (l.held == nil || l.held.same(d))):
 		j.Held, j.Err = &decision, l.heldError(decision, confirm)

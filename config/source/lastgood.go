@@ -31,7 +31,8 @@ type lastGood struct {
 	Source    string    `json:"source"`
 	Accepted  time.Time `json:"accepted"`
 	Signature []byte    `json:"signature,omitempty"`
-	Held      *heldMark `json:"held,omitempty"` // the update that waited when this was saved
+	Held      *heldMark `json:"held,omitempty"`     // the update that waited when this was saved
+	Replaced  []byte    `json:"replaced,omitempty"` // SHA-256 of the list that this one has replaced, if it may come back
 	list      []byte
 }
 
@@ -43,14 +44,21 @@ type heldMark struct {
 }
 
 func newHeldMark(d *document, decision config.Decision) *heldMark {
+	return &heldMark{sumOf(d), decision}
+}
+
+// sumOf returns the SHA-256 of the list in d; nil if there is none.
+func sumOf(d *document) []byte {
+	if d == nil {
+		return nil
+	}
 	sum := sha256.Sum256(d.list.data)
-	return &heldMark{sum[:], decision}
+	return sum[:]
 }
 
 // matches reports whether the mark is of the list in d.
 func (m *heldMark) matches(d *document) bool {
-	sum := sha256.Sum256(d.list.data)
-	return m != nil && bytes.Equal(m.Sum, sum[:])
+	return m != nil && bytes.Equal(m.Sum, sumOf(d))
 }
 
 // document gives the list in the form in which it was fetched.

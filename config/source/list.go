@@ -55,7 +55,7 @@ type List struct {
 	latest  *Update   // see Result.Latest
 	// replaced is the list that the one in force has replaced, to which a way back is open; nil if there is none, or
 	// that way was taken.
-	replaced *document
+	replaced []byte                 // its SHA-256
 	marked   *heldMark              // the update that was held back before the start, or nil
 	working  func() map[string]bool // nil: all mirrors work
 
@@ -208,7 +208,7 @@ func (l *List) useSaved() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pool, l.inForce, l.marked = pool, d, k.Held
+	l.pool, l.inForce, l.marked, l.replaced = pool, d, k.Held, k.Replaced
 	l.status.Loaded, l.status.Kept = k.Accepted, true
 	return true
 }
@@ -255,7 +255,7 @@ func (l *List) look(ctx context.Context, confirm bool) Result {
 		return l.fail(j.Err)
 	case j.Applied:
 		l.logApplied(j.pool, j.Result)
-		l.replaced = l.inForce
+		l.replaced = sumOf(l.inForce)
 		if j.back {
 			l.replaced = nil // or a bad list could come back as it left
 		}
@@ -322,7 +322,7 @@ func (l *List) keep(d *document, accepted time.Time, held *heldMark) string {
 	if l.o.StateDir == "" {
 		return ""
 	}
-	k := &lastGood{Source: l.origin, Accepted: accepted, Held: held, list: d.list.data}
+	k := &lastGood{Source: l.origin, Accepted: accepted, Held: held, Replaced: l.replaced, list: d.list.data}
 	if d.signature != nil {
 		k.Signature = d.signature.data
 	}

@@ -245,10 +245,12 @@ func TestGuard(t *testing.T) {
 // TestGuardLetsGoBack: the list that was in force before may come back, but the one that it replaces may not.
 func TestGuardLetsGoBack(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "mirrors.json")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mirrors.json")
+	o := Options{Source: path, StateDir: filepath.Join(dir, "state")}
 	good, bad := poolText("a 10", "b 10"), poolText("a 10", "b 10", "x 1000")
 	testbed.Put(t, path, good)
-	r := newRig(t, Options{Source: path}).start(t)
+	r := newRig(t, o).start(t)
 	look := func(text string, confirm, applied bool) {
 		t.Helper()
 		testbed.Put(t, path, text)
@@ -262,7 +264,9 @@ func TestGuardLetsGoBack(t *testing.T) {
 	look(bad, false, false)
 	look(bad, true, true)
 	look(poolText("a 10"), false, false) // another list than the one before
-	look(good, false, true)
+	r = newRig(t, o).start(t)
+	look(good, false, true) // after a restart, too
+	look(bad, false, false)
 }
 
 // TestGuardKnowsWhatWorks: weight that does not work is no loss.

@@ -21,10 +21,11 @@ type redirectShare struct {
 	expected float64 // redirects, by weight
 }
 
-// Note adds the redirects since the last call, given the counters now. snapshot was in force in that time.
-func (s *Shares) Note(snapshot *dnspool.Snapshot, counts map[string]uint64) {
+// Note adds the redirects since the last call; read returns the counters. snapshot was in force in that time.
+func (s *Shares) Note(snapshot *dnspool.Snapshot, read func() map[string]uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	counts := read() // not before: of two callers, the later one must not have the older counters
 	kept := make(map[string]*redirectShare, len(snapshot.Mirrors))
 	sum, weights := 0.0, 0.0
 	for i := range snapshot.Mirrors {
@@ -54,8 +55,8 @@ func (s *Shares) Note(snapshot *dnspool.Snapshot, counts map[string]uint64) {
 	s.total += sum
 }
 
-// sharesOf returns the shares of a mirror. ok is false before the first redirect.
-func (s *Shares) sharesOf(prefix string) (expected, observed float64, ok bool) {
+// Of returns the shares of a mirror, 0 to 1. ok is false before the first redirect.
+func (s *Shares) Of(prefix string) (expected, observed float64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.mirrors[prefix]

@@ -279,7 +279,7 @@ func (s *Status) AddPast(shares *Shares, history *health.History, now time.Time)
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
 		if shares != nil {
-			if expected, observed, ok := shares.sharesOf(m.URLPrefix); ok {
+			if expected, observed, ok := shares.Of(m.URLPrefix); ok {
 				m.Shares = append(m.Shares, ShareStatus{health.HTTP, "", expected, observed})
 			}
 		}

@@ -110,8 +110,8 @@ func (h *history) intern(d *Day) {
 	}
 }
 
-// Save writes the day that goes on, and those that have ended a moment ago, to their files. It removes the files of days
-// that are no longer kept, and logs a failure, once until the error changes.
+// Save writes the day that goes on, and those that have ended a moment ago, to their files. It removes the files of
+// days that are no longer kept, and logs a failure, once until the error changes.
 func (c *Counter) Save(log *zap.Logger) {
 	if c.dir == "" {
 		return
@@ -140,8 +140,8 @@ func (c *Counter) Save(log *zap.Logger) {
 	}
 }
 
-// settle takes in the days that have ended long enough ago. It returns the counts of all that have ended a moment ago. mu
-// is held.
+// settle takes in the days that have ended long enough ago. It returns the counts of all that have ended a moment ago.
+// mu is held.
 func (c *Counter) settle(today int) (days []Day) {
 	now := c.now()
 	settled := func(e ended) bool { return now.Sub(e.at) >= settleTime || now.Before(e.at) }

@@ -7,6 +7,7 @@
 //	daemon.go     the parts, and the tasks that run them
 //	inforce.go    what is in force; how a snapshot comes to be
 //	reload.go     reloads: on request, and those of the list of mirrors by itself
+//	publicstats.go  what ?mirrorstats shows
 //	mail.go       what mails may be about
 //	ledger.go     what was wrong with each mirror, for half a year
 //	overrides.go  drains, and mirrors that a person has forced up
@@ -78,6 +79,7 @@ type Daemon struct {
 	admin      *admin.Server // nil if off
 	mailer     *mail.Mailer
 	stats      *stats.Counter
+	public     publicCache
 	events     *admin.Events
 	started    time.Time
 	warm       bool               // there are verdicts from before the start that are good enough to begin with

@@ -39,8 +39,9 @@ type inForce struct {
 	shares  admin.Shares
 	feeds   *feeds
 
-	overridesFile string        // "" without state_dir
-	overridden    chan struct{} // of capacity 1: overrides have changed
+	savingOverrides sync.Mutex    // held while they are written
+	overridesFile   string        // "" without state_dir
+	overridden      chan struct{} // of capacity 1: overrides have changed
 
 	config  atomic.Pointer[config.Server] // written with mu held
 	current dnspool.Current               // likewise
@@ -139,7 +140,7 @@ func (f *inForce) rebuildLocked() {
 	f.noteIncidents(report)
 	f.observeFiles(report)
 	if previous != nil {
-		f.shares.Note(previous, f.handler.Redirects())
+		f.shares.Note(previous, f.handler.Redirects)
 	}
 	next := dnspool.Build(f.input(c, report))
 	f.zoneChanged = false

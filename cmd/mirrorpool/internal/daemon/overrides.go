@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,6 +25,7 @@ var overridesFormat = statefile.Format{Kind: "mirrorpool-overrides", Version: 1,
 func (d *Daemon) override(q admin.OverrideRequest) admin.OverrideAnswer {
 	answer := d.setOverride(q)
 	if answer.OK {
+		answer.Warning = joined(answer.Warning, d.saveOverrides())
 		for _, o := range answer.Overrides {
 			d.log.Info("override set", zap.String("mirror", o.Mirror), zap.Stringer("kind", o.Kind), zap.Stringer("role", o.Role),
 				zap.Time("until", o.Until), zap.String("by", o.By), zap.String("reason", o.Reason))
@@ -41,6 +43,8 @@ func (d *Daemon) setOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 		return admin.OverrideAnswer{Error: err.Error()}
 	case q.Kind == dnspool.ForceUp && !m.Enabled():
 		return admin.OverrideAnswer{Error: m.URLPrefix + " is disabled (weight 0): to have it serve, give it a weight in the list of mirrors"}
+	case q.Kind == dnspool.ForceUp && !m.InDNSPool() && !slices.Contains(q.Roles, health.HTTP):
+		return admin.OverrideAnswer{Error: m.URLPrefix + " is not in the DNS pool: the list of mirrors keeps it out of DNS"}
 	}
 	now := d.now().UTC().Truncate(time.Second)
 	next, _ := d.overrides.Split(d.now())
@@ -63,7 +67,20 @@ func (d *Daemon) setOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 				m.URLPrefix, whom)}
 		}
 	}
-	return admin.OverrideAnswer{OK: true, Overrides: set, Warning: d.putOverrides(next)}
+	d.putOverrides(next)
+	answer := admin.OverrideAnswer{OK: true, Overrides: set}
+	if len(m.Endpoints) == 0 && q.Kind == dnspool.ForceUp {
+		answer.Warning = "it serves once an address of it is known"
+	}
+	return answer
+}
+
+// joined joins two warnings, each of which may be "".
+func joined(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
 }
 
 // emptied returns which answers would lose their last mirror that is up if next were in force, the last resort aside.
@@ -95,6 +112,15 @@ func groupText(g *dnspool.Group) string {
 
 // endOverride ends the overrides of a mirror in some roles before their time.
 func (d *Daemon) endOverride(q admin.OverrideRequest) admin.OverrideAnswer {
+	answer := d.removeOverride(q)
+	if answer.OK {
+		answer.Warning = d.saveOverrides()
+		d.logEnded(answer.Overrides, q.By)
+	}
+	return answer
+}
+
+func (d *Daemon) removeOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	prefix := q.Mirror
@@ -110,9 +136,8 @@ func (d *Daemon) endOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 	if len(ended) == 0 {
 		return admin.OverrideAnswer{Error: fmt.Sprintf("%s has no override to end: 'mirrorpool status' shows all", q.Mirror)}
 	}
-	warning := d.putOverrides(d.overrides.Without(prefix, q.Roles...))
-	d.logEnded(ended, q.By)
-	return admin.OverrideAnswer{OK: true, Overrides: ended, Warning: warning}
+	d.putOverrides(d.overrides.Without(prefix, q.Roles...))
+	return admin.OverrideAnswer{OK: true, Overrides: ended}
 }
 
 // findMirror returns the mirror of the pool in force with that url_prefix, name or host. f.mu is held.
@@ -137,32 +162,35 @@ func (f *inForce) findMirror(name string) (*dnspool.Mirror, error) {
 	}
 }
 
-// putOverrides puts overrides in force, and saves them. It returns what is not as it should be. f.mu is held.
-func (f *inForce) putOverrides(next dnspool.Overrides) (warning string) {
+// putOverrides puts overrides in force. f.mu is held.
+func (f *inForce) putOverrides(next dnspool.Overrides) {
 	f.overrides = next
-	if err := f.saveOverrides(); err != nil {
-		f.log.Error("cannot save the overrides", zap.Error(err))
-		warning = fmt.Sprintf("in force, but a restart will forget it: cannot save it: %v", err)
-	} else if f.overridesFile == "" {
-		warning = "in force, but a restart will forget it: state_dir is not set"
-	}
 	f.rebuildLocked()
 	select {
 	case f.overridden <- struct{}{}:
 	default: // the timer is about to be set again anyway
 	}
-	return warning
 }
 
-func (f *inForce) saveOverrides() error {
+// saveOverrides saves the overrides in force, which do not wait for a slow disk, nor does anything else. It returns why
+// a restart will forget them, or "".
+func (f *inForce) saveOverrides() (warning string) {
 	if f.overridesFile == "" {
-		return nil
+		return "in force, but a restart will forget it: state_dir is not set"
 	}
+	f.savingOverrides.Lock()
+	defer f.savingOverrides.Unlock()
+	f.mu.Lock()
 	body, err := json.Marshal(f.overrides)
-	if err != nil {
-		return err
+	f.mu.Unlock()
+	if err == nil {
+		err = overridesFormat.Replace(f.overridesFile, body)
 	}
-	return overridesFormat.Replace(f.overridesFile, body)
+	if err != nil {
+		f.log.Error("cannot save the overrides", zap.Error(err))
+		return fmt.Sprintf("in force, but a restart will forget it: cannot save it: %v", err)
+	}
+	return ""
 }
 
 // loadOverrides reads the overrides that an earlier run has saved.
@@ -206,12 +234,16 @@ func (f *inForce) endOverrides(ctx context.Context) error {
 		case <-f.overridden:
 		}
 		f.mu.Lock()
-		if going, ended := f.overrides.Split(f.now()); len(ended) > 0 {
+		going, ended := f.overrides.Split(f.now())
+		if len(ended) > 0 {
 			f.putOverrides(going)
+		}
+		next := going.NextEnd()
+		f.mu.Unlock()
+		if len(ended) > 0 {
+			f.saveOverrides() // what goes wrong is logged; a start drops what has ended
 			f.logEnded(ended, "")
 		}
-		next := f.overrides.NextEnd()
-		f.mu.Unlock()
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(next.Sub(f.now()))

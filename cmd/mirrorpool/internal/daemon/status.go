@@ -13,7 +13,6 @@ import (
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
-	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
 )
 
@@ -46,7 +45,7 @@ func (d *Daemon) describe() admin.Status {
 	status := admin.Status{Groups: []admin.GroupStatus{}, Mirrors: []admin.MirrorStatus{}}
 	if snapshot := d.current.Load(); snapshot != nil {
 		status = admin.Describe(snapshot, d.report())
-		d.shares.Note(snapshot, d.handler.Redirects())
+		d.shares.Note(snapshot, d.handler.Redirects)
 		status.AddPast(&d.shares, d.history, time.Now())
 		status.AddLedger(d.ledger, time.Now())
 		status.AddDownloads(d.stats, time.Now())
@@ -59,37 +58,6 @@ func (d *Daemon) describe() admin.Status {
 	status.Files = d.catalog.Overview()
 	d.feeds.describe(&status)
 	return status
-}
-
-// publicStats is what ?mirrorstats shows: the enabled mirrors, in the order of the list.
-func (d *Daemon) publicStats() []redirector.PublicMirror {
-	status := d.describe()
-	var mirrors []redirector.PublicMirror
-	for i := range status.Mirrors {
-		m := &status.Mirrors[i]
-		if m.Weight == 0 {
-			continue
-		}
-		public := redirector.PublicMirror{URLPrefix: m.URLPrefix, Uptime30: 1, Uptime180: 1}
-		if m.Place != nil {
-			public.Country = m.Place.Country
-		}
-		for _, share := range m.Shares {
-			if share.Role == health.HTTP {
-				public.Share, public.Expected = share.Observed, share.Expected
-			}
-		}
-		for _, e := range m.Endpoints {
-			if e.Role == health.HTTP && e.Trace != nil && m.Lacks == "" && (public.Release == nil || e.Trace.Before(*public.Release)) {
-				public.Release = e.Trace
-			}
-		}
-		if m.Ledger != nil {
-			public.Uptime30, public.Uptime180 = m.Ledger.Uptime30, m.Ledger.Uptime180
-		}
-		mirrors = append(mirrors, public)
-	}
-	return mirrors
 }
 
 // poolStatus says where the pool in force comes from.
