@@ -29,6 +29,8 @@ func TestDownloadsOfClients(t *testing.T) {
 	r.config.set("http", "trusted_proxies", []string{"127.0.0.1/32"})
 	r.config.set("http", "public_stats", true)
 	r.config.json["log"] = map[string]any{"level": "debug"}
+	box := testbed.NewMailbox(t, "")
+	r.config.json["mail"] = map[string]any{"smtp": "smtp://" + box.Addr, "from": "a@example.org", "team": "team@example.org"}
 	r.config.write(t, "mirrorpool.json", r.config.json)
 	r.shows(t, "http.public_stats", "reload")
 	before := r.numbers(t, "day")
@@ -67,7 +69,12 @@ func TestDownloadsOfClients(t *testing.T) {
 	r.shows(t, "resumed 1, segment 1, conditional 1, head 1", "stats", "--since", "24h", "--by", "mirror")
 	r.run(t, 0, "until", "drain", "b", "--for", "1h", "--reason", "r")
 
+	r.shows(t, "sent", "mail", "--test")
+
 	var seen bytes.Buffer
+	for _, m := range box.Mails() {
+		seen.WriteString(m.Text)
+	}
 	for _, url := range []string{
 		"http://" + r.admin + "/", "http://" + r.admin + "/metrics", "http://" + r.admin + "/api/v1/status",
 		"http://" + r.admin + "/api/v1/ledger", "http://" + r.admin + "/api/v1/stats?by=country", "http://" + r.web + "/?mirrorstats",
@@ -75,8 +82,8 @@ func TestDownloadsOfClients(t *testing.T) {
 		seen.Write(fetch(t, http.DefaultClient, url))
 	}
 	if !strings.Contains(seen.String(), `aria-label="Downloads by day: `) || !strings.Contains(seen.String(), `mirrorpool_downloads_total{kind="download"}`) ||
-		!strings.Contains(seen.String(), "The mirrors in numbers") {
-		t.Error("page, metrics or the public page do not show downloads")
+		!strings.Contains(seen.String(), "The mirrors in numbers") || !strings.Contains(seen.String(), "This is a test of mirrorpool") {
+		t.Error("page, metrics or the public page do not show downloads, or there is no mail")
 	}
 	r.stop(t)
 	seen.WriteString(r.log.String())
