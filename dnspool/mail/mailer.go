@@ -129,7 +129,7 @@ func (m *Mailer) sendNext(ctx context.Context, view *View) bool {
 		m.mu.Unlock()
 		return false
 	}
-	next := m.state.Queue[k].Message
+	next := m.state.Queue[k].address(c, view)
 	m.mu.Unlock()
 
 	err := m.o.Send(ctx, c, &next)
@@ -185,7 +185,12 @@ func (m *Mailer) Status() Status {
 		Waiting: []Message{}, Planned: []Message{},
 	}
 	for i := range m.state.Queue {
-		s.Waiting = append(s.Waiting, m.state.Queue[i].Message)
+		waits := &m.state.Queue[i].Message
+		if m.config != nil && !view.Starting {
+			addressed := waits.address(m.config, &view)
+			waits = &addressed
+		}
+		s.Waiting = append(s.Waiting, *waits)
 	}
 	if m.config != nil {
 		planned, _ := m.state.Memory.plan(m.config, &view)

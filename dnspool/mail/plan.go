@@ -43,8 +43,9 @@ type Mirror struct {
 type Message struct {
 	ID      string    `json:"id"`      // Message-ID, without the angle brackets
 	Replies string    `json:"replies"` // the Message-ID of the first of its thread, or ""
+	Mirror  string    `json:"mirror"`  // url_prefix; "" if it is about no single one
 	To      string    `json:"to"`
-	Cc      string    `json:"cc"` // or ""
+	Cc      string    `json:"cc"` // the team, of a mail to operators; else ""
 	Subject string    `json:"subject"`
 	Text    string    `json:"text"`
 	Planned time.Time `json:"planned"`

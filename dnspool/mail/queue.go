@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mirrorpool/config"
 	"mirrorpool/config/statefile"
 )
 
@@ -98,6 +99,32 @@ func pause(failures int) time.Duration {
 		}
 	}
 	return d
+}
+
+// address returns a mail with the recipients that it has by the configuration and the list as they are now, which may
+// have changed since it was planned. The team gets what is no longer sent to operators.
+func (m *Message) address(c *config.Mail, v *View) Message {
+	other := *m
+	if m.Cc == "" {
+		other.To = c.Team
+		return other
+	}
+	k := slices.IndexFunc(v.Mirrors, func(about Mirror) bool { return about.URLPrefix == m.Mirror })
+	var why string
+	switch {
+	case !c.Operators:
+		why = "mail.operators is false"
+	case k < 0:
+		why = "the mirror is no longer in the list, or disabled"
+	case v.Mirrors[k].Drained:
+		why = "the mirror is drained"
+	case v.Mirrors[k].Email == "":
+		why = "the list has no address for the mirror any more"
+	default:
+		other.To, other.Cc = v.Mirrors[k].Email, c.Team
+		return other
+	}
+	return m.toTeamAlone(c.Team, fmt.Sprintf("This mail was not sent to %s: %s.", m.To, why))
 }
 
 // toTeamAlone makes of a mail to operators one to the team, which says so first.

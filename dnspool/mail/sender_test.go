@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -114,4 +116,69 @@ func TestSendCause(t *testing.T) {
 	if want := fmt.Sprintf("cannot send mail over %s: not done within 30s", box.Addr); err == nil || err.Error() != want || scopeOf(err) != thisMail {
 		t.Errorf("%v, want %s", err, want)
 	}
+}
+
+// TestLogin: a password is sent only over TLS, and only from a file that its owner alone may read.
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "login")
+	for name, test := range map[string]struct {
+		text string
+		mode os.FileMode
+		want string
+	}{
+		"good":       {"user\nhunter2\n", 0o600, ""},
+		"one line":   {"user hunter2\n", 0o600, "want the user in the first line and the password in the second"},
+		"for others": {"user\nhunter2\n", 0o644, "other users can read or change it"},
+	} {
+		if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		user, password, err := readLogin(file)
+		if test.want == "" && (err != nil || user != "user" || password != "hunter2") {
+			t.Errorf("%s: %q, %q, %v", name, user, password, err)
+		}
+		if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("%s: %v, want %s", name, err, test.want)
+		}
+	}
+	c := testConfig()
+	c.LoginFile = loginFile(t)
+	box := testbed.NewMailbox(t, "") // without TLS and without a login
+	c.Server = box.Addr
+	m := &Message{ID: "a@b", To: c.Team, Subject: "s", Text: "t"}
+	if err := Send(t.Context(), c, m); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "login_file") {
+		t.Errorf("a server without a login: %v", err)
+	}
+	c.Server = testbed.NewMailbox(t, "\x00user\x00hunter2").Addr
+	if err := Send(t.Context(), c, m); err != nil {
+		t.Errorf("the right password: %v", err)
+	}
+	c.Server = testbed.NewMailbox(t, "\x00user\x00hunter3").Addr
+	if err := Send(t.Context(), c, m); err == nil || strings.Contains(err.Error(), "hunter") {
+		t.Errorf("a wrong password: %v", err)
+	}
+	box = testbed.NewMailbox(t, "")
+	box.SetRude()
+	c.Server, c.LoginFile = box.Addr, ""
+	if err := Send(t.Context(), c, m); err != nil || len(box.Mails()) != 1 {
+		t.Errorf("a server that takes the mail and leaves: %v, %d mails", err, len(box.Mails()))
+	}
+	c.TLS = true
+	if err := Send(t.Context(), c, m); err == nil || strings.Contains(err.Error(), "hunter") {
+		t.Errorf("a server that does not speak TLS: %v", err)
+	}
+}
+
+// loginFile writes a login_file.
+func loginFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "login")
+	if err := os.WriteFile(file, []byte("user\nhunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

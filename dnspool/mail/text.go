@@ -37,7 +37,7 @@ func (about *Mirror) title() string {
 // toTeam is the first mail of a thread.
 func toTeam(c *config.Mail, v *View, about *Mirror, t *thread) Message {
 	return Message{
-		ID: t.First, To: c.Team, Subject: subject(v, about.title()+": "+about.kinds()), Planned: v.Now,
+		ID: t.First, Mirror: about.URLPrefix, To: c.Team, Subject: subject(v, about.title()+": "+about.kinds()), Planned: v.Now,
 		Text: troubleText(v, about, t.Since),
 	}
 }
@@ -48,8 +48,8 @@ func toOperators(c *config.Mail, v *View, about *Mirror, t *thread) Message {
 		troubleText(v, about, t.Since) +
 		"\nAs soon as the checks pass, it serves again by itself. A reply to this mail reaches the mirror team.\n"
 	return Message{
-		ID: messageID(c, about, "operators", t.Since), Replies: t.First, To: t.Operators, Cc: c.Team, Planned: v.Now,
-		Subject: subject(v, about.title()+": "+about.kinds()), Text: text,
+		ID: messageID(c, about, "operators", t.Since), Replies: t.First, Mirror: about.URLPrefix, To: t.Operators, Cc: c.Team,
+		Planned: v.Now, Subject: subject(v, about.title()+": "+about.kinds()), Text: text,
 	}
 }
 
@@ -65,7 +65,7 @@ func over(c *config.Mail, v *View, about *Mirror, t *thread) Message {
 		end = v.Now
 	}
 	m := Message{
-		ID: messageID(c, about, "over", t.Since), Replies: t.First, To: c.Team, Planned: v.Now,
+		ID: messageID(c, about, "over", t.Since), Replies: t.First, Mirror: about.URLPrefix, To: c.Team, Planned: v.Now,
 		Subject: subject(v, about.title()+": serves again"),
 		Text: fmt.Sprintf("%s serves again since %s.\n\nIt was in trouble from %s on, for %s.\n", about.URLPrefix, moment(end),
 			moment(t.Since), length(end.Sub(t.Since))),
@@ -87,8 +87,8 @@ func certificate(c *config.Mail, v *View, about *Mirror, days int) Message {
 			moment(about.CertExpires))
 	}
 	m := Message{
-		ID: messageID(c, about, fmt.Sprintf("certificate-%d", days), about.CertExpires), To: c.Team, Planned: v.Now,
-		Subject: subject(v, about.title()+": "+what), Text: text,
+		ID: messageID(c, about, fmt.Sprintf("certificate-%d", days), about.CertExpires), Mirror: about.URLPrefix, To: c.Team,
+		Planned: v.Now, Subject: subject(v, about.title()+": "+what), Text: text,
 	}
 	if c.Operators && about.Email != "" {
 		m.To, m.Cc = about.Email, c.Team
