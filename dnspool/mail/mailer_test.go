@@ -3,6 +3,8 @@ package mail
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,12 +18,13 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// A bed is a Mailer whose clock and mirror a test sets.
+// A bed is a Mailer whose clock and mirrors a test sets.
 type bed struct {
 	*Mailer
 	now     time.Time
 	ledger  *ledger.Ledger
 	o       Options
+	names   []string                // url_prefixes
 	mirrors func([]Mirror) []Mirror // what becomes of the list of mirrors; nil: nothing
 }
 
@@ -29,10 +32,13 @@ const bedMirror = "https://m1.example.net/"
 
 func newBed(t *testing.T, c *config.Mail, send func(context.Context, *config.Mail, *Message) error) *bed {
 	t.Helper()
-	b := &bed{now: epoch, ledger: ledger.New()}
+	b := &bed{now: epoch, ledger: ledger.New(), names: []string{bedMirror}}
 	b.o = Options{Config: c, File: filepath.Join(t.TempDir(), "mail"), Send: send, Log: zap.NewNop(), View: func(since time.Time) View {
-		s, _ := b.ledger.Summary(bedMirror, since, b.now)
-		view := View{Now: b.now, Mirrors: []Mirror{{URLPrefix: bedMirror, Email: "ops@example.net", Incidents: s.Incidents}}}
+		view := View{Now: b.now}
+		for _, name := range b.names {
+			s, _ := b.ledger.Summary(name, since, b.now)
+			view.Mirrors = append(view.Mirrors, Mirror{URLPrefix: name, Email: "ops@example.net", First: s.First, Incidents: s.Incidents})
+		}
 		if b.mirrors != nil {
 			view.Mirrors = b.mirrors(view.Mirrors)
 		}
@@ -42,17 +48,110 @@ func newBed(t *testing.T, c *config.Mail, send func(context.Context, *config.Mai
 	return b
 }
 
-// pass lets minutes pass in which the mirror is down, or not.
+// pass lets minutes pass in which all mirrors are down, or not.
 func (b *bed) pass(t *testing.T, minutes int, down bool) {
+	t.Helper()
+	var problems []ledger.Problem
+	if down {
+		problems = []ledger.Problem{{Kind: ledger.Down, Reason: "connect: timed out\r\nBcc: x@example.org", Noticed: "check"}}
+	}
+	b.play(t, minutes, problems)
+}
+
+// play lets minutes pass in which all mirrors have some problems.
+func (b *bed) play(t *testing.T, minutes int, problems []ledger.Problem) {
 	t.Helper()
 	for range minutes {
 		b.now = b.now.Add(time.Minute)
-		problems := map[string][]ledger.Problem{bedMirror: nil}
-		if down {
-			problems[bedMirror] = []ledger.Problem{{Kind: ledger.Down, Reason: "connect: timed out\r\nBcc: x@example.org", Noticed: "check"}}
+		all := map[string][]ledger.Problem{}
+		for _, name := range b.names {
+			all[name] = problems
 		}
-		b.ledger.Note(problems, b.now, testSettle)
+		b.ledger.Note(all, b.now, testSettle)
 		b.step(t.Context())
+	}
+}
+
+// subjectsOf counts the mails that an SMTP server got, by subject.
+func subjectsOf(box *testbed.Mailbox) map[string]int {
+	count := map[string]int{}
+	for _, m := range box.Mails() {
+		count[headerOf(m, "Subject")]++
+	}
+	return count
+}
+
+// TestFewMails: neither a mirror that flaps nor a fault of our network floods the team, over SMTP.
+func TestFewMails(t *testing.T) {
+	t.Parallel()
+	down := []ledger.Problem{{Kind: ledger.Down, Noticed: "check"}}
+	doubted := []ledger.Problem{{Kind: ledger.Down, Noticed: "check", Doubted: true}}
+	for name, test := range map[string]struct {
+		mirrors int
+		play    func(*testing.T, *bed)
+		want    map[string]int
+	}{
+		"200 flaps": {1, func(t *testing.T, b *bed) {
+			for range 200 {
+				b.play(t, 2, down)
+				b.play(t, 2, nil)
+			}
+		}, map[string]int{"[mirrorpool] m0.example.net: down": 1, "[mirrorpool] m0.example.net: serves again": 1}},
+		"our network": {10, func(t *testing.T, b *bed) { b.play(t, 10*60, doubted) }, map[string]int{}},
+		"our network, noticed late": {10, func(t *testing.T, b *bed) {
+			b.play(t, 2, down)
+			b.play(t, 10*60, doubted)
+		}, map[string]int{}},
+		"two mirrors": {2, func(t *testing.T, b *bed) { b.play(t, 90, down) }, map[string]int{
+			"[mirrorpool] m0.example.net: down": 1, "[mirrorpool] m0.example.net: serves again": 1,
+			"[mirrorpool] m1.example.net: down": 1, "[mirrorpool] m1.example.net: serves again": 1,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			box := testbed.NewMailbox(t, "")
+			c := testConfig()
+			c.Server, c.Operators = box.Addr, false
+			b := newBed(t, c, nil)
+			b.names = nil
+			for k := range test.mirrors {
+				b.names = append(b.names, fmt.Sprintf("https://m%d.example.net/", k))
+			}
+			b.pass(t, 10, false)
+			test.play(t, b)
+			b.pass(t, 60, false)
+			if got := subjectsOf(box); !maps.Equal(got, test.want) {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestEachKind: in two days, each kind of mail is sent once: "down" to the team and to the operators.
+func TestEachKind(t *testing.T) {
+	t.Parallel()
+	box := testbed.NewMailbox(t, "")
+	c := testConfig()
+	c.Server, c.Digest = box.Addr, 9*time.Hour
+	b := newBed(t, c, nil)
+	b.pass(t, 10, false)
+	b.pass(t, 180, true)
+	b.pass(t, 60, false)
+	b.pass(t, 10, true) // for the digest
+	b.mirrors = func(list []Mirror) []Mirror {
+		list[0].CertExpires = epoch.Add(15 * 24 * time.Hour) // a mail a day later, when the mirror may begin another thread
+		return list
+	}
+	b.pass(t, 2*24*60, false)
+	if err := b.Test(t.Context()); err != nil {
+		t.Error(err)
+	}
+	want := map[string]int{
+		"[mirrorpool] a test": 1, "[mirrorpool] m1.example.net: down": 2, "[mirrorpool] m1.example.net: serves again": 1,
+		"[mirrorpool] m1.example.net: certificate ends in 13 days": 1, "[mirrorpool] mirrors, 1 March 2026": 1,
+	}
+	if got := subjectsOf(box); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

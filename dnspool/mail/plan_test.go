@@ -342,7 +342,12 @@ It was in trouble from 2026-03-01 00:10 UTC on, for 3 h 0 min.
 			t.Errorf("mail %d:\n%s\nwant\n%s", i, got, want)
 		}
 	}
-	tr = newTrial()
+}
+
+// TestNeverUp: of a mirror that no check has ever found up, no mail says until when it was.
+func TestNeverUp(t *testing.T) {
+	t.Parallel()
+	tr := newTrial()
 	tr.play(70, ledger.Down, false)
 	if want := "\nIt has been in trouble since its first check.\n"; len(tr.sent) != 1 || !strings.Contains(tr.sent[0].Text, want) {
 		t.Errorf("%+v, want %q", tr.sent, want)

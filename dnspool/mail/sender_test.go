@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,6 +101,35 @@ func TestSendStops(t *testing.T) {
 	}
 }
 
+// TestSMTPS logs in over TLS from the first byte, if the server's certificate is good. The roots of the system are read
+// once in a process, from SSL_CERT_FILE; so the client is a process of its own.
+func TestSMTPS(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.TLS = true
+	m := &Message{ID: "a@b", To: c.Team, Subject: "s", Text: "t"}
+	const name = "MAIL_TEST_SERVER"
+	if server := os.Getenv(name); server != "" {
+		c.Server, c.LoginFile = server, loginFile(t)
+		if err := Send(t.Context(), c, m); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	authority := testbed.NewAuthority(t)
+	certificate := authority.Issue(t, "mail.example.org", time.Now().Add(time.Hour), netip.MustParseAddr("127.0.0.1"))
+	box := testbed.NewTLSMailbox(t, "\x00user\x00hunter2", certificate)
+	client := exec.Command(os.Args[0], "-test.run=^TestSMTPS$")
+	client.Env = append(os.Environ(), name+"="+box.Addr, "SSL_CERT_FILE="+authority.File(t))
+	if out, err := client.CombinedOutput(); err != nil || len(box.Mails()) != 1 {
+		t.Errorf("%d mails: %v\n%s", len(box.Mails()), err, out)
+	}
+	c.Server = box.Addr
+	if err := Send(t.Context(), c, m); err == nil || !strings.Contains(err.Error(), "certificate") || scopeOf(err) != allMails {
+		t.Errorf("a certificate of an unknown authority: %v", err)
+	}
+}
+
 // TestSendCause: the error says why a session was cut short, and not that its connection is closed.
 func TestSendCause(t *testing.T) {
 	t.Parallel()
@@ -118,8 +149,8 @@ func TestSendCause(t *testing.T) {
 	}
 }
 
-// TestLogin: a password is sent only over TLS, and only from a file that its owner alone may read.
-func TestLogin(t *testing.T) {
+// TestReadLogin takes a password only from a file that its owner alone may read.
+func TestReadLogin(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "login")
 	for name, test := range map[string]struct {
@@ -145,6 +176,11 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}
 	}
+}
+
+// TestLogin: a password is sent only over TLS or on this host, and shown in no error.
+func TestLogin(t *testing.T) {
+	t.Parallel()
 	c := testConfig()
 	c.LoginFile = loginFile(t)
 	box := testbed.NewMailbox(t, "") // without TLS and without a login

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"io"
 	"net"
@@ -36,6 +37,20 @@ func NewMailbox(t testing.TB, login string) *Mailbox {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newMailbox(t, l, login)
+}
+
+// NewTLSMailbox starts a server that speaks TLS from the first byte (RFC 8314 section 3.3).
+func NewTLSMailbox(t testing.TB, login string, certificate tls.Certificate) *Mailbox {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newMailbox(t, l, login)
+}
+
+func newMailbox(t testing.TB, l net.Listener, login string) *Mailbox {
 	b := &Mailbox{Addr: l.Addr().String(), reject: map[string]string{}, answers: map[string]string{}, hang: map[string]chan struct{}{}}
 	var serving sync.WaitGroup
 	serving.Go(func() {
