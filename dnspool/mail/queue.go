@@ -34,7 +34,7 @@ type state struct {
 type waiting struct {
 	Message
 	Failures int       `json:"failures,omitzero"`
-	Failed   time.Time `json:"failed,omitzero"` // for the first time
+	Failed   time.Time `json:"failed,omitzero"` // since when it, or one that holds it up, could not be sent
 	Retry    time.Time `json:"retry,omitzero"`  // when to try again
 }
 
@@ -45,9 +45,18 @@ func (s *state) add(messages []Message) {
 	}
 }
 
-// due returns the place of the first mail that may be sent at now; -1 for none.
+// due returns the place of the first mail that may be sent at now; -1 for none. Mails to the operators of a mirror do
+// not overtake each other.
 func (s *state) due(now time.Time) int {
-	return slices.IndexFunc(s.Queue, func(w waiting) bool { return !now.Before(w.Retry) })
+	held := map[string]bool{} // by url_prefix
+	return slices.IndexFunc(s.Queue, func(w waiting) bool {
+		toOperators := w.Cc != ""
+		if now.Before(w.Retry) {
+			held[w.Mirror] = held[w.Mirror] || toOperators
+			return false
+		}
+		return !toOperators || !held[w.Mirror]
+	})
 }
 
 // settle takes in how it went to send the mail at k, as it was addressed: err is nil if it was sent.
@@ -61,7 +70,7 @@ func (s *state) settle(k int, sent *Message, team string, err error, now time.Ti
 	if scope == allMails {
 		return
 	}
-	w.fail(now)
+	s.fail(k, now)
 	note := fmt.Sprintf("This mail could not be sent to %s: %v.", sent.To, err)
 	switch {
 	case scope == copyOnly:
@@ -73,12 +82,19 @@ func (s *state) settle(k int, sent *Message, team string, err error, now time.Ti
 	}
 }
 
-// fail takes in that a mail could not be sent.
-func (w *waiting) fail(now time.Time) {
-	if w.Failures++; w.Failures == 1 {
+// fail takes in that the mail at k could not be sent. Those that it holds up have been refused for as long.
+func (s *state) fail(k int, now time.Time) {
+	w := &s.Queue[k]
+	w.Failures++
+	w.Retry = now.Add(pause(w.Failures))
+	if w.Failed.IsZero() {
 		w.Failed = now
 	}
-	w.Retry = now.Add(pause(w.Failures))
+	for i := range s.Queue[k+1:] {
+		if behind := &s.Queue[k+1+i]; w.Cc != "" && behind.Cc != "" && behind.Mirror == w.Mirror {
+			behind.Failed = w.Failed
+		}
+	}
 }
 
 // bound drops the mails that have waited too long, or are too many.

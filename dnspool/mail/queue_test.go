@@ -39,6 +39,25 @@ func TestRefusedForNow(t *testing.T) {
 	}
 }
 
+// TestOrder: that a mirror serves again reaches its operators after that it did not, however long either is refused.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	box := testbed.NewMailbox(t, "")
+	box.Reject("ops@example.net", "450 4.2.0 greylisted")
+	c := testConfig()
+	c.Server = box.Addr
+	b := newBed(t, c, nil)
+	b.pass(t, 125, true)
+	b.pass(t, 35, false)
+	box.Reject("ops@example.net", "")
+	b.pass(t, 60, false)
+	mails := box.Mails()
+	if len(mails) != 3 || headerOf(mails[1], "Subject") != "[mirrorpool] m1.example.net: down" ||
+		headerOf(mails[2], "Subject") != "[mirrorpool] m1.example.net: serves again" {
+		t.Errorf("%v", mails)
+	}
+}
+
 // TestClientRefused: while the server refuses this host, all mail waits.
 func TestClientRefused(t *testing.T) {
 	t.Parallel()
