@@ -86,7 +86,7 @@ func (o object) duration(key string, to *time.Duration, least, most, unit time.D
 	if n == nil {
 		return nil
 	}
-	d, err := parseDuration(n.text())
+	d, err := ParseDuration(n.text())
 	if err != nil || d < least || d > most {
 		o.c.fail(n, "want a duration from %s to %s, got %s", short(least), short(most), quote(n.text()))
 		return nil
@@ -99,8 +99,8 @@ func (o object) duration(key string, to *time.Duration, least, most, unit time.D
 	return n
 }
 
-// parseDuration is time.ParseDuration, and takes whole days, too: "30d".
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration is [time.ParseDuration], and takes whole days, too: "30d".
+func ParseDuration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		return time.Duration(n) * day, err

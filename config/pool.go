@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
+	"strings"
 )
 
 // MaxWeight is the largest weight of a mirror.
@@ -80,6 +81,13 @@ func (m *Mirror) Enabled() bool { return m.Weight > 0 }
 
 // InDNSPool reports whether the mirror may be in the answers at the pool's name.
 func (m *Mirror) InDNSPool() bool { return m.Enabled() && !m.DNS.Off && m.DNS.Weight > 0 }
+
+// IsCalled reports whether a person may mean the mirror by a name: its url_prefix, with the final slash or without, its
+// name, or its host, with the port or without.
+func (m *Mirror) IsCalled(name string) bool {
+	return name != "" && (m.URLPrefix == name || m.URLPrefix == name+"/" || strings.EqualFold(m.Name, name) ||
+		m.URL != nil && (strings.EqualFold(m.URL.Host, name) || strings.EqualFold(m.URL.Hostname(), name)))
+}
 
 // EnabledWeight is the weight of all mirrors together.
 func (p *Pool) EnabledWeight() uint64 {

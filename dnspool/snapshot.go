@@ -180,12 +180,6 @@ func (s *Snapshot) Blind(role health.Role) bool {
 	return wanted
 }
 
-// IsCalled reports whether a person may mean m by a name: its url_prefix, with the final slash or without, its name or
-// its host.
-func (m *Mirror) IsCalled(name string) bool {
-	return name != "" && (m.URLPrefix == name || m.URLPrefix == name+"/" || m.Name == name || m.URL.Host == name)
-}
-
 // Addresses returns the mirror's addresses of both families, sorted, without those that do not count in any role.
 func (m *Mirror) Addresses() []netip.Addr {
 	var addrs []netip.Addr

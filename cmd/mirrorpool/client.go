@@ -34,7 +34,7 @@ type adminClient struct{ address, tokenFile string }
 func (a *adminClient) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.address, "admin", adminAddress, "the running server's admin listener, an `ADDRESS`; unix:/PATH for a Unix socket")
 	cmd.Flags().StringVar(&a.tokenFile, "token-file", "",
-		"the `FILE` with the administrator's token, to ask from another host or to reload")
+		"the `FILE` with the administrator's token, to ask from another host, or to change something")
 }
 
 // call sends a request and reads its answer, whatever the status, into answer.

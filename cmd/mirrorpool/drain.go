@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/user"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,7 @@ import (
 type drainFlags struct {
 	client           adminClient
 	role, reason, by string
-	lasts            time.Duration
+	lasts            string
 	anyway, forceUp  bool
 }
 
@@ -95,16 +94,16 @@ func (f *drainFlags) forAll(cmd *cobra.Command) {
 }
 
 func (f *drainFlags) forNew(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&f.lasts, "for", 0, "how long, such as 90m or 48h, at most 2160h")
+	cmd.Flags().StringVar(&f.lasts, "for", "", "how long, such as 90m, 48h or 2d, at most 90d")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "why; others will see it")
 }
 
 func (f *drainFlags) set(cmd *cobra.Command, mirror string, kind dnspool.OverrideKind) error {
-	if f.lasts <= 0 || f.reason == "" {
+	if f.lasts == "" || f.reason == "" {
 		return errors.New(`want --for and --reason, such as --for 2h --reason "disk swap"`)
 	}
 	return f.send(cmd, http.MethodPost, url.Values{
-		"mirror": {mirror}, "kind": {kind.String()}, "for": {f.lasts.String()}, "reason": {f.reason},
+		"mirror": {mirror}, "kind": {kind.String()}, "for": {f.lasts}, "reason": {f.reason},
 		"anyway": {strconv.FormatBool(f.anyway)},
 	})
 }

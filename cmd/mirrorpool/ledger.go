@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mirrorpool/cmd/mirrorpool/internal/term"
+	"mirrorpool/config"
 	"mirrorpool/health/ledger"
 )
 
@@ -24,7 +25,7 @@ func newLedgerCommand() *cobra.Command {
 came and went, who or what noticed it first (a check, a listing of its files, or a person), and the reason. MIRROR is its
 url_prefix, name or host; a mirror that is gone from the list is named by its url_prefix.
 
---since takes a date, such as 2026-11-01, or a duration, such as 720h for the latest 30 days.`,
+--since takes a date, such as 2026-11-01, or a duration, such as 30d.`,
 		Args: wantArgs("want at most one MIRROR: its url_prefix, name or host", 0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if asJSON && asCSV {
@@ -65,12 +66,12 @@ url_prefix, name or host; a mirror that is gone from the list is named by its ur
 
 // readSince reads a date, or a duration before now.
 func readSince(text string, now time.Time) (time.Time, error) {
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+	if d, err := config.ParseDuration(text); err == nil && d > 0 {
 		return now.Add(-d), nil
 	}
 	day, err := time.Parse(time.DateOnly, text)
 	if err != nil {
-		return day, fmt.Errorf("want --since with a date such as 2026-11-01, or a duration such as 720h, got %q", text)
+		return day, fmt.Errorf("want --since with a date such as 2026-11-01, or a duration such as 30d, got %q", text)
 	}
 	return day, nil
 }

@@ -22,7 +22,7 @@ part of a file), conditional (If-None-Match, If-Modified-Since) and head. Countr
 are counted together, as are paths beyond the first 10,000 of a day; of a path that is not known to be published, the first
 folder is counted. No address of a client is kept, nor anything made of one.
 
---since takes a date, such as 2026-11-01, or a duration, such as 720h for the latest 30 days. Days are those of UTC.`
+--since takes a date, such as 2026-11-01, or a duration, such as 30d for the latest 30 days. Days are those of UTC.`
 
 func newStatsCommand() *cobra.Command {
 	var client adminClient

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mirrorpool/cmd/mirrorpool/internal/term"
+	"mirrorpool/config"
 	"mirrorpool/health/files"
 )
 
@@ -50,15 +52,24 @@ state of each file is printed when it changes. The exit code is 0 once the mirro
 	return cmd
 }
 
-// wait asks the server until the goal is reached. A server that does not answer may be restarting.
+// wait asks the server until the goal is reached. A server that does not answer may be restarting: that is printed
+// once.
 func (g *waitGoal) wait(ctx context.Context, cmd *cobra.Command, client *adminClient, paths []string) error {
 	ticker := time.NewTicker(waitPause)
 	defer ticker.Stop()
-	printed := ""
+	printed, problem := "", ""
 	for {
 		var list []files.FileStatus
 		err := client.call(ctx, http.MethodGet, "/api/v1/files", url.Values{"path": paths}, &list)
-		if err == nil {
+		switch {
+		case ctx.Err() != nil: // there was no time for an answer
+		case err != nil:
+			if problem != err.Error() {
+				problem = err.Error()
+				fmt.Fprintln(cmd.ErrOrStderr(), "waiting: "+config.Printable(problem))
+			}
+		default:
+			problem = ""
 			if text := term.Spread(list); text != printed {
 				fmt.Fprint(cmd.OutOrStdout(), text)
 				printed = text
@@ -70,10 +81,10 @@ func (g *waitGoal) wait(ctx context.Context, cmd *cobra.Command, client *adminCl
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			if err == nil {
-				err = fmt.Errorf("not enough mirrors carry all the files after %v; 'mirrorpool status' shows which lack what", g.timeout)
+			if problem != "" {
+				return errors.New(problem)
 			}
-			return err
+			return fmt.Errorf("not enough mirrors carry all the files after %v; 'mirrorpool status' shows which lack what", g.timeout)
 		}
 	}
 }

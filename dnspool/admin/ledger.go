@@ -29,11 +29,16 @@ func (s *Status) AddLedger(l *ledger.Ledger, now time.Time) {
 	}
 }
 
+const month = 30 * 24 * time.Hour
+
 // Text tells it in a sentence.
 func (l *LedgerStatus) Text(now time.Time) string {
 	text := fmt.Sprintf("up %s of 30 days and %s of 180 days", percentOf(l.Uptime30), percentOf(l.Uptime180))
-	if age := now.Sub(l.First); age < ledger.Keep {
-		text = fmt.Sprintf("known for %s: ", Age(age)) + text
+	switch age := now.Sub(l.First); {
+	case age < month:
+		text = fmt.Sprintf("known for %s: up %s of that time", Age(age), percentOf(l.Uptime180))
+	case age < ledger.Keep:
+		text = fmt.Sprintf("known for %s: up %s of 30 days and %s of that time", Age(age), percentOf(l.Uptime30), percentOf(l.Uptime180))
 	}
 	if l.Failures == 0 {
 		return text + "; no failure in half a year"

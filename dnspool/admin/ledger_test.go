@@ -17,7 +17,7 @@ func TestLedgerText(t *testing.T) {
 	for want, l := range map[string]LedgerStatus{
 		"up 100 % of 30 days and 100 % of 180 days; no failure in half a year":                                                                                  {now.AddDate(-1, 0, 0), 1, 1, 0, 0, time.Time{}},
 		"up 99.99 % of 30 days and 98.50 % of 180 days; 2 failures in half a year, the longest for 2h00m, the latest on 2026-10-29: number 2 within six months": {now.AddDate(-1, 0, 0), 0.999999, 0.985, 2, 7200, now.AddDate(0, 0, -3)},
-		"known for 12d: up 0.00 % of 30 days and 0.00 % of 180 days; 1 failure in half a year, the longest for 12d, the latest on 2026-10-20": {
+		"known for 12d: up 0.00 % of that time; 1 failure in half a year, the longest for 12d, the latest on 2026-10-20": {
 			now.AddDate(0, 0, -12), 0, 0, 1, 12 * 86400, now.AddDate(0, 0, -12)},
 	} {
 		if got := l.Text(now); got != want {

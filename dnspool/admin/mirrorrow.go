@@ -30,6 +30,7 @@ type pageRow struct {
 
 	Email, Notes, Trace, Cert string
 	Ledger                    string
+	Overrides                 []string
 	CertBad                   bool
 	Endpoints                 []pageEndpoint
 	Shares                    []string
@@ -77,7 +78,7 @@ func newPageRow(m *MirrorStatus, c condition, now time.Time) pageRow {
 		r.Serves = cmp.Or(strings.Join(m.Eligible, ", "), "no clients")
 		r.Reason = rowReason(m, c)
 		if texts := m.OverrideTexts(); len(texts) > 0 {
-			r.Reason = strings.Join(texts, "; ")
+			r.Reason, r.Overrides = strings.Join(texts, "; "), texts
 		}
 		r.Shares = shareTexts(m.Shares)
 	}

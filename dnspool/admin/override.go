@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
 )
@@ -91,10 +92,13 @@ func readOverride(r *http.Request) (q OverrideRequest, err error) {
 	default:
 		return q, errors.New("want anyway=true or anyway=false")
 	}
+	if q.By == "" {
+		q.By = "unknown"
+	}
 	if err := checkText("by", q.By, maxBy); err != nil || r.Method == http.MethodDelete {
 		return q, err
 	}
-	if q.For, err = time.ParseDuration(r.Form.Get("for")); err != nil || q.For < time.Second || q.For > maxOverrideTime {
+	if q.For, err = config.ParseDuration(r.Form.Get("for")); err != nil || q.For < time.Second || q.For > maxOverrideTime {
 		return q, fmt.Errorf("want a time from 1s to %.0fh, such as for=2h", maxOverrideTime.Hours())
 	}
 	if strings.TrimSpace(q.Reason) == "" {

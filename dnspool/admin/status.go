@@ -18,24 +18,26 @@ import (
 
 // A Status is the state of the pool and the server: the response of /api/v1/status.
 type Status struct {
-	Zone      string           `json:"zone"` // without the final dot; empty if the DNS face is off
-	Serial    uint32           `json:"serial"`
-	Panic     bool             `json:"panic"` // any group is in panic
-	Ready     bool             `json:"ready"`
-	Suspect   string           `json:"suspect"` // what seems wrong with this host, such as "local network", or ""
-	Suspects  []SuspectStatus  `json:"suspects"`
-	Reference ReferenceStatus  `json:"reference"`
-	Groups    []GroupStatus    `json:"groups"`
-	Pool      PoolStatus       `json:"pool"`
-	Notify    []FeedStatus     `json:"notify"`  // the secondaries of dns.notify
-	Publish   []FeedStatus     `json:"publish"` // the servers that get dynamic updates
-	Reload    *ReloadStatus    `json:"reload"`  // the latest one on request; null if there was none
-	Process   ProcessStatus    `json:"process"`
-	Redirects uint64           `json:"redirects"` // since the start
-	Works     WorksCount       `json:"works"`     // counts of the enabled mirrors
-	Mirrors   []MirrorStatus   `json:"mirrors"`
-	Files     files.Overview   `json:"files"`
-	Downloads *DownloadsStatus `json:"downloads"` // null if they are not counted
+	Zone      string          `json:"zone"` // without the final dot; empty if the DNS face is off
+	Serial    uint32          `json:"serial"`
+	Panic     bool            `json:"panic"` // any group is in panic
+	Ready     bool            `json:"ready"`
+	Suspect   string          `json:"suspect"` // what seems wrong with this host, such as "local network", or ""
+	Suspects  []SuspectStatus `json:"suspects"`
+	Reference ReferenceStatus `json:"reference"`
+	Groups    []GroupStatus   `json:"groups"`
+	Pool      PoolStatus      `json:"pool"`
+	Notify    []FeedStatus    `json:"notify"`  // the secondaries of dns.notify
+	Publish   []FeedStatus    `json:"publish"` // the servers that get dynamic updates
+	Reload    *ReloadStatus   `json:"reload"`  // the latest one on request; null if there was none
+	Process   ProcessStatus   `json:"process"`
+	Redirects uint64          `json:"redirects"` // since the start
+	Works     WorksCount      `json:"works"`     // counts of the enabled mirrors
+	Mirrors   []MirrorStatus  `json:"mirrors"`
+	// GoneOverrides are the drains and pardons of mirrors that are not in the list.
+	GoneOverrides dnspool.Overrides `json:"gone_overrides"`
+	Files         files.Overview    `json:"files"`
+	Downloads     *DownloadsStatus  `json:"downloads"` // null if they are not counted
 }
 
 // A FeedStatus says whether NOTIFY messages or updates reach another DNS server.
@@ -243,12 +245,12 @@ func Describe(s *dnspool.Snapshot, report *health.Report) Status {
 	return status
 }
 
-// Only leaves the mirrors that a person may mean by a name: see [dnspool.Mirror.IsCalled]. It reports whether there is
+// Only leaves the mirrors that a person may mean by a name: see [config.Mirror.IsCalled]. It reports whether there is
 // one.
 func (s *Status) Only(name string) bool {
 	s.Mirrors = slices.DeleteFunc(s.Mirrors, func(m MirrorStatus) bool {
 		u, err := url.Parse(m.URLPrefix)
-		of := dnspool.Mirror{Mirror: config.Mirror{URLPrefix: m.URLPrefix, Name: m.Name, URL: u}}
+		of := config.Mirror{URLPrefix: m.URLPrefix, Name: m.Name, URL: u}
 		return err != nil || !of.IsCalled(name)
 	})
 	return len(s.Mirrors) > 0

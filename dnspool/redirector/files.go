@@ -11,6 +11,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/stats"
+	"mirrorpool/health"
 	"mirrorpool/health/files"
 )
 
@@ -79,6 +80,8 @@ func (h *Handler) amongCarriers(
 		return to, false
 	case files.Contains(k.Has, picked.Number):
 		return h.toMirror(byListing, picked), true
+	case picked.ForcedUp(health.HTTP) != nil: // this host may not reach it
+		return h.toMirror(byNothing, picked), true
 	}
 	onDemand := h.files.Load().OnDemand
 	if onDemand {

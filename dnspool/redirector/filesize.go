@@ -99,11 +99,10 @@ func (s *fileSizes) mayAsk(now time.Time, network netip.Prefix) bool {
 	return true
 }
 
-// upAddress returns an address at which a mirror is up for redirects, or any if a person has forced it up.
+// upAddress returns an address at which a mirror is up for redirects.
 func upAddress(m *dnspool.Mirror) (netip.Addr, bool) {
-	forced := m.ForcedUp(health.HTTP) != nil
 	for _, e := range m.Endpoints { // IPv4 first
-		if e.Role == health.HTTP && (e.State == health.Up || forced) && e.ExcludedBecause == "" {
+		if e.Role == health.HTTP && e.State == health.Up && e.ExcludedBecause == "" {
 			return e.Address, true
 		}
 	}

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"mirrorpool/config"
-	"mirrorpool/dnspool"
-	"mirrorpool/health"
 )
 
 // TestMetalinkOrFile asks for Metalinks of which mirrors have some.
@@ -119,25 +117,4 @@ func TestSizeAsksOfOneNetwork(t *testing.T) {
 
 func networkNumber(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, byte(i), 0}), 24)
-}
-
-// TestUpAddress: a mirror that a person has forced up can be asked for files, whatever the checks say.
-func TestUpAddress(t *testing.T) {
-	t.Parallel()
-	endpoint := health.Endpoint{Address: netip.MustParseAddr("192.0.2.1"), Role: health.HTTP}
-	for state, want := range map[health.State]bool{health.Up: true, health.Stale: false, health.Down: false, health.Unknown: false} {
-		endpoint.State = state
-		m := dnspool.Mirror{MirrorReport: health.MirrorReport{Endpoints: []health.Endpoint{endpoint}}}
-		if _, ok := upAddress(&m); ok != want {
-			t.Errorf("%v: %v", state, ok)
-		}
-		m.Overrides[health.HTTP] = &dnspool.Override{Kind: dnspool.ForceUp}
-		if _, ok := upAddress(&m); !ok {
-			t.Errorf("%v, and forced up: no address", state)
-		}
-		m.Endpoints[0].ExcludedBecause = "new in DNS"
-		if _, ok := upAddress(&m); ok {
-			t.Errorf("%v: an address that may not be used", state)
-		}
-	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,13 +47,15 @@ type inForce struct {
 	config  atomic.Pointer[config.Server] // written with mu held
 	current dnspool.Current               // likewise
 
-	mu          sync.Mutex // guards all below
-	pool        *config.Pool
-	zoneFile    *authority.StaticRecords // nil without one
-	zoneChanged bool                     // by other than the pool, since the latest snapshot
-	overrides   dnspool.Overrides
-	dns         *authority.Server  // nil before the faces are open
-	web         *redirector.Server // likewise
+	mu            sync.Mutex // guards all below
+	pool          *config.Pool
+	zoneFile      *authority.StaticRecords // nil without one
+	zoneChanged   bool                     // by other than the pool, since the latest snapshot
+	overrides     dnspool.Overrides
+	saving        int                // changes of overrides that are not saved yet
+	overridesSeen os.FileInfo        // their file, as this process has read or written it last; nil: never
+	dns           *authority.Server  // nil before the faces are open
+	web           *redirector.Server // likewise
 }
 
 // takePool has the mirrors checked that the list has in force now, unless they are already. What has been found out

@@ -83,17 +83,25 @@ func (f *inForce) failedTogether(report *health.Report, within time.Duration) ma
 	return together
 }
 
-// incidents is what /api/v1/ledger tells: of one mirror, which is named by its url_prefix, name or host, or of all. ok
-// is false if there is no such mirror.
+// incidents is what /api/v1/ledger tells: of the mirrors with a url_prefix, name or host, or of all. ok is false if
+// there is none. A mirror that is gone from the list is named by its url_prefix.
 func (d *Daemon) incidents(mirror string, since time.Time) (list []ledger.Summary, ok bool) {
 	now := d.now()
 	if mirror == "" {
 		return d.ledger.Summaries(since, now), true
 	}
-	prefix := mirror // it may be gone from the list
-	if m, err := d.findMirror(mirror); err == nil {
-		prefix = m.URLPrefix
+	prefixes := []string{mirror, mirror + "/"}
+	d.mu.Lock()
+	for i := range d.pool.Mirrors {
+		if m := &d.pool.Mirrors[i]; m.IsCalled(mirror) && !slices.Contains(prefixes, m.URLPrefix) {
+			prefixes = append(prefixes, m.URLPrefix)
+		}
 	}
-	s, ok := d.ledger.Summary(prefix, since, now)
-	return []ledger.Summary{s}, ok
+	d.mu.Unlock()
+	for _, prefix := range prefixes {
+		if s, ok := d.ledger.Summary(prefix, since, now); ok {
+			list = append(list, s)
+		}
+	}
+	return list, len(list) > 0
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"os"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
+	"mirrorpool/config"
+	"mirrorpool/config/safefile"
 	"mirrorpool/config/statefile"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
@@ -37,6 +41,7 @@ func (d *Daemon) override(q admin.OverrideRequest) admin.OverrideAnswer {
 func (d *Daemon) setOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.adoptOverrides()
 	m, err := d.findMirror(q.Mirror)
 	switch {
 	case err != nil:
@@ -67,9 +72,10 @@ func (d *Daemon) setOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 				m.URLPrefix, whom)}
 		}
 	}
+	d.saving++
 	d.putOverrides(next)
 	answer := admin.OverrideAnswer{OK: true, Overrides: set}
-	if len(m.Endpoints) == 0 && q.Kind == dnspool.ForceUp {
+	if q.Kind == dnspool.ForceUp && len(d.report().Mirrors[m.URLPrefix].Endpoints) == 0 {
 		answer.Warning = "it serves once an address of it is known"
 	}
 	return answer
@@ -123,9 +129,10 @@ func (d *Daemon) endOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 func (d *Daemon) removeOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	prefix := q.Mirror
-	if m, err := d.findMirror(q.Mirror); err == nil {
-		prefix = m.URLPrefix
+	d.adoptOverrides()
+	prefix, err := d.findOverridden(q.Mirror)
+	if err != nil {
+		return admin.OverrideAnswer{Error: err.Error()}
 	}
 	var ended dnspool.Overrides
 	for _, role := range q.Roles {
@@ -134,21 +141,21 @@ func (d *Daemon) removeOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 		}
 	}
 	if len(ended) == 0 {
-		return admin.OverrideAnswer{Error: fmt.Sprintf("%s has no override to end: 'mirrorpool status' shows all", q.Mirror)}
+		return admin.OverrideAnswer{Error: fmt.Sprintf("%s is neither drained nor pardoned: 'mirrorpool status' shows which mirrors are", prefix)}
 	}
+	d.saving++
 	d.putOverrides(d.overrides.Without(prefix, q.Roles...))
 	return admin.OverrideAnswer{OK: true, Overrides: ended}
 }
 
 // findMirror returns the mirror of the pool in force with that url_prefix, name or host. f.mu is held.
-func (f *inForce) findMirror(name string) (*dnspool.Mirror, error) {
-	snapshot := f.current.Load()
-	if snapshot == nil {
+func (f *inForce) findMirror(name string) (*config.Mirror, error) {
+	if f.pool == nil {
 		return nil, errNotReady
 	}
-	var found []*dnspool.Mirror
-	for i := range snapshot.Mirrors {
-		if m := &snapshot.Mirrors[i]; m.IsCalled(name) {
+	var found []*config.Mirror
+	for i := range f.pool.Mirrors {
+		if m := &f.pool.Mirrors[i]; m.IsCalled(name) {
 			found = append(found, m)
 		}
 	}
@@ -160,6 +167,40 @@ func (f *inForce) findMirror(name string) (*dnspool.Mirror, error) {
 	default:
 		return nil, fmt.Errorf("%d mirrors have the host %q: give the url_prefix of one", len(found), name)
 	}
+}
+
+// findOverridden returns the url_prefix of the mirror that is meant by a name, and may be gone from the list while an
+// override of it goes on. f.mu is held.
+func (f *inForce) findOverridden(name string) (prefix string, err error) {
+	for _, o := range f.overrides {
+		u, err := url.Parse(o.Mirror)
+		if m := (config.Mirror{URLPrefix: o.Mirror, URL: u}); err == nil && m.IsCalled(name) && f.isGone(o.Mirror) {
+			return o.Mirror, nil
+		}
+	}
+	m, err := f.findMirror(name)
+	if err != nil {
+		return "", err
+	}
+	return m.URLPrefix, nil
+}
+
+// isGone reports whether a mirror is not in the pool in force. f.mu is held.
+func (f *inForce) isGone(prefix string) bool {
+	return !slices.ContainsFunc(f.pool.Mirrors, func(m config.Mirror) bool { return m.URLPrefix == prefix })
+}
+
+// goneOverrides returns the overrides of mirrors that are not in the list.
+func (f *inForce) goneOverrides() dnspool.Overrides {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gone := dnspool.Overrides{}
+	for _, o := range f.overrides {
+		if f.isGone(o.Mirror) {
+			gone = append(gone, o)
+		}
+	}
+	return gone
 }
 
 // putOverrides puts overrides in force. f.mu is held.
@@ -176,7 +217,7 @@ func (f *inForce) putOverrides(next dnspool.Overrides) {
 // a restart will forget them, or "".
 func (f *inForce) saveOverrides() (warning string) {
 	if f.overridesFile == "" {
-		return "in force, but a restart will forget it: state_dir is not set"
+		return "in force, but not saved, so that a restart undoes it: state_dir is not set"
 	}
 	f.savingOverrides.Lock()
 	defer f.savingOverrides.Unlock()
@@ -186,56 +227,86 @@ func (f *inForce) saveOverrides() (warning string) {
 	if err == nil {
 		err = overridesFormat.Replace(f.overridesFile, body)
 	}
+	f.mu.Lock()
+	f.overridesSeen, _ = os.Stat(f.overridesFile) // nil without one
+	f.saving--
+	f.mu.Unlock()
 	if err != nil {
 		f.log.Error("cannot save the overrides", zap.Error(err))
-		return fmt.Sprintf("in force, but a restart will forget it: cannot save it: %v", err)
+		return fmt.Sprintf("in force, but not saved, so that a restart undoes it: %v", err)
 	}
 	return ""
 }
 
 // loadOverrides reads the overrides that an earlier run has saved.
 func (f *inForce) loadOverrides() {
-	if f.overridesFile == "" {
-		return
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := overridesFormat.Load(f.overridesFile, func(body []byte) error {
-		var saved dnspool.Overrides
-		if err := json.Unmarshal(body, &saved); err != nil {
-			return err
-		}
-		for _, o := range saved {
-			if o.Role != health.HTTP && o.Role != health.DNS || o.Kind != dnspool.Drain && o.Kind != dnspool.ForceUp {
-				return fmt.Errorf("an override of %s in role %v makes no sense", o.Mirror, o.Role)
-			}
-			f.overrides = f.overrides.With(o)
-		}
-		return nil
-	})
-	if err != nil {
-		f.log.Error("cannot read the saved overrides: drains of before the start are lost", zap.Error(err))
-		f.overrides = nil
-	}
+	f.adoptOverrides()
 	var ended dnspool.Overrides
 	f.overrides, ended = f.overrides.Split(f.now())
 	f.logEnded(ended, "")
 }
 
-// endOverrides ends each override at its time, until ctx ends.
+// adoptOverrides puts the saved overrides in force if they are not those that this process has read or written last:
+// during an upgrade, two copies of the program share the file. It reports whether there were such. f.mu is held.
+func (f *inForce) adoptOverrides() bool {
+	info, err := os.Stat(f.overridesFile)
+	if f.overridesFile == "" || err != nil || f.saving > 0 || f.overridesSeen != nil && safefile.Same(f.overridesSeen, info) {
+		return false
+	}
+	f.overridesSeen = info
+	var saved dnspool.Overrides
+	err = overridesFormat.Load(f.overridesFile, func(body []byte) (err error) {
+		saved, err = decodeOverrides(body)
+		return err
+	})
+	if err != nil {
+		f.log.Error("cannot read the saved overrides: drains of before the start are lost", zap.Error(err))
+		return false
+	}
+	f.overrides = saved
+	return true
+}
+
+func decodeOverrides(body []byte) (list dnspool.Overrides, err error) {
+	var saved dnspool.Overrides
+	if err := json.Unmarshal(body, &saved); err != nil {
+		return nil, err
+	}
+	for _, o := range saved {
+		if o.Role != health.HTTP && o.Role != health.DNS || o.Kind != dnspool.Drain && o.Kind != dnspool.ForceUp {
+			return nil, fmt.Errorf("an override of %s in role %v makes no sense", o.Mirror, o.Role)
+		}
+		list = list.With(o)
+	}
+	return list, nil
+}
+
+// adoptInterval is how often it is checked whether another copy of the program has saved overrides.
+const adoptInterval = time.Second
+
+// endOverrides ends each override at its time, and adopts those of another copy of the program, until ctx ends.
 func (f *inForce) endOverrides(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	adopt := time.NewTicker(adoptInterval)
+	defer adopt.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		case <-f.overridden:
+		case <-adopt.C:
 		}
 		f.mu.Lock()
+		adopted := f.adoptOverrides()
 		going, ended := f.overrides.Split(f.now())
 		if len(ended) > 0 {
+			f.saving++
+		}
+		if adopted || len(ended) > 0 {
 			f.putOverrides(going)
 		}
 		next := going.NextEnd()

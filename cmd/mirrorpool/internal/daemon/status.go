@@ -52,6 +52,7 @@ func (d *Daemon) describe() admin.Status {
 	}
 	status.Process = admin.ProcessStatus{PID: os.Getpid(), Started: d.started, Version: d.o.Version}
 	status.Reload = d.lastReload.Load()
+	status.GoneOverrides = d.goneOverrides()
 	status.Zone = strings.TrimSuffix(d.config.Load().DNS.Zone, ".")
 	status.Ready = d.ready() == nil
 	status.Pool = poolStatus(d.list.Status(), time.Now())

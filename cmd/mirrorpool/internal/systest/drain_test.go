@@ -97,7 +97,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("no drain for DNS any more: %v", got)
 	}
 	r.run(t, 0, "ended", "undrain", "b")
-	r.run(t, 1, "has no override to end", "undrain", "b")
+	r.run(t, 1, "is neither drained nor pardoned", "undrain", "b")
 	r.run(t, 0, "until", "drain", "b", "--for", "2s", "--reason", "short")
 	testbed.Eventually(t, "the drain ends by itself", func() bool { return r.serving(t)["2"] == "dns http " })
 	if status := r.status(t); len(status.Mirrors[1].Overrides) > 0 {
@@ -202,4 +202,32 @@ func TestPardon(t *testing.T) {
 	r.shows(t, "disabled", "reload")
 	testbed.Eventually(t, "disabled, it does not serve", func() bool { return r.serving(t)["2"] == "" })
 	r.run(t, 1, "is disabled (weight 0)", "drain", "b", "--force-up", "--for", "1h", "--reason", "r")
+}
+
+// TestDrainOfTwoCopies: during an upgrade, two copies of the program run with one state_dir. What one is asked for
+// holds in both, and after either has ended.
+func TestDrainOfTwoCopies(t *testing.T) {
+	t.Parallel()
+	r := newDrainRig(t, "127.0.1.81", "127.0.1.82", "127.0.1.83")
+	other, where := newServerConfig(t)
+	other.dir = t.TempDir()
+	for key, value := range r.config.json {
+		if key != "dns" && key != "http" && key != "admin" {
+			other.json[key] = value
+		}
+	}
+	second := &drainRig{config: other, where: where, mirrors: r.mirrors, pool: r.pool, program: other.serve(t, where, r.pool)}
+	r.run(t, 0, "drained from", "drain", "a", "--for", "1h", "--reason", "r")
+	testbed.Eventually(t, "the second copy has the drain, too", func() bool { return second.serving(t)["1"] == "" })
+	second.run(t, 0, "drained from", "drain", "b", "--for", "1h", "--reason", "r", "--role", "http")
+	testbed.Eventually(t, "the first copy has both", func() bool {
+		serving := r.serving(t)
+		return serving["1"] == "" && serving["2"] == "dns "
+	})
+	second.run(t, 0, "ended", "undrain", "a")
+	testbed.Eventually(t, "the first copy has one", func() bool { return r.serving(t)["1"] == "dns http " })
+	second.stop(t)
+	if got := r.serving(t); got["1"] != "dns http " || got["2"] != "dns " {
+		t.Errorf("after the second copy has ended, %v serve", got)
+	}
 }

@@ -153,6 +153,10 @@ func statusWarnings(s *admin.Status, now time.Time) (lines []string) {
 	for _, suspect := range s.Suspects {
 		lines = append(lines, "Warning: suspect: "+suspect.Name+". As seen from this host, "+suspect.Text+".")
 	}
+	for i := range s.GoneOverrides {
+		o := &s.GoneOverrides[i]
+		lines = append(lines, fmt.Sprintf("Warning: %s is not in the list, and for %s %s", o.Mirror, o.Role, o))
+	}
 	if s.Pool.Held != nil {
 		lines = append(lines, "Warning: an update of the pool is held back; "+
 			"'mirrorpool reload --dry-run' shows it, 'mirrorpool reload --confirm' accepts it.")
