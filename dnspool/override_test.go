@@ -61,7 +61,7 @@ func TestOverrides(t *testing.T) {
 			[]string{"drain https://a http"}, "a b", "b", ""},
 		"one of two that are down": {"a 1 192.0.2.1=down/down\nb 1 192.0.2.2=down/down", []string{"drain! a dns"}, "b", "a b", ""},
 		"the only one in DNS":      {"a 1 192.0.2.1=up/up\nb 1 dns=off 192.0.2.2=up/up", []string{"drain a dns"}, "a", "a b", ""},
-		"the other is out of DNS": {"a 1 192.0.2.1=up/up\nb 1 dns=off 192.0.2.2=up/up", []string{"drain a http"}, "a", "b", ""},
+		"the other is out of DNS":  {"a 1 192.0.2.1=up/up\nb 1 dns=off 192.0.2.2=up/up", []string{"drain a http"}, "a", "b", ""},
 		"the others are disabled":  {"a 1 192.0.2.1=up/up\nb 0 192.0.2.2=up/up", []string{"drain a http"}, "a", "a", ""},
 		"forced up while down":     {"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=down/down", []string{"force-up b dns"}, "a b", "a", ""},
 		"forced up for redirects, with rsync down": {"a 1 192.0.2.1=up/up\nb 1 rsync=down 192.0.2.2=stale/stale",

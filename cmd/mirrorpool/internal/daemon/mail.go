@@ -47,7 +47,7 @@ func (d *Daemon) mailMirror(m *dnspool.Mirror, settings *config.Health, since, n
 	s, _ := d.ledger.Summary(m.URLPrefix, since, now)
 	about := mail.Mirror{
 		URLPrefix: m.URLPrefix, Name: m.Name, Email: m.Email, First: s.First, Incidents: s.Incidents,
-		Drained: m.Drained(health.HTTP) != nil || m.Drained(health.DNS) != nil,
+		Drained: m.Overrides != [2]*dnspool.Override{}, // or pardoned, in whichever role: a person knows
 	}
 	endpoints := m.Endpoints
 	if m.Rsync != nil {
