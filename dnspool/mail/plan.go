@@ -32,7 +32,7 @@ type View struct {
 // A Mirror is an enabled mirror.
 type Mirror struct {
 	URLPrefix, Name, Email string
-	Drained                bool // or pardoned
+	Drained                bool              // or pardoned
 	First                  time.Time         // when it was seen first; zero if that is not known
 	Incidents              []ledger.Incident // those that go on, and those that have ended since memory.since
 	CertExpires            time.Time         // of the certificate that ends first; zero if none is known
