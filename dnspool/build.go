@@ -104,25 +104,6 @@ func buildDNS(mirrors []Mirror, family Family, in Input, out func(*Mirror) bool)
 	return g
 }
 
-// drained returns which mirrors drains keep out of a group: all that are drained, or where no other mirror of the group
-// has an address, only those that stay out anyway.
-func (s *Snapshot) drained(role health.Role, family Family, only int, in *Input) func(*Mirror) bool {
-	if len(in.Overrides) == 0 {
-		return func(*Mirror) bool { return false }
-	}
-	others := false
-	for i := range s.Mirrors {
-		m := &s.Mirrors[i]
-		if m.Drained(role) == nil && m.serves(role) && (only == 0 || m.URL.Scheme == "https") {
-			others = others || slices.ContainsFunc(m.Endpoints, func(e health.Endpoint) bool { return counts(&e, role, family) })
-		}
-	}
-	return func(m *Mirror) bool {
-		d := m.Drained(role)
-		return d != nil && (others || d.Anyway)
-	}
-}
-
 // serves reports whether the list has m serve in a role.
 func (m *Mirror) serves(role health.Role) bool {
 	if role == health.DNS {

@@ -28,7 +28,7 @@ type OverrideKind uint8
 // The kinds.
 const (
 	Drain   OverrideKind = iota + 1 // the mirror does not serve
-	ForceUp                         // the mirror serves as if it were up; not if it is disabled
+	ForceUp                         // a pardon: the mirror serves as if it were up; not if it is disabled
 )
 
 var overrideNames = [...]string{Drain: "drain", ForceUp: "force-up"}
@@ -128,6 +128,25 @@ func (list Overrides) NextEnd() (next time.Time) {
 		}
 	}
 	return next
+}
+
+// drained returns which mirrors drains keep out of a group: all that are drained, or where no other mirror of the group
+// has an address, only those that stay out anyway.
+func (s *Snapshot) drained(role health.Role, family Family, only int, in *Input) func(*Mirror) bool {
+	if len(in.Overrides) == 0 {
+		return func(*Mirror) bool { return false }
+	}
+	others := false
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		if m.Drained(role) == nil && m.serves(role) && (only == 0 || m.URL.Scheme == "https") {
+			others = others || slices.ContainsFunc(m.Endpoints, func(e health.Endpoint) bool { return counts(&e, role, family) })
+		}
+	}
+	return func(m *Mirror) bool {
+		d := m.Drained(role)
+		return d != nil && (others || d.Anyway)
+	}
 }
 
 // Emptied returns a group that has no mirror to serve, or none that is up, in next, though it has in s. ok is false if
