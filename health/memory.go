@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -131,6 +132,29 @@ func (c *Checker) Restore(r io.Reader) error {
 	c.memory.mirrors = state.Mirrors
 	c.survey.fresh.changes = slices.DeleteFunc(state.Changes, func(r ReferenceChange) bool { return r.Since.After(now) })
 	return nil
+}
+
+// SavedWorking reads from the file at path, by url_prefix, which mirrors were fit to serve in a role, or could not be
+// judged, when the program ended. It is nil if nothing is saved, or it cannot be used: [Checker.LoadState] says why.
+func SavedWorking(path string, now time.Time, interval time.Duration) map[string]bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	state, err := readState(f)
+	if err != nil {
+		return nil
+	}
+	working := make(map[string]bool, len(state.Mirrors))
+	for prefix, m := range state.Mirrors {
+		working[prefix] = len(m.Verdicts) == 0 || slices.ContainsFunc(m.Verdicts, func(v savedVerdict) bool {
+			revived := v.revive(now, restoredIntervals*interval)
+			state := revived.ForSelection()
+			return v.Role != Rsync && state != Down && state != Stale
+		})
+	}
+	return working
 }
 
 // revive returns v as it is after a restart: zero if it is old, or from a clock that was ahead.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mirrorpool/config/statefile"
 )
 
 // ran returns a bed that has run for a while: a up, b down, c looked up.
@@ -368,4 +372,41 @@ func TestNewcomer(t *testing.T) {
 		wait(time.Minute)
 		want("removed and added again", b, true, true)
 	})
+}
+
+// TestSavedWorking: which mirrors worked can be read before there is a Checker.
+func TestSavedWorking(t *testing.T) {
+	t.Parallel()
+	state := savedState{Saved: epoch, Mirrors: map[string]savedMirror{}}
+	add := func(name string, verdicts ...savedVerdict) {
+		state.Mirrors["https://"+name+"/"] = savedMirror{Verdicts: verdicts}
+	}
+	verdict := func(role Role, s State, checked time.Time) savedVerdict {
+		return savedVerdict{netip.MustParseAddr("192.0.2.1"), role, Verdict{State: s, Checked: checked}}
+	}
+	add("up", verdict(HTTP, Up, epoch))
+	add("down", verdict(HTTP, Down, epoch), verdict(DNS, Stale, epoch))
+	add("up-in-dns", verdict(HTTP, Down, epoch), verdict(DNS, Up, epoch))
+	add("rsync-alone", verdict(HTTP, Down, epoch), verdict(Rsync, Up, epoch))
+	add("old", verdict(HTTP, Down, epoch.Add(-time.Hour)))
+	add("never-checked")
+	path := filepath.Join(t.TempDir(), "verdicts")
+	if err := statefile.Replace(path, func(w io.Writer) error { return writeSealed(w, stateFormat, &state) }); err != nil {
+		t.Fatal(err)
+	}
+	got := SavedWorking(path, epoch.Add(time.Minute), 30*time.Second)
+	for name, want := range map[string]bool{"up": true, "down": false, "up-in-dns": true, "rsync-alone": false, "old": true, "never-checked": true} {
+		if works, known := got["https://"+name+"/"]; works != want || !known {
+			t.Errorf("%s: works %v, known %v, want %v", name, works, known, want)
+		}
+	}
+	if got := SavedWorking(path+".missing", epoch, time.Second); got != nil {
+		t.Errorf("without a file: %v", got)
+	}
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := SavedWorking(path, epoch, time.Second); got != nil {
+		t.Errorf("with a damaged file: %v", got)
+	}
 }

@@ -53,9 +53,9 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 // guard is what the guard says of the pool in d. What it has held back before the start it holds back until health is
 // known.
 func (l *List) guard(d *document, pool *config.Pool) config.Decision {
-	works := l.works()
+	works, now := l.works()
 	decision := config.Guard(l.pool, pool, l.settings.Guard, works)
-	if works == nil && decision.Ruling == config.GuardPass && l.settings.Guard > 0 && l.marked.matches(d) {
+	if !now && decision.Ruling == config.GuardPass && l.settings.Guard > 0 && l.marked.matches(d) {
 		decision = l.marked.Decision
 		decision.Ruling = config.GuardHold
 	}

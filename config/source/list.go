@@ -28,6 +28,10 @@ type Options struct {
 
 	Settings Settings // until SetSettings is called
 
+	// Working says which mirrors were fit to serve when the program ended, by their url_prefix, until SetWorking's
+	// function knows better; nil: nothing is known.
+	Working map[string]bool
+
 	Transport http.RoundTripper // nil: one of its own
 	Log       *zap.Logger
 	Now       func() time.Time
@@ -124,19 +128,22 @@ func (l *List) SetWorking(working func() map[string]bool) {
 	l.working = working
 }
 
-// works is what the guard knows of health.
-func (l *List) works() func(urlPrefix string) bool {
-	if l.working == nil {
-		return nil
+// works is what the guard knows of health: nil if nothing. now is true if that is how the mirrors are now, and not how
+// they were before the start.
+func (l *List) works() (works func(urlPrefix string) bool, now bool) {
+	working := l.o.Working
+	if l.working != nil {
+		if known := l.working(); known != nil {
+			working, now = known, true
+		}
 	}
-	working := l.working()
 	if working == nil {
-		return nil
+		return nil, false
 	}
 	return func(urlPrefix string) bool {
 		works, known := working[urlPrefix] // one that was added a moment ago may not be known yet
 		return works || !known
-	}
+	}, now
 }
 
 // Fits returns an error if mirrors of the pool in force have names that dns uses for something else.

@@ -324,6 +324,30 @@ func TestGuardHoldsAcrossARestart(t *testing.T) {
 	}
 }
 
+// TestGuardAtStart: at the start, the guard knows which mirrors worked when the program ended.
+func TestGuardAtStart(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		working map[string]bool
+		held    bool
+	}{
+		"nothing is known":           {nil, false},
+		"the one that leaves worked": {map[string]bool{"https://a.example.net/": true, "https://b.example.net/": false}, true},
+		"both worked":                {map[string]bool{"https://a.example.net/": true, "https://b.example.net/": true}, false},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "mirrors.json")
+		testbed.Put(t, path, poolText("a 1", "b 9"))
+		o := Options{Source: path, StateDir: filepath.Join(dir, "state")}
+		newRig(t, o).start(t)
+		testbed.Put(t, path, poolText("b 9"))
+		o.Working = test.working
+		if r := newRig(t, o).start(t); (r.Status().Held != nil) != test.held {
+			t.Errorf("%s: %+v", name, r.Status())
+		}
+	}
+}
+
 func TestNextLook(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))

@@ -28,6 +28,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,9 +116,13 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 
 // startList returns the list of mirrors that the configuration asks for, with a pool in force.
 func startList(ctx context.Context, o Options) (*source.List, error) {
+	var working map[string]bool
+	if o.Config.StateDir != "" {
+		working = health.SavedWorking(filepath.Join(o.Config.StateDir, "verdicts"), time.Now(), o.Config.Health.Interval)
+	}
 	list, err := source.New(source.Options{
 		Source: o.Config.Mirrors, Text: o.List, StateDir: o.Config.StateDir, Settings: listSettings(o.Config), Log: o.Log,
-		Now: time.Now,
+		Now: time.Now, Working: working,
 	})
 	if err != nil {
 		return nil, &ConfigError{err}
