@@ -410,3 +410,32 @@ func TestSavedWorking(t *testing.T) {
 		t.Errorf("with a damaged file: %v", got)
 	}
 }
+
+// TestEverUpRestored: a mirror that an earlier version has saved counts as having been up.
+func TestEverUpRestored(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		saved savedMirror
+		want  [3]bool
+	}{
+		"an earlier version": {savedMirror{Verdicts: []savedVerdict{}}, [3]bool{true, true, true}},
+		"up in one role":     {savedMirror{Verdicts: []savedVerdict{}, EverUp: []Role{DNS}}, [3]bool{DNS: true}},
+		"never up":           {savedMirror{Verdicts: []savedVerdict{}, EverUp: []Role{}}, [3]bool{}},
+		"not saved":          {savedMirror{}, [3]bool{}},
+	} {
+		if got := test.saved.everUp(); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// TestAddressesRestored: with the addresses comes what was known of them.
+func TestAddressesRestored(t *testing.T) {
+	t.Parallel()
+	m := memory{mirrors: map[string]savedMirror{"p": {V4: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Missing: epoch, Failed: true}}}
+	var l lookup
+	m.recallAddresses("p", &l)
+	if !l.known || !l.hadV4 || l.hadV6 || len(l.v4.Addresses) != 1 || !l.claims.missing.Equal(epoch) || !l.claims.failed {
+		t.Errorf("%+v", l)
+	}
+}
