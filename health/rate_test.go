@@ -151,23 +151,3 @@ func TestOutagesLeaveNoMark(t *testing.T) {
 		t.Errorf("unsteady %v, with %d failures", v.Unsteady, v.Failures())
 	}
 }
-
-// TestHesitationIsLookedAtOutOfStep: after a check that hesitated the next one comes at another phase.
-func TestHesitationIsLookedAtOutOfStep(t *testing.T) {
-	t.Parallel()
-	waits := map[time.Duration]bool{}
-	for i := range 10 {
-		v := Verdict{State: Up, Since: epoch, Checked: epoch.Add(time.Duration(i) * 1_234_567_891), Rate: Rate{Hesitated: 1}}
-		wait := v.Wait(policy)
-		if wait < policy.Interval/2 || wait >= policy.Interval {
-			t.Errorf("waits %v", wait)
-		}
-		waits[wait] = true
-	}
-	if len(waits) < 8 {
-		t.Errorf("only %d different pauses", len(waits))
-	}
-	if v := (Verdict{State: Up, Since: epoch, Checked: epoch, Rate: Rate{Hesitated: 2}}); v.Wait(policy) != policy.Interval {
-		t.Errorf("one check later it waits %v", v.Wait(policy))
-	}
-}
