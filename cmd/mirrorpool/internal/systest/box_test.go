@@ -81,6 +81,9 @@ func boxNumbers() map[string]int {
 	return numbers
 }
 
+// oneBox lets one box be at a time: their namespaces have the same names, and two would disturb what both measure.
+var oneBox sync.Mutex
+
 // newBox lays out the hosts and starts all servers. Without the right to make namespaces the test is skipped, unless
 // all peers have to be there.
 func newBox(t testing.TB) *box {
@@ -92,6 +95,8 @@ func newBox(t testing.TB) *box {
 		"nsenter": "util-linux"} {
 		testbed.Need(t, program, debianPackage)
 	}
+	oneBox.Lock()
+	t.Cleanup(oneBox.Unlock) // once all that is begun below has ended
 	b := emptyBox(t)
 	b.ports = ports{http: "80", https: "443", dns: "53", rsync: "873", admin: "8053"}
 	b.layOut()
