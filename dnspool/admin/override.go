@@ -99,7 +99,7 @@ func readOverride(r *http.Request) (q OverrideRequest, err error) {
 		return q, err
 	}
 	if q.For, err = config.ParseDuration(r.Form.Get("for")); err != nil || q.For < time.Second || q.For > maxOverrideTime {
-		return q, fmt.Errorf("want a time from 1s to %.0fh, such as for=2h", maxOverrideTime.Hours())
+		return q, fmt.Errorf("for: want a duration from 1s to %.0fh, such as 2h", maxOverrideTime.Hours())
 	}
 	if strings.TrimSpace(q.Reason) == "" {
 		return q, errors.New("want a reason: others will see it")

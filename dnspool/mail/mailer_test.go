@@ -48,6 +48,14 @@ func newBed(t *testing.T, c *config.Mail, send func(context.Context, *config.Mai
 	return b
 }
 
+// newBedOver returns a bed whose mail goes to a real server.
+func newBedOver(t *testing.T, box *testbed.Mailbox) *bed {
+	t.Helper()
+	c := testConfig()
+	c.Server = box.Addr
+	return newBed(t, c, nil)
+}
+
 // pass lets minutes pass in which all mirrors are down, or not.
 func (b *bed) pass(t *testing.T, minutes int, down bool) {
 	t.Helper()
@@ -159,9 +167,7 @@ func TestEachKind(t *testing.T) {
 func TestOutageOverSMTP(t *testing.T) {
 	t.Parallel()
 	box := testbed.NewMailbox(t, "")
-	c := testConfig()
-	c.Server = box.Addr
-	b := newBed(t, c, nil)
+	b := newBedOver(t, box)
 	box.SetDown(true)
 	b.pass(t, 90, true)
 	if s := b.Status(); len(box.Mails()) != 0 || len(s.Waiting) != 1 || !strings.Contains(s.Problem, "cannot send mail over 127.0.0.1:") {
@@ -214,9 +220,7 @@ func TestRejected(t *testing.T) {
 	t.Parallel()
 	box := testbed.NewMailbox(t, "")
 	box.Reject("ops@example.net", "550 5.1.1 no such user")
-	c := testConfig()
-	c.Server = box.Addr
-	b := newBed(t, c, nil)
+	b := newBedOver(t, box)
 	b.pass(t, 125, true)
 	mails := box.Mails()
 	if len(mails) != 2 || strings.Join(mails[1].To, " ") != "team@example.org" ||

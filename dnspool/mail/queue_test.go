@@ -16,9 +16,8 @@ func TestRefusedForNow(t *testing.T) {
 	t.Parallel()
 	box := testbed.NewMailbox(t, "")
 	box.Reject("ops@example.net", "450 4.1.2 <ops@example.net>: Recipient address rejected: Domain not found")
-	c := testConfig()
-	c.Server = box.Addr
-	b := newBed(t, c, nil)
+	b := newBedOver(t, box)
+	c := b.o.Config
 	b.pass(t, 130, true)
 	b.pass(t, 20*60, false)
 	if n := len(box.Mails()); n != 1 {
@@ -44,9 +43,7 @@ func TestOrder(t *testing.T) {
 	t.Parallel()
 	box := testbed.NewMailbox(t, "")
 	box.Reject("ops@example.net", "450 4.2.0 greylisted")
-	c := testConfig()
-	c.Server = box.Addr
-	b := newBed(t, c, nil)
+	b := newBedOver(t, box)
 	b.pass(t, 125, true)
 	b.pass(t, 35, false)
 	box.Reject("ops@example.net", "")
@@ -65,9 +62,8 @@ func TestClientRefused(t *testing.T) {
 		"RCPT": "554 5.7.1 Client host rejected"} {
 		box := testbed.NewMailbox(t, "")
 		box.Answer(command, answer)
-		c := testConfig()
-		c.Server = box.Addr
-		b := newBed(t, c, nil)
+		b := newBedOver(t, box)
+		c := b.o.Config
 		b.pass(t, 180, true)
 		if s := b.Status(); len(s.Waiting) != 2 || !strings.Contains(s.Problem, answer[4:]) {
 			t.Fatalf("%s: %+v", command, s)
@@ -85,9 +81,8 @@ func TestClientRefused(t *testing.T) {
 func TestCopyRefused(t *testing.T) {
 	t.Parallel()
 	box := testbed.NewMailbox(t, "")
-	c := testConfig()
-	c.Server = box.Addr
-	b := newBed(t, c, nil)
+	b := newBedOver(t, box)
+	c := b.o.Config
 	b.pass(t, 70, true)
 	box.Reject(c.Team, "550 5.2.2 mailbox full")
 	b.pass(t, 120, true)
@@ -132,9 +127,8 @@ func TestRecipientsNow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			box := testbed.NewMailbox(t, "")
-			c := testConfig()
-			c.Server = box.Addr
-			b := newBed(t, c, nil)
+			b := newBedOver(t, box)
+			c := b.o.Config
 			box.SetDown(true)
 			b.pass(t, 125, true)
 			if test.config != nil {
@@ -165,9 +159,7 @@ func TestRecipientsNow(t *testing.T) {
 func TestStarting(t *testing.T) {
 	t.Parallel()
 	box := testbed.NewMailbox(t, "")
-	c := testConfig()
-	c.Server = box.Addr
-	b := newBed(t, c, nil)
+	b := newBedOver(t, box)
 	box.SetDown(true)
 	b.pass(t, 125, true)
 	box.SetDown(false)

@@ -128,7 +128,8 @@ func namesSecrets(c *config.Server) bool {
 	for i := range c.Publish {
 		publishes = publishes || c.Publish[i].TSIG != ""
 	}
-	return publishes || len(c.DNS.TSIGKeys) > 0 || c.HTTP.TLS != nil || c.Admin.TokenFile != "" || c.Mail != nil && c.Mail.LoginFile != "" || isFolder(c.StateDir)
+	return publishes || len(c.DNS.TSIGKeys) > 0 || c.HTTP.TLS != nil || c.Admin.TokenFile != "" ||
+		c.Mail != nil && c.Mail.LoginFile != "" || isFolder(c.StateDir)
 }
 
 func isFolder(path string) bool {

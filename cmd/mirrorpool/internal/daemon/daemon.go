@@ -106,7 +106,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	if o.Config.Admin.Listen != "" {
 		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain,
-			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status, TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
+			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status,
+			TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -145,8 +146,9 @@ func newDaemon(
 ) (*Daemon, error) {
 	c := o.Config
 	d := &Daemon{
-		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), ledger: ledger.New(), overridden: make(chan struct{}, 1)},
-		o:       o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
+		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), ledger: ledger.New(),
+			overridden: make(chan struct{}, 1)},
+		o: o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
 		updates: make(chan source.Result),
 	}
 	d.config.Store(c)

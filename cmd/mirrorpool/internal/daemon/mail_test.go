@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -18,12 +17,7 @@ func TestMailOfFlaps(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
-		m.world.now = m.time
-		r := rand.New(rand.NewPCG(7, 7))
-		for host := range 8 {
-			m.pool[host] = randomEntry(r, host)
-		}
+		m := newModel(t, dir, 8)
 		if err := m.start(); err != nil {
 			t.Fatal(err)
 		}
@@ -62,9 +56,7 @@ func TestMailStarting(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
-		m.world.now = m.time
-		m.pool[0] = randomEntry(rand.New(rand.NewPCG(7, 7)), 0)
+		m := newModel(t, dir, 1)
 		if err := m.start(); err != nil {
 			t.Fatal(err)
 		}

@@ -138,8 +138,7 @@ func TestNoAddressKnown(t *testing.T) {
 
 // newEvidence returns the program, not started, with a pool whose addresses come from DNS.
 func newEvidence(t *testing.T, dir string) *model {
-	m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
-	m.world.now = m.time
+	m := newModel(t, dir, 0)
 	for host := range evidenceHosts {
 		m.pool[host] = modelEntry{host: host, weight: 10, dnsWeight: -1, rsync: true}
 	}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,12 +35,7 @@ func TestOutageOfOurs(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
-				m.world.now = m.time
-				r := rand.New(rand.NewPCG(7, 7))
-				for host := range test.hosts {
-					m.pool[host] = randomEntry(r, host)
-				}
+				m := newModel(t, dir, test.hosts)
 				if err := m.start(); err != nil {
 					t.Fatal(err)
 				}

@@ -72,17 +72,22 @@ type model struct {
 	records []string // of the transfer with it
 }
 
+// newModel returns the program, not started, with a pool of mirrors that differ in what they offer.
+func newModel(t *testing.T, dir string, hosts int) *model {
+	m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
+	m.world.now = m.time
+	r := rand.New(rand.NewPCG(7, 7))
+	for host := range hosts {
+		m.pool[host] = randomEntry(r, host)
+	}
+	return m
+}
+
 // runModel runs a sequence in a bubble with a time of its own, and returns which rule it has broken.
 func runModel(t *testing.T, ops []op) (err error) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		m := &model{t: t, dir: dir, world: newWorld()}
-		m.world.now = m.time
-		m.pool = modelPool{}
-		r := rand.New(rand.NewPCG(7, 7))
-		for host := range modelHosts - 2 {
-			m.pool[host] = randomEntry(r, host)
-		}
+		m := newModel(t, dir, modelHosts-2)
 		if err = m.start(); err != nil {
 			return
 		}

@@ -14,10 +14,7 @@ func TestCrashLosesAMinute(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		m := &model{t: t, dir: dir, world: newWorld(), pool: modelPool{}}
-		m.world.now = m.time
-		r := rand.New(rand.NewPCG(7, 7))
-		m.pool[0] = randomEntry(r, 0)
+		m, r := newModel(t, dir, 1), rand.New(rand.NewPCG(7, 7))
 		if err := m.start(); err != nil {
 			t.Fatal(err)
 		}

@@ -151,7 +151,7 @@ func TestDrainTheLast(t *testing.T) {
 	r := newDrainRig(t, "127.0.1.61", "127.0.1.62", "127.0.1.63")
 	r.run(t, 2, "want --for and --reason", "drain", "a")
 	r.run(t, 1, `no mirror has the url_prefix, name or host "x"`, "drain", "x", "--for", "1h", "--reason", "r")
-	r.run(t, 1, "want a time from 1s to 2160h", "drain", "a", "--for", "9999h", "--reason", "r")
+	r.run(t, 1, "want a duration from 1s to 2160h", "drain", "a", "--for", "9999h", "--reason", "r")
 	r.run(t, 1, "want role=dns or role=http", "drain", "a", "--for", "1h", "--reason", "r", "--role", "rsync")
 	r.run(t, 0, "", "drain", "a", "--for", "1h", "--reason", "r")
 	r.run(t, 0, "", "drain", "b", "--for", "1h", "--reason", "r", "--role", "dns")
