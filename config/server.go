@@ -60,6 +60,7 @@ type DNS struct {
 	NotifySource  []netip.Addr // where NOTIFY comes from, at most one of each family; none: as the system likes
 	AllowTransfer []string     // networks, as netip.ParsePrefix reads them, or key names: lower case, absolute
 	TSIGKeys      []string     // paths of BIND key files
+	CAA           []CAA        // at the names that lead to mirrors, where the zone file has none
 }
 
 // HTTP configures the redirector.

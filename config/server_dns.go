@@ -44,6 +44,13 @@ func (c *checker) dns(root object, d *DNS) {
 		}
 		d.AllowTransfer = append(d.AllowTransfer, client)
 	}
+	for _, n := range o.items("caa") {
+		caa, err := parseCAA(n.text())
+		if err != nil {
+			c.failValue(n, `a CAA value such as '0 issue "letsencrypt.org; validationmethods=dns-01"'`, err)
+		}
+		d.CAA = append(d.CAA, caa)
+	}
 	for _, n := range o.items("tsig_keys") {
 		d.TSIGKeys = append(d.TSIGKeys, c.resolve(n))
 	}

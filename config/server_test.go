@@ -106,6 +106,8 @@ func TestParseServerValues(t *testing.T) {
 			NotifySource:  []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 			AllowTransfer: []string{"192.0.2.0/24", "2001:db8::53/128", "transfer-key."},
 			TSIGKeys:      []string{"testdata/keys/transfer.key", "/etc/bind/update.key"},
+			CAA: []CAA{{0, "issue", "letsencrypt.org; accounturi=https://acme.example.net/1; validationmethods=dns-01"},
+				{128, "iodef", "mailto:a@example.org"}},
 		},
 		HTTP: HTTP{
 			Listen:         []string{"0.0.0.0:443"},

@@ -34,6 +34,7 @@ const (
 	WarnTimeout          WarningKind = "timeout"
 	WarnExposedSecret    WarningKind = "exposed-secret"
 	WarnAsRoot           WarningKind = "as-root"
+	WarnNoCAA            WarningKind = "no-caa"
 )
 
 // WarningKinds lists all kinds of warning.
@@ -41,7 +42,7 @@ func WarningKinds() []WarningKind {
 	return []WarningKind{
 		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
 		WarnEmptyServeOnly, WarnNotInDNS, WarnLegacyList, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
-		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot,
+		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot, WarnNoCAA,
 	}
 }
 

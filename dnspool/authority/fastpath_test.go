@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool/authority/wire"
 
 	"github.com/miekg/dns"
@@ -28,6 +29,7 @@ func newTruth(tb testing.TB, n, maxAnswers int) *truth {
 	c := testConfig()
 	c.Nameservers = []string{"ns1.example.org.", "ns2.dl.example.org."} // one in the zone, which does not exist
 	c.Hostmaster = "hostmaster.mail.dl.example.org."
+	c.CAA = []config.CAA{{Tag: "issue", Value: "ca.example; validationmethods=dns-01"}, {Tag: "iodef", Value: "mailto:a@example.org"}}
 	var p atomic.Pointer[zone]
 	p.Store(newZone(c, nil, testSnapshot(tb, n, maxAnswers), [2]uint32{}))
 	return &truth{p.Load(), newFastPath(&p, new(tally))}
@@ -102,7 +104,7 @@ func TestOneTruth(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	types := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeNS, dns.TypeMX, dns.TypeTXT, dns.TypeDS, dns.TypeCNAME,
 		dns.TypeNULL,
-		dns.TypeHTTPS, dns.TypeANY, dns.TypeAXFR, dns.TypeIXFR, dns.TypeOPT, dns.TypeTSIG, dns.TypeMAILB,
+		dns.TypeHTTPS, dns.TypeCAA, dns.TypeANY, dns.TypeAXFR, dns.TypeIXFR, dns.TypeOPT, dns.TypeTSIG, dns.TypeMAILB,
 		0, 127, 128, 255, 256, 65280, 65535}
 	for _, shape := range [][2]int{{1, 2}, {6, 2}, {6, 1}, {6, 6}, {40, 40}, {100, 100}} {
 		t.Run(fmt.Sprintf("%d mirrors, %d answers", shape[0], shape[1]), func(t *testing.T) {

@@ -102,6 +102,9 @@ func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs) *node {
 		}
 		n.types[dns.TypeNS] = z.prepareFixed(name, dns.TypeNS)
 	}
+	if z.servesCAA(name) {
+		n.types[dns.TypeCAA] = z.prepareFixed(name, dns.TypeCAA)
+	}
 	address := func(qtype uint16) *preparedRRs {
 		switch {
 		case z.pool[name] && decks[qtype] != nil && z.geo:

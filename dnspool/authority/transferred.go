@@ -18,7 +18,7 @@ func (z *zone) transferred() transfer.Records {
 
 // mirrorRecords returns the records that come from the mirrors.
 func (z *zone) mirrorRecords() []dns.RR {
-	var rrs []dns.RR
+	rrs := z.allCAA()
 	for name := range z.pool {
 		for _, family := range [...]dnspool.Family{dnspool.IPv4, dnspool.IPv6} {
 			rrs = append(rrs, z.addresses(name, family, z.snapshot.DNS(family).Addresses)...)

@@ -44,6 +44,7 @@ type zone struct {
 	nodes    map[string]bool // all names that exist, empty non-terminals too
 	named    map[string][]netip.Addr
 	static   *StaticRecords // never nil
+	caa      []config.CAA   // at the names that lead to mirrors
 	snapshot *dnspool.Snapshot
 	blind    bool             // no mirror's address is known: SERVFAIL, as an empty answer would be cached
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
@@ -61,7 +62,7 @@ func newZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]
 		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit, answers: c.MaxAnswers, geo: c.Geo,
 		near: nearDecks{decks: map[nearKey]*nearDeck{}},
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
-		static: static, snapshot: s, blind: s.Blind(health.DNS),
+		static: static, caa: c.CAA, snapshot: s, blind: s.Blind(health.DNS),
 	}
 	for f := range z.poolTTL {
 		z.poolTTL[f] = poolTTL(c, s.DNS(dnspool.Family(f)).Settles)
@@ -211,6 +212,8 @@ func (z *zone) records(source, owner string, qtype uint16, place *dnspool.Place)
 		return z.poolRecords(owner, familyOf(qtype), place)
 	case address && z.named[source] != nil:
 		return z.addresses(owner, familyOf(qtype), z.named[source])
+	case qtype == dns.TypeCAA && z.servesCAA(source):
+		return z.caaRecords(owner)
 	default:
 		return z.static.records(source, owner, qtype)
 	}

@@ -2,7 +2,9 @@ package checking
 
 import (
 	"fmt"
+	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -98,8 +100,8 @@ func openCertificate(files *config.TLS) error {
 	return err
 }
 
-// openWarnings warns of a configuration that other users can read although it holds secrets, and of an answer that says
-// less than it seems because root may open everything.
+// openWarnings warns of a configuration that other users can read although it holds secrets, of a zone in which mirrors
+// can get certificates, and of an answer that says less than it seems because root may open everything.
 func openWarnings(in *input) []*config.Error {
 	var list []*config.Error
 	warn := func(kind config.WarningKind, pointer, format string, args ...any) {
@@ -116,10 +118,28 @@ func openWarnings(in *input) []*config.Error {
 			}
 		}
 	}
+	if name := nameWithoutCAA(&in.server.DNS); name != "" {
+		warn(config.WarnNoCAA, "/dns", `the operator of any mirror can get a certificate for %s, where its server answers; want "caa", `+
+			`such as ["0 issue \"letsencrypt.org; validationmethods=dns-01\""], unless the zone above has such a record`, name)
+	}
 	if os.Geteuid() == 0 && namesSecrets(in.server) {
 		warn(config.WarnAsRoot, "", "files were opened as root, whose rights the server may not have; give --as USER")
 	}
 	return list
+}
+
+// nameWithoutCAA returns the first of the pool's names that lacks CAA records which keep mirrors from getting
+// certificates for it, or "". A zone that is served on this host alone, for a trial, needs none.
+func nameWithoutCAA(c *config.DNS) string {
+	elsewhere := func(addr string) bool {
+		host, _, err := net.SplitHostPort(addr)
+		return err == nil && !config.IsLoopback(host)
+	}
+	zoneFile, err := authority.LoadZoneFile(*c)
+	if err != nil || !slices.ContainsFunc(c.Listen, elsewhere) { // a zone file that cannot be read has been reported
+		return ""
+	}
+	return authority.NameWithoutCAA(*c, zoneFile)
 }
 
 // namesSecrets reports whether a configuration names files that only some users can read.
