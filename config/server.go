@@ -72,6 +72,7 @@ type HTTP struct {
 	StickySecret   string // empty: random
 	PublicStats    bool   // PATH?mirrorstats shows numbers of the mirrors
 	NoMetalinks    bool   // PATH.meta4 and PATH.metalink are files of the mirrors, as others are
+	WellKnown      string // folder of what is below /.well-known/; empty: nothing
 	TLS            *TLS
 }
 

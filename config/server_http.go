@@ -29,6 +29,7 @@ func (c *checker) http(o object, h *HTTP) {
 	o.networks("trusted_proxies", &h.TrustedProxies)
 	o.duration("sticky", &h.Sticky, 0, day, 1)
 	o.string("sticky_secret", &h.StickySecret)
+	o.path("well_known", &h.WellKnown)
 	o.bool("public_stats", &h.PublicStats)
 	metalinks := true
 	o.bool("metalinks", &metalinks)

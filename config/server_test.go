@@ -117,6 +117,7 @@ func TestParseServerValues(t *testing.T) {
 			StickySecret:   "0123456789abcdef",
 			NoMetalinks:    true,
 			PublicStats:    true,
+			WellKnown:      "testdata/well-known",
 			TLS: &TLS{Cert: "testdata/cert.pem", Key: "/etc/key.pem", Listen: []string{":8443"}, Only: true,
 				HSTS: 365 * day},
 		},

@@ -44,6 +44,7 @@ var settings = []setting{
 	{"http.sticky", func(s *Server) any { return &s.HTTP.Sticky }, true},
 	{"http.sticky_secret", func(s *Server) any { return &s.HTTP.StickySecret }, true},
 	{"http.metalinks", func(s *Server) any { return &s.HTTP.NoMetalinks }, true},
+	{"http.well_known", func(s *Server) any { return &s.HTTP.WellKnown }, true},
 	{"http.public_stats", func(s *Server) any { return &s.HTTP.PublicStats }, true},
 	{"http.tls", func(s *Server) any { return &s.HTTP.TLS }, false},
 	{"selection", func(s *Server) any { return &s.Selection }, true},

@@ -14,14 +14,28 @@ import (
 )
 
 // Open opens the regular file at path for reading. It never blocks: a FIFO, a device or a folder is an error.
-func Open(path string) (*os.File, error) {
+func Open(path string) (*os.File, error) { return openRegular(path, os.Stat, os.OpenFile) }
+
+// ReadIn is [Read] for a file below root, out of which no link leads.
+func ReadIn(root *os.Root, path string, limit int64) ([]byte, error) {
+	f, err := openRegular(path, root.Stat, root.OpenFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, path, limit)
+}
+
+func openRegular(
+	path string, stat func(string) (fs.FileInfo, error), open func(string, int, fs.FileMode) (*os.File, error),
+) (*os.File, error) {
 	// To open a device can have effects, so it is looked at first. What replaces it in between is noticed below.
-	if info, err := os.Stat(path); err != nil {
+	if info, err := stat(path); err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: Reason(err)}
 	} else if !info.Mode().IsRegular() {
 		return nil, refuse(path, "not a regular file")
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	f, err := open(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package redirector
 import (
 	"io"
 	"net/http"
+	"net/url"
 )
 
 // Paths that the redirector answers itself, whatever the base path is.
@@ -24,6 +25,14 @@ const (
 // builtinNames describe the content at these paths.
 var builtinNames = map[string]string{ // must not be changed
 	legacyPath: "the list of mirrors", robotsPath: "the rules for crawlers", iconPath: "an icon",
+}
+
+// builtinName describes the content at a URL that the redirector answers itself.
+func builtinName(u *url.URL) string {
+	if name, ok := builtinNames[unescape(requestPath(u))]; ok {
+		return name
+	}
+	return "a file of http.well_known, if it has one of that name"
 }
 
 // builtin returns the handler of an escaped path that the redirector answers itself, or nil.

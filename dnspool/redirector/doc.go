@@ -25,6 +25,7 @@
 //	legacy.go        /mirrors.json, for clients that choose by themselves
 //	explain.go       why a client is sent where it is
 //	builtin.go       /mirrors.json, /robots.txt and the icon
+//	wellknown.go     files below /.well-known/
 //	pages.go         how many costly pages are made at once
 //	client.go        the client's address, behind trusted proxies too
 //	forwarded.go     the Forwarded header (RFC 7239)

@@ -42,7 +42,7 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 	to := h.route(target, len(path))
 	switch {
 	case to.builtin != nil:
-		return Answer{Status: http.StatusOK, What: builtinNames[unescape(requestPath(target))]}, snapshot.Explain(&s.request), nil
+		return Answer{Status: http.StatusOK, What: builtinName(target)}, snapshot.Explain(&s.request), nil
 	case to.problem != nil:
 		return Answer{Status: to.status}, snapshot.Explain(&s.request), to.problem
 	case to.list, to.metalinkOf != "":

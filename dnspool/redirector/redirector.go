@@ -114,7 +114,8 @@ func randomSecret(source rand.Source) string {
 //   - 414 if path and query are too long;
 //   - 503 if no mirror can serve the client, or too many ask for pages.
 //
-// The redirector answers /mirrors.json (see legacyList), /robots.txt and /favicon.ico itself.
+// The redirector answers /mirrors.json (see legacyList), /robots.txt and /favicon.ico itself, and serves the files in
+// http.well_known.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -157,6 +158,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // A route says how a request is answered: with a redirect, unless one of the other fields is set.
 type route struct {
 	builtin     http.HandlerFunc // answers the request itself; nil for files of the mirrors
+	anyScheme   bool             // over http, it is not redirected to https
 	status      int              // of an error response, or 0
 	problem     error            // behind status
 	path, query string           // to append to a mirror's url_prefix
@@ -173,6 +175,10 @@ func (h *Handler) route(u *url.URL, size int) (to route) {
 		return route{status: http.StatusRequestURITooLong, problem: errTooLong}
 	}
 	target := requestPath(u)
+	if to.builtin = h.wellKnownFile(u); to.builtin != nil {
+		to.anyScheme = true
+		return to
+	}
 	if to.builtin = h.builtin(target); to.builtin != nil {
 		return to
 	}
@@ -181,7 +187,7 @@ func (h *Handler) route(u *url.URL, size int) (to route) {
 	case errors.Is(to.problem, errMalformed):
 		to.status = http.StatusBadRequest
 	case to.problem != nil:
-		to.status = http.StatusNotFound
+		to.status, to.anyScheme = http.StatusNotFound, true // nothing in /.well-known/ is ever redirected
 	default:
 		to.stats = u.RawQuery == statsWord && h.inForce.Load().PublicStats && h.Public != nil
 		to.query, to.list = splitQuery(u.RawQuery)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -132,15 +131,15 @@ func (s *Server) secure(c *config.TLS, servers []*plainServer) {
 }
 
 // toHTTPS returns where a request over http leads because https is wanted, or "".
-func (s *Server) toHTTPS(r *http.Request, proxies []netip.Prefix) string {
-	if s.https == "" || r.TLS != nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+func (s *Server) toHTTPS(r *http.Request, handler *Handler) string {
+	if s.https == "" || r.TLS != nil || handler.route(r.URL, len(r.RequestURI)).anyScheme || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return ""
 	}
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host = r.Host
 	}
-	if leaf := s.certificate.current.Load().Leaf; leaf == nil || leaf.VerifyHostname(host) != nil || clientOf(r, proxies).secure {
+	if leaf := s.certificate.current.Load().Leaf; leaf == nil || leaf.VerifyHostname(host) != nil || clientOf(r, handler.trustedProxies()).secure {
 		return ""
 	}
 	if s.https != "443" {
@@ -181,7 +180,7 @@ func (s *Server) answer(handler *Handler, w http.ResponseWriter, r *http.Request
 	if s.hsts != "" && r.TLS != nil {
 		w.Header().Set("Strict-Transport-Security", s.hsts)
 	}
-	if location := s.toHTTPS(r, handler.trustedProxies()); location != "" {
+	if location := s.toHTTPS(r, handler); location != "" {
 		w.Header().Set("Location", location)
 		w.WriteHeader(http.StatusMovedPermanently)
 		return

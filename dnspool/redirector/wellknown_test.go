@@ -2,6 +2,7 @@ package redirector
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,9 +57,18 @@ func TestWellKnown(t *testing.T) {
 		}
 		t.Run("http "+base, func(t *testing.T) {
 			t.Parallel()
-			addr := serveWellKnown(t, config.HTTP{BasePath: base})
+			addr := serveWellKnown(t, config.HTTP{BasePath: base, WellKnown: wellKnownFolder(t)})
 			checkWellKnown(t, addr, paths, "")                            // the front's, where it takes them
 			checkWellKnown(t, addr, paths, "X-Forwarded-Proto: http\r\n") // net/http's
+		})
+		t.Run("http that leads to https "+base, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"),
+				Listen: []string{"127.0.0.1:0"}, Only: true}
+			writeCertificate(t, files, 1)
+			addr := serveWellKnown(t, config.HTTP{BasePath: base, TLS: &files, WellKnown: wellKnownFolder(t)})
+			checkWellKnown(t, addr, paths, "")
 		})
 		t.Run("https "+base, func(t *testing.T) {
 			t.Parallel()
@@ -98,6 +109,56 @@ func serveWellKnown(t *testing.T, c config.HTTP) string {
 	return s.Addrs()[0].String()
 }
 
+// wellKnownFolder returns a folder that has the files which the spellings ask for.
+func wellKnownFolder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, size := range map[string]int{"acme-challenge/T0ken_-": 5, "pki-validation/file.txt": 5, "security.txt": 5, "full": maxWellKnown,
+		"long": maxWellKnown + 1} {
+		path := filepath.Join(dir, "root", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, bytes.Repeat([]byte("."), size), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "root")
+}
+
+// TestWellKnownFiles has files in http.well_known served, and nothing else.
+func TestWellKnownFiles(t *testing.T) {
+	t.Parallel()
+	dir := wellKnownFolder(t)
+	for name, target := range map[string]string{"inside": "security.txt", "outside": "../secret", "absolute": "/etc/passwd", "folder": ".."} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "../secret"), []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := testHandler(t, config.HTTP{WellKnown: dir, BasePath: "/pub/"}, "http://m1.example.org/")
+	for path, want := range map[string]int{
+		"/.well-known/acme-challenge/T0ken_-": 200, "/.well-known/security.txt": 200, "/.well-known/inside": 200, "/.well-known/full": 200,
+		"/.well-known/long": 404, "/.well-known/outside": 404, "/.well-known/absolute": 404, "/.well-known/folder/secret": 404,
+		"/.well-known/acme-challenge": 404, "/.well-known/acme-challenge/": 404, "/.well-known/": 404,
+		"/.well-known": 404, "/.well-known/none": 404, "/.well-known/../secret": 404, "/.well-known/%2e%2e/secret": 404,
+		"/.well-known//security.txt": 404, "/.well-known/./security.txt": 404, "/pub/.well-known/security.txt": 404,
+		"/.WELL-KNOWN/security.txt": 404, "/.well-known/security%2etxt": 404, "/.well-known/acme-challenge%2fT0ken_-": 404,
+	} {
+		if w := get(h, path, ""); w.Code != want || w.Header().Get("Location") != "" || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%s: %d to %q, want %d", path, w.Code, w.Header().Get("Location"), want)
+		}
+	}
+	if w := get(h, "/.well-known/security.txt", ""); w.Body.String() != "....." || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+		t.Errorf("%q as %s", w.Body.String(), w.Header().Get("Content-Type"))
+	}
+	if w := get(testHandler(t, config.HTTP{WellKnown: filepath.Join(dir, "gone")}, "http://m1.example.org/"), "/.well-known/x", ""); w.Code != 404 {
+		t.Errorf("without the folder: %d", w.Code)
+	}
+}
+
 func checkWellKnown(t *testing.T, addr string, paths []string, header string) {
 	t.Helper()
 	for _, path := range paths {
@@ -110,8 +171,12 @@ func checkWellKnown(t *testing.T, addr string, paths []string, header string) {
 		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: dl.example.org\r\n%s\r\n", path, header)
 		resp := readAnswer(t, bufio.NewReader(conn))
-		if location := resp.Header.Get("Location"); resp.StatusCode != http.StatusNotFound || location != "" {
-			t.Errorf("%s: %d to %q, want 404", path, resp.StatusCode, location)
+		want := http.StatusNotFound
+		if path == "/.well-known/acme-challenge/T0ken_-" || path == "/.well-known/pki-validation/file.txt" {
+			want = http.StatusOK
+		}
+		if location := resp.Header.Get("Location"); resp.StatusCode != want || location != "" {
+			t.Errorf("%s: %d to %q, want %d", path, resp.StatusCode, location, want)
 		}
 		conn.Close()
 	}

@@ -38,6 +38,7 @@ func openErrors(in *input) []*config.Error {
 		{"/dns/allow_transfer", func() error { return checkTransferKeys(c) }},
 		{"/dns/notify", func() error { return checkNotifyKeys(c) }},
 		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
+		{"/http/well_known", func() error { return redirector.CheckWellKnown(c.HTTP.WellKnown) }},
 		{"/http/tls", func() error { return openCertificate(c.HTTP.TLS) }},
 		{"/admin/token_file", func() error { _, err := admin.ReadToken(c.Admin.TokenFile); return err }},
 		{"/mail/login_file", func() error { return mail.Check(c.Mail) }},
