@@ -31,8 +31,8 @@ func CheckWellKnown(dir string) error {
 	return root.Close()
 }
 
-// wellKnownFile returns the handler of a URL below /.well-known/, or nil for others and if none are served. A path in an
-// unusual spelling is left to cleanPath, which refuses it.
+// wellKnownFile returns the handler of a URL below /.well-known/, or nil for others and if none are served. A path in
+// an unusual spelling is left to cleanPath, which refuses it.
 func (h *Handler) wellKnownFile(u *url.URL) http.HandlerFunc {
 	dir := h.inForce.Load().WellKnown
 	name, ok := strings.CutPrefix(u.EscapedPath(), wellKnownRoot)
