@@ -40,7 +40,7 @@ type Input struct {
 func Build(in Input) *Snapshot {
 	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors)), policy: in.Policy}
 	for i, m := range in.Pool.Mirrors {
-		s.Mirrors[i] = Mirror{Mirror: m, MirrorReport: in.Health.Mirrors[m.URLPrefix]}
+		s.Mirrors[i] = Mirror{Mirror: m, MirrorReport: in.Health.Mirrors[m.URLPrefix], id: mirrorID(m.URLPrefix)}
 		if in.Number != nil {
 			s.Mirrors[i].Number = in.Number(m.URLPrefix)
 		}
@@ -142,7 +142,7 @@ func newEntries(mirrors []Mirror) []entry {
 			continue
 		}
 		entries = append(entries, entry{
-			mirror: m, number: uint32(m.Number), id: mirrorID(m.URLPrefix), weight: float64(m.Weight), derated: 1,
+			mirror: m, number: uint32(m.Number), id: m.id, weight: float64(m.Weight), derated: 1,
 			at: m.Place.direction(), hasPosition: m.Place.HasPosition,
 			country: m.Place.Country, continent: m.Place.Continent, asn: m.Place.ASN,
 		})
@@ -181,6 +181,7 @@ func buildWeb(all []entry, family Family, only int, in Input, out func(*Mirror) 
 			e.eligible, e.mirror.InWeb = true, true
 		}
 	}
+	g.index = newIndex(g.entries)
 	return g
 }
 

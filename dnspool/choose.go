@@ -40,6 +40,14 @@ type Request struct {
 	Without *Mirror
 }
 
+// only is which group of a family serves the request: 1 for https only.
+func (r *Request) only() int {
+	if r.Secure {
+		return 1
+	}
+	return 0
+}
+
 // allows reports whether a mirror may be picked.
 func (r *Request) allows(e *entry) bool { return e.mirror != r.Without && r.carriedBy(e.number) }
 
@@ -63,6 +71,7 @@ type Choice struct {
 	rest   float64 // what is left for those below the limit, as a share
 	total  float64 // of their points
 	far    []float64
+	bounds []float64 // for each cell of the group's index, how far its nearest mirror is at least
 	best   []*score
 }
 
@@ -84,15 +93,23 @@ const (
 
 // Choose picks a mirror for a request. See the package's comment for how.
 func (s *Snapshot) Choose(c *Choice, r *Request) {
+	if g := &s.http[r.Family][r.only()]; g.index != nil && c.chooseIndexed(&s.policy, g, r) {
+		c.Busy = g.refuses(r)
+	} else {
+		s.chooseOfAll(c, r)
+	}
+	if c.Busy {
+		c.Picked, c.RunnersUp = nil, c.RunnersUp[:0]
+	}
+}
+
+// chooseOfAll makes the choice with a look at each mirror.
+func (s *Snapshot) chooseOfAll(c *Choice, r *Request) {
 	c.choose(s, r)
 	if len(c.scores) == 0 && r.Without != nil {
 		again := *r
 		again.Without = nil
 		c.choose(s, &again)
-	}
-	if c.Busy {
-		c.Picked, c.RunnersUp = nil, c.RunnersUp[:0]
-		return
 	}
 	c.pick()
 }
@@ -100,10 +117,7 @@ func (s *Snapshot) Choose(c *Choice, r *Request) {
 // choose gives each mirror that may serve the request its order.
 func (c *Choice) choose(s *Snapshot, r *Request) {
 	c.reset()
-	only := 0
-	if r.Secure {
-		only = 1
-	}
+	only := r.only()
 	for _, family := range [...]Family{r.Family, 1 - r.Family} {
 		if c.admit(&s.http[family][only], r); len(c.scores) > 0 {
 			c.group = &s.http[family][only]
@@ -115,8 +129,11 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 	}
 	c.divide(s.policy, &r.Place)
 	c.draw(r.Seed)
-	c.Busy = c.group.Load > 0 && uniform(r.LoadDraw) >= c.group.Load
+	c.Busy = c.group.refuses(r)
 }
+
+// refuses reports whether a request is refused to protect the few mirrors that are up.
+func (g *webGroup) refuses(r *Request) bool { return g.Load > 0 && uniform(r.LoadDraw) >= g.Load }
 
 func (c *Choice) reset() {
 	c.scores, c.share, c.rest, c.total = c.scores[:0], 0, 1, 0

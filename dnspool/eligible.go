@@ -1,7 +1,6 @@
 package dnspool
 
 import (
-	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -264,7 +263,7 @@ func preferCurrent(all []candidate, p *Policy) {
 			most = max(most, c.weight)
 		}
 	}
-	if n == 0 || n < max(p.MinCandidates, int(math.Ceil(1/p.MaxShare-1e-9))) || most > p.MaxShare*sum || sum < currentShare*eligible {
+	if n == 0 || n < p.wanted() || most > p.MaxShare*sum || sum < currentShare*eligible {
 		return
 	}
 	for i := range all {

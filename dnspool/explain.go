@@ -57,11 +57,7 @@ func (s *Snapshot) Explain(r *Request) Explanation {
 		Mirrors: make([]Explained, 0, len(s.Mirrors)),
 	}
 	family := r.Family
-	only := 0
-	if r.Secure {
-		only = 1
-	}
-	if c.group == &s.http[1-r.Family][only] {
+	if c.group == &s.http[1-r.Family][r.only()] {
 		family, e.OtherFamily = 1-r.Family, true
 	}
 	ordered := make(map[*Mirror]bool, len(c.scores))

@@ -60,13 +60,18 @@ func (c *client) sameContinent(e *entry) bool {
 	return c.Continent == e.continent && c.Continent != Code{}
 }
 
+// measure returns how far a mirror is, in km.
+func (c *client) measure(e *entry) float64 {
+	distance, border := c.far(e)
+	return baseFar + distance + border
+}
+
 // measure finds out how far each is.
 func (c *Choice) measure(p *Place) {
 	from := newClient(p)
 	for i := range c.scores {
 		s := &c.scores[i]
-		distance, border := from.far(s.entry)
-		s.far = baseFar + distance + border
+		s.far = from.measure(s.entry)
 		if from.sameCountry(s.entry) {
 			s.nearness = 1
 		}
@@ -88,7 +93,7 @@ func (c *Choice) compete(p Policy) {
 		}
 	}
 	reach := 0.0
-	if wanted := max(p.MinCandidates, int(math.Ceil(1/p.MaxShare-1e-9))); near < wanted {
+	if wanted := p.wanted(); near < wanted {
 		reach = c.reach(wanted)
 	}
 	for i := range c.scores {
@@ -111,23 +116,32 @@ func (c *Choice) reach(n int) float64 {
 	const few = 16
 	c.far = c.far[:0]
 	for i := range c.scores {
-		far := c.scores[i].far
-		switch {
-		case n > few || len(c.far) < n:
-			c.far = append(c.far, far)
-		case far < c.far[n-1]:
-			c.far[n-1] = far
-		}
-		if n <= few { // it is sorted but for the last
-			for j := len(c.far) - 1; j > 0 && c.far[j] < c.far[j-1]; j-- {
-				c.far[j], c.far[j-1] = c.far[j-1], c.far[j]
-			}
+		if n <= few {
+			c.far = keepLeast(c.far, n, c.scores[i].far)
+		} else {
+			c.far = append(c.far, c.scores[i].far)
 		}
 	}
 	if n > few {
 		slices.Sort(c.far)
 	}
 	return c.far[n-1]
+}
+
+// keepLeast adds a value to the n least so far, which are sorted, if it is one of them.
+func keepLeast(least []float64, n int, value float64) []float64 {
+	switch {
+	case len(least) < n:
+		least = append(least, value)
+	case value < least[n-1]:
+		least[n-1] = value
+	default:
+		return least
+	}
+	for i := len(least) - 1; i > 0 && least[i] < least[i-1]; i-- {
+		least[i], least[i-1] = least[i-1], least[i]
+	}
+	return least
 }
 
 // limit finds the mirrors that would take more than the given share, and limits them to it. Where so few compete that

@@ -63,6 +63,7 @@ type Mirror struct {
 	// family.
 	InDNS, InWeb bool
 
+	id                 uint64    // stands for it in draws
 	serveOnly, exclude *placeSet // nil: all, none
 }
 
@@ -87,6 +88,7 @@ type webGroup struct {
 	Tally
 	entries []entry // of all that are enabled, by their ids
 	limited bool    // some serve only some clients
+	index   *index  // nil: the group is small
 }
 
 // A Tally is the weight behind a group.

@@ -62,11 +62,19 @@ const golden = 0x9e3779b97f4a7c15
 
 // mix scrambles the bits of x: it is the finalizer of SplitMix64.
 func mix(x uint64) uint64 {
+	x = mixTop(x)
+	return x ^ x>>mixTopBits
+}
+
+// mixTopBits is how many of the upper bits mixTop returns as mix does.
+const mixTopBits = 31
+
+// mixTop is mix without its last step. The lower bits are not those of mix.
+func mixTop(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9
 	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
+	return x * 0x94d049bb133111eb
 }
 
 // mirrorID returns the number that stands for a mirror in draws.
@@ -80,8 +88,10 @@ func mirrorID(urlPrefix string) uint64 {
 // come up is a given mirror with a chance in proportion to its weight.
 func wait(seed, id uint64) float64 { return -math.Log(uniform(seed ^ id)) }
 
+// uniformBits is how exact random numbers are: as float64 is.
+const uniformBits = 53
+
 // uniform returns a random number between 0 and 1, and neither, the same for the same seed.
 func uniform(seed uint64) float64 {
-	const bits = 53
-	return (float64(mix(seed)>>(64-bits)) + 0.5) / (1 << bits)
+	return (float64(int64(mix(seed)>>(64-uniformBits))) + 0.5) / (1 << uniformBits)
 }

@@ -343,7 +343,7 @@ func BenchmarkPlace(b *testing.B) {
 
 // BenchmarkPlaceAndChoose is what a redirect takes besides HTTP.
 func BenchmarkPlaceAndChoose(b *testing.B) {
-	for _, n := range []int{30, 500} {
+	for _, n := range []int{30, 500, 1000, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			r, s := benchWorld(b, n)
 			sticky := dnspool.NewSticky("a secret of sixteen", 10*time.Minute)
