@@ -74,14 +74,26 @@ type HTTP struct {
 	NoMetalinks    bool   // PATH.meta4 and PATH.metalink are files of the mirrors, as others are
 	WellKnown      string // folder of what is below /.well-known/; empty: nothing
 	TLS            *TLS
+	ACME           *ACME // of TLS, in a field of its own because it can change while the server runs
 }
 
 // TLS has the redirector speak https.
 type TLS struct {
-	Cert, Key string        // PEM files
+	Cert, Key string        // PEM files; both empty: certificates come by ACME alone
 	Listen    []string      // host:port, where https is answered; empty: at HTTP.Listen, instead of http
 	Only      bool          // http at HTTP.Listen leads to https, for the names of the certificate
 	HSTS      time.Duration // RFC 6797, in whole seconds; 0: off
+}
+
+// ACME has the redirector get certificates by itself (RFC 8555).
+type ACME struct {
+	Names       []string // lower case, without a final dot; a label "*" may be the first
+	Email       string
+	Directories []string // https URLs (http on loopback only), in the order in which they are tried
+	EABKeyID    string   // of the external account, for authorities that require one; empty: none
+	EABKeyFile  string   // has its key, in base64url
+	Challenge   string   // the only one to use, such as "dns-01"; empty: whichever works
+	CARoot      string   // a PEM file: what else than the system's roots the directories' certificates may come from
 }
 
 // Selection bounds how much nearness decides.

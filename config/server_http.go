@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -35,14 +36,30 @@ func (c *checker) http(o object, h *HTTP) {
 	o.bool("metalinks", &metalinks)
 	h.NoMetalinks = !metalinks
 	if tls := o.object("tls"); o.get("tls") != nil {
-		h.TLS = &TLS{}
-		tls.path("cert", &h.TLS.Cert)
-		tls.path("key", &h.TLS.Key)
-		tls.listeners("listen", &h.TLS.Listen)
-		tls.bool("only", &h.TLS.Only)
-		tls.duration("hsts", &h.TLS.HSTS, 0, 10*year, time.Second)
-		if n := tls.get("only"); h.TLS.Only && len(h.TLS.Listen) == 0 {
-			c.fail(n, "want http.tls.listen with it: otherwise there is no http that could lead to https")
+		c.tls(tls, h)
+	}
+}
+
+// tls reads the section of that name.
+func (c *checker) tls(o object, h *HTTP) {
+	h.TLS = &TLS{}
+	for _, key := range []string{"cert", "key"} {
+		if o.node.isObject() && !o.has(key) && (!o.has("acme") || o.has("cert") || o.has("key")) {
+			c.missing(o.node, fmt.Sprintf("the key %q is missing; want the path of a PEM file", key))
+		}
+	}
+	o.path("cert", &h.TLS.Cert)
+	o.path("key", &h.TLS.Key)
+	o.listeners("listen", &h.TLS.Listen)
+	o.bool("only", &h.TLS.Only)
+	o.duration("hsts", &h.TLS.HSTS, 0, 10*year, time.Second)
+	if n := o.get("only"); h.TLS.Only && len(h.TLS.Listen) == 0 {
+		c.fail(n, "want http.tls.listen with it: otherwise there is no http that could lead to https")
+	}
+	if n := o.get("acme"); n != nil {
+		h.ACME = c.acme(o.object("acme"))
+		if len(h.TLS.Listen) == 0 {
+			c.fail(n, "want http.tls.listen with it: until there is a certificate, clients are served by http alone")
 		}
 	}
 }

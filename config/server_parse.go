@@ -125,6 +125,9 @@ func (c *checker) server(root object) *Server {
 	log := root.object("log")
 	log.string("level", &s.Log.Level)
 	log.string("format", &s.Log.Format)
+	if n := root.object("http").object("tls").get("acme"); n != nil && s.StateDir == "" && len(c.faults) == 0 {
+		c.fail(n, "want state_dir with it: certificates that each start orders anew would soon exceed the authority's limits")
+	}
 	c.distinctListeners(root, s)
 	c.warnNoReference(root, s)
 	return s

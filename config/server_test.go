@@ -120,6 +120,11 @@ func TestParseServerValues(t *testing.T) {
 			WellKnown:      "testdata/well-known",
 			TLS: &TLS{Cert: "testdata/cert.pem", Key: "/etc/key.pem", Listen: []string{":8443"}, Only: true,
 				HSTS: 365 * day},
+			ACME: &ACME{
+				Names: []string{"download.example.org", "*.example.net"}, Email: "mirrors@example.org",
+				Directories: []string{"https://ca.example.org/directory", "http://localhost:14000/dir"},
+				EABKeyID:    "kid-1", EABKeyFile: "testdata/eab.key", Challenge: "dns-01", CARoot: "testdata/root.pem",
+			},
 		},
 		Selection: Selection{Geo: false, Near: 2, MinCandidates: 1, MaxShare: 1, MaxLoad: 0.25},
 		Admin:     Admin{Listen: "192.0.2.1:8053", TokenFile: "testdata/token"},

@@ -47,6 +47,7 @@ var settings = []setting{
 	{"http.well_known", func(s *Server) any { return &s.HTTP.WellKnown }, true},
 	{"http.public_stats", func(s *Server) any { return &s.HTTP.PublicStats }, true},
 	{"http.tls", func(s *Server) any { return &s.HTTP.TLS }, false},
+	{"http.tls.acme", func(s *Server) any { return &s.HTTP.ACME }, true},
 	{"selection", func(s *Server) any { return &s.Selection }, true},
 	{"admin.listen", func(s *Server) any { return &s.Admin.Listen }, false},
 	{"admin.token_file", func(s *Server) any { return &s.Admin.TokenFile }, true},
@@ -98,8 +99,12 @@ func RestartKeys() []string {
 func MergeLive(old, next *Server) (now *Server, applied, restart []string) {
 	merged := *old
 	now = &merged
+	waiting := *next
+	if (old.HTTP.ACME == nil) != (next.HTTP.ACME == nil) {
+		waiting.HTTP.ACME, restart = old.HTTP.ACME, []string{"http.tls.acme"}
+		next = &waiting
+	}
 	if old.DNS.Zone != next.DNS.Zone { // what follows from the zone waits with it
-		waiting := *next
 		waiting.DNS.Hostmaster, waiting.DNS.Nameservers = old.DNS.Hostmaster, old.DNS.Nameservers
 		waiting.Health.DNSURL = old.Health.DNSURL
 		next = &waiting

@@ -118,7 +118,8 @@ func mayImport(from, to string) bool {
 			return 1
 		case parts[1] == "health":
 			return 2
-		case path == "mirrorpool/dnspool/listen", path == "mirrorpool/dnspool/tsig", path == "mirrorpool/dnspool/authority/wire":
+		case path == "mirrorpool/dnspool/listen", path == "mirrorpool/dnspool/tsig", path == "mirrorpool/dnspool/authority/wire",
+			path == "mirrorpool/dnspool/certificates":
 			return 1 // know no mirrors
 		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo", path == "mirrorpool/dnspool/mail", path == "mirrorpool/dnspool/stats":
 			return 2

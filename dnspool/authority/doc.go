@@ -7,6 +7,7 @@
 //	server.go        the sockets, and what becomes of a query: answered, signed with TSIG, or a transfer
 //	zone.go          the names and records of the zone, made from a snapshot
 //	zonefile.go      the records from dns.zone_file, and how they are checked
+//	withtxt.go       TXT records for challenges of certificate authorities
 //	caa.go           CAA at the names that lead to mirrors
 //	prepared.go      the answers as bytes, made when a zone is published
 //	fastpath.go      a query over UDP, answered from these bytes

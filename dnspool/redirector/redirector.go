@@ -16,6 +16,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/stats"
 	"mirrorpool/health/files"
 )
@@ -40,6 +41,10 @@ type Options struct {
 	Stats *stats.Counter
 	// Public returns what ?mirrorstats shows. Nil: there is no such page.
 	Public func() []PublicMirror
+	// ACME gets certificates. Nil: https has the certificate in files alone.
+	ACME *certificates.ACME
+	// TicketFile is where the keys of TLS session tickets are shared with other copies of the program, or "".
+	TicketFile string
 	// Source is randomness that is safe for concurrent use.
 	Source rand.Source
 	Now    func() time.Time

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/listen"
 )
 
@@ -44,13 +45,14 @@ type Server struct {
 	conns        *listen.ConnLimiter // all connections
 	// heavy limits those that take up to 80 kB, where others take 20: they do a TLS handshake, send a long request, or
 	// were handed over to net/http. Each further HTTP/2 request at once on a connection counts as one more.
-	heavy       *listen.ConnLimiter
-	ending      atomic.Bool
-	busy        atomic.Int64 // connections on which a request is expected or being answered
-	tls         *tls.Config  // nil without TLS
-	certificate *certificate // nil without TLS
-	https       string       // the port to which http leads; empty: it does not
-	hsts        string       // Strict-Transport-Security; empty: off
+	heavy        *listen.ConnLimiter
+	ending       atomic.Bool
+	busy         atomic.Int64 // connections on which a request is expected or being answered
+	tls          *tls.Config  // nil without TLS, as are the next two
+	certificates certificates.Source
+	tickets      *certificates.Tickets
+	https        string // the port to which http leads; empty: it does not
+	hsts         string // Strict-Transport-Security; empty: off
 }
 
 func newServer() *Server {
@@ -77,14 +79,9 @@ func Listen(
 		ErrorLog: zap.NewStdLog(zap.NewNop()), // its messages hold client addresses
 	}
 	if c.TLS != nil {
-		var err error
-		if s.certificate, err = loadCertificate(*c.TLS, log); err != nil {
+		if err := s.openTLS(ctx, *c.TLS, handler, log); err != nil {
 			return nil, err
 		}
-		s.tls = &tls.Config{
-			MinVersion: tls.VersionTLS12, GetCertificate: s.certificate.get, NextProtos: []string{http2Protocol, "http/1.1"},
-		}
-		s.http.TLSConfig = s.tls.Clone() // net/http adds HTTP/2 to it
 	}
 	if err := s.open(ctx, sockets, c, handler, log); err != nil {
 		s.Close()
@@ -139,7 +136,7 @@ func (s *Server) toHTTPS(r *http.Request, handler *Handler) string {
 	if err != nil {
 		host = r.Host
 	}
-	if leaf := s.certificate.current.Load().Leaf; leaf == nil || leaf.VerifyHostname(host) != nil || clientOf(r, handler.trustedProxies()).secure {
+	if !s.certificates.Covers(host) || clientOf(r, handler.trustedProxies()).secure {
 		return ""
 	}
 	if s.https != "443" {
@@ -161,6 +158,9 @@ func (s *Server) Addrs() []net.Addr {
 func (s *Server) Close() {
 	for _, f := range s.plainServers {
 		f.Close()
+	}
+	if s.certificates != nil {
+		s.certificates.Close()
 	}
 }
 
@@ -279,8 +279,9 @@ func (s *Server) Run(ctx context.Context) error {
 			return err
 		})
 	}
-	if s.certificate != nil {
-		g.Go(func() error { return s.certificate.run(ctx, pollInterval) })
+	if s.certificates != nil {
+		g.Go(func() error { return s.certificates.Run(ctx) })
+		g.Go(func() error { return s.tickets.Run(ctx) })
 	}
 	g.Go(func() error {
 		<-ctx.Done()

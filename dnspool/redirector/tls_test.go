@@ -23,7 +23,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
-	"mirrorpool/testdata/testbed"
 )
 
 // writeCertificate writes a new certificate with a serial number, and its key.
@@ -114,46 +113,6 @@ func TestTLS(t *testing.T) {
 	if logs.Len() > 0 {
 		t.Errorf("in the log: %v", logs.All())
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestCertificateIsReloaded(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
-	core, logs := observer.New(zapcore.InfoLevel)
-	if _, err := loadCertificate(files, zap.New(core)); err == nil || !strings.Contains(err.Error(), "cert.pem") {
-		t.Errorf("without files: %v", err)
-	}
-	writeCertificate(t, files, 1)
-	c, err := loadCertificate(files, zap.New(core))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.run(ctx, time.Millisecond) }()
-	serial := func() int64 {
-		pair, err := c.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pair.Leaf.SerialNumber.Int64()
-	}
-	writeCertificate(t, files, 2)
-	testbed.Eventually(t, "the new certificate is in force", func() bool { return serial() == 2 })
-	if err := os.WriteFile(files.Cert, []byte("not a certificate\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	testbed.Eventually(t, "a broken one is in the log", func() bool { return logs.FilterLevelExact(zapcore.ErrorLevel).Len() > 0 })
-	if serial() != 2 {
-		t.Error("the one before is not in force any longer")
-	}
-	writeCertificate(t, files, 3)
-	testbed.Eventually(t, "the next one is in force", func() bool { return serial() == 3 })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -31,12 +31,23 @@ func CheckWellKnown(dir string) error {
 	return root.Close()
 }
 
+// challengeFolder begins the names of the answers to HTTP-01 challenges (RFC 8555 section 8.3).
+const challengeFolder = "acme-challenge/"
+
 // wellKnownFile returns the handler of a URL below /.well-known/, or nil for others and if none are served. A path in
 // an unusual spelling is left to cleanPath, which refuses it.
 func (h *Handler) wellKnownFile(u *url.URL) http.HandlerFunc {
 	dir := h.inForce.Load().WellKnown
 	name, ok := strings.CutPrefix(u.EscapedPath(), wellKnownRoot)
-	if dir == "" || !ok || !consistsOf([]byte(name), "/.-_~+@") || path.Clean("/"+name) != "/"+name {
+	if !ok || !consistsOf([]byte(name), "/.-_~+@") || path.Clean("/"+name) != "/"+name {
+		return nil
+	}
+	if token, ok := strings.CutPrefix(name, challengeFolder); ok && h.ACME != nil {
+		if answer, ok := h.ACME.KeyAuthorization(token); ok {
+			return func(w http.ResponseWriter, r *http.Request) { sendFile(w, r, "", []byte(answer)) }
+		}
+	}
+	if dir == "" {
 		return nil
 	}
 	return func(w http.ResponseWriter, r *http.Request) { sendWellKnown(w, r, dir, name) }
@@ -55,6 +66,11 @@ func sendWellKnown(w http.ResponseWriter, r *http.Request, dir, name string) {
 		fail(w, http.StatusNotFound)
 		return
 	}
+	sendFile(w, r, name, text)
+}
+
+// sendFile answers with text, the content of a file of a name.
+func sendFile(w http.ResponseWriter, r *http.Request, name string, text []byte) {
 	contentType := mime.TypeByExtension(path.Ext(name))
 	if contentType == "" {
 		contentType = "application/octet-stream"

@@ -15,6 +15,7 @@ import (
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/authority/transfer"
+	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/mail"
 	"mirrorpool/dnspool/publish"
@@ -40,6 +41,7 @@ func openErrors(in *input) []*config.Error {
 		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
 		{"/http/well_known", func() error { return redirector.CheckWellKnown(c.HTTP.WellKnown) }},
 		{"/http/tls", func() error { return openCertificate(c.HTTP.TLS) }},
+		{"/http/tls/acme", func() error { return certificates.Check(c.HTTP.ACME) }},
 		{"/admin/token_file", func() error { _, err := admin.ReadToken(c.Admin.TokenFile); return err }},
 		{"/mail/login_file", func() error { return mail.Check(c.Mail) }},
 		{"/geoip/city", func() error { return geo.Check(c.GeoIP.City) }},
@@ -94,10 +96,10 @@ func checkNotifyKeys(c *config.Server) error {
 }
 
 func openCertificate(files *config.TLS) error {
-	if files == nil {
+	if files == nil || files.Cert == "" {
 		return nil
 	}
-	_, err := redirector.LoadCertificate(*files)
+	_, err := certificates.LoadFiles(*files)
 	return err
 }
 

@@ -7,6 +7,7 @@
 //	daemon.go     the parts, and the tasks that run them
 //	inforce.go    what is in force; how a snapshot comes to be
 //	reload.go     reloads: on request, and those of the list of mirrors by itself
+//	certificates.go  certificates by ACME: where their challenges are answered
 //	publicstats.go  what ?mirrorstats shows
 //	mail.go       what mails may be about
 //	ledger.go     what was wrong with each mirror, for half a year
@@ -40,6 +41,7 @@ import (
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/mail"
@@ -77,7 +79,8 @@ type Options struct {
 type Daemon struct {
 	*inForce
 	o          Options
-	admin      *admin.Server // nil if off
+	admin      *admin.Server      // nil if off
+	acme       *certificates.ACME // nil without ACME
 	mailer     *mail.Mailer
 	stats      *stats.Counter
 	public     publicCache
@@ -170,7 +173,12 @@ func newDaemon(
 	d.places = geo.Open(c.GeoIP, o.Log)
 	d.stats = stats.NewCounter(d.stateFile("stats"), c.Stats.Keep, now)
 	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Log, now)
+	d.acme = d.newACME(c)
+	if err := certificates.Check(c.HTTP.ACME); err != nil {
+		return nil, &ConfigError{err}
+	}
 	d.handler = redirector.NewHandler(redirector.Options{
+		ACME: d.acme, TicketFile: d.stateFile("ticketkeys"),
 		Config: c.HTTP, Current: &d.current, Place: d.places.Place, Source: globalSource{}, Now: now,
 		FileSize: probe.NewFiles(nil, func() string { return d.config.Load().Health.UserAgent }).Size,
 		Catalog:  d.catalog,
@@ -223,6 +231,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		d.saveState,
 		d.mailer.Run,
 		d.tellManager,
+		d.watchCertificates,
 		boundGarbage,
 	}
 	if d.admin != nil {

@@ -50,6 +50,7 @@ type inForce struct {
 	mu            sync.Mutex // guards all below
 	pool          *config.Pool
 	zoneFile      *authority.StaticRecords // nil without one
+	txt           map[string][]string      // TXT records for challenges of certificate authorities, by owner; not changed
 	zoneChanged   bool                     // by other than the pool, since the latest snapshot
 	overrides     dnspool.Overrides
 	saving        int                // changes of overrides that are not saved yet
@@ -91,8 +92,13 @@ func (f *inForce) join(dns *authority.Server, web *redirector.Server) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dns, f.web = dns, web
-	f.dns.Publish(f.config.Load().DNS, f.zoneFile, f.current.Load()) // the configuration may have been reloaded just now
+	f.dns.Publish(f.config.Load().DNS, f.zoneRecords(), f.current.Load()) // the configuration may have been reloaded just now
 	f.feeds.publish(f.current.Load())
+}
+
+// zoneRecords are what the zone holds besides the pool. f.mu is held.
+func (f *inForce) zoneRecords() *authority.StaticRecords {
+	return f.zoneFile.WithTXT(f.config.Load().DNS, f.txt)
 }
 
 // faces are the open faces, or nil.
@@ -151,7 +157,7 @@ func (f *inForce) rebuildLocked() {
 	if f.dns == nil {
 		return // the faces are not open yet
 	}
-	f.dns.Publish(c.DNS, f.zoneFile, next)
+	f.dns.Publish(c.DNS, f.zoneRecords(), next)
 	f.feeds.publish(next)
 	logPanic(f.log, previous.Panic(), next.Panic())
 }

@@ -11,6 +11,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/mail"
 )
@@ -85,6 +86,9 @@ func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecor
 	if err := mail.Check(next.Mail); err != nil {
 		return nil, nil, err
 	}
+	if err := certificates.Check(next.HTTP.ACME); err != nil {
+		return nil, nil, err
+	}
 	return zoneFile, token, checkDatabases(d.config.Load().GeoIP, next.GeoIP)
 }
 
@@ -129,6 +133,11 @@ func (d *Daemon) apply(n *newSettings) {
 		d.log.Error("cannot use the new settings of the checks", zap.Error(err)) // config lets no such URL pass
 	}
 	d.handler.SetConfig(c.HTTP)
+	if d.acme != nil {
+		if err := d.acme.SetConfig(c.HTTP.ACME); err != nil {
+			d.log.Error("cannot use the new settings of ACME", zap.Error(err)) // its files were good just now
+		}
+	}
 	d.handler.SetFiles(c.Files)
 	d.catalog.SetSettings(fileSettings(c.Files))
 	d.places.SetFiles(c.GeoIP)

@@ -113,6 +113,7 @@ func (d *Daemon) collect(ch chan<- prometheus.Metric) {
 		web.Collect(ch)
 	}
 	d.handler.Collect(ch)
+	d.collectCertificates(ch)
 	d.events.Collect(ch)
 	d.feeds.collect(ch)
 }

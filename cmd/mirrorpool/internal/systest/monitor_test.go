@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"mirrorpool/testdata/testbed"
 )
@@ -27,6 +28,8 @@ func TestMonitoring(t *testing.T) {
 		}
 	}
 	c, where := geoConfig(t)
+	cert, key := testbed.NewAuthority(t).IssueFiles(t, "dl.example.org", time.Now().Add(time.Hour))
+	c.set("http", "tls", map[string]any{"cert": cert, "key": key, "listen": []string{"127.0.0.1:" + testbed.FreePort(t)}})
 	p := c.serve(t, where, geoPool)
 	p.inDNS(t)
 	stay := &http.Client{CheckRedirect: noRedirect}
@@ -57,7 +60,7 @@ func TestMonitoring(t *testing.T) {
 			names[string(m[1])+"_bucket"] = true
 		}
 	}
-	// These appear with what they speak of: here are neither certificates nor servers to be fed.
+	// These appear with what they speak of: here are neither certificates of mirrors nor servers to be fed.
 	elsewhere := []string{"mirrorpool_endpoint_certificate_expiry_timestamp_seconds", "mirrorpool_publish_up",
 		"mirrorpool_notify_up"}
 	for _, name := range regexp.MustCompile(`mirrorpool_[a-z_]+`).FindAllString(string(rules), -1) {

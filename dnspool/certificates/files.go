@@ -1,8 +1,9 @@
-package redirector
+package certificates
 
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -20,8 +21,8 @@ const maxPEM = 1 << 20 // bytes of a certificate with its chain, or of a key
 // pollInterval is how often the certificate's files are checked for changes.
 const pollInterval = 10 * time.Second
 
-// A certificate is loaded from files, and reloaded when they change.
-type certificate struct {
+// Files has a certificate that is loaded from files, and reloaded when they change.
+type Files struct {
 	files   config.TLS
 	log     *zap.Logger
 	current atomic.Pointer[tls.Certificate]
@@ -29,21 +30,47 @@ type certificate struct {
 	failure failure.Last
 }
 
-func loadCertificate(files config.TLS, log *zap.Logger) (*certificate, error) {
-	c := &certificate{files: files, log: log}
+// OpenFiles loads the certificate of a configuration.
+func OpenFiles(files config.TLS, log *zap.Logger) (*Files, error) {
+	c := &Files{files: files, log: log}
 	if _, err := c.reload(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// get implements GetCertificate of tls.Config.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Certificate implements GetCertificate of tls.Config.
+func (c *Files) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
 
-// run reloads the certificate when its files change, until ctx ends.
-func (c *certificate) run(ctx context.Context, interval time.Duration) error {
+// Covers reports whether the certificate is for a host name.
+func (c *Files) Covers(host string) bool {
+	leaf := c.current.Load().Leaf
+	return leaf != nil && leaf.VerifyHostname(host) == nil
+}
+
+// Status returns what there is to say of the certificate.
+func (c *Files) Status() []Status {
+	leaf := c.current.Load().Leaf
+	return []Status{{Name: nameOf(leaf), From: leaf.NotBefore, Until: leaf.NotAfter}}
+}
+
+// nameOf returns the first name that a certificate is for.
+func nameOf(leaf *x509.Certificate) string {
+	if len(leaf.DNSNames) > 0 {
+		return leaf.DNSNames[0]
+	}
+	return leaf.Subject.CommonName
+}
+
+// Close does nothing.
+func (c *Files) Close() {}
+
+// Run reloads the certificate when its files change, until ctx ends.
+func (c *Files) Run(ctx context.Context) error { return c.run(ctx, pollInterval) }
+
+func (c *Files) run(ctx context.Context, interval time.Duration) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -64,7 +91,7 @@ func (c *certificate) run(ctx context.Context, interval time.Duration) error {
 
 // reload reads the files if they have changed. While certificate and key do not match yet, it returns an error, and the
 // next call tries again.
-func (c *certificate) reload() (changed bool, err error) {
+func (c *Files) reload() (changed bool, err error) {
 	var now [2]os.FileInfo
 	same := true
 	for i, path := range [...]string{c.files.Cert, c.files.Key} {
@@ -76,7 +103,7 @@ func (c *certificate) reload() (changed bool, err error) {
 	if same {
 		return false, nil
 	}
-	pair, err := LoadCertificate(c.files)
+	pair, err := LoadFiles(c.files)
 	if err != nil {
 		return false, err
 	}
@@ -85,8 +112,8 @@ func (c *certificate) reload() (changed bool, err error) {
 	return true, nil
 }
 
-// LoadCertificate reads a certificate and its key. The key file must pass [safefile.ReadSecret].
-func LoadCertificate(files config.TLS) (*tls.Certificate, error) {
+// LoadFiles reads a certificate and its key. The key file must pass [safefile.ReadSecret].
+func LoadFiles(files config.TLS) (*tls.Certificate, error) {
 	cert, err := safefile.Read(files.Cert, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the certificate: %w", err)

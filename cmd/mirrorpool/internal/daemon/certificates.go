@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool/certificates"
+	"mirrorpool/dnspool/publish"
+)
+
+// secondaryTime is how long the secondaries of our zone are given to transfer a change after NOTIFY.
+const secondaryTime = 10 * time.Second
+
+// newACME prepares to get certificates, if the configuration asks for that. It starts nothing.
+func (d *Daemon) newACME(c *config.Server) *certificates.ACME {
+	if c.HTTP.ACME == nil {
+		return nil
+	}
+	return certificates.NewACME(certificates.Options{
+		Config: c.HTTP.ACME, Dir: d.stateFile("certificates"), Log: d.log,
+		Reach: func(name string) certificates.Reach { return reach(d.config.Load(), name) },
+		TXT:   d.txtRecords,
+	})
+}
+
+// reach says by which ways a certificate authority can see our answers to challenges for a name.
+func reach(c *config.Server, name string) certificates.Reach {
+	return certificates.Reach{
+		OwnZone: len(c.DNS.Listen) > 0 && isIn(c.DNS.Zone, name), Published: target(c, name) != nil, HTTP: len(c.HTTP.Listen) > 0,
+	}
+}
+
+// isIn reports whether a host name, without a final dot, is in a zone.
+func isIn(zone, name string) bool { return strings.HasSuffix("."+name+".", "."+zone) }
+
+// target returns the first target of updates whose zone has a name, or nil.
+func target(c *config.Server, name string) *config.Publish {
+	i := slices.IndexFunc(c.Publish, func(p config.Publish) bool { return isIn(p.Zone, name) })
+	if i < 0 {
+		return nil
+	}
+	return &c.Publish[i]
+}
+
+// txtRecords returns where TXT records for a name are put: into our own zone, or into another server's.
+func (d *Daemon) txtRecords(name string) certificates.TXTRecords {
+	c := d.config.Load()
+	if reach(c, name).OwnZone {
+		return ownZone{d.inForce}
+	}
+	t, err := publish.NewTXT(*target(c, name))
+	if err != nil {
+		return unusable{err}
+	}
+	return t
+}
+
+// An unusable target has a key that cannot be read.
+type unusable struct{ err error }
+
+func (u unusable) AddTXT(context.Context, string, string) error    { return u.err }
+func (u unusable) RemoveTXT(context.Context, string, string) error { return nil }
+
+// ownZone adds TXT records to the zone that the DNS server answers for.
+type ownZone struct{ *inForce }
+
+// AddTXT is described at [certificates.TXTRecords].
+func (z ownZone) AddTXT(ctx context.Context, name, value string) error {
+	z.changeTXT(name, func(values []string) []string { return append(values, value) })
+	if len(z.config.Load().DNS.Notify) == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(secondaryTime):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// RemoveTXT is described at [certificates.TXTRecords].
+func (z ownZone) RemoveTXT(_ context.Context, name, value string) error {
+	z.changeTXT(name, func(values []string) []string {
+		return slices.DeleteFunc(values, func(v string) bool { return v == value })
+	})
+	return nil
+}
+
+// changeTXT changes the values at a name, and answers with them at once.
+func (f *inForce) changeTXT(name string, change func([]string) []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next := maps.Clone(f.txt)
+	if next == nil {
+		next = map[string][]string{}
+	}
+	if next[name] = change(slices.Clone(next[name])); len(next[name]) == 0 {
+		delete(next, name)
+	}
+	f.txt, f.zoneChanged = next, true
+	f.rebuildLocked()
+}
+
+// ownCertificates returns what there is to say of the redirector's certificates.
+func (f *inForce) ownCertificates() []certificates.Status {
+	if _, web := f.faces(); web != nil {
+		return web.Certificates()
+	}
+	return nil
+}
+
+// watchCertificates logs which certificates are missing or end soon, until ctx ends.
+func (d *Daemon) watchCertificates(ctx context.Context) error {
+	if d.config.Load().HTTP.TLS == nil {
+		return nil
+	}
+	select {
+	case <-d.opened:
+		return certificates.Watch(ctx, d.ownCertificates, d.now, d.log)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+var certificateDesc = prometheus.NewDesc("mirrorpool_certificate_expiry_timestamp_seconds",
+	"When a certificate of the redirector expires, in seconds since 1970; 0 while there is none yet.", []string{"name"}, nil)
+
+// collectCertificates sends when certificates end.
+func (f *inForce) collectCertificates(ch chan<- prometheus.Metric) {
+	seen := map[string]bool{}
+	for _, s := range f.ownCertificates() {
+		if seen[s.Name] { // by ACME, and in files
+			continue
+		}
+		seen[s.Name] = true
+		var until float64
+		if !s.Until.IsZero() {
+			until = float64(s.Until.Unix())
+		}
+		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, until, s.Name)
+	}
+}

@@ -1,0 +1,326 @@
+package systest
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
+	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// onePool is a list of one mirror, which answers nothing.
+var onePool = map[string]any{"version": 1, "mirrors": []any{map[string]any{"url_prefix": "http://127.0.0.9:9/", "weight": 1, "name": "m1"}}}
+
+// An acmeRig is a mirrorpool that gets certificates at an authority.
+type acmeRig struct {
+	config  *serverConfig
+	where   *program
+	http    string // where it answers http and https
+	https   string
+	pebble  *testbed.Pebble
+	program *program
+}
+
+// newACMERig starts an authority, which finds hosts and the zone dl.example.org at the mirrorpool-to-be.
+func newACMERig(t *testing.T, hosts ...string) *acmeRig {
+	t.Helper()
+	r := &acmeRig{}
+	r.config, r.where = newServerConfig(t)
+	r.http, r.https = r.where.web, "127.0.0.1:"+testbed.FreePort(t)
+	at := map[string]string{}
+	for _, host := range hosts {
+		at[host] = "127.0.0.1"
+	}
+	_, httpPort, _ := net.SplitHostPort(r.http)
+	_, httpsPort, _ := net.SplitHostPort(r.https)
+	r.pebble, _ = testbed.StartPebble(t, testbed.PebbleOptions{
+		Resolver: testbed.StartNames(t, at, map[string]string{"dl.example.org": r.where.dns}), HTTPPort: httpPort, TLSPort: httpsPort,
+	})
+	r.config.json["state_dir"] = "state"
+	r.config.set("health", "enabled", false)
+	return r
+}
+
+// acme has mirrorpool get certificates for names.
+func (r *acmeRig) acme(names []string, more map[string]any) {
+	acme := map[string]any{"names": names, "agree": true, "directory": r.pebble.Directory, "ca_root": r.pebble.CARoot}
+	for key, value := range more {
+		acme[key] = value
+	}
+	r.config.set("http", "tls", map[string]any{"listen": []string{r.https}, "acme": acme})
+}
+
+// serve runs the program.
+func (r *acmeRig) serve(t *testing.T) {
+	t.Helper()
+	r.program = r.config.serve(t, r.where, onePool)
+}
+
+// handshake returns the certificate that clients of a name get, if it is valid for that name.
+func (r *acmeRig) handshake(roots *x509.CertPool, name string) (*x509.Certificate, error) {
+	dialer := net.Dialer{Timeout: 10 * time.Second}
+	conn, err := tls.DialWithDialer(&dialer, "tcp", r.https, &tls.Config{ServerName: name, RootCAs: roots})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0], nil
+}
+
+// await waits until there is a certificate for each name.
+func (r *acmeRig) await(t *testing.T, names ...string) {
+	t.Helper()
+	roots := r.pebble.Roots(t)
+	for _, name := range names {
+		testbed.EventuallyNil(t, func() error {
+			_, err := r.handshake(roots, name)
+			return err
+		})
+	}
+}
+
+// TestFirstCertificate gets a certificate by each kind of challenge, and by those that are tried without one being
+// named.
+func TestFirstCertificate(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		challenge string
+		names     []string
+	}{
+		"tls-alpn-01":                 {"tls-alpn-01", []string{"download.example.net"}},
+		"http-01":                     {"http-01", []string{"download.example.net"}},
+		"dns-01":                      {"dns-01", []string{"www.dl.example.org"}},
+		"dns-01 for a wildcard":       {"dns-01", []string{"dl.example.org", "*.dl.example.org"}},
+		"any, in our zone or outside": {"", []string{"download.example.net", "www.dl.example.org"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newACMERig(t, "download.example.net")
+			r.acme(test.names, map[string]any{"challenge": test.challenge})
+			r.serve(t)
+			began := time.Now()
+			var hosts []string
+			for _, name := range test.names {
+				hosts = append(hosts, strings.Replace(name, "*", "any", 1))
+			}
+			r.await(t, hosts...)
+			t.Logf("certificates after %v", time.Since(began).Round(time.Millisecond))
+			r.checkState(t)
+			r.checkClean(t)
+			r.program.stop(t)
+		})
+	}
+}
+
+// checkState looks for files in state_dir that others can read.
+func (r *acmeRig) checkState(t *testing.T) {
+	t.Helper()
+	keys := 0
+	err := filepath.WalkDir(filepath.Join(r.config.dir, "state"), func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(path, ".key") || strings.HasSuffix(path, "ticketkeys") || strings.Contains(path, "accounts") {
+			keys++
+			if info.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s has mode %v", path, info.Mode())
+			}
+		}
+		return nil
+	})
+	if err != nil || keys < 4 {
+		t.Errorf("%d files of keys: %v", keys, err)
+	}
+}
+
+// checkClean makes sure that no answer to a challenge is left, nor a secret in the log.
+func (r *acmeRig) checkClean(t *testing.T) {
+	t.Helper()
+	testbed.Eventually(t, "the TXT records are gone", func() bool {
+		for _, name := range []string{"_acme-challenge.dl.example.org.", "_acme-challenge.www.dl.example.org."} {
+			resp, err := dns.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeTXT), r.where.dns)
+			if err != nil || len(resp.Answer) > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	if text := r.program.log.String(); strings.Contains(text, "PRIVATE KEY") || strings.Contains(text, "remote") {
+		t.Errorf("in the log: %s", text)
+	}
+}
+
+// TestStartWithoutAuthority: while the authority is away, the start is not held up, http answers, and the log says so.
+func TestStartWithoutAuthority(t *testing.T) {
+	t.Parallel()
+	r := newACMERig(t, "download.example.net")
+	r.acme([]string{"download.example.net"}, map[string]any{"directory": "https://127.0.0.1:9/dir"})
+	r.serve(t)
+	resp, err := (&http.Client{CheckRedirect: noRedirect}).Get("http://" + r.http + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusFound {
+		t.Errorf("http: %s", resp.Status)
+	}
+	testbed.Eventually(t, "the log says that there is no certificate", func() bool {
+		return strings.Contains(r.program.log.String(), "no certificate yet")
+	})
+	if text := string(fetch(t, http.DefaultClient, "http://"+r.where.admin+"/metrics")); !strings.Contains(text,
+		`mirrorpool_certificate_expiry_timestamp_seconds{name="download.example.net"} 0`) {
+		t.Error("no metric says that there is no certificate")
+	}
+	r.program.stop(t)
+}
+
+// TestReloadNames changes the names of certificates by a reload.
+func TestReloadNames(t *testing.T) {
+	t.Parallel()
+	r := newACMERig(t, "one.example.net", "two.example.net")
+	r.acme([]string{"one.example.net"}, nil)
+	r.serve(t)
+	r.await(t, "one.example.net")
+	r.acme([]string{"two.example.net"}, nil)
+	r.config.write(t, "mirrorpool.json", r.config.json)
+	if code, stdout, stderr := command(t, "reload", "--admin", r.where.admin); code != exitOK || !strings.Contains(stdout, "http.tls.acme") {
+		t.Fatalf("reload: %d\n%s%s", code, stdout, stderr)
+	}
+	r.await(t, "two.example.net")
+	if _, err := r.handshake(r.pebble.Roots(t), "one.example.net"); err == nil {
+		t.Error("the name that was taken out still has its certificate")
+	}
+	r.program.stop(t)
+}
+
+// TestTwoInstances: two servers with a state of their own each get a certificate at one authority.
+func TestTwoInstances(t *testing.T) {
+	t.Parallel()
+	names := []string{"one.example.net", "two.example.net"}
+	hosts := map[string]string{names[0]: "127.0.0.1", names[1]: "127.0.0.2"}
+	httpPort, httpsPort := testbed.FreePort(t, "127.0.0.1", "127.0.0.2"), testbed.FreePort(t, "127.0.0.1", "127.0.0.2")
+	pebble, _ := testbed.StartPebble(t, testbed.PebbleOptions{
+		Resolver: testbed.StartNames(t, hosts, nil), HTTPPort: httpPort, TLSPort: httpsPort,
+	})
+	rigs := make([]acmeRig, len(names))
+	for i, name := range names {
+		r := &rigs[i]
+		r.config, r.where = newServerConfig(t)
+		r.pebble, r.http, r.https = pebble, net.JoinHostPort(hosts[name], httpPort), net.JoinHostPort(hosts[name], httpsPort)
+		r.config.json["state_dir"] = "state"
+		r.config.set("health", "enabled", false)
+		r.config.set("http", "listen", []string{r.http})
+		r.acme([]string{name}, nil)
+		r.serve(t)
+	}
+	for i, name := range names {
+		rigs[i].await(t, name)
+		rigs[i].program.stop(t)
+	}
+}
+
+// A mirrorOperator tries to get a certificate. Its web server answers HTTP-01 challenges for whatever name.
+type mirrorOperator struct {
+	mu    sync.Mutex
+	paths map[string]string
+}
+
+// Present puts the answer to a challenge on the mirror.
+func (o *mirrorOperator) Present(_ context.Context, c acme.Challenge) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.paths[c.HTTP01ResourcePath()] = c.KeyAuthorization
+	return nil
+}
+
+// CleanUp does nothing.
+func (o *mirrorOperator) CleanUp(context.Context, acme.Challenge) error { return nil }
+
+func (o *mirrorOperator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if text, ok := o.paths[r.URL.Path]; ok {
+		io.WriteString(w, text)
+		return
+	}
+	http.NotFound(w, r)
+}
+
+// order orders a certificate for a name.
+func (o *mirrorOperator) order(ctx context.Context, directory string, client *http.Client, name string) error {
+	accountKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	c := acmez.Client{Client: &acme.Client{Directory: directory, HTTPClient: client},
+		ChallengeSolvers: map[string]acmez.Solver{acme.ChallengeTypeHTTP01: o}}
+	account, err := c.NewAccount(ctx, acme.Account{TermsOfServiceAgreed: true, PrivateKey: accountKey})
+	if err != nil {
+		return err
+	}
+	_, err = c.ObtainCertificateForSANs(ctx, account, key, []string{name})
+	return err
+}
+
+// TestMirrorGetsNoCertificate: the operator of a mirror, to which all requests are redirected, cannot get a certificate
+// for the redirector's name. For the mirror's own name it can, which shows that the attack would work.
+func TestMirrorGetsNoCertificate(t *testing.T) {
+	t.Parallel()
+	operator := &mirrorOperator{paths: map[string]string{}}
+	port := testbed.FreePort(t, "127.0.0.1", "127.0.0.2")
+	mirror := &http.Server{Handler: operator}
+	l, err := net.Listen("tcp", "127.0.0.2:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go mirror.Serve(l)
+	t.Cleanup(func() { mirror.Close() })
+	pebble, _ := testbed.StartPebble(t, testbed.PebbleOptions{
+		Resolver: testbed.StartNames(t, map[string]string{"download.example.net": "127.0.0.1", "mirror.example.net": "127.0.0.2"}, nil),
+		HTTPPort: port, TLSPort: "9",
+	})
+	c, where := newServerConfig(t)
+	where.web = "127.0.0.1:" + port
+	c.set("http", "listen", []string{where.web})
+	c.set("health", "enabled", false)
+	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": []any{
+		map[string]any{"url_prefix": "http://127.0.0.2:" + port + "/", "weight": 1}}})
+	if seen := p.inRedirects(t, "/file"); !seen["http://127.0.0.2:"+port] {
+		t.Fatalf("redirects lead to %v, not to the mirror", seen)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pebble.DirectoryRoots}}}
+	defer client.CloseIdleConnections()
+	if err := operator.order(t.Context(), pebble.Directory, client, "mirror.example.net"); err != nil {
+		t.Errorf("for the mirror's own name: %v", err)
+	}
+	for range 3 {
+		if err := operator.order(t.Context(), pebble.Directory, client, "download.example.net"); err == nil {
+			t.Error("the mirror's operator has got a certificate for the redirector's name")
+		}
+	}
+	p.stop(t)
+}

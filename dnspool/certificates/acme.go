@@ -1,0 +1,153 @@
+package certificates
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/config/safefile"
+)
+
+var errNoCertificate = errors.New("no certificate for this name yet")
+
+// Options are what an ACME works with.
+type Options struct {
+	Config *config.ACME // to begin with: see [ACME.SetConfig]
+	Dir    string       // where accounts, keys and certificates are kept
+	// Reach says how an authority can see answers to challenges for a name, which may begin with "*.".
+	Reach func(name string) Reach
+	// TXT returns where to put TXT records for a name, if Reach says OwnZone or Published.
+	TXT func(name string) TXTRecords
+	Log *zap.Logger
+
+	RenewCheck time.Duration // between looks whether a certificate is to be renewed; 0: certmagic's default
+}
+
+// An ACME has certificates that it gets at an authority, and renews.
+type ACME struct {
+	o       Options
+	storage certmagic.Storage
+	answers answers
+	now     atomic.Pointer[managed]
+	changed chan struct{}   // of capacity 1: now is another one
+	stop    context.Context // ends when Run does, and with it all requests to authorities
+	stopNow context.CancelFunc
+
+	setting sync.Mutex // held while now is replaced
+
+	mu       sync.Mutex        // guards problems
+	problems map[string]string // by name
+}
+
+// A managed is a configuration, and what certmagic works with then, which is nil before Open.
+type managed struct {
+	*config.ACME
+	magic *certmagic.Config
+	cache *certmagic.Cache
+}
+
+// NewACME prepares to get certificates. It starts nothing.
+func NewACME(o Options) *ACME {
+	a := &ACME{o: o, storage: &certmagic.FileStorage{Path: o.Dir}, changed: make(chan struct{}, 1), problems: map[string]string{}}
+	a.stop, a.stopNow = context.WithCancel(context.Background())
+	a.now.Store(&managed{ACME: o.Config})
+	return a
+}
+
+// Check opens the files that a configuration names. c may be nil.
+func Check(c *config.ACME) error {
+	if c == nil {
+		return nil
+	}
+	_, err := roots(c)
+	if err == nil && c.EABKeyFile != "" {
+		_, err = ReadEABKey(c)
+	}
+	return err
+}
+
+// roots returns the certificates that an authority's directory has to have its own from; nil for the system's.
+func roots(c *config.ACME) (*x509.CertPool, error) {
+	if c.CARoot == "" {
+		return nil, nil
+	}
+	text, err := safefile.Read(c.CARoot, maxPEM)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read ca_root: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: want a certificate in PEM", c.CARoot)
+	}
+	return pool, nil
+}
+
+// Certificate implements GetCertificate of tls.Config. Clients that ask for another name, or for none, get that of the
+// first name that has one.
+func (a *ACME) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == ALPN {
+		return a.answers.certificate(name)
+	}
+	if cert := a.find(name); cert != nil {
+		return cert, nil
+	}
+	for _, name := range a.now.Load().Names {
+		if cert := a.find(name); cert != nil {
+			return cert, nil
+		}
+	}
+	return nil, errNoCertificate
+}
+
+// find returns the certificate for a name that is valid for longest, or nil.
+func (a *ACME) find(name string) (found *tls.Certificate) {
+	cache := a.now.Load().cache
+	if cache == nil {
+		return nil
+	}
+	list := cache.AllMatchingCertificates(name)
+	for i := range list {
+		if c := &list[i].Certificate; found == nil || c.Leaf.NotAfter.After(found.Leaf.NotAfter) {
+			found = c
+		}
+	}
+	return found
+}
+
+// Covers reports whether there is a certificate for a host name now.
+func (a *ACME) Covers(host string) bool {
+	cert := a.find(strings.ToLower(strings.TrimSuffix(host, ".")))
+	return cert != nil && cert.Leaf.NotAfter.After(time.Now())
+}
+
+// KeyAuthorization returns the answer to an HTTP-01 challenge with a token.
+func (a *ACME) KeyAuthorization(token string) (string, bool) {
+	return a.answers.keyAuthorization(token)
+}
+
+// Status returns what there is to say of the certificate for each name.
+func (a *ACME) Status() []Status {
+	var list []Status
+	for _, name := range a.now.Load().Names {
+		s := Status{Name: name}
+		if cert := a.find(name); cert != nil {
+			s.From, s.Until = cert.Leaf.NotBefore, cert.Leaf.NotAfter
+		}
+		a.mu.Lock()
+		s.Problem = a.problems[name]
+		a.mu.Unlock()
+		list = append(list, s)
+	}
+	return list
+}

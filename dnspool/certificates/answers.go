@@ -1,0 +1,110 @@
+package certificates
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"sync"
+
+	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
+)
+
+// ALPN is the protocol by which an authority asks for the answer to a TLS-ALPN-01 challenge (RFC 8737).
+const ALPN = acmez.ACMETLS1Protocol
+
+var errNoChallenge = errors.New("no challenge is under way for this name")
+
+// answers are those to the challenges that are under way. The zero value is ready.
+type answers struct {
+	mu   sync.Mutex
+	http map[string]string           // key authorizations, by token
+	alpn map[string]*tls.Certificate // by name
+}
+
+// keyAuthorization returns the answer to an HTTP-01 challenge (RFC 8555 section 8.3).
+func (a *answers) keyAuthorization(token string) (string, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	text, ok := a.http[token]
+	return text, ok
+}
+
+// certificate returns the answer to a TLS-ALPN-01 challenge (RFC 8737 section 3).
+func (a *answers) certificate(name string) (*tls.Certificate, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if cert := a.alpn[name]; cert != nil {
+		return cert, nil
+	}
+	return nil, errNoChallenge
+}
+
+// An httpSolver answers HTTP-01 challenges.
+type httpSolver struct{ *answers }
+
+// Present has the answer given from now on.
+func (s httpSolver) Present(_ context.Context, c acme.Challenge) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http == nil {
+		s.http = map[string]string{}
+	}
+	s.http[c.Token] = c.KeyAuthorization
+	return nil
+}
+
+// CleanUp takes the answer away.
+func (s httpSolver) CleanUp(_ context.Context, c acme.Challenge) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.http, c.Token)
+	return nil
+}
+
+// An alpnSolver answers TLS-ALPN-01 challenges.
+type alpnSolver struct{ *answers }
+
+// Present has the answer given from now on.
+func (s alpnSolver) Present(_ context.Context, c acme.Challenge) error {
+	cert, err := acmez.TLSALPN01ChallengeCert(c)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.alpn == nil {
+		s.alpn = map[string]*tls.Certificate{}
+	}
+	s.alpn[c.Identifier.Value] = cert
+	return nil
+}
+
+// CleanUp takes the answer away.
+func (s alpnSolver) CleanUp(_ context.Context, c acme.Challenge) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.alpn, c.Identifier.Value)
+	return nil
+}
+
+// TXTRecords puts records into the zone that has a name.
+type TXTRecords interface {
+	// AddTXT adds a TXT record. It returns once the zone's servers have it, or may be expected to.
+	AddTXT(ctx context.Context, name, value string) error
+	// RemoveTXT removes it.
+	RemoveTXT(ctx context.Context, name, value string) error
+}
+
+// A dnsSolver answers DNS-01 challenges.
+type dnsSolver struct{ records TXTRecords }
+
+// Present has the answer given from now on.
+func (s dnsSolver) Present(ctx context.Context, c acme.Challenge) error {
+	return s.records.AddTXT(ctx, c.DNS01TXTRecordName()+".", c.DNS01KeyAuthorization())
+}
+
+// CleanUp takes the answer away, even if ctx has ended meanwhile.
+func (s dnsSolver) CleanUp(ctx context.Context, c acme.Challenge) error {
+	return s.records.RemoveTXT(context.WithoutCancel(ctx), c.DNS01TXTRecordName()+".", c.DNS01KeyAuthorization())
+}

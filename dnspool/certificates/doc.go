@@ -1,0 +1,21 @@
+// Package certificates has what the HTTP redirector needs for TLS: certificates, from files or by ACME (RFC 8555), and
+// the keys of session tickets.
+//
+// Package certmagic decides when a certificate is renewed (ARI, RFC 9773, or else when two thirds of its time are
+// over), tries again with growing pauses, and staples OCSP responses. Which challenges are tried for a name, and how
+// they are answered, is decided here: certmagic would open listeners of its own, keep challenges in global variables,
+// and log addresses of clients.
+//
+//	source.go        where certificates come from: files, ACME or both
+//	files.go         a certificate in files, read again when they change
+//	acme.go          certificates by ACME: which are there, which one a client gets
+//	manage.go        obtaining and renewing them
+//	issuer.go        an order at an authority
+//	account.go       the account there
+//	challenge.go     which challenges are tried for a name
+//	answers.go       the answers to challenges that are under way
+//	expiry.go        certificates that end soon
+//	tickets.go       keys of session tickets, shared with other copies of the program
+//
+// It opens no listener, and knows nothing of mirrors.
+package certificates

@@ -1,0 +1,157 @@
+package certificates
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+)
+
+const (
+	requestTime = 30 * time.Second // for one request to an authority
+	orderTime   = 5 * time.Minute  // for one challenge, until there is a certificate
+	userAgent   = "mirrorpool"
+)
+
+// An issuer orders certificates at one authority, for certmagic.
+type issuer struct {
+	directory string
+	config    *config.ACME
+	storage   certmagic.Storage
+	log       *zap.Logger
+	client    *http.Client
+	solvers   func(name string) []solver     // in the order in which they are tried
+	current   func(string) *x509.Certificate // the certificate for a name, or nil
+	stop      context.Context                // ends all requests
+	accounts  sync.Mutex
+}
+
+// A solver answers challenges of one kind.
+type solver struct {
+	kind string
+	acmez.Solver
+}
+
+// newClient returns the client for an authority. roots is nil for those of the system.
+func newClient(roots *x509.CertPool) *http.Client {
+	return &http.Client{Timeout: requestTime, Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: requestTime}).DialContext,
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: requestTime, ResponseHeaderTimeout: requestTime, ForceAttemptHTTP2: true,
+		IdleConnTimeout: requestTime,
+	}}
+}
+
+// IssuerKey returns a name for the authority, which is a part of file names.
+func (i *issuer) IssuerKey() string {
+	u, err := url.Parse(i.directory)
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Trim(strings.NewReplacer("/", "-", "\\", "-", ":", "-").Replace(u.Host+u.Path), "-")
+}
+
+func (i *issuer) acmeClient() *acme.Client {
+	return &acme.Client{Directory: i.directory, HTTPClient: i.client, UserAgent: userAgent, PollTimeout: orderTime}
+}
+
+// untilStop returns a context that ends with ctx, or with the server.
+func (i *issuer) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(i.stop, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// GetRenewalInfo asks when a certificate should be renewed (RFC 9773).
+func (i *issuer) GetRenewalInfo(ctx context.Context, cert certmagic.Certificate) (acme.RenewalInfo, error) {
+	ctx, cancel := i.untilStop(ctx)
+	defer cancel()
+	return i.acmeClient().GetRenewalInfo(ctx, cert.Leaf)
+}
+
+// Issue orders a certificate for the name in a request. It tries one challenge after the other.
+func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	if len(csr.DNSNames) != 1 {
+		return nil, fmt.Errorf("%d names in a certificate request, want 1", len(csr.DNSNames))
+	}
+	ctx, cancel := i.untilStop(ctx)
+	defer cancel()
+	name := csr.DNSNames[0]
+	solvers := i.solvers(name)
+	if len(solvers) == 0 {
+		return nil, fmt.Errorf("no challenge can be answered for %s: a name with \"*\" has to be in dns.zone or in a zone of publish", name)
+	}
+	var errs []error
+	for _, s := range solvers {
+		issued, err := i.order(ctx, csr, s)
+		if err == nil {
+			return issued, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", s.kind, err))
+		if !isChallengeFailure(err) {
+			break // another challenge does not help
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// order orders a certificate by one challenge. An account that the authority no longer knows is registered anew.
+func (i *issuer) order(ctx context.Context, csr *x509.CertificateRequest, s solver) (*certmagic.IssuedCertificate, error) {
+	issued, err := i.orderOnce(ctx, csr, s)
+	if problem := (acme.Problem{}); errors.As(err, &problem) && problem.Type == acme.ProblemTypeAccountDoesNotExist {
+		i.log.Warn("the authority does not know our ACME account any more", zap.String("directory", i.directory))
+		if err := i.forgetAccount(ctx); err != nil {
+			return nil, err
+		}
+		return i.orderOnce(ctx, csr, s)
+	}
+	return issued, err
+}
+
+func (i *issuer) orderOnce(ctx context.Context, csr *x509.CertificateRequest, s solver) (*certmagic.IssuedCertificate, error) {
+	client := &acmez.Client{Client: i.acmeClient(), ChallengeSolvers: map[string]acmez.Solver{s.kind: s.Solver}}
+	account, err := i.accountOf(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	params, err := acmez.OrderParametersFromCSR(account, csr)
+	if err != nil {
+		return nil, err
+	}
+	params.Replaces = i.current(csr.DNSNames[0])
+	chains, err := client.ObtainCertificate(ctx, params)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(chains) == 0:
+		return nil, errors.New("the authority has sent no certificate")
+	}
+	return &certmagic.IssuedCertificate{Certificate: chains[0].ChainPEM, Metadata: chains[0]}, nil
+}
+
+// isChallengeFailure reports whether the authority could not see the answer to a challenge, or wants another kind.
+func isChallengeFailure(err error) bool {
+	problem := acme.Problem{}
+	if !errors.As(err, &problem) {
+		return strings.Contains(err.Error(), "no solvers available") // of acmez, for which it has no type
+	}
+	return slices.Contains([]string{
+		acme.ProblemTypeCAA, acme.ProblemTypeConnection, acme.ProblemTypeDNS, acme.ProblemTypeIncorrectResponse,
+		acme.ProblemTypeTLS, acme.ProblemTypeUnauthorized,
+	}, problem.Type)
+}

@@ -1,0 +1,140 @@
+package certificates
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mirrorpool/config/failure"
+	"mirrorpool/config/safefile"
+	"mirrorpool/config/statefile"
+)
+
+// A session ticket tells clients apart for as long as its key is known. A key encrypts new tickets for ticketTime, and
+// is forgotten after keyTime: then all tickets that it has encrypted are worth nothing.
+const (
+	ticketTime     = 8 * time.Hour
+	keyTime        = 24 * time.Hour
+	ticketInterval = time.Minute
+)
+
+var ticketFormat = statefile.Format{Kind: "mirrorpool-ticketkeys", Version: 1, Limit: 4 << 10}
+
+// A ticketKey encrypts session tickets.
+type ticketKey struct {
+	Key  [32]byte  `json:"key"`
+	Made time.Time `json:"made"`
+}
+
+// Tickets are the keys of session tickets (RFC 5077, RFC 8446 section 4.6.1). Copies of the program on one machine,
+// such as the new one of an upgrade, share them by a file, so that clients resume their sessions at any of them.
+type Tickets struct {
+	file    string // "": they are not shared
+	log     *zap.Logger
+	configs []*tls.Config // that the keys are set in
+	keys    []ticketKey   // the newest first
+	failure failure.Last
+}
+
+// NewTickets sets the keys in configs. file is where they are shared, or "".
+func NewTickets(file string, now time.Time, log *zap.Logger, configs ...*tls.Config) *Tickets {
+	t := &Tickets{file: file, log: log, configs: configs}
+	t.Rotate(now)
+	return t
+}
+
+// Run rotates the keys until ctx ends.
+func (t *Tickets) Run(ctx context.Context) error {
+	ticker := time.NewTicker(ticketInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			t.Rotate(now)
+		}
+	}
+}
+
+// Rotate takes in the keys of other copies, drops those that are too old, and makes a new one when it is time.
+func (t *Tickets) Rotate(now time.Time) {
+	before := t.keys
+	err := t.load()
+	t.keys = current(t.keys, now)
+	if len(t.keys) == 0 || now.Sub(t.keys[0].Made) >= ticketTime {
+		made := ticketKey{Made: now.UTC()}
+		rand.Read(made.Key[:]) // it never fails
+		t.keys = slices.Insert(t.keys, 0, made)
+		err = errors.Join(err, t.save())
+	}
+	if t.failure.IsNew(err) {
+		t.log.Warn("keys of session tickets are not shared with other copies of the program", zap.Error(err))
+	}
+	if !slices.Equal(before, t.keys) {
+		for _, c := range t.configs {
+			c.SetSessionTicketKeys(raw(t.keys))
+		}
+	}
+}
+
+// current returns the keys that are not too old, nor of the future, the newest first and each once.
+func current(keys []ticketKey, now time.Time) []ticketKey {
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k ticketKey) bool {
+		return now.Sub(k.Made) >= keyTime || k.Made.After(now.Add(ticketInterval))
+	})
+	slices.SortStableFunc(keys, func(a, b ticketKey) int { return b.Made.Compare(a.Made) })
+	return slices.Compact(keys)
+}
+
+func raw(keys []ticketKey) [][32]byte {
+	list := make([][32]byte, len(keys))
+	for i := range keys {
+		list[i] = keys[i].Key
+	}
+	return list
+}
+
+// load adds the keys in the file.
+func (t *Tickets) load() error {
+	if t.file == "" {
+		return nil
+	}
+	text, err := safefile.ReadSecret(t.file, 2*ticketFormat.Limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	body, err := ticketFormat.Unseal(bytes.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.file, err)
+	}
+	var others []ticketKey
+	if err := json.Unmarshal(body, &others); err != nil {
+		return fmt.Errorf("%s: %w", t.file, err)
+	}
+	t.keys = slices.Concat(t.keys, others)
+	return nil
+}
+
+// save replaces the file.
+func (t *Tickets) save() error {
+	if t.file == "" {
+		return nil
+	}
+	body, err := json.Marshal(t.keys)
+	if err != nil {
+		return err
+	}
+	return ticketFormat.Replace(t.file, body)
+}
