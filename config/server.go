@@ -61,6 +61,15 @@ type DNS struct {
 	AllowTransfer []string     // networks, as netip.ParsePrefix reads them, or key names: lower case, absolute
 	TSIGKeys      []string     // paths of BIND key files
 	CAA           []CAA        // at the names that lead to mirrors, where the zone file has none
+	DNSSEC        *DNSSEC      // nil: the zone is not signed
+}
+
+// DNSSEC configures how the zone is signed.
+type DNSSEC struct {
+	Auto      bool          // a key is made and kept in state_dir
+	Keys      []string      // paths of BIND key files, if not Auto
+	Algorithm string        // of keys that are made: ECDSAP256SHA256 or ED25519
+	Validity  time.Duration // of signatures; whole hours
 }
 
 // HTTP configures the redirector.

@@ -54,7 +54,44 @@ func (c *checker) dns(root object, d *DNS) {
 	for _, n := range o.items("tsig_keys") {
 		d.TSIGKeys = append(d.TSIGKeys, c.resolve(n))
 	}
+	if o.has("dnssec") {
+		d.DNSSEC = c.dnssec(root, o.object("dnssec"))
+		c.refuseUnsigned(o, d)
+	}
 }
+
+// dnssec reads how the zone is signed.
+func (c *checker) dnssec(root, o object) *DNSSEC {
+	s := &DNSSEC{Algorithm: "ECDSAP256SHA256", Validity: 7 * day}
+	o.string("algorithm", &s.Algorithm)
+	o.duration("validity", &s.Validity, 2*day, 30*day, time.Hour)
+	n := o.get("keys")
+	if n == nil {
+		return s
+	}
+	if s.Auto = n.value == "auto"; s.Auto && root.text("state_dir") == "" {
+		c.fail(n, `want a state_dir, in which the keys of "auto" are kept`)
+	}
+	if n.kind == arrayValue {
+		for _, n := range o.items("keys") {
+			s.Keys = append(s.Keys, c.resolve(n))
+		}
+	}
+	return s
+}
+
+// refuseUnsigned refuses what cannot be signed: validators would take such answers for forged.
+func (c *checker) refuseUnsigned(o object, d *DNS) {
+	if n := o.get("geo"); n != nil && d.Geo {
+		c.fail(n, "want dns.geo or dns.dnssec, not both: answers by place are not signed")
+	}
+	if n := o.get("names"); n != nil && len(d.Names) > maxSignedNames {
+		c.fail(n, "want at most %d names with dns.dnssec, got %d: all answers are signed ahead at each", maxSignedNames, len(d.Names))
+	}
+}
+
+// maxSignedNames bounds the names of a pool that is signed.
+const maxSignedNames = 8
 
 // parseNotified normalises a target of NOTIFY: host:port, and behind a space the name of a TSIG key if there is one.
 func parseNotified(s string) (string, error) {

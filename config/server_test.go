@@ -101,13 +101,17 @@ func TestParseServerValues(t *testing.T) {
 			CookieSecrets: []string{"e5e973e5a6b2a43f48e7dc849e37bfcf", "445536bcd2513298075a5d379663c962"},
 			RateLimit:     100,
 			StatusClients: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")},
-			Geo:           true,
+			Geo:           false, // which goes with dnssec
 			Notify:        []string{"192.0.2.53:53", "ns2.example.org:5353", "[2001:db8::53]:53"},
 			NotifySource:  []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 			AllowTransfer: []string{"192.0.2.0/24", "2001:db8::53/128", "transfer-key."},
 			TSIGKeys:      []string{"testdata/keys/transfer.key", "/etc/bind/update.key"},
 			CAA: []CAA{{0, "issue", "letsencrypt.org; accounturi=https://acme.example.net/1; validationmethods=dns-01"},
 				{128, "iodef", "mailto:a@example.org"}},
+			DNSSEC: &DNSSEC{
+				Keys:      []string{"testdata/keys/Kdl.example.org.+015+12345", "/etc/bind/Kdl.example.org.+015+00001.key"},
+				Algorithm: "ED25519", Validity: 14 * day,
+			},
 		},
 		HTTP: HTTP{
 			Listen:         []string{"0.0.0.0:443"},

@@ -38,6 +38,7 @@ var settings = []setting{
 	{"dns.allow_transfer", func(s *Server) any { return &s.DNS.AllowTransfer }, true},
 	{"dns.tsig_keys", func(s *Server) any { return &s.DNS.TSIGKeys }, true},
 	{"dns.caa", func(s *Server) any { return &s.DNS.CAA }, true},
+	{"dns.dnssec", func(s *Server) any { return &s.DNS.DNSSEC }, true},
 	{"http.listen", func(s *Server) any { return &s.HTTP.Listen }, false},
 	{"http.base_path", func(s *Server) any { return &s.HTTP.BasePath }, true},
 	{"http.trusted_proxies", func(s *Server) any { return &s.HTTP.TrustedProxies }, true},

@@ -49,17 +49,25 @@ func (a client) answerable() bool {
 }
 
 // amplification is how many times as large as its query a response over UDP may be, for a client that has not proved by
-// a cookie that its address is its own. What does not fit is truncated, and asked for over TCP.
-const amplification = 10
+// a cookie that its address is its own. What does not fit is truncated, and asked for over TCP. With signatures it may
+// be a little more: a denial of a short name, three signed sets, would otherwise need TCP, and resolvers that send no
+// cookies would bring floods of such names over TCP.
+const (
+	amplification         = 10
+	attestedAmplification = 12
+)
 
 // limit is how large a response may be. offered is what the client can take over UDP.
-func (z *zone) limit(from client, offered int, trusted bool) int {
+func (z *zone) limit(from client, offered int, trusted, attested bool) int {
 	if from.stream {
 		return maxTCPMessage
 	}
 	limit := min(offered, int(z.maxSize))
-	if !trusted {
-		limit = min(limit, amplification*from.size)
+	if factor := amplification; !trusted {
+		if attested {
+			factor = attestedAmplification
+		}
+		limit = min(limit, factor*from.size)
 	}
 	return limit
 }

@@ -12,6 +12,9 @@
 //	prepared.go      the answers as bytes, made when a zone is published
 //	fastpath.go      a query over UDP, answered from these bytes
 //	respond.go       any query, answered record by record
+//	dnssec.go        the zone's signatures
+//	denial.go        proofs that something does not exist
+//	attested.go      prepared answers with signatures and proofs
 //	near.go          answers by the client's place (dns.geo)
 //	options.go       the EDNS options of a response
 //	chaos.go         id.server. and version.bind.

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/authority/wire"
 
 	"github.com/miekg/dns"
@@ -18,7 +19,8 @@ type fastPath struct {
 	tally *tally
 	next  [2]uint32 // the card to be dealt next, by family
 	name  [wire.MaxNameSize]byte
-	slips uint // see slip
+	key   [dnssec.MaxSortKey]byte // scratch space of attested answers
+	slips uint                    // see slip
 }
 
 func newFastPath(z *atomic.Pointer[zone], t *tally) *fastPath {
@@ -93,11 +95,16 @@ func (p *fastPath) refuse(dst, msg []byte, z *zone, s wire.Shape, f wire.Fault, 
 
 // respondPrepared appends the prepared response to a plain query.
 func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from client) (response []byte, ok bool) {
-	a := z.prepared.lookup(q)
-	if a == nil {
+	var a attestedRRs
+	if attested := q.DO && z.signing != nil; attested {
+		a = z.prepared.lookupAttested(q, from.now, &p.key)
+	} else {
+		a.preparedRRs = z.prepared.lookup(q)
+	}
+	if a.preparedRRs == nil {
 		return dst, false
 	}
-	size, trusted := q.End+a.size, false
+	size, trusted := q.End+a.fullSize(), false
 	if q.EDNS {
 		size += wire.OptSize
 	}
@@ -105,11 +112,11 @@ func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from
 		size += wire.OptionHead + wire.CookieSize
 		_, trusted = z.cookies.Valid(q.Cookie, from.addr, from.now)
 	}
-	if size > z.limit(from, q.Size, trusted) {
+	if size > z.limit(from, q.Size, trusted, q.DO && z.signing != nil) {
 		return dst, false
 	}
 	p.tally.count(q.Type, int(a.rcode))
-	dst = a.appendTo(dst, msg, q, p.nextCard(a), z.maxSize)
+	dst = a.appendTo(dst, msg, q, p.nextCard(a.preparedRRs), z.maxSize)
 	if q.Cookie != nil {
 		dst = z.cookies.AppendOption(dst, q, from.addr, from.now)
 	}

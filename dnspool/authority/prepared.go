@@ -20,6 +20,8 @@ type prepared struct {
 	origin string // in wire format, lower case
 	nodes  map[string]*node
 	static map[string]bool // names of a zone file, in wire format: they and what is below them are for respond
+
+	attested *preparedProofs // nil: the zone is not signed
 }
 
 // A node is what is prepared for a name, and for the names below it that do not exist.
@@ -30,6 +32,7 @@ type node struct {
 	noData     *preparedRRs            // for the other types
 	noName     *preparedRRs            // for names below
 	wildcard   *node                   // answers for names below, if there is one
+	attested   *attestedNode           // what it has with signatures; nil: leave it to respond
 }
 
 // preparedRRs are what follows the question in the responses to it: any of several cards, of the same length.
@@ -79,6 +82,9 @@ func prepare(z *zone) *prepared {
 			p.nodes[wire.Name(name)] = &node{unprepared: true}
 		}
 	}
+	if z.signing != nil {
+		p.attest(z)
+	}
 	return p
 }
 
@@ -104,6 +110,11 @@ func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs) *node {
 	}
 	if z.servesCAA(name) {
 		n.types[dns.TypeCAA] = z.prepareFixed(name, dns.TypeCAA)
+	}
+	if z.signing != nil {
+		for qtype := range z.signing.added[name] {
+			n.types[qtype], n.types[dns.TypeRRSIG] = nil, nil
+		}
 	}
 	address := func(qtype uint16) *preparedRRs {
 		switch {
@@ -175,6 +186,11 @@ func (z *zone) prepareFixed(name string, qtype uint16) *preparedRRs {
 	if err != nil || packed[2]&0x02 != 0 {
 		return nil
 	}
+	return newPreparedRRs(packed, name)
+}
+
+// newPreparedRRs returns what follows the question in a response, which is for a name and has no additional records.
+func newPreparedRRs(packed []byte, name string) *preparedRRs {
 	nameSize := len(wire.Name(name))
 	a := &preparedRRs{
 		cards: packed[wire.HeaderSize+nameSize+4:], count: 1, nameSize: nameSize,
@@ -237,9 +253,8 @@ func isMeta(qtype uint16) bool {
 	return qtype == 0 || qtype == dns.TypeOPT || 128 <= qtype && qtype <= 255
 }
 
-// appendTo appends the response to a query that is at the front of msg, but for the options in its OPT record. card
-// says which to give.
-func (a *preparedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpSize uint16) []byte {
+// appendHeader appends the header and the question.
+func (a *preparedRRs) appendHeader(dst, msg []byte, q *wire.Query) []byte {
 	start := len(dst)
 	dst = append(dst, msg[:q.End]...) // the question as it is: some resolvers check its letter case
 	header := dst[start:]
@@ -248,7 +263,11 @@ func (a *preparedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpS
 	binary.BigEndian.PutUint16(header[6:], a.answerRRs)
 	binary.BigEndian.PutUint16(header[8:], a.authorityRRs)
 	binary.BigEndian.PutUint16(header[10:], 0)
+	return dst
+}
 
+// appendCard appends the records of a card.
+func (a *preparedRRs) appendCard(dst []byte, q *wire.Query, card uint32) []byte {
 	first := int(card%a.count) * a.size
 	records := len(dst)
 	dst = append(dst, a.cards[first:first+a.size]...)
@@ -257,10 +276,6 @@ func (a *preparedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpS
 			pointer := dst[records+at:]
 			binary.BigEndian.PutUint16(pointer, binary.BigEndian.Uint16(pointer)+uint16(longer))
 		}
-	}
-	if q.EDNS {
-		dst[start+11] = 1
-		dst = q.AppendOPT(dst, udpSize, 0)
 	}
 	return dst
 }

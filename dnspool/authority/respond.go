@@ -62,7 +62,12 @@ func (z *zone) message(req *dns.Msg, from client) *dns.Msg {
 		return resp
 	}
 	place, subnet := z.at(opt, from)
-	z.answer(resp, req.Question[0], from.addr, place)
+	attested := opt != nil && opt.Do() && z.signing != nil
+	if attested && !z.signing.holds(from.now) {
+		resp.Rcode = dns.RcodeServerFailure // which is what validators would make of it
+		return resp
+	}
+	z.answer(resp, req.Question[0], from.addr, question{place, attested})
 	offered, trusted := dns.MinMsgSize, false
 	if opt != nil {
 		offered = max(offered, int(opt.UDPSize()))
@@ -71,7 +76,7 @@ func (z *zone) message(req *dns.Msg, from client) *dns.Msg {
 			setScope(resp, scope(place, subnet))
 		}
 	}
-	truncate(resp, z.limit(from, offered, trusted))
+	truncate(resp, z.limit(from, offered, trusted, attested))
 	return resp
 }
 
@@ -92,8 +97,14 @@ func truncate(resp *dns.Msg, limit int) {
 // maxChain is how many CNAME records are followed.
 const maxChain = 8
 
-// answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says, for a client at a place.
-func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *dnspool.Place) {
+// A question is what an answer depends on besides name and type.
+type question struct {
+	place    *dnspool.Place // of the client; nil where places do not count
+	attested bool           // the answer is to have signatures and proofs
+}
+
+// answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says.
+func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, how question) {
 	if q.Qclass == dns.ClassCHAOS {
 		z.answerChaos(resp, q)
 		return
@@ -107,41 +118,45 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, place *d
 		z.answerStatus(resp, q)
 		return
 	}
-	z.answerName(resp, q, place)
+	z.answerName(resp, q, how)
 }
 
 // answerName is answer for a name in the zone, and those that its CNAME records lead to.
-func (z *zone) answerName(resp *dns.Msg, q dns.Question, place *dnspool.Place) {
+func (z *zone) answerName(resp *dns.Msg, q dns.Question, how question) {
 	name := q.Name
 	for range maxChain {
 		// A DS record is on the parent's side of a delegation (RFC 4035 section 3.1.4.1).
 		if cut := z.static.cut(name); cut != "" && !(cut == name && q.Qtype == dns.TypeDS) {
-			z.refer(resp, cut)
+			z.refer(resp, cut, how.attested)
 			return
 		}
 		source, exists := z.find(name)
 		var rrs []dns.RR
 		switch {
 		case z.blind && z.pool[source] && isAddress(q.Qtype):
-			resp.Authoritative, resp.Rcode, resp.Answer = false, dns.RcodeServerFailure, nil
+			resp.Authoritative, resp.Rcode, resp.Answer, resp.Ns = false, dns.RcodeServerFailure, nil, nil
 			return
 		case !exists:
 			resp.Rcode = dns.RcodeNameError
+		case q.Qtype == dns.TypeANY && how.attested:
+			rrs = z.anySet(source, name, how.place)
 		case q.Qtype == dns.TypeANY:
 			rrs = []dns.RR{minimalAny(name)}
+		case q.Qtype == dns.TypeRRSIG && z.signing != nil:
+			rrs = z.someSignatures(source, name)
 		default:
-			rrs = z.records(source, name, q.Qtype, place)
+			rrs = z.records(source, name, q.Qtype, how.place)
 		}
 		if len(rrs) > 0 {
-			resp.Answer = append(resp.Answer, rrs...)
+			z.addAnswer(resp, rrs, source, how.attested)
 			return
 		}
 		alias := z.static.records(source, name, dns.TypeCNAME)
 		if len(alias) == 0 {
-			resp.Ns = []dns.RR{z.soa(z.negativeTTL())}
+			z.deny(resp, source, name, exists, how.attested)
 			return
 		}
-		resp.Answer = append(resp.Answer, alias...)
+		z.addAnswer(resp, alias, source, how.attested)
 		name = canonicalName(alias[0].(*dns.CNAME).Target)
 		if !z.contains(name) || owns(resp.Answer, name) {
 			return // the target is outside the zone, or answered already
@@ -154,12 +169,44 @@ func owns(rrs []dns.RR, name string) bool {
 	return slices.ContainsFunc(rrs, func(rr dns.RR) bool { return rr.Header().Name == name })
 }
 
+// addAnswer adds a set of source to the answer, with its signatures if attested.
+func (z *zone) addAnswer(resp *dns.Msg, rrs []dns.RR, source string, attested bool) {
+	resp.Answer = append(resp.Answer, rrs...)
+	if !attested {
+		return
+	}
+	resp.Answer = append(resp.Answer, z.signatures(source, rrs)...)
+	if name := rrs[0].Header().Name; name != source {
+		z.proveNoCloser(resp, name)
+	}
+}
+
+// deny says that there is no name, or no record of a type at the source of its records, with proof if attested.
+func (z *zone) deny(resp *dns.Msg, source, name string, exists, attested bool) {
+	soa := []dns.RR{z.soa(z.negativeTTL())}
+	resp.Ns = append(resp.Ns, soa...)
+	switch {
+	case !attested:
+		return
+	case exists:
+		resp.Ns = append(resp.Ns, z.signatures(z.origin, soa)...)
+		z.proveNoData(resp, source, name)
+	default:
+		resp.Ns = append(resp.Ns, z.signatures(z.origin, soa)...)
+		z.proveNoName(resp, name)
+	}
+}
+
 // refer fills in a referral (RFC 1034 section 4.2.1). After a CNAME the response stays authoritative.
-func (z *zone) refer(resp *dns.Msg, cut string) {
+func (z *zone) refer(resp *dns.Msg, cut string, attested bool) {
 	resp.Authoritative = len(resp.Answer) > 0
-	resp.Ns = z.static.sets[cut][dns.TypeNS]
+	delegation := z.static.sets[cut][dns.TypeNS]
+	resp.Ns = append(resp.Ns, delegation...)
+	if attested {
+		z.proveDelegation(resp, cut)
+	}
 	var glue []dns.RR
-	for _, rr := range resp.Ns {
+	for _, rr := range delegation {
 		glue = append(glue, z.static.addresses(canonicalName(rr.(*dns.NS).Ns))...)
 	}
 	resp.Extra = append(glue, resp.Extra...) // the OPT record stays last

@@ -17,6 +17,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/authority/wire"
 	"mirrorpool/dnspool/listen"
@@ -55,6 +56,7 @@ type Options struct {
 	Places    func(netip.Addr) dnspool.Place // nil without a geographical database
 	Transfers *transfer.Server               // serves transfers; nil: none
 	Keys      *tsig.Ring                     // sign transfers; nil: none
+	Signer    *dnssec.Signer                 // signs the zone where the configuration asks for it
 	Log       *zap.Logger
 }
 
@@ -144,9 +146,14 @@ func (s *Server) add(srv *dns.Server) {
 func (s *Server) Addrs() []net.Addr { return s.addrs }
 
 // Publish makes the answers come from snapshot, as c has it, and from what the zone file holds, if there is one.
-// c.Listen is left alone. It must not be called at the same time as itself.
+// c.Listen is left alone. It must not be called at the same time as itself. A zone that cannot be signed changes
+// nothing.
 func (s *Server) Publish(c config.DNS, static *StaticRecords, snapshot *dnspool.Snapshot) {
-	z := newZone(c, static, snapshot, randomStart())
+	z, err := s.newZone(c, static, snapshot)
+	if err != nil {
+		s.o.Log.Error("cannot sign the zone; its old records are answered until their signatures expire", zap.Error(err))
+		return
+	}
 	if len(c.CookieSecrets) == 0 {
 		z.cookies = s.cookies // clients keep theirs through changes of the pool
 	}
@@ -161,6 +168,13 @@ func (s *Server) Publish(c config.DNS, static *StaticRecords, snapshot *dnspool.
 		s.o.Transfers.Publish(z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), z.transferred) // before a client can ask for it
 	}
 	s.zone.Store(z)
+}
+
+func (s *Server) newZone(c config.DNS, static *StaticRecords, snapshot *dnspool.Snapshot) (*zone, error) {
+	if c.DNSSEC == nil {
+		return newZone(c, static, snapshot, randomStart()), nil
+	}
+	return newSignedZone(c, static, snapshot, randomStart(), s.o.Signer)
 }
 
 // Run answers queries until ctx ends, and then those that have come in. It closes the sockets, but not before the

@@ -6,6 +6,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/authority/transfer"
 )
 
@@ -13,7 +14,29 @@ import (
 // all addresses that are eligible, as many as there are, and at a mirror's name its own. Records have no weights.
 // Their TTL is the configured one even while a verdict is in doubt, which is not worth a serial.
 func (z *zone) transferred() transfer.Records {
-	return transfer.Merge(z.static.sorted(), transfer.Sort(z.mirrorRecords()))
+	records := transfer.Merge(z.static.sorted(), transfer.Sort(z.mirrorRecords()))
+	if z.signing != nil {
+		records = transfer.Merge(records, transfer.Sort(z.signing.records()))
+	}
+	return records
+}
+
+// records returns what signing adds to a zone that is transferred: a set of the pool is one there, and has one
+// signature.
+func (s *signing) records() (rrs []dns.RR) {
+	for _, sets := range s.added {
+		for _, set := range sets {
+			rrs = append(rrs, set...)
+		}
+	}
+	for _, signed := range []map[setKey]*dnssec.Signatures{s.sets, s.whole} {
+		for _, signatures := range signed {
+			for _, signature := range signatures.Records {
+				rrs = append(rrs, signature)
+			}
+		}
+	}
+	return rrs
 }
 
 // mirrorRecords returns the records that come from the mirrors.

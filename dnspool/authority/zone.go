@@ -11,6 +11,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/authority/wire"
 	"mirrorpool/health"
 )
@@ -49,11 +50,31 @@ type zone struct {
 	blind    bool             // no mirror's address is known: SERVFAIL, as an empty answer would be cached
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
 	prepared *prepared
+	signing  *signing // nil: the zone is not signed
 }
 
 // newZone joins a configuration, the records of a zone file and a snapshot. Without a zone file, static is nil.
-// start is where the dealing begins.
+// start is where the dealing begins. The zone is not signed.
 func newZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]uint32) *zone {
+	z := joinZone(c, static, s, start)
+	z.prepared = prepare(z)
+	return z
+}
+
+// newSignedZone is newZone, with what signer makes of it at the time of the snapshot.
+func newSignedZone(
+	c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]uint32, signer *dnssec.Signer,
+) (*zone, error) {
+	z := joinZone(c, static, s, start)
+	if err := z.sign(signer); err != nil {
+		return nil, err
+	}
+	z.prepared = prepare(z)
+	return z, nil
+}
+
+// joinZone is newZone without what is made from the records.
+func joinZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]uint32) *zone {
 	if static == nil {
 		static = defaultZone(c)
 	}
@@ -86,7 +107,6 @@ func newZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]
 	for f := range z.next {
 		z.next[f].Store(start[f])
 	}
-	z.prepared = prepare(z)
 	return z
 }
 
@@ -214,9 +234,11 @@ func (z *zone) records(source, owner string, qtype uint16, place *dnspool.Place)
 		return z.addresses(owner, familyOf(qtype), z.named[source])
 	case qtype == dns.TypeCAA && z.servesCAA(source):
 		return z.caaRecords(owner)
-	default:
-		return z.static.records(source, owner, qtype)
 	}
+	if rrs := z.static.records(source, owner, qtype); len(rrs) > 0 || z.signing == nil {
+		return rrs
+	}
+	return owned(z.signing.added[source][qtype], source, owner)
 }
 
 func isAddress(qtype uint16) bool { return qtype == dns.TypeA || qtype == dns.TypeAAAA }

@@ -54,7 +54,34 @@ func LoadZoneFile(c config.DNS) (*StaticRecords, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the zone file: %w", err)
 	}
-	return parseStatic(c.ZoneFile, text, c.Zone, poolNames(c))
+	s, err := parseStatic(c.ZoneFile, text, c.Zone, poolNames(c))
+	if err == nil && c.DNSSEC != nil {
+		err = s.checkSignable(c.ZoneFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// maxSignedSets bounds the record sets of a zone file that is signed: all are signed before the first answer.
+const maxSignedSets = 20_000
+
+// checkSignable returns an error if s cannot be part of a zone that is signed.
+func (s *StaticRecords) checkSignable(path string) error {
+	sets := 0
+	for name, byType := range s.sets {
+		sets += len(byType)
+		for _, rrtype := range []uint16{dns.TypeCDS, dns.TypeCDNSKEY, dns.TypeZONEMD} {
+			if len(byType[rrtype]) > 0 {
+				return fmt.Errorf("%s: %s %s: is not served in a zone that dns.dnssec signs", path, name, dns.Type(rrtype))
+			}
+		}
+	}
+	if sets > maxSignedSets {
+		return fmt.Errorf("%s: want at most %d record sets in a zone that dns.dnssec signs, got %d", path, maxSignedSets, sets)
+	}
+	return nil
 }
 
 // A lineCounter knows the line of what was last read from it.
@@ -239,7 +266,11 @@ func (s *StaticRecords) cut(name string) (cut string) {
 
 // records returns the records of a type at source, with the given owner.
 func (s *StaticRecords) records(source, owner string, rrtype uint16) []dns.RR {
-	rrs := s.sets[source][rrtype]
+	return owned(s.sets[source][rrtype], source, owner)
+}
+
+// owned returns records of source with the given owner.
+func owned(rrs []dns.RR, source, owner string) []dns.RR {
 	if source == owner {
 		return rrs
 	}

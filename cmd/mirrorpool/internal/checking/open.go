@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -14,6 +15,7 @@ import (
 	"mirrorpool/config/statefile"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/authority/transfer"
 	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/geo"
@@ -36,6 +38,7 @@ func openErrors(in *input) []*config.Error {
 		{"/state_dir", func() error { return statefile.CheckFolder(c.StateDir) }},
 		{"/dns/zone_file", func() error { _, err := authority.LoadZoneFile(c.DNS); return err }},
 		{"/dns/tsig_keys", func() error { _, err := tsig.Load(c.DNS.TSIGKeys...); return err }},
+		{"/dns/dnssec", func() error { _, err := dnssec.Read(c.DNS, c.StateDir, time.Now()); return err }},
 		{"/dns/allow_transfer", func() error { return checkTransferKeys(c) }},
 		{"/dns/notify", func() error { return checkNotifyKeys(c) }},
 		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
@@ -151,7 +154,7 @@ func namesSecrets(c *config.Server) bool {
 	for i := range c.Publish {
 		publishes = publishes || c.Publish[i].TSIG != ""
 	}
-	return publishes || len(c.DNS.TSIGKeys) > 0 || c.HTTP.TLS != nil || c.Admin.TokenFile != "" ||
+	return publishes || len(c.DNS.TSIGKeys) > 0 || c.DNS.DNSSEC != nil || c.HTTP.TLS != nil || c.Admin.TokenFile != "" ||
 		c.Mail != nil && c.Mail.LoginFile != "" || isFolder(c.StateDir)
 }
 

@@ -14,6 +14,7 @@
 //	overrides.go  drains, and mirrors that a person has forced up
 //	settings.go   what a new configuration comes to
 //	files.go      which mirror carries which file
+//	signing.go    the keys that sign the zone, and when its signatures are made anew
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
 //	state.go      what outlives the process
 //	status.go     status, explanations and metrics for the administrator
@@ -41,6 +42,7 @@ import (
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/listen"
@@ -150,7 +152,7 @@ func newDaemon(
 	c := o.Config
 	d := &Daemon{
 		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), ledger: ledger.New(),
-			overridden: make(chan struct{}, 1)},
+			overridden: make(chan struct{}, 1), signer: dnssec.NewSigner(rand.New(globalSource{}))},
 		o: o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
 		updates: make(chan source.Result),
 	}
@@ -161,6 +163,9 @@ func newDaemon(
 		return nil, &ConfigError{err}
 	}
 	if d.feeds, err = newFeeds(c, o.Log); err != nil {
+		return nil, &ConfigError{err}
+	}
+	if err := d.loadKeys(c); err != nil {
 		return nil, &ConfigError{err}
 	}
 	if err := mail.Check(c.Mail); err != nil {
@@ -283,7 +288,7 @@ func (d *Daemon) open(ctx context.Context) error {
 	c, zoneFile := d.files()
 	dns, err := authority.Listen(ctx, authority.Options{
 		Sockets: d.o.Sockets, Config: c.DNS, ZoneFile: zoneFile, Places: d.places.Place, Transfers: d.feeds.transfers,
-		Keys: d.feeds.keys, Log: d.log,
+		Keys: d.feeds.keys, Signer: d.signer, Log: d.log,
 	})
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
@@ -39,6 +40,7 @@ type inForce struct {
 	ledger  *ledger.Ledger
 	shares  admin.Shares
 	feeds   *feeds
+	signer  *dnssec.Signer
 
 	savingOverrides sync.Mutex    // held while they are written
 	overridesFile   string        // "" without state_dir
@@ -52,6 +54,7 @@ type inForce struct {
 	zoneFile      *authority.StaticRecords // nil without one
 	txt           map[string][]string      // TXT records for challenges of certificate authorities, by owner; not changed
 	zoneChanged   bool                     // by other than the pool, since the latest snapshot
+	serialSince   time.Time                // when the serial changed last
 	overrides     dnspool.Overrides
 	saving        int                // changes of overrides that are not saved yet
 	overridesSeen os.FileInfo        // their file, as this process has read or written it last; nil: never
@@ -116,7 +119,7 @@ func (f *inForce) followVerdicts(ctx context.Context) error {
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for {
-		again.Reset(f.config.Load().Health.Interval)
+		again.Reset(min(f.config.Load().Health.Interval, signingInterval))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -151,8 +154,12 @@ func (f *inForce) rebuildLocked() {
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects)
 	}
+	f.zoneChanged = f.zoneChanged || f.signaturesAge(c)
 	next := dnspool.Build(f.input(c, report))
 	f.zoneChanged = false
+	if previous == nil || previous.Serial != next.Serial {
+		f.serialSince = next.Built
+	}
 	f.current.Publish(next)
 	if f.dns == nil {
 		return // the faces are not open yet

@@ -11,6 +11,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/mail"
@@ -20,6 +21,7 @@ import (
 type newSettings struct {
 	config   *config.Server // in force, with what can change while the server runs
 	zoneFile *authority.StaticRecords
+	keys     *dnssec.Keys
 	feed     newFeed
 	token    []byte // the administrator's
 	warnings []*config.Error
@@ -51,7 +53,14 @@ func (d *Daemon) readSettings() newSettings {
 		n.refuse(err)
 		return n
 	}
-	changed := d.feeds.changedKeys(n.feed)                     // files may hold something else under the same path
+	if n.keys, err = dnssec.Read(now.DNS, now.StateDir, d.now()); err != nil {
+		n.refuse(err)
+		return n
+	}
+	changed := d.feeds.changedKeys(n.feed) // files may hold something else under the same path
+	if !n.keys.Same(d.signer.Keys()) {
+		changed = append(changed, "dns.dnssec")
+	}
 	if next.DNS.Zone == now.DNS.Zone && !read.Same(zoneFile) { // else it waits for the restart
 		n.zoneFile = read
 		changed = append(changed, "dns.zone_file")
@@ -100,6 +109,11 @@ func (d *Daemon) reloadSettings() admin.SettingsReload {
 			n.answer = admin.SettingsReload{Applied: []string{}, Restart: []string{}, Error: err.Error()}
 		}
 	}
+	if n.answer.Error == "" {
+		if err := n.keys.Save(); err != nil {
+			n.refuse(err)
+		}
+	}
 	if n.answer.Error != "" {
 		d.log.Error("cannot use the configuration; the old one stays in force", zap.String("error", n.answer.Error))
 		return n.answer
@@ -146,6 +160,7 @@ func (d *Daemon) apply(n *newSettings) {
 	if d.admin != nil {
 		d.admin.SetToken(n.token)
 	}
+	d.setKeys(c, n.keys)
 	d.setFiles(c, n.zoneFile)
 }
 

@@ -1,0 +1,249 @@
+package dnssec
+
+import (
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	backdating = time.Hour // of signatures, for clocks that are behind
+	minKept    = 1024      // signatures that no zone uses at the moment, kept for when a mirror comes back
+)
+
+// Signatures are those of one record set. They are set when the pass that they were added to ends, and not changed
+// after that.
+type Signatures struct {
+	Records []*dns.RRSIG // with the owner and the TTL that the set was added with
+	Wire    [][]byte     // the data of each record
+
+	made, due, expires time.Time
+	used               uint64 // the latest pass
+}
+
+// fresh reports whether s may be used in a zone that is made now.
+func (s *Signatures) fresh(now time.Time) bool {
+	return s.expires.After(now) && now.Before(s.due) && !now.Before(s.made.Add(-backdating))
+}
+
+// A Signer makes signatures and keeps them from one pass to the next. It is used by one goroutine at a time, but for
+// Stats and SetKeys.
+type Signer struct {
+	random *rand.Rand
+	kept   map[string]*Signatures
+	passes uint64
+
+	mu       sync.Mutex // guards what follows
+	keys     *Keys
+	validity time.Duration
+	stats    Stats
+}
+
+// Stats are what a signer has done.
+type Stats struct {
+	Made    uint64    // signatures
+	Expires time.Time // the first of those in force; zero before the first pass
+}
+
+// NewSigner returns a signer, which spreads what falls due by random.
+func NewSigner(random *rand.Rand) *Signer {
+	return &Signer{random: random, kept: map[string]*Signatures{}}
+}
+
+// SetKeys has the next pass sign with keys, for validity; nil signs nothing.
+func (s *Signer) SetKeys(keys *Keys, validity time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys, s.validity = keys, validity
+	if keys == nil {
+		s.stats.Expires = time.Time{}
+	}
+}
+
+// Keys are those that the next pass signs with, or nil.
+func (s *Signer) Keys() *Keys {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys
+}
+
+// Stats returns what has been done.
+func (s *Signer) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// A Pass signs the record sets of one zone.
+type Pass struct {
+	signer   *Signer
+	now      time.Time
+	validity time.Duration
+	roles    *roles
+	jobs     []job
+	used     int
+	expires  time.Time // of what was kept
+	scratch  []byte
+}
+
+// A job is a set that has no fresh signatures yet.
+type job struct {
+	set        []dns.RR
+	keys       []*Key
+	signatures *Signatures
+}
+
+// Begin begins a pass. It returns an error if no key signs at that time.
+func (s *Signer) Begin(now time.Time) (*Pass, error) {
+	s.mu.Lock()
+	keys, validity := s.keys, s.validity
+	s.mu.Unlock()
+	if keys == nil {
+		return nil, errors.New("there is no key to sign the zone with")
+	}
+	roles, err := keys.at(now)
+	if err != nil {
+		return nil, err
+	}
+	s.passes++
+	return &Pass{signer: s, now: now, validity: validity, roles: roles, scratch: make([]byte, dns.MaxMsgSize)}, nil
+}
+
+// KeyRecords returns the DNSKEY, CDS and CDNSKEY sets of the zone.
+func (p *Pass) KeyRecords() map[uint16][]dns.RR { return p.roles.records() }
+
+// Add has a set signed. All records have the same owner, type and TTL, which is the one that the signatures cover:
+// in an answer it may be lower (RFC 4035 section 5.3.3).
+func (p *Pass) Add(set []dns.RR) *Signatures {
+	keys := p.roles.signZone
+	switch set[0].Header().Rrtype {
+	case dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY:
+		keys = p.roles.signKeys
+	}
+	name := p.name(set, keys)
+	kept := p.signer.kept[name]
+	if kept == nil || !kept.fresh(p.now) {
+		kept = &Signatures{}
+		p.signer.kept[name] = kept
+		p.jobs = append(p.jobs, job{set, keys, kept})
+	} else {
+		p.noteExpiry(kept.expires)
+	}
+	if kept.used != p.signer.passes {
+		kept.used = p.signer.passes
+		p.used++
+	}
+	return kept
+}
+
+func (p *Pass) noteExpiry(at time.Time) {
+	if p.expires.IsZero() || at.Before(p.expires) {
+		p.expires = at
+	}
+}
+
+// name is what signatures are kept under: all that they depend on but the time.
+func (p *Pass) name(set []dns.RR, keys []*Key) string {
+	h := set[0].Header()
+	data := make([]string, len(set))
+	for i, rr := range set {
+		if end, err := dns.PackRR(rr, p.scratch, 0, nil, false); err == nil { // the zone has no record that cannot be packed
+			data[i] = string(p.scratch[:end])
+		}
+	}
+	slices.Sort(data)
+	var b strings.Builder
+	for _, k := range keys {
+		b.WriteString(k.id)
+		b.WriteByte(' ')
+	}
+	b.WriteString(strconv.FormatUint(uint64(h.Ttl), 10))
+	for _, d := range data {
+		b.WriteByte(' ')
+		b.WriteString(d)
+	}
+	return b.String()
+}
+
+// End makes the signatures that are not kept, and returns when the first of all that were added expires. After an
+// error none of them may be used.
+func (p *Pass) End() (expires time.Time, err error) {
+	from := p.now.Add(-backdating)
+	to := p.now.Add(p.validity)
+	for i := range p.jobs {
+		s := p.jobs[i].signatures
+		s.made, s.expires = p.now, to
+		s.due = p.now.Add(p.validity/2 - time.Duration(p.signer.random.Int64N(int64(p.validity/8))))
+	}
+	var g errgroup.Group
+	workers := min(runtime.GOMAXPROCS(0), len(p.jobs))
+	for w := range workers {
+		g.Go(func() error {
+			for i := w; i < len(p.jobs); i += workers {
+				if err := p.jobs[i].sign(from, to); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		p.signer.forget(func(s *Signatures) bool { return len(s.Records) == 0 })
+		return time.Time{}, err
+	}
+	if len(p.jobs) > 0 {
+		p.noteExpiry(to)
+	}
+	if len(p.signer.kept) > 2*p.used+minKept {
+		p.signer.forget(func(s *Signatures) bool { return s.used != p.signer.passes })
+	}
+	p.signer.note(len(p.jobs), p.expires)
+	return p.expires, nil
+}
+
+// sign makes the signatures of a set.
+func (j *job) sign(from, to time.Time) error {
+	s := j.signatures
+	for _, key := range j.keys {
+		rr := key.signature(from, to)
+		rr.Hdr.Ttl = j.set[0].Header().Ttl
+		if err := rr.Sign(key.private, j.set); err != nil {
+			return err
+		}
+		packed := make([]byte, dns.Len(rr)+1)
+		end, err := dns.PackRR(rr, packed, 0, nil, false)
+		if err != nil {
+			return err
+		}
+		_, owner, err := dns.UnpackDomainName(packed, 0)
+		if err != nil {
+			return err
+		}
+		const fixed = 2 + 2 + 4 + 2 // type, class, TTL, length of the data
+		s.Records, s.Wire = append(s.Records, rr), append(s.Wire, packed[owner+fixed:end])
+	}
+	return nil
+}
+
+func (s *Signer) forget(old func(*Signatures) bool) {
+	for name, kept := range s.kept {
+		if old(kept) {
+			delete(s.kept, name)
+		}
+	}
+}
+
+func (s *Signer) note(made int, expires time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Made += uint64(made)
+	s.stats.Expires = expires
+}

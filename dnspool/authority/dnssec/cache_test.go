@@ -1,0 +1,142 @@
+package dnssec
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const week = 7 * 24 * time.Hour
+
+func newSigner(t testing.TB) *Signer {
+	t.Helper()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewSigner(rand.New(rand.NewPCG(1, 2)))
+	s.SetKeys(k, week)
+	return s
+}
+
+func rr(t testing.TB, text string) dns.RR {
+	t.Helper()
+	rr, err := dns.NewRR(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rr
+}
+
+// pass signs sets at a time, and returns their signatures and how many were made.
+func pass(t testing.TB, s *Signer, now time.Time, sets ...[]dns.RR) (signatures []*Signatures, made uint64) {
+	t.Helper()
+	before := s.Stats().Made
+	p, err := s.Begin(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range sets {
+		signatures = append(signatures, p.Add(set))
+	}
+	expires, err := p.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, set := range sets {
+		for _, rr := range signatures[i].Records {
+			if err := rr.Verify(s.Keys().All[0].Record, set); err != nil || !rr.ValidityPeriod(now) ||
+				time.Unix(int64(rr.Expiration), 0).Before(expires) {
+				t.Errorf("%v at %v: %v", rr, now, err)
+			}
+		}
+	}
+	return signatures, s.Stats().Made - before
+}
+
+// TestSignaturesAreKept wants a new signature only where a set is another one.
+func TestSignaturesAreKept(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	a, b := rr(t, "dl.example.org. 60 IN A 192.0.2.1"), rr(t, "dl.example.org. 60 IN A 192.0.2.2")
+	for i, test := range []struct {
+		set  []dns.RR
+		made uint64
+	}{
+		{[]dns.RR{a, b}, 1}, {[]dns.RR{a, b}, 0}, {[]dns.RR{b, a}, 0}, {[]dns.RR{a}, 1},
+		{[]dns.RR{rr(t, "dl.example.org. 30 IN A 192.0.2.1")}, 1}, {[]dns.RR{rr(t, "www.dl.example.org. 60 IN A 192.0.2.1")}, 1},
+		{[]dns.RR{rr(t, `dl.example.org. 60 IN TXT "192.0.2.1"`)}, 1}, {[]dns.RR{a, b}, 0},
+	} {
+		if _, made := pass(t, s, testNow, test.set); made != test.made {
+			t.Errorf("set %d: %d signatures, want %d", i, made, test.made)
+		}
+	}
+	other := newSigner(t)
+	s.SetKeys(other.Keys(), week)
+	if _, made := pass(t, s, testNow, []dns.RR{a, b}); made != 1 {
+		t.Errorf("with another key: %d signatures, want 1", made)
+	}
+}
+
+// TestSignaturesAreRenewed follows a hundred sets through time: none is older than half of the validity or from the
+// future, and they do not all fall due at once.
+func TestSignaturesAreRenewed(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	var sets [][]dns.RR
+	for i := range 100 {
+		sets = append(sets, []dns.RR{rr(t, fmt.Sprintf("m%d.dl.example.org. 60 IN A 192.0.2.1", i))})
+	}
+	total, most := uint64(0), uint64(0)
+	for i := range 7 * 24 / 4 {
+		hour := 4 * i
+		now := testNow.Add(time.Duration(hour) * time.Hour)
+		signatures, made := pass(t, s, now, sets...)
+		for _, x := range signatures {
+			if left := x.expires.Sub(now); left < week/2 {
+				t.Fatalf("after %d hours a signature holds for %v", hour, left)
+			}
+		}
+		if total += made; hour > 0 {
+			most = max(most, made)
+		}
+	}
+	if total < 200 || total > 300 || most > 40 {
+		t.Errorf("%d signatures, at most %d at once; want each set to be signed two or three times", total, most)
+	}
+	if _, made := pass(t, s, testNow.Add(-48*time.Hour), sets...); made != 100 {
+		t.Errorf("after the clock was set back: %d signatures, want 100", made)
+	}
+	if _, made := pass(t, s, testNow.Add(365*24*time.Hour), sets...); made != 100 {
+		t.Errorf("after the clock has leapt: %d signatures, want 100", made)
+	}
+}
+
+// TestForgetting bounds what is kept of sets that are no more.
+func TestForgetting(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	for i := range 4 * minKept {
+		pass(t, s, testNow, []dns.RR{rr(t, fmt.Sprintf("m%d.dl.example.org. 60 IN A 192.0.2.1", i))})
+	}
+	if len(s.kept) > minKept+2 {
+		t.Errorf("%d signatures are kept, want about %d at most", len(s.kept), minKept)
+	}
+}
+
+// TestNoKeys wants an error where no key signs.
+func TestNoKeys(t *testing.T) {
+	t.Parallel()
+	if _, err := NewSigner(rand.New(rand.NewPCG(1, 2))).Begin(testNow); err == nil {
+		t.Error("without keys: no error")
+	}
+	later := &Key{Record: newSigner(t).Keys().All[0].Record, Times: Times{Publish: testNow, Activate: testNow}}
+	s := NewSigner(rand.New(rand.NewPCG(1, 2)))
+	s.SetKeys(&Keys{Zone: testZone, All: []*Key{later}}, week)
+	if _, err := s.Begin(testNow.Add(-time.Hour)); err == nil {
+		t.Error("before the key is active: no error")
+	}
+}

@@ -1,0 +1,229 @@
+package dnssec
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
+)
+
+const testZone = "dl.example.org."
+
+var testNow = time.Unix(1_800_000_000, 0)
+
+func testConfig(files ...string) config.DNS {
+	return config.DNS{Zone: testZone, DNSSEC: &config.DNSSEC{Auto: len(files) == 0, Keys: files, Algorithm: "ECDSAP256SHA256",
+		Validity: 7 * 24 * time.Hour}}
+}
+
+// read is Read and Save.
+func read(c config.DNS, dir string, now time.Time) (*Keys, error) {
+	k, err := Read(c, dir, now)
+	if err == nil {
+		err = k.Save()
+	}
+	return k, err
+}
+
+// TestAutoKey makes a key at the first start, and wants the same at the second, in files that others cannot read.
+func TestAutoKey(t *testing.T) {
+	t.Parallel()
+	for algorithm := range algorithms {
+		dir := t.TempDir()
+		c := testConfig()
+		c.DNSSEC.Algorithm = algorithm
+		first, err := read(c, dir, testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := read(c, dir, testNow.Add(time.Hour))
+		if err != nil || !first.Same(second) || len(second.All) != 1 || !second.All[0].SEP() {
+			t.Errorf("%s: %v, want the same key: %+v, %+v", algorithm, err, first, second)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "keys", "*"))
+		if err != nil || len(files) != 2 {
+			t.Errorf("%q, %v; want two files", files, err)
+		}
+		for _, file := range files {
+			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", file, info.Mode(), err)
+			}
+		}
+	}
+}
+
+// TestLostKeys wants an error, and no new key, where the keys that signed the zone before are gone.
+func TestLostKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := read(testConfig(), dir, testNow); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(t.TempDir(), "keys")
+	if err := os.Rename(filepath.Join(dir, "keys"), kept); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := read(testConfig(), dir, testNow); err == nil || !strings.Contains(err.Error(), "put them back from a backup") {
+			t.Errorf("without its keys: %v", err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(testConfig(), dir, testNow); err == nil {
+		t.Error("with an empty folder of keys: no error")
+	}
+	other := t.TempDir()
+	if _, err := read(testConfig(), other, testNow); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := filepath.Glob(filepath.Join(other, "keys", "*.key"))
+	if err != nil || len(foreign) != 1 {
+		t.Fatal(foreign, err)
+	}
+	if _, err := read(testConfig(foreign...), dir, testNow); err == nil {
+		t.Error("with another key: no error")
+	}
+	if err := os.Remove(signersFile(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(testConfig(foreign...), dir, testNow); err != nil {
+		t.Errorf("with another key after dnssec was removed: %v", err)
+	}
+	if !WasSigned(dir, testZone) || WasSigned(dir, "other.example.") || WasSigned(t.TempDir(), testZone) {
+		t.Error("it is not known which zone was signed")
+	}
+}
+
+// TestSecretKeys wants files that other users can read to be refused, and no error to show what is in them.
+func TestSecretKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k, err := read(testConfig(), dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "keys", "*.private"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if err := os.Chmod(files[0], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(testConfig(), dir, testNow); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("%v, want that others can read it", err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := strings.Fields(strings.Split(string(text), "PrivateKey:")[1])[0]
+	public := k.All[0].Record.String()
+	for _, broken := range []string{strings.Replace(string(text), secret, secret+"!", 1), strings.Replace(string(text), "v1.3", "v9", 1),
+		strings.Replace(string(text), "Activate: ", "Activate: x", 1), "PrivateKey: " + secret} {
+		if _, err := parseKey(public, broken, testZone); err == nil || strings.Contains(err.Error(), secret[:20]) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestKeygen reads what dnssec-keygen makes.
+func TestKeygen(t *testing.T) {
+	t.Parallel()
+	keygen := testbed.Need(t, "dnssec-keygen", "bind9-utils")
+	dir := t.TempDir()
+	make := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command(keygen, append(append([]string{"-q", "-K", dir}, args...), testZone)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, strings.TrimSpace(string(out)))
+	}
+	csk, ed := make("-a", "ECDSAP256SHA256", "-f", "KSK"), make("-a", "ED25519", "-f", "KSK")
+	ksk, zsk := make("-a", "13", "-f", "KSK"), make("-a", "13")
+	later, rsa := make("-a", "13", "-f", "KSK", "-P", "now", "-A", "+1d"), make("-a", "RSASHA256")
+	now := time.Now()
+	for _, test := range []struct {
+		files          []string
+		keys, sets     int // that sign the keys, and the other sets
+		published      int
+		wantErr, about string
+	}{
+		{files: []string{csk + ".key"}, keys: 1, sets: 1, published: 1},
+		{files: []string{ed + ".private"}, keys: 1, sets: 1, published: 1},
+		{files: []string{csk, ed}, keys: 2, sets: 2, published: 2},
+		{files: []string{ksk, zsk}, keys: 1, sets: 1, published: 2},
+		{files: []string{csk, later}, keys: 1, sets: 1, published: 2},
+		{files: []string{zsk}, wantErr: "want an active key with the flag SEP"},
+		{files: []string{later}, wantErr: "want an active key with the flag SEP"},
+		{files: []string{csk, csk}, wantErr: "a second key with the tag"},
+		{files: []string{rsa}, wantErr: "want the algorithm ECDSAP256SHA256 or ED25519"},
+		{files: []string{csk + "x"}, wantErr: "cannot read a DNSSEC key"},
+	} {
+		k, err := read(testConfig(test.files...), "", now)
+		if test.wantErr != "" {
+			if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+				t.Errorf("%v: error %v, want %q", test.files, err, test.wantErr)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%v: %v", test.files, err)
+			continue
+		}
+		r, err := k.at(now)
+		if err != nil || len(r.signKeys) != test.keys || len(r.signZone) != test.sets || len(r.published) != test.published {
+			t.Errorf("%v: %v, %+v", test.files, err, r)
+		}
+	}
+	if _, err := read(config.DNS{Zone: "other.example.", DNSSEC: testConfig(csk).DNSSEC}, "", now); err == nil ||
+		!strings.Contains(err.Error(), "is a key of dl.example.org., want one of other.example.") {
+		t.Errorf("for another zone: %v", err)
+	}
+}
+
+func TestKeyStates(t *testing.T) {
+	t.Parallel()
+	at := func(hours int) time.Time { return testNow.Add(time.Duration(hours) * time.Hour) }
+	times := Times{Publish: at(1), Activate: at(2), Inactive: at(3), Delete: at(4), SyncPublish: at(2), SyncDelete: at(3)}
+	for hour, want := range []State{Waiting, Published, Active, Retired, Removed} {
+		if got := times.At(at(hour)); got != want || times.synced(at(hour)) != (hour == 2) {
+			t.Errorf("after %d hours: %s, want %s", hour, got, want)
+		}
+	}
+	read, err := parseTimes(times.text())
+	if err != nil || read.text() != times.text() || !read.Publish.Equal(times.Publish) {
+		t.Errorf("%+v, %v", read, err)
+	}
+	if old, err := parseTimes("Private-key-format: v1.2\n"); err != nil || old.At(testNow) != Active {
+		t.Errorf("a key without times is %s: %v", old.At(testNow), err)
+	}
+}
+
+// FuzzKey looks for a pair of files that makes the program crash, or a key that cannot be used.
+func FuzzKey(f *testing.F) {
+	made, err := generate(testZone, dns.ECDSAP256SHA256, testNow)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(made.Record.String(), made.secret)
+	f.Add("; a comment\n"+made.Record.String()+"\n", "Private-key-format: v1.2\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: AAAA\n")
+	f.Fuzz(func(t *testing.T, public, secret string) {
+		key, err := parseKey(public, secret, testZone)
+		if err != nil {
+			return
+		}
+		if key.Record.Hdr.Name != testZone || key.private == nil || key.DS() == nil {
+			t.Errorf("%+v", key)
+		}
+	})
+}

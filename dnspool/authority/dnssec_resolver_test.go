@@ -1,0 +1,177 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
+)
+
+// runSigned runs a server for a signed zone with a pool of six mirrors until the test ends, and returns where it
+// listens and its key.
+func runSigned(t *testing.T, c config.DNS, static *StaticRecords) (addr string, key *dns.DNSKEY) {
+	t.Helper()
+	c, keys := signedConfig(t, c)
+	c.Listen = []string{"127.0.0.1:0"}
+	s, err := Listen(t.Context(), Options{Config: c, ZoneFile: static, Signer: newTestSigner(keys), Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot := *testSnapshot(t, 6, 2)
+	snapshot.Built = time.Now()
+	s.Publish(c, static, &snapshot)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return s.Addrs()[0].String(), keys.All[0].Record
+}
+
+// validatingResolvers start a resolver that trusts a key of one zone, and knows of one server for it.
+var validatingResolvers = map[string]func(t *testing.T, server string, key *dns.DNSKEY) (addr string){
+	"unbound": func(t *testing.T, server string, key *dns.DNSKEY) string {
+		text := fmt.Sprintf("server:\n  trust-anchor: %q\n  aggressive-nsec: yes\n", strings.ReplaceAll(key.String(), "\t", " "))
+		return startResolver(t, "unbound", "unbound", "-d", "-c", func(dir, port string) string {
+			text += fmt.Sprintf(unboundConfig, dir, port, "dl.example.org", strings.Replace(server, ":", "@", 1))
+			return strings.Replace(text, `module-config: "iterator"`, `module-config: "validator iterator"`, 1)
+		})
+	},
+	"bind": func(t *testing.T, server string, key *dns.DNSKEY) string {
+		host, serverPort, _ := strings.Cut(server, ":")
+		return startResolver(t, "named", "bind9", "-g", "-c", func(dir, port string) string {
+			return fmt.Sprintf(`options { directory %q; pid-file "pid"; session-keyfile "key"; listen-on port %s { 127.0.0.1; };
+				listen-on-v6 { none; }; recursion yes; dnssec-validation yes; minimal-responses yes; empty-zones-enable no;
+				forward only; forwarders { %s port %s; }; }; controls { };
+				trust-anchors { "dl.example.org" static-key %d %d %d %q; };`,
+				dir, port, host, serverPort, key.Flags, key.Protocol, key.Algorithm, key.PublicKey)
+		})
+	},
+	"knot resolver": func(t *testing.T, server string, key *dns.DNSKEY) string {
+		return startResolver(t, "kresd", "knot-resolver", "-n", "-c", func(dir, port string) string {
+			anchor := filepath.Join(dir, "anchor")
+			testbed.Put(t, anchor, key.ToDS(dns.SHA256).String()+"\n")
+			return fmt.Sprintf("net.listen('127.0.0.1', %s, { kind = 'dns' })\ntrust_anchors.remove('.')\ntrust_anchors.add_file(%q, true)\n"+
+				"modules.unload('ta_update')\nmodules.unload('ta_signal_query')\nmodules.unload('priming')\n"+
+				"policy.add(policy.suffix(policy.FORWARD('%s'), { todname('dl.example.org.') }))\ncache.open(10*MB, 'lmdb://%s')\n",
+				port, anchor, strings.Replace(server, ":", "@", 1), dir)
+		})
+	},
+}
+
+// startResolver runs a program with a configuration until the test ends, and returns its address.
+func startResolver(t *testing.T, program, debianPackage string, args ...any) string {
+	t.Helper()
+	path := testbed.Need(t, program, debianPackage)
+	dir, port := t.TempDir(), testbed.FreePort(t)
+	file := filepath.Join(dir, "conf")
+	var flags []string
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			flags = append(flags, arg)
+		case func(dir, port string) string:
+			if err := os.WriteFile(file, []byte(arg(dir, port)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cmd := exec.Command(path, append(flags, file)...)
+	cmd.Dir = dir
+	testbed.Start(t, cmd)
+	addr := "127.0.0.1:" + port
+	testbed.AwaitZone(t, addr, staticZone)
+	return addr
+}
+
+// TestValidatingResolvers has resolvers that validate ask for each kind of answer, and wants the AD bit on all.
+func TestValidatingResolvers(t *testing.T) {
+	t.Parallel()
+	for name, start := range validatingResolvers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, key := runSigned(t, testConfig(), nil)
+			resolver := start(t, server, key)
+			for range 8 { // as many cards
+				checkAuthentic(t, resolver, "dl.example.org.", dns.TypeA, dns.RcodeSuccess)
+			}
+			for _, test := range []struct {
+				name  string
+				qtype uint16
+				rcode int
+			}{
+				{"dl.example.org.", dns.TypeAAAA, 0}, {"dl.example.org.", dns.TypeSOA, 0}, {"dl.example.org.", dns.TypeNS, 0},
+				{"dl.example.org.", dns.TypeDNSKEY, 0}, {"dl.example.org.", dns.TypeCDS, 0}, {"dl.example.org.", dns.TypeTXT, 0},
+				{"www.dl.example.org.", dns.TypeA, 0}, {"a.b.deep.dl.example.org.", dns.TypeA, 0},
+				{"x.y.eu.dl.example.org.", dns.TypeA, 0}, {"x.eu.dl.example.org.", dns.TypeTXT, 0},
+				{"m1.dl.example.org.", dns.TypeA, 0}, {"m1.dl.example.org.", dns.TypeMX, 0}, {"off.dl.example.org.", dns.TypeA, 0},
+				{"deep.dl.example.org.", dns.TypeA, 0}, {"b.deep.dl.example.org.", dns.TypeAAAA, 0},
+				{"nothing.dl.example.org.", dns.TypeA, dns.RcodeNameError}, {"a.nothing.dl.example.org.", dns.TypeAAAA, dns.RcodeNameError},
+				{"x.m1.dl.example.org.", dns.TypeA, dns.RcodeNameError},
+			} {
+				checkAuthentic(t, resolver, test.name, test.qtype, test.rcode)
+			}
+		})
+	}
+}
+
+// TestValidatingResolversStatic is TestValidatingResolvers for names of a zone file, among them delegations.
+func TestValidatingResolversStatic(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.Names, c.ZoneFile = []string{"pool"}, staticFile
+	static, err := LoadZoneFile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range validatingResolvers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, key := runSigned(t, c, static)
+			resolver := start(t, server, key)
+			for _, test := range []struct {
+				name  string
+				qtype uint16
+				rcode int
+			}{
+				{"pool.dl.example.org.", dns.TypeA, 0}, {"dl.example.org.", dns.TypeMX, 0}, {"two.dl.example.org.", dns.TypeTXT, 0},
+				{"alias.dl.example.org.", dns.TypeA, 0}, {"chain.dl.example.org.", dns.TypeTXT, 0},
+				{"dangling.dl.example.org.", dns.TypeA, dns.RcodeNameError}, {"x.wild.dl.example.org.", dns.TypeTXT, 0},
+				{"x.wild.dl.example.org.", dns.TypeMX, 0}, {"x.alias.dl.example.org.", dns.TypeA, 0}, {"ent.wild.dl.example.org.", dns.TypeA, 0},
+				{"sub.dl.example.org.", dns.TypeDS, 0}, {"unknown.dl.example.org.", 65280, 0}, {"empty.dl.example.org.", 65280, 0},
+				{`sp\032ace.dl.example.org.`, dns.TypeA, 0}, {"x.real.wild.dl.example.org.", dns.TypeA, dns.RcodeNameError},
+			} {
+				checkAuthentic(t, resolver, test.name, test.qtype, test.rcode)
+			}
+		})
+	}
+}
+
+// checkAuthentic asks a resolver, and wants the code and the AD bit.
+func checkAuthentic(t *testing.T, resolver, name string, qtype uint16, rcode int) {
+	t.Helper()
+	req := new(dns.Msg)
+	req.SetQuestion(name, qtype)
+	req.SetEdns0(1232, true)
+	client := dns.Client{Timeout: 20 * time.Second}
+	resp, _, err := client.Exchange(req, resolver)
+	if err == nil && resp.Truncated {
+		client.Net = "tcp"
+		resp, _, err = client.Exchange(req, resolver)
+	}
+	if err != nil {
+		t.Fatalf("%s %s: %v", name, dns.Type(qtype), err)
+	}
+	if resp.Rcode != rcode || !resp.AuthenticatedData {
+		t.Errorf("%s %s: want %s and the AD bit, got %v", name, dns.Type(qtype), dns.RcodeToString[rcode], resp)
+	}
+}

@@ -1,0 +1,254 @@
+package authority
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/config"
+)
+
+var attestedTypes = []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeNS, dns.TypeMX, dns.TypeTXT, dns.TypeDS, dns.TypeCNAME,
+	dns.TypeDNSKEY, dns.TypeCAA, dns.TypeCDS, dns.TypeCDNSKEY, dns.TypeNSEC, dns.TypeHTTPS, dns.TypeANY, 65280}
+
+// newAttestedTruth is newTruth of a signed zone.
+func newAttestedTruth(tb testing.TB, n, maxAnswers int) (*truth, *validator) {
+	tb.Helper()
+	c := testConfig()
+	c.Nameservers = []string{"ns1.example.org.", "ns2.dl.example.org."}
+	c.Hostmaster = "hostmaster.mail.dl.example.org."
+	c.CAA = []config.CAA{{Tag: "issue", Value: "ca.example.net"}}
+	z, v := newTestSignedZone(tb, c, nil, testSnapshot(tb, n, maxAnswers))
+	var p atomic.Pointer[zone]
+	p.Store(z)
+	return &truth{z, newFastPath(&p, new(tally))}, v
+}
+
+// TestAttestedAnswers validates what both paths answer for each name and type, whatever card is dealt.
+func TestAttestedAnswers(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, shape := range [][2]int{{1, 2}, {6, 2}, {6, 6}, {40, 3}} {
+		tr, v := newAttestedTruth(t, shape[0], shape[1])
+		for _, name := range truthNames {
+			if !dns.IsSubDomain(v.zone, name) {
+				continue
+			}
+			for _, qtype := range attestedTypes {
+				for range 3 {
+					req := attestedQuery(name, qtype)
+					card := r.Uint32()
+					tr.zone.next[0].Store(card)
+					tr.zone.next[1].Store(card)
+					if err := v.check(req.Question[0], exchange(t, tr.zone, req, overTCP)); err != nil {
+						t.Fatalf("%s %s: %v\n%v", name, dns.Type(qtype), err, exchange(t, tr.zone, req, overTCP))
+					}
+					msg := truthQuery(t, r, name, qtype, 1232)
+					msg[len(msg)-wire11+7] |= 0x80
+					tr.check(t, msg, card, r.IntN(2) == 0)
+				}
+			}
+		}
+	}
+}
+
+const wire11 = 11
+
+// TestAttestedOneTruth is TestOneTruth of a signed zone.
+func TestAttestedOneTruth(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	tr, _ := newAttestedTruth(t, 6, 2)
+	fast, all := 0, 0
+	for _, name := range truthNames {
+		for _, qtype := range append([]uint16{0, 128, 255, dns.TypeRRSIG, dns.TypeAXFR, dns.TypeOPT}, attestedTypes...) {
+			for _, size := range []int{-1, 0, 512, 1232, 65535} {
+				all++
+				if tr.check(t, truthQuery(t, r, name, qtype, size), r.Uint32(), r.IntN(2) == 0) {
+					fast++
+				}
+			}
+		}
+	}
+	if fast < all/3 {
+		t.Errorf("only %d of %d queries took the fast path", fast, all)
+	}
+}
+
+// TestAttestedQueriesAreFast makes sure that the common queries with DO take the fast path.
+func TestAttestedQueriesAreFast(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	tr, _ := newAttestedTruth(t, 6, 2)
+	buf := make([]byte, 0, 1232)
+	for _, name := range []string{"dl.example.org.", "www.dl.example.org.", "m1.dl.example.org.", "de.eu.dl.example.org.",
+		"nothing.dl.example.org.", "a.nothing.dl.example.org.", "x.dl.example.org."} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeMX, dns.TypeDNSKEY} {
+			msg := truthQuery(t, r, name, qtype, 1232)
+			msg[len(msg)-wire11+7] |= 0x80
+			if !tr.check(t, msg, 7, false) {
+				t.Errorf("%s %s: not answered on the fast path", name, dns.TypeToString[qtype])
+			}
+			_ = buf
+		}
+	}
+}
+
+// TestAttestedDoesNotAllocate holds the line.
+func TestAttestedDoesNotAllocate(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	tr, _ := newAttestedTruth(t, 6, 2)
+	buf := make([]byte, 0, 1232)
+	for _, name := range []string{"dl.example.org.", "de.eu.dl.example.org.", "a.nothing.dl.example.org.", "deep.dl.example.org."} {
+		msg := truthQuery(t, r, name, dns.TypeA, 1232)
+		msg[len(msg)-wire11+7] |= 0x80
+		if n := testing.AllocsPerRun(1000, func() { buf, _ = tr.fast.respond(buf[:0], msg, overUDP) }); n != 0 {
+			t.Errorf("%s: %v allocations, want 0", name, n)
+		}
+	}
+}
+
+// TestUnsignedAnswersStay compares a signed zone's answers without DO with those of the zone before it was signed.
+func TestUnsignedAnswersStay(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	c := testConfig()
+	s := testSnapshot(t, 6, 2)
+	signed, _ := newTestSignedZone(t, c, nil, s)
+	plain := newZone(c, nil, s, [2]uint32{})
+	signed.cookies = plain.cookies
+	var p, q atomic.Pointer[zone]
+	p.Store(signed)
+	q.Store(plain)
+	a, b := newFastPath(&p, new(tally)), newFastPath(&q, new(tally))
+	for _, name := range truthNames {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeNS, dns.TypeMX, dns.TypeANY, 0, 65280} {
+			for _, size := range []int{-1, 512, 1232} {
+				msg := truthQuery(t, r, name, qtype, size)
+				if size >= 0 {
+					msg[len(msg)-wire11+7] &^= 0x80
+				}
+				a.next, b.next = [2]uint32{3, 3}, [2]uint32{3, 3}
+				got, gotFast := a.respond(nil, bytes.Clone(msg), overUDP)
+				want, wantFast := b.respond(nil, bytes.Clone(msg), overUDP)
+				if gotFast != wantFast || !bytes.Equal(got, want) {
+					t.Errorf("%s %s: %x %v, want %x %v", name, dns.Type(qtype), got, gotFast, want, wantFast)
+				}
+				req := new(dns.Msg)
+				if err := req.Unpack(msg); err != nil {
+					t.Fatal(err)
+				}
+				if x, y := fmt.Sprint(exchange(t, signed, req, overTCP)), fmt.Sprint(exchange(t, plain, req, overTCP)); x != y &&
+					qtype != dns.TypeA && qtype != dns.TypeAAAA {
+					t.Errorf("%s %s: %s, want %s", name, dns.Type(qtype), x, y)
+				}
+			}
+		}
+	}
+}
+
+// TestAttestedRandomZones validates the answers for every name and type of random zones.
+func TestAttestedRandomZones(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(randomZones) {
+		plain := newRandomZone(t, seed)
+		z := *plain
+		var v *validator
+		z.zone, v = newTestSignedZone(t, plain.config, plain.static, testSnapshot(t, 1, 2))
+		tr := &truth{z.zone, newTruth(t, 1, 2).fast}
+		tr.fast.zone.Store(z.zone)
+		r := rand.New(rand.NewPCG(seed, 17))
+		for _, name := range plain.names() {
+			if !dns.IsSubDomain(v.zone, dns.CanonicalName(name)) {
+				continue
+			}
+			for _, qtype := range append([]uint16{dns.TypeDNSKEY, dns.TypeNSEC, dns.TypeANY}, randomZoneTypes...) {
+				req := attestedQuery(name, qtype)
+				resp := exchange(t, z.zone, req, overTCP)
+				if err := v.check(req.Question[0], resp); err != nil {
+					t.Fatalf("zone %d: %s %s: %v\n%v\n%s", seed, name, dns.Type(qtype), err, resp, plain.text)
+				}
+				msg := truthQuery(t, r, name, qtype, 1232)
+				msg[len(msg)-wire11+7] |= 0x80
+				tr.check(t, msg, 3, r.IntN(2) == 0)
+			}
+		}
+	}
+}
+
+// TestExpiredSignatures wants SERVFAIL on both paths once a signature has expired, and the answer as before for those
+// that do not ask for signatures.
+func TestExpiredSignatures(t *testing.T) {
+	t.Parallel()
+	tr, _ := newAttestedTruth(t, 6, 2)
+	for _, test := range []struct {
+		after time.Duration
+		do    bool
+		rcode int
+	}{{7*24*time.Hour - time.Second, true, dns.RcodeSuccess}, {7 * 24 * time.Hour, true, dns.RcodeServerFailure},
+		{7 * 24 * time.Hour, false, dns.RcodeSuccess}} {
+		from := overUDP
+		from.now = testNow.Add(test.after)
+		req := attestedQuery("dl.example.org.", dns.TypeA)
+		req.IsEdns0().SetDo(test.do)
+		if resp := exchange(t, tr.zone, req, from); resp.Rcode != test.rcode {
+			t.Errorf("after %v: %v", test.after, resp)
+		}
+		msg, err := req.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := tr.fast.respond(nil, msg, from); ok != (test.rcode == dns.RcodeSuccess) {
+			t.Errorf("after %v: answered from prepared answers: %v", test.after, ok)
+		}
+	}
+}
+
+func BenchmarkAttested(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, test := range []struct {
+		name, query string
+		mirrors     int
+	}{
+		{"pool", "dl.example.org.", 6},
+		{"pool of 200", "dl.example.org.", 200},
+		{"NXDOMAIN", "nothing.dl.example.org.", 6},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			tr, _ := newAttestedTruth(b, test.mirrors, 2)
+			msg := truthQuery(b, r, test.query, dns.TypeA, 1232)
+			msg[len(msg)-wire11+7] |= 0x80
+			buf := make([]byte, 0, 1232)
+			b.ReportAllocs()
+			for b.Loop() {
+				buf, _ = tr.fast.respond(buf[:0], msg, overUDP)
+			}
+		})
+	}
+}
+
+// TestAttestedStaticZone validates the answers for every name and type of the zone file that has one of each thing.
+func TestAttestedStaticZone(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.Names, c.ZoneFile = []string{"pool"}, staticFile
+	static, err := LoadZoneFile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, v := newTestSignedZone(t, c, static, testSnapshot(t, 1, 2))
+	for _, q := range staticQueries(t) {
+		if !dns.IsSubDomain(v.zone, q.Name) {
+			continue
+		}
+		resp := exchange(t, z, attestedQuery(q.Name, q.Qtype), overTCP)
+		if err := v.check(q, resp); err != nil {
+			t.Errorf("%s %s: %v\n%v", q.Name, dns.Type(q.Qtype), err, resp)
+		}
+	}
+}
