@@ -72,8 +72,8 @@ func (t *Tickets) Rotate(now time.Time) {
 	err := t.load()
 	t.keys = current(t.keys, now)
 	if len(t.keys) == 0 || now.Sub(t.keys[0].Made) >= ticketTime {
-		made := ticketKey{Made: now.UTC()}
-		rand.Read(made.Key[:]) // it never fails
+		made := ticketKey{Made: now.Round(0).UTC()} // as it is read from the file
+		rand.Read(made.Key[:])                      // it never fails
 		t.keys = slices.Insert(t.keys, 0, made)
 		err = errors.Join(err, t.save())
 	}

@@ -188,3 +188,42 @@ func TestBothAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestTLSVersions has clients offer one version, curve or cipher suite only.
+func TestTLSVersions(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	writeCertificate(t, files, 1)
+	addr := serveWellKnown(t, config.HTTP{TLS: &files})
+	for name, test := range map[string]struct {
+		client *tls.Config
+		ok     bool
+	}{
+		"TLS 1.1":            {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
+		"TLS 1.2":            {&tls.Config{MaxVersion: tls.VersionTLS12}, true},
+		"TLS 1.3":            {&tls.Config{MinVersion: tls.VersionTLS13}, true},
+		"X25519MLKEM768":     {&tls.Config{CurvePreferences: []tls.CurveID{tls.X25519MLKEM768}}, true},
+		"X25519":             {&tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}, true},
+		"P-256":              {&tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP256}}, true},
+		"CBC":                {tls12(tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA), false},
+		"no forward secrecy": {tls12(tls.TLS_RSA_WITH_AES_128_GCM_SHA256), false},
+		"GCM":                {tls12(tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256), true},
+		"ChaCha20":           {tls12(tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256), true},
+	} {
+		client := test.client
+		client.InsecureSkipVerify = true
+		conn, err := tls.Dial("tcp", addr, client)
+		if (err == nil) != test.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// tls12 offers one cipher suite of TLS 1.2.
+func tls12(suite uint16) *tls.Config {
+	return &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}}
+}

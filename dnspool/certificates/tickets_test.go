@@ -1,0 +1,144 @@
+package certificates
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// A ticketCopy is a copy of the program, as far as session tickets go.
+type ticketCopy struct {
+	*Tickets
+	config *tls.Config
+}
+
+func newTicketCopy(t *testing.T, cert tls.Certificate, file string, now time.Time) ticketCopy {
+	t.Helper()
+	c := &tls.Config{Certificates: []tls.Certificate{cert}}
+	return ticketCopy{NewTickets(file, now, zap.NewNop(), c), c}
+}
+
+// resumes connects a client, and reports whether it resumes a session that is in its cache.
+func (c ticketCopy) resumes(t *testing.T, client *tls.Config) bool {
+	t.Helper()
+	here, there := net.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		server := tls.Server(there, c.config)
+		_, err := server.Write([]byte("x")) // after the handshake, and the ticket
+		done <- err
+	}()
+	defer here.Close()
+	defer there.Close()
+	conn := tls.Client(here, client)
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return conn.ConnectionState().DidResume
+}
+
+// TestTickets takes a session from one copy of the program to another one, and through the hours after.
+func TestTickets(t *testing.T) {
+	t.Parallel()
+	authority := testbed.NewAuthority(t)
+	cert := authority.Issue(t, "dl.example.org", time.Now().Add(time.Hour))
+	start := time.Now()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		file := filepath.Join(t.TempDir(), "ticketkeys")
+		old := newTicketCopy(t, cert, file, start)
+		session := func() *tls.Config {
+			client := &tls.Config{ServerName: "dl.example.org", RootCAs: authority.Roots(), MaxVersion: version,
+				ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+			if old.resumes(t, client) {
+				t.Error("the first session is a resumed one")
+			}
+			return client
+		}
+		if client := session(); !old.resumes(t, client) {
+			t.Error("the same copy refuses a ticket")
+		}
+		client := session()
+		next := newTicketCopy(t, cert, file, start.Add(time.Minute))
+		if !next.resumes(t, client) {
+			t.Errorf("%x: the new copy refuses a ticket of the old one", version)
+		}
+		if other := newTicketCopy(t, cert, "", start); other.resumes(t, session()) {
+			t.Error("a copy without the file takes the ticket")
+		}
+		for _, test := range []struct {
+			after time.Duration
+			want  bool
+		}{{9 * time.Hour, true}, {17 * time.Hour, true}, {24*time.Hour - time.Minute, true}, {24 * time.Hour, false}} {
+			client := session()
+			next.Rotate(start.Add(test.after))
+			if got := next.resumes(t, client); got != test.want {
+				t.Errorf("%x: after %v: a ticket resumes: %v", version, test.after, got)
+			}
+		}
+		old.Rotate(start.Add(24 * time.Hour)) // takes in what the new copy has made
+		if !next.resumes(t, session()) {
+			t.Error("the new copy refuses a ticket of the old one after rotations")
+		}
+	}
+}
+
+// TestTicketKeys looks at the keys after a long time, at their file, and at one that is of no use.
+func TestTicketKeys(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.WarnLevel)
+	file := filepath.Join(t.TempDir(), "ticketkeys")
+	now := time.Now()
+	keys := NewTickets(file, now, zap.New(core), new(tls.Config))
+	seen := map[[32]byte]time.Time{}
+	for range 3 * 24 * 60 {
+		now = now.Add(time.Minute)
+		keys.Rotate(now)
+		if len(keys.keys) > 3 {
+			t.Fatalf("%d keys", len(keys.keys))
+		}
+		for _, k := range keys.keys {
+			if first, ok := seen[k.Key]; !ok {
+				seen[k.Key] = now
+			} else if now.Sub(first) > keyTime {
+				t.Fatalf("a key is known for %v", now.Sub(first))
+			}
+		}
+	}
+	if len(seen) < 9 {
+		t.Errorf("%d keys in three days, want one every 8 hours", len(seen))
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file has mode %v: %v", info.Mode(), err)
+	}
+	if logs.Len() > 0 {
+		t.Errorf("in the log: %v", logs.All())
+	}
+	before := keys.keys[0]
+	if err := os.WriteFile(file, []byte("not keys"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys.Rotate(now)
+	if logs.Len() != 1 || keys.keys[0] != before {
+		t.Errorf("with a bad file: %d lines in the log, another key: %v", logs.Len(), keys.keys[0] != before)
+	}
+	if err := os.WriteFile(file, []byte("not keys"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if other := NewTickets(file, now, zap.NewNop(), new(tls.Config)); len(other.keys) != 1 {
+		t.Errorf("%d keys beside a file that others can read", len(other.keys))
+	}
+}
