@@ -30,7 +30,8 @@ type Options struct {
 	TXT func(name string) TXTRecords
 	Log *zap.Logger
 
-	RenewCheck time.Duration // between looks whether a certificate is to be renewed; 0: certmagic's default
+	renewCheck time.Duration           // between looks whether a certificate is to be renewed; 0: certmagic's default
+	tune       func(*certmagic.Config) // nil but in tests
 }
 
 // An ACME has certificates that it gets at an authority, and renews.

@@ -27,7 +27,7 @@ const (
 func (a *ACME) Open(ctx context.Context) error {
 	cache := certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.now.Load().magic, nil },
-		RenewCheckInterval: a.o.RenewCheck,
+		RenewCheckInterval: a.o.renewCheck,
 		Logger:             a.magicLog(),
 	})
 	a.setting.Lock()
@@ -104,11 +104,15 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 			solvers: func(name string) []solver { return a.solvers(name, c.Challenge) }, current: a.leaf,
 		})
 	}
-	return certmagic.New(cache, certmagic.Config{
+	magic := certmagic.Config{
 		Issuers: issuers, Storage: a.storage, OnEvent: a.note, Logger: a.magicLog(),
 		RenewalWindowRatio: certmagic.DefaultRenewalWindowRatio,
 		KeySource:          certmagic.StandardKeyGenerator{KeyType: certmagic.P256},
-	}), nil
+	}
+	if a.o.tune != nil {
+		a.o.tune(&magic)
+	}
+	return certmagic.New(cache, magic), nil
 }
 
 // leaf returns the certificate for a name, or nil.

@@ -33,11 +33,12 @@ type Pebble struct {
 
 // PebbleOptions say how an authority is run.
 type PebbleOptions struct {
-	Resolver          string        // host:port of the DNS server that it asks, over TCP
-	HTTPPort, TLSPort string        // where it asks for the answers to HTTP-01 and TLS-ALPN-01
-	Listen            string        // host:port; empty: any
-	Validity          time.Duration // of certificates; 0: 90 days
-	ExternalAccounts  map[string]string
+	Resolver          string            // host:port of the DNS server that it asks, over TCP
+	HTTPPort, TLSPort string            // where it asks for the answers to HTTP-01 and TLS-ALPN-01
+	Listen            string            // host:port; empty: any
+	Validity          time.Duration     // of certificates; 0: 90 days
+	ExternalAccounts  map[string]string // keys in base64url, by identifier; none: accounts need no other one
+	Signer            *Authority        // of Directory's certificate; nil: a new one
 }
 
 // pebbleProgram builds the authority, once.
@@ -60,7 +61,10 @@ func StartPebble(t testing.TB, o PebbleOptions) (p *Pebble, stop func()) {
 		o.Listen = "127.0.0.1:" + FreePort(t)
 	}
 	manage := "127.0.0.1:" + FreePort(t)
-	authority := NewAuthority(t)
+	authority := o.Signer
+	if authority == nil {
+		authority = NewAuthority(t)
+	}
 	cert, key := authority.IssueFiles(t, "localhost", time.Now().Add(24*time.Hour), netip.MustParseAddr("127.0.0.1"))
 	port := func(text string) int { n, _ := strconv.Atoi(text); return n }
 	config := map[string]any{

@@ -1,0 +1,79 @@
+package certificates
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestChallengesFor(t *testing.T) {
+	t.Parallel()
+	const dns, alpn, http = "dns-01", "tls-alpn-01", "http-01"
+	for _, test := range []struct {
+		name, forced string
+		reach        Reach
+		want         []string
+	}{
+		{"a.example", "", Reach{}, []string{alpn}},
+		{"a.example", "", Reach{HTTP: true}, []string{alpn, http}},
+		{"a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns, alpn, http}},
+		{"a.example", "", Reach{HTTP: true, Published: true}, []string{alpn, http, dns}},
+		{"a.example", "", Reach{OwnZone: true, Published: true}, []string{dns, alpn}},
+		{"*.a.example", "", Reach{HTTP: true}, nil},
+		{"*.a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns}},
+		{"*.a.example", "", Reach{HTTP: true, Published: true}, []string{dns}},
+		{"a.example", http, Reach{HTTP: true, OwnZone: true}, []string{http}},
+		{"a.example", http, Reach{OwnZone: true}, nil},
+		{"a.example", dns, Reach{HTTP: true}, nil},
+		{"a.example", dns, Reach{Published: true}, []string{dns}},
+	} {
+		if got := challengesFor(test.name, test.forced, test.reach); !slices.Equal(got, test.want) {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+// TestWatcher follows certificates to their end.
+func TestWatcher(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zapcore.DebugLevel)
+	w := watcher{log: zap.New(core), told: map[string]telling{}}
+	from := time.Unix(1_800_000_000, 0)
+	long := Status{Name: "long", From: from, Until: from.Add(90 * 24 * time.Hour)}
+	short := Status{Name: "short", From: from, Until: from.Add(6 * 24 * time.Hour)}
+	lines := func(after time.Duration, s Status) (levels []zapcore.Level) {
+		w.look([]Status{s}, from.Add(after))
+		for _, entry := range logs.TakeAll() {
+			levels = append(levels, entry.Level)
+		}
+		return levels
+	}
+	const warn, err = zapcore.WarnLevel, zapcore.ErrorLevel
+	for _, test := range []struct {
+		after time.Duration
+		s     Status
+		want  []zapcore.Level
+	}{
+		{0, Status{Name: "none"}, []zapcore.Level{warn}},
+		{time.Hour, Status{Name: "none"}, nil},
+		{25 * time.Hour, Status{Name: "none"}, []zapcore.Level{warn}},
+		{76*24*time.Hour - time.Minute, long, nil},
+		{76*24*time.Hour + time.Minute, long, []zapcore.Level{warn}},
+		{76*24*time.Hour + time.Hour, long, nil},
+		{77*24*time.Hour + time.Hour, long, []zapcore.Level{warn}},
+		{89 * 24 * time.Hour, long, []zapcore.Level{err}},
+		{90 * 24 * time.Hour, long, []zapcore.Level{err}}, // it has ended
+		{90*24*time.Hour + time.Hour, long, nil},
+		{100 * 24 * time.Hour, Status{Name: "long", From: from, Until: from.Add(180 * 24 * time.Hour)}, nil},
+		{4 * 24 * time.Hour, short, nil},
+		{5 * 24 * time.Hour, short, []zapcore.Level{err}},
+	} {
+		if got := lines(test.after, test.s); !slices.Equal(got, test.want) {
+			t.Errorf("%s after %v: %v, want %v", test.s.Name, test.after, got, test.want)
+		}
+	}
+}
