@@ -50,12 +50,18 @@ var peers = []peer{
 // start runs the peer until the test ends, and returns its address.
 func (p peer) start(t *testing.T) string {
 	t.Helper()
-	program := testbed.Need(t, p.program, p.debianPackage)
-	dir := t.TempDir()
 	zone, err := filepath.Abs(staticFile)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p.serve(t, zone)
+}
+
+// serve is start with a zone file.
+func (p peer) serve(t *testing.T, zone string) string {
+	t.Helper()
+	program := testbed.Need(t, p.program, p.debianPackage)
+	dir := t.TempDir()
 	port := testbed.FreePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%s", port)
 	conf, args := p.configure(dir, zone, port)
