@@ -96,12 +96,34 @@ func buildDNS(mirrors []Mirror, family Family, in Input, out func(*Mirror) bool)
 			g.at[c.mirror] = append(g.at[c.mirror], int32(i))
 		}
 	}
-	if p := in.Previous; p != nil && p.dns[family].sameCandidates(&g) && p.dns[family].Deck.serves(g.Weights, in.Policy.MaxAnswers) {
-		g.Deck = p.dns[family].Deck // a new one takes most of the time
-	} else {
-		g.Deck = newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
-	}
+	g.Deck = g.deckAfter(in.Previous, family, in)
 	return g
+}
+
+// deckAfter returns the deck for g, with as many cards as possible of the one before.
+func (g *DNSGroup) deckAfter(p *Snapshot, family Family, in Input) Deck {
+	if p == nil {
+		return newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
+	}
+	before := &p.dns[family]
+	if before.sameCandidates(g) && before.Deck.serves(g.Weights, in.Policy.MaxAnswers) {
+		return before.Deck // a new one takes most of the time
+	}
+	at := make(map[netip.Addr]int32, len(g.Addresses))
+	for i, addr := range g.Addresses {
+		at[addr] = int32(i)
+	}
+	now := make([]int32, len(before.Addresses))
+	for i, addr := range before.Addresses {
+		now[i] = -1
+		if c, ok := at[addr]; ok {
+			now[i] = c
+		}
+	}
+	if deck, ok := before.Deck.renew(now, g.Weights, in.Policy.MaxAnswers, in.Rand); ok {
+		return deck
+	}
+	return newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
 }
 
 // serves reports whether the list has m serve in a role.

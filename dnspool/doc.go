@@ -112,6 +112,7 @@
 //	eligible.go   which mirrors are eligible, and panic
 //	override.go   drains, and mirrors that a person has forced up
 //	deck.go       DNS answers: the order in which addresses are dealt
+//	deck_*.go     a deck after a change, with most of the cards of the one before; who leads them
 //	near_dns.go   DNS answers by place
 //	choose.go     redirects: which mirror is picked
 //	near.go       nearness: distances, which mirrors compete, max_share

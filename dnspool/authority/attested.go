@@ -2,7 +2,6 @@ package authority
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
@@ -162,20 +161,19 @@ func (z *zone) prepareFixedAttested(name string, qtype uint16) *preparedRRs {
 func (z *zone) prepareSignedDeck(key setKey) *preparedRRs {
 	family := familyOf(key.rrtype)
 	group, ttl, dealt := z.snapshot.DNS(family), z.poolTTL[family], z.signing.dealt[key]
-	places := len(group.Deck.Card(0))
 	a := &preparedRRs{count: uint32(group.Deck.Len()), family: family}
-	var addrs []netip.Addr
+	records := addressRecords(group, key.rrtype, ttl)
 	var name []byte
 	for i := range a.count {
-		addrs = cardAddresses(addrs[:0], group, i)
-		for _, addr := range addrs {
-			a.cards = append(a.cards, addressRecord(addr, key.rrtype, ttl)...)
+		card := group.Deck.Card(i)
+		for _, c := range card {
+			a.cards = append(a.cards, records[c]...)
 		}
-		name = appendCardKey(name[:0], addrs)
+		name = appendCardKey(name[:0], card)
 		signatures := dealt[string(name)]
 		a.cards = appendSignatures(a.cards, signatures, ttl)
 		if i == 0 { // all cards have the same length
-			a.size, a.answerRRs = len(a.cards), uint16(places+len(signatures.Wire))
+			a.size, a.answerRRs = len(a.cards), uint16(len(card)+len(signatures.Wire))
 			a.cards = append(make([]byte, 0, a.size*int(a.count)), a.cards...)
 		}
 	}

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ type signing struct {
 	chain   *dnssec.Chain
 	types   map[string][]uint16                      // of the records at each name of the chain
 	sets    map[setKey]*dnssec.Signatures            // of all sets but those below
-	dealt   map[setKey]map[string]*dnssec.Signatures // at the pool's names, by the addresses of a card: see cardKey
+	dealt   map[setKey]map[string]*dnssec.Signatures // at the pool's names, by card: see appendCardKey
 	whole   map[setKey]*dnssec.Signatures            // at the pool's names, of the sets that transfers have
 	expires time.Time                                // the first signature
 }
@@ -120,12 +121,17 @@ func (z *zone) signPool(pass *dnssec.Pass) {
 			if len(cards) == 0 {
 				continue
 			}
+			all := addressSet(owner, group.Addresses, z.ttl)
 			dealt := make(map[string]*dnssec.Signatures, len(cards))
-			for name, addrs := range cards {
-				dealt[name] = pass.Add(addressSet(owner, addrs, z.ttl))
+			for name, card := range cards {
+				set := make([]dns.RR, len(card))
+				for i, c := range card {
+					set[i] = all[c]
+				}
+				dealt[name] = pass.Add(set)
 			}
 			z.signing.dealt[key] = dealt
-			z.signing.whole[key] = pass.Add(addressSet(owner, group.Addresses, z.ttl))
+			z.signing.whole[key] = pass.Add(all)
 		}
 	}
 }
@@ -149,33 +155,26 @@ func (z *zone) fillNames(pass *dnssec.Pass) {
 	}
 }
 
-// distinctCards returns the sets of addresses that a deck deals, whatever their order, by their cardKey.
-func distinctCards(group *dnspool.DNSGroup) map[string][]netip.Addr {
-	cards := map[string][]netip.Addr{}
-	var scratch []netip.Addr
+// distinctCards returns the sets of addresses that a deck deals, whatever their order, by appendCardKey.
+func distinctCards(group *dnspool.DNSGroup) map[string][]int32 {
+	cards := map[string][]int32{}
 	var key []byte
 	for i := range uint32(group.Deck.Len()) {
-		scratch = cardAddresses(scratch[:0], group, i)
-		if key = appendCardKey(key[:0], scratch); cards[string(key)] == nil {
-			cards[string(key)] = slices.Clone(scratch)
+		card := group.Deck.Card(i)
+		if key = appendCardKey(key[:0], card); cards[string(key)] == nil {
+			cards[string(key)] = card
 		}
 	}
 	return cards
 }
 
-// cardAddresses appends the addresses on a card.
-func cardAddresses(dst []netip.Addr, group *dnspool.DNSGroup, card uint32) []netip.Addr {
-	for _, c := range group.Deck.Card(card) {
-		dst = append(dst, group.Addresses[c])
-	}
-	return dst
-}
-
-// appendCardKey appends what is the same for cards with the same addresses in any order. It sorts addrs.
-func appendCardKey(dst []byte, addrs []netip.Addr) []byte {
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	for _, addr := range addrs {
-		dst = append(dst, addr.AsSlice()...)
+// appendCardKey appends what is the same for cards with the same addresses in any order.
+func appendCardKey(dst []byte, card []int32) []byte {
+	var few [8]int32
+	sorted := append(few[:0], card...)
+	slices.Sort(sorted)
+	for _, c := range sorted {
+		dst = binary.BigEndian.AppendUint32(dst, uint32(c))
 	}
 	return dst
 }
@@ -195,11 +194,12 @@ func (z *zone) signaturesOf(source string, set []dns.RR) *dnssec.Signatures {
 	if dealt == nil {
 		return z.signing.sets[key]
 	}
-	addrs := make([]netip.Addr, len(set))
+	all := z.snapshot.DNS(familyOf(key.rrtype)).Addresses
+	card := make([]int32, len(set))
 	for i, rr := range set {
-		addrs[i] = addressOf(rr)
+		card[i] = int32(slices.Index(all, addressOf(rr)))
 	}
-	return dealt[string(appendCardKey(nil, addrs))]
+	return dealt[string(appendCardKey(nil, card))]
 }
 
 // addressOf returns the address in a record.

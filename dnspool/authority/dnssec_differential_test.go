@@ -17,8 +17,9 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// TestDifferentialSigned has dnssec-signzone sign the static zone and the pool in it with mirrorpool's own key, and BIND
-// and Knot serve that. They must give the same answers with DO, but for the signatures themselves, which are random.
+// TestDifferentialSigned has dnssec-signzone sign the static zone and the pool in it with mirrorpool's own key, and
+// BIND and Knot serve that. They must give the same answers with DO, but for the signatures themselves, which are
+// random.
 func TestDifferentialSigned(t *testing.T) {
 	t.Parallel()
 	z, file := signedByBIND(t)

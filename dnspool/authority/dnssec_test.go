@@ -3,7 +3,11 @@ package authority
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +15,8 @@ import (
 	"github.com/miekg/dns"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
 )
 
 var attestedTypes = []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeNS, dns.TypeMX, dns.TypeTXT, dns.TypeDS, dns.TypeCNAME,
@@ -250,5 +256,101 @@ func TestAttestedStaticZone(t *testing.T) {
 		if err := v.check(q, resp); err != nil {
 			t.Errorf("%s %s: %v\n%v", q.Name, dns.Type(q.Qtype), err, resp)
 		}
+	}
+}
+
+// BenchmarkSign makes the zone of a pool with names for all mirrors, both families, for the first time and after a
+// verdict has changed.
+func BenchmarkSign(b *testing.B) {
+	for _, mirrors := range []int{30, 1000} {
+		c, keys := signedConfig(b, testConfig())
+		c.Names = []string{"@"}
+		all := poolInput(b, mirrors, c.MaxAnswers)
+		first := dnspool.Build(all)
+		b.Run(fmt.Sprintf("first, %d mirrors", mirrors), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := newSignedZone(c, nil, first, [2]uint32{}, newTestSigner(keys)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("a change, %d mirrors", mirrors), func(b *testing.B) {
+			signer := newTestSigner(keys)
+			if _, err := newSignedZone(c, nil, first, [2]uint32{}, signer); err != nil {
+				b.Fatal(err)
+			}
+			previous, changes := first, 0
+			before := signer.Stats().Made
+			for b.Loop() {
+				b.StopTimer()
+				next := withDown(all, changes%mirrors)
+				next.Previous = previous
+				b.StartTimer()
+				previous = dnspool.Build(next)
+				if _, err := newSignedZone(c, nil, previous, [2]uint32{}, signer); err != nil {
+					b.Fatal(err)
+				}
+				changes++
+			}
+			b.ReportMetric(float64(signer.Stats().Made-before)/float64(changes), "signatures/op")
+		})
+	}
+}
+
+// poolInput is a pool of mirrors that are up, each with a name and an address of both families.
+func poolInput(tb testing.TB, n, maxAnswers int) dnspool.Input {
+	tb.Helper()
+	in := dnspool.Input{
+		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
+		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: maxAnswers}, Now: testNow, Rand: rand.New(rand.NewPCG(1, 2)),
+	}
+	for i := range n {
+		m := config.Mirror{URLPrefix: fmt.Sprintf("http://m%d.example.org/", i), Weight: uint32(1 + i%20), Name: fmt.Sprintf("m%d", i)}
+		m.URL, _ = url.Parse(m.URLPrefix)
+		m.DNS.Weight = m.Weight
+		in.Pool.Mirrors = append(in.Pool.Mirrors, m)
+		in.Health.Mirrors[m.URLPrefix] = health.MirrorReport{Endpoints: []health.Endpoint{
+			{Address: netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), Role: health.DNS, Verdict: health.Verdict{State: health.Up}},
+			{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1)), Role: health.DNS, Verdict: health.Verdict{State: health.Up}},
+		}}
+	}
+	return in
+}
+
+// withDown is in with one mirror down.
+func withDown(in dnspool.Input, down int) dnspool.Input {
+	report := health.Report{Mirrors: maps.Clone(in.Health.Mirrors)}
+	prefix := in.Pool.Mirrors[down].URLPrefix
+	endpoints := slices.Clone(report.Mirrors[prefix].Endpoints)
+	for i := range endpoints {
+		endpoints[i].State = health.Down
+	}
+	report.Mirrors[prefix] = health.MirrorReport{Endpoints: endpoints}
+	in.Health = &report
+	return in
+}
+
+// TestFewSignaturesForAChange wants a verdict that changes to cost few signatures, though each answer has two mirrors
+// of hundreds: only the sets that are new are signed.
+func TestFewSignaturesForAChange(t *testing.T) {
+	t.Parallel()
+	c, keys := signedConfig(t, testConfig())
+	c.Names = []string{"@"}
+	in := poolInput(t, 300, c.MaxAnswers)
+	signer := newTestSigner(keys)
+	previous := dnspool.Build(in)
+	for change := range 10 {
+		before := signer.Stats().Made
+		if _, err := newSignedZone(c, nil, previous, [2]uint32{}, signer); err != nil {
+			t.Fatal(err)
+		}
+		made := signer.Stats().Made - before
+		places := 2 * 4096 * 2 * 20 / (10.5 * 300) // of the heaviest mirror, both families
+		if most := uint64(3 * places); change > 0 && made > most {
+			t.Errorf("change %d: %d signatures, want at most %d", change, made, most)
+		}
+		next := withDown(in, 7*change)
+		next.Previous = previous
+		previous = dnspool.Build(next)
 	}
 }

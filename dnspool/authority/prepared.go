@@ -152,10 +152,7 @@ func (z *zone) prepareAbsent(encloser string) *preparedRRs {
 func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *preparedRRs {
 	places := len(group.Deck.Card(0))
 	a := &preparedRRs{count: uint32(group.Deck.Len()), answerRRs: uint16(places), family: familyOf(qtype)}
-	records := make([][]byte, len(group.Addresses))
-	for i, addr := range group.Addresses {
-		records[i] = addressRecord(addr, qtype, z.poolTTL[familyOf(qtype)])
-	}
+	records := addressRecords(group, qtype, z.poolTTL[familyOf(qtype)])
 	a.size = places * len(records[0])
 	a.cards = make([]byte, 0, group.Deck.Len()*a.size)
 	for i := range a.count {
@@ -164,6 +161,15 @@ func (z *zone) prepareDeck(group *dnspool.DNSGroup, qtype uint16) *preparedRRs {
 		}
 	}
 	return a
+}
+
+// addressRecords returns the records of all addresses of a group, whose owner is the question's name.
+func addressRecords(group *dnspool.DNSGroup, qtype uint16, ttl uint32) [][]byte {
+	records := make([][]byte, len(group.Addresses))
+	for i, addr := range group.Addresses {
+		records[i] = addressRecord(addr, qtype, ttl)
+	}
+	return records
 }
 
 // addressRecord returns an address record whose owner is the question's name.
