@@ -13,6 +13,7 @@
 //	downloads.go   GET /api/v1/stats, and the chart of downloads
 //	mail.go        POST /api/v1/mail/test
 //	ledger.go      GET /api/v1/ledger, and what the status says of half a year
+//	certificates.go  the redirector's certificates
 //	shares.go      each mirror's share of redirects and DNS answers
 //	files.go       what the status says of files and releases
 //	metrics.go     the status as Prometheus metrics

@@ -40,6 +40,10 @@ func pageProblems(s *Status, now time.Time) []string {
 		add(s.Reference.Trace.After(now.Add(time.Minute)), "The release is %s.", Old(*s.Reference.Trace, now))
 	}
 	add(s.Files.OriginProblem != "", "files.origin cannot be read; what was known of it counts: %s", s.Files.OriginProblem)
+	for i := range s.Certificates {
+		trouble := s.Certificates[i].Trouble()
+		add(trouble != "", "%s", trouble)
+	}
 	problems = append(problems, feedProblems("NOTIFY", s.Notify, now)...)
 	problems = append(problems, feedProblems("Publishing", s.Publish, now)...)
 	if s.Reload != nil {

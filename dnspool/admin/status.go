@@ -38,6 +38,8 @@ type Status struct {
 	GoneOverrides dnspool.Overrides `json:"gone_overrides"`
 	Files         files.Overview    `json:"files"`
 	Downloads     *DownloadsStatus  `json:"downloads"` // null if they are not counted
+	// Certificates are those of the redirector.
+	Certificates []CertificateStatus `json:"certificates"`
 }
 
 // A FeedStatus says whether NOTIFY messages or updates reach another DNS server.

@@ -27,6 +27,8 @@ type View struct {
 	Quiet    string // why no mail is planned now, or ""
 	Held     string // why an update of the list of mirrors waits for confirmation, or ""
 	Mirrors  []Mirror
+	// Certificates are those of the redirector that should have been renewed by now.
+	Certificates []Certificate
 }
 
 // A Mirror is an enabled mirror.
@@ -111,10 +113,10 @@ func (m memory) plan(c *config.Mail, v *View) ([]Message, memory) {
 	}
 	next := m.clone()
 	next.forget(v)
+	messages := next.ownCertificates(c, v)
 	if v.Quiet != "" {
-		return nil, next
+		return messages, next
 	}
-	var messages []Message
 	for i := range v.Mirrors {
 		messages = append(messages, next.aboutMirror(c, v, &v.Mirrors[i])...)
 	}
@@ -126,6 +128,9 @@ func (m *memory) forget(v *View) {
 	here := make(map[string]bool, len(v.Mirrors))
 	for i := range v.Mirrors {
 		here[v.Mirrors[i].URLPrefix] = true
+	}
+	for i := range v.Certificates {
+		here[v.Certificates[i].certKey()] = true
 	}
 	maps.DeleteFunc(m.Threads, func(prefix string, _ thread) bool { return !here[prefix] })
 	maps.DeleteFunc(m.Ended, func(prefix string, _ []span) bool { return !here[prefix] })

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/publish"
 )
@@ -113,6 +114,19 @@ func (f *inForce) ownCertificates() []certificates.Status {
 		return web.Certificates()
 	}
 	return nil
+}
+
+// certificateStatus is what an administrator learns of certificates.
+func certificateStatus(list []certificates.Status, now time.Time) []admin.CertificateStatus {
+	status := make([]admin.CertificateStatus, len(list))
+	for i := range list {
+		s := &list[i]
+		status[i] = admin.CertificateStatus{Name: s.Name, Soon: s.Ends(now), Problem: s.Problem}
+		if !s.Until.IsZero() {
+			status[i].Expires = &s.Until
+		}
+	}
+	return status
 }
 
 // watchCertificates logs which certificates are missing or end soon, until ctx ends.

@@ -24,6 +24,11 @@ func (d *Daemon) mailView(since time.Time) mail.View {
 		view.Starting, view.Quiet = true, errNotReady.Error()
 		return view
 	}
+	for _, s := range d.ownCertificates() {
+		if s.Ends(now) {
+			view.Certificates = append(view.Certificates, mail.Certificate{Name: s.Name, Until: s.Until, Problem: s.Problem})
+		}
+	}
 	report := d.checker.Report()
 	switch {
 	case len(report.Suspects) > 0:

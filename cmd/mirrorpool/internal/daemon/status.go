@@ -57,6 +57,7 @@ func (d *Daemon) describe() admin.Status {
 	status.Ready = d.ready() == nil
 	status.Pool = poolStatus(d.list.Status(), time.Now())
 	status.Files = d.catalog.Overview()
+	status.Certificates = certificateStatus(d.ownCertificates(), time.Now())
 	d.feeds.describe(&status)
 	return status
 }

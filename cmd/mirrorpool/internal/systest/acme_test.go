@@ -193,6 +193,11 @@ func TestStartWithoutAuthority(t *testing.T) {
 		`mirrorpool_certificate_expiry_timestamp_seconds{name="download.example.net"} 0`) {
 		t.Error("no metric says that there is no certificate")
 	}
+	testbed.Eventually(t, "the status says why", func() bool {
+		_, stdout, _ := command(t, "status", "--admin", r.where.admin)
+		return strings.Contains(stdout, "Warning: There is no certificate for download.example.net yet, so that https does not answer for it: ") &&
+			strings.Contains(stdout, "connection refused")
+	})
 	r.program.stop(t)
 }
 

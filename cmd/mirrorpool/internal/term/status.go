@@ -132,6 +132,11 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 		lines = append(lines, fmt.Sprintf("The reference is %s, and carried by %d of %s.",
 			admin.Old(*s.Reference.Trace, now), s.Reference.Mirrors, Count(s.Reference.Enabled, "enabled mirror")))
 	}
+	for i := range s.Certificates {
+		if trouble := s.Certificates[i].Trouble(); trouble != "" {
+			lines = append(lines, "Warning: "+trouble)
+		}
+	}
 	if s.Files.OriginProblem != "" {
 		lines = append(lines, "Warning: files.origin cannot be read: "+s.Files.OriginProblem)
 	}
