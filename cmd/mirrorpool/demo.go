@@ -19,7 +19,9 @@ func newDemoCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.DNS, "dns", "127.0.0.1:5300", "answer DNS at this `ADDRESS`")
 	cmd.Flags().StringVar(&o.HTTP, "http", "127.0.0.1:8080", "answer HTTP at this `ADDRESS`")
+	cmd.Flags().StringVar(&o.HTTPS, "https", "127.0.0.1:8443", "answer HTTPS at this `ADDRESS`")
 	cmd.Flags().StringVar(&o.Admin, "admin", "127.0.0.1:8053", "answer the administrator at this `ADDRESS`")
 	cmd.Flags().Uint16Var(&o.MirrorPort, "mirror-port", 8081, "the `PORT` of the three mirrors; 0 for any that is free")
+	cmd.Flags().Uint16Var(&o.MirrorTLSPort, "mirror-tls-port", 8444, "their `PORT` for https; 0 for any that is free")
 	return cmd
 }

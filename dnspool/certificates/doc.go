@@ -8,6 +8,7 @@
 //
 //	source.go        where certificates come from: files, ACME or both
 //	files.go         a certificate in files, read again when they change
+//	fixed.go         one that never changes
 //	acme.go          certificates by ACME: which are there, which one a client gets
 //	manage.go        obtaining and renewing them
 //	issuer.go        an order at an authority

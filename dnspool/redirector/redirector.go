@@ -3,6 +3,7 @@ package redirector
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -41,6 +42,8 @@ type Options struct {
 	Stats *stats.Counter
 	// Public returns what ?mirrorstats shows. Nil: there is no such page.
 	Public func() []PublicMirror
+	// Certificate is that of https. Nil: it comes by ACME, or from files.
+	Certificate *tls.Certificate
 	// ACME gets certificates. Nil: https has the certificate in files alone.
 	ACME *certificates.ACME
 	// TicketFile is where the keys of TLS session tickets are shared with other copies of the program, or "".

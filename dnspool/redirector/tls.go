@@ -20,7 +20,9 @@ var cipherSuites = []uint16{ // must not be changed
 
 // openTLS prepares what https needs: certificates, and the keys of session tickets.
 func (s *Server) openTLS(ctx context.Context, c config.TLS, handler *Handler, log *zap.Logger) (err error) {
-	if s.certificates, err = certificates.Open(ctx, c, handler.ACME, log); err != nil {
+	if handler.Certificate != nil {
+		s.certificates = certificates.Fixed{Cert: handler.Certificate}
+	} else if s.certificates, err = certificates.Open(ctx, c, handler.ACME, log); err != nil {
 		return err
 	}
 	s.tls = &tls.Config{

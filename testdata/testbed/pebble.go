@@ -108,6 +108,20 @@ func (p *Pebble) get(url string) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
+// RootsFile writes to a file what a client has to trust to accept what the authority issues.
+func (p *Pebble) RootsFile(t testing.TB) string {
+	t.Helper()
+	text, err := p.get(p.roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // Roots are what a client has to trust to accept what the authority issues.
 func (p *Pebble) Roots(t testing.TB) *x509.CertPool {
 	t.Helper()

@@ -26,6 +26,8 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -73,8 +75,11 @@ type Options struct {
 	Version string           // of the program
 	Sockets *listen.Opener   // nil: all are its own
 	Hangup  <-chan os.Signal // each causes a reload; nil: none
-	Log     *zap.Logger
-	Level   zap.AtomicLevel // of Log; a reload may change it
+	// Certificate is that of https, if not nil; the configuration names none then.
+	Certificate *tls.Certificate
+	Roots       *x509.CertPool // what signs the certificates of mirrors; nil: the system's
+	Log         *zap.Logger
+	Level       zap.AtomicLevel // of Log; a reload may change it
 }
 
 // A Daemon is the checks, the faces and what joins them.
@@ -102,7 +107,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := newDaemon(o, list, probe.NewChecker, time.Now)
+	newChecker := func(h health.Options) (*health.Checker, error) { return probe.NewChecker(h, o.Roots) }
+	d, err := newDaemon(o, list, newChecker, time.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -177,15 +183,15 @@ func newDaemon(
 	}
 	d.places = geo.Open(c.GeoIP, o.Log)
 	d.stats = stats.NewCounter(d.stateFile("stats"), c.Stats.Keep, now)
-	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Log, now)
+	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Roots, o.Log, now)
 	d.acme = d.newACME(c)
 	if err := certificates.Check(c.HTTP.ACME); err != nil {
 		return nil, &ConfigError{err}
 	}
 	d.handler = redirector.NewHandler(redirector.Options{
-		ACME: d.acme, TicketFile: d.stateFile("ticketkeys"),
+		Certificate: o.Certificate, ACME: d.acme, TicketFile: d.stateFile("ticketkeys"),
 		Config: c.HTTP, Current: &d.current, Place: d.places.Place, Source: globalSource{}, Now: now,
-		FileSize: probe.NewFiles(nil, func() string { return d.config.Load().Health.UserAgent }).Size,
+		FileSize: probe.NewFiles(o.Roots, func() string { return d.config.Load().Health.UserAgent }).Size,
 		Catalog:  d.catalog,
 		Stats:    d.stats,
 		Public:   d.publicStats,

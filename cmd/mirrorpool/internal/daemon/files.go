@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,9 @@ import (
 )
 
 // newCatalog returns a catalog of the files of mirrors on the network.
-func (f *inForce) newCatalog(c config.Files, state string, log *zap.Logger, now func() time.Time) *files.Catalog {
+func (f *inForce) newCatalog(
+	c config.Files, state string, roots *x509.CertPool, log *zap.Logger, now func() time.Time,
+) *files.Catalog {
 	agent := func() string { return f.config.Load().Health.UserAgent }
 	origin := probe.NewOrigin(nil, agent)
 	return files.NewCatalog(files.Options{
@@ -25,7 +28,7 @@ func (f *inForce) newCatalog(c config.Files, state string, log *zap.Logger, now 
 			return origin.Ask(ctx, from, f.config.Load().Files.Fallback, path)
 		},
 		List:  probe.ListMirror,
-		Head:  probe.NewFiles(nil, agent).Head,
+		Head:  probe.NewFiles(roots, agent).Head,
 		Visit: f.checker.Visit,
 
 		StateFile: state, Log: log, Now: now,

@@ -22,6 +22,7 @@ const (
 	works = 40 * time.Second
 	fails = 20 * time.Second
 
+	zone = "dl.example.org" // in demo.json
 	file = "stable/tails-amd64-6.0/tails-amd64-6.0.img"
 )
 
@@ -33,14 +34,18 @@ var configText []byte
 
 // Options are where the demo listens.
 type Options struct {
-	DNS, HTTP, Admin string
-	MirrorPort       uint16
-	Version          string // of the program
+	DNS, HTTP, HTTPS, Admin   string
+	MirrorPort, MirrorTLSPort uint16
+	Version                   string // of the program
 }
 
 // Run runs three mirrors, and a daemon on them, until ctx ends. It prints what to try.
 func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
-	mirrors, err := listenMirrors(ctx, o.MirrorPort)
+	cert, roots, err := selfMade(zone, time.Now())
+	if err != nil {
+		return err
+	}
+	mirrors, err := listenMirrors(ctx, o.MirrorPort, o.MirrorTLSPort, cert)
 	if err != nil {
 		return err
 	}
@@ -52,7 +57,8 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	d, err := daemon.New(ctx, daemon.Options{Config: c, List: list, Version: o.Version, Log: log, Level: level})
+	d, err := daemon.New(ctx, daemon.Options{Config: c, List: list, Version: o.Version, Log: log, Level: level,
+		Certificate: cert, Roots: roots})
 	if err != nil {
 		return err
 	}
@@ -65,7 +71,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	select {
 	case <-ctx.Done():
 	case <-d.Opened():
-		printHints(stdout, d.Addrs(), strings.TrimSuffix(c.DNS.Zone, "."), len(mirrors))
+		printHints(stdout, d.Addrs(), len(mirrors))
 	}
 	return g.Wait()
 }
@@ -84,6 +90,7 @@ func configure(o Options, mirrors []*mirror) (*config.Server, []byte, error) {
 		return nil, nil, err
 	}
 	c.Mirrors = "the demo's own list"
+	c.HTTP.TLS = &config.TLS{Listen: []string{o.HTTPS}}
 	type entry struct {
 		URLPrefix string `json:"url_prefix"`
 		Weight    int    `json:"weight"`
@@ -94,22 +101,23 @@ func configure(o Options, mirrors []*mirror) (*config.Server, []byte, error) {
 		Mirrors []entry `json:"mirrors"`
 	}{Version: 1}
 	for i, m := range mirrors {
-		list.Mirrors = append(list.Mirrors, entry{fmt.Sprintf("http://%s/tails/", m.addr()), weights[i], fmt.Sprintf("m%d", i+1)})
+		list.Mirrors = append(list.Mirrors, entry{fmt.Sprintf("https://%s/tails/", addrPort(m.secure)), weights[i], fmt.Sprintf("m%d", i+1)})
 	}
 	data, err := json.Marshal(list)
 	return c, data, err
 }
 
 // printHints says what to try.
-func printHints(w io.Writer, at daemon.Addrs, zone string, mirrors int) {
-	dns, web := at.DNS[0].(*net.UDPAddr), at.HTTP[0]
+func printHints(w io.Writer, at daemon.Addrs, mirrors int) {
+	dns, web, secure := at.DNS[0].(*net.UDPAddr), at.HTTP[0], at.HTTP[1]
 	fmt.Fprintf(w, `mirrorpool answers for %d mirrors; the last one works for %v and then fails for %v.
-After about four minutes it counts as flapping, and stays down for longer: see health/README.md. Try:
+After about four minutes it counts as flapping, and stays down for longer: see health/README.md. All speak https with a
+certificate that the demo has made for itself, so that curl needs -k. Try:
 
   dig @%s -p %d %s A +noall +answer
   dig @%s -p %d m1.%s A +short
   curl -sI http://%s/%s
-  curl -sL http://%s/%s
+  curl -skL https://%s/%s
   mirrorpool status --admin %s
   mirrorpool explain --admin %s --client 192.0.2.1 /%s
 
@@ -122,6 +130,6 @@ To have redirects follow the client's place, give geoip.city a database, such as
 ip-location-db, which is in the public domain (PDDL).
 
 Ctrl-C stops it.
-`, mirrors, works, fails, dns.IP, dns.Port, zone, dns.IP, dns.Port, zone, web, file, web, file,
+`, mirrors, works, fails, dns.IP, dns.Port, zone, dns.IP, dns.Port, zone, web, file, secure, file,
 		at.Admin, at.Admin, file, at.Admin, web, file)
 }

@@ -55,7 +55,7 @@ func (p *Plan) sweep(ctx context.Context, progress func(done, total int)) (*heal
 	checker, err := probe.NewChecker(health.Options{
 		Settings: settings, CheckDNS: settings.DNSURL != "",
 		Log: zap.NewNop(), // all that it would log is in the report
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}

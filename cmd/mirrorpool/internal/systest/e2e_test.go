@@ -296,8 +296,8 @@ func (r *rig) testReload(t *testing.T) {
 // TestDemoFollowsWeights asks the demo 10,000 times. Its weights are 30, 20 and 10.
 func TestDemoFollowsWeights(t *testing.T) {
 	t.Parallel()
-	p := startProgram(t, nil, "demo", "--mirror-port", "0", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin",
-		"127.0.0.1:0")
+	p := startProgram(t, nil, "demo", "--mirror-port", "0", "--mirror-tls-port", "0", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0",
+		"--https", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	testbed.Eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.log.String(), "Ctrl-C") })
 	var port int
 	_, hint, _ := strings.Cut(p.log.String(), "dig @127.0.0.1 -p ")
@@ -305,6 +305,7 @@ func TestDemoFollowsWeights(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.dns = fmt.Sprintf("127.0.0.1:%d", port)
+	checkDemoHTTPS(t, p.log.String())
 	const queries = 10_000
 	first := map[string]float64{}
 	for range queries {
@@ -319,6 +320,24 @@ func TestDemoFollowsWeights(t *testing.T) {
 		t.Errorf("first places %v do not follow the weights 30, 20, 10: chi-squared %.1f", first, chi)
 	}
 	p.stop(t)
+}
+
+// checkDemoHTTPS follows a redirect over https, as the demo says how.
+func checkDemoHTTPS(t *testing.T, hints string) {
+	t.Helper()
+	curl := testbed.Need(t, "curl", "curl")
+	_, hint, ok := strings.Cut(hints, "curl -skL ")
+	url, _, _ := strings.Cut(hint, "\n")
+	if !ok || !strings.HasPrefix(url, "https://") {
+		t.Fatalf("no hint on https in:\n%s", hints)
+	}
+	testbed.EventuallyNil(t, func() error {
+		out, err := exec.Command(curl, "-skL", url).CombinedOutput()
+		if err == nil && !strings.HasPrefix(string(out), "This is /tails/stable/") {
+			err = fmt.Errorf("curl -skL %s: %s", url, out)
+		}
+		return err
+	})
 }
 
 // TestTailsPool serves a pool as Tails' own tests write it: only the two keys, with and without a final slash.
