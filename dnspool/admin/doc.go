@@ -16,7 +16,7 @@
 //	certificates.go  the redirector's certificates
 //	shares.go      each mirror's share of redirects and DNS answers
 //	files.go       what the status says of files and releases
-//	metrics.go     the status as Prometheus metrics
+//	metrics.go     the status as Prometheus metrics, whose families are in families.go
 //	events.go      counters of probes and reloads
 //	page.go        the status page: its sections and what it shows
 //	mirrorrow.go   a mirror's row of the page

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"mirrorpool/health/files"
 )
 
 // maxPaths is how many files one request may ask about.
@@ -36,34 +36,38 @@ func showLacks(b Backend) http.HandlerFunc {
 	}
 }
 
-var (
-	filesDesc = newDesc("files", "Files that the origin publishes, or that mirrors list together.")
-	originErr = newDesc("files_origin_error", "1 if the last attempt to read files.origin failed.")
+// fileFamilies describe the files of the mirrors.
+var fileFamilies = []family{
+	{"files", "Files that the origin publishes, or that mirrors list together.", nil,
+		func(s *Status, gauge gauge) { gauge(float64(s.Files.Files)) }},
+	{"files_origin_error", "1 if the last attempt to read files.origin failed.", nil,
+		func(s *Status, gauge gauge) { gauge(number(s.Files.OriginProblem != "")) }},
+	mirrorFilesFamily("mirror_files", "Of those files, how many a mirror carries.",
+		func(s *Status, m *files.MirrorFiles) (float64, bool) {
+			return float64(s.Files.Files - m.Lacks - m.Unknown), m.Known
+		}),
+	mirrorFilesFamily("mirror_files_lacking", "Of those files, how many a mirror is known to lack.",
+		func(_ *Status, m *files.MirrorFiles) (float64, bool) { return float64(m.Lacks), m.Known }),
+	mirrorFilesFamily("mirror_files_listed_timestamp_seconds",
+		"When all files of a mirror were last listed, in seconds since 1970.",
+		func(_ *Status, m *files.MirrorFiles) (float64, bool) {
+			return float64(m.Listed.Unix()), !m.Listed.IsZero()
+		}),
+	mirrorFilesFamily("mirror_files_listing_error", "1 if the last attempt to list a mirror's files failed.",
+		func(_ *Status, m *files.MirrorFiles) (float64, bool) {
+			return number(m.Problem != ""), !m.Listed.IsZero()
+		}),
+}
 
-	mirrorFilesDesc   = newDesc("mirror_files", "Of those files, how many a mirror carries.", "mirror")
-	mirrorLacksDesc   = newDesc("mirror_files_lacking", "Of those files, how many a mirror is known to lack.", "mirror")
-	mirrorListedDesc  = newDesc("mirror_files_listed_timestamp_seconds", "When all files of a mirror were last listed, in seconds since 1970.", "mirror")
-	mirrorProblemDesc = newDesc("mirror_files_listing_error", "1 if the last attempt to list a mirror's files failed.", "mirror")
-)
-
-// filesDescs are the descriptions of the metrics of files.
-var filesDescs = [...]*prometheus.Desc{filesDesc, originErr, mirrorFilesDesc, mirrorLacksDesc, mirrorListedDesc, mirrorProblemDesc}
-
-// collectFiles sends what is known of the mirrors' files.
-func collectFiles(gauge func(*prometheus.Desc, float64, ...string), s *Status) {
-	gauge(filesDesc, float64(s.Files.Files))
-	gauge(originErr, number(s.Files.OriginProblem != ""))
-	for prefix, m := range s.Files.Mirrors {
-		name := strings.ToValidUTF8(prefix, "\uFFFD")
-		if m.Known {
-			gauge(mirrorFilesDesc, float64(s.Files.Files-m.Lacks-m.Unknown), name)
-			gauge(mirrorLacksDesc, float64(m.Lacks), name)
+// mirrorFilesFamily is the family of a value of each mirror, where it is known.
+func mirrorFilesFamily(name, help string, value func(s *Status, m *files.MirrorFiles) (v float64, known bool)) family {
+	return family{name, help, []string{"mirror"}, func(s *Status, gauge gauge) {
+		for prefix, m := range s.Files.Mirrors {
+			if v, known := value(s, &m); known {
+				gauge(v, strings.ToValidUTF8(prefix, "\uFFFD"))
+			}
 		}
-		if !m.Listed.IsZero() {
-			gauge(mirrorListedDesc, float64(m.Listed.Unix()), name)
-			gauge(mirrorProblemDesc, number(m.Problem != ""), name)
-		}
-	}
+	}}
 }
 
 // ReleaseLines say how far the release has come: a line on the whole, and one for each of some files.

@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -20,7 +21,28 @@ const (
 type pageSection struct {
 	Class, Name  string
 	Count        int
-	Rows, Folded []pageRow
+	Rows, Folded pageRows
+}
+
+// pageRows are the rows of some mirrors in one condition. They are made one by one, as the page is written.
+type pageRows struct {
+	mirrors   []*MirrorStatus
+	condition condition
+	now       time.Time
+}
+
+// Len is how many there are.
+func (r pageRows) Len() int { return len(r.mirrors) }
+
+// All yields them.
+func (r pageRows) All() iter.Seq[pageRow] {
+	return func(yield func(pageRow) bool) {
+		for _, m := range r.mirrors {
+			if !yield(newPageRow(m, r.condition, r.now)) {
+				return
+			}
+		}
+	}
 }
 
 // A pageRow is a mirror: a line, and what unfolds below it.
@@ -50,16 +72,17 @@ func newSections(s *Status, filter stateFilter, now time.Time) (sections []pageS
 		if !filter.shows(c) {
 			continue
 		}
-		var rows []pageRow
+		var mirrors []*MirrorStatus
 		for i := range s.Mirrors {
 			if m := &s.Mirrors[i]; conditionOf(m) == c {
-				rows = append(rows, newPageRow(m, c, now))
+				mirrors = append(mirrors, m)
 			}
 		}
-		if len(rows) > 0 {
-			open := min(room, len(rows))
+		if len(mirrors) > 0 {
+			open := min(room, len(mirrors))
 			room -= open
-			sections = append(sections, pageSection{c.class(), c.name(), len(rows), rows[:open], rows[open:]})
+			sections = append(sections, pageSection{c.class(), c.name(), len(mirrors),
+				pageRows{mirrors[:open], c, now}, pageRows{mirrors[open:], c, now}})
 		}
 	}
 	return sections

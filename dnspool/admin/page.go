@@ -1,7 +1,7 @@
 package admin
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"crypto/sha256"
 	_ "embed"
@@ -35,6 +35,8 @@ var pagePolicy = func() string {
 const (
 	minRefresh = 5 // seconds
 	maxRefresh = 3600
+
+	pageBuffer = 32 << 10
 )
 
 // A page is the status page's content, as text. It is made of a Status alone, so that the two always agree.
@@ -118,18 +120,17 @@ func statusPage(b Backend) http.HandlerFunc {
 			return
 		}
 		status := b.Status()
-		var text bytes.Buffer
-		if err := pageTemplate.Execute(&text, newPage(&status, view, time.Now())); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
 		header := w.Header()
 		header.Set("Content-Type", "text/html; charset=utf-8")
 		header.Set("Content-Security-Policy", pagePolicy)
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("Cache-Control", "no-store")
-		w.Write(text.Bytes())
+		// It is written as it is made: that of a large pool has megabytes.
+		buffered := bufio.NewWriterSize(w, pageBuffer)
+		if pageTemplate.Execute(buffered, newPage(&status, view, time.Now())) != nil || buffered.Flush() != nil {
+			panic(http.ErrAbortHandler) // for the client not to take a part for the whole
+		}
 	}
 }
 

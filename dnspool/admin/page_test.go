@@ -177,7 +177,7 @@ func TestPageOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, x := range newPage(&s, view, time.Now()).Sections {
-			got = append(got, section{x.Name, len(x.Rows), len(x.Folded)})
+			got = append(got, section{x.Name, x.Rows.Len(), x.Folded.Len()})
 		}
 		return got
 	}

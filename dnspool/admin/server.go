@@ -2,12 +2,14 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -180,14 +182,13 @@ func newMux(b Backend) *http.ServeMux {
 
 func writeJSON(w http.ResponseWriter, v any) { writeJSONStatus(w, http.StatusOK, v) }
 
+// writeJSONStatus writes v as it is encoded: the status of a large pool has megabytes.
 func writeJSONStatus(w http.ResponseWriter, status int, v any) {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(append(text, '\n')) // an error means that the client is gone
+	out := jsontext.NewEncoder(w, jsonv1.DefaultOptionsV1(), jsontext.WithIndent("  "))
+	if json.MarshalEncode(out, v) != nil {
+		panic(http.ErrAbortHandler) // for the client not to take a part for the whole
+	}
 }

@@ -36,6 +36,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -85,14 +86,17 @@ type Options struct {
 // A Daemon is the checks, the faces and what joins them.
 type Daemon struct {
 	*inForce
-	o          Options
-	admin      *admin.Server      // nil if off
-	acme       *certificates.ACME // nil without ACME
-	mailer     *mail.Mailer
-	stats      *stats.Counter
-	public     publicCache
-	events     *admin.Events
-	started    time.Time
+	o           Options
+	admin       *admin.Server      // nil if off
+	acme        *certificates.ACME // nil without ACME
+	mailer      *mail.Mailer
+	stats       *stats.Counter
+	public      publicCache
+	events      *admin.Events
+	started     time.Time
+	describing  sync.Mutex
+	description weak.Pointer[description] // the latest one, while it is in memory
+
 	warm       bool               // there are verdicts from before the start that are good enough to begin with
 	opened     chan struct{}      // closed when the faces answer
 	updates    chan source.Result // from the list, of what it has read by itself

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -44,10 +45,7 @@ func (d *Daemon) ready() error {
 func (d *Daemon) describe() admin.Status {
 	status := admin.Status{Groups: []admin.GroupStatus{}, Mirrors: []admin.MirrorStatus{}}
 	if snapshot := d.current.Load(); snapshot != nil {
-		status = admin.Describe(snapshot, d.report())
-		d.shares.Note(snapshot, d.handler.Redirects)
-		status.AddPast(&d.shares, d.history, time.Now())
-		status.AddLedger(d.ledger, time.Now())
+		status = d.describeMirrors(snapshot)
 		status.AddDownloads(d.stats, time.Now())
 	}
 	status.Process = admin.ProcessStatus{PID: os.Getpid(), Started: d.started, Version: d.o.Version}
@@ -59,6 +57,31 @@ func (d *Daemon) describe() admin.Status {
 	status.Files = d.catalog.Overview()
 	status.Certificates = certificateStatus(d.ownCertificates(), time.Now())
 	d.feeds.describe(&status)
+	return status
+}
+
+// A description is what a status says of a snapshot's mirrors.
+type description struct {
+	snapshot *dnspool.Snapshot
+	status   admin.Status
+	made     time.Time
+	took     time.Duration
+}
+
+// describeMirrors says what a status says of a snapshot's mirrors. For a large pool that takes long, and so it is good
+// for ten times as long as it took; but the memory is free for other use in between.
+func (d *Daemon) describeMirrors(snapshot *dnspool.Snapshot) admin.Status {
+	d.describing.Lock()
+	defer d.describing.Unlock()
+	now := time.Now()
+	if last := d.description.Value(); last != nil && last.snapshot == snapshot && now.Sub(last.made) < 10*last.took {
+		return last.status
+	}
+	status := admin.Describe(snapshot, d.report())
+	d.shares.Note(snapshot, d.handler.Redirects)
+	status.AddPast(&d.shares, d.history, now)
+	status.AddLedger(d.ledger, now)
+	d.description = weak.Make(&description{snapshot, status, now, time.Since(now)})
 	return status
 }
 
