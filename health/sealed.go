@@ -1,8 +1,9 @@
 package health
 
 import (
-	"encoding/json"
 	"io"
+
+	json "github.com/go-json-experiment/json/v1" // as encoding/json, and faster
 
 	"mirrorpool/config/statefile"
 )

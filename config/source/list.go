@@ -28,9 +28,9 @@ type Options struct {
 
 	Settings Settings // until SetSettings is called
 
-	// Working says which mirrors were fit to serve when the program ended, by their url_prefix, until SetWorking's
-	// function knows better; nil: nothing is known.
-	Working map[string]bool
+	// Working returns which mirrors were fit to serve when the program ended, by their url_prefix, or nil if that is not
+	// known. It is asked until SetWorking's function knows better. It may be nil.
+	Working func() map[string]bool
 
 	Transport http.RoundTripper // nil: one of its own
 	Log       *zap.Logger
@@ -131,11 +131,12 @@ func (l *List) SetWorking(working func() map[string]bool) {
 // works is what the guard knows of health: nil if nothing. now is true if that is how the mirrors are now, and not how
 // they were before the start.
 func (l *List) works() (works func(urlPrefix string) bool, now bool) {
-	working := l.o.Working
+	var working map[string]bool
 	if l.working != nil {
-		if known := l.working(); known != nil {
-			working, now = known, true
-		}
+		working = l.working()
+	}
+	if now = working != nil; !now && l.o.Working != nil {
+		working = l.o.Working()
 	}
 	if working == nil {
 		return nil, false

@@ -341,7 +341,7 @@ func TestGuardAtStart(t *testing.T) {
 		o := Options{Source: path, StateDir: filepath.Join(dir, "state")}
 		newRig(t, o).start(t)
 		testbed.Put(t, path, poolText("b 9"))
-		o.Working = test.working
+		o.Working = func() map[string]bool { return test.working }
 		if r := newRig(t, o).start(t); (r.Status().Held != nil) != test.held {
 			t.Errorf("%s: %+v", name, r.Status())
 		}

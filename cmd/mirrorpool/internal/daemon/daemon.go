@@ -132,9 +132,11 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 
 // startList returns the list of mirrors that the configuration asks for, with a pool in force.
 func startList(ctx context.Context, o Options) (*source.List, error) {
-	var working map[string]bool
+	var working func() map[string]bool
 	if o.Config.StateDir != "" {
-		working = health.SavedWorking(filepath.Join(o.Config.StateDir, "verdicts"), time.Now(), o.Config.Health.Interval)
+		working = sync.OnceValue(func() map[string]bool { // few starts find another list, and ask
+			return health.SavedWorking(filepath.Join(o.Config.StateDir, "verdicts"), time.Now(), o.Config.Health.Interval)
+		})
 	}
 	list, err := source.New(source.Options{
 		Source: o.Config.Mirrors, Text: o.List, StateDir: o.Config.StateDir, Settings: listSettings(o.Config), Log: o.Log,
