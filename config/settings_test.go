@@ -67,3 +67,36 @@ func TestMergeLive(t *testing.T) {
 		t.Errorf("from a configuration to itself: %v %v", applied, restart)
 	}
 }
+
+// TestMergeACME: names change while the server runs; to begin or to end with ACME takes a restart.
+func TestMergeACME(t *testing.T) {
+	parse := func(tls string) *Server {
+		s, _, err := ParseServer("x.json", []byte(`{"state_dir": "s", "dns": {"listen": "-"}, "http": {"tls": {"listen": ["127.0.0.1:443"], `+tls+`}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	files := parse(`"cert": "c", "key": "k"`)
+	one := parse(`"acme": {"names": ["one.example.org"], "agree": true}`)
+	two := parse(`"acme": {"names": ["two.example.org"], "agree": true}`)
+	both := parse(`"cert": "c", "key": "k", "acme": {"names": ["one.example.org"], "agree": true}`)
+	for _, test := range []struct {
+		old, next        *Server
+		applied, restart string
+		names            *ACME
+	}{
+		{one, two, "http.tls.acme", "", two.HTTP.ACME},
+		{files, one, "", "http.tls.acme http.tls", nil},
+		{files, both, "", "http.tls.acme", nil},
+		{both, files, "", "http.tls.acme", both.HTTP.ACME},
+	} {
+		now, applied, restart := MergeLive(test.old, test.next)
+		if strings.Join(applied, " ") != test.applied || strings.Join(restart, " ") != test.restart {
+			t.Errorf("applied %v, restart %v; want %s, %s", applied, restart, test.applied, test.restart)
+		}
+		if diff := cmp.Diff(test.names, now.HTTP.ACME); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+}

@@ -2,10 +2,12 @@ package authority
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/miekg/dns"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool/authority/wire"
 )
 
 // challengeTTL is the TTL of records that are there for minutes, in seconds.
@@ -27,14 +29,30 @@ func (s *StaticRecords) WithTXT(c config.DNS, values map[string][]string) *Stati
 		more.wire = map[string]bool{}
 	}
 	for owner, list := range values {
-		if set, ok := more.sets[owner]; ok {
-			more.sets[owner] = maps.Clone(set)
-			more.sets[owner][dns.TypeTXT] = append([]dns.RR(nil), set[dns.TypeTXT]...)
-		}
-		for _, value := range list {
-			rr := &dns.TXT{Hdr: header(owner, dns.TypeTXT, challengeTTL), Txt: []string{value}}
-			_ = more.add(rr, poolNames(c))
+		if dns.IsSubDomain(s.origin, owner) && len(s.sets[owner][dns.TypeCNAME]) == 0 {
+			more.addTXT(owner, list)
 		}
 	}
 	return more
+}
+
+// addTXT adds TXT records. Sets and records that are there already, which others may read, are not changed.
+func (s *StaticRecords) addTXT(owner string, values []string) {
+	set := maps.Clone(s.sets[owner])
+	if set == nil {
+		set = map[uint16][]dns.RR{}
+	}
+	s.sets[owner] = set
+	ttl := uint32(challengeTTL)
+	if beside := set[dns.TypeTXT]; len(beside) > 0 {
+		ttl = beside[0].Header().Ttl // RFC 2181 section 5.2
+	}
+	set[dns.TypeTXT] = slices.Clip(set[dns.TypeTXT])
+	for _, value := range values {
+		set[dns.TypeTXT] = append(set[dns.TypeTXT], &dns.TXT{Hdr: header(owner, dns.TypeTXT, ttl), Txt: []string{value}})
+	}
+	for name := owner; !s.nodes[name]; name = parent(name) {
+		s.nodes[name] = true
+		s.wire[wire.Name(name)] = true
+	}
 }

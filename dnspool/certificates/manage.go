@@ -163,6 +163,9 @@ func (a *ACME) setProblem(name, text string) {
 // Run gets the certificates that are missing, and renews them, until ctx ends.
 func (a *ACME) Run(ctx context.Context) error {
 	defer a.end()
+	var renewing sync.WaitGroup
+	renewing.Go(func() { a.renewDue(ctx) })
+	defer renewing.Wait()
 	for ctx.Err() == nil {
 		select {
 		case <-a.changed: // Open has signalled, too
@@ -172,6 +175,13 @@ func (a *ACME) Run(ctx context.Context) error {
 		a.obtainAll(ctx)
 	}
 	return nil
+}
+
+// renewDue renews the saved certificates that are due, without waiting for certmagic's first look at them.
+func (a *ACME) renewDue(ctx context.Context) {
+	if err := a.now.Load().cache.RenewManagedCertificates(ctx); err != nil && ctx.Err() == nil {
+		a.o.Log.Error("cannot renew certificates", zap.Error(err))
+	}
 }
 
 // obtainAll gets the certificates that are missing, until there are all of them, or the configuration changes.

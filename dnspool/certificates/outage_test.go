@@ -96,23 +96,7 @@ func TestOutages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		authority := newSimulatedAuthority(t)
-		acme := NewACME(Options{
-			Config: &config.ACME{Names: []string{"download.example.org"}}, Dir: dir, Log: zap.New(core),
-			Reach: func(string) Reach { return Reach{} }, tune: func(c *certmagic.Config) { c.Issuers = []certmagic.Issuer{authority} },
-		})
-		if err := acme.Open(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(t.Context())
-		var g errgroup.Group
-		g.Go(func() error { return acme.Run(ctx) })
-		g.Go(func() error { return Watch(ctx, acme.Status, time.Now, zap.New(core)) })
-		defer func() {
-			stop()
-			if err := g.Wait(); err != nil {
-				t.Error(err)
-			}
-		}()
+		acme, stop := runSimulated(t, dir, authority, zap.New(core))
 		pass := func(d time.Duration, want int64, ended bool) {
 			t.Helper()
 			for end := time.Now().Add(d); time.Now().Before(end); {
@@ -149,5 +133,33 @@ func TestOutages(t *testing.T) {
 		if s := acme.Status()[0]; s.Problem == "" || !s.Ends(time.Now()) {
 			t.Errorf("in the outage: %+v", s)
 		}
+		stop()
+		authority.down = false
+		acme, stop = runSimulated(t, dir, authority, zap.New(core))
+		defer stop()
+		time.Sleep(time.Minute)
+		pass(day, 4, false)
 	})
+}
+
+// runSimulated runs an ACME over a folder until stop is called.
+func runSimulated(t *testing.T, dir string, authority *simulatedAuthority, log *zap.Logger) (acme *ACME, stop func()) {
+	t.Helper()
+	acme = NewACME(Options{
+		Config: &config.ACME{Names: []string{"download.example.org"}}, Dir: dir, Log: log,
+		Reach: func(string) Reach { return Reach{} }, tune: func(c *certmagic.Config) { c.Issuers = []certmagic.Issuer{authority} },
+	})
+	if err := acme.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	g.Go(func() error { return acme.Run(ctx) })
+	g.Go(func() error { return Watch(ctx, acme.Status, time.Now, log) })
+	return acme, func() {
+		cancel()
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -131,6 +133,9 @@ func (t *Tickets) load() error {
 func (t *Tickets) save() error {
 	if t.file == "" {
 		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(t.file), 0o700); err != nil {
+		return err
 	}
 	body, err := json.Marshal(t.keys)
 	if err != nil {

@@ -97,7 +97,7 @@ func TestTickets(t *testing.T) {
 func TestTicketKeys(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.WarnLevel)
-	file := filepath.Join(t.TempDir(), "ticketkeys")
+	file := filepath.Join(t.TempDir(), "state", "ticketkeys") // in a folder that is made
 	now := time.Now()
 	keys := NewTickets(file, now, zap.New(core), new(tls.Config))
 	seen := map[[32]byte]time.Time{}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,17 +105,22 @@ func TestFirstCertificate(t *testing.T) {
 	for name, test := range map[string]struct {
 		challenge string
 		names     []string
+		signed    bool // the zone
 	}{
-		"tls-alpn-01":                 {"tls-alpn-01", []string{"download.example.net"}},
-		"http-01":                     {"http-01", []string{"download.example.net"}},
-		"dns-01":                      {"dns-01", []string{"www.dl.example.org"}},
-		"dns-01 for a wildcard":       {"dns-01", []string{"dl.example.org", "*.dl.example.org"}},
-		"any, in our zone or outside": {"", []string{"download.example.net", "www.dl.example.org"}},
+		"tls-alpn-01":                 {"tls-alpn-01", []string{"download.example.net"}, false},
+		"http-01":                     {"http-01", []string{"download.example.net"}, false},
+		"dns-01":                      {"dns-01", []string{"www.dl.example.org"}, false},
+		"dns-01 for a wildcard":       {"dns-01", []string{"dl.example.org", "*.dl.example.org"}, false},
+		"dns-01 in a signed zone":     {"dns-01", []string{"www.dl.example.org", "*.dl.example.org"}, true},
+		"any, in our zone or outside": {"", []string{"download.example.net", "www.dl.example.org"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newACMERig(t, "download.example.net")
 			r.acme(test.names, map[string]any{"challenge": test.challenge})
+			if test.signed {
+				r.config.set("dns", "dnssec", map[string]any{"keys": "auto"})
+			}
 			r.serve(t)
 			began := time.Now()
 			var hosts []string
@@ -217,6 +223,68 @@ func TestReloadNames(t *testing.T) {
 	if _, err := r.handshake(r.pebble.Roots(t), "one.example.net"); err == nil {
 		t.Error("the name that was taken out still has its certificate")
 	}
+	r.program.stop(t)
+}
+
+// TestUpgradeWithCertificate replaces a server under TLS load: no handshake fails, and no other certificate is ordered.
+func TestUpgradeWithCertificate(t *testing.T) {
+	t.Parallel()
+	const name = "download.example.net"
+	r := newACMERig(t, name)
+	r.acme([]string{name}, nil)
+	r.serve(t)
+	r.await(t, name)
+	roots := r.pebble.Roots(t)
+	first, err := r.handshake(roots, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var load sync.WaitGroup
+	var handshakes, failed atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	for range 2 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				if cert, err := r.handshake(roots, name); err != nil || !cert.Equal(first) {
+					if failed.Add(1) == 1 {
+						t.Errorf("a handshake: %v", err)
+					}
+				}
+				handshakes.Add(1)
+			}
+		})
+	}
+	more := func(what string) {
+		since := handshakes.Load()
+		testbed.Eventually(t, what, func() bool { return handshakes.Load() > since+50 })
+	}
+	more("the load is on")
+	next := r.config.start(t, r.where)
+	testbed.Eventually(t, "the next copy answers", func() bool { return strings.Contains(next.log.String(), `"msg":"answering"`) })
+	more("both answer")
+	r.program.stop(t)
+	more("the next copy answers alone")
+	stop()
+	load.Wait()
+	t.Logf("%d handshakes, %d failed", handshakes.Load(), failed.Load())
+	next.stop(t)
+}
+
+// TestCertificateInFilesBeside serves names by ACME, and another one with the certificate in files.
+func TestCertificateInFilesBeside(t *testing.T) {
+	t.Parallel()
+	authority := testbed.NewAuthority(t)
+	cert, key := authority.IssueFiles(t, "other.example.net", time.Now().Add(time.Hour))
+	r := newACMERig(t, "download.example.net")
+	r.acme([]string{"download.example.net"}, nil)
+	tls := r.config.json["http"].(map[string]any)["tls"].(map[string]any)
+	tls["cert"], tls["key"] = cert, key
+	r.serve(t)
+	if _, err := r.handshake(authority.Roots(), "other.example.net"); err != nil {
+		t.Errorf("with the certificate in files: %v", err)
+	}
+	r.await(t, "download.example.net")
 	r.program.stop(t)
 }
 

@@ -1,0 +1,38 @@
+package daemon
+
+import (
+	"testing"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool/certificates"
+)
+
+func TestReach(t *testing.T) {
+	t.Parallel()
+	c := &config.Server{
+		DNS:     config.DNS{Listen: []string{"127.0.0.1:53"}, Zone: "dl.example.org."},
+		HTTP:    config.HTTP{Listen: []string{"127.0.0.1:80"}},
+		Publish: []config.Publish{{Server: "192.0.2.53:53", Zone: "example.org."}, {Server: "192.0.2.54:53", Zone: "example.net."}},
+	}
+	off := *c
+	off.DNS, off.HTTP, off.Publish = config.DNS{}, config.HTTP{}, nil
+	for _, test := range []struct {
+		c    *config.Server
+		name string
+		want certificates.Reach
+	}{
+		{c, "dl.example.org", certificates.Reach{OwnZone: true, Published: true, HTTP: true}},
+		{c, "*.dl.example.org", certificates.Reach{OwnZone: true, Published: true, HTTP: true}},
+		{c, "xdl.example.org", certificates.Reach{Published: true, HTTP: true}},
+		{c, "www.example.net", certificates.Reach{Published: true, HTTP: true}},
+		{c, "example.com", certificates.Reach{HTTP: true}},
+		{&off, "dl.example.org", certificates.Reach{}},
+	} {
+		if got := reach(test.c, test.name); got != test.want {
+			t.Errorf("%s: %+v", test.name, got)
+		}
+	}
+	if at := target(c, "a.example.net"); at == nil || at.Server != "192.0.2.54:53" {
+		t.Errorf("updates for a.example.net go to %v", at)
+	}
+}

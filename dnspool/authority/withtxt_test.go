@@ -1,0 +1,61 @@
+package authority
+
+import (
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool/authority/transfer"
+)
+
+// TestWithTXT asks for answers to challenges, with and without a zone file, and for what is beside them.
+func TestWithTXT(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	const file = `@ SOA ns1.example.org. h.example.org. 1 2 3 4 5
+@ NS ns1.example.org.
+_acme-challenge TXT "of the file"
+host A 192.0.2.80
+_acme-challenge.alias CNAME elsewhere.example.net.
+`
+	static, err := parseStatic("zone", []byte(file), c.Zone, poolNames(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string][]string{
+		"_acme-challenge.dl.example.org.":       {"one", "two"},
+		"_acme-challenge.www.dl.example.org.":   {"three"},
+		"_acme-challenge.alias.dl.example.org.": {"lost"},
+		"_acme-challenge.example.net.":          {"foreign"},
+	}
+	const ttl = " 3600 IN TXT " // of the set in the file
+	for _, test := range []struct {
+		static *StaticRecords
+		name   string
+		want   []string
+	}{
+		{nil, "_acme-challenge.dl.example.org.", []string{`_acme-challenge.dl.example.org. 1 IN TXT "one"`, `_acme-challenge.dl.example.org. 1 IN TXT "two"`}},
+		{nil, "_acme-challenge.www.dl.example.org.", []string{`_acme-challenge.www.dl.example.org. 1 IN TXT "three"`}},
+		{static, "_acme-challenge.www.dl.example.org.", []string{`_acme-challenge.www.dl.example.org. 1 IN TXT "three"`}},
+		{static, "_acme-challenge.dl.example.org.", []string{"_acme-challenge.dl.example.org." + ttl + `"of the file"`,
+			"_acme-challenge.dl.example.org." + ttl + `"one"`, "_acme-challenge.dl.example.org." + ttl + `"two"`}},
+		{static, "_acme-challenge.alias.dl.example.org.", []string{"_acme-challenge.alias.dl.example.org. 3600 IN CNAME elsewhere.example.net."}},
+		{static, "www.dl.example.org.", nil},
+	} {
+		z := newZone(c, test.static.WithTXT(c, values), testSnapshot(t, 1, 2), [2]uint32{})
+		compare(t, test.name, exchange(t, z, new(dns.Msg).SetQuestion(test.name, dns.TypeTXT), overUDP).Answer, test.want)
+		compare(t, "the pool", exchange(t, z, new(dns.Msg).SetQuestion("www.dl.example.org.", dns.TypeA), overUDP).Answer,
+			[]string{"www.dl.example.org. 60 IN A 192.0.2.1"})
+	}
+	// The records of the file are as they were.
+	z := newZone(c, static, testSnapshot(t, 1, 2), [2]uint32{})
+	compare(t, "later", exchange(t, z, new(dns.Msg).SetQuestion("_acme-challenge.dl.example.org.", dns.TypeTXT), overUDP).Answer,
+		[]string{`_acme-challenge.dl.example.org. 3600 IN TXT "of the file"`})
+	if static.WithTXT(c, nil) != static {
+		t.Error("without challenges, there is a copy")
+	}
+	var inTransfer transfer.Records = static.WithTXT(c, values).sorted()
+	if more := len(inTransfer) - len(static.sorted()); more != 3 {
+		t.Errorf("%d more records in a transfer, want 3", more)
+	}
+}
