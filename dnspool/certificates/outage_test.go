@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,9 +30,9 @@ const day = 24 * time.Hour
 type simulatedAuthority struct {
 	key    *ecdsa.PrivateKey
 	cert   *x509.Certificate
-	down   bool
-	asked  int
-	issued int64
+	down   atomic.Bool
+	asked  atomic.Int64
+	issued atomic.Int64
 }
 
 func newSimulatedAuthority(t *testing.T) *simulatedAuthority {
@@ -58,12 +59,11 @@ func (a *simulatedAuthority) IssuerKey() string { return "simulated" }
 
 // Issue issues a certificate.
 func (a *simulatedAuthority) Issue(_ context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
-	a.asked++
-	if a.down {
+	a.asked.Add(1)
+	if a.down.Load() {
 		return nil, errors.New("the authority is down")
 	}
-	a.issued++
-	template := &x509.Certificate{SerialNumber: big.NewInt(1 + a.issued), DNSNames: csr.DNSNames, NotBefore: time.Now(),
+	template := &x509.Certificate{SerialNumber: big.NewInt(1 + a.issued.Add(1)), DNSNames: csr.DNSNames, NotBefore: time.Now(),
 		NotAfter: time.Now().Add(90 * day), KeyUsage: x509.KeyUsageDigitalSignature}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, csr.PublicKey, a.key)
 	if err != nil {
@@ -108,21 +108,21 @@ func TestOutages(t *testing.T) {
 			}
 		}
 		pass(24*day, 2, false)
-		authority.down = true // until day 84; from day 60 on it is asked
+		authority.down.Store(true) // until day 84; from day 60 on it is asked
 		pass(60*day, 2, false)
-		if n := authority.asked; n < 24 || n > 24*24 {
+		if n := authority.asked.Load(); n < 24 || n > 24*24 {
 			t.Errorf("in 24 days the authority was asked %d times", n)
 		}
 		if logs.FilterMessage(tellSoon).FilterLevelExact(zap.WarnLevel).Len() == 0 {
 			t.Error("no warning, 6 days before the end")
 		}
-		authority.down = false
+		authority.down.Store(false)
 		time.Sleep(7 * time.Hour) // it is asked every 6 hours by now
 		pass(day, 3, false)
 		if s := acme.Status()[0]; s.Problem != "" || s.trouble(time.Now()) != "" {
 			t.Errorf("after the outage: %+v", s)
 		}
-		authority.down = true // for good
+		authority.down.Store(true) // for good
 		pass(88*day, 3, false)
 		logs.TakeAll()
 		time.Sleep(day + 18*time.Hour) // the 90 days are over
@@ -134,7 +134,7 @@ func TestOutages(t *testing.T) {
 			t.Errorf("in the outage: %+v", s)
 		}
 		stop()
-		authority.down = false
+		authority.down.Store(false)
 		acme, stop = runSimulated(t, dir, authority, zap.New(core))
 		defer stop()
 		time.Sleep(time.Minute)
