@@ -65,6 +65,13 @@ func (c *checker) dnssec(root, o object) *DNSSEC {
 	s := &DNSSEC{Algorithm: "ECDSAP256SHA256", Validity: 7 * day}
 	o.string("algorithm", &s.Algorithm)
 	o.duration("validity", &s.Validity, 2*day, 30*day, time.Hour)
+	if n := o.get("resolver"); n != nil && n.text() != "" {
+		resolver, err := parseTarget(n.text())
+		if err != nil {
+			c.failValue(n, `a resolver such as "192.0.2.53:53"`, err)
+		}
+		s.Resolver = resolver
+	}
 	n := o.get("keys")
 	if n == nil {
 		return s

@@ -121,6 +121,8 @@ func mayImport(from, to string) bool {
 		case path == "mirrorpool/dnspool/listen", path == "mirrorpool/dnspool/tsig", path == "mirrorpool/dnspool/authority/wire",
 			path == "mirrorpool/dnspool/certificates":
 			return 1 // know no mirrors
+		case path == "mirrorpool/dnspool/authority/dnssec": // knows no mirrors
+			return 2
 		case path == "mirrorpool/dnspool", path == "mirrorpool/dnspool/geo", path == "mirrorpool/dnspool/mail", path == "mirrorpool/dnspool/stats":
 			return 2
 		case parts[1] == "dnspool":

@@ -123,7 +123,7 @@ func newRootCommand() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newServeCommand(), newDemoCommand(), newCheckCommand(), newProbeCommand(), newPublishCommand(),
 		newReloadCommand(), newStatusCommand(), newExplainCommand(), newFilesCommand(), newWaitCommand(),
-		newDrainCommand(), newUndrainCommand(), newPardonCommand(), newLedgerCommand(), newMailCommand(), newStatsCommand(), newSchemaCommand(),
+		newDrainCommand(), newUndrainCommand(), newPardonCommand(), newLedgerCommand(), newMailCommand(), newStatsCommand(), newDNSSECCommand(), newSchemaCommand(),
 		newManCommand(), newVersionCommand())
 	root.AddCommand(newTopics()...)
 	root.SetHelpCommand(newHelpCommand())

@@ -15,6 +15,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/listen"
 	"mirrorpool/dnspool/mail"
 	"mirrorpool/dnspool/stats"
@@ -56,6 +57,10 @@ type Backend struct {
 	Files func(ctx context.Context, paths []string) []files.FileStatus
 	// Lacks returns what a mirror lacks, which is named by its url_prefix, name or host. ok is false if there is none.
 	Lacks func(ctx context.Context, mirror string) (lacks files.MirrorLacks, ok bool)
+	// Signatures returns what is to be said of the zone's keys and signatures; ok is false if it is not signed. RollKeys
+	// begins to replace the key, by one of an algorithm, or of the same if that is "".
+	Signatures func() (s dnssec.Status, ok bool)
+	RollKeys   func(algorithm string) error
 	// Collect sends the metrics of the faces. It may be nil.
 	Collect func(ch chan<- prometheus.Metric)
 }
@@ -160,6 +165,10 @@ func newMux(b Backend) *http.ServeMux {
 	if b.Mail != nil {
 		mux.HandleFunc("GET /api/v1/mail", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.Mail()) })
 		mux.HandleFunc("POST /api/v1/mail/test", testMail(b))
+	}
+	if b.Signatures != nil {
+		mux.HandleFunc("GET /api/v1/dnssec", showSignatures(b))
+		mux.HandleFunc("POST /api/v1/dnssec/rollover", rollKeys(b))
 	}
 	if b.Files != nil {
 		mux.HandleFunc("GET /api/v1/files", showFiles(b))

@@ -37,8 +37,8 @@ func newValidator(zone string, trusted []*dns.DS, resp *dns.Msg, now time.Time) 
 			}
 		}
 	}
-	if err := v.sets(resp.Answer, nil); err != nil {
-		return nil, fmt.Errorf("DNSKEY: %w", err)
+	if err := v.trusted(resp.Answer); err != nil {
+		return nil, err
 	}
 	v.keys = nil
 	for _, rr := range resp.Answer {
@@ -47,6 +47,25 @@ func newValidator(zone string, trusted []*dns.DS, resp *dns.Msg, now time.Time) 
 		}
 	}
 	return v, nil
+}
+
+// trusted checks that one of the keys that DS records name has signed the DNSKEY set.
+func (v *validator) trusted(answer []dns.RR) error {
+	var set []dns.RR
+	var signatures []*dns.RRSIG
+	for _, rr := range answer {
+		if s, ok := rr.(*dns.RRSIG); ok {
+			signatures = append(signatures, s)
+			continue
+		}
+		set = append(set, rr)
+	}
+	for _, s := range signatures {
+		if v.set(set, []*dns.RRSIG{s}) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no key that the parent names has signed the keys: %v", answer)
 }
 
 // sets checks that each set of a section has a good signature. unsigned says which need none. It returns an error too
@@ -80,12 +99,21 @@ func (v *validator) sets(section []dns.RR, unsigned func(dns.RR) bool) error {
 	return nil
 }
 
-// set checks the signatures of a set: all must be good.
+// set checks the signatures of a set: all of keys that are known must be good, and there must be one.
 func (v *validator) set(set []dns.RR, signatures []*dns.RRSIG) error {
 	if len(signatures) == 0 {
 		return errors.New("no signature")
 	}
+	known := func(s *dns.RRSIG) bool {
+		return slices.ContainsFunc(v.keys, func(k *dns.DNSKEY) bool { return k.KeyTag() == s.KeyTag && k.Algorithm == s.Algorithm })
+	}
+	if !slices.ContainsFunc(signatures, known) {
+		return fmt.Errorf("no signature by a key that is known: %v", signatures)
+	}
 	for _, s := range signatures {
+		if !known(s) {
+			continue // RFC 4035 section 5.3.3: another one may do
+		}
 		if !s.ValidityPeriod(v.now) {
 			return fmt.Errorf("a signature from %d to %d", s.Inception, s.Expiration)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
@@ -262,6 +263,21 @@ func (s *StaticRecords) cut(name string) (cut string) {
 		}
 	}
 	return cut
+}
+
+// LongestTTL is the longest TTL in the zone that a configuration and a zone file make; static is nil without one.
+func LongestTTL(c config.DNS, static *StaticRecords) time.Duration {
+	longest := max(c.TTL, apexTTL*time.Second)
+	if static == nil {
+		return longest
+	}
+	longest = max(longest, time.Duration(static.soa.Hdr.Ttl)*time.Second)
+	for _, byType := range static.sets {
+		for _, set := range byType {
+			longest = max(longest, time.Duration(set[0].Header().Ttl)*time.Second)
+		}
+	}
+	return longest
 }
 
 // records returns the records of a type at source, with the given owner.

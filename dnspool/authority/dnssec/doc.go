@@ -23,4 +23,7 @@
 //	memory.go   which keys signed before
 //	cache.go    the pass: signatures made and kept
 //	nsec.go     the chain of names
+//	rollover.go from one key to the next
+//	status.go   what an administrator wants to know
+//	metrics.go  the same for Prometheus
 package dnssec

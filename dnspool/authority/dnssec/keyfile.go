@@ -43,17 +43,20 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keys{Zone: c.Zone, dir: stateDir}
+	k := &Keys{Zone: c.Zone, dir: stateDir, auto: c.DNSSEC.Auto}
 	files := c.DNSSEC.Keys
 	if c.DNSSEC.Auto {
 		if files, err = filepath.Glob(filepath.Join(k.folder(), "K"+c.Zone+"+*"+publicEnd)); err != nil {
 			return nil, err
 		}
 		if len(files) == 0 && len(before) == 0 {
-			if k.made, err = generate(c.Zone, algorithms[c.DNSSEC.Algorithm], now); err != nil {
+			always := time.Unix(0, 0).UTC() // whatever becomes of the clock
+			first, err := generate(c.Zone, algorithms[c.DNSSEC.Algorithm], Times{Created: now, Publish: always, Activate: always,
+				SyncPublish: always})
+			if err != nil {
 				return nil, err
 			}
-			k.All = []*Key{k.made.Key}
+			k.All = []*Key{first}
 		}
 	}
 	for _, file := range files {
@@ -71,7 +74,7 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 
 // add reads a key's files.
 func (k *Keys) add(file string) error {
-	key, err := readKey(file, k.Zone)
+	key, err := readKey(file, k.Zone, k.auto)
 	if err == nil && slices.ContainsFunc(k.All, func(other *Key) bool { return other.Tag == key.Tag }) {
 		err = fmt.Errorf("%s: a second key with the tag %d", file, key.Tag)
 	}
@@ -82,30 +85,25 @@ func (k *Keys) add(file string) error {
 // folder is where keys are kept that this program has made.
 func (k *Keys) folder() string { return filepath.Join(k.dir, keysFolder) }
 
-// Save keeps a key that Read has made, and remembers which keys there are. It has to be called before they sign. On no
-// keys it does nothing.
+// Save keeps keys that this program has made, and remembers which keys there are. It has to be called before they sign.
+// On no keys it does nothing.
 func (k *Keys) Save() error {
 	if k == nil || k.dir == "" {
 		return nil
 	}
-	if k.made != nil {
-		if err := writeKey(k.folder(), k.made); err != nil {
-			return fmt.Errorf("cannot keep a new key: %w", err)
+	for _, key := range k.All {
+		if key.secret == "" {
+			continue
 		}
-		k.made = nil
+		if err := key.write(k.folder()); err != nil {
+			return fmt.Errorf("cannot keep a key: %w", err)
+		}
 	}
 	return saveSigners(k.dir, k)
 }
 
-// A newlyMade is a key that is in no file yet.
-type newlyMade struct {
-	*Key
-	secret string // what its private file has
-}
-
-// generate makes the first key of a zone. It signs all at any time, whatever becomes of the clock.
-func generate(zone string, algorithm uint8, now time.Time) (*newlyMade, error) {
-	always := time.Unix(0, 0).UTC()
+// generate makes a key that may sign all.
+func generate(zone string, algorithm uint8, times Times) (*Key, error) {
 	record := &dns.DNSKEY{
 		Hdr:   dns.RR_Header{Name: zone, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: KeyTTL},
 		Flags: dns.ZONE | dns.SEP, Protocol: 3, Algorithm: algorithm,
@@ -119,31 +117,38 @@ func generate(zone string, algorithm uint8, now time.Time) (*newlyMade, error) {
 	if !ok {
 		return nil, fmt.Errorf("cannot sign with algorithm %d", algorithm)
 	}
-	key, err := newKey(record, signer, Times{Created: now.UTC().Truncate(time.Second), Publish: always, Activate: always,
-		SyncPublish: always})
+	key, err := newKey(record, signer, times.whole())
 	if err != nil {
 		return nil, err
 	}
-	return &newlyMade{key, record.PrivateKeyString(private) + key.Times.text()}, nil
+	key.secret = record.PrivateKeyString(private)
+	return key, nil
 }
 
-// writeKey writes both files of a key, the public one last: alone it would be an error.
-func writeKey(dir string, k *newlyMade) error {
+// write writes both files of a key unless they are as they should be. The public one is the last: alone it would be an
+// error.
+func (k *Key) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	stem := filepath.Join(dir, fmt.Sprintf("K%s+%03d+%05d", k.Record.Hdr.Name, k.Record.Algorithm, k.Tag))
-	write := func(file, text string) error {
-		return statefile.Replace(file, func(w io.Writer) error { _, err := io.WriteString(w, text); return err })
+	for _, file := range []struct{ name, text string }{
+		{stem + privateEnd, k.secret + k.Times.text()}, {stem + publicEnd, k.Record.String() + "\n"},
+	} {
+		if old, err := safefile.Read(file.name, maxKeyFile); err == nil && string(old) == file.text {
+			continue
+		}
+		write := func(w io.Writer) error { _, err := io.WriteString(w, file.text); return err }
+		if err := statefile.Replace(file.name, write); err != nil {
+			return err
+		}
 	}
-	if err := write(stem+privateEnd, k.secret); err != nil {
-		return err
-	}
-	return write(stem+publicEnd, k.Record.String()+"\n")
+	return nil
 }
 
-// readKey reads the pair of files of a key of a zone. file is one of the two, or what their names have in common.
-func readKey(file, zone string) (*Key, error) {
+// readKey reads the pair of files of a key of a zone. file is one of the two, or what their names have in common. ours
+// says that this program may write them.
+func readKey(file, zone string, ours bool) (*Key, error) {
 	stem := strings.TrimSuffix(strings.TrimSuffix(file, publicEnd), privateEnd)
 	public, err := safefile.Read(stem+publicEnd, maxKeyFile)
 	if err != nil {
@@ -156,6 +161,9 @@ func readKey(file, zone string) (*Key, error) {
 	key, err := parseKey(string(public), string(secret), zone)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", stem, err)
+	}
+	if ours {
+		key.secret = withoutTimes(string(secret))
 	}
 	return key, nil
 }
@@ -225,6 +233,28 @@ func (t Times) text() string {
 		}
 	}
 	return text.String()
+}
+
+// whole is t in UTC, in whole seconds, as a file has it.
+func (t Times) whole() Times {
+	for _, f := range t.fields() {
+		if !f.at.IsZero() {
+			*f.at = f.at.UTC().Truncate(time.Second)
+		}
+	}
+	return t
+}
+
+// withoutTimes is the text of a private file without its times.
+func withoutTimes(text string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(text) {
+		name, _, _ := strings.Cut(line, ":")
+		if !slices.ContainsFunc(new(Times).fields(), func(f timeField) bool { return f.name == name }) {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
 }
 
 // parseTimes reads the times in the private file of a key. A key without any, as tools other than dnssec-keygen make

@@ -21,6 +21,7 @@ type Key struct {
 	Times  Times
 
 	private crypto.Signer
+	secret  string // what its private file has, of a key that this program has made; without times
 	id      string // in which no other key is the same
 }
 
@@ -62,29 +63,45 @@ type Times struct {
 // A State is what a key does for the zone.
 type State string
 
-// The states of a key, in order.
+// The states of a key, in the order of a rollover.
 const (
-	Waiting   State = "waiting"   // not published yet
+	Waiting   State = "waiting"   // neither published yet nor signs
+	Signing   State = "signing"   // signs, and is not published yet, or not any more: for another algorithm
 	Published State = "published" // in the DNSKEY set, so that it is known when it signs
-	Active    State = "active"    // signs
-	Retired   State = "retired"   // no longer signs, but what it has signed may be cached
+	Active    State = "active"    // published, and signs
+	Retired   State = "retired"   // published for signatures of it that may be cached
 	Removed   State = "removed"
 )
 
 // At returns the state at a time.
 func (t Times) At(now time.Time) State {
+	signs, published := t.signs(now), t.published(now)
 	switch {
+	case signs && published:
+		return Active
+	case signs:
+		return Signing
+	case published && passed(t.Inactive, now):
+		return Retired
+	case published:
+		return Published
 	case passed(t.Delete, now):
 		return Removed
-	case !passed(t.Publish, now):
-		return Waiting
-	case passed(t.Inactive, now):
-		return Retired
-	case passed(t.Activate, now):
-		return Active
 	default:
-		return Published
+		return Waiting
 	}
+}
+
+// published reports whether a key is in the DNSKEY set.
+func (t Times) published(now time.Time) bool { return passed(t.Publish, now) && !passed(t.Delete, now) }
+
+// signs reports whether a key signs. One that is deleted without having been inactive does not.
+func (t Times) signs(now time.Time) bool {
+	end := t.Inactive
+	if end.IsZero() {
+		end = t.Delete
+	}
+	return passed(t.Activate, now) && !passed(end, now)
 }
 
 // synced reports whether the parent is asked to have a DS record of the key (RFC 7344).
@@ -94,13 +111,13 @@ func (t Times) synced(now time.Time) bool {
 
 func passed(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
-// Keys are those of one zone.
+// Keys are those of one zone. They are not changed once made.
 type Keys struct {
 	Zone string
 	All  []*Key
 
-	dir  string     // for state; "" for none
-	made *newlyMade // nil once it is kept
+	dir  string // for state; "" for none
+	auto bool   // they are in dir, and a rollover may change them
 }
 
 // A role is what the keys do at a time.
@@ -116,12 +133,30 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 	r := &roles{}
 	signing := map[uint8]bool{}
 	for _, key := range k.All {
-		if key.Times.At(now) == Active && key.SEP() {
-			r.signKeys = append(r.signKeys, key)
+		if key.Times.signs(now) {
 			signing[key.Record.Algorithm] = true
 		}
 	}
-	if len(r.signKeys) == 0 {
+	active := false
+	for _, key := range k.All {
+		// A validator expects signatures by each algorithm that is published (RFC 6840 section 5.11).
+		if !key.Times.published(now) || !signing[key.Record.Algorithm] {
+			continue
+		}
+		r.published = append(r.published, key)
+		if !key.SEP() {
+			continue
+		}
+		state := key.Times.At(now)
+		active = active || state == Active
+		if state != Published { // one that retires goes on to sign the keys, for those that have an old DS record in a cache
+			r.signKeys = append(r.signKeys, key)
+		}
+		if key.Times.synced(now) {
+			r.synced = append(r.synced, key)
+		}
+	}
+	if !active {
 		return nil, fmt.Errorf("want an active key with the flag SEP (257) for %s, got %s", k.Zone, k.describe(now))
 	}
 	for algorithm := range signing {
@@ -129,26 +164,15 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 	}
 	slices.SortFunc(r.signZone, byTag)
 	slices.SortFunc(r.signKeys, byTag)
-	for _, key := range k.All {
-		// A validator expects signatures by each algorithm that is published (RFC 6840 section 5.11).
-		if state := key.Times.At(now); state == Waiting || state == Removed || !signing[key.Record.Algorithm] {
-			continue
-		}
-		r.published = append(r.published, key)
-		if key.SEP() && key.Times.synced(now) {
-			r.synced = append(r.synced, key)
-		}
-	}
 	return r, nil
 }
 
-// zoneSigners returns the active keys of an algorithm that sign what is no key: those without the flag SEP, if there
-// are any.
+// zoneSigners returns the keys of an algorithm that sign what is no key: those without the flag SEP, if any sign.
 func (k *Keys) zoneSigners(algorithm uint8, now time.Time) []*Key {
 	var with, without []*Key
 	for _, key := range k.All {
 		switch {
-		case key.Record.Algorithm != algorithm || key.Times.At(now) != Active:
+		case key.Record.Algorithm != algorithm || !key.Times.signs(now):
 		case key.SEP():
 			with = append(with, key)
 		default:

@@ -194,11 +194,21 @@ func TestKeygen(t *testing.T) {
 func TestKeyStates(t *testing.T) {
 	t.Parallel()
 	at := func(hours int) time.Time { return testNow.Add(time.Duration(hours) * time.Hour) }
-	times := Times{Publish: at(1), Activate: at(2), Inactive: at(3), Delete: at(4), SyncPublish: at(2), SyncDelete: at(3)}
+	times := Times{Publish: at(1), Activate: at(2), Inactive: at(3), Delete: at(4), SyncPublish: at(2), SyncDelete: at(3)}.whole()
 	for hour, want := range []State{Waiting, Published, Active, Retired, Removed} {
 		if got := times.At(at(hour)); got != want || times.synced(at(hour)) != (hour == 2) {
 			t.Errorf("after %d hours: %s, want %s", hour, got, want)
 		}
+	}
+	between := Times{Activate: at(1), Publish: at(2), Delete: at(3), Inactive: at(4)} // of another algorithm than before
+	for hour, want := range []State{Waiting, Signing, Active, Signing, Removed} {
+		if got := between.At(at(hour)); got != want {
+			t.Errorf("of another algorithm, after %d hours: %s, want %s", hour, got, want)
+		}
+	}
+	deleted := Times{Publish: at(0), Activate: at(0), Delete: at(1)}
+	if got := deleted.At(at(1)); got != Removed {
+		t.Errorf("deleted without having been inactive: %s", got)
 	}
 	read, err := parseTimes(times.text())
 	if err != nil || read.text() != times.text() || !read.Publish.Equal(times.Publish) {
@@ -211,11 +221,11 @@ func TestKeyStates(t *testing.T) {
 
 // FuzzKey looks for a pair of files that makes the program crash, or a key that cannot be used.
 func FuzzKey(f *testing.F) {
-	made, err := generate(testZone, dns.ECDSAP256SHA256, testNow)
+	made, err := generate(testZone, dns.ECDSAP256SHA256, Times{Publish: testNow})
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(made.Record.String(), made.secret)
+	f.Add(made.Record.String(), made.secret+made.Times.text())
 	f.Add("; a comment\n"+made.Record.String()+"\n", "Private-key-format: v1.2\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: AAAA\n")
 	f.Fuzz(func(t *testing.T, public, secret string) {
 		key, err := parseKey(public, secret, testZone)

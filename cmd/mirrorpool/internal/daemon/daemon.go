@@ -122,7 +122,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Config.Admin.Listen != "" {
 		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain,
 			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status,
-			TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Collect: d.collect}
+			TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Signatures: d.signatures, RollKeys: d.rollKeys, Collect: d.collect}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}
@@ -164,7 +164,8 @@ func newDaemon(
 	c := o.Config
 	d := &Daemon{
 		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), ledger: ledger.New(),
-			overridden: make(chan struct{}, 1), signer: dnssec.NewSigner(rand.New(globalSource{}))},
+			overridden: make(chan struct{}, 1), signer: dnssec.NewSigner(rand.New(globalSource{})),
+			parent: &parent{ask: make(chan struct{}, 1)}},
 		o: o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
 		updates: make(chan source.Result),
 	}
@@ -239,6 +240,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		d.checker.Run,
 		d.followVerdicts,
 		d.endOverrides,
+		d.watchParent,
 		d.catalog.Run,
 		func(ctx context.Context) error { return d.places.Run(ctx, d.rebuild) },
 		func(ctx context.Context) error { return d.list.Run(ctx, d.updates) },

@@ -41,6 +41,7 @@ type inForce struct {
 	shares  admin.Shares
 	feeds   *feeds
 	signer  *dnssec.Signer
+	parent  *parent
 
 	savingOverrides sync.Mutex    // held while they are written
 	overridesFile   string        // "" without state_dir
@@ -55,6 +56,7 @@ type inForce struct {
 	txt           map[string][]string      // TXT records for challenges of certificate authorities, by owner; not changed
 	zoneChanged   bool                     // by other than the pool, since the latest snapshot
 	serialSince   time.Time                // when the serial changed last
+	keyPhase      string                   // what the keys that sign do
 	overrides     dnspool.Overrides
 	saving        int                // changes of overrides that are not saved yet
 	overridesSeen os.FileInfo        // their file, as this process has read or written it last; nil: never
@@ -154,7 +156,7 @@ func (f *inForce) rebuildLocked() {
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects)
 	}
-	f.zoneChanged = f.zoneChanged || f.signaturesAge(c)
+	f.zoneChanged = f.needsVersion(c) || f.zoneChanged
 	next := dnspool.Build(f.input(c, report))
 	f.zoneChanged = false
 	if previous == nil || previous.Serial != next.Serial {

@@ -138,6 +138,7 @@ func (d *Daemon) collect(ch chan<- prometheus.Metric) {
 	}
 	d.handler.Collect(ch)
 	d.collectCertificates(ch)
+	d.collectSignatures(ch)
 	d.events.Collect(ch)
 	d.feeds.collect(ch)
 }

@@ -81,8 +81,8 @@ func checkValidated(t *testing.T, anchor, addr, server string) {
 	}
 }
 
-// TestSignedSecondaries has BIND, Knot and NSD take the signed zone and follow a mirror that fails. All that they answer
-// is valid, as is the zone as a whole.
+// TestSignedSecondaries has BIND, Knot and NSD take the signed zone and follow a mirror that fails. All that they
+// answer is valid, as is the zone as a whole.
 func TestSignedSecondaries(t *testing.T) {
 	t.Parallel()
 	names := []string{"bind", "knot", "nsd"}

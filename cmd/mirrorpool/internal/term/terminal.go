@@ -13,6 +13,7 @@
 //	files.go        the answer to files
 //	reload.go       the answer to reload
 //	stats.go        the answer to stats
+//	dnssec.go       the answer to dnssec status
 //	mail.go         the answer to mail --dry-run
 //	ledger.go       the answer to ledger
 //	override.go     the answer to drain, pardon and undrain

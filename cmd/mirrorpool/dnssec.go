@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"mirrorpool/cmd/mirrorpool/internal/term"
+	"mirrorpool/dnspool/authority/dnssec"
+)
+
+func newDNSSECCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dnssec status|ds|rollover",
+		Short: "Print the keys that sign the zone and what to give to its parent, or replace the key",
+		Args:  wantArgs("want status, ds or rollover", 0, 0),
+	}
+	cmd.AddCommand(newDNSSECStatusCommand(), newDNSSECDSCommand(), newDNSSECRolloverCommand())
+	return cmd
+}
+
+func newDNSSECStatusCommand() *cobra.Command {
+	var client adminClient
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Print the keys of the zone, when its first signature expires, and whether the parent knows its keys",
+		Long: `Print the keys of the zone of a running server with their states, when the first of its signatures expires, what DS records
+the parent is to have and has, as a resolver sees it (dns.dnssec.resolver), and what a rollover waits for.
+
+The exit code is 0 if the parent has been seen, and has no DS record or one of a key of the zone; otherwise 1.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var text json.RawMessage
+			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/dnssec", nil, &text); err != nil {
+				return failed(err)
+			}
+			if asJSON {
+				return failed(printJSON(cmd.OutOrStdout(), text))
+			}
+			status, err := writeDNSSEC(cmd, &client, text)
+			if err == nil && status.Parent.Problem != "" {
+				return &failure{code: exitFailure}
+			}
+			return err
+		},
+	}
+	client.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer as it is")
+	return cmd
+}
+
+func writeDNSSEC(cmd *cobra.Command, client *adminClient, text json.RawMessage) (status dnssec.Status, err error) {
+	if err := json.Unmarshal(text, &status); err != nil {
+		return status, failed(fmt.Errorf("%s did not return the state of signatures: %v", client.address, err))
+	}
+	return status, failed(term.WriteDNSSEC(cmd.OutOrStdout(), &status))
+}
+
+func newDNSSECDSCommand() *cobra.Command {
+	var client adminClient
+	cmd := &cobra.Command{
+		Use:   "ds",
+		Short: "Print the DS records that the parent zone is to have",
+		Long: `Print the DS records that the parent zone is to have now, one in a line, as a zone file has them. During a rollover they
+are others at other times: see mirrorpool dnssec status.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var status dnssec.Status
+			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/dnssec", nil, &status); err != nil {
+				return failed(err)
+			}
+			for _, ds := range status.DS {
+				fmt.Fprintln(cmd.OutOrStdout(), ds)
+			}
+			return nil
+		},
+	}
+	client.flags(cmd)
+	return cmd
+}
+
+func newDNSSECRolloverCommand() *cobra.Command {
+	var client adminClient
+	var algorithm string
+	cmd := &cobra.Command{
+		Use:   "rollover",
+		Short: "Begin to replace the key that signs the zone",
+		Long: `Begin to replace the key that signs the zone, where the server has made it ("keys": "auto"). It goes on by itself, for about a
+day and a half with a parent that follows CDS records; otherwise, give the parent the DS records whenever
+mirrorpool dnssec status waits for them. --algorithm changes to another algorithm, which takes longer, and
+doubles the signatures meanwhile.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query := url.Values{}
+			if algorithm != "" {
+				query.Set("algorithm", algorithm)
+			}
+			var text json.RawMessage
+			if err := client.call(cmd.Context(), http.MethodPost, "/api/v1/dnssec/rollover", query, &text); err != nil {
+				return failed(err)
+			}
+			_, err := writeDNSSEC(cmd, &client, text)
+			return err
+		},
+	}
+	client.flags(cmd)
+	cmd.Flags().StringVar(&algorithm, "algorithm", "", "ECDSAP256SHA256 or ED25519; that of the key unless given")
+	return cmd
+}

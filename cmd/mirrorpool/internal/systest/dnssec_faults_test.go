@@ -1,0 +1,184 @@
+package systest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// A fakeParent is a resolver that knows the DS records of one zone.
+type fakeParent struct {
+	addr string
+	ds   atomic.Pointer[[]string]
+}
+
+func newFakeParent(t *testing.T) *fakeParent {
+	t.Helper()
+	p := &fakeParent{addr: "127.0.0.1:" + testbed.FreePort(t)}
+	p.ds.Store(&[]string{})
+	started := make(chan struct{})
+	server := &dns.Server{Addr: p.addr, Net: "udp", NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(p.answer)}
+	done := make(chan error, 1)
+	go func() { done <- server.ListenAndServe() }()
+	select {
+	case err := <-done:
+		t.Fatal(err)
+	case <-started:
+	}
+	t.Cleanup(func() {
+		server.Shutdown()
+		<-done
+	})
+	return p
+}
+
+func (p *fakeParent) answer(w dns.ResponseWriter, req *dns.Msg) {
+	resp := new(dns.Msg).SetReply(req)
+	for _, text := range *p.ds.Load() {
+		if rr, err := dns.NewRR(strings.Replace(text, " IN ", " 3600 IN ", 1)); err == nil && req.Question[0].Qtype == dns.TypeDS {
+			resp.Answer = append(resp.Answer, rr)
+		}
+	}
+	w.WriteMsg(resp)
+}
+
+// A signedRig is a running server with one mirror and a signed zone.
+type signedRig struct {
+	*program
+	config *serverConfig
+	where  *program
+	parent *fakeParent
+	pool   any
+}
+
+func newSignedRig(t *testing.T, address string) *signedRig {
+	t.Helper()
+	c, where := newServerConfig(t)
+	r := &signedRig{config: c, where: where, parent: newFakeParent(t)}
+	c.json["state_dir"] = t.TempDir()
+	c.set("dns", "dnssec", map[string]any{"keys": "auto", "resolver": r.parent.addr})
+	port := testbed.FreePort(t, address)
+	mirror := &testMirror{address: address, root: newTree(t, time.Now().Add(-time.Hour))}
+	mirror.start(t, port)
+	c.set("health", "dns_url", "http://{zone}:"+port+"/tails/project/trace")
+	r.pool = map[string]any{"version": 1, "mirrors": []any{map[string]any{"url_prefix": "http://" + address + ":" + port + "/tails/", "weight": 1}}}
+	r.program = c.serve(t, where, r.pool)
+	return r
+}
+
+// run runs a command of the server, and returns its output. It wants an exit code.
+func (r *signedRig) run(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	got, stdout, stderr := command(t, append(args, "--admin", r.admin)...)
+	if got != code {
+		t.Fatalf("%v: exit code %d, want %d: %s%s", args, got, code, stdout, stderr)
+	}
+	return stdout + stderr
+}
+
+// key asks for the keys of the zone with DO, and returns the code and the tags.
+func (r *signedRig) keys(t *testing.T) (rcode int, tags []uint16) {
+	t.Helper()
+	req := new(dns.Msg)
+	req.SetQuestion(poolZone, dns.TypeDNSKEY)
+	req.SetEdns0(1232, true)
+	resp, _, err := (&dns.Client{Net: "tcp", Timeout: 5 * time.Second}).Exchange(req, r.dns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rr := range resp.Answer {
+		if key, ok := rr.(*dns.DNSKEY); ok {
+			tags = append(tags, key.KeyTag())
+		}
+	}
+	return resp.Rcode, tags
+}
+
+// TestDNSSECCommands follows an operator from the first key to a rollover.
+func TestDNSSECCommands(t *testing.T) {
+	t.Parallel()
+	r := newSignedRig(t, "127.0.1.90")
+	ds := strings.Split(strings.TrimSpace(r.run(t, exitOK, "dnssec", "ds")), "\n")
+	if len(ds) != 1 || !strings.HasPrefix(ds[0], poolZone+" IN DS ") {
+		t.Fatalf("DS records %q", ds)
+	}
+	testbed.Eventually(t, "the parent is looked at", func() bool {
+		return strings.Contains(r.run(t, exitOK, "dnssec", "status"), "no validator looks at the signatures")
+	})
+
+	r.parent.ds.Store(&[]string{ds[0][:len(ds[0])-2] + "00"}) // of another key
+	r.config.set("dns", "nsid", "x")                          // a reload that changes something has the parent looked at
+	r.config.write(t, "mirrorpool.json", r.config.json)
+	r.run(t, exitOK, "reload")
+	testbed.Eventually(t, "a wrong DS record is noticed", func() bool {
+		code, out, _ := command(t, "dnssec", "status", "--admin", r.admin)
+		return code == exitFailure && strings.Contains(out, "validators refuse it")
+	})
+	if got := metric(t, r.admin, "mirrorpool_dnssec_ds_matches"); got != 0 {
+		t.Errorf("mirrorpool_dnssec_ds_matches is %v", got)
+	}
+	expires := time.Unix(int64(metric(t, r.admin, "mirrorpool_dnssec_signature_expiry_timestamp_seconds")), 0)
+	if left := time.Until(expires); left < 6*24*time.Hour || left > 7*24*time.Hour {
+		t.Errorf("the first signature holds for %v, want nearly a week", left)
+	}
+	r.parent.ds.Store(&ds)
+	status := r.run(t, exitOK, "dnssec", "rollover")
+	if !strings.Contains(status, "published") || !strings.Contains(status, "Next: the parent is asked for a DS record of the key") {
+		t.Errorf("after the rollover began:\n%s", status)
+	}
+	if out := r.run(t, exitFailure, "dnssec", "rollover"); !strings.Contains(out, "is under way") {
+		t.Errorf("a second rollover: %s", out)
+	}
+	testbed.Eventually(t, "the right DS record is seen", func() bool {
+		return metric(t, r.admin, "mirrorpool_dnssec_ds_matches") == 1 && metric(t, r.admin, `mirrorpool_dnssec_keys{state="published"}`) == 1
+	})
+	if _, tags := r.keys(t); len(tags) != 2 {
+		t.Errorf("the keys are %v, want two", tags)
+	}
+	_, before := r.keys(t)
+	r.stop(t)
+	r.program = r.config.serve(t, r.where, r.pool)
+	if _, after := r.keys(t); len(after) != 2 || !strings.Contains(r.run(t, exitOK, "dnssec", "status"), "Next: the parent is asked") {
+		t.Errorf("after a restart in the middle of a rollover the keys are %v, were %v", after, before)
+	}
+}
+
+// TestKeysAreGone takes the keys away from a running server, and then has it start without them.
+func TestKeysAreGone(t *testing.T) {
+	t.Parallel()
+	r := newSignedRig(t, "127.0.1.91")
+	_, before := r.keys(t)
+	state := r.config.json["state_dir"].(string)
+	kept := filepath.Join(t.TempDir(), "keys")
+	if err := os.Rename(filepath.Join(state, "keys"), kept); err != nil {
+		t.Fatal(err)
+	}
+	if out := r.run(t, exitFailure, "reload"); !strings.Contains(out, "put them back from a backup") {
+		t.Errorf("a reload without the keys: %s", out)
+	}
+	if rcode, tags := r.keys(t); rcode != dns.RcodeSuccess || len(tags) != 1 || tags[0] != before[0] {
+		t.Errorf("after a reload without the keys: %s, keys %v", dns.RcodeToString[rcode], tags)
+	}
+	r.stop(t)
+	code, _, stderr := command(t, "serve", "--config", filepath.Join(r.config.dir, "mirrorpool.json"))
+	if code != exitUsage || !strings.Contains(stderr, "put them back from a backup") {
+		t.Errorf("a start without the keys: exit code %d: %s", code, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(state, "keys")); err == nil {
+		t.Error("a start without the keys made new ones")
+	}
+	if err := os.Rename(kept, filepath.Join(state, "keys")); err != nil {
+		t.Fatal(err)
+	}
+	r.program = r.config.serve(t, r.where, r.pool)
+	if _, tags := r.keys(t); len(tags) != 1 || tags[0] != before[0] {
+		t.Errorf("with the keys back: %v, want %v", tags, before)
+	}
+}

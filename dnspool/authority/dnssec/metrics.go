@@ -1,0 +1,36 @@
+package dnssec
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	expiryDesc = prometheus.NewDesc("mirrorpool_dnssec_signature_expiry_timestamp_seconds",
+		"When the first of the zone's signatures expires, in seconds since 1970.", nil, nil)
+	madeDesc    = prometheus.NewDesc("mirrorpool_dnssec_signatures_total", "Signatures made.", nil, nil)
+	keysDesc    = prometheus.NewDesc("mirrorpool_dnssec_keys", "Keys of the zone, by state.", []string{"state"}, nil)
+	matchesDesc = prometheus.NewDesc("mirrorpool_dnssec_ds_matches",
+		"Whether one of the parent's DS records names a key of the zone; missing while the parent has none.", nil, nil)
+)
+
+// Collect sends what there is to say of the zone's signatures.
+func (s *Status) Collect(ch chan<- prometheus.Metric) {
+	if !s.Expires.IsZero() {
+		ch <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, float64(s.Expires.Unix()))
+	}
+	ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(s.Made))
+	matches := 0.0
+	states := map[State]int{}
+	for _, key := range s.Keys {
+		states[key.State]++
+		if key.DS && key.State != Removed && key.State != Waiting {
+			matches = 1
+		}
+	}
+	for _, state := range []State{Waiting, Signing, Published, Active, Retired, Removed} {
+		ch <- prometheus.MustNewConstMetric(keysDesc, prometheus.GaugeValue, float64(states[state]), string(state))
+	}
+	if len(s.Parent.DS) > 0 {
+		ch <- prometheus.MustNewConstMetric(matchesDesc, prometheus.GaugeValue, matches)
+	}
+}

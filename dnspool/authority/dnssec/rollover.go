@@ -1,0 +1,146 @@
+package dnssec
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A rollover replaces the one key of a zone (RFC 6781 section 4.1). All of its state is the times in the key files, so
+// that it goes on after a restart, and on other servers with the same files.
+//
+// With the same algorithm, the new key is published ahead, and the parent is asked to have a DS record of both (double
+// DS). Once that is seen, and no cache can have the set without it, the new key signs alone; the old one goes when no
+// cache can have what it has signed. Each answer has one signature all the time.
+//
+// Another algorithm has to sign all before it is published, and until the parent has no DS record of it any more
+// (RFC 6781 section 4.1.4). Both keys sign, and the old one stays until the parent has let go of it.
+
+// margin is added to each waiting time: for a zone that is made up to an hour late, for transfers and for clocks.
+const margin = 2 * time.Hour
+
+// A View is what the parent has, as a resolver sees it.
+type View struct {
+	DS  []*dns.DS
+	TTL time.Duration // for which caches may have what was there before
+	At  time.Time
+}
+
+// has reports whether the parent has a DS record of a key.
+func (v *View) has(k *Key) bool {
+	return slices.ContainsFunc(v.DS, func(ds *dns.DS) bool {
+		ours := k.Record.ToDS(ds.DigestType)
+		return ours != nil && ours.KeyTag == ds.KeyTag && ours.Algorithm == ds.Algorithm && strings.EqualFold(ours.Digest, ds.Digest)
+	})
+}
+
+// rolling returns the keys of a rollover that is under way: the new one and the one that it replaces, or nil.
+func (k *Keys) rolling(now time.Time) (next, old *Key) {
+	var keys []*Key
+	for _, key := range k.All {
+		if key.SEP() && key.Times.At(now) != Removed {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) != 2 || !k.auto {
+		return nil, nil
+	}
+	if keys[0].Times.Created.After(keys[1].Times.Created) {
+		return keys[0], keys[1]
+	}
+	return keys[1], keys[0]
+}
+
+// Roll returns k with a new key that is to replace the one there is. An empty algorithm is that of the old key. zoneTTL
+// is the longest TTL in the zone.
+func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Keys, error) {
+	if !k.auto {
+		return nil, errors.New(`the configuration names the key files: make new ones with dnssec-keygen, set their times with ` +
+			`dnssec-settime, list them and reload`)
+	}
+	if next, old := k.rolling(now); next != nil {
+		return nil, fmt.Errorf("a rollover from the key %d to %d is under way", old.Tag, next.Tag)
+	}
+	roles, err := k.at(now)
+	if err != nil {
+		return nil, err
+	}
+	if len(roles.published) != 1 {
+		return nil, fmt.Errorf("want one key that signs all, got %s", k.describe(now))
+	}
+	number := roles.published[0].Record.Algorithm
+	if algorithm != "" {
+		if number = algorithms[algorithm]; number == 0 {
+			return nil, fmt.Errorf("want the algorithm ECDSAP256SHA256 or ED25519, got %q", algorithm)
+		}
+	}
+	times := Times{Created: now, Publish: now, SyncPublish: now.Add(KeyTTL*time.Second + margin)}
+	if number != roles.published[0].Record.Algorithm {
+		times = Times{Created: now, Activate: now, Publish: now.Add(zoneTTL + margin)}
+		times.SyncPublish = times.Publish.Add(KeyTTL*time.Second + margin)
+	}
+	for {
+		key, err := generate(k.Zone, number, times)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(k.All, func(other *Key) bool { return other.Tag == key.Tag }) {
+			return k.with(key), nil
+		}
+	}
+}
+
+// with returns k with other keys in place of those with the same tag, or added.
+func (k *Keys) with(changed ...*Key) *Keys {
+	n := *k
+	n.All = slices.Clone(k.All)
+	for _, key := range changed {
+		i := slices.IndexFunc(n.All, func(other *Key) bool { return other.Tag == key.Tag })
+		if i < 0 {
+			n.All = append(n.All, key)
+			continue
+		}
+		n.All[i] = key
+	}
+	return &n
+}
+
+// Advance returns k as a rollover goes on now that the parent has what v says; k itself if nothing changes.
+func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
+	next, old := k.rolling(v.At)
+	if next == nil || !next.Times.synced(v.At) || !v.has(next) {
+		return k
+	}
+	a, b := *next, *old
+	known := v.At.Add(v.TTL + margin) // then all caches have what v says
+	switch {
+	case a.Record.Algorithm == b.Record.Algorithm:
+		if !a.Times.Activate.IsZero() {
+			return k
+		}
+		a.Times.Activate, b.Times.Inactive, b.Times.SyncDelete = known, known, known
+		b.Times.Delete = known.Add(max(zoneTTL, KeyTTL*time.Second) + margin)
+	case b.Times.SyncDelete.IsZero():
+		b.Times.SyncDelete = known
+	case b.Times.Delete.IsZero() && passed(b.Times.SyncDelete, v.At) && !v.has(old):
+		b.Times.Delete = known
+		b.Times.Inactive = known.Add(KeyTTL*time.Second + margin)
+	default:
+		return k
+	}
+	a.Times, b.Times = a.Times.whole(), b.Times.whole()
+	return k.with(&a, &b)
+}
+
+// Phase is the same at two times if all keys do the same.
+func (k *Keys) Phase(now time.Time) string {
+	text := ""
+	for _, key := range k.All {
+		text += fmt.Sprintf("%d %s %v ", key.Tag, key.Times.At(now), key.Times.synced(now))
+	}
+	return text
+}

@@ -1,0 +1,102 @@
+package dnssec
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A Status is what an administrator wants to know of the zone's signatures.
+type Status struct {
+	Zone    string       `json:"zone"` // without its final dot
+	Keys    []KeyStatus  `json:"keys"`
+	DS      []string     `json:"ds"` // the records that the parent is to have
+	Expires time.Time    `json:"first_expiry,omitzero"`
+	Made    uint64       `json:"signatures_made"`
+	Parent  ParentStatus `json:"parent"`
+	Next    string       `json:"next"` // what a rollover waits for; "" if there is none
+}
+
+// A KeyStatus is one key.
+type KeyStatus struct {
+	Tag       uint16    `json:"tag"`
+	Algorithm string    `json:"algorithm"`
+	Flags     uint16    `json:"flags"`
+	State     State     `json:"state"`
+	Created   time.Time `json:"created,omitzero"`
+	DS        bool      `json:"ds"` // the parent has a DS record of it
+}
+
+// A ParentStatus is what the parent has, as far as that is known.
+type ParentStatus struct {
+	Seen    time.Time `json:"seen,omitzero"` // when it was asked; zero: never
+	DS      []string  `json:"ds"`
+	Problem string    `json:"problem,omitempty"`
+}
+
+// Describe returns what is to be said of keys now. seen is what the parent has, nil if that is not known because of
+// problem.
+func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
+	s := Status{Zone: k.Zone[:len(k.Zone)-1], DS: []string{}, Parent: ParentStatus{DS: []string{}, Problem: problem}}
+	matches := false
+	for _, key := range k.All {
+		state := key.Times.At(now)
+		known := seen != nil && seen.has(key)
+		matches = matches || known && key.Times.published(now)
+		s.Keys = append(s.Keys, KeyStatus{key.Tag, dns.AlgorithmToString[key.Record.Algorithm], key.Record.Flags, state,
+			key.Times.Created, known})
+		if key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && state == Active) {
+			s.DS = append(s.DS, dsText(key.DS()))
+		}
+	}
+	if seen != nil {
+		s.Parent.Seen = seen.At
+		for _, ds := range seen.DS {
+			s.Parent.DS = append(s.Parent.DS, dsText(ds))
+		}
+		if len(seen.DS) > 0 && !matches && problem == "" {
+			s.Parent.Problem = "the parent's DS records name no key of the zone: validators refuse it"
+		}
+	}
+	s.Next = k.next(now, seen)
+	return s
+}
+
+func dsText(ds *dns.DS) string {
+	return fmt.Sprintf("%s IN DS %d %d %d %s", ds.Hdr.Name, ds.KeyTag, ds.Algorithm, ds.DigestType, ds.Digest)
+}
+
+// next is what a rollover waits for.
+func (k *Keys) next(now time.Time, seen *View) string {
+	next, old := k.rolling(now)
+	if next == nil {
+		for _, key := range k.All {
+			if seen != nil && seen.has(key) && key.Times.At(now) == Removed {
+				return fmt.Sprintf("the parent is to remove the DS record of the key %d", key.Tag)
+			}
+		}
+		return ""
+	}
+	until := func(what string, at time.Time) string { return what + " at " + at.UTC().Format(time.RFC3339) }
+	switch t, o := next.Times, old.Times; {
+	case !passed(t.Publish, now):
+		return until(fmt.Sprintf("the key %d is published", next.Tag), t.Publish)
+	case !passed(t.SyncPublish, now):
+		return until(fmt.Sprintf("the parent is asked for a DS record of the key %d", next.Tag), t.SyncPublish)
+	case seen == nil || !seen.has(next):
+		return fmt.Sprintf("the parent is to have a DS record of the key %d beside that of %d", next.Tag, old.Tag)
+	case t.Activate.IsZero():
+		return "the parent's DS record has been seen"
+	case !passed(t.Activate, now):
+		return until(fmt.Sprintf("the key %d signs", next.Tag), t.Activate)
+	case !passed(o.SyncDelete, now):
+		return until(fmt.Sprintf("the parent is asked to remove the DS record of the key %d", old.Tag), o.SyncDelete)
+	case o.Delete.IsZero():
+		return fmt.Sprintf("the parent is to remove the DS record of the key %d", old.Tag)
+	case !passed(o.Delete, now):
+		return until(fmt.Sprintf("the key %d is removed", old.Tag), o.Delete)
+	default:
+		return until(fmt.Sprintf("the key %d signs no more", old.Tag), o.Inactive)
+	}
+}
