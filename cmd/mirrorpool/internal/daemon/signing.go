@@ -16,6 +16,7 @@ import (
 	"mirrorpool/config/failure"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/authority/dnssec"
+	"mirrorpool/dnspool/listen"
 )
 
 const (
@@ -149,7 +150,7 @@ func lookUpDS(ctx context.Context, resolver, zone string, now time.Time) (*dnsse
 		resp, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, req, resolver)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("asking %s for the DS records of %s: %w", resolver, zone, err)
+		return nil, fmt.Errorf("asking %s for the DS records of %s: %w", resolver, zone, listen.HideAddresses(err)) // our port differs
 	}
 	if resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError {
 		return nil, fmt.Errorf("%s answers %s when asked for the DS records of %s", resolver, dns.RcodeToString[resp.Rcode], zone)

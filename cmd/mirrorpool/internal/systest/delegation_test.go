@@ -23,7 +23,10 @@ import (
 
 // An internet is a namespace with a root server, which delegates to the servers of example.org, which delegate to
 // mirrorpool. All of them are there at addresses that pass for public ones, and at port 53.
-type internet struct{ *host }
+type internet struct {
+	*host
+	signed bool // from the root down to the parent
+}
 
 // Where the servers of the internet are. mirrorpool is at the addresses of both of its names.
 var internetServers = map[string][]string{
@@ -59,7 +62,7 @@ func newInternet(t *testing.T, name string) internet {
 	b.ip("-n", h.ns, "route", "add", "default", "dev", "world", "src", internetServers["one"][0])
 	b.ip("-n", h.ns, "-6", "route", "add", "default", "dev", "world")
 	b.write("resolv.conf", "nameserver 127.0.0.1\n") // where there is none
-	return internet{h}
+	return internet{host: h}
 }
 
 // addressRecords are those of a server, in a zone file.
@@ -98,6 +101,10 @@ func (n internet) startKnot(name, zone, text string, servers ...string) {
 		listen = append(listen, internetServers[server]...)
 	}
 	file := n.write(name+"/zone", text)
+	signing := "off"
+	if n.signed {
+		signing = "on"
+	}
 	conf := n.write(name+"/knot.conf", fmt.Sprintf(`server:
   listen: [ %s ]
   rundir: %[2]s
@@ -110,7 +117,10 @@ zone:
   - domain: %[3]q
     file: %[4]s
     zonefile-sync: -1
-`, strings.Join(listen, ", "), filepath.Dir(file), zone, file))
+    zonefile-load: difference
+    journal-content: all
+    dnssec-signing: %[5]s
+`, strings.Join(listen, ", "), filepath.Dir(file), zone, file, signing))
 	n.start(nil, testbed.Need(n.t, "knotd", "knot"), "-c", conf)
 	n.await(listen[0], zone)
 }
@@ -247,6 +257,22 @@ var (
 	}
 )
 
+// newZoneKey makes a key for mirrorpool's zone, and returns its file and the DS record that the parent is to have.
+func (n internet) newZoneKey() (file, ds string) {
+	n.t.Helper()
+	keygen := testbed.Need(n.t, "dnssec-keygen", "bind9-utils")
+	out, err := exec.Command(keygen, "-q", "-K", n.dir, "-a", "ECDSAP256SHA256", "-f", "KSK", "dl.example.org").Output()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	file = filepath.Join(n.dir, strings.TrimSpace(string(out))+".key")
+	out, err = exec.Command(testbed.Need(n.t, "dnssec-dsfromkey", "bind9-utils"), "-2", file).Output()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return file, string(out)
+}
+
 // TestDelegation has Zonemaster and DNSViz follow a delegation from the root to mirrorpool. It lists all that they
 // say, so that a new notice, warning or error fails it.
 func TestDelegation(t *testing.T) {
@@ -264,6 +290,7 @@ mail A 9.4.0.1
 		names      [2]string // of the servers
 		delegation string    // in the parent's zone
 		zoneFile   string
+		signed     bool
 		zonemaster []string
 		dnsviz     []string
 	}{
@@ -277,6 +304,12 @@ mail A 9.4.0.1
 			delegation: "dl NS ns1.dl\ndl NS ns2.dl\n" + addressRecords("ns1.dl", "one") + addressRecords("ns2.dl", "two"),
 			zoneFile:   inZone + addressRecords("ns1", "one") + addressRecords("ns2", "two"),
 			zonemaster: unsignedZone,
+		},
+		"signed": {
+			names:      [2]string{"ns1.dl.example.org.", "ns2.dl.example.org."},
+			delegation: "dl NS ns1.dl\ndl NS ns2.dl\n" + addressRecords("ns1.dl", "one") + addressRecords("ns2.dl", "two"),
+			zoneFile:   inZone + addressRecords("ns1", "one") + addressRecords("ns2", "two"),
+			signed:     true,
 		},
 		// The glue of ns2 leads to another server, so that both tools have something to find.
 		"wrong": {
@@ -292,11 +325,16 @@ mail A 9.4.0.1
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newInternet(t, name)
-			n.startParents(test.delegation, test.names)
 			keys := map[string]any{"nameservers": test.names}
 			if test.zoneFile != "" {
 				keys = map[string]any{"zone_file": n.write("dl.zone", test.zoneFile)}
 			}
+			if n.signed = test.signed; n.signed {
+				file, ds := n.newZoneKey()
+				keys["dnssec"] = map[string]any{"keys": []string{file}}
+				test.delegation += ds
+			}
+			n.startParents(test.delegation, test.names)
 			n.startOurs(keys)
 			for tool, said := range map[string]struct{ got, want []string }{
 				"Zonemaster": {n.zonemaster(), test.zonemaster}, "DNSViz": {n.dnsviz(), test.dnsviz},
