@@ -10,23 +10,25 @@ import (
 // A Reach says by which ways an authority can see answers of ours to challenges for a name.
 type Reach struct {
 	OwnZone   bool // our DNS server is authoritative for the name
+	OthersToo bool // so are others, which do not get our records
 	Published bool // another DNS server takes updates for the name from us (RFC 2136)
 	HTTP      bool // the redirector listens for http, besides https
 }
 
 // challengesFor returns the challenges to try for a name, the first one first. DNS-01 in our own zone is first: it
 // works for the pool's names, too, where mirrors answer http and https. TLS-ALPN-01 needs the fewest open ports. An
-// update at another server is last, because it may have secondaries that take long.
+// update at another server is last, because it may have secondaries that take long; so is our own zone if the authority
+// may ask other servers, which do not know the answer.
 func challengesFor(name, forced string, r Reach) []string {
 	const dns, alpn, http = acme.ChallengeTypeDNS01, acme.ChallengeTypeTLSALPN01, acme.ChallengeTypeHTTP01
-	var order []string
-	if r.OwnZone {
-		order = append(order, dns)
-	}
-	if order = append(order, alpn); r.HTTP {
+	order := []string{alpn}
+	if r.HTTP {
 		order = append(order, http)
 	}
-	if r.Published && !r.OwnZone {
+	switch {
+	case r.OwnZone && !r.OthersToo:
+		order = slices.Insert(order, 0, dns)
+	case r.OwnZone, r.Published:
 		order = append(order, dns)
 	}
 	wild := strings.HasPrefix(name, "*.") // DNS-01 alone proves a wildcard

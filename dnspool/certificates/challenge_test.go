@@ -23,6 +23,8 @@ func TestChallengesFor(t *testing.T) {
 		{"a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns, alpn, http}},
 		{"a.example", "", Reach{HTTP: true, Published: true}, []string{alpn, http, dns}},
 		{"a.example", "", Reach{OwnZone: true, Published: true}, []string{dns, alpn}},
+		{"a.example", "", Reach{HTTP: true, OwnZone: true, OthersToo: true}, []string{alpn, http, dns}},
+		{"*.a.example", "", Reach{HTTP: true, OwnZone: true, OthersToo: true}, []string{dns}},
 		{"*.a.example", "", Reach{HTTP: true}, nil},
 		{"*.a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns}},
 		{"*.a.example", "", Reach{HTTP: true, Published: true}, []string{dns}},

@@ -152,6 +152,6 @@ func isChallengeFailure(err error) bool {
 	}
 	return slices.Contains([]string{
 		acme.ProblemTypeCAA, acme.ProblemTypeConnection, acme.ProblemTypeDNS, acme.ProblemTypeIncorrectResponse,
-		acme.ProblemTypeTLS, acme.ProblemTypeUnauthorized,
+		acme.ProblemTypeMalformed, acme.ProblemTypeTLS, acme.ProblemTypeUnauthorized,
 	}, problem.Type)
 }

@@ -83,11 +83,16 @@ func (a *ACME) replace(c *config.ACME, cache *certmagic.Cache) error {
 		}
 	}
 	cache.RemoveManaged(gone)
+	a.signalChange()
+	return nil
+}
+
+// signalChange has Run look at the configuration.
+func (a *ACME) signalChange() {
 	select {
 	case a.changed <- struct{}{}:
-	default:
+	default: // it is going to
 	}
-	return nil
 }
 
 // newMagic returns what certmagic works with under a configuration.
@@ -202,7 +207,7 @@ func (a *ACME) obtainAll(ctx context.Context) {
 		return
 	case <-ctx.Done():
 	case <-a.changed:
-		a.changed <- struct{}{} // for Run
+		a.signalChange() // for Run
 	}
 	cancel()
 	<-done

@@ -33,7 +33,8 @@ func (d *Daemon) newACME(c *config.Server) *certificates.ACME {
 // reach says by which ways a certificate authority can see our answers to challenges for a name.
 func reach(c *config.Server, name string) certificates.Reach {
 	return certificates.Reach{
-		OwnZone: len(c.DNS.Listen) > 0 && isIn(c.DNS.Zone, name), Published: target(c, name) != nil, HTTP: len(c.HTTP.Listen) > 0,
+		OwnZone: len(c.DNS.Listen) > 0 && isIn(c.DNS.Zone, name), OthersToo: len(c.DNS.Nameservers) > 1 && len(c.DNS.Notify) == 0,
+		Published: target(c, name) != nil, HTTP: len(c.HTTP.Listen) > 0,
 	}
 }
 

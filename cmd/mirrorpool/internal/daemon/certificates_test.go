@@ -14,6 +14,9 @@ func TestReach(t *testing.T) {
 		HTTP:    config.HTTP{Listen: []string{"127.0.0.1:80"}},
 		Publish: []config.Publish{{Server: "192.0.2.53:53", Zone: "example.org."}, {Server: "192.0.2.54:53", Zone: "example.net."}},
 	}
+	equal, primary := *c, *c
+	equal.DNS.Nameservers = []string{"ns1.example.org.", "ns2.example.org."}
+	primary.DNS.Nameservers, primary.DNS.Notify = equal.DNS.Nameservers, []string{"192.0.2.53:53"}
 	off := *c
 	off.DNS, off.HTTP, off.Publish = config.DNS{}, config.HTTP{}, nil
 	for _, test := range []struct {
@@ -26,6 +29,8 @@ func TestReach(t *testing.T) {
 		{c, "xdl.example.org", certificates.Reach{Published: true, HTTP: true}},
 		{c, "www.example.net", certificates.Reach{Published: true, HTTP: true}},
 		{c, "example.com", certificates.Reach{HTTP: true}},
+		{&equal, "dl.example.org", certificates.Reach{OwnZone: true, OthersToo: true, Published: true, HTTP: true}},
+		{&primary, "dl.example.org", certificates.Reach{OwnZone: true, Published: true, HTTP: true}},
 		{&off, "dl.example.org", certificates.Reach{}},
 	} {
 		if got := reach(test.c, test.name); got != test.want {
