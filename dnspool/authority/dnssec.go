@@ -35,8 +35,8 @@ func (s *signing) holds(now time.Time) bool { return now.Before(s.expires) }
 // one that does not exist (RFC 4035 section 2.3).
 const noAddress = "no address"
 
-// sign makes the signatures of all sets of z.
-func (z *zone) sign(signer *dnssec.Signer) error {
+// sign makes the signatures of all sets of z. transferred says that other servers serve it, too.
+func (z *zone) sign(signer *dnssec.Signer, transferred bool) error {
 	pass, err := signer.Begin(z.snapshot.Built)
 	if err != nil {
 		return err
@@ -54,14 +54,19 @@ func (z *zone) sign(signer *dnssec.Signer) error {
 	}
 	z.signPool(pass)
 	z.fillNames(pass)
+	if transferred {
+		s.types[z.origin] = append(s.types[z.origin], dns.TypeZONEMD)
+	}
 	s.chain = dnssec.NewChain(s.types, z.negativeTTL())
 	for i := range s.chain.Len() {
 		rr := s.chain.Record(i)
 		s.add(rr)
 		s.sets[setKey{rr.Hdr.Name, dns.TypeNSEC}] = pass.Add([]dns.RR{rr})
 	}
-	s.expires, err = pass.End()
-	return err
+	if s.expires, err = pass.End(); err != nil || !transferred {
+		return err
+	}
+	return z.signDigest(pass)
 }
 
 // add adds a record that makes up a set by itself.

@@ -14,6 +14,7 @@
 //	respond.go       any query, answered record by record
 //	dnssec.go        the zone's signatures
 //	denial.go        proofs that something does not exist
+//	zonemd.go        the digest of the zone as it is transferred
 //	attested.go      prepared answers with signatures and proofs
 //	near.go          answers by the client's place (dns.geo)
 //	options.go       the EDNS options of a response

@@ -66,7 +66,7 @@ func newSignedZone(
 	c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]uint32, signer *dnssec.Signer,
 ) (*zone, error) {
 	z := joinZone(c, static, s, start)
-	if err := z.sign(signer); err != nil {
+	if err := z.sign(signer, len(c.AllowTransfer) > 0); err != nil {
 		return nil, err
 	}
 	z.prepared = prepare(z)

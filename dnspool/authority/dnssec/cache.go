@@ -174,7 +174,7 @@ func (p *Pass) name(set []dns.RR, keys []*Key) string {
 }
 
 // End makes the signatures that are not kept, and returns when the first of all that were added expires. After an
-// error none of them may be used.
+// error none of them may be used. More sets may be added after it, for another End.
 func (p *Pass) End() (expires time.Time, err error) {
 	from := p.now.Add(-backdating)
 	to := p.now.Add(p.validity)
@@ -199,13 +199,15 @@ func (p *Pass) End() (expires time.Time, err error) {
 		p.signer.forget(func(s *Signatures) bool { return len(s.Records) == 0 })
 		return time.Time{}, err
 	}
-	if len(p.jobs) > 0 {
+	made := len(p.jobs)
+	if made > 0 {
 		p.noteExpiry(to)
 	}
+	p.jobs = nil
 	if len(p.signer.kept) > 2*p.used+minKept {
 		p.signer.forget(func(s *Signatures) bool { return s.used != p.signer.passes })
 	}
-	p.signer.note(len(p.jobs), p.expires)
+	p.signer.note(made, p.expires)
 	return p.expires, nil
 }
 
