@@ -6,8 +6,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// TestDigest makes the digest of the simple zone in RFC 8976 appendix A.1, whatever the order and the letter case of its
-// records.
+// TestDigest makes the digest of the simple zone in RFC 8976 appendix A.1, whatever the order and the letter case of
+// its records.
 func TestDigest(t *testing.T) {
 	t.Parallel()
 	const want = "c68090d90a7aed716bc459f9340e3d7c1370d4d24b7e2fc3a1ddc0b9a87153b9a9713b3c9ae5cc27777f98b8e730044c"
