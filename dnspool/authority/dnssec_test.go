@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"go.uber.org/zap"
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/health"
 )
 
@@ -353,4 +355,105 @@ func TestFewSignaturesForAChange(t *testing.T) {
 		next.Previous = previous
 		previous = dnspool.Build(next)
 	}
+}
+
+// TestUnsignableZone wants the zone before to stay where the next one cannot be signed, and SERVFAIL where there is
+// none.
+func TestUnsignableZone(t *testing.T) {
+	t.Parallel()
+	c, keys := signedConfig(t, testConfig())
+	signer := dnssec.NewSigner(rand.New(rand.NewPCG(1, 2))) // without keys
+	s := &Server{o: Options{Config: c, Signer: signer, Log: zap.NewNop()}, limiter: newLimiter(testNow)}
+	ask := func() *dns.Msg {
+		t.Helper()
+		packed, _, err := s.respond(attestedQuery("dl.example.org.", dns.TypeA), overTCP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp := new(dns.Msg)
+		if err := resp.Unpack(packed); err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	s.Publish(c, nil, testSnapshot(t, 1, 2))
+	if resp := ask(); resp.Rcode != dns.RcodeServerFailure {
+		t.Errorf("without keys from the start: %v", resp)
+	}
+	signer.SetKeys(keys, c.DNSSEC.Validity)
+	s.Publish(c, nil, testSnapshot(t, 1, 2))
+	before := ask()
+	if !hasType(before.Answer, dns.TypeRRSIG) {
+		t.Fatalf("with keys: %v", before)
+	}
+	signer.SetKeys(nil, 0)
+	s.Publish(c, nil, testSnapshot(t, 6, 2))
+	if after := ask(); after.Rcode != dns.RcodeSuccess || fmt.Sprint(after.Answer) != fmt.Sprint(before.Answer) {
+		t.Errorf("after the keys were lost: %v", after)
+	}
+	leap := *testSnapshot(t, 1, 2)
+	for _, days := range []int{400, -300} { // the clock leaps, and is set back
+		leap.Built = testNow.AddDate(0, 0, days)
+		signer.SetKeys(keys, c.DNSSEC.Validity)
+		s.Publish(c, nil, &leap)
+		from := overTCP
+		from.now = leap.Built
+		packed, _, err := s.respond(attestedQuery("dl.example.org.", dns.TypeA), from)
+		resp := new(dns.Msg)
+		if err != nil || resp.Unpack(packed) != nil {
+			t.Fatal(err)
+		}
+		v := &validator{zone: c.Zone, keys: []*dns.DNSKEY{keys.All[0].Record}, now: leap.Built, good: map[string]bool{}}
+		if err := v.sets(resp.Answer, nil); err != nil {
+			t.Errorf("after the clock went by %d days: %v", days, err)
+		}
+	}
+}
+
+// TestAttestedChallenges signs the answers to challenges of certificate authorities, which come and go.
+func TestAttestedChallenges(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	const name = "_acme-challenge.www.dl.example.org."
+	var none *StaticRecords
+	for _, values := range []map[string][]string{{name: {"one", "two"}}, nil} {
+		z, v := newTestSignedZone(t, c, none.WithTXT(c, values), testSnapshot(t, 1, 2))
+		for _, q := range []dns.Question{{Name: name, Qtype: dns.TypeTXT, Qclass: dns.ClassINET}, {Name: name, Qtype: dns.TypeA, Qclass: dns.ClassINET},
+			{Name: "x." + name, Qtype: dns.TypeTXT, Qclass: dns.ClassINET}} {
+			resp := exchange(t, z, attestedQuery(q.Name, q.Qtype), overTCP)
+			if err := v.check(q, resp); err != nil || q.Name == name && q.Qtype == dns.TypeTXT && hasType(resp.Answer, dns.TypeTXT) != (values != nil) {
+				t.Errorf("%s %s: %v\n%v", q.Name, dns.Type(q.Qtype), err, resp)
+			}
+		}
+	}
+}
+
+// FuzzAttestedTruth looks for a packet on which the two paths disagree in a signed zone.
+func FuzzAttestedTruth(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, name := range truthNames {
+		f.Add(truthQuery(f, r, name, dns.TypeA, 1232), uint32(1), false)
+		f.Add(truthQuery(f, r, name, dns.TypeDNSKEY, 600), uint32(2), true)
+	}
+	tr, v := newAttestedTruth(f, 40, 3)
+	f.Fuzz(func(t *testing.T, msg []byte, card uint32, stream bool) {
+		if !tr.check(t, msg, card, stream) {
+			return
+		}
+		req := new(dns.Msg)
+		if req.Unpack(msg) != nil || len(req.Question) != 1 || req.IsEdns0() == nil || !req.IsEdns0().Do() {
+			return
+		}
+		tr.fast.next = [2]uint32{card, card}
+		from := overTCP
+		from.size = len(msg)
+		packed, ok := tr.fast.respond(nil, msg, from)
+		resp := new(dns.Msg)
+		if !ok || resp.Unpack(packed) != nil || resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError {
+			return
+		}
+		if err := v.check(req.Question[0], resp); err != nil {
+			t.Errorf("%v: %v\n%v", req.Question, err, resp)
+		}
+	})
 }

@@ -47,16 +47,23 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 		return err
 	}
 	if keys == nil && dnssec.WasSigned(c.StateDir, c.DNS.Zone) {
-		d.log.Warn("the zone was signed before and is not any more; validators refuse it while its parent has a DS record",
-			zap.String("zone", c.DNS.Zone))
+		d.warnUnsigned(c)
 	}
 	d.setKeys(c, keys)
 	return nil
 }
 
+func (f *inForce) warnUnsigned(c *config.Server) {
+	f.log.Warn("the zone was signed before and is not any more; validators refuse it while its parent has a DS record",
+		zap.String("zone", c.DNS.Zone))
+}
+
 // setKeys has the next zone signed with keys.
 func (f *inForce) setKeys(c *config.Server, keys *dnssec.Keys) {
 	if keys == nil {
+		if f.signer.Keys() != nil {
+			f.warnUnsigned(c)
+		}
 		f.signer.SetKeys(nil, 0)
 		return
 	}
