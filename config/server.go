@@ -70,6 +70,8 @@ type DNSSEC struct {
 	Keys      []string      // paths of BIND key files, if not Auto
 	Algorithm string        // of keys that are made: ECDSAP256SHA256 or ED25519
 	Validity  time.Duration // of signatures; whole hours
+	OtherKeys []string      // paths of public keys, of other servers that sign the zone
+	Withdraw  bool          // ask the parent to remove its DS records
 	Resolver  string        // host:port, through which the parent's DS records are seen; empty: this host's
 }
 

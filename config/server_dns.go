@@ -65,6 +65,10 @@ func (c *checker) dnssec(root, o object) *DNSSEC {
 	s := &DNSSEC{Algorithm: "ECDSAP256SHA256", Validity: 7 * day}
 	o.string("algorithm", &s.Algorithm)
 	o.duration("validity", &s.Validity, 2*day, 30*day, time.Hour)
+	for _, n := range o.items("other_keys") {
+		s.OtherKeys = append(s.OtherKeys, c.resolve(n))
+	}
+	o.bool("withdraw", &s.Withdraw)
 	if n := o.get("resolver"); n != nil && n.text() != "" {
 		resolver, err := parseTarget(n.text())
 		if err != nil {

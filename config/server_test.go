@@ -111,6 +111,7 @@ func TestParseServerValues(t *testing.T) {
 			DNSSEC: &DNSSEC{
 				Keys:      []string{"testdata/keys/Kdl.example.org.+015+12345", "/etc/bind/Kdl.example.org.+015+00001.key"},
 				Algorithm: "ED25519", Validity: 14 * day, Resolver: "192.0.2.53:53",
+				OtherKeys: []string{"testdata/keys/Kdl.example.org.+015+54321.key"}, Withdraw: true,
 			},
 		},
 		HTTP: HTTP{

@@ -43,7 +43,7 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keys{Zone: c.Zone, dir: stateDir, auto: c.DNSSEC.Auto}
+	k := &Keys{Zone: c.Zone, dir: stateDir, auto: c.DNSSEC.Auto, withdraw: c.DNSSEC.Withdraw}
 	files := c.DNSSEC.Keys
 	if c.DNSSEC.Auto {
 		if files, err = filepath.Glob(filepath.Join(k.folder(), "K"+c.Zone+"+*"+publicEnd)); err != nil {
@@ -64,6 +64,11 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 			return nil, err
 		}
 	}
+	for _, file := range c.DNSSEC.OtherKeys {
+		if err := k.addOther(file); err != nil {
+			return nil, err
+		}
+	}
 	if len(before) > 0 && !slices.ContainsFunc(k.All, func(key *Key) bool { return slices.Contains(before, key.id) }) {
 		return nil, fmt.Errorf("none of the keys that signed %s before is there; put them back from a backup, or validators "+
 			"take the zone for forged; if the parent has no DS record of them any more, remove %s", c.Zone, signersFile(stateDir))
@@ -80,6 +85,26 @@ func (k *Keys) add(file string) error {
 	}
 	k.All = append(k.All, key)
 	return err
+}
+
+// addOther reads the public file of another server's key.
+func (k *Keys) addOther(file string) error {
+	public, err := safefile.Read(file, maxKeyFile)
+	if err != nil {
+		return fmt.Errorf("cannot read a DNSSEC key: %w", err)
+	}
+	record, err := parsePublic(string(public), k.Zone)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if !slices.ContainsFunc(k.All, func(key *Key) bool { return key.Record.Algorithm == record.Algorithm }) {
+		return fmt.Errorf("%s: want an algorithm that the zone is signed with here, too, got %s", file,
+			dns.AlgorithmToString[record.Algorithm])
+	}
+	if key := newOtherKey(record); !slices.ContainsFunc(k.All, func(other *Key) bool { return other.id == key.id }) {
+		k.All = append(k.All, key)
+	}
+	return nil
 }
 
 // folder is where keys are kept that this program has made.

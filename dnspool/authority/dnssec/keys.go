@@ -20,16 +20,32 @@ type Key struct {
 	Tag    uint16
 	Times  Times
 
-	private crypto.Signer
-	secret  string // what its private file has, of a key that this program has made; without times
-	id      string // in which no other key is the same
+	private crypto.Signer // nil of another server's key
+	secret  string        // what its private file has, of a key that this program has made; without times
+	id      string        // in which no other key is the same
+}
+
+// newOtherKey returns a key of another server that signs the zone. The parent is to have its DS record, too, if it is
+// one that signs keys: CDS records ask for all or none.
+func newOtherKey(record *dns.DNSKEY) *Key {
+	always := time.Unix(0, 0).UTC()
+	record.Hdr.Ttl = KeyTTL
+	k := &Key{Record: record, Tag: record.KeyTag(), Times: Times{Publish: always}, id: keyID(record)}
+	if k.SEP() {
+		k.Times.SyncPublish = always
+	}
+	return k
+}
+
+func keyID(record *dns.DNSKEY) string {
+	return fmt.Sprintf("%d %d %s", record.Flags, record.Algorithm, record.PublicKey)
 }
 
 // newKey joins both parts of a key. It returns an error if they are not of the same key.
 func newKey(record *dns.DNSKEY, private crypto.Signer, times Times) (*Key, error) {
 	record.Hdr.Ttl = KeyTTL
 	k := &Key{Record: record, Tag: record.KeyTag(), Times: times, private: private,
-		id: fmt.Sprintf("%d %d %s", record.Flags, record.Algorithm, record.PublicKey)}
+		id: keyID(record)}
 	probe := []dns.RR{record}
 	signature := k.signature(time.Unix(0, 0), time.Unix(1, 0))
 	if err := signature.Sign(private, probe); err != nil {
@@ -116,8 +132,9 @@ type Keys struct {
 	Zone string
 	All  []*Key
 
-	dir  string // for state; "" for none
-	auto bool   // they are in dir, and a rollover may change them
+	dir      string // for state; "" for none
+	auto     bool   // they are in dir, and a rollover may change them
+	withdraw bool   // the parent is to have no DS record
 }
 
 // A role is what the keys do at a time.
@@ -126,11 +143,12 @@ type roles struct {
 	signKeys  []*Key // the DNSKEY, CDS and CDNSKEY sets
 	signZone  []*Key // all other sets
 	synced    []*Key
+	withdraw  bool
 }
 
 // at returns what each key does at a time. It returns an error if the zone cannot be signed then.
 func (k *Keys) at(now time.Time) (*roles, error) {
-	r := &roles{}
+	r := &roles{withdraw: k.withdraw}
 	signing := map[uint8]bool{}
 	for _, key := range k.All {
 		if key.Times.signs(now) {
@@ -204,6 +222,15 @@ func (r *roles) records() map[uint16][]dns.RR {
 	for _, key := range r.published {
 		sets[dns.TypeDNSKEY] = append(sets[dns.TypeDNSKEY], dns.Copy(key.Record))
 	}
+	if r.withdraw { // RFC 8078 section 4
+		cds, cdnskey := &dns.CDS{}, &dns.CDNSKEY{}
+		cds.Digest, cdnskey.Protocol, cdnskey.PublicKey = "00", 3, "AA=="
+		zone := r.published[0].Record.Hdr.Name
+		cds.Hdr = dns.RR_Header{Name: zone, Rrtype: dns.TypeCDS, Class: dns.ClassINET, Ttl: KeyTTL}
+		cdnskey.Hdr = dns.RR_Header{Name: zone, Rrtype: dns.TypeCDNSKEY, Class: dns.ClassINET, Ttl: KeyTTL}
+		sets[dns.TypeCDS], sets[dns.TypeCDNSKEY] = []dns.RR{cds}, []dns.RR{cdnskey}
+		return sets
+	}
 	for _, key := range r.synced {
 		sets[dns.TypeCDS] = append(sets[dns.TypeCDS], key.DS().ToCDS())
 		sets[dns.TypeCDNSKEY] = append(sets[dns.TypeCDNSKEY], key.Record.ToCDNSKEY())
@@ -219,7 +246,7 @@ func (k *Keys) Same(other *Keys) bool {
 	if k == nil || other == nil {
 		return k == other
 	}
-	return k.Zone == other.Zone && slices.EqualFunc(k.All, other.All, func(a, b *Key) bool {
+	return k.Zone == other.Zone && k.withdraw == other.withdraw && slices.EqualFunc(k.All, other.All, func(a, b *Key) bool {
 		return a.id == b.id && a.Times == b.Times
 	})
 }

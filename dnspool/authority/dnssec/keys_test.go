@@ -237,3 +237,67 @@ func FuzzKey(f *testing.F) {
 		}
 	})
 }
+
+// TestOtherKeys publishes a key of another server, which signs nothing here, and which the parent is to know.
+func TestOtherKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	other, err := generate(testZone, dns.ECDSAP256SHA256, Times{Publish: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := generate(testZone, dns.ED25519, Times{Publish: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]*Key{"other.key": other, "foreign.key": foreign} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(key.Record.String()+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := testConfig()
+	c.DNSSEC.OtherKeys = []string{filepath.Join(dir, "other.key")}
+	k, err := read(c, dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := k.at(testNow)
+	if err != nil || len(r.published) != 2 || len(r.signKeys) != 1 || len(r.signZone) != 1 || len(r.synced) != 2 {
+		t.Errorf("%v, %+v", err, r)
+	}
+	rolled, err := k.Roll("", testNow, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, old := rolled.rolling(testNow); next == nil || old.Tag != k.All[0].Tag {
+		t.Errorf("it rolls from %v to %v", old, next)
+	}
+	c.DNSSEC.OtherKeys = []string{filepath.Join(dir, "foreign.key")}
+	if _, err := read(c, dir, testNow); err == nil || !strings.Contains(err.Error(), "want an algorithm that the zone is signed with here") {
+		t.Errorf("a key of another algorithm: %v", err)
+	}
+}
+
+// TestWithdraw asks the parent for no DS record.
+func TestWithdraw(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.DNSSEC.Withdraw = true
+	k, err := read(c, "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := k.at(testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := r.records()
+	for rrtype, want := range map[uint16]string{dns.TypeCDS: "0 0 0 00", dns.TypeCDNSKEY: "0 3 0 AA=="} {
+		if got := sets[rrtype]; len(got) != 1 || !strings.HasSuffix(got[0].String(), "\t"+want) {
+			t.Errorf("%v, want %s", got, want)
+		}
+	}
+	if len(sets[dns.TypeDNSKEY]) != 1 || k.Describe(testNow, nil, "").Next != "the parent is to remove its DS records" {
+		t.Errorf("%v, %+v", sets, k.Describe(testNow, nil, ""))
+	}
+}

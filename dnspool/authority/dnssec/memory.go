@@ -43,6 +43,9 @@ func saveSigners(dir string, k *Keys) error {
 	}
 	s := signers{Zone: k.Zone}
 	for _, key := range k.All {
+		if key.private == nil {
+			continue
+		}
 		s.Keys = append(s.Keys, key.id)
 	}
 	before, err := loadSigners(dir, k.Zone)

@@ -42,7 +42,7 @@ func (v *View) has(k *Key) bool {
 func (k *Keys) rolling(now time.Time) (next, old *Key) {
 	var keys []*Key
 	for _, key := range k.All {
-		if key.SEP() && key.Times.At(now) != Removed {
+		if key.SEP() && key.private != nil && key.Times.At(now) != Removed {
 			keys = append(keys, key)
 		}
 	}
@@ -69,17 +69,18 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 	if err != nil {
 		return nil, err
 	}
-	if len(roles.published) != 1 {
+	if len(roles.signKeys) != 1 || !slices.Equal(roles.signKeys, roles.signZone) {
 		return nil, fmt.Errorf("want one key that signs all, got %s", k.describe(now))
 	}
-	number := roles.published[0].Record.Algorithm
+	before := roles.signKeys[0].Record.Algorithm
+	number := before
 	if algorithm != "" {
 		if number = algorithms[algorithm]; number == 0 {
 			return nil, fmt.Errorf("want the algorithm ECDSAP256SHA256 or ED25519, got %q", algorithm)
 		}
 	}
 	times := Times{Created: now, Publish: now, SyncPublish: now.Add(KeyTTL*time.Second + margin)}
-	if number != roles.published[0].Record.Algorithm {
+	if number != before {
 		times = Times{Created: now, Activate: now, Publish: now.Add(zoneTTL + margin)}
 		times.SyncPublish = times.Publish.Add(KeyTTL*time.Second + margin)
 	}

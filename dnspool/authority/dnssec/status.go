@@ -46,7 +46,7 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 		matches = matches || known && key.Times.published(now)
 		s.Keys = append(s.Keys, KeyStatus{key.Tag, dns.AlgorithmToString[key.Record.Algorithm], key.Record.Flags, state,
 			key.Times.Created, known})
-		if key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && state == Active) {
+		if !k.withdraw && key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && state == Active) {
 			s.DS = append(s.DS, dsText(key.DS()))
 		}
 	}
@@ -69,6 +69,12 @@ func dsText(ds *dns.DS) string {
 
 // next is what a rollover waits for.
 func (k *Keys) next(now time.Time, seen *View) string {
+	if k.withdraw {
+		if seen != nil && len(seen.DS) == 0 {
+			return "once its TTL has passed, dns.dnssec can be taken out of the configuration: the parent has no DS record any more"
+		}
+		return "the parent is to remove its DS records"
+	}
 	next, old := k.rolling(now)
 	if next == nil {
 		for _, key := range k.All {

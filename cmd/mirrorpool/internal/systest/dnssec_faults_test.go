@@ -150,6 +150,32 @@ func TestDNSSECCommands(t *testing.T) {
 	}
 }
 
+// TestWithdrawDS has a server ask its parent by CDS to remove its DS records.
+func TestWithdrawDS(t *testing.T) {
+	t.Parallel()
+	r := newSignedRig(t, "127.0.1.92")
+	r.config.set("dns", "dnssec", map[string]any{"keys": "auto", "resolver": r.parent.addr, "withdraw": true})
+	r.config.write(t, "mirrorpool.json", r.config.json)
+	r.run(t, exitOK, "reload")
+	req := new(dns.Msg).SetQuestion(poolZone, dns.TypeCDS)
+	resp, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(req, r.dns)
+	if err != nil || len(resp.Answer) != 1 || !strings.HasSuffix(resp.Answer[0].String(), "\t0 0 0 00") {
+		t.Errorf("%v, %v; want one CDS record that asks for none", err, resp)
+	}
+	testbed.Eventually(t, "it is seen that the parent has none", func() bool {
+		return strings.Contains(r.run(t, exitOK, "dnssec", "status"), "dns.dnssec can be taken out")
+	})
+	delete(r.config.json["dns"].(map[string]any), "dnssec")
+	r.config.write(t, "mirrorpool.json", r.config.json)
+	r.run(t, exitOK, "reload")
+	if out := r.run(t, exitFailure, "dnssec", "status"); !strings.Contains(out, "the zone is not signed") {
+		t.Errorf("after signing was turned off: %s", out)
+	}
+	if _, tags := r.keys(t); len(tags) > 0 {
+		t.Errorf("after signing was turned off there are keys: %v", tags)
+	}
+}
+
 // TestKeysAreGone takes the keys away from a running server, and then has it start without them.
 func TestKeysAreGone(t *testing.T) {
 	t.Parallel()

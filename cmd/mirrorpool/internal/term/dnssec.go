@@ -30,7 +30,11 @@ func WriteDNSSEC(w io.Writer, s *dnssec.Status) error {
 	if !s.Expires.IsZero() {
 		fmt.Fprintf(w, "The first signature of %s expires at %s.\n", s.Zone, s.Expires.UTC().Format(time.RFC3339))
 	}
-	fmt.Fprintln(w, "The parent is to have:")
+	if len(s.DS) == 0 {
+		fmt.Fprintln(w, "The parent is to have no DS record.")
+	} else {
+		fmt.Fprintln(w, "The parent is to have:")
+	}
 	for _, ds := range s.DS {
 		fmt.Fprintln(w, " ", ds)
 	}
