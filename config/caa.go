@@ -67,7 +67,6 @@ func CAAKeepsMirrorsOut(list []CAA) bool {
 func limitsIssuance(parameters string) bool {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(parameter, "=")
-		value = strings.TrimSpace(value)
 		switch strings.ToLower(strings.TrimSpace(name)) {
 		case "accounturi":
 			return true

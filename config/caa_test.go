@@ -24,6 +24,8 @@ func TestCAAKeepsMirrorsOut(t *testing.T) {
 		{[]string{`0 issue "letsencrypt.org; validationmethods=http-01; accounturi=https://acme.example.net/1"`}, true},
 		{[]string{`0 iodef "mailto:a@example.org"`}, false},
 		{[]string{`0 issuewild ";"`}, false},
+		{[]string{`0 issue ";"`, `0 iodef "mailto:a@example.org"`}, true},
+		{[]string{`0 issue "letsencrypt.org; validationmethods = dns-01 "`}, true},
 		{[]string{`0 issue ";"`, `0 issue "other.example"`}, false},
 		{[]string{`0 issue ";"`, `0 issuewild "other.example"`}, false},
 		{[]string{`0 issue "a.example; accounturi=x"`, `0 issue "b.example; accounturi=y"`}, true},
@@ -43,6 +45,18 @@ func TestCAAKeepsMirrorsOut(t *testing.T) {
 		slices.Reverse(list)
 		if got := CAAKeepsMirrorsOut(list); got != test.want {
 			t.Errorf("%q in reverse: %v", test.values, got)
+		}
+	}
+}
+
+func TestParseCAA(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`0 issue "~ !"`: "~ !", `0 issue "a`: "a", `0 issue ""`: "", "0 issue \"\x7f\"": "", `0 issue "`: "", `0 issue a"`: "",
+	} {
+		caa, err := parseCAA(text)
+		if bad := want == "" && text != `0 issue ""`; (err != nil) != bad || caa.Value != want {
+			t.Errorf("%s: %q, %v", text, caa.Value, err)
 		}
 	}
 }

@@ -63,19 +63,28 @@ func TestWatcher(t *testing.T) {
 		{0, Status{Name: "none"}, []zapcore.Level{warn}},
 		{time.Hour, Status{Name: "none"}, nil},
 		{25 * time.Hour, Status{Name: "none"}, []zapcore.Level{warn}},
-		{76*24*time.Hour - time.Minute, long, nil},
+		{76 * 24 * time.Hour, long, nil},
 		{76*24*time.Hour + time.Minute, long, []zapcore.Level{warn}},
 		{76*24*time.Hour + time.Hour, long, nil},
 		{77*24*time.Hour + time.Hour, long, []zapcore.Level{warn}},
+		{78*24*time.Hour + time.Hour, long, []zapcore.Level{warn}}, // a day after the one before
+		{88 * 24 * time.Hour, long, []zapcore.Level{warn}},
 		{89 * 24 * time.Hour, long, []zapcore.Level{err}},
 		{90 * 24 * time.Hour, long, []zapcore.Level{err}}, // it has ended
 		{90*24*time.Hour + time.Hour, long, nil},
-		{100 * 24 * time.Hour, Status{Name: "long", From: from, Until: from.Add(180 * 24 * time.Hour)}, nil},
+		{90*24*time.Hour + 2*time.Hour, Status{Name: "long", From: from, Until: from.Add(180 * 24 * time.Hour)}, nil},
+		{90*24*time.Hour + 3*time.Hour, long, []zapcore.Level{err}}, // the old one again: what was told of it is forgotten
 		{4 * 24 * time.Hour, short, nil},
 		{5 * 24 * time.Hour, short, []zapcore.Level{err}},
 	} {
 		if got := lines(test.after, test.s); !slices.Equal(got, test.want) {
 			t.Errorf("%s after %v: %v, want %v", test.s.Name, test.after, got, test.want)
+		}
+	}
+	for _, s := range []Status{{Name: "missing"}, long} {
+		w.look([]Status{s}, from.Add(300*24*time.Hour))
+		if _, ok := logs.TakeAll()[0].ContextMap()["expires"]; ok != !s.Until.IsZero() {
+			t.Errorf("%s: the log says when it expires: %v", s.Name, ok)
 		}
 	}
 }

@@ -1,10 +1,15 @@
 package certificates
 
 import (
+	"bytes"
 	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,8 +120,8 @@ func TestTicketKeys(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 9 {
-		t.Errorf("%d keys in three days, want one every 8 hours", len(seen))
+	if len(seen) != 1+9 {
+		t.Errorf("%d keys in three days, want one at the start and every 8 hours", len(seen))
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file has mode %v: %v", info.Mode(), err)
@@ -132,13 +137,48 @@ func TestTicketKeys(t *testing.T) {
 	if logs.Len() != 1 || keys.keys[0] != before {
 		t.Errorf("with a bad file: %d lines in the log, another key: %v", logs.Len(), keys.keys[0] != before)
 	}
-	if err := os.WriteFile(file, []byte("not keys"), 0o644); err != nil {
+}
+
+// TestTicketFile has files of keys that cannot be used: the copy has a key of its own, and says why.
+func TestTicketFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := func(name string, mode os.FileMode, text string) string {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	var sealed, unreadable bytes.Buffer
+	now := time.Now()
+	keys, err := json.Marshal([]ticketKey{{Key: [32]byte{1}, Made: now.Round(0).UTC()}})
+	if err := errors.Join(err, ticketFormat.Seal(&sealed, keys), ticketFormat.Seal(&unreadable, []byte("{"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(file, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if other := NewTickets(file, now, zap.NewNop(), new(tls.Config)); len(other.keys) != 1 {
-		t.Errorf("%d keys beside a file that others can read", len(other.keys))
+	for name, test := range map[string]struct {
+		file string
+		log  string // "": nothing
+		own  bool   // the key is not the file's
+	}{
+		"good":             {path("good", 0o600, sealed.String()), "", false},
+		"of others":        {path("open", 0o644, sealed.String()), "other users can read", true},
+		"no keys":          {path("none", 0o600, "keys"), "not a file of", true},
+		"no JSON":          {path("json", 0o600, unreadable.String()), "unexpected end", true},
+		"below a file":     {filepath.Join(path("file", 0o600, ""), "keys"), "not a directory", true},
+		"not to be shared": {"", "", true},
+	} {
+		core, logs := observer.New(zap.WarnLevel)
+		keys := NewTickets(test.file, now, zap.New(core), new(tls.Config))
+		if own := keys.keys[0].Key != [32]byte{1}; own != test.own || len(keys.keys) != 1 {
+			t.Errorf("%s: %d keys, the first is the file's: %v", name, len(keys.keys), !own)
+		}
+		text := ""
+		for _, entry := range logs.All() {
+			text += fmt.Sprint(entry.ContextMap()["error"])
+		}
+		if (text == "") != (test.log == "") || !strings.Contains(text, test.log) {
+			t.Errorf("%s: in the log: %q, want %q", name, text, test.log)
+		}
 	}
 }
