@@ -51,20 +51,21 @@ func Build(in Input) *Snapshot {
 		s.Mirrors[i].serveOnly, s.Mirrors[i].exclude = newPlaceSet(m.ServeOnly), newPlaceSet(m.Exclude)
 	}
 	entries := newEntries(s.Mirrors)
+	room := make([]candidate, 0, len(s.Mirrors)) // for each group in turn: growing it would leave much to collect
 	for _, family := range [...]Family{IPv4, IPv6} {
-		s.dns[family] = buildDNS(s.Mirrors, family, in, s.drained(health.DNS, family, 0, &in))
+		s.dns[family] = buildDNS(s.Mirrors, room, family, in, s.drained(health.DNS, family, 0, &in))
 		s.dns[family].addEntries(entries)
 		for only := range s.http[family] {
-			s.http[family][only] = buildWeb(entries, family, only, in, s.drained(health.HTTP, family, only, &in))
+			s.http[family][only] = buildWeb(entries, room, family, only, in, s.drained(health.HTTP, family, only, &in))
 		}
 	}
 	s.Serial = nextSerial(in, s)
 	return s
 }
 
-// buildDNS makes the group for DNS answers. out reports whether a mirror is drained.
-func buildDNS(mirrors []Mirror, family Family, in Input, out func(*Mirror) bool) DNSGroup {
-	var all, lost []candidate
+// buildDNS makes the group for DNS answers. all has room for candidates. out reports whether a mirror is drained.
+func buildDNS(mirrors []Mirror, all []candidate, family Family, in Input, out func(*Mirror) bool) DNSGroup {
+	var lost []candidate
 	for i := range mirrors {
 		m := &mirrors[i]
 		if !m.InDNSPool() || out(m) {
@@ -81,7 +82,8 @@ func buildDNS(mirrors []Mirror, family Family, in Input, out func(*Mirror) bool)
 	eligible := slices.DeleteFunc(all, func(c candidate) bool { return !c.eligible })
 	g.Settles = settles(eligible, family, in.Health.Policy)
 	g.at, g.derated = make(map[*Mirror][]int32, len(eligible)), make(map[*Mirror][]float64, len(eligible))
-	at := map[netip.Addr]int{}
+	at := make(map[netip.Addr]int, len(eligible))
+	g.Addresses, g.Weights = make([]netip.Addr, 0, len(eligible)), make([]float64, 0, len(eligible))
 	for _, c := range eligible {
 		c.mirror.InDNS = true
 		g.derated[c.mirror] = c.shares
@@ -173,13 +175,13 @@ func newEntries(mirrors []Mirror) []entry {
 	return entries
 }
 
-// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https. out reports whether a mirror
-// is drained.
-func buildWeb(all []entry, family Family, only int, in Input, out func(*Mirror) bool) webGroup {
+// buildWeb makes the group of all mirrors, or where only is 1, of those that speak https. candidates has room for them.
+// out reports whether a mirror is drained.
+func buildWeb(all []entry, candidates []candidate, family Family, only int, in Input, out func(*Mirror) bool) webGroup {
 	var g webGroup
-	var candidates, lost []candidate
+	var lost []candidate
 	for i := range all {
-		e := all[i]
+		e := &all[i]
 		if only == 1 && e.mirror.URL.Scheme != "https" || out(e.mirror) {
 			continue
 		}
@@ -190,18 +192,20 @@ func buildWeb(all []entry, family Family, only int, in Input, out func(*Mirror) 
 			}
 			continue
 		}
-		e.rank = c.rank
-		e.derated = c.share
-		e.weight *= e.derated
-		g.entries = append(g.entries, e)
-		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 		candidates = append(candidates, c)
 	}
 	g.Tally = markEligible(candidates, lost, &in, in.Previous != nil && in.Previous.http[family][only].Panic)
-	for i := range g.entries {
-		if e := &g.entries[i]; candidates[i].eligible {
-			e.eligible, e.mirror.InWeb = true, true
+	g.entries = make([]entry, len(candidates))
+	for i, next := 0, 0; i < len(candidates); next++ {
+		c, e := &candidates[i], &g.entries[i]
+		if *e = all[next]; e.mirror != c.mirror {
+			continue
 		}
+		i++
+		e.rank, e.derated, e.eligible = c.rank, c.share, c.eligible
+		e.weight *= e.derated
+		e.mirror.InWeb = e.mirror.InWeb || e.eligible
+		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 	}
 	g.index = newIndex(g.entries)
 	return g

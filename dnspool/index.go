@@ -45,16 +45,24 @@ type cell struct {
 
 // newIndex returns the index of a group, or nil if it is small.
 func newIndex(entries []entry) *index {
-	x := &index{entries: make([]entry, 0, len(entries)), countries: map[Code]span{}, networks: map[uint32][]int32{}}
-	numbers := 0
+	eligible, numbers := 0, 0
 	for i := range entries {
 		if e := &entries[i]; e.eligible {
-			x.members = append(x.members, member{e.id, e.weight, e.number, int32(i), e.mirror.serveOnly != nil || e.mirror.exclude != nil})
+			eligible++
 			numbers = max(numbers, int(e.number)+1)
 		}
 	}
-	if len(x.members) < indexSize {
+	if eligible < indexSize {
 		return nil
+	}
+	x := &index{
+		members: make([]member, 0, eligible), entries: make([]entry, 0, eligible),
+		countries: map[Code]span{}, networks: map[uint32][]int32{},
+	}
+	for i := range entries {
+		if e := &entries[i]; e.eligible {
+			x.members = append(x.members, member{e.id, e.weight, e.number, int32(i), e.mirror.serveOnly != nil || e.mirror.exclude != nil})
+		}
 	}
 	x.sort(entries)
 	for _, m := range x.members {

@@ -11,6 +11,7 @@ const nearCards = 1024
 
 // addEntries takes in those of all entries whose mirrors are eligible, with their weights in DNS.
 func (g *DNSGroup) addEntries(all []entry) {
+	g.entries = make([]entry, 0, len(g.at))
 	for _, e := range all {
 		if g.at[e.mirror] == nil {
 			continue
