@@ -17,10 +17,10 @@ import (
 // Limits on a file of either kind. They keep a hostile file from growing the process: MaxFileSize
 // bounds what is read, and the others what is built from it.
 const (
-	MaxFileSize = 4 << 20 // bytes
+	MaxFileSize = 8 << 20 // bytes
 
 	maxDepth    = 32      // arrays and objects inside one another
-	maxValues   = 1 << 19 // in the whole file: enough for 100,000 short mirrors
+	maxValues   = 1 << 19 // in the whole file: 26 for each of MaxMirrors
 	maxNumber   = 64      // characters of a number
 	maxItems    = 10_000  // in an array other than the list of mirrors
 	maxExponent = 400     // of a number; beyond, exact arithmetic would take gigabytes

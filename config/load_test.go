@@ -23,7 +23,7 @@ func TestLoadRefuses(t *testing.T) {
 		filepath.Join(dir, "none.json"): "none.json: no such file or directory",
 		dir:                             ": not a regular file",
 		"/dev/zero":                     "/dev/zero: not a regular file",
-		big:                             "big.json: want a file of at most 4194304 bytes",
+		big:                             "big.json: want a file of at most 8388608 bytes",
 	} {
 		_, err := ReadFile(path)
 		if err == nil || !strings.HasSuffix(err.Error(), want) {

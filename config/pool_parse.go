@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// MaxMirrors is the largest number of mirrors in a pool.
-const MaxMirrors = 100_000
+// MaxMirrors is the largest number of mirrors in a pool. MaxFileSize leaves 400 bytes for each.
+const MaxMirrors = 20_000
 
 // ParsePool checks data, the text of a mirrors.json; file is its name in errors.
 //

@@ -150,7 +150,7 @@ func TestParsePrefix(t *testing.T) {
 func TestMaxMirrors(t *testing.T) {
 	text := `{"version":1,"mirrors":[` + strings.Repeat("0,", MaxMirrors) + `0]}`
 	_, _, err := ParsePool("mirrors.json", []byte(text))
-	want := "mirrors.json:1:24: /mirrors: want at most 100000 mirrors, got 100001"
+	want := "mirrors.json:1:24: /mirrors: want at most 20000 mirrors, got 20001"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -231,7 +231,7 @@ func TestAbsentKeys(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`{"mirrors": null}`: "/mirrors: want a list of 1 to 100000 mirrors, got null",
+		`{"mirrors": null}`: "/mirrors: want a list of 1 to 20000 mirrors, got null",
 		`{"mirrors": [{"url_prefix": "", "weight": 1}]}`: `/mirrors/0/url_prefix: want an http or https ` +
 			`URL of a folder, got ""`,
 		`{"mirrors": [{"url_prefix": "https://a.example.net/", "weight": null}]}`: "/mirrors/0/weight: want a whole number",

@@ -137,7 +137,7 @@ func TestRefused(t *testing.T) {
 		poolText("a 1", "b -1"):     ":2:",
 		poolText("a 0", "b 0"):      "mirrors.json: no mirror is enabled",
 		poolText("a 1")[:20]:        ":1:",
-		strings.Repeat(" ", 5e6):    "want a file of at most 4194304 bytes",
+		strings.Repeat(" ", 9e6):    "want a file of at most 8388608 bytes",
 		poolText("a 1", "a 1"):      "is given already",
 		"\xef\xbb\xbf\xff\xfe{\x00": ":1:",
 	} {

@@ -55,7 +55,7 @@ func newTransport() *http.Transport {
 		DialContext:            (&net.Dialer{Timeout: fetchTime}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    fetchTime,
-		DisableCompression:     true, // 4 MiB are the limit of what is sent, and a few bytes can unpack to more
+		DisableCompression:     true, // the limit is on what is sent, and a few bytes can unpack to more
 		DisableKeepAlives:      true, // the next look is minutes away
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		ForceAttemptHTTP2:      true,

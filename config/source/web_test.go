@@ -184,7 +184,7 @@ func TestWebHostile(t *testing.T) {
 		refused bool
 		handler http.HandlerFunc
 	}{
-		"100 MB": {"want at most 4194304 bytes, the server sends more", true, func(w http.ResponseWriter, r *http.Request) {
+		"100 MB": {"want at most 8388608 bytes, the server sends more", true, func(w http.ResponseWriter, r *http.Request) {
 			junk := make([]byte, chunk)
 			for range 100 << 20 / chunk {
 				n, err := w.Write(junk)
