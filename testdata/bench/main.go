@@ -41,19 +41,42 @@ type result struct {
 
 func main() {
 	log.SetFlags(0)
-	var o options
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each server is measured")
-	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long, each time")
-	flag.IntVar(&o.mirrors, "mirrors", 6, "size of the pool, at most 250*250")
-	flag.BoolVar(&o.edns, "edns", false, "ask with EDNS")
-	flag.BoolVar(&o.nxdomain, "nxdomain", false, "ask for names that do not exist")
-	flag.Parse()
-	if err := run(o); err != nil {
+	command, args := "dns", os.Args[1:]
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	if err := run(command, args); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(o options) error {
+func run(command string, args []string) error {
+	switch command {
+	case "dns":
+		return dnsAnswers(args)
+	case "https":
+		return https(args)
+	case "growth":
+		return growth(args)
+	case "bare": // for https
+		return bare(args[0])
+	default:
+		return fmt.Errorf("%s is not measured; dns, https and growth are", command)
+	}
+}
+
+// dnsAnswers measures answers by DNS beside other servers.
+func dnsAnswers(args []string) error {
+	var o options
+	flags := flag.NewFlagSet("dns", flag.ExitOnError)
+	flags.IntVar(&o.rounds, "rounds", 5, "how often each server is measured")
+	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long, each time")
+	flags.IntVar(&o.mirrors, "mirrors", 6, "size of the pool, at most 250*250")
+	flags.BoolVar(&o.edns, "edns", false, "ask with EDNS")
+	flags.BoolVar(&o.nxdomain, "nxdomain", false, "ask for names that do not exist")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "mirrorpool-bench-")
 	if err != nil {
 		return err

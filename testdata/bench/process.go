@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -84,13 +85,24 @@ func (p *process) cpuTime() time.Duration {
 	return time.Duration(ticks) * time.Second / tickRate
 }
 
+// freePort returns a port that is free for UDP and TCP. It is not one of those that clients get.
 func freePort() (int, error) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
+		conn, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			continue
+		}
+		conn.Close()
+		listener, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		listener.Close()
+		return port, nil
 	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).Port, nil
+	return 0, errors.New("of 100 ports, none was free")
 }
 
 // awaitAnswer waits until a server gives an address of the pool.

@@ -28,9 +28,9 @@ var weights = []int{10, 20, 30, 10, 10, 20}
 
 // installed builds mirrorpool and returns it with the other servers that there are.
 func installed(dir string) ([]server, error) {
-	binary := filepath.Join(dir, "mirrorpool")
-	if out, err := exec.Command("go", "build", "-o", binary, "./cmd/mirrorpool").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build: %w\n%s", err, out)
+	binary, err := build(dir)
+	if err != nil {
+		return nil, err
 	}
 	servers := []server{{"mirrorpool", binary, func(s site) ([]string, error) {
 		return []string{binary, "serve", "--config", "mirrorpool.json"}, s.writeMirrorpool()
@@ -65,7 +65,7 @@ func (s site) writeMirrorpool() error {
 	var mirrors []string
 	for i := range s.mirrors {
 		v4, v6 := s.addresses(i)
-		mirrors = append(mirrors, fmt.Sprintf(`{"url_prefix": "http://m%d.example.org/tails/", "weight": %d, "dns": {"addresses": ["%s", "%s"]}}`,
+		mirrors = append(mirrors, fmt.Sprintf(`{"url_prefix": "https://m%d.example.org/tails/", "weight": %d, "dns": {"addresses": ["%s", "%s"]}}`,
 			i, weights[i%len(weights)], v4, v6))
 	}
 	if err := s.write("mirrors.json", `{"version": 1, "mirrors": [%s]}`, strings.Join(mirrors, ",\n")); err != nil {
