@@ -92,6 +92,7 @@ type Pass struct {
 	used     int
 	expires  time.Time // of what was kept
 	scratch  []byte
+	failed   error
 }
 
 // A job is a set that has no fresh signatures yet.
@@ -124,8 +125,13 @@ func (p *Pass) KeyRecords() map[uint16][]dns.RR { return p.roles.records() }
 // in an answer it may be lower (RFC 4035 section 5.3.3).
 func (p *Pass) Add(set []dns.RR) *Signatures {
 	keys := p.roles.signZone
-	switch set[0].Header().Rrtype {
-	case dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY:
+	if rrtype := set[0].Header().Rrtype; slices.Contains(keyTypes, rrtype) {
+		if signed := p.roles.signed[rrtype]; signed != nil {
+			p.noteExpiry(signed.until())
+			s := &Signatures{}
+			p.failed = errors.Join(p.failed, s.add(dns.Copy(signed.signature).(*dns.RRSIG)))
+			return s
+		}
 		keys = p.roles.signKeys
 	}
 	name := p.name(set, keys)
@@ -195,7 +201,7 @@ func (p *Pass) End() (expires time.Time, err error) {
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := errors.Join(p.failed, g.Wait()); err != nil {
 		p.signer.forget(func(s *Signatures) bool { return len(s.Records) == 0 })
 		return time.Time{}, err
 	}
@@ -220,18 +226,26 @@ func (j *job) sign(from, to time.Time) error {
 		if err := rr.Sign(key.private, j.set); err != nil {
 			return err
 		}
-		packed := make([]byte, dns.Len(rr)+1)
-		end, err := dns.PackRR(rr, packed, 0, nil, false)
-		if err != nil {
+		if err := s.add(rr); err != nil {
 			return err
 		}
-		_, owner, err := dns.UnpackDomainName(packed, 0)
-		if err != nil {
-			return err
-		}
-		const fixed = 2 + 2 + 4 + 2 // type, class, TTL, length of the data
-		s.Records, s.Wire = append(s.Records, rr), append(s.Wire, packed[owner+fixed:end])
 	}
+	return nil
+}
+
+// add adds a signature.
+func (s *Signatures) add(rr *dns.RRSIG) error {
+	packed := make([]byte, dns.Len(rr)+1)
+	end, err := dns.PackRR(rr, packed, 0, nil, false)
+	if err != nil {
+		return err
+	}
+	_, owner, err := dns.UnpackDomainName(packed, 0)
+	if err != nil {
+		return err
+	}
+	const fixed = 2 + 2 + 4 + 2 // type, class, TTL, length of the data
+	s.Records, s.Wire = append(s.Records, rr), append(s.Wire, packed[owner+fixed:end])
 	return nil
 }
 

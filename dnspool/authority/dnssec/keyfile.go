@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -180,6 +181,12 @@ func readKey(file, zone string, ours bool) (*Key, error) {
 		return nil, fmt.Errorf("cannot read a DNSSEC key: %w", err)
 	}
 	secret, err := safefile.ReadSecret(stem+privateEnd, maxKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, offlineErr := readOffline(stem, string(public), zone)
+		if key != nil || offlineErr != nil {
+			return key, offlineErr
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a DNSSEC key: %w", err)
 	}
@@ -191,6 +198,21 @@ func readKey(file, zone string, ours bool) (*Key, error) {
 		key.secret = withoutTimes(string(secret))
 	}
 	return key, nil
+}
+
+// readOffline reads a key whose private part is elsewhere. It returns nil if there is nothing that it has signed.
+func readOffline(stem, public, zone string) (*Key, error) {
+	record, err := parsePublic(public, zone)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", stem, err)
+	}
+	signed, err := readSigned(stem, record)
+	if err != nil || len(signed) == 0 {
+		return nil, err
+	}
+	always := time.Unix(0, 0).UTC()
+	record.Hdr.Ttl = KeyTTL
+	return &Key{Record: record, Tag: record.KeyTag(), Times: Times{Publish: always, Activate: always}, id: keyID(record), signed: signed}, nil
 }
 
 // parseKey reads the text of both files of a key. No error quotes the secret.

@@ -20,7 +20,8 @@ type Key struct {
 	Tag    uint16
 	Times  Times
 
-	private crypto.Signer // nil of another server's key
+	private crypto.Signer // nil of another server's key, or where it is elsewhere
+	signed  []signedSet   // by a key whose private part is elsewhere
 	secret  string        // what its private file has, of a key that this program has made; without times
 	id      string        // in which no other key is the same
 }
@@ -144,6 +145,7 @@ type roles struct {
 	signZone  []*Key // all other sets
 	synced    []*Key
 	withdraw  bool
+	signed    map[uint16]*signedSet // of keys, if the key that signs them is elsewhere
 }
 
 // at returns what each key does at a time. It returns an error if the zone cannot be signed then.
@@ -167,7 +169,7 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 		}
 		state := key.Times.At(now)
 		active = active || state == Active
-		if state != Published { // one that retires goes on to sign the keys, for those that have an old DS record in a cache
+		if state != Published && key.private != nil { // one that retires goes on to sign the keys, for those that have an old DS record in a cache
 			r.signKeys = append(r.signKeys, key)
 		}
 		if key.Times.synced(now) {
@@ -182,7 +184,7 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 	}
 	slices.SortFunc(r.signZone, byTag)
 	slices.SortFunc(r.signKeys, byTag)
-	return r, nil
+	return r, r.useSigned(k, now)
 }
 
 // zoneSigners returns the keys of an algorithm that sign what is no key: those without the flag SEP, if any sign.
@@ -190,7 +192,7 @@ func (k *Keys) zoneSigners(algorithm uint8, now time.Time) []*Key {
 	var with, without []*Key
 	for _, key := range k.All {
 		switch {
-		case key.Record.Algorithm != algorithm || !key.Times.signs(now):
+		case key.Record.Algorithm != algorithm || !key.Times.signs(now) || key.private == nil:
 		case key.SEP():
 			with = append(with, key)
 		default:
@@ -219,6 +221,12 @@ func byTag(a, b *Key) int { return int(a.Tag) - int(b.Tag) }
 // records returns the DNSKEY, CDS and CDNSKEY sets.
 func (r *roles) records() map[uint16][]dns.RR {
 	sets := map[uint16][]dns.RR{}
+	if r.signed != nil {
+		for rrtype, set := range r.signed {
+			sets[rrtype] = set.records
+		}
+		return sets
+	}
 	for _, key := range r.published {
 		sets[dns.TypeDNSKEY] = append(sets[dns.TypeDNSKEY], dns.Copy(key.Record))
 	}

@@ -228,6 +228,11 @@ func FuzzKey(f *testing.F) {
 	f.Add(made.Record.String(), made.secret+made.Times.text())
 	f.Add("; a comment\n"+made.Record.String()+"\n", "Private-key-format: v1.2\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: AAAA\n")
 	f.Fuzz(func(t *testing.T, public, secret string) {
+		if record, err := parsePublic(public, testZone); err == nil {
+			if sets, err := parseSigned(secret, record); err == nil && sets[0].signature.Verify(record, sets[0].records) != nil {
+				t.Errorf("a bad signature passes: %v", sets[0])
+			}
+		}
 		key, err := parseKey(public, secret, testZone)
 		if err != nil {
 			return

@@ -43,7 +43,7 @@ func saveSigners(dir string, k *Keys) error {
 	}
 	s := signers{Zone: k.Zone}
 	for _, key := range k.All {
-		if key.private == nil {
+		if key.private == nil && len(key.signed) == 0 {
 			continue
 		}
 		s.Keys = append(s.Keys, key.id)

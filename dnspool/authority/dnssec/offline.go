@@ -1,0 +1,141 @@
+package dnssec
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/config/safefile"
+)
+
+// A key whose private part is elsewhere signs the keys of the zone ahead: files beside its public one, whose names
+// begin with its own and end in signedEnd, hold DNSKEY sets, and CDS and CDNSKEY sets if there are any, with signatures
+// for periods that follow each other.
+
+const signedEnd = ".signed"
+
+// A signedSet is a set that was signed elsewhere, for a period.
+type signedSet struct {
+	records   []dns.RR
+	signature *dns.RRSIG
+}
+
+func (s *signedSet) from() time.Time  { return time.Unix(int64(s.signature.Inception), 0) }
+func (s *signedSet) until() time.Time { return time.Unix(int64(s.signature.Expiration), 0) }
+
+// keyTypes are the types of sets that keys for keys sign.
+var keyTypes = []uint16{dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY}
+
+// readSigned returns what a key has signed ahead, as the files beside it have it.
+func readSigned(stem string, key *dns.DNSKEY) (sets []signedSet, err error) {
+	files, err := filepath.Glob(stem + "*" + signedEnd)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		text, err := safefile.Read(file, maxKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read signed keys: %w", err)
+		}
+		found, err := parseSigned(string(text), key)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		sets = append(sets, found...)
+	}
+	return sets, nil
+}
+
+// parseSigned reads sets with their signatures by a key.
+func parseSigned(text string, key *dns.DNSKEY) (sets []signedSet, err error) {
+	zone := key.Hdr.Name
+	parser := dns.NewZoneParser(strings.NewReader(text), zone, "")
+	parser.SetDefaultTTL(KeyTTL)
+	records := map[uint16][]dns.RR{}
+	var signatures []*dns.RRSIG
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
+		h := rr.Header()
+		h.Name = dns.CanonicalName(h.Name)
+		s, isSignature := rr.(*dns.RRSIG)
+		switch {
+		case h.Name != zone:
+			return nil, fmt.Errorf("has a record of %s, want those of %s", h.Name, zone)
+		case isSignature:
+			signatures = append(signatures, s)
+		case slices.Contains(keyTypes, h.Rrtype):
+			records[h.Rrtype] = append(records[h.Rrtype], rr)
+		default:
+			return nil, fmt.Errorf("want DNSKEY, CDS, CDNSKEY and RRSIG records, got %s", dns.Type(h.Rrtype))
+		}
+	}
+	if err := parser.Err(); err != nil {
+		return nil, err
+	}
+	for _, s := range signatures {
+		set := records[s.TypeCovered]
+		if len(set) == 0 || s.Verify(key, set) != nil {
+			return nil, fmt.Errorf("the signature of %s from %d is not one of these records by the key %d", dns.Type(s.TypeCovered),
+				s.Inception, key.KeyTag())
+		}
+		for _, rr := range set {
+			rr.Header().Ttl = s.OrigTtl
+		}
+		sets = append(sets, signedSet{set, s})
+	}
+	if len(records[dns.TypeDNSKEY]) == 0 || len(sets) == 0 {
+		return nil, errors.New("want DNSKEY records and their signatures")
+	}
+	return sets, nil
+}
+
+// signedAt returns, by type, what was signed ahead for a time: the latest where there is more than one.
+func (k *Keys) signedAt(now time.Time) map[uint16]*signedSet {
+	found := map[uint16]*signedSet{}
+	for _, key := range k.All {
+		for i := range key.signed {
+			s := &key.signed[i]
+			other := found[s.signature.TypeCovered]
+			if !now.Before(s.from()) && now.Before(s.until()) && (other == nil || other.from().Before(s.from())) {
+				found[s.signature.TypeCovered] = s
+			}
+		}
+	}
+	return found
+}
+
+// offline returns the key whose private part is elsewhere, or nil.
+func (k *Keys) offline() *Key {
+	i := slices.IndexFunc(k.All, func(key *Key) bool { return len(key.signed) > 0 })
+	if i < 0 {
+		return nil
+	}
+	return k.All[i]
+}
+
+// useSigned has the sets of keys be those that were signed ahead. It returns an error if there are none at that time,
+// or if a key that signs the zone is not among them.
+func (r *roles) useSigned(k *Keys, now time.Time) error {
+	offline := k.offline()
+	if offline == nil {
+		return nil
+	}
+	r.signed = k.signedAt(now)
+	set := r.signed[dns.TypeDNSKEY]
+	if set == nil {
+		return fmt.Errorf("no file of the key %d has signed DNSKEY records for %s", offline.Tag, now.UTC().Format(time.RFC3339))
+	}
+	if len(r.signZone) == 0 {
+		return fmt.Errorf("the private part of the key %d is elsewhere; want one more key without the flag SEP (256)", offline.Tag)
+	}
+	for _, key := range r.signZone {
+		if !slices.ContainsFunc(set.records, func(rr dns.RR) bool { d, ok := rr.(*dns.DNSKEY); return ok && keyID(d) == key.id }) {
+			return fmt.Errorf("the signed DNSKEY records do not have the key %d, which signs the zone", key.Tag)
+		}
+	}
+	return nil
+}
