@@ -101,7 +101,7 @@ func signedByBIND(t *testing.T) (z *zone, file string) {
 	if err != nil || len(stems) != 1 {
 		t.Fatal(stems, err)
 	}
-	out, err := exec.Command(signzone, "-z", "-P", "-o", staticZone, "-f", file, plain, stems[0]).CombinedOutput()
+	out, err := exec.Command(signzone, "-z", "-P", "-d", dir, "-o", staticZone, "-f", file, plain, stems[0]).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -48,7 +48,7 @@ func (k *offlineKey) sign(t *testing.T, name string, from, to time.Time) {
 	}
 	testbed.Put(t, zone, text)
 	const format = "20060102150405"
-	out, err := exec.Command(testbed.Need(t, "dnssec-signzone", "bind9-utils"), "-P", "-o", staticZone, "-f", zone+".out", "-s",
+	out, err := exec.Command(testbed.Need(t, "dnssec-signzone", "bind9-utils"), "-P", "-d", k.dir, "-o", staticZone, "-f", zone+".out", "-s",
 		from.UTC().Format(format), "-e", to.UTC().Format(format), zone, k.ksk, k.zsk).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
