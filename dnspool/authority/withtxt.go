@@ -15,7 +15,8 @@ const challengeTTL = 1
 
 // WithTXT returns the records of s, which may be nil, and TXT records: the answers to challenges of certificate
 // authorities (RFC 8555 section 8.4), values by owner in lower case. s is not changed. Names that are not in the zone,
-// or have a CNAME record, are passed over.
+// or have a CNAME record, are passed over. So are those of hosts that exist by a wildcard alone: the record would take
+// the wildcard's answers from them (RFC 4592 section 2.2.1).
 func (s *StaticRecords) WithTXT(c config.DNS, values map[string][]string) *StaticRecords {
 	if len(values) == 0 {
 		return s
@@ -29,7 +30,7 @@ func (s *StaticRecords) WithTXT(c config.DNS, values map[string][]string) *Stati
 		more.wire = map[string]bool{}
 	}
 	for owner, list := range values {
-		if dns.IsSubDomain(s.origin, owner) && len(s.sets[owner][dns.TypeCNAME]) == 0 {
+		if dns.IsSubDomain(s.origin, owner) && len(s.sets[owner][dns.TypeCNAME]) == 0 && !s.wild(parent(owner), poolNames(c)) {
 			more.addTXT(owner, list)
 		}
 	}
@@ -55,4 +56,18 @@ func (s *StaticRecords) addTXT(owner string, values []string) {
 		s.nodes[name] = true
 		s.wire[wire.Name(name)] = true
 	}
+}
+
+// wild reports whether a name exists by a wildcard alone, of s or among the pool's names.
+func (s *StaticRecords) wild(name string, pool []string) bool {
+	exists := func(name string) bool {
+		return s.nodes[name] || slices.ContainsFunc(pool, func(of string) bool { return dns.IsSubDomain(name, of) })
+	}
+	if exists(name) {
+		return false
+	}
+	for name != "" && !exists(name) {
+		name = parent(name)
+	}
+	return exists("*." + name)
 }

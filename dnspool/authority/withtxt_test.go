@@ -27,6 +27,8 @@ _acme-challenge.alias CNAME elsewhere.example.net.
 		"_acme-challenge.www.dl.example.org.":   {"three"},
 		"_acme-challenge.alias.dl.example.org.": {"lost"},
 		"_acme-challenge.example.net.":          {"foreign"},
+		"_acme-challenge.x.eu.dl.example.org.":  {"would take the answers of *.eu from x.eu"},
+		"_acme-challenge.eu.dl.example.org.":    {"four"},
 	}
 	const ttl = " 3600 IN TXT " // of the set in the file
 	for _, test := range []struct {
@@ -40,12 +42,16 @@ _acme-challenge.alias CNAME elsewhere.example.net.
 		{static, "_acme-challenge.dl.example.org.", []string{"_acme-challenge.dl.example.org." + ttl + `"of the file"`,
 			"_acme-challenge.dl.example.org." + ttl + `"one"`, "_acme-challenge.dl.example.org." + ttl + `"two"`}},
 		{static, "_acme-challenge.alias.dl.example.org.", []string{"_acme-challenge.alias.dl.example.org. 3600 IN CNAME elsewhere.example.net."}},
+		{nil, "_acme-challenge.eu.dl.example.org.", []string{`_acme-challenge.eu.dl.example.org. 1 IN TXT "four"`}},
+		{nil, "_acme-challenge.x.eu.dl.example.org.", nil},
 		{static, "www.dl.example.org.", nil},
 	} {
 		z := newZone(c, test.static.WithTXT(c, values), testSnapshot(t, 1, 2), [2]uint32{})
 		compare(t, test.name, exchange(t, z, new(dns.Msg).SetQuestion(test.name, dns.TypeTXT), overUDP).Answer, test.want)
 		compare(t, "the pool", exchange(t, z, new(dns.Msg).SetQuestion("www.dl.example.org.", dns.TypeA), overUDP).Answer,
 			[]string{"www.dl.example.org. 60 IN A 192.0.2.1"})
+		compare(t, "a name of a wildcard", exchange(t, z, new(dns.Msg).SetQuestion("x.eu.dl.example.org.", dns.TypeA), overUDP).Answer,
+			[]string{"x.eu.dl.example.org. 60 IN A 192.0.2.1"})
 	}
 	// The records of the file are as they were.
 	z := newZone(c, static, testSnapshot(t, 1, 2), [2]uint32{})
@@ -55,7 +61,7 @@ _acme-challenge.alias CNAME elsewhere.example.net.
 		t.Error("without challenges, there is a copy")
 	}
 	var inTransfer transfer.Records = static.WithTXT(c, values).sorted()
-	if more := len(inTransfer) - len(static.sorted()); more != 3 {
-		t.Errorf("%d more records in a transfer, want 3", more)
+	if more := len(inTransfer) - len(static.sorted()); more != 4 {
+		t.Errorf("%d more records in a transfer, want 4", more)
 	}
 }

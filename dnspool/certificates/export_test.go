@@ -1,10 +1,18 @@
 package certificates
 
 import (
+	"context"
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
 )
+
+// RenewalInfo asks the authority when it suggests to renew the certificate for a name, as certmagic does.
+func (a *ACME) RenewalInfo(ctx context.Context, name string) (acme.RenewalInfo, error) {
+	m := a.now.Load()
+	return m.magic.Issuers[0].(certmagic.RenewalInfoGetter).GetRenewalInfo(ctx, m.cache.AllMatchingCertificates(name)[0])
+}
 
 // RenewAtOnce has certificates renewed when a thousandth of their time is over.
 func (o Options) RenewAtOnce() Options {

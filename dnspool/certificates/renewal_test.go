@@ -78,6 +78,9 @@ func TestRenewalUnderLoad(t *testing.T) {
 	})
 	stop()
 	load.Wait()
+	if info, err := acme.RenewalInfo(t.Context(), name); err != nil || !info.SuggestedWindow.End.After(info.SuggestedWindow.Start) {
+		t.Errorf("the authority's suggestion when to renew: %+v, %v", info, err)
+	}
 	t.Logf("%d renewals, %d handshakes, %d failed", renewals, handshakes.Load(), failed.Load())
 	cancel()
 	if err := <-done; err != nil {

@@ -214,6 +214,12 @@ func TestReloadNames(t *testing.T) {
 	r.acme([]string{"one.example.net"}, nil)
 	r.serve(t)
 	r.await(t, "one.example.net")
+	r.acme([]string{"two.example.net"}, map[string]any{"ca_root": "none.pem"})
+	r.config.write(t, "mirrorpool.json", r.config.json)
+	if code, _, stderr := command(t, "reload", "--admin", r.where.admin); code != exitFailure || !strings.Contains(stderr, "cannot read ca_root") {
+		t.Errorf("with a ca_root that is missing: %d\n%s", code, stderr)
+	}
+	r.await(t, "one.example.net")
 	r.acme([]string{"two.example.net"}, nil)
 	r.config.write(t, "mirrorpool.json", r.config.json)
 	if code, stdout, stderr := command(t, "reload", "--admin", r.where.admin); code != exitOK || !strings.Contains(stdout, "http.tls.acme") {
