@@ -77,13 +77,15 @@ func buildDNS(mirrors []Mirror, all []candidate, family Family, in Input, out fu
 			lost = append(lost, c)
 		}
 	}
-	var g DNSGroup
-	g.Tally = markEligible(all, lost, &in, in.Previous != nil && in.Previous.dns[family].Panic)
+	tally := markEligible(all, lost, &in, in.Previous != nil && in.Previous.dns[family].Panic)
 	eligible := slices.DeleteFunc(all, func(c candidate) bool { return !c.eligible })
-	g.Settles = settles(eligible, family, in.Health.Policy)
-	g.at, g.derated = make(map[*Mirror][]int32, len(eligible)), make(map[*Mirror][]float64, len(eligible))
-	at := make(map[netip.Addr]int, len(eligible))
-	g.Addresses, g.Weights = make([]netip.Addr, 0, len(eligible)), make([]float64, 0, len(eligible))
+	n := len(eligible)
+	g := DNSGroup{
+		Tally: tally, Settles: settles(eligible, family, in.Health.Policy),
+		Addresses: make([]netip.Addr, 0, n), Weights: make([]float64, 0, n),
+		at: make(map[*Mirror][]int32, n), derated: make(map[*Mirror][]float64, n),
+	}
+	at := make(map[netip.Addr]int, n)
 	for _, c := range eligible {
 		c.mirror.InDNS = true
 		g.derated[c.mirror] = c.shares

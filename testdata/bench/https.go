@@ -243,7 +243,9 @@ func writeCertificate(dir string, useRSA bool) error {
 // build builds mirrorpool, and returns where it is.
 func build(dir string) (string, error) {
 	binary := filepath.Join(dir, "mirrorpool")
-	if out, err := exec.Command("go", "build", "-o", binary, "./cmd/mirrorpool").CombinedOutput(); err != nil {
+	command := exec.Command("go", "build", "-o", binary, "./cmd/mirrorpool")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0") // as in the package and the image
+	if out, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, strings.TrimSpace(string(out)))
 	}
 	return binary, nil

@@ -251,7 +251,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		d.mailer.Run,
 		d.tellManager,
 		d.watchCertificates,
-		boundGarbage,
+		d.boundGarbage,
 	}
 	if d.admin != nil {
 		tasks = append(tasks, d.admin.Run)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -21,13 +22,21 @@ func (d *Daemon) stateFile(name string) string {
 // saved. What is wrong with them is logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
 	d.loadOverrides()
-	if file := d.stateFile("verdicts"); file != "" {
-		d.checker.LoadState(file)
-		d.history.LoadHistory(d.stateFile("history"), d.now(), d.log)
-		d.ledger.Load(d.stateFile("ledger"), d.now(), d.log)
-		d.catalog.LoadState()
-		d.stats.Load(d.log)
+	verdicts := d.stateFile("verdicts")
+	if verdicts == "" {
+		return
 	}
+	var loading sync.WaitGroup // no answer is given before, and those of a large pool take a while
+	for _, load := range [...]func(){
+		func() { d.checker.LoadState(verdicts) },
+		func() { d.history.LoadHistory(d.stateFile("history"), d.now(), d.log) },
+		func() { d.ledger.Load(d.stateFile("ledger"), d.now(), d.log) },
+		d.catalog.LoadState,
+		func() { d.stats.Load(d.log) },
+	} {
+		loading.Go(load)
+	}
+	loading.Wait()
 }
 
 // saveState saves the verdicts, the history, the ledger and the rows of files from time to time until ctx ends, and
