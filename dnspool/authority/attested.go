@@ -276,12 +276,10 @@ func (a *attestedRRs) fullSize() int {
 	return size
 }
 
-// appendTo appends the response to a query that is at the front of msg, but for the options in its OPT record. card
-// says which to give.
-func (a *attestedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpSize uint16) []byte {
+// appendTo is that of preparedRRs, with the proofs behind the card.
+func (a *attestedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32) []byte {
 	start := len(dst)
-	dst = a.appendHeader(dst, msg, q)
-	dst = a.appendCard(dst, q, card)
+	dst = a.preparedRRs.appendTo(dst, msg, q, card)
 	authority := a.authorityRRs
 	for _, proof := range a.proofs {
 		if proof != nil {
@@ -290,9 +288,5 @@ func (a *attestedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32, udpS
 		}
 	}
 	binary.BigEndian.PutUint16(dst[start+8:], authority)
-	if q.EDNS {
-		dst[start+11] = 1
-		dst = q.AppendOPT(dst, udpSize, 0)
-	}
 	return dst
 }

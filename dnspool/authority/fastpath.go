@@ -95,16 +95,31 @@ func (p *fastPath) refuse(dst, msg []byte, z *zone, s wire.Shape, f wire.Fault, 
 
 // respondPrepared appends the prepared response to a plain query.
 func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from client) (response []byte, ok bool) {
-	var a attestedRRs
-	if attested := q.DO && z.signing != nil; attested {
-		a = z.prepared.lookupAttested(q, from.now, &p.key)
-	} else {
-		a.preparedRRs = z.prepared.lookup(q)
+	if q.DO && z.signing != nil {
+		return p.respondAttested(dst, msg, z, q, from)
 	}
-	if a.preparedRRs == nil {
+	a := z.prepared.lookup(q)
+	if a == nil || !z.fits(q.End+a.size, q, &from, false) {
 		return dst, false
 	}
-	size, trusted := q.End+a.fullSize(), false
+	dst = a.appendTo(dst, msg, q, p.nextCard(a))
+	return p.finish(dst, len(dst)-q.End-a.size, z, q, &from, a.rcode), true
+}
+
+// respondAttested is respondPrepared with signatures.
+func (p *fastPath) respondAttested(dst, msg []byte, z *zone, q *wire.Query, from client) (response []byte, ok bool) {
+	a := z.prepared.lookupAttested(q, from.now, &p.key)
+	if a.preparedRRs == nil || !z.fits(q.End+a.fullSize(), q, &from, true) {
+		return dst, false
+	}
+	start := len(dst)
+	dst = a.appendTo(dst, msg, q, p.nextCard(a.preparedRRs))
+	return p.finish(dst, start, z, q, &from, a.rcode), true
+}
+
+// fits reports whether a response may have so many bytes, and the OPT record that q asks for.
+func (z *zone) fits(size int, q *wire.Query, from *client, attested bool) bool {
+	trusted := false
 	if q.EDNS {
 		size += wire.OptSize
 	}
@@ -112,15 +127,21 @@ func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from
 		size += wire.OptionHead + wire.CookieSize
 		_, trusted = z.cookies.Valid(q.Cookie, from.addr, from.now)
 	}
-	if size > z.limit(from, q.Size, trusted, q.DO && z.signing != nil) {
-		return dst, false
+	return size <= z.limit(*from, q.Size, trusted, attested)
+}
+
+// finish counts a response, which begins at start, and appends its OPT record.
+func (p *fastPath) finish(dst []byte, start int, z *zone, q *wire.Query, from *client, rcode byte) []byte {
+	p.tally.count(q.Type, int(rcode))
+	if !q.EDNS {
+		return dst
 	}
-	p.tally.count(q.Type, int(a.rcode))
-	dst = a.appendTo(dst, msg, q, p.nextCard(a.preparedRRs), z.maxSize)
+	dst[start+wire.HeaderSize-1] = 1
+	dst = q.AppendOPT(dst, z.maxSize, 0)
 	if q.Cookie != nil {
 		dst = z.cookies.AppendOption(dst, q, from.addr, from.now)
 	}
-	return dst, true
+	return dst
 }
 
 // nextCard returns the position of the card to give.

@@ -259,8 +259,9 @@ func isMeta(qtype uint16) bool {
 	return qtype == 0 || qtype == dns.TypeOPT || 128 <= qtype && qtype <= 255
 }
 
-// appendHeader appends the header and the question.
-func (a *preparedRRs) appendHeader(dst, msg []byte, q *wire.Query) []byte {
+// appendTo appends the response to a query that is at the front of msg, but for the OPT record. card says which to
+// give.
+func (a *preparedRRs) appendTo(dst, msg []byte, q *wire.Query, card uint32) []byte {
 	start := len(dst)
 	dst = append(dst, msg[:q.End]...) // the question as it is: some resolvers check its letter case
 	header := dst[start:]
@@ -269,7 +270,7 @@ func (a *preparedRRs) appendHeader(dst, msg []byte, q *wire.Query) []byte {
 	binary.BigEndian.PutUint16(header[6:], a.answerRRs)
 	binary.BigEndian.PutUint16(header[8:], a.authorityRRs)
 	binary.BigEndian.PutUint16(header[10:], 0)
-	return dst
+	return a.appendCard(dst, q, card)
 }
 
 // appendCard appends the records of a card.
