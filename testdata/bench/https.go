@@ -123,8 +123,8 @@ func pinned(command ...string) (string, error) {
 	return string(out), err
 }
 
-// handshakes makes connections. The keys are agreed on by X25519, which all three servers have; X25519MLKEM768, which is
-// what those in Go prefer, takes them more.
+// handshakes makes connections. The keys are agreed on by X25519, which all three servers have; X25519MLKEM768, which
+// is what those in Go prefer, takes them more.
 func handshakes(addr string, d time.Duration) (n int, err error) {
 	config := &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}
 	for end := time.Now().Add(d); time.Now().Before(end); n++ {

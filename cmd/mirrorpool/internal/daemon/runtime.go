@@ -47,8 +47,8 @@ func tuneRuntime() {
 	}
 }
 
-// memoryLimit returns how many bytes the process' control group, and those around it, let it have; 0: there is no limit.
-// It is of version 2, as in cgroups(7).
+// memoryLimit returns how many bytes the process' control group, and those around it, let it have; 0: there is no
+// limit. It is of version 2, as in cgroups(7).
 func memoryLimit(root fs.FS) (limit int64) {
 	text, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
