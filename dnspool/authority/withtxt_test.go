@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
-
-	"mirrorpool/dnspool/authority/transfer"
 )
 
 // TestWithTXT asks for answers to challenges, with and without a zone file, and for what is beside them.
@@ -60,7 +58,7 @@ _acme-challenge.alias CNAME elsewhere.example.net.
 	if static.WithTXT(c, nil) != static {
 		t.Error("without challenges, there is a copy")
 	}
-	var inTransfer transfer.Records = static.WithTXT(c, values).sorted()
+	inTransfer := static.WithTXT(c, values).sorted()
 	if more := len(inTransfer) - len(static.sorted()); more != 4 {
 		t.Errorf("%d more records in a transfer, want 4", more)
 	}

@@ -300,8 +300,8 @@ func (p *pool) reload(times int) (took, slowest time.Duration, err error) {
 // A memory reads that of a process.
 type memory struct{ pid int }
 
-func (m memory) resident() float64  { return m.field("VmRSS") }
-func (m memory) peak() float64      { return m.field("VmHWM") }
+func (m memory) resident() float64 { return m.field("VmRSS") }
+func (m memory) peak() float64     { return m.field("VmHWM") }
 
 // field returns one of /proc/PID/status, in MiB.
 func (m memory) field(name string) float64 {
