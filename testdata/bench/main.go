@@ -1,7 +1,7 @@
 // Command bench measures mirrorpool beside other DNS servers on this machine: answers per second of CPU time.
 //
 //	go run ./testdata/bench                  # all that are installed
-//	go run ./testdata/bench -mirrors 1000    # -edns, -nxdomain, -rounds 9, -duration 2s ...
+//	go run ./testdata/bench -mirrors 1000    # -edns, -nxdomain, -signed, -rounds 9, -duration 2s ...
 //
 // Each server runs alone, with one thread on the first CPU; dnsperf loads it from the second. The servers take
 // turns, and a round's ratio compares what was measured in that round, so that what changes slowly on the machine
@@ -31,6 +31,7 @@ type options struct {
 	duration       time.Duration
 	mirrors        int
 	edns, nxdomain bool
+	signed         bool
 }
 
 // A result is what one run has measured.
@@ -73,6 +74,7 @@ func dnsAnswers(args []string) error {
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long, each time")
 	flags.IntVar(&o.mirrors, "mirrors", 6, "size of the pool, at most 250*250")
 	flags.BoolVar(&o.edns, "edns", false, "ask with EDNS")
+	flags.BoolVar(&o.signed, "signed", false, "have the zone signed, and ask for signatures (DO)")
 	flags.BoolVar(&o.nxdomain, "nxdomain", false, "ask for names that do not exist")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -132,7 +134,7 @@ func measure(s server, dir string, o options) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	command, err := s.prepare(site{dir: dir, port: port, mirrors: o.mirrors})
+	command, err := s.prepare(site{dir: dir, port: port, mirrors: o.mirrors, signed: o.signed})
 	if err != nil {
 		return result{}, err
 	}
@@ -178,7 +180,9 @@ func writeQueries(dir string, o options) (string, error) {
 func load(port int, queries string, duration time.Duration, o options) (string, error) {
 	args := []string{"-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", strconv.Itoa(port), "-d", queries,
 		"-l", strconv.FormatFloat(duration.Seconds(), 'f', -1, 64), "-c", "16", "-q", "150", "-T", "1"}
-	if o.edns {
+	if o.signed {
+		args = append(args, "-D")
+	} else if o.edns {
 		args = append(args, "-e")
 	}
 	out, err := exec.Command("taskset", args...).CombinedOutput()

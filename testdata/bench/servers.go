@@ -21,6 +21,7 @@ type site struct {
 	dir     string
 	port    int
 	mirrors int
+	signed  bool
 }
 
 // weights are those of the pool's mirrors, over and over.
@@ -71,9 +72,16 @@ func (s site) writeMirrorpool() error {
 	if err := s.write("mirrors.json", `{"version": 1, "mirrors": [%s]}`, strings.Join(mirrors, ",\n")); err != nil {
 		return err
 	}
-	return s.write("mirrorpool.json", `{
-		"dns": {"listen": ["127.0.0.1:%d"], "zone": "dl.example.org", "nameservers": ["ns1.example.org", "ns2.example.org"]},
-		"http": {"listen": "-"}, "admin": {"listen": "-"}, "health": {"enabled": false}}`, s.port)
+	signing := ""
+	if s.signed {
+		signing = `, "dnssec": {"keys": "auto"}`
+		if err := os.Mkdir(filepath.Join(s.dir, "state"), 0o700); err != nil {
+			return err
+		}
+	}
+	return s.write("mirrorpool.json", `{"state_dir": "state",
+		"dns": {"listen": ["127.0.0.1:%d"], "zone": "dl.example.org", "nameservers": ["ns1.example.org", "ns2.example.org"]%s},
+		"http": {"listen": "-"}, "admin": {"listen": "-"}, "health": {"enabled": false}}`, s.port, signing)
 }
 
 // writeZone writes the pool as plain records.
@@ -84,7 +92,23 @@ func (s site) writeZone() error {
 		v4, v6 := s.addresses(i)
 		fmt.Fprintf(&zone, "@ A %s\n@ AAAA %s\n", v4, v6)
 	}
-	return s.write("zone", "%s", zone.String())
+	if err := s.write("zone", "%s", zone.String()); err != nil || !s.signed {
+		return err
+	}
+	return s.tools([]string{"dnssec-keygen", "-q", "-a", "ECDSAP256SHA256", "-f", "KSK", "dl.example.org"},
+		[]string{"dnssec-signzone", "-z", "-P", "-S", "-o", "dl.example.org", "-f", "zone", "zone"})
+}
+
+// tools runs programs in the site's folder, one after the other.
+func (s site) tools(commands ...[]string) error {
+	for _, command := range commands {
+		cmd := exec.Command(command[0], command[1:]...)
+		cmd.Dir = s.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", command, err, out)
+		}
+	}
+	return nil
 }
 
 func nsd(s site) ([]string, error) {
@@ -126,7 +150,12 @@ func knot(s site) ([]string, error) {
 	if err := s.write("pool.yaml", "%s", pool.String()); err != nil {
 		return nil, err
 	}
-	return []string{"-c", "knot.conf"}, s.write("knot.conf", `server:
+	policy, signing := "", ""
+	if s.signed {
+		policy = "policy:\n  - id: manual\n    manual: on\n    single-type-signing: on\n    algorithm: ECDSAP256SHA256\n"
+		signing = "    dnssec-signing: on\n    dnssec-policy: manual\n"
+	}
+	err := s.write("knot.conf", `server:
     listen: 127.0.0.1@%[1]d
     rundir: %[2]s
     udp-workers: 1
@@ -137,7 +166,7 @@ database:
 log:
   - target: stderr
     any: error
-mod-geoip:
+%[3]smod-geoip:
   - id: pool
     config-file: %[2]s/pool.yaml
     ttl: 60
@@ -148,7 +177,11 @@ zone:
     file: zone
     zonefile-sync: -1
     module: mod-geoip/pool
-`, s.port, s.dir)
+%[4]s`, s.port, s.dir, policy, signing)
+	if err == nil && s.signed {
+		err = s.tools([]string{"mkdir", "db"}, []string{"keymgr", "-c", "knot.conf", "dl.example.org", "generate", "algorithm=ECDSAP256SHA256", "ksk=yes", "zsk=yes"})
+	}
+	return []string{"-c", "knot.conf"}, err
 }
 
 func bind(s site) ([]string, error) {
