@@ -2,12 +2,8 @@ package systest
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mholt/acmez/v3"
-	"github.com/mholt/acmez/v3/acme"
 	"github.com/miekg/dns"
 
 	"mirrorpool/testdata/testbed"
@@ -292,180 +286,4 @@ func TestCertificateInFilesBeside(t *testing.T) {
 	}
 	r.await(t, "download.example.net")
 	r.program.stop(t)
-}
-
-// TestTwoInstances: two servers with a state of their own each get a certificate at one authority.
-func TestTwoInstances(t *testing.T) {
-	t.Parallel()
-	names := []string{"one.example.net", "two.example.net"}
-	hosts := map[string]string{names[0]: "127.0.0.1", names[1]: "127.0.0.2"}
-	httpPort, httpsPort := testbed.FreePort(t, "127.0.0.1", "127.0.0.2"), testbed.FreePort(t, "127.0.0.1", "127.0.0.2")
-	pebble, _ := testbed.StartPebble(t, testbed.PebbleOptions{
-		Resolver: testbed.StartNames(t, hosts, nil), HTTPPort: httpPort, TLSPort: httpsPort,
-	})
-	rigs := make([]acmeRig, len(names))
-	for i, name := range names {
-		r := &rigs[i]
-		r.config, r.where = newServerConfig(t)
-		r.pebble, r.http, r.https = pebble, net.JoinHostPort(hosts[name], httpPort), net.JoinHostPort(hosts[name], httpsPort)
-		r.config.json["state_dir"] = "state"
-		r.config.set("health", "enabled", false)
-		r.config.set("http", "listen", []string{r.http})
-		r.acme([]string{name}, nil)
-		r.serve(t)
-	}
-	for i, name := range names {
-		rigs[i].await(t, name)
-		rigs[i].program.stop(t)
-	}
-}
-
-// TestExternalAccount gets a certificate at an authority that requires an external account.
-func TestExternalAccount(t *testing.T) {
-	t.Parallel()
-	const eab = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-	r := newACMERig(t, "download.example.net")
-	o := r.options
-	o.ExternalAccounts = map[string]string{"kid-1": eab}
-	r.pebble, _ = testbed.StartPebble(t, o)
-	file := filepath.Join(r.config.dir, "eab.key")
-	if err := os.WriteFile(file, []byte(eab+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r.acme([]string{"download.example.net"}, map[string]any{"eab": map[string]any{"kid": "kid-1", "key_file": file}})
-	r.serve(t)
-	r.await(t, "download.example.net")
-	if strings.Contains(r.program.log.String(), eab[:20]) {
-		t.Error("the key of the external account is in the log")
-	}
-	r.program.stop(t)
-}
-
-// TestAuthorityForgetsAccount has an authority come back without its accounts: another one is registered.
-func TestAuthorityForgetsAccount(t *testing.T) {
-	t.Parallel()
-	r := newACMERig(t, "one.example.net", "two.example.net")
-	o := r.options
-	o.Listen, o.Signer = "127.0.0.1:"+testbed.FreePort(t), testbed.NewAuthority(t)
-	pebble, stop := testbed.StartPebble(t, o)
-	r.pebble = pebble
-	r.acme([]string{"one.example.net"}, nil)
-	r.serve(t)
-	r.await(t, "one.example.net")
-	stop()
-	r.pebble, _ = testbed.StartPebble(t, o)
-	r.acme([]string{"two.example.net"}, nil)
-	r.config.write(t, "mirrorpool.json", r.config.json)
-	if code, stdout, stderr := command(t, "reload", "--admin", r.where.admin); code != exitOK {
-		t.Fatalf("reload: %d\n%s%s", code, stdout, stderr)
-	}
-	r.await(t, "two.example.net")
-	r.program.stop(t)
-}
-
-// TestCertificateByUpdate gets a certificate for a name in a zone of BIND, by DNS-01 with updates.
-func TestCertificateByUpdate(t *testing.T) {
-	t.Parallel()
-	at := "127.0.0.1:" + testbed.FreePort(t)
-	s := newSite(t, "")
-	s.primary(t, "bind", at)
-	r := newACMERig(t)
-	o := r.options
-	o.Resolver = testbed.StartNames(t, nil, map[string]string{"example.org": at})
-	r.pebble, _ = testbed.StartPebble(t, o)
-	r.config.json["publish"] = []any{map[string]any{"server": at, "zone": "example.org", "names": []string{"dl"}, "tsig": s.key}}
-	r.acme([]string{"download.example.org"}, map[string]any{"challenge": "dns-01"})
-	r.serve(t)
-	r.await(t, "download.example.org")
-	testbed.Eventually(t, "the TXT record is gone", func() bool {
-		resp, _, err := (&dns.Client{Net: "tcp"}).Exchange(new(dns.Msg).SetQuestion("_acme-challenge.download.example.org.", dns.TypeTXT), at)
-		return err == nil && len(resp.Answer) == 0
-	})
-	r.program.stop(t)
-}
-
-// A mirrorOperator tries to get a certificate. Its web server answers HTTP-01 challenges for whatever name.
-type mirrorOperator struct {
-	mu    sync.Mutex
-	paths map[string]string
-}
-
-// Present puts the answer to a challenge on the mirror.
-func (o *mirrorOperator) Present(_ context.Context, c acme.Challenge) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.paths[c.HTTP01ResourcePath()] = c.KeyAuthorization
-	return nil
-}
-
-// CleanUp does nothing.
-func (o *mirrorOperator) CleanUp(context.Context, acme.Challenge) error { return nil }
-
-func (o *mirrorOperator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if text, ok := o.paths[r.URL.Path]; ok {
-		io.WriteString(w, text)
-		return
-	}
-	http.NotFound(w, r)
-}
-
-// order orders a certificate for a name.
-func (o *mirrorOperator) order(ctx context.Context, directory string, client *http.Client, name string) error {
-	accountKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	c := acmez.Client{Client: &acme.Client{Directory: directory, HTTPClient: client},
-		ChallengeSolvers: map[string]acmez.Solver{acme.ChallengeTypeHTTP01: o}}
-	account, err := c.NewAccount(ctx, acme.Account{TermsOfServiceAgreed: true, PrivateKey: accountKey})
-	if err != nil {
-		return err
-	}
-	_, err = c.ObtainCertificateForSANs(ctx, account, key, []string{name})
-	return err
-}
-
-// TestMirrorGetsNoCertificate: the operator of a mirror, to which all requests are redirected, cannot get a certificate
-// for the redirector's name. For the mirror's own name it can, which shows that the attack would work.
-func TestMirrorGetsNoCertificate(t *testing.T) {
-	t.Parallel()
-	operator := &mirrorOperator{paths: map[string]string{}}
-	port := testbed.FreePort(t, "127.0.0.1", "127.0.0.2")
-	mirror := &http.Server{Handler: operator}
-	l, err := net.Listen("tcp", "127.0.0.2:"+port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go mirror.Serve(l)
-	t.Cleanup(func() { mirror.Close() })
-	pebble, _ := testbed.StartPebble(t, testbed.PebbleOptions{
-		Resolver: testbed.StartNames(t, map[string]string{"download.example.net": "127.0.0.1", "mirror.example.net": "127.0.0.2"}, nil),
-		HTTPPort: port, TLSPort: "9",
-	})
-	c, where := newServerConfig(t)
-	where.web = "127.0.0.1:" + port
-	c.set("http", "listen", []string{where.web})
-	c.set("health", "enabled", false)
-	p := c.serve(t, where, map[string]any{"version": 1, "mirrors": []any{
-		map[string]any{"url_prefix": "http://127.0.0.2:" + port + "/", "weight": 1}}})
-	if seen := p.inRedirects(t, "/file"); !seen["http://127.0.0.2:"+port] {
-		t.Fatalf("redirects lead to %v, not to the mirror", seen)
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pebble.DirectoryRoots}}}
-	defer client.CloseIdleConnections()
-	if err := operator.order(t.Context(), pebble.Directory, client, "mirror.example.net"); err != nil {
-		t.Errorf("for the mirror's own name: %v", err)
-	}
-	for range 3 {
-		if err := operator.order(t.Context(), pebble.Directory, client, "download.example.net"); err == nil {
-			t.Error("the mirror's operator has got a certificate for the redirector's name")
-		}
-	}
-	p.stop(t)
 }

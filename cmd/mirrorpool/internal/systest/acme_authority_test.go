@@ -1,0 +1,133 @@
+package systest
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// TestSecondAuthority: the second authority is asked if the first one fails, and one that never answers holds up
+// neither the start nor the end of the program.
+func TestSecondAuthority(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	r := newACMERig(t, "download.example.net")
+	r.acme([]string{"download.example.net"}, map[string]any{"directory": []string{"https://127.0.0.1:9/dir", r.pebble.Directory}})
+	r.serve(t)
+	r.await(t, "download.example.net")
+	r.program.stop(t)
+	if err := os.RemoveAll(filepath.Join(r.config.dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	r.acme([]string{"download.example.net"}, map[string]any{"directory": "https://" + silent.Addr().String() + "/dir"})
+	r.serve(t)
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	began := time.Now()
+	r.program.stop(t)
+	t.Logf("ended after %v", time.Since(began).Round(time.Millisecond))
+}
+
+// TestTwoInstances: two servers with a state of their own each get a certificate at one authority.
+func TestTwoInstances(t *testing.T) {
+	t.Parallel()
+	names := []string{"one.example.net", "two.example.net"}
+	hosts := map[string]string{names[0]: "127.0.0.1", names[1]: "127.0.0.2"}
+	httpPort, httpsPort := testbed.FreePort(t, "127.0.0.1", "127.0.0.2"), testbed.FreePort(t, "127.0.0.1", "127.0.0.2")
+	pebble, _ := testbed.StartPebble(t, testbed.PebbleOptions{
+		Resolver: testbed.StartNames(t, hosts, nil), HTTPPort: httpPort, TLSPort: httpsPort,
+	})
+	rigs := make([]acmeRig, len(names))
+	for i, name := range names {
+		r := &rigs[i]
+		r.config, r.where = newServerConfig(t)
+		r.pebble, r.http, r.https = pebble, net.JoinHostPort(hosts[name], httpPort), net.JoinHostPort(hosts[name], httpsPort)
+		r.config.json["state_dir"] = "state"
+		r.config.set("health", "enabled", false)
+		r.config.set("http", "listen", []string{r.http})
+		r.acme([]string{name}, nil)
+		r.serve(t)
+	}
+	for i, name := range names {
+		rigs[i].await(t, name)
+		rigs[i].program.stop(t)
+	}
+}
+
+// TestExternalAccount gets a certificate at an authority that requires an external account.
+func TestExternalAccount(t *testing.T) {
+	t.Parallel()
+	const eab = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+	r := newACMERig(t, "download.example.net")
+	o := r.options
+	o.ExternalAccounts = map[string]string{"kid-1": eab}
+	r.pebble, _ = testbed.StartPebble(t, o)
+	file := filepath.Join(r.config.dir, "eab.key")
+	if err := os.WriteFile(file, []byte(eab+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.acme([]string{"download.example.net"}, map[string]any{"eab": map[string]any{"kid": "kid-1", "key_file": file}})
+	r.serve(t)
+	r.await(t, "download.example.net")
+	if strings.Contains(r.program.log.String(), eab[:20]) {
+		t.Error("the key of the external account is in the log")
+	}
+	r.program.stop(t)
+}
+
+// TestAuthorityForgetsAccount has an authority come back without its accounts: another one is registered.
+func TestAuthorityForgetsAccount(t *testing.T) {
+	t.Parallel()
+	r := newACMERig(t, "one.example.net", "two.example.net")
+	o := r.options
+	o.Listen, o.Signer = "127.0.0.1:"+testbed.FreePort(t), testbed.NewAuthority(t)
+	pebble, stop := testbed.StartPebble(t, o)
+	r.pebble = pebble
+	r.acme([]string{"one.example.net"}, nil)
+	r.serve(t)
+	r.await(t, "one.example.net")
+	stop()
+	r.pebble, _ = testbed.StartPebble(t, o)
+	r.acme([]string{"two.example.net"}, nil)
+	r.config.write(t, "mirrorpool.json", r.config.json)
+	if code, stdout, stderr := command(t, "reload", "--admin", r.where.admin); code != exitOK {
+		t.Fatalf("reload: %d\n%s%s", code, stdout, stderr)
+	}
+	r.await(t, "two.example.net")
+	r.program.stop(t)
+}
+
+// TestCertificateByUpdate gets a certificate for a name in a zone of BIND, by DNS-01 with updates.
+func TestCertificateByUpdate(t *testing.T) {
+	t.Parallel()
+	at := "127.0.0.1:" + testbed.FreePort(t)
+	s := newSite(t, "")
+	s.primary(t, "bind", at)
+	r := newACMERig(t)
+	o := r.options
+	o.Resolver = testbed.StartNames(t, nil, map[string]string{"example.org": at})
+	r.pebble, _ = testbed.StartPebble(t, o)
+	r.config.json["publish"] = []any{map[string]any{"server": at, "zone": "example.org", "names": []string{"dl"}, "tsig": s.key}}
+	r.acme([]string{"download.example.org"}, map[string]any{"challenge": "dns-01"})
+	r.serve(t)
+	r.await(t, "download.example.org")
+	testbed.Eventually(t, "the TXT record is gone", func() bool {
+		resp, _, err := (&dns.Client{Net: "tcp"}).Exchange(new(dns.Msg).SetQuestion("_acme-challenge.download.example.org.", dns.TypeTXT), at)
+		return err == nil && len(resp.Answer) == 0
+	})
+	r.program.stop(t)
+}
