@@ -249,6 +249,13 @@ func (r *roles) records() map[uint16][]dns.RR {
 // DS returns the record that the parent has of a key, with SHA-256 (RFC 8624 section 3.3).
 func (k *Key) DS() *dns.DS { return k.Record.ToDS(dns.SHA256) }
 
+// Includes reports whether all of other are in k.
+func (k *Keys) Includes(other *Keys) bool {
+	return !slices.ContainsFunc(other.All, func(key *Key) bool {
+		return !slices.ContainsFunc(k.All, func(ours *Key) bool { return ours.id == key.id })
+	})
+}
+
 // Same reports whether k and other are the same keys with the same times. Either may be nil.
 func (k *Keys) Same(other *Keys) bool {
 	if k == nil || other == nil {

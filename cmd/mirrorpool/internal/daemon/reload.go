@@ -23,6 +23,7 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 		d.events.ReloadSettings(&answer.Settings)
 		answer.Pool = poolReload(d.reloadPool(ctx, o.Confirm))
 		d.catalog.Reread()
+		d.parent.lookNow()
 		if o.Confirm && answer.Pool.Error == "" {
 			d.checker.ConfirmAddresses()
 		}

@@ -28,6 +28,9 @@ type newSettings struct {
 	answer   admin.SettingsReload
 }
 
+// changesKeys reports whether the zone is to be signed otherwise.
+func (n *newSettings) changesKeys() bool { return slices.Contains(n.answer.Applied, "dns.dnssec") }
+
 // refuse leaves the old settings in force.
 func (n *newSettings) refuse(err error) { n.answer.Error = err.Error() }
 
@@ -109,7 +112,7 @@ func (d *Daemon) reloadSettings() admin.SettingsReload {
 			n.answer = admin.SettingsReload{Applied: []string{}, Restart: []string{}, Error: err.Error()}
 		}
 	}
-	if n.answer.Error == "" {
+	if n.answer.Error == "" && n.changesKeys() {
 		if err := n.keys.Save(); err != nil {
 			n.refuse(err)
 		}
@@ -160,7 +163,9 @@ func (d *Daemon) apply(n *newSettings) {
 	if d.admin != nil {
 		d.admin.SetToken(n.token)
 	}
-	d.setKeys(c, n.keys)
+	if n.changesKeys() {
+		d.setKeys(c, n.keys)
+	}
 	d.setFiles(c, n.zoneFile)
 }
 

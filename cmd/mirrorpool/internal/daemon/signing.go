@@ -103,9 +103,12 @@ func (p *parent) known() (view *dnssec.View, problem string) {
 func (d *Daemon) watchParent(ctx context.Context) error {
 	timer := time.NewTimer(parentInterval)
 	defer timer.Stop()
-	var failing failure.Last
+	var failing, unreadable failure.Last
 	for {
 		if c := d.config.Load(); c.DNS.DNSSEC != nil {
+			if err := d.takeKeyFiles(c); unreadable.IsNew(err) {
+				d.log.Error("key files cannot be used; the keys before sign on", zap.Error(err))
+			}
 			if err := d.lookAtParent(ctx, c); ctx.Err() == nil && failing.IsNew(err) {
 				d.log.Warn("the parent's DS records cannot be seen", zap.Error(err))
 			}
@@ -118,6 +121,27 @@ func (d *Daemon) watchParent(ctx context.Context) error {
 		case <-d.parent.ask:
 		}
 	}
+}
+
+// takeKeyFiles takes over what has changed in the folder of keys, where another server that leads a rollover has its
+// own copied to. None of the keys that are in force may be missing.
+func (d *Daemon) takeKeyFiles(c *config.Server) error {
+	if !c.DNS.DNSSEC.Auto {
+		return nil
+	}
+	return d.changeKeys(func(keys *dnssec.Keys, _ time.Duration) (*dnssec.Keys, error) {
+		read, err := dnssec.Read(c.DNS, c.StateDir, d.now()) // while no rollover writes them
+		switch {
+		case err != nil:
+			return nil, err
+		case read.Same(keys):
+			return keys, nil
+		case !read.Includes(keys):
+			return nil, fmt.Errorf("a key that signs %s is gone from the folder of keys", c.DNS.Zone)
+		default:
+			return read, nil
+		}
+	})
 }
 
 // lookAtParent looks at the parent's DS records once.

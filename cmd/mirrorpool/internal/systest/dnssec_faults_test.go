@@ -2,7 +2,9 @@ package systest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -114,9 +116,7 @@ func TestDNSSECCommands(t *testing.T) {
 	})
 
 	r.parent.ds.Store(&[]string{ds[0][:len(ds[0])-2] + "00"}) // of another key
-	r.config.set("dns", "nsid", "x")                          // a reload that changes something has the parent looked at
-	r.config.write(t, "mirrorpool.json", r.config.json)
-	r.run(t, exitOK, "reload")
+	r.run(t, exitOK, "reload")                                // which has the parent looked at
 	testbed.Eventually(t, "a wrong DS record is noticed", func() bool {
 		code, out, _ := command(t, "dnssec", "status", "--admin", r.admin)
 		return code == exitFailure && strings.Contains(out, "validators refuse it")
@@ -148,6 +148,47 @@ func TestDNSSECCommands(t *testing.T) {
 	if _, after := r.keys(t); len(after) != 2 || !strings.Contains(r.run(t, exitOK, "dnssec", "status"), "Next: the parent is asked") {
 		t.Errorf("after a restart in the middle of a rollover the keys are %v, were %v", after, before)
 	}
+}
+
+// TestCopiedKeys has a second server of the zone follow a rollover that the first leads, by its key files alone.
+func TestCopiedKeys(t *testing.T) {
+	t.Parallel()
+	first, second := newSignedRig(t, "127.0.1.93"), newSignedRig(t, "127.0.1.94")
+	dirs := [2]string{first.config.json["state_dir"].(string), second.config.json["state_dir"].(string)}
+	second.stop(t)
+	if err := os.RemoveAll(dirs[1]); err != nil {
+		t.Fatal(err)
+	}
+	copyKeys := func() {
+		t.Helper()
+		if out, err := exec.Command("cp", "-a", filepath.Join(dirs[0], "keys"), dirs[1]).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if err := os.Mkdir(dirs[1], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	copyKeys()
+	second.program = second.config.serve(t, second.where, second.pool)
+	_, one := first.keys(t)
+	if _, two := second.keys(t); !slices.Equal(one, two) {
+		t.Fatalf("the servers have the keys %v and %v, want the same", one, two)
+	}
+	first.run(t, exitOK, "dnssec", "rollover")
+	if err := os.RemoveAll(filepath.Join(dirs[1], "keys")); err != nil {
+		t.Fatal(err)
+	}
+	copyKeys()
+	second.run(t, exitOK, "reload") // or in ten minutes
+	if _, one = first.keys(t); len(one) != 2 {
+		t.Errorf("the first has %v", one)
+	}
+	testbed.Eventually(t, "the second has the same keys", func() bool {
+		_, two := second.keys(t)
+		slices.Sort(one)
+		slices.Sort(two)
+		return slices.Equal(one, two)
+	})
 }
 
 // TestWithdrawDS has a server ask its parent by CDS to remove its DS records.
