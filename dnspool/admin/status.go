@@ -12,6 +12,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool"
+	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/health"
 	"mirrorpool/health/files"
 )
@@ -38,6 +39,8 @@ type Status struct {
 	GoneOverrides dnspool.Overrides `json:"gone_overrides"`
 	Files         files.Overview    `json:"files"`
 	Downloads     *DownloadsStatus  `json:"downloads"` // null if they are not counted
+	// DNSSEC is how the zone is signed; nil if it is not.
+	DNSSEC *dnssec.Status `json:"dnssec,omitempty"`
 	// Certificates are those of the redirector.
 	Certificates []CertificateStatus `json:"certificates"`
 }

@@ -306,3 +306,35 @@ func TestWithdraw(t *testing.T) {
 		t.Errorf("%v, %+v", sets, k.Describe(testNow, nil, ""))
 	}
 }
+
+// TestTrouble says what is wrong with signatures that end, and with a parent that knows no key.
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := k.All[0].DS(), other.All[0].DS()
+	for _, test := range []struct {
+		ds      []*dns.DS
+		expires time.Time
+		want    string
+	}{
+		{nil, testNow.Add(24 * time.Hour), ""},
+		{[]*dns.DS{ours}, testNow.Add(24 * time.Hour), ""},
+		{[]*dns.DS{theirs, ours}, testNow.Add(24 * time.Hour), ""},
+		{[]*dns.DS{theirs}, testNow.Add(24 * time.Hour), "name no key"},
+		{[]*dns.DS{ours}, testNow.Add(11 * time.Hour), "are not made anew"},
+		{[]*dns.DS{ours}, time.Time{}, "No signature"},
+	} {
+		s := k.Describe(testNow, &View{DS: test.ds, At: testNow}, "")
+		s.Expires = test.expires
+		if got := s.Trouble(testNow); got != test.want && (test.want == "" || !strings.Contains(got, test.want)) {
+			t.Errorf("%+v: %q, want %q", test, got, test.want)
+		}
+	}
+}

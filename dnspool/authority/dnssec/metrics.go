@@ -19,18 +19,18 @@ func (s *Status) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, float64(s.Expires.Unix()))
 	}
 	ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(s.Made))
-	matches := 0.0
 	states := map[State]int{}
 	for _, key := range s.Keys {
 		states[key.State]++
-		if key.DS && key.State != Removed && key.State != Waiting {
-			matches = 1
-		}
 	}
 	for _, state := range []State{Waiting, Signing, Published, Active, Retired, Removed} {
 		ch <- prometheus.MustNewConstMetric(keysDesc, prometheus.GaugeValue, float64(states[state]), string(state))
 	}
 	if len(s.Parent.DS) > 0 {
+		matches := 0.0
+		if s.trusted() {
+			matches = 1
+		}
 		ch <- prometheus.MustNewConstMetric(matchesDesc, prometheus.GaugeValue, matches)
 	}
 }

@@ -2,6 +2,7 @@ package dnssec
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -33,6 +34,28 @@ type ParentStatus struct {
 	Seen    time.Time `json:"seen,omitzero"` // when it was asked; zero: never
 	DS      []string  `json:"ds"`
 	Problem string    `json:"problem,omitempty"`
+}
+
+// soon is how long before the first signature expires that is trouble: it should have been made anew days before.
+const soon = 12 * time.Hour
+
+// Trouble is why validators refuse the zone, or will, or "".
+func (s *Status) Trouble(now time.Time) string {
+	switch {
+	case s.Expires.IsZero():
+		return "No signature of the zone could be made: see the log."
+	case s.Expires.Before(now.Add(soon)):
+		return fmt.Sprintf("The zone's signatures are not made anew, and the first expires at %s: see the log.",
+			s.Expires.UTC().Format(time.RFC3339))
+	case len(s.Parent.DS) > 0 && !s.trusted():
+		return "The parent's DS records name no key of the zone, so that validators refuse it: see mirrorpool dnssec status."
+	}
+	return ""
+}
+
+// trusted reports whether the parent has a DS record of a key that is published or signs.
+func (s *Status) trusted() bool {
+	return slices.ContainsFunc(s.Keys, func(k KeyStatus) bool { return k.DS && k.State != Removed && k.State != Waiting })
 }
 
 // Describe returns what is to be said of keys now. seen is what the parent has, nil if that is not known because of

@@ -55,6 +55,9 @@ func (d *Daemon) describe() admin.Status {
 	status.Ready = d.ready() == nil
 	status.Pool = poolStatus(d.list.Status(), time.Now())
 	status.Files = d.catalog.Overview()
+	if s, ok := d.signatures(); ok {
+		status.DNSSEC = &s
+	}
 	status.Certificates = certificateStatus(d.ownCertificates(), time.Now())
 	d.feeds.describe(&status)
 	return status

@@ -124,6 +124,9 @@ func TestDNSSECCommands(t *testing.T) {
 	if got := metric(t, r.admin, "mirrorpool_dnssec_ds_matches"); got != 0 {
 		t.Errorf("mirrorpool_dnssec_ds_matches is %v", got)
 	}
+	if out := r.run(t, exitOK, "status"); !strings.Contains(out, "Warning: The parent's DS records name no key of the zone") {
+		t.Errorf("the status does not say that the parent has a wrong DS record:\n%s", out)
+	}
 	expires := time.Unix(int64(metric(t, r.admin, "mirrorpool_dnssec_signature_expiry_timestamp_seconds")), 0)
 	if left := time.Until(expires); left < 6*24*time.Hour || left > 7*24*time.Hour {
 		t.Errorf("the first signature holds for %v, want nearly a week", left)

@@ -132,6 +132,11 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 		lines = append(lines, fmt.Sprintf("The reference is %s, and carried by %d of %s.",
 			admin.Old(*s.Reference.Trace, now), s.Reference.Mirrors, Count(s.Reference.Enabled, "enabled mirror")))
 	}
+	if s.DNSSEC != nil && s.Ready {
+		if trouble := s.DNSSEC.Trouble(now); trouble != "" {
+			lines = append(lines, "Warning: "+trouble)
+		}
+	}
 	for i := range s.Certificates {
 		if trouble := s.Certificates[i].Trouble(); trouble != "" {
 			lines = append(lines, "Warning: "+trouble)
