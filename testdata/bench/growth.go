@@ -79,32 +79,36 @@ func grow(binary, dir string, mirrors, gets, reloads int) (row string, err error
 	if err != nil {
 		return "", err
 	}
-	if err = p.awaitChecked(); err != nil {
-		stop(server)
+	err = p.awaitChecked()
+	stop(server)
+	if err != nil {
 		return "", err
 	}
-	stop(server)
 	p.web.forget()
 	begin := time.Now()
 	if server, err = p.start(binary); err != nil {
 		return "", err
 	}
 	defer stop(server)
-	started := time.Since(begin)
+	row = fmt.Sprintf("| %d | %.2f s ", mirrors, time.Since(begin).Seconds())
+	return p.use(server.Process.Pid, row, gets, reloads)
+}
+
+// use measures a server that has just started, and adds to a line of the table.
+func (p *pool) use(pid int, row string, gets, reloads int) (string, error) {
 	if err := p.awaitChecked(); err != nil {
 		return "", err
 	}
-	m := memory{pid: server.Process.Pid}
-	row = fmt.Sprintf("| %d | %.2f s | %.0f MiB ", mirrors, started.Seconds(), m.resident())
+	row += fmt.Sprintf("| %.0f MiB ", memory(pid, "VmRSS"))
 	for _, page := range []string{"/", "/metrics", "/api/v1/status"} {
 		for range gets {
 			if err := p.get(page); err != nil {
 				return "", err
 			}
 		}
-		row += fmt.Sprintf("| %.0f MiB ", m.resident())
+		row += fmt.Sprintf("| %.0f MiB ", memory(pid, "VmRSS"))
 	}
-	row += fmt.Sprintf("| %.0f MiB ", m.peak())
+	row += fmt.Sprintf("| %.0f MiB ", memory(pid, "VmHWM"))
 	took, slowest, err := p.reload(reloads)
 	return row + fmt.Sprintf("| %.2f s | %.1f ms |", took.Seconds(), float64(slowest.Microseconds())/1000), err
 }
@@ -297,17 +301,11 @@ func (p *pool) reload(times int) (took, slowest time.Duration, err error) {
 	return tooks[times/2], worsts[times/2], nil
 }
 
-// A memory reads that of a process.
-type memory struct{ pid int }
-
-func (m memory) resident() float64 { return m.field("VmRSS") }
-func (m memory) peak() float64     { return m.field("VmHWM") }
-
-// field returns one of /proc/PID/status, in MiB.
-func (m memory) field(name string) float64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
+// memory reads a field of /proc/PID/status, in MiB.
+func memory(pid int, field string) float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(text)) {
-		if key, value, _ := strings.Cut(line, ":"); key == name {
+		if key, value, _ := strings.Cut(line, ":"); key == field {
 			n, _ := strconv.Atoi(strings.Fields(value)[0])
 			return float64(n) / 1024
 		}

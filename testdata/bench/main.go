@@ -1,7 +1,10 @@
-// Command bench measures mirrorpool beside other DNS servers on this machine: answers per second of CPU time.
+// Command bench measures what mirrorpool takes on this machine, beside other servers.
 //
-//	go run ./testdata/bench                  # all that are installed
+//	go run ./testdata/bench                  # DNS, beside all servers that are installed
 //	go run ./testdata/bench -mirrors 1000    # -edns, -nxdomain, -signed, -rounds 9, -duration 2s ...
+//	go run ./testdata/bench sockets          # DNS at part load, with one socket and with two
+//	go run ./testdata/bench https            # redirects over TLS; -rsa
+//	go run ./testdata/bench growth           # large pools: memory, start, reload
 //
 // Each server runs alone, with one thread on the first CPU; dnsperf loads it from the second. The servers take
 // turns, and a round's ratio compares what was measured in that round, so that what changes slowly on the machine
@@ -57,12 +60,14 @@ func run(command string, args []string) error {
 		return dnsAnswers(args)
 	case "https":
 		return https(args)
+	case "sockets":
+		return sockets(args)
 	case "growth":
 		return growth(args)
 	case "bare": // for https
 		return bare(args[0])
 	default:
-		return fmt.Errorf("%s is not measured; dns, https and growth are", command)
+		return fmt.Errorf("%s is not measured; dns, sockets, https and growth are", command)
 	}
 }
 

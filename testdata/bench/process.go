@@ -29,16 +29,19 @@ type process struct {
 }
 
 // start runs a command in dir, pinned to the first CPU.
-func start(command []string, dir string) (*process, error) {
+func start(command []string, dir string) (*process, error) { return startOn("0", 1, command, dir) }
+
+// startOn runs a command in dir, on some CPUs; if it is in Go, with as many threads.
+func startOn(cpus string, threads int, command []string, dir string) (*process, error) {
 	p := &process{file: filepath.Join(dir, "log"), done: make(chan struct{})}
 	out, err := os.Create(p.file)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	p.cmd = exec.Command("taskset", append([]string{"-c", "0"}, command...)...)
+	p.cmd = exec.Command("taskset", append([]string{"-c", cpus}, command...)...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	p.cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", threads))
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
