@@ -11,16 +11,17 @@ const nearCards = 1024
 
 // addEntries takes in those of all entries whose mirrors are eligible, with their weights in DNS.
 func (g *DNSGroup) addEntries(all []entry) {
-	g.entries = make([]entry, 0, len(g.at))
+	entries := make([]entry, 0, len(g.at))
 	for _, e := range all {
 		if g.at[e.mirror] == nil {
 			continue
 		}
 		e.derated = sum(g.derated[e.mirror]) / float64(len(g.derated[e.mirror]))
 		e.weight, e.eligible = float64(e.mirror.DNS.Weight)*e.derated, true
-		g.entries = append(g.entries, e)
+		entries = append(entries, e)
 		g.limited = g.limited || e.mirror.serveOnly != nil || e.mirror.exclude != nil
 	}
+	g.entries = entries
 }
 
 func sum(values []float64) (total float64) {
