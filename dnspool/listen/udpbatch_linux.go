@@ -17,6 +17,13 @@ const (
 	batchSize     = 64      // messages for one system call at most
 	receiveBuffer = 4 << 20 // bytes that the kernel may hold for us, if net.core.rmem_max lets it
 
+	// After a batch of fewSome to fewMost messages, the reader rests for a moment, to which the kernel adds up to 50 us.
+	// Each system call and wake-up is then for more messages: with two sockets at 60,000 queries a second, an answer takes
+	// a fifth less CPU time. Single messages are too rare for that, and larger batches enough without.
+	restTime = 100 * time.Microsecond
+	fewSome  = 2
+	fewMost  = 7
+
 	drainPause       = 50 * time.Millisecond  // for messages that the kernel is just handing over
 	stopPollInterval = 200 * time.Millisecond // how often a reader of an inherited socket checks for shutdown
 )
@@ -143,6 +150,10 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		c.flush()
 		if c.n > 0 {
 			c.responder.Answered(c.now)
+		}
+		if fewSome <= c.n && c.n <= fewMost {
+			rest := unix.NsecToTimespec(int64(restTime))
+			_ = unix.Nanosleep(&rest, nil) // if a signal ends it, so much the better
 		}
 		for i, buf := range c.queries {
 			c.in.receive(i, buf)
