@@ -40,8 +40,6 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/build.go", "dnspool/build_test.go"},
 	{"dnspool/choose.go", "dnspool/choose_test.go"},
 	{"dnspool/deck.go", "dnspool/deck_test.go"},
-	{"dnspool/deck_lead.go", "dnspool/deck_renew_test.go"},
-	{"dnspool/deck_renew.go", "dnspool/deck_renew_test.go"},
 	{"dnspool/near.go", "dnspool/choose_test.go"},
 	{"dnspool/near_dns.go", "dnspool/near_test.go"},
 	{"dnspool/place.go", "dnspool/place_test.go"},
