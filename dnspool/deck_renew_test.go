@@ -169,3 +169,60 @@ func TestRenewedCompanions(t *testing.T) {
 		}
 	}
 }
+
+// TestLeadFairly has leads handed on over several cards, and notices where that cannot be.
+func TestLeadFairly(t *testing.T) {
+	t.Parallel()
+	equal := slices.Repeat([]float64{1}, 6)
+	// A ring: each candidate shares two cards with each neighbour. 0 leads all of its cards, and 3 none.
+	ring := []int32{0, 1, 0, 1, 1, 2, 1, 2, 2, 3, 2, 3, 4, 3, 4, 3, 5, 4, 5, 4, 0, 5, 0, 5}
+	for name, test := range map[string]struct {
+		places []int32
+		want   bool
+	}{
+		"handed on":          {ring, true},
+		"from the other end": {[]int32{1, 0, 1, 0, 2, 1, 2, 1, 3, 2, 3, 2, 3, 4, 3, 4, 4, 5, 4, 5, 5, 0, 5, 0}, true},
+		"apart":              {[]int32{0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 4, 5, 4, 5}, false},
+	} {
+		d := Deck{places: slices.Clone(test.places), size: 2}
+		if got := d.leadFairly(equal); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+			continue
+		}
+		if first, _ := count(t, d, len(equal)); test.want && !slices.Equal(first, []int{2, 2, 2, 2, 2, 2}) {
+			t.Errorf("%s: leads %v, want two each", name, first)
+		}
+	}
+}
+
+// TestDeckIsNotRenewed lists where a new deck is as good.
+func TestDeckIsNotRenewed(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(9, 10))
+	many, few := slices.Repeat([]float64{1}, 200), slices.Repeat([]float64{1}, 20)
+	same := func(n int) []int32 {
+		now := make([]int32, n)
+		for i := range now {
+			now[i] = int32(i)
+		}
+		return now
+	}
+	d := newDeck(many, 2, r)
+	for name, test := range map[string]struct {
+		before  Deck
+		weights []float64
+		size    int
+		want    bool
+	}{
+		"as before":                {d, many, 2, true},
+		"one place":                {newDeck(many, 1, r), many, 1, false},
+		"another number of places": {d, many, 3, false},
+		"all are on every card":    {newDeck(few[:2], 2, r), few[:2], 2, false},
+		"no deck":                  {Deck{}, nil, 2, false},
+		"few sets":                 {newDeck(few, 2, r), few, 2, false},
+	} {
+		if _, ok := test.before.renew(same(len(test.weights)), test.weights, test.size, r); ok != test.want {
+			t.Errorf("%s: %v, want %v", name, ok, test.want)
+		}
+	}
+}
