@@ -31,7 +31,8 @@ type signedWorld struct {
 	asked   time.Time // since when CDS asks for other DS records
 	cached  struct{ ds, keys, answers []cachedView }
 	checked int
-	changes int // of verdicts, in each step
+	changes int  // of verdicts, in each step
+	replace bool // the parent has the DS record of one key only: the latest that is asked for
 	changed int
 }
 
@@ -130,6 +131,10 @@ func (w *signedWorld) follow() {
 			wanted = append(wanted, &ds)
 		}
 	}
+	if w.replace && len(wanted) > 1 {
+		newest := w.keys.All[len(w.keys.All)-1].Tag
+		wanted = slices.DeleteFunc(wanted, func(ds *dns.DS) bool { return ds.KeyTag != newest })
+	}
 	tags := func(list []*dns.DS) (tags []uint16) {
 		for _, ds := range list {
 			tags = append(tags, ds.KeyTag)
@@ -194,7 +199,20 @@ func signedBy(resp *dns.Msg, algorithm uint8) bool {
 // that has old parts of the chain in its cache takes each answer for good.
 func TestRollovers(t *testing.T) {
 	t.Parallel()
-	w, pause := newSignedWorld(t), 20*time.Minute
+	rollOver(t, newSignedWorld(t))
+}
+
+// TestRolloversWithOneDS is TestRollovers at a parent whose DS record is replaced by hand.
+func TestRolloversWithOneDS(t *testing.T) {
+	t.Parallel()
+	w := newSignedWorld(t)
+	w.replace = true
+	rollOver(t, w)
+}
+
+func rollOver(t *testing.T, w *signedWorld) {
+	t.Helper()
+	pause := 20 * time.Minute
 	if w.changes = 1; testbed.Long() {
 		w.changes, pause = 8, 6*time.Minute
 	}

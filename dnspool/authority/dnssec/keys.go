@@ -169,7 +169,9 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 		}
 		state := key.Times.At(now)
 		active = active || state == Active
-		if state != Published && key.private != nil { // one that retires goes on to sign the keys, for those that have an old DS record in a cache
+		// One that retires goes on to sign the keys, for validators that have an old DS record in a cache; and one of a
+		// rollover begins to before all else, for a parent that puts its DS record in place of the old one.
+		if key.private != nil && (state != Published || k.auto) {
 			r.signKeys = append(r.signKeys, key)
 		}
 		if key.Times.synced(now) {
