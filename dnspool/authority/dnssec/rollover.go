@@ -13,9 +13,9 @@ import (
 // A rollover replaces the one key of a zone (RFC 6781 section 4.1). All of its state is the times in the key files, so
 // that it goes on after a restart, and on other servers with the same files.
 //
-// With the same algorithm, the new key is published ahead, and the parent is asked to have a DS record of both (double
-// DS). Once that is seen, and no cache can have the set without it, the new key signs alone; the old one goes when no
-// cache can have what it has signed. Each answer has one signature all the time.
+// With the same algorithm, the new key is published ahead, when it signs nothing but the keys, and the parent is asked
+// to have a DS record of both (double DS). Once that is seen, and no cache can have the set without it, the new key
+// signs alone; the old one goes when no cache can have what it has signed. Each answer has one signature all the time.
 //
 // Another algorithm has to sign all before it is published, and until the parent has no DS record of it any more
 // (RFC 6781 section 4.1.4). Both keys sign, and the old one stays until the parent has let go of it.
