@@ -39,9 +39,9 @@ func showLacks(b Backend) http.HandlerFunc {
 // fileFamilies describe the files of the mirrors.
 var fileFamilies = []family{
 	{"files", "Files that the origin publishes, or that mirrors list together.", nil,
-		func(s *Status, gauge gauge) { gauge(float64(s.Files.Files)) }},
+		func(s *Status, b *gaugeBuffer) { b.add(float64(s.Files.Files)) }},
 	{"files_origin_error", "1 if the last attempt to read files.origin failed.", nil,
-		func(s *Status, gauge gauge) { gauge(number(s.Files.OriginProblem != "")) }},
+		func(s *Status, b *gaugeBuffer) { b.add(number(s.Files.OriginProblem != "")) }},
 	mirrorFilesFamily("mirror_files", "Of those files, how many a mirror carries.",
 		func(s *Status, m *files.MirrorFiles) (float64, bool) {
 			return float64(s.Files.Files - m.Lacks - m.Unknown), m.Known
@@ -61,10 +61,10 @@ var fileFamilies = []family{
 
 // mirrorFilesFamily is the family of a value of each mirror, where it is known.
 func mirrorFilesFamily(name, help string, value func(s *Status, m *files.MirrorFiles) (v float64, known bool)) family {
-	return family{name, help, []string{"mirror"}, func(s *Status, gauge gauge) {
+	return family{name, help, []string{"mirror"}, func(s *Status, b *gaugeBuffer) {
 		for prefix, m := range s.Files.Mirrors {
 			if v, known := value(s, &m); known {
-				gauge(v, strings.ToValidUTF8(prefix, "\uFFFD"))
+				b.add(v, strings.ToValidUTF8(prefix, "\uFFFD"))
 			}
 		}
 	}}

@@ -67,11 +67,8 @@ func (c faceCollector) Collect(ch chan<- prometheus.Metric) {
 type family struct {
 	name, help string
 	labels     []string // sorted
-	collect    func(s *Status, gauge gauge)
+	collect    func(s *Status, b *gaugeBuffer)
 }
-
-// A gauge takes one value, with those of the labels.
-type gauge func(value float64, labels ...string)
 
 // writeStatusMetrics writes the status as metrics, a part at a time: all at once would be 20 KB for each mirror.
 func writeStatusMetrics(w io.Writer, s *Status) {
@@ -79,7 +76,7 @@ func writeStatusMetrics(w io.Writer, s *Status) {
 	for _, families := range [...][]family{poolFamilies, groupFamilies, mirrorFamilies, endpointFamilies, fileFamilies} {
 		for i := range families {
 			buffer.begin(&families[i])
-			families[i].collect(s, buffer.add)
+			families[i].collect(s, buffer)
 			if buffer.flush() != nil {
 				return // the client is gone
 			}
@@ -121,7 +118,7 @@ func (b *gaugeBuffer) begin(f *family) {
 	}
 }
 
-// add is the family's gauge.
+// add takes one value, with those of the labels.
 func (b *gaugeBuffer) add(value float64, labels ...string) {
 	m := b.gauges[b.n]
 	*m.Gauge.Value = value
