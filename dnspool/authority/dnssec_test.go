@@ -41,7 +41,7 @@ func newAttestedTruth(tb testing.TB, n, maxAnswers int) (*truth, *validator) {
 func TestAttestedAnswers(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, shape := range [][2]int{{1, 2}, {6, 2}, {6, 6}, {40, 3}} {
+	for _, shape := range [][2]int{{0, 2}, {1, 2}, {6, 2}, {6, 6}, {40, 3}} {
 		tr, v := newAttestedTruth(t, shape[0], shape[1])
 		for _, name := range truthNames {
 			if !dns.IsSubDomain(v.zone, name) {
@@ -456,4 +456,37 @@ func FuzzAttestedTruth(f *testing.F) {
 			t.Errorf("%v: %v\n%v", req.Question, err, resp)
 		}
 	})
+}
+
+// TestAttestedBlindZone has mirrors of which no address is known: that gives SERVFAIL, and nothing may deny addresses.
+func TestAttestedBlindZone(t *testing.T) {
+	t.Parallel()
+	in := poolInput(t, 3, 2)
+	in.Health.Mirrors = map[string]health.MirrorReport{}
+	z, v := newTestSignedZone(t, testConfig(), nil, dnspool.Build(in))
+	if !z.blind {
+		t.Fatal("an address is known")
+	}
+	for _, name := range []string{"dl.example.org.", "www.dl.example.org.", "x.eu.dl.example.org.", "nothing.dl.example.org."} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeMX} {
+			req := attestedQuery(name, qtype)
+			resp := exchange(t, z, req, overTCP)
+			if z.pool["*."+parent(name)] || z.pool[name] {
+				if qtype != dns.TypeMX {
+					if resp.Rcode != dns.RcodeServerFailure || len(resp.Answer)+len(resp.Ns) > 0 {
+						t.Errorf("%s %s: %v, want SERVFAIL", name, dns.Type(qtype), resp)
+					}
+					continue
+				}
+			}
+			if err := v.check(req.Question[0], resp); err != nil {
+				t.Errorf("%s %s: %v\n%v", name, dns.Type(qtype), err, resp)
+			}
+			for _, rr := range resp.Ns {
+				if nsec, ok := rr.(*dns.NSEC); ok && z.pool[nsec.Hdr.Name] && !slices.Contains(nsec.TypeBitMap, dns.TypeA) {
+					t.Errorf("%v denies addresses that are not known yet", nsec)
+				}
+			}
+		}
+	}
 }
