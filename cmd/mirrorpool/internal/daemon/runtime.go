@@ -18,9 +18,12 @@ const (
 	minThreads = 4
 	// startGCPercent is that until the faces are open: what is read then is collected once, and returned.
 	startGCPercent = 200
-	// gcPercent is by how much the heap may grow before it is collected, in percent of what is in use. To answer by DNS
-	// allocates nothing, and HTTP/2 was no faster with 300.
-	gcPercent = 50
+	// gcPercent is by how much the heap may grow before it is collected, in percent of what is in use: little, for to
+	// answer by DNS or plain HTTP allocates nothing. TLS handshakes do, so that under such a load it is busyGCPercent: with
+	// gcPercent, a handshake takes a tenth more.
+	gcPercent     = 50
+	busyGCPercent = 300
+	busyRate      = 96 << 20 // bytes allocated in a second, as an average over some seconds
 	// Where much is in use, as with thousands of mirrors or connections, the heap may grow by maxGarbage, or by a fourth.
 	maxGarbage   = 32 << 20
 	minGCPercent = 25
@@ -85,10 +88,11 @@ func (d *Daemon) boundGarbage(ctx context.Context) error {
 	debug.FreeOSMemory()
 	ticker := time.NewTicker(gcInterval)
 	defer ticker.Stop()
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(samples)
+	allocated, rate := samples[1].Value.Uint64(), 0.0
 	for percent := startGCPercent; ; {
-		metrics.Read(live)
-		if next := garbagePercent(live[0].Value.Uint64()); next != percent {
+		if next := garbagePercent(samples[0].Value.Uint64(), rate); next != percent {
 			percent = next
 			debug.SetGCPercent(percent)
 		}
@@ -97,13 +101,24 @@ func (d *Daemon) boundGarbage(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
+		before := allocated
+		metrics.Read(samples)
+		allocated = samples[1].Value.Uint64()
+		rate = smooth(rate, float64(allocated-before)/gcInterval.Seconds())
 	}
 }
 
+// smooth returns the average of a rate over the latest 5 seconds, about.
+func smooth(average, now float64) float64 { return average + (now-average)/50 }
+
 // garbagePercent returns how much the heap may grow before it is collected, in steps: to change it stops the program
-// for a moment.
-func garbagePercent(live uint64) int {
+// for a moment. live is what is in use, in bytes, and rate what is allocated in a second.
+func garbagePercent(live uint64, rate float64) int {
 	const step = 25
+	most := gcPercent
+	if rate > busyRate {
+		most = busyGCPercent
+	}
 	percent := int(maxGarbage*100/max(live, 1)) / step * step
-	return min(gcPercent, max(minGCPercent, percent))
+	return min(most, max(minGCPercent, percent))
 }

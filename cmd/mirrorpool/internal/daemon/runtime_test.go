@@ -7,10 +7,36 @@ import (
 
 func TestGarbagePercent(t *testing.T) {
 	t.Parallel()
-	for live, want := range map[uint64]int{0: 50, 10 << 20: 50, 64 << 20: 50, 65 << 20: 25, 128 << 20: 25, 10 << 30: 25} {
-		if got := garbagePercent(live); got != want {
-			t.Errorf("with %d MiB in use: %d %%, want %d %%", live>>20, got, want)
+	for _, test := range []struct {
+		live uint64 // MiB
+		rate float64
+		want int
+	}{
+		{0, 0, 50}, {10, 0, 50}, {64, 0, 50}, {65, 0, 25}, {128, 0, 25}, {10 << 10, 0, 25},
+		{10, busyRate, 50}, {10, busyRate + 1, 300}, {20, 1e9, 150}, {64, 1e9, 50}, {128, 1e9, 25},
+	} {
+		if got := garbagePercent(test.live<<20, test.rate); got != test.want {
+			t.Errorf("with %d MiB in use, and %g bytes a second: %d %%, want %d %%", test.live, test.rate, got, test.want)
 		}
+	}
+}
+
+// TestSmooth has bursts and a steady rate: a page that is read now and then does not count as a load.
+func TestSmooth(t *testing.T) {
+	t.Parallel()
+	burst, steady := 0.0, 0.0
+	for look := range 100 {
+		now := 0.0
+		if look%50 < 10 {
+			now = 200 << 20
+		}
+		burst, steady = smooth(burst, now), smooth(steady, 150<<20)
+		if burst > busyRate {
+			t.Errorf("after %d looks, ten of 50 with 200 MiB a second are %g MiB", look+1, burst/(1<<20))
+		}
+	}
+	if steady < busyRate {
+		t.Errorf("a steady 150 MiB a second are %g MiB after 100 looks", steady/(1<<20))
 	}
 }
 
