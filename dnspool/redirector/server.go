@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -131,6 +132,9 @@ func (s *Server) secure(c *config.TLS, servers []*plainServer) {
 func (s *Server) toHTTPS(r *http.Request, handler *Handler) string {
 	if s.https == "" || r.TLS != nil || handler.route(r.URL, len(r.RequestURI)).anyScheme || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return ""
+	}
+	if !strings.HasPrefix(r.URL.RequestURI(), "/") {
+		return "" // such as x:@evil.example: behind the host, it would be another host
 	}
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {

@@ -1,6 +1,7 @@
 package redirector
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
@@ -185,6 +187,33 @@ func TestBothAtOnce(t *testing.T) {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestOnlyLeadsToItself sends targets that, written behind the host, would be another host.
+func TestOnlyLeadsToItself(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), Listen: []string{"127.0.0.1:0"}, Only: true}
+	writeCertificate(t, files, 1)
+	addr := serveWellKnown(t, config.HTTP{Listen: []string{"127.0.0.1:0"}, TLS: &files})
+	for target, want := range map[string]int{
+		"/pub": 301, "//evil.example/pub": 301, "x:@evil.example/pub": 400, "x:.evil.example/pub": 400, "http:.evil.example": 400, "*": 400,
+	} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: dl.example.org\r\nConnection: close\r\n\r\n", target)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", target, err)
+		}
+		conn.Close()
+		location := resp.Header.Get("Location")
+		if resp.StatusCode != want || location != "" && !strings.HasPrefix(location, "https://dl.example.org:") {
+			t.Errorf("%s: %s to %q, want %d", target, resp.Status, location, want)
 		}
 	}
 }
