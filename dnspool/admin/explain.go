@@ -25,8 +25,8 @@ type ExplainAnswer struct {
 	Location string     `json:"location"` // where a redirect leads now; "" if there is none
 	Content  string     `json:"content"`  // the kind of content, with status 200
 	Problem  string     `json:"problem"`  // why the response is neither, or ""
-	// Network counts as one client, and is sent to the same mirror from Begins to Ends, unless the pool changes. The times
-	// are null if each request may be sent to another one.
+	// Network counts as one client, and is sent to the same mirror from Begins to Ends, unless the pool changes. The
+	// times are null if each request may be sent to another one.
 	Network netip.Prefix `json:"network"`
 	Begins  *time.Time   `json:"begins"`
 	Ends    *time.Time   `json:"ends"`

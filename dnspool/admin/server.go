@@ -57,8 +57,8 @@ type Backend struct {
 	Files func(ctx context.Context, paths []string) []files.FileStatus
 	// Lacks returns what a mirror lacks, which is named by its url_prefix, name or host. ok is false if there is none.
 	Lacks func(ctx context.Context, mirror string) (lacks files.MirrorLacks, ok bool)
-	// Signatures returns what is to be said of the zone's keys and signatures; ok is false if it is not signed. RollKeys
-	// begins to replace the key, by one of an algorithm, or of the same if that is "".
+	// Signatures returns what is to be said of the zone's keys and signatures; ok is false if it is not signed.
+	// RollKeys begins to replace the key, by one of an algorithm, or of the same if that is "".
 	Signatures func() (s dnssec.Status, ok bool)
 	RollKeys   func(algorithm string) error
 	// Collect sends the metrics of the faces. It may be nil.
