@@ -39,7 +39,8 @@ func (i *issuer) accountOf(ctx context.Context, client *acmez.Client) (acme.Acco
 	case errors.Is(err, fs.ErrNotExist):
 		return i.newAccount(ctx, client)
 	case err != nil:
-		return acme.Account{}, fmt.Errorf("reading the account at %s: %w", i.directory, err)
+		return acme.Account{}, fmt.Errorf("cannot use the ACME account in %s: restore the file, or remove it to register another account "+
+			"(and change a CAA record that names the old accounturi): %w", i.storage.Filename(i.accountKey()), err)
 	}
 	return account, nil
 }
@@ -98,11 +99,21 @@ func (i *issuer) newAccount(ctx context.Context, client *acmez.Client) (acme.Acc
 	return account, nil
 }
 
-// forgetAccount removes an account that the authority no longer knows.
-func (i *issuer) forgetAccount(ctx context.Context) error {
+// replaceAccount registers another account in place of one that the authority no longer knows. It returns the account
+// that is in force, which an order for another name may have registered already.
+func (i *issuer) replaceAccount(ctx context.Context, client *acmez.Client, lost acme.Account) (acme.Account, error) {
 	i.accounts.Lock()
 	defer i.accounts.Unlock()
-	return i.storage.Delete(ctx, i.accountKey())
+	if account, err := i.loadAccount(ctx); err == nil && account.Location != lost.Location {
+		return account, nil
+	}
+	account, err := i.newAccount(ctx, client)
+	if err != nil {
+		return acme.Account{}, err
+	}
+	i.log.Warn("the authority has forgotten our ACME account; a CAA record with the old accounturi has to be changed",
+		zap.String("old", lost.Location), zap.String("accounturi", account.Location), zap.String("directory", i.directory))
+	return account, nil
 }
 
 // ReadEABKey reads the key of the external account, in base64url, and returns it without padding and line ends.

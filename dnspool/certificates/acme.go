@@ -37,7 +37,7 @@ type Options struct {
 // An ACME has certificates that it gets at an authority, and renews.
 type ACME struct {
 	o       Options
-	storage certmagic.Storage
+	storage *certmagic.FileStorage
 	answers answers
 	now     atomic.Pointer[managed]
 	changed chan struct{}   // of capacity 1: now is another one

@@ -1,6 +1,7 @@
 package certificates
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -35,4 +36,23 @@ func challengesFor(name, forced string, r Reach) []string {
 	return slices.DeleteFunc(order, func(kind string) bool {
 		return forced != "" && kind != forced || wild && kind != dns
 	})
+}
+
+// noChallenge is the error for a name for which [challengesFor] has none.
+func noChallenge(name, forced string, r Reach) error {
+	var reason string
+	inZone := "has to be in dns.zone (with dns.listen) or in a zone of publish"
+	switch {
+	case strings.HasPrefix(name, "*.") && forced != "" && forced != acme.ChallengeTypeDNS01:
+		reason = "only dns-01 proves a wildcard, and http.tls.acme.challenge asks for " + forced
+	case strings.HasPrefix(name, "*."):
+		reason = "a wildcard " + inZone
+	case forced == acme.ChallengeTypeDNS01:
+		reason = "http.tls.acme.challenge asks for dns-01, for which the name " + inZone
+	case forced == acme.ChallengeTypeHTTP01 && !r.HTTP:
+		reason = "http.tls.acme.challenge asks for http-01, for which http.listen has to have an address for http"
+	default:
+		reason = "http.tls.acme.challenge asks for " + forced
+	}
+	return fmt.Errorf("no challenge can be answered for %s: %s", name, reason)
 }

@@ -2,12 +2,15 @@ package certificates
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/config"
 )
 
 func TestChallengesFor(t *testing.T) {
@@ -35,6 +38,31 @@ func TestChallengesFor(t *testing.T) {
 	} {
 		if got := challengesFor(test.name, test.forced, test.reach); !slices.Equal(got, test.want) {
 			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+// TestNoChallenge has the error for a name without a challenge say what to change.
+func TestNoChallenge(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, forced string
+		reach        Reach
+		want         string
+	}{
+		{"a.example", "dns-01", Reach{HTTP: true}, "challenge asks for dns-01, for which the name has to be in dns.zone"},
+		{"a.example", "http-01", Reach{OwnZone: true}, "http.listen"},
+		{"*.a.example", "", Reach{HTTP: true}, "a wildcard has to be in dns.zone"},
+		{"*.a.example", "dns-01", Reach{}, "a wildcard has to be in dns.zone"},
+		{"*.a.example", "http-01", Reach{HTTP: true, OwnZone: true}, "only dns-01 proves a wildcard"},
+	} {
+		a := NewACME(Options{Config: &config.ACME{}, Reach: func(string) Reach { return test.reach }})
+		_, err := a.solvers(test.name, test.forced)
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.name) {
+			t.Errorf("%+v: %v", test, err)
+		}
+		if err != nil && !strings.HasPrefix(test.name, "*.") && strings.Contains(err.Error(), "wildcard") {
+			t.Errorf("%s is no wildcard: %v", test.name, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -32,12 +33,11 @@ const (
 type issuer struct {
 	directory string
 	config    *config.ACME
-	storage   certmagic.Storage
+	storage   *certmagic.FileStorage
 	log       *zap.Logger
 	client    *http.Client
-	solvers   func(name string) []solver     // in the order in which they are tried
-	current   func(string) *x509.Certificate // the certificate for a name, or nil
-	stop      context.Context                // ends all requests
+	solvers   func(name string) ([]solver, error) // in the order in which they are tried
+	stop      context.Context                     // ends all requests
 	accounts  sync.Mutex
 }
 
@@ -92,9 +92,9 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 	ctx, cancel := i.untilStop(ctx)
 	defer cancel()
 	name := csr.DNSNames[0]
-	solvers := i.solvers(name)
-	if len(solvers) == 0 {
-		return nil, fmt.Errorf("no challenge can be answered for %s: a name with \"*\" has to be in dns.zone or in a zone of publish", name)
+	solvers, err := i.solvers(name)
+	if err != nil {
+		return nil, err
 	}
 	var errs []error
 	for _, s := range solvers {
@@ -112,29 +112,36 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 
 // order orders a certificate by one challenge. An account that the authority no longer knows is registered anew.
 func (i *issuer) order(ctx context.Context, csr *x509.CertificateRequest, s solver) (*certmagic.IssuedCertificate, error) {
-	issued, err := i.orderOnce(ctx, csr, s)
-	if problem := (acme.Problem{}); errors.As(err, &problem) && problem.Type == acme.ProblemTypeAccountDoesNotExist {
-		i.log.Warn("the authority does not know our ACME account any more", zap.String("directory", i.directory))
-		if err := i.forgetAccount(ctx); err != nil {
-			return nil, err
-		}
-		return i.orderOnce(ctx, csr, s)
-	}
-	return issued, err
-}
-
-func (i *issuer) orderOnce(ctx context.Context, csr *x509.CertificateRequest, s solver) (*certmagic.IssuedCertificate, error) {
 	client := &acmez.Client{Client: i.acmeClient(), ChallengeSolvers: map[string]acmez.Solver{s.kind: s.Solver}}
 	account, err := i.accountOf(ctx, client)
 	if err != nil {
 		return nil, err
 	}
+	issued, err := i.orderReplacing(ctx, client, account, csr)
+	if problem := (acme.Problem{}); !errors.As(err, &problem) || problem.Type != acme.ProblemTypeAccountDoesNotExist {
+		return issued, err
+	}
+	if account, err = i.replaceAccount(ctx, client, account); err != nil {
+		return nil, err
+	}
+	return i.orderReplacing(ctx, client, account, csr)
+}
+
+// orderReplacing orders a certificate that replaces the one this authority issued before. That is only a hint
+// (RFC 9773, section 5): an authority that refuses it is asked again without it.
+func (i *issuer) orderReplacing(
+	ctx context.Context, client *acmez.Client, account acme.Account, csr *x509.CertificateRequest,
+) (*certmagic.IssuedCertificate, error) {
 	params, err := acmez.OrderParametersFromCSR(account, csr)
 	if err != nil {
 		return nil, err
 	}
-	params.Replaces = i.current(csr.DNSNames[0])
+	params.Replaces = i.issuedBefore(ctx, csr.DNSNames[0])
 	chains, err := client.ObtainCertificate(ctx, params)
+	if params.Replaces != nil && isOrderRefusal(err) {
+		params.Replaces = nil
+		chains, err = client.ObtainCertificate(ctx, params)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -142,6 +149,39 @@ func (i *issuer) orderOnce(ctx context.Context, csr *x509.CertificateRequest, s 
 		return nil, errors.New("the authority has sent no certificate")
 	}
 	return &certmagic.IssuedCertificate{Certificate: chains[0].ChainPEM, Metadata: chains[0]}, nil
+}
+
+// issuedBefore returns the certificate for a name that this authority issued, while it is valid, or nil.
+func (i *issuer) issuedBefore(ctx context.Context, name string) *x509.Certificate {
+	text, err := i.storage.Load(ctx, certmagic.StorageKeys.SiteCert(i.IssuerKey(), name))
+	if err != nil {
+		return nil
+	}
+	leaf, err := leafOf(text)
+	if err != nil || !time.Now().Before(leaf.NotAfter) {
+		return nil
+	}
+	return leaf
+}
+
+// leafOf returns the first certificate of a chain in PEM.
+func leafOf(chain []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(chain)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("want a certificate in PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
+// isOrderRefusal reports whether no order was made, for another reason than a rate limit or an unknown account.
+func isOrderRefusal(err error) bool {
+	problem := acme.Problem{}
+	if err == nil || errors.As(err, &problem) &&
+		(problem.Type == acme.ProblemTypeRateLimited || problem.Type == acme.ProblemTypeAccountDoesNotExist) {
+		return false
+	}
+	refused := problem.Type != "" && strings.Contains(err.Error(), "creating new order") // of acmez, which has no type for it
+	return refused || strings.Contains(err.Error(), "invalid Replaces")                  // for a certificate without identifiers
 }
 
 // isChallengeFailure reports whether the authority could not see the answer to a challenge, or wants another kind.

@@ -106,7 +106,7 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 	for _, directory := range c.Directories {
 		issuers = append(issuers, &issuer{
 			directory: directory, config: c, storage: a.storage, log: a.o.Log, client: client, stop: a.stop,
-			solvers: func(name string) []solver { return a.solvers(name, c.Challenge) }, current: a.leaf,
+			solvers: func(name string) ([]solver, error) { return a.solvers(name, c.Challenge) },
 		})
 	}
 	magic := certmagic.Config{
@@ -128,9 +128,10 @@ func (a *ACME) leaf(name string) *x509.Certificate {
 	return nil
 }
 
-// solvers returns what can answer challenges for a name.
-func (a *ACME) solvers(name, forced string) (list []solver) {
-	for _, kind := range challengesFor(name, forced, a.o.Reach(name)) {
+// solvers returns what can answer challenges for a name, or why nothing can.
+func (a *ACME) solvers(name, forced string) (list []solver, err error) {
+	reach := a.o.Reach(name)
+	for _, kind := range challengesFor(name, forced, reach) {
 		switch kind {
 		case acme.ChallengeTypeDNS01:
 			list = append(list, solver{kind, dnsSolver{a.o.TXT(name)}})
@@ -140,7 +141,10 @@ func (a *ACME) solvers(name, forced string) (list []solver) {
 			list = append(list, solver{kind, httpSolver{&a.answers}})
 		}
 	}
-	return list
+	if len(list) == 0 {
+		return nil, noChallenge(name, forced, reach)
+	}
+	return list, nil
 }
 
 // note takes in what certmagic has done.

@@ -108,7 +108,44 @@ func TestAuthorityForgetsAccount(t *testing.T) {
 		t.Fatalf("reload: %d\n%s%s", code, stdout, stderr)
 	}
 	r.await(t, "two.example.net")
+	if text := r.program.log.String(); !strings.Contains(text, "a CAA record with the old accounturi has to be changed") {
+		t.Errorf("no warning that the accounturi has changed:\n%s", text)
+	}
 	r.program.stop(t)
+}
+
+// TestOtherAuthorityRenews has a certificate that is due renewed by an authority that did not issue it, and so refuses
+// an order that replaces it: the next one in the list, or another one behind the same directory.
+func TestOtherAuthorityRenews(t *testing.T) {
+	t.Parallel()
+	for name, same := range map[string]bool{"next in the list": false, "behind the same directory": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const name = "download.example.net"
+			r := newACMERig(t, name)
+			o := r.options
+			o.Signer, o.Listen = testbed.NewAuthority(t), "127.0.0.1:"+testbed.FreePort(t)
+			o.Validity = 10 * time.Minute // so short that renewal is due at once
+			first, stop := testbed.StartPebble(t, o)
+			next := o
+			next.Validity = 0
+			directories := []string{first.Directory}
+			if !same {
+				next.Listen = "127.0.0.1:" + testbed.FreePort(t)
+				directories = append(directories, "https://"+next.Listen+"/dir")
+			}
+			r.pebble = first
+			r.acme([]string{name}, map[string]any{"directory": directories})
+			r.serve(t)
+			r.await(t, name)
+			r.program.stop(t)
+			stop()
+			r.pebble, _ = testbed.StartPebble(t, next)
+			r.serve(t)
+			r.await(t, name)
+			r.program.stop(t)
+		})
+	}
 }
 
 // TestCertificateByUpdate gets a certificate for a name in a zone of BIND, by DNS-01 with updates.
