@@ -329,3 +329,40 @@ func BenchmarkBuild(b *testing.B) {
 		})
 	}
 }
+
+// TestBuildKeepsCards has a mirror leave and come back: nearly all sets of addresses stay in the deck.
+func TestBuildKeepsCards(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	for i := range 120 { // of which there are more pairs than cards
+		fmt.Fprintf(&text, "m%d 10 192.0.2.%d=up/up\n", i, i+1)
+	}
+	in := world(text.String()).input(t)
+	sets := func(s *Snapshot) map[[2]netip.Addr]bool {
+		g, known := s.DNS(IPv4), map[[2]netip.Addr]bool{}
+		for c := range g.Deck.Len() {
+			card := g.Deck.Card(uint32(c))
+			a, b := g.Addresses[card[0]], g.Addresses[card[1]]
+			if b.Less(a) {
+				a, b = b, a
+			}
+			known[[2]netip.Addr{a, b}] = true
+		}
+		return known
+	}
+	before := Build(in)
+	for _, state := range []health.State{health.Down, health.Up} {
+		in.Health.Mirrors["http://m7.example.org/"].Endpoints[1].State, in.Previous = state, before
+		after := Build(in)
+		old, fresh, all := sets(before), 0, 0
+		for set := range sets(after) {
+			if all++; !old[set] {
+				fresh++
+			}
+		}
+		if fresh > all/10 || state == health.Down && fresh == 0 {
+			t.Errorf("m7 is %v: %d of %d sets are new, want some, and less than a tenth", state, fresh, all)
+		}
+		before = after
+	}
+}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -56,14 +57,18 @@ func (d *Daemon) txtRecords(name string) certificates.TXTRecords {
 	if reach(c, name).OwnZone {
 		return ownZone{d.inForce}
 	}
-	t, err := publish.NewTXT(*target(c, name))
+	to := target(c, name)
+	if to == nil { // a reload has taken it away since
+		return unusable{fmt.Errorf("no target of publish has the zone of %s any more", name)}
+	}
+	t, err := publish.NewTXT(*to)
 	if err != nil {
 		return unusable{err}
 	}
 	return t
 }
 
-// An unusable target has a key that cannot be read.
+// An unusable target is gone, or has a key that cannot be read.
 type unusable struct{ err error }
 
 func (u unusable) AddTXT(context.Context, string, string) error    { return u.err }
@@ -143,8 +148,12 @@ func (d *Daemon) watchCertificates(ctx context.Context) error {
 	}
 }
 
-var certificateDesc = prometheus.NewDesc("mirrorpool_certificate_expiry_timestamp_seconds",
-	"When a certificate of the redirector expires, in seconds since 1970; 0 while there is none yet.", []string{"name"}, nil)
+var (
+	certificateDesc = prometheus.NewDesc("mirrorpool_certificate_expiry_timestamp_seconds",
+		"When a certificate of the redirector expires, in seconds since 1970; 0 while there is none yet.", []string{"name"}, nil)
+	overdueDesc = prometheus.NewDesc("mirrorpool_certificate_overdue",
+		"1 if a certificate of the redirector is missing, or should have been renewed by now.", []string{"name"}, nil)
+)
 
 // collectCertificates sends when certificates end.
 func (f *inForce) collectCertificates(ch chan<- prometheus.Metric) {
@@ -159,5 +168,10 @@ func (f *inForce) collectCertificates(ch chan<- prometheus.Metric) {
 			until = float64(s.Until.Unix())
 		}
 		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, until, s.Name)
+		overdue := 0.0
+		if s.Until.IsZero() || s.Ends(f.now()) {
+			overdue = 1
+		}
+		ch <- prometheus.MustNewConstMetric(overdueDesc, prometheus.GaugeValue, overdue, s.Name)
 	}
 }

@@ -40,4 +40,10 @@ func TestReach(t *testing.T) {
 	if at := target(c, "a.example.net"); at == nil || at.Server != "192.0.2.54:53" {
 		t.Errorf("updates for a.example.net go to %v", at)
 	}
+	// A reload may take the target away between the two questions.
+	d := &Daemon{inForce: &inForce{}}
+	d.config.Store(&off)
+	if err := d.txtRecords("www.example.net").AddTXT(t.Context(), "_acme-challenge.www.example.net.", "x"); err == nil {
+		t.Error("a record for a zone of no target is added")
+	}
 }

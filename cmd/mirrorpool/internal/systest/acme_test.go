@@ -189,9 +189,12 @@ func TestStartWithoutAuthority(t *testing.T) {
 	testbed.Eventually(t, "the log says that there is no certificate", func() bool {
 		return strings.Contains(r.program.log.String(), "no certificate yet")
 	})
-	if text := string(fetch(t, http.DefaultClient, "http://"+r.where.admin+"/metrics")); !strings.Contains(text,
-		`mirrorpool_certificate_expiry_timestamp_seconds{name="download.example.net"} 0`) {
-		t.Error("no metric says that there is no certificate")
+	text := string(fetch(t, http.DefaultClient, "http://"+r.where.admin+"/metrics"))
+	for _, want := range []string{"certificate_expiry_timestamp_seconds{name=\"download.example.net\"} 0",
+		"certificate_overdue{name=\"download.example.net\"} 1"} {
+		if !strings.Contains(text, "mirrorpool_"+want) {
+			t.Errorf("no metric says that there is no certificate: want %s", want)
+		}
 	}
 	testbed.Eventually(t, "the status says why", func() bool {
 		_, stdout, _ := command(t, "status", "--admin", r.where.admin)
