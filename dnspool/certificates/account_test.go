@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddyserver/certmagic"
@@ -13,7 +14,7 @@ import (
 func TestDamagedAccount(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "{", "{}", `{"account": {}, "key": "x"}`} {
-		i := &issuer{directory: "https://acme.example/dir", storage: &certmagic.FileStorage{Path: t.TempDir()}}
+		i := &issuer{directory: "https://acme.example/dir", storage: &certmagic.FileStorage{Path: t.TempDir()}, accounts: new(sync.Mutex)}
 		file := i.storage.Filename(i.accountKey())
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)

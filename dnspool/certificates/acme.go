@@ -44,7 +44,8 @@ type ACME struct {
 	stop    context.Context // ends when Run does, and with it all requests to authorities
 	stopNow context.CancelFunc
 
-	setting sync.Mutex // held while now is replaced
+	setting  sync.Mutex // held while now is replaced
+	accounts sync.Mutex // held while an account is registered
 
 	mu       sync.Mutex        // guards problems
 	problems map[string]string // by name

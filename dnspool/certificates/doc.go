@@ -10,7 +10,9 @@
 //	files.go         a certificate in files, read again when they change
 //	fixed.go         one that never changes
 //	acme.go          certificates by ACME: which are there, which one a client gets
-//	manage.go        obtaining and renewing them
+//	manage.go        the configuration in force, and what certmagic works with
+//	obtain.go        obtaining and renewing them
+//	saved.go         those in state_dir: of former authorities, and damaged ones
 //	issuer.go        an order at an authority
 //	account.go       the account there
 //	challenge.go     which challenges are tried for a name

@@ -38,7 +38,7 @@ type issuer struct {
 	client    *http.Client
 	solvers   func(name string) ([]solver, error) // in the order in which they are tried
 	stop      context.Context                     // ends all requests
-	accounts  sync.Mutex
+	accounts  *sync.Mutex
 }
 
 // A solver answers challenges of one kind.
@@ -107,7 +107,11 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 			break // another challenge does not help
 		}
 	}
-	return nil, errors.Join(errs...)
+	err = errors.Join(errs...)
+	if ctx.Value(certmagic.AttemptsCtxKey) != nil {
+		err = certmagic.ErrNoRetry{Err: err} // certmagic would hold the lock on the name for all its attempts
+	}
+	return nil, err
 }
 
 // order orders a certificate by one challenge. An account that the authority no longer knows is registered anew.

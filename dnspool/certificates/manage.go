@@ -2,15 +2,14 @@ package certificates
 
 import (
 	"context"
-	"crypto/x509"
-	"reflect"
+	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"mirrorpool/config"
 )
@@ -18,8 +17,6 @@ import (
 const (
 	loadTime = 2 * time.Second // for loading saved certificates at the start, with their OCSP responses
 	stopTime = 3 * time.Second
-	// certmagic gives up a name after 30 days of failures.
-	obtainPause = time.Hour
 )
 
 // Open loads the certificates that an earlier run has saved, so that they are served from the first handshake on. Run
@@ -40,13 +37,43 @@ func (a *ACME) Open(ctx context.Context) error {
 	defer cancel()
 	m := a.now.Load()
 	for _, name := range m.Names {
-		_, _ = m.magic.CacheManagedCertificate(ctx, name) // without one, Run orders it, or says why it cannot be used
+		a.load(ctx, m, name)
 	}
 	return nil
 }
 
-// magicLog is the logger of certmagic. Below errors it tells of each step.
-func (a *ACME) magicLog() *zap.Logger { return a.o.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)) }
+// magicLog is the logger of certmagic. Below errors it logs each step.
+func (a *ACME) magicLog() *zap.Logger {
+	return a.o.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel), zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return withoutCancelled{c}
+	}))
+}
+
+// withoutCancelled drops entries on what a stop or a reload has cancelled.
+type withoutCancelled struct{ zapcore.Core }
+
+// With is described at [zapcore.Core].
+func (c withoutCancelled) With(fields []zap.Field) zapcore.Core {
+	return withoutCancelled{c.Core.With(fields)}
+}
+
+// Check is described at [zapcore.Core].
+func (c withoutCancelled) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return checked.AddCore(e, c)
+	}
+	return checked
+}
+
+// Write is described at [zapcore.Core].
+func (c withoutCancelled) Write(e zapcore.Entry, fields []zap.Field) error {
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && errors.Is(err, context.Canceled) {
+			return nil
+		}
+	}
+	return c.Core.Write(e, fields)
+}
 
 // Close ends what Open has begun, where Run is not going to.
 func (a *ACME) Close() {
@@ -54,14 +81,12 @@ func (a *ACME) Close() {
 	a.now.Load().cache.Stop()
 }
 
-// SetConfig puts another configuration in force. The certificates for names that are no longer in it are not served any
-// more.
+// SetConfig puts a configuration in force. The certificates for names that are no longer in it are not served any more.
+// Those that are missing or due are tried at once, even if it is the configuration of before: what hindered them may be
+// mended.
 func (a *ACME) SetConfig(c *config.ACME) error {
 	a.setting.Lock()
 	defer a.setting.Unlock()
-	if reflect.DeepEqual(a.now.Load().ACME, c) {
-		return nil
-	}
 	return a.replace(c, a.now.Load().cache)
 }
 
@@ -83,15 +108,15 @@ func (a *ACME) replace(c *config.ACME, cache *certmagic.Cache) error {
 		}
 	}
 	cache.RemoveManaged(gone)
-	a.signalChange()
+	signal(a.changed)
 	return nil
 }
 
-// signalChange has Run look at the configuration.
-func (a *ACME) signalChange() {
+// signal sends to a channel of capacity 1.
+func signal(c chan<- struct{}) {
 	select {
-	case a.changed <- struct{}{}:
-	default: // it is going to
+	case c <- struct{}{}:
+	default: // it was sent to already
 	}
 }
 
@@ -105,7 +130,7 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 	var issuers []certmagic.Issuer
 	for _, directory := range c.Directories {
 		issuers = append(issuers, &issuer{
-			directory: directory, config: c, storage: a.storage, log: a.o.Log, client: client, stop: a.stop,
+			directory: directory, config: c, storage: a.storage, log: a.o.Log, client: client, stop: a.stop, accounts: &a.accounts,
 			solvers: func(name string) ([]solver, error) { return a.solvers(name, c.Challenge) },
 		})
 	}
@@ -118,14 +143,6 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 		a.o.tune(&magic)
 	}
 	return certmagic.New(cache, magic), nil
-}
-
-// leaf returns the certificate for a name, or nil.
-func (a *ACME) leaf(name string) *x509.Certificate {
-	if cert := a.find(name); cert != nil {
-		return cert.Leaf
-	}
-	return nil
 }
 
 // solvers returns what can answer challenges for a name, or why nothing can.
@@ -156,7 +173,7 @@ func (a *ACME) note(_ context.Context, event string, data map[string]any) error 
 		renewal, _ := data["renewal"].(bool)
 		a.o.Log.Info("certificate obtained", zap.String("name", name), zap.Bool("renewal", renewal))
 	case "cert_failed":
-		if err, ok := data["error"].(error); ok {
+		if err, ok := data["error"].(error); ok && !errors.Is(err, context.Canceled) {
 			a.setProblem(name, err.Error())
 		}
 	}
@@ -167,83 +184,4 @@ func (a *ACME) setProblem(name, text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.problems[name] = text
-}
-
-// Run gets the certificates that are missing, and renews them, until ctx ends.
-func (a *ACME) Run(ctx context.Context) error {
-	defer a.end()
-	var renewing sync.WaitGroup
-	renewing.Go(func() { a.renewDue(ctx) })
-	defer renewing.Wait()
-	for ctx.Err() == nil {
-		select {
-		case <-a.changed: // Open has signalled, too
-		case <-ctx.Done():
-			return nil
-		}
-		a.obtainAll(ctx)
-	}
-	return nil
-}
-
-// renewDue renews the saved certificates that are due, without waiting for certmagic's first look at them.
-func (a *ACME) renewDue(ctx context.Context) {
-	if err := a.now.Load().cache.RenewManagedCertificates(ctx); err != nil && ctx.Err() == nil {
-		a.o.Log.Error("cannot renew certificates", zap.Error(err))
-	}
-}
-
-// obtainAll gets the certificates that are missing, until there are all of them, or the configuration changes.
-func (a *ACME) obtainAll(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	m := a.now.Load()
-	var names sync.WaitGroup
-	for _, name := range m.Names {
-		if a.leaf(name) == nil {
-			names.Go(func() { a.obtain(ctx, m.magic, name) })
-		}
-	}
-	done := make(chan struct{})
-	go func() { names.Wait(); close(done) }()
-	select {
-	case <-done:
-		return
-	case <-ctx.Done():
-	case <-a.changed:
-		a.signalChange() // for Run
-	}
-	cancel()
-	<-done
-}
-
-// obtain gets the certificate for a name, and tries until it has succeeded.
-func (a *ACME) obtain(ctx context.Context, magic *certmagic.Config, name string) {
-	for {
-		err := magic.ObtainCertAsync(ctx, name) // which is synchronous, and tries again for 30 days
-		if err == nil {
-			_, err = magic.CacheManagedCertificate(ctx, name)
-		}
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		a.setProblem(name, err.Error())
-		a.o.Log.Error("cannot get a certificate", zap.String("name", name), zap.Error(err))
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(obtainPause):
-		}
-	}
-}
-
-// end stops renewals. certmagic may wait for an OCSP responder: that is not waited for.
-func (a *ACME) end() {
-	a.stopNow()
-	stopped := make(chan struct{})
-	go func() { a.now.Load().cache.Stop(); close(stopped) }()
-	select {
-	case <-stopped:
-	case <-time.After(stopTime):
-	}
 }

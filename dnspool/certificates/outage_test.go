@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ type simulatedAuthority struct {
 	key    *ecdsa.PrivateKey
 	cert   *x509.Certificate
 	down   atomic.Bool
+	hangs  atomic.Bool
 	asked  atomic.Int64
 	issued atomic.Int64
 }
@@ -58,8 +60,12 @@ func newSimulatedAuthority(t *testing.T) *simulatedAuthority {
 func (a *simulatedAuthority) IssuerKey() string { return "simulated" }
 
 // Issue issues a certificate.
-func (a *simulatedAuthority) Issue(_ context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+func (a *simulatedAuthority) Issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
 	a.asked.Add(1)
+	if a.hangs.Load() {
+		<-ctx.Done()
+		return nil, fmt.Errorf("order: %w", ctx.Err())
+	}
 	if a.down.Load() {
 		return nil, errors.New("the authority is down")
 	}
@@ -161,5 +167,6 @@ func runSimulated(t *testing.T, dir string, authority *simulatedAuthority, log *
 		if err := g.Wait(); err != nil {
 			t.Error(err)
 		}
+		time.Sleep(time.Minute) // until certmagic has noticed that its lock files are gone
 	}
 }

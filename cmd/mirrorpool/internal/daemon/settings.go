@@ -131,6 +131,8 @@ func (d *Daemon) reloadSettings() admin.SettingsReload {
 		}
 		d.apply(&n)
 		d.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied))
+	} else {
+		d.applyACME(d.config.Load()) // to try certificates that are missing
 	}
 	return n.answer
 }
@@ -138,6 +140,15 @@ func (d *Daemon) reloadSettings() admin.SettingsReload {
 // isFeedKey reports whether a key of the configuration decides what other DNS servers get.
 func isFeedKey(key string) bool {
 	return slices.Contains([]string{"dns.tsig_keys", "dns.allow_transfer", "dns.notify", "dns.notify_source", "publish"}, key)
+}
+
+func (d *Daemon) applyACME(c *config.Server) {
+	if d.acme == nil {
+		return
+	}
+	if err := d.acme.SetConfig(c.HTTP.ACME); err != nil {
+		d.log.Error("cannot use the new settings of ACME", zap.Error(err)) // its files were good just now
+	}
 }
 
 // apply puts a configuration in force, which differs from the one before in what can change while the server runs.
@@ -150,11 +161,7 @@ func (d *Daemon) apply(n *newSettings) {
 		d.log.Error("cannot use the new settings of the checks", zap.Error(err)) // config lets no such URL pass
 	}
 	d.handler.SetConfig(c.HTTP)
-	if d.acme != nil {
-		if err := d.acme.SetConfig(c.HTTP.ACME); err != nil {
-			d.log.Error("cannot use the new settings of ACME", zap.Error(err)) // its files were good just now
-		}
-	}
+	d.applyACME(c)
 	d.handler.SetFiles(c.Files)
 	d.catalog.SetSettings(fileSettings(c.Files))
 	d.places.SetFiles(c.GeoIP)

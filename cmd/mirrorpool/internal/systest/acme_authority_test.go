@@ -148,6 +148,51 @@ func TestOtherAuthorityRenews(t *testing.T) {
 	}
 }
 
+// TestOtherDirectory changes the authority by a reload, which gets a certificate there at once. The one of the former
+// authority is served until then, after a restart too.
+func TestOtherDirectory(t *testing.T) {
+	t.Parallel()
+	const name = "download.example.net"
+	r := newACMERig(t, name)
+	o := r.options
+	o.Signer = testbed.NewAuthority(t)
+	first, _ := testbed.StartPebble(t, o)
+	o.Validity = 24 * time.Hour // less than at the first one
+	second, _ := testbed.StartPebble(t, o)
+	use := func(directory string) {
+		r.acme([]string{name}, map[string]any{"directory": directory})
+		r.config.write(t, "mirrorpool.json", r.config.json)
+		if code, stdout, stderr := command(t, "reload", "--admin", r.where.admin); code != exitOK {
+			t.Fatalf("reload: %d\n%s%s", code, stdout, stderr)
+		}
+	}
+	r.pebble = first
+	r.acme([]string{name}, nil)
+	r.serve(t)
+	r.await(t, name)
+	use(second.Directory)
+	r.pebble = second
+	r.await(t, name)
+	r.program.stop(t)
+	if err := os.RemoveAll(filepath.Join(r.config.dir, "state", "certificates", "certificates", saved(first.Directory))); err != nil {
+		t.Fatal(err)
+	}
+	r.acme([]string{name}, map[string]any{"directory": "https://127.0.0.1:9/dir"})
+	r.serve(t)
+	if _, err := r.handshake(second.Roots(t), name); err != nil {
+		t.Errorf("after a restart with a directory that is away: %v", err)
+	}
+	use(first.Directory)
+	r.pebble = first
+	r.await(t, name)
+	r.program.stop(t)
+}
+
+// saved is the name of an authority in state_dir.
+func saved(directory string) string {
+	return strings.NewReplacer("https://", "", "/", "-", ":", "-").Replace(directory)
+}
+
 // TestCertificateByUpdate gets a certificate for a name in a zone of BIND, by DNS-01 with updates.
 func TestCertificateByUpdate(t *testing.T) {
 	t.Parallel()
