@@ -354,10 +354,16 @@ func TestBuildKeepsCards(t *testing.T) {
 	for _, state := range []health.State{health.Down, health.Up} {
 		in.Health.Mirrors["http://m7.example.org/"].Endpoints[1].State, in.Previous = state, before
 		after := Build(in)
-		old, fresh, all := sets(before), 0, 0
-		for set := range sets(after) {
+		old, now, fresh, all := sets(before), sets(after), 0, 0
+		for set := range now {
 			if all++; !old[set] {
 				fresh++
+			}
+		}
+		m7 := netip.MustParseAddr("192.0.2.8")
+		for set := range old {
+			if state == health.Down && !now[set] && set[0] != m7 && set[1] != m7 {
+				t.Errorf("%v are gone, neither of which has left", set)
 			}
 		}
 		if fresh > all/10 || state == health.Down && fresh == 0 {
