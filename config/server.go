@@ -72,6 +72,7 @@ type DNSSEC struct {
 	Validity  time.Duration // of signatures; whole hours
 	OtherKeys []string      // paths of public keys, of other servers that sign the zone
 	Withdraw  bool          // ask the parent to remove its DS records
+	Leader    string        // dns.nsid or host name of the server that leads rollovers; empty: each for itself
 	Resolver  string        // host:port, through which the parent's DS records are seen; empty: this host's
 }
 

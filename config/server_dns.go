@@ -69,6 +69,7 @@ func (c *checker) dnssec(root, o object) *DNSSEC {
 		s.OtherKeys = append(s.OtherKeys, c.resolve(n))
 	}
 	o.bool("withdraw", &s.Withdraw)
+	o.string("leader", &s.Leader)
 	if n := o.get("resolver"); n != nil && n.text() != "" {
 		resolver, err := parseTarget(n.text())
 		if err != nil {

@@ -110,7 +110,7 @@ func TestParseServerValues(t *testing.T) {
 				{128, "iodef", "mailto:a@example.org"}},
 			DNSSEC: &DNSSEC{
 				Keys:      []string{"testdata/keys/Kdl.example.org.+015+12345", "/etc/bind/Kdl.example.org.+015+00001.key"},
-				Algorithm: "ED25519", Validity: 14 * day, Resolver: "192.0.2.53:53",
+				Algorithm: "ED25519", Validity: 14 * day, Leader: "ns1", Resolver: "192.0.2.53:53",
 				OtherKeys: []string{"testdata/keys/Kdl.example.org.+015+54321.key"}, Withdraw: true,
 			},
 		},

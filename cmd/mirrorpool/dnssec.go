@@ -92,7 +92,7 @@ func newDNSSECRolloverCommand() *cobra.Command {
 		Long: `Begin to replace the key that signs the zone, where the server has made it ("keys": "auto"). It goes on by itself, for about a
 day and a half with a parent that follows CDS records; otherwise, give the parent the DS records whenever
 mirrorpool dnssec status waits for them. --algorithm changes to another algorithm, which takes longer, and
-doubles the signatures meanwhile.`,
+doubles the signatures meanwhile. Where several servers sign the zone, begin on the one that dns.dnssec.leader names.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			query := url.Values{}

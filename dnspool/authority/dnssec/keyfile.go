@@ -30,7 +30,7 @@ const (
 var algorithms = map[string]uint8{"ECDSAP256SHA256": dns.ECDSAP256SHA256, "ED25519": dns.ED25519}
 
 // Read returns the keys that a configuration asks for, or nil if the zone is not to be signed. With "auto" it makes a
-// key where none was made before, which Save keeps.
+// key where none was made before, which Save keeps; but not on a server that another one leads.
 //
 // Each key is a pair of files as dnssec-keygen makes them. The private one has to be a secret as
 // [safefile.ReadSecret] defines it. No error quotes what is in it. There has to be a key that signs now, and where
@@ -45,10 +45,16 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 		return nil, err
 	}
 	k := &Keys{Zone: c.Zone, dir: stateDir, auto: c.DNSSEC.Auto, withdraw: c.DNSSEC.Withdraw}
+	if k.leader, err = leaderOf(c); err != nil {
+		return nil, err
+	}
 	files := c.DNSSEC.Keys
 	if c.DNSSEC.Auto {
 		if files, err = filepath.Glob(filepath.Join(k.folder(), "K"+c.Zone+"+*"+publicEnd)); err != nil {
 			return nil, err
+		}
+		if len(files) == 0 && len(before) == 0 && k.leader != "" {
+			return nil, k.awaitKeys()
 		}
 		if len(files) == 0 && len(before) == 0 {
 			always := time.Unix(0, 0).UTC() // whatever becomes of the clock
@@ -118,7 +124,7 @@ func (k *Keys) Save() error {
 		return nil
 	}
 	for _, key := range k.All {
-		if key.secret == "" {
+		if key.secret == "" || k.leader != "" {
 			continue
 		}
 		if err := key.write(k.folder()); err != nil {

@@ -136,6 +136,7 @@ type Keys struct {
 	dir      string // for state; "" for none
 	auto     bool   // they are in dir, and a rollover may change them
 	withdraw bool   // the parent is to have no DS record
+	leader   string // the server that leads rollovers; "" for this one
 }
 
 // A role is what the keys do at a time.
@@ -258,12 +259,15 @@ func (k *Keys) Includes(other *Keys) bool {
 	})
 }
 
-// Same reports whether k and other are the same keys with the same times. Either may be nil.
+// Same reports whether k and other are the same keys with the same times and leader. Either may be nil.
 func (k *Keys) Same(other *Keys) bool {
 	if k == nil || other == nil {
 		return k == other
 	}
-	return k.Zone == other.Zone && k.withdraw == other.withdraw && slices.EqualFunc(k.All, other.All, func(a, b *Key) bool {
+	if k.Zone != other.Zone || k.withdraw != other.withdraw || k.leader != other.leader {
+		return false
+	}
+	return slices.EqualFunc(k.All, other.All, func(a, b *Key) bool {
 		return a.id == b.id && a.Times == b.Times
 	})
 }

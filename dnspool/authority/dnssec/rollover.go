@@ -58,6 +58,9 @@ func (k *Keys) rolling(now time.Time) (next, old *Key) {
 // Roll returns k with a new key that is to replace the one there is. An empty algorithm is that of the old key. zoneTTL
 // is the longest TTL in the zone.
 func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Keys, error) {
+	if k.leader != "" {
+		return nil, k.refuseToLead()
+	}
 	if !k.auto {
 		return nil, errors.New(`the configuration names the key files: make new ones with dnssec-keygen, set their times with ` +
 			`dnssec-settime, list them and reload`)
@@ -110,10 +113,11 @@ func (k *Keys) with(changed ...*Key) *Keys {
 	return &n
 }
 
-// Advance returns k as a rollover goes on now that the parent has what v says; k itself if nothing changes.
+// Advance returns k as a rollover goes on now that the parent has what v says; k itself if nothing changes, or if
+// another server leads.
 func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	next, old := k.rolling(v.At)
-	if next == nil || !next.Times.synced(v.At) || !v.has(next) {
+	if k.leader != "" || next == nil || !next.Times.synced(v.At) || !v.has(next) {
 		return k
 	}
 	a, b := *next, *old

@@ -16,7 +16,8 @@ type Status struct {
 	Expires time.Time    `json:"first_expiry,omitzero"`
 	Made    uint64       `json:"signatures_made"`
 	Parent  ParentStatus `json:"parent"`
-	Next    string       `json:"next"` // what a rollover waits for; "" if there is none
+	Next    string       `json:"next"`             // what a rollover waits for; "" if there is none
+	Leader  string       `json:"leader,omitempty"` // the server that leads rollovers, if it is another one
 }
 
 // A KeyStatus is one key.
@@ -61,7 +62,7 @@ func (s *Status) trusted() bool {
 // Describe returns what is to be said of keys now. seen is what the parent has, nil if that is not known because of
 // problem.
 func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
-	s := Status{Zone: k.Zone[:len(k.Zone)-1], DS: []string{}, Parent: ParentStatus{DS: []string{}, Problem: problem}}
+	s := Status{Zone: k.Zone[:len(k.Zone)-1], Leader: k.leader, DS: []string{}, Parent: ParentStatus{DS: []string{}, Problem: problem}}
 	matches := false
 	for _, key := range k.All {
 		state := key.Times.At(now)

@@ -153,7 +153,8 @@ func TestDNSSECCommands(t *testing.T) {
 	}
 }
 
-// TestCopiedKeys has a second server of the zone follow a rollover that the first leads, by its key files alone.
+// TestCopiedKeys has a second server of the zone follow a rollover that the first leads, by its key files alone. It
+// does not begin one itself, nor start without keys.
 func TestCopiedKeys(t *testing.T) {
 	t.Parallel()
 	first, second := newSignedRig(t, "127.0.1.93"), newSignedRig(t, "127.0.1.94")
@@ -164,6 +165,9 @@ func TestCopiedKeys(t *testing.T) {
 	}
 	copyKeys := func() {
 		t.Helper()
+		if err := os.RemoveAll(filepath.Join(dirs[1], "keys")); err != nil {
+			t.Fatal(err)
+		}
 		if out, err := exec.Command("cp", "-a", filepath.Join(dirs[0], "keys"), dirs[1]).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -171,16 +175,29 @@ func TestCopiedKeys(t *testing.T) {
 	if err := os.Mkdir(dirs[1], 0o700); err != nil {
 		t.Fatal(err)
 	}
+	for name, r := range map[string]*signedRig{"ns1": first, "ns2": second} {
+		r.config.set("dns", "nsid", name)
+		r.config.set("dns", "dnssec", map[string]any{"keys": "auto", "resolver": r.parent.addr, "leader": "ns1"})
+		r.config.write(t, "mirrorpool.json", r.config.json)
+	}
+	first.run(t, exitOK, "reload")
+	code, _, stderr := command(t, "serve", "--config", filepath.Join(second.config.dir, "mirrorpool.json"))
+	if code != exitUsage || !strings.Contains(stderr, "ns1 makes the keys of") {
+		t.Errorf("the second without keys: exit code %d: %s", code, stderr)
+	}
 	copyKeys()
 	second.program = second.config.serve(t, second.where, second.pool)
 	_, one := first.keys(t)
 	if _, two := second.keys(t); !slices.Equal(one, two) {
 		t.Fatalf("the servers have the keys %v and %v, want the same", one, two)
 	}
-	first.run(t, exitOK, "dnssec", "rollover")
-	if err := os.RemoveAll(filepath.Join(dirs[1], "keys")); err != nil {
-		t.Fatal(err)
+	if out := second.run(t, exitFailure, "dnssec", "rollover"); !strings.Contains(out, "ns1 leads the rollovers of") {
+		t.Errorf("a rollover on the second: %s", out)
 	}
+	if out := second.run(t, exitOK, "dnssec", "status"); !strings.Contains(out, "Rollovers are led by ns1.") {
+		t.Errorf("the second does not say which server leads:\n%s", out)
+	}
+	first.run(t, exitOK, "dnssec", "rollover")
 	copyKeys()
 	second.run(t, exitOK, "reload") // or in ten minutes
 	if _, one = first.keys(t); len(one) != 2 {

@@ -49,6 +49,9 @@ func WriteDNSSEC(w io.Writer, s *dnssec.Status) error {
 			fmt.Fprintln(w, " ", config.Printable(ds))
 		}
 	}
+	if s.Leader != "" {
+		fmt.Fprintf(w, "Rollovers are led by %s.\n", config.Printable(s.Leader))
+	}
 	if s.Next != "" {
 		fmt.Fprintln(w, "Next:", s.Next)
 	}
