@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -13,10 +14,32 @@ import (
 // challengeTTL is the TTL of records that are there for minutes, in seconds.
 const challengeTTL = 1
 
+// CheckTXT returns why the zone cannot have a TXT record at a name in lower case, and what to do instead, or nil.
+func (s *StaticRecords) CheckTXT(c config.DNS, owner string) error {
+	if s == nil {
+		s = defaultZone(c)
+	}
+	cut := s.cut(owner)
+	switch {
+	case !dns.IsSubDomain(s.origin, owner):
+		return fmt.Errorf("cannot add a TXT record at %s, which is not in the zone %s: "+
+			"publish the zone that has the name, or use another challenge", owner, s.origin)
+	case cut != "":
+		return fmt.Errorf("cannot add a TXT record at %s: %s is delegated to other servers; "+
+			"publish to one of them, or use another challenge", owner, cut)
+	case len(s.sets[owner][dns.TypeCNAME]) > 0:
+		return fmt.Errorf("cannot add a TXT record at %s, which has a CNAME record: "+
+			"remove that from the zone file, or use another challenge", owner)
+	case s.wild(parent(owner), poolNames(c)):
+		return fmt.Errorf("cannot add a TXT record at %s: %s exists by a wildcard, and would lose the wildcard's answers "+
+			"(RFC 4592 section 2.2.1); give it records of its own, or use another challenge", owner, parent(owner))
+	}
+	return nil
+}
+
 // WithTXT returns the records of s, which may be nil, and TXT records: the answers to challenges of certificate
-// authorities (RFC 8555 section 8.4), values by owner in lower case. s is not changed. Names that are not in the zone,
-// or have a CNAME record, are passed over. So are those of hosts that exist by a wildcard alone: the record would take
-// the wildcard's answers from them (RFC 4592 section 2.2.1).
+// authorities (RFC 8555 section 8.4), values by owner in lower case. s is not changed. Names that
+// [StaticRecords.CheckTXT] refuses are passed over.
 func (s *StaticRecords) WithTXT(c config.DNS, values map[string][]string) *StaticRecords {
 	if len(values) == 0 {
 		return s
@@ -30,7 +53,7 @@ func (s *StaticRecords) WithTXT(c config.DNS, values map[string][]string) *Stati
 		more.wire = map[string]bool{}
 	}
 	for owner, list := range values {
-		if dns.IsSubDomain(s.origin, owner) && len(s.sets[owner][dns.TypeCNAME]) == 0 && !s.wild(parent(owner), poolNames(c)) {
+		if s.CheckTXT(c, owner) == nil {
 			more.addTXT(owner, list)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
+	"go.uber.org/zap"
 )
 
 // ALPN is the protocol by which an authority asks for the answer to a TLS-ALPN-01 challenge (RFC 8737).
@@ -97,14 +98,22 @@ type TXTRecords interface {
 }
 
 // A dnsSolver answers DNS-01 challenges.
-type dnsSolver struct{ records TXTRecords }
+type dnsSolver struct {
+	records TXTRecords
+	log     *zap.Logger
+}
 
 // Present has the answer given from now on.
 func (s dnsSolver) Present(ctx context.Context, c acme.Challenge) error {
 	return s.records.AddTXT(ctx, c.DNS01TXTRecordName()+".", c.DNS01KeyAuthorization())
 }
 
-// CleanUp takes the answer away, even if ctx has ended meanwhile.
+// CleanUp removes the answer, even if ctx has ended. A failure is logged here: acmez drops it.
 func (s dnsSolver) CleanUp(ctx context.Context, c acme.Challenge) error {
-	return s.records.RemoveTXT(context.WithoutCancel(ctx), c.DNS01TXTRecordName()+".", c.DNS01KeyAuthorization())
+	owner := c.DNS01TXTRecordName() + "."
+	err := s.records.RemoveTXT(context.WithoutCancel(ctx), owner, c.DNS01KeyAuthorization())
+	if err != nil {
+		s.log.Warn("cannot remove the TXT record of a challenge; remove it by hand", zap.String("record", owner), zap.Error(err))
+	}
+	return err
 }

@@ -96,27 +96,68 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
-	for _, s := range solvers {
-		issued, err := i.order(ctx, csr, s)
-		if err == nil {
-			return issued, nil
+	issued, err := i.tryEach(ctx, csr, solvers)
+	if err == nil {
+		if err := i.forgetTries(ctx, name); err != nil {
+			i.log.Warn("cannot remove the count of failed validations", zap.String("name", name), zap.Error(err))
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", s.kind, err))
-		if !isChallengeFailure(err) {
-			break // another challenge does not help
-		}
+		return issued, nil
 	}
-	err = errors.Join(errs...)
 	if ctx.Value(certmagic.AttemptsCtxKey) != nil {
 		err = certmagic.ErrNoRetry{Err: err} // certmagic would hold the lock on the name for all its attempts
 	}
 	return nil, err
 }
 
+// tryEach tries one challenge after the other, while the authority's limit on failures permits it.
+func (i *issuer) tryEach(ctx context.Context, csr *x509.CertificateRequest, solvers []solver) (*certmagic.IssuedCertificate, error) {
+	name := csr.DNSNames[0]
+	var failed failures
+	for _, s := range solvers {
+		if err := i.mayTry(ctx, name); err != nil {
+			if wait := (*waitError)(nil); errors.As(err, &wait) && len(failed) > 0 {
+				wait.last = "" // it is one of failed
+			}
+			return nil, append(failed, err)
+		}
+		issued, err := i.order(ctx, csr, s)
+		if err == nil {
+			return issued, nil
+		}
+		failed = append(failed, fmt.Errorf("%s: %w", s.kind, err))
+		if !isChallengeFailure(err) {
+			break // another challenge does not help
+		}
+		if err := i.noteFailure(ctx, name, failed[len(failed)-1]); err != nil {
+			return nil, append(failed, err)
+		}
+	}
+	return nil, failed
+}
+
+// failures are errors, on one line.
+type failures []error
+
+// Error is described at [error].
+func (f failures) Error() string {
+	texts := make([]string, len(f))
+	for i, err := range f {
+		texts[i] = err.Error()
+	}
+	return oneLine(strings.Join(texts, "; "))
+}
+
+// Unwrap is described at [errors.Is].
+func (f failures) Unwrap() []error { return f }
+
+// oneLine returns a text, which may come from an authority, on one line.
+func oneLine(text string) string {
+	return config.Printable(strings.Join(strings.Fields(text), " "))
+}
+
 // order orders a certificate by one challenge. An account that the authority no longer knows is registered anew.
 func (i *issuer) order(ctx context.Context, csr *x509.CertificateRequest, s solver) (*certmagic.IssuedCertificate, error) {
-	client := &acmez.Client{Client: i.acmeClient(), ChallengeSolvers: map[string]acmez.Solver{s.kind: s.Solver}}
+	client := &acmez.Client{Client: i.acmeClient(), ChallengeSolvers: map[string]acmez.Solver{s.kind: countedSolver{s, i, csr.DNSNames[0]}}}
 	account, err := i.accountOf(ctx, client)
 	if err != nil {
 		return nil, err
@@ -188,9 +229,13 @@ func isOrderRefusal(err error) bool {
 	return refused || strings.Contains(err.Error(), "invalid Replaces")                  // for a certificate without identifiers
 }
 
-// isChallengeFailure reports whether the authority could not see the answer to a challenge, or wants another kind.
+// isChallengeFailure reports whether no answer could be given to a challenge, or the authority could not see it, or
+// wants another kind.
 func isChallengeFailure(err error) bool {
-	problem := acme.Problem{}
+	problem, unanswered := acme.Problem{}, (*cannotAnswer)(nil)
+	if errors.As(err, &unanswered) {
+		return true
+	}
 	if !errors.As(err, &problem) {
 		return strings.Contains(err.Error(), "no solvers available") // of acmez, for which it has no type
 	}

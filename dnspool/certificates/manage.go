@@ -151,7 +151,7 @@ func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 	for _, kind := range challengesFor(name, forced, reach) {
 		switch kind {
 		case acme.ChallengeTypeDNS01:
-			list = append(list, solver{kind, dnsSolver{a.o.TXT(name)}})
+			list = append(list, solver{kind, dnsSolver{a.o.TXT(name), a.o.Log}})
 		case acme.ChallengeTypeTLSALPN01:
 			list = append(list, solver{kind, alpnSolver{&a.answers}})
 		case acme.ChallengeTypeHTTP01:
@@ -183,5 +183,5 @@ func (a *ACME) note(_ context.Context, event string, data map[string]any) error 
 func (a *ACME) setProblem(name, text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.problems[name] = text
+	a.problems[name] = oneLine(text)
 }

@@ -2,6 +2,7 @@ package certificates
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"sync"
@@ -88,7 +89,7 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 			a.o.Log.Error("cannot get a certificate", zap.String("name", name), zap.Error(err))
 		}
 		if again {
-			pause = time.After(pauses[min(failures, len(pauses)-1)])
+			pause = time.After(pauseAfter(failures, err))
 			failures++
 		}
 		select {
@@ -99,6 +100,15 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 		case <-pause:
 		}
 	}
+}
+
+// pauseAfter is for how long nothing is tried after some failures, of which err is the latest.
+func pauseAfter(failures int, err error) time.Duration {
+	pause := pauses[min(failures, len(pauses)-1)]
+	if wait := (*waitError)(nil); errors.As(err, &wait) {
+		pause = max(pause, time.Until(wait.until))
+	}
+	return pause
 }
 
 // get makes one attempt to get the certificate for a name, or to renew it if it is due. It reports whether to try

@@ -29,6 +29,7 @@ const day = 24 * time.Hour
 
 // A simulatedAuthority issues certificates for 90 days, unless it is down.
 type simulatedAuthority struct {
+	name   string // that it is asked to certify
 	key    *ecdsa.PrivateKey
 	cert   *x509.Certificate
 	down   atomic.Bool
@@ -53,7 +54,7 @@ func newSimulatedAuthority(t *testing.T) *simulatedAuthority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &simulatedAuthority{key: key, cert: cert}
+	return &simulatedAuthority{name: "download.example.org", key: key, cert: cert}
 }
 
 // IssuerKey names the authority in state_dir.
@@ -82,13 +83,13 @@ func (a *simulatedAuthority) Issue(ctx context.Context, csr *x509.CertificateReq
 // so.
 func serves(t *testing.T, acme *ACME, authority *simulatedAuthority, ended bool) int64 {
 	t.Helper()
-	cert, err := acme.Certificate(&tls.ClientHelloInfo{ServerName: "download.example.org"})
+	cert, err := acme.Certificate(&tls.ClientHelloInfo{ServerName: authority.name})
 	if err != nil {
 		return 0
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(authority.cert)
-	_, err = cert.Leaf.Verify(x509.VerifyOptions{DNSName: "download.example.org", Roots: roots, CurrentTime: time.Now()})
+	_, err = cert.Leaf.Verify(x509.VerifyOptions{DNSName: authority.name, Roots: roots, CurrentTime: time.Now()})
 	if (err != nil) != ended {
 		t.Fatalf("after the certificate of %v: %v", cert.Leaf.NotBefore, err)
 	}
@@ -151,17 +152,23 @@ func TestOutages(t *testing.T) {
 // runSimulated runs an ACME over a folder until stop is called.
 func runSimulated(t *testing.T, dir string, authority *simulatedAuthority, log *zap.Logger) (acme *ACME, stop func()) {
 	t.Helper()
-	acme = NewACME(Options{
+	return runACME(t, Options{
 		Config: &config.ACME{Names: []string{"download.example.org"}}, Dir: dir, Log: log,
 		Reach: func(string) Reach { return Reach{} }, tune: func(c *certmagic.Config) { c.Issuers = []certmagic.Issuer{authority} },
 	})
+}
+
+// runACME runs an ACME, in simulated time, until stop is called.
+func runACME(t *testing.T, o Options) (acme *ACME, stop func()) {
+	t.Helper()
+	acme = NewACME(o)
 	if err := acme.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
 	g.Go(func() error { return acme.Run(ctx) })
-	g.Go(func() error { return Watch(ctx, acme.Status, time.Now, log) })
+	g.Go(func() error { return Watch(ctx, acme.Status, time.Now, o.Log) })
 	return acme, func() {
 		cancel()
 		if err := g.Wait(); err != nil {

@@ -79,6 +79,10 @@ type ownZone struct{ *inForce }
 
 // AddTXT is described at [certificates.TXTRecords].
 func (z ownZone) AddTXT(ctx context.Context, name, value string) error {
+	c, zoneFile := z.files()
+	if err := zoneFile.CheckTXT(c.DNS, name); err != nil {
+		return err
+	}
 	z.changeTXT(name, func(values []string) []string { return append(values, value) })
 	if len(z.config.Load().DNS.Notify) == 0 {
 		return nil

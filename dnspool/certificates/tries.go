@@ -1,0 +1,133 @@
+package certificates
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
+)
+
+// Let's Encrypt refuses further orders for a name when 5 validations of an account have failed in an hour
+// (https://letsencrypt.org/docs/rate-limits/). Other authorities have limits of the same kind.
+const (
+	maxTries  = 5
+	triesTime = time.Hour + time.Minute // clocks differ
+)
+
+// tries are the validations of a name that an authority was asked for since the latest success. They are kept in
+// state_dir, so that a restart does not begin to count anew, and copies of the program count together. certmagic's lock
+// on the name is held while they are used.
+type tries struct {
+	At    []time.Time `json:"at"`
+	Error string      `json:"error"` // of the latest
+}
+
+// A waitError says that no validation is asked for before a time.
+type waitError struct {
+	until time.Time
+	last  string // error of the latest validation
+}
+
+// Error is described at [error].
+func (e *waitError) Error() string {
+	text := fmt.Sprintf("%d validations failed within an hour; authorities refuse more, so the next is tried after %s",
+		maxTries, e.until.UTC().Format("15:04:05 MST"))
+	if e.last != "" {
+		text += "; the latest failed with: " + e.last
+	}
+	return text
+}
+
+// mayTry returns a waitError if too many validations of a name have failed.
+func (i *issuer) mayTry(ctx context.Context, name string) error {
+	t, err := i.loadTries(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(t.At) < maxTries {
+		return nil
+	}
+	return &waitError{t.At[len(t.At)-maxTries].Add(triesTime), t.Error}
+}
+
+// noteTry counts a validation, before the authority is asked for it.
+func (i *issuer) noteTry(ctx context.Context, name string) error {
+	return i.changeTries(ctx, name, func(t *tries) { t.At = append(t.At, time.Now().UTC()) })
+}
+
+// noteFailure keeps the error of a validation, for the time in which there is no other.
+func (i *issuer) noteFailure(ctx context.Context, name string, failure error) error {
+	return i.changeTries(ctx, name, func(t *tries) { t.Error = failure.Error() })
+}
+
+// forgetTries ends the count, after a success.
+func (i *issuer) forgetTries(ctx context.Context, name string) error {
+	err := i.storage.Delete(ctx, i.triesKey(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (i *issuer) triesKey(name string) string {
+	return path.Join("tries", i.IssuerKey(), certmagic.StorageKeys.Safe(name)+".json")
+}
+
+// loadTries returns the validations that count still. A file that cannot be read counts as none.
+func (i *issuer) loadTries(ctx context.Context, name string) (t tries, err error) {
+	text, err := i.storage.Load(ctx, i.triesKey(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return tries{}, nil
+	}
+	if err != nil {
+		return tries{}, err
+	}
+	if json.Unmarshal(text, &t) != nil {
+		return tries{}, nil
+	}
+	now := time.Now()
+	t.At = slices.DeleteFunc(t.At, func(at time.Time) bool { return now.Sub(at) >= triesTime || at.After(now) })
+	return t, nil
+}
+
+func (i *issuer) changeTries(ctx context.Context, name string, change func(*tries)) error {
+	ctx = context.WithoutCancel(ctx) // the authority counts what a reload ends, too
+	t, err := i.loadTries(ctx, name)
+	if err != nil {
+		return err
+	}
+	change(&t)
+	text, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	return i.storage.Store(ctx, i.triesKey(name), text)
+}
+
+// A countedSolver counts the validations that the authority is asked for.
+type countedSolver struct {
+	solver
+	issuer *issuer
+	name   string
+}
+
+// Present has the answer given, and counts the validation that follows.
+func (s countedSolver) Present(ctx context.Context, c acme.Challenge) error {
+	if err := s.solver.Present(ctx, c); err != nil {
+		return &cannotAnswer{err}
+	}
+	return s.issuer.noteTry(ctx, s.name)
+}
+
+// cannotAnswer is why no answer can be given to a challenge. Another kind may help.
+type cannotAnswer struct{ error }
+
+// Unwrap is described at [errors.Is].
+func (e *cannotAnswer) Unwrap() error { return e.error }

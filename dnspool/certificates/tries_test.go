@@ -1,0 +1,145 @@
+package certificates
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/config"
+)
+
+// TestFailedValidations has an authority find all answers wrong. In no hour is it asked for more validations than Let's
+// Encrypt lets fail, whatever asks for them: pauses, a reload every 7 minutes, a restart every 5 hours, a renewal that
+// is due. Yet each kind of challenge is tried, and again once the fault is mended.
+func TestFailedValidations(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		reach   Reach
+		renewal bool
+	}{
+		{"first.example.org", Reach{OwnZone: true, HTTP: true}, false},
+		{"renewal.example.org", Reach{OwnZone: true, HTTP: true}, true},
+		{"alpn.example.org", Reach{}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				authority := newFakeACME(t, test.name)
+				o := authority.options(dir, test.reach, fakeTXT{}, zap.NewNop())
+				authority.accepts = func(string) bool { return test.renewal }
+				acme, stop := runACME(t, o)
+				if test.renewal {
+					time.Sleep(59 * day) // it is due on day 60
+					authority.tries = nil
+					authority.accepts = func(string) bool { return false }
+					time.Sleep(2 * day)
+				}
+				for step := range 36 * 60 / 7 {
+					time.Sleep(7 * time.Minute)
+					switch {
+					case step < 100: // pauses alone
+					case step%43 == 0:
+						stop()
+						acme, stop = runACME(t, o)
+					default:
+						if err := acme.SetConfig(o.Config); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				synctest.Wait()
+				checkTries(t, authority.tries, len(challengesFor(test.name, "", test.reach)))
+				authority.accepts = func(string) bool { return true }
+				time.Sleep(7 * time.Hour)
+				synctest.Wait()
+				if got := serves(t, acme, authority.simulatedAuthority, false); got < 2 || got != authority.issued.Load()+1 {
+					t.Errorf("certificate %d is served, %d are issued", got, authority.issued.Load())
+				}
+				if problem := acme.Status()[0].Problem; problem != "" {
+					t.Errorf("problem: %s", problem)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// checkTries looks for an hour with too many, and for challenges that were not tried.
+func checkTries(t *testing.T, list []fakeTry, kinds int) {
+	t.Helper()
+	seen := map[string]int{}
+	for i, try := range list {
+		seen[try.kind]++
+		if i >= 5 && try.at.Sub(list[i-5].at) <= time.Hour {
+			t.Errorf("6 validations in %v", try.at.Sub(list[i-5].at))
+		}
+	}
+	if len(seen) != kinds || len(list) < 36 {
+		t.Errorf("%d validations in 36 hours: %v", len(list), seen)
+	}
+	t.Logf("%d validations: %v", len(list), seen)
+}
+
+// TestUnanswerableChallenge has a zone that cannot take the TXT record: the status says why and what to do, on one
+// line, no validation fails for it, and the next kind of challenge is tried.
+func TestUnanswerableChallenge(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		authority := newFakeACME(t, "unanswerable.example.org")
+		authority.accepts = func(kind string) bool { return kind == "dns-01" }
+		reason := errors.New("cannot add a TXT record: it has a CNAME record; remove that")
+		acme, stop := runACME(t, authority.options(dir, Reach{OwnZone: true}, fakeTXT{add: reason}, zap.New(core)))
+		defer stop()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		problem := acme.Status()[0].Problem
+		for _, want := range []string{"dns-01: ", reason.Error(), "tls-alpn-01: ", "the answer is wrong: not\\u001b[31m ours"} {
+			if !strings.Contains(problem, want) || strings.ContainsAny(problem, "\n\x1b") {
+				t.Errorf("the problem is %q, want %q in it", problem, want)
+			}
+		}
+		if len(authority.tries) != 1 || authority.tries[0].kind != "tls-alpn-01" {
+			t.Errorf("validations: %v", authority.tries)
+		}
+		if lines := logs.FilterMessage("cannot get a certificate").All(); len(lines) == 0 ||
+			strings.Contains(lines[0].ContextMap()["error"].(string), "\n") {
+			t.Errorf("in the log: %v", logs.All())
+		}
+	})
+}
+
+// TestRemovalFails has a TXT record stay although it should be removed: there is a certificate, and the log says so.
+func TestRemovalFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		authority := newFakeACME(t, "removal.example.org")
+		txt := fakeTXT{remove: errors.New("the server is away")}
+		acme, stop := runACME(t, authority.options(dir, Reach{Published: true}, txt, zap.New(core)))
+		defer stop()
+		if err := acme.SetConfig(&config.ACME{Names: []string{authority.name}, Directories: []string{fakeURL + "/dir"},
+			Challenge: "dns-01"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if serves(t, acme, authority.simulatedAuthority, false) == 0 {
+			t.Fatalf("no certificate: %v", logs.All())
+		}
+		lines := logs.FilterMessageSnippet("cannot remove the TXT record").All()
+		if len(lines) == 0 || lines[0].ContextMap()["record"] != "_acme-challenge.removal.example.org." ||
+			lines[0].ContextMap()["error"] != "the server is away" {
+			t.Errorf("in the log: %v", logs.All())
+		}
+	})
+}
