@@ -31,7 +31,8 @@ func newDNSSECStatusCommand() *cobra.Command {
 		Long: `Print the keys of the zone of a running server with their states, when the first of its signatures expires, what DS records
 the parent is to have and has, as a resolver sees it (dns.dnssec.resolver), and what a rollover waits for.
 
-The exit code is 0 if the parent has been seen, and has no DS record or one of a key of the zone; otherwise 1.`,
+The exit code is 0 if the parent has been seen, and has no DS record or one of a key of the zone, and if key files can be
+read and written; otherwise 1.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var text json.RawMessage
@@ -42,7 +43,7 @@ The exit code is 0 if the parent has been seen, and has no DS record or one of a
 				return failed(printJSON(cmd.OutOrStdout(), text))
 			}
 			status, err := writeDNSSEC(cmd, &client, text)
-			if err == nil && status.Parent.Problem != "" {
+			if err == nil && (status.Parent.Problem != "" || status.KeyFiles != "") {
 				return &failure{code: exitFailure}
 			}
 			return err

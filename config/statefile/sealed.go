@@ -70,3 +70,8 @@ func (f Format) Load(path string, use func(body []byte) error) error {
 func (f Format) Replace(path string, body []byte) error {
 	return Replace(path, func(w io.Writer) error { return f.Seal(w, body) })
 }
+
+// Stage writes what is to take the place of the sealed file at path; see [Stage].
+func (f Format) Stage(path string, body []byte) (*Staged, error) {
+	return Stage(path, func(w io.Writer) error { return f.Seal(w, body) })
+}

@@ -52,41 +52,70 @@ const leftoverAge = time.Hour
 // Replace replaces the file at path by what write writes, or leaves it as it is. Only its owner may read it. Errors of
 // the file system name path, and never the temporary file, so that the same trouble gives the same text.
 func Replace(path string, write func(io.Writer) error) error {
-	err := replace(path, write)
-	if at := (*os.PathError)(nil); errors.As(err, &at) {
-		return &os.PathError{Op: at.Op, Path: path, Err: at.Err}
-	}
-	if at := (*os.LinkError)(nil); errors.As(err, &at) {
-		return &os.PathError{Op: at.Op, Path: path, Err: at.Err}
-	}
-	return err
-}
-
-func replace(path string, write func(io.Writer) error) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*"+suffix) // mode 0600, and a name that no other process has
+	staged, err := Stage(path, write)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
+	return staged.Commit()
+}
+
+// A Staged is what a file is to be replaced by, on disk beside it: where several files have to change together, all of
+// them are staged before the first is replaced, so that a full disk changes none.
+type Staged struct{ path, temporary string }
+
+// Stage writes what is to take the place of the file at path. Either Commit or Discard has to be called then.
+func Stage(path string, write func(io.Writer) error) (*Staged, error) {
+	s := &Staged{path: path}
+	if err := s.write(write); err != nil {
+		s.Discard()
+		return nil, s.named(err)
+	}
+	return s, nil
+}
+
+func (s *Staged) write(write func(io.Writer) error) error {
+	// Its mode is 0600, and its name one that no other process has.
+	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*"+suffix)
+	if err != nil {
+		return err
+	}
+	s.temporary = f.Name()
 	out := bufio.NewWriter(f)
-	if err := errors.Join(write(out), out.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
+	return errors.Join(write(out), out.Flush(), f.Sync(), f.Close())
+}
+
+// Discard removes what was written, and leaves the file as it is.
+func (s *Staged) Discard() {
+	if s.temporary != "" {
+		os.Remove(s.temporary)
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
+}
+
+// Commit replaces the file, or leaves it as it is.
+func (s *Staged) Commit() error {
+	if err := os.Rename(s.temporary, s.path); err != nil {
+		s.Discard()
+		return s.named(err)
 	}
-	removeLeftovers(dir, filepath.Base(path)+".", time.Now().Add(-leftoverAge))
+	dir := filepath.Dir(s.path)
+	removeLeftovers(dir, filepath.Base(s.path)+".", time.Now().Add(-leftoverAge))
 	// The new name has to reach the disk too, or a crash could bring the old file back.
 	folder, err := os.Open(dir)
 	if err != nil {
-		return err
+		return s.named(err)
 	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return s.named(errors.Join(folder.Sync(), folder.Close()))
+}
+
+// named has an error of the file system name the file.
+func (s *Staged) named(err error) error {
+	if at := (*os.PathError)(nil); errors.As(err, &at) {
+		return &os.PathError{Op: at.Op, Path: s.path, Err: at.Err}
+	}
+	if at := (*os.LinkError)(nil); errors.As(err, &at) {
+		return &os.PathError{Op: at.Op, Path: s.path, Err: at.Err}
+	}
+	return err
 }
 
 // removeLeftovers removes the temporary files whose names have a prefix, and that crashes have left before a time.

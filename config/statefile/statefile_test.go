@@ -179,3 +179,30 @@ func TestLoad(t *testing.T) {
 		})
 	}
 }
+
+// TestStage wants a file to change when the change is committed, and not before, nor after it is discarded.
+func TestStage(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state")
+	stage := func(text string) *Staged {
+		t.Helper()
+		staged, err := Stage(path, func(w io.Writer) error { _, err := io.WriteString(w, text); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return staged
+	}
+	if err := stage("before").Commit(); err != nil {
+		t.Fatal(err)
+	}
+	stage("discarded").Discard()
+	wantAlone(t, path, "before")
+	staged := stage("after")
+	if text, err := os.ReadFile(path); err != nil || string(text) != "before" {
+		t.Errorf("before it is committed: %q, %v", text, err)
+	}
+	if err := staged.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	wantAlone(t, path, "after")
+}

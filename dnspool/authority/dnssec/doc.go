@@ -20,6 +20,7 @@
 //
 //	keys.go     keys: which are published, which sign
 //	keyfile.go  BIND's key files: read and made
+//	save.go     state_dir/keys and what is remembered, changed together
 //	offline.go  keys whose private part is elsewhere
 //	memory.go   which keys signed before
 //	cache.go    the pass: signatures made and kept

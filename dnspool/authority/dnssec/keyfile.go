@@ -4,9 +4,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,7 +14,6 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
-	"mirrorpool/config/statefile"
 )
 
 const (
@@ -117,23 +114,6 @@ func (k *Keys) addOther(file string) error {
 // folder is where keys are kept that this program has made.
 func (k *Keys) folder() string { return filepath.Join(k.dir, keysFolder) }
 
-// Save keeps keys that this program has made, and remembers which keys there are. It has to be called before they sign.
-// On no keys it does nothing.
-func (k *Keys) Save() error {
-	if k == nil || k.dir == "" {
-		return nil
-	}
-	for _, key := range k.All {
-		if key.secret == "" || k.leader != "" {
-			continue
-		}
-		if err := key.write(k.folder()); err != nil {
-			return fmt.Errorf("cannot keep a key: %w", err)
-		}
-	}
-	return saveSigners(k.dir, k)
-}
-
 // generate makes a key that may sign all.
 func generate(zone string, algorithm uint8, times Times) (*Key, error) {
 	record := &dns.DNSKEY{
@@ -155,27 +135,6 @@ func generate(zone string, algorithm uint8, times Times) (*Key, error) {
 	}
 	key.secret = record.PrivateKeyString(private)
 	return key, nil
-}
-
-// write writes both files of a key unless they are as they should be. The public one is the last: alone it would be an
-// error.
-func (k *Key) write(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	stem := filepath.Join(dir, fmt.Sprintf("K%s+%03d+%05d", k.Record.Hdr.Name, k.Record.Algorithm, k.Tag))
-	for _, file := range []struct{ name, text string }{
-		{stem + privateEnd, k.secret + k.Times.text()}, {stem + publicEnd, k.Record.String() + "\n"},
-	} {
-		if old, err := safefile.Read(file.name, maxKeyFile); err == nil && string(old) == file.text {
-			continue
-		}
-		write := func(w io.Writer) error { _, err := io.WriteString(w, file.text); return err }
-		if err := statefile.Replace(file.name, write); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // readKey reads the pair of files of a key of a zone. file is one of the two, or what their names have in common. ours

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"mirrorpool/config/statefile"
 )
@@ -34,32 +33,6 @@ func loadSigners(dir, zone string) ([]string, error) {
 		return nil, nil
 	}
 	return s.Keys, nil
-}
-
-// saveSigners remembers the keys of a zone.
-func saveSigners(dir string, k *Keys) error {
-	if dir == "" {
-		return nil
-	}
-	s := signers{Zone: k.Zone}
-	for _, key := range k.All {
-		if key.private == nil && len(key.signed) == 0 {
-			continue
-		}
-		s.Keys = append(s.Keys, key.id)
-	}
-	before, err := loadSigners(dir, k.Zone)
-	if err == nil && slices.Equal(before, s.Keys) {
-		return nil
-	}
-	body, err := json.Marshal(s)
-	if err == nil {
-		err = signersFormat.Replace(signersFile(dir), body)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot remember which keys sign %s: %w", k.Zone, err)
-	}
-	return nil
 }
 
 // WasSigned reports whether the zone was signed when it was last served with the state folder dir.

@@ -7,8 +7,10 @@ import (
 var (
 	expiryDesc = prometheus.NewDesc("mirrorpool_dnssec_signature_expiry_timestamp_seconds",
 		"When the first of the zone's signatures expires, in seconds since 1970.", nil, nil)
-	madeDesc    = prometheus.NewDesc("mirrorpool_dnssec_signatures_total", "Signatures made.", nil, nil)
-	keysDesc    = prometheus.NewDesc("mirrorpool_dnssec_keys", "Keys of the zone, by state.", []string{"state"}, nil)
+	madeDesc  = prometheus.NewDesc("mirrorpool_dnssec_signatures_total", "Signatures made.", nil, nil)
+	keysDesc  = prometheus.NewDesc("mirrorpool_dnssec_keys", "Keys of the zone, by state.", []string{"state"}, nil)
+	filesDesc = prometheus.NewDesc("mirrorpool_dnssec_key_files_ok",
+		"Whether the zone's key files could be read, and written where a rollover had to, when last tried.", nil, nil)
 	matchesDesc = prometheus.NewDesc("mirrorpool_dnssec_ds_matches",
 		"Whether one of the parent's DS records names a key of the zone; missing while the parent has none.", nil, nil)
 )
@@ -26,11 +28,16 @@ func (s *Status) Collect(ch chan<- prometheus.Metric) {
 	for _, state := range []State{Waiting, Signing, Published, Active, Retired, Removed} {
 		ch <- prometheus.MustNewConstMetric(keysDesc, prometheus.GaugeValue, float64(states[state]), string(state))
 	}
+	ch <- prometheus.MustNewConstMetric(filesDesc, prometheus.GaugeValue, truth(s.KeyFiles == ""))
 	if len(s.Parent.DS) > 0 {
-		matches := 0.0
-		if s.trusted() {
-			matches = 1
-		}
-		ch <- prometheus.MustNewConstMetric(matchesDesc, prometheus.GaugeValue, matches)
+		ch <- prometheus.MustNewConstMetric(matchesDesc, prometheus.GaugeValue, truth(s.trusted()))
 	}
+}
+
+// truth is a truth as a metric has it.
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

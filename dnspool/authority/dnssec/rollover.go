@@ -124,10 +124,16 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	known := v.At.Add(v.TTL + margin) // then all caches have what v says
 	switch {
 	case a.Record.Algorithm == b.Record.Algorithm:
-		if !a.Times.Activate.IsZero() {
+		// Times that lie too far ahead were set while the clock was wrong; others are missing where a crash came between
+		// both files.
+		planned := !a.Times.Activate.IsZero() && !a.Times.Activate.After(known.Add(margin))
+		if planned && !b.Times.Delete.IsZero() {
 			return k
 		}
-		a.Times.Activate, b.Times.Inactive, b.Times.SyncDelete = known, known, known
+		if !planned {
+			a.Times.Activate = known
+		}
+		b.Times.Inactive, b.Times.SyncDelete = known, known
 		b.Times.Delete = known.Add(max(zoneTTL, KeyTTL*time.Second) + margin)
 	case b.Times.SyncDelete.IsZero():
 		b.Times.SyncDelete = known

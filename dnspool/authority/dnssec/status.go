@@ -18,6 +18,8 @@ type Status struct {
 	Parent  ParentStatus `json:"parent"`
 	Next    string       `json:"next"`             // what a rollover waits for; "" if there is none
 	Leader  string       `json:"leader,omitempty"` // the server that leads rollovers, if it is another one
+	// KeyFiles is why key files could not be read or written, so that the keys before sign on; "" if they could.
+	KeyFiles string `json:"key_files_problem,omitempty"`
 }
 
 // A KeyStatus is one key.
@@ -40,7 +42,7 @@ type ParentStatus struct {
 // soon is how long before the first signature expires that is trouble: it should have been made anew days before.
 const soon = 12 * time.Hour
 
-// Trouble is why validators refuse the zone, or will, or "".
+// Trouble is why validators refuse the zone, or will, or what keeps a rollover from going on, or "".
 func (s *Status) Trouble(now time.Time) string {
 	switch {
 	case s.Expires.IsZero():
@@ -50,6 +52,8 @@ func (s *Status) Trouble(now time.Time) string {
 			s.Expires.UTC().Format(time.RFC3339))
 	case len(s.Parent.DS) > 0 && !s.trusted():
 		return "The parent's DS records name no key of the zone, so that validators refuse it: see mirrorpool dnssec status."
+	case s.KeyFiles != "":
+		return "The zone's keys cannot be read or kept; those before sign on: " + s.KeyFiles
 	}
 	return ""
 }

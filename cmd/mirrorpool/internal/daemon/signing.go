@@ -35,6 +35,7 @@ type parent struct {
 	mu      sync.Mutex
 	view    *dnssec.View // nil: nothing yet
 	problem string       // why view is old, or missing
+	keys    string       // why keys could not be read or kept; "" if they could
 }
 
 // loadKeys has the zone signed with the keys that a configuration asks for.
@@ -92,25 +93,26 @@ func (p *parent) lookNow() {
 	}
 }
 
-// known is what is known of the parent.
-func (p *parent) known() (view *dnssec.View, problem string) {
+// known is what is known of the parent, and why keys could not be read or kept.
+func (p *parent) known() (view *dnssec.View, problem, keys string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.view, p.problem
+	return p.view, p.problem, p.keys
 }
 
 // watchParent looks at the parent's DS records from time to time, and has a rollover go on, until ctx ends.
 func (d *Daemon) watchParent(ctx context.Context) error {
 	timer := time.NewTimer(parentInterval)
 	defer timer.Stop()
-	var failing, unreadable failure.Last
+	var unseen, unusable failure.Last
 	for {
 		if c := d.config.Load(); c.DNS.DNSSEC != nil {
-			if err := d.takeKeyFiles(c); unreadable.IsNew(err) {
-				d.log.Error("key files cannot be used; the keys before sign on", zap.Error(err))
-			}
-			if err := d.lookAtParent(ctx, c); ctx.Err() == nil && failing.IsNew(err) {
+			view, err := d.lookAtParent(ctx, c)
+			if ctx.Err() == nil && unseen.IsNew(err) {
 				d.log.Warn("the parent's DS records cannot be seen", zap.Error(err))
+			}
+			if err := d.moveKeys(c, view); unusable.IsNew(err) {
+				d.log.Error("keys cannot be read or kept; those before sign on", zap.Error(err))
 			}
 		}
 		timer.Reset(parentInterval)
@@ -121,6 +123,23 @@ func (d *Daemon) watchParent(ctx context.Context) error {
 		case <-d.parent.ask:
 		}
 	}
+}
+
+// moveKeys has the keys be those in the files, and a rollover go on if the parent has been seen. After an error the
+// keys before stay in force, and the next look at the parent is the next attempt.
+func (d *Daemon) moveKeys(c *config.Server, view *dnssec.View) error {
+	err := d.takeKeyFiles(c)
+	if err == nil && view != nil {
+		err = d.changeKeys(func(keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
+			return keys.Advance(view, zoneTTL), nil
+		})
+	}
+	d.parent.mu.Lock()
+	defer d.parent.mu.Unlock()
+	if d.parent.keys = ""; err != nil {
+		d.parent.keys = err.Error()
+	}
+	return err
 }
 
 // takeKeyFiles takes over what has changed in the folder of keys, where another server that leads a rollover has its
@@ -145,21 +164,16 @@ func (d *Daemon) takeKeyFiles(c *config.Server) error {
 }
 
 // lookAtParent looks at the parent's DS records once.
-func (d *Daemon) lookAtParent(ctx context.Context, c *config.Server) error {
+func (d *Daemon) lookAtParent(ctx context.Context, c *config.Server) (*dnssec.View, error) {
 	view, err := lookUpDS(ctx, c.DNS.DNSSEC.Resolver, c.DNS.Zone, d.now())
 	d.parent.mu.Lock()
-	if err == nil {
-		d.parent.view, d.parent.problem = view, ""
-	} else {
-		d.parent.problem = err.Error()
-	}
-	d.parent.mu.Unlock()
+	defer d.parent.mu.Unlock()
 	if err != nil {
-		return err
+		d.parent.problem = err.Error()
+		return nil, err
 	}
-	return d.changeKeys(func(keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
-		return keys.Advance(view, zoneTTL), nil
-	})
+	d.parent.view, d.parent.problem = view, ""
+	return view, nil
 }
 
 // lookUpDS asks a resolver, or without one the first of this host's, for the parent's DS records.
@@ -222,9 +236,13 @@ func (f *inForce) changeKeys(change func(keys *dnssec.Keys, zoneTTL time.Duratio
 // rollKeys begins a rollover.
 func (d *Daemon) rollKeys(algorithm string) error {
 	defer d.parent.lookNow()
-	return d.changeKeys(func(keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
+	err := d.changeKeys(func(keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
 		return keys.Roll(algorithm, d.now(), zoneTTL)
 	})
+	if err != nil {
+		d.log.Error("a rollover cannot begin", zap.Error(err))
+	}
+	return err
 }
 
 // signatures describes the zone's keys and signatures. ok is false if it is not signed.
@@ -233,8 +251,9 @@ func (d *Daemon) signatures() (s dnssec.Status, ok bool) {
 	if keys == nil {
 		return s, false
 	}
-	view, problem := d.parent.known()
+	view, problem, files := d.parent.known()
 	s = keys.Describe(d.now(), view, problem)
+	s.KeyFiles = files
 	stats := d.signer.Stats()
 	s.Expires, s.Made = stats.Expires, stats.Made
 	return s, true

@@ -62,9 +62,15 @@ type signedRig struct {
 
 func newSignedRig(t *testing.T, address string) *signedRig {
 	t.Helper()
+	return newSignedRigIn(t, address, t.TempDir())
+}
+
+// newSignedRigIn is newSignedRig with a folder of state.
+func newSignedRigIn(t *testing.T, address, state string) *signedRig {
+	t.Helper()
 	c, where := newServerConfig(t)
 	r := &signedRig{config: c, where: where, parent: newFakeParent(t)}
-	c.json["state_dir"] = t.TempDir()
+	c.json["state_dir"] = state
 	c.set("dns", "dnssec", map[string]any{"keys": "auto", "resolver": r.parent.addr})
 	port := testbed.FreePort(t, address)
 	mirror := &testMirror{address: address, root: newTree(t, time.Now().Add(-time.Hour))}

@@ -62,7 +62,8 @@ func TestMonitoring(t *testing.T) {
 	}
 	// These appear with what they speak of: here are no certificates of mirrors, servers to be fed, or signatures.
 	elsewhere := []string{"mirrorpool_endpoint_certificate_expiry_timestamp_seconds", "mirrorpool_publish_up",
-		"mirrorpool_notify_up", "mirrorpool_dnssec_signature_expiry_timestamp_seconds", "mirrorpool_dnssec_ds_matches"}
+		"mirrorpool_notify_up", "mirrorpool_dnssec_signature_expiry_timestamp_seconds", "mirrorpool_dnssec_ds_matches",
+		"mirrorpool_dnssec_key_files_ok"}
 	for _, name := range regexp.MustCompile(`mirrorpool_[a-z_]+`).FindAllString(string(rules), -1) {
 		if !names[name] && !slices.Contains(elsewhere, name) {
 			t.Errorf("an alert rests on %s, which is not among the metrics", name)

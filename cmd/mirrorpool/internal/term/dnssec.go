@@ -55,8 +55,10 @@ func WriteDNSSEC(w io.Writer, s *dnssec.Status) error {
 	if s.Next != "" {
 		fmt.Fprintln(w, "Next:", s.Next)
 	}
-	if s.Parent.Problem != "" {
-		fmt.Fprintln(w, "Problem:", config.Printable(s.Parent.Problem))
+	for _, problem := range []string{s.Parent.Problem, s.KeyFiles} {
+		if problem != "" {
+			fmt.Fprintln(w, "Problem:", config.Printable(problem))
+		}
 	}
 	return nil
 }

@@ -1,0 +1,92 @@
+package dnssec
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"mirrorpool/config/safefile"
+	"mirrorpool/config/statefile"
+)
+
+// Save keeps keys that this program has made, and remembers which keys there are. It has to be called before they sign:
+// after an error, which a full disk gives, the files are as they were. On no keys it does nothing.
+func (k *Keys) Save() error {
+	if k == nil || k.dir == "" {
+		return nil
+	}
+	changes, err := k.stage()
+	for _, change := range changes {
+		if err == nil {
+			err = change.Commit()
+		} else {
+			change.Discard()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot keep the keys of %s: %w", k.Zone, err)
+	}
+	return nil
+}
+
+// stage writes all that has changed beside the files that it is to replace. After an error it returns what to discard.
+func (k *Keys) stage() (changes []*statefile.Staged, err error) {
+	for _, key := range k.All {
+		if key.secret == "" || k.leader != "" {
+			continue
+		}
+		if changes, err = key.stage(k.folder(), changes); err != nil {
+			return changes, err
+		}
+	}
+	signers := k.signers()
+	before, err := loadSigners(k.dir, k.Zone)
+	if err == nil && slices.Equal(before, signers.Keys) {
+		return changes, nil
+	}
+	body, err := json.Marshal(signers)
+	if err != nil {
+		return changes, err
+	}
+	change, err := signersFormat.Stage(signersFile(k.dir), body)
+	if err != nil {
+		return changes, err
+	}
+	return append(changes, change), nil
+}
+
+// signers is what is remembered of k.
+func (k *Keys) signers() signers {
+	s := signers{Zone: k.Zone}
+	for _, key := range k.All {
+		if key.private != nil || len(key.signed) > 0 {
+			s.Keys = append(s.Keys, key.id)
+		}
+	}
+	return s
+}
+
+// stage appends to changes those of both files of a key, unless there are none. The public one is the last: alone it
+// would be an error.
+func (k *Key) stage(dir string, changes []*statefile.Staged) ([]*statefile.Staged, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return changes, err
+	}
+	stem := filepath.Join(dir, fmt.Sprintf("K%s+%03d+%05d", k.Record.Hdr.Name, k.Record.Algorithm, k.Tag))
+	for _, file := range []struct{ name, text string }{
+		{stem + privateEnd, k.secret + k.Times.text()}, {stem + publicEnd, k.Record.String() + "\n"},
+	} {
+		if old, err := safefile.Read(file.name, maxKeyFile); err == nil && string(old) == file.text {
+			continue
+		}
+		change, err := statefile.Stage(file.name, func(w io.Writer) error { _, err := io.WriteString(w, file.text); return err })
+		if err != nil {
+			return changes, err
+		}
+		changes = append(changes, change)
+	}
+	return changes, nil
+}
