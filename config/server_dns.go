@@ -56,7 +56,7 @@ func (c *checker) dns(root object, d *DNS) {
 	}
 	if o.has("dnssec") {
 		d.DNSSEC = c.dnssec(root, o.object("dnssec"))
-		c.refuseUnsigned(o, d)
+		c.boundSigned(o, d)
 	}
 }
 
@@ -92,11 +92,8 @@ func (c *checker) dnssec(root, o object) *DNSSEC {
 	return s
 }
 
-// refuseUnsigned refuses what cannot be signed: validators would take such answers for forged.
-func (c *checker) refuseUnsigned(o object, d *DNS) {
-	if n := o.get("geo"); n != nil && d.Geo {
-		c.fail(n, "want dns.geo or dns.dnssec, not both: answers by place are not signed")
-	}
+// boundSigned refuses more names than can be signed ahead, with all answers at each.
+func (c *checker) boundSigned(o object, d *DNS) {
 	if n := o.get("names"); n != nil && len(d.Names) > maxSignedNames {
 		c.fail(n, "want at most %d names with dns.dnssec, got %d: all answers are signed ahead at each", maxSignedNames, len(d.Names))
 	}

@@ -101,7 +101,7 @@ func TestParseServerValues(t *testing.T) {
 			CookieSecrets: []string{"e5e973e5a6b2a43f48e7dc849e37bfcf", "445536bcd2513298075a5d379663c962"},
 			RateLimit:     100,
 			StatusClients: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")},
-			Geo:           false, // which goes with dnssec
+			Geo:           true,
 			Notify:        []string{"192.0.2.53:53", "ns2.example.org:5353", "[2001:db8::53]:53"},
 			NotifySource:  []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 			AllowTransfer: []string{"192.0.2.0/24", "2001:db8::53/128", "transfer-key."},

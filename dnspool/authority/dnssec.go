@@ -118,6 +118,9 @@ func (z *zone) signPool(pass *dnssec.Pass) {
 	for _, qtype := range addressTypes {
 		group := z.snapshot.DNS(familyOf(qtype))
 		cards := distinctCards(group)
+		if z.geo {
+			addNearCards(cards, len(group.Addresses), z.answers[familyOf(qtype)])
+		}
 		for owner := range z.pool {
 			key := setKey{owner, qtype}
 			if z.blind || len(cards) > 0 { // while no address is known, none must be denied

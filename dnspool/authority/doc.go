@@ -17,6 +17,7 @@
 //	zonemd.go        the digest of the zone as it is transferred
 //	attested.go      prepared answers with signatures and proofs
 //	near.go          answers by the client's place (dns.geo)
+//	near_signed.go   which of these a signed zone can have
 //	options.go       the EDNS options of a response
 //	chaos.go         id.server. and version.bind.
 //	status.go        _status and _mirrors: the state of the pool in TXT records

@@ -74,7 +74,7 @@ func setScope(resp *dns.Msg, bits uint8) {
 
 // nearCard returns the next card for clients at a place. ok is false if these get what all get.
 func (z *zone) nearCard(family dnspool.Family, place *dnspool.Place) (card []int32, ok bool) {
-	if place == nil {
+	if place == nil || z.answers[family] == 0 {
 		return nil, false
 	}
 	var choice dnspool.Choice
@@ -83,7 +83,7 @@ func (z *zone) nearCard(family dnspool.Family, place *dnspool.Place) (card []int
 		return nil, false
 	}
 	deck := z.near.find(nearKey{family, group.Key()}, func() *nearDeck {
-		return &nearDeck{Deck: group.Deck(z.answers, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))}
+		return &nearDeck{Deck: group.Deck(z.answers[family], rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))}
 	})
 	return deck.Card(deck.next.Add(1)), true
 }

@@ -51,6 +51,15 @@ func nearPlaces(addr netip.Addr) dnspool.Place {
 // nearZone is a zone that answers by place. change changes the mirrors before they are joined.
 func nearZone(t *testing.T, change func(m []config.Mirror)) *zone {
 	t.Helper()
+	c := testConfig()
+	c.Geo, c.MaxAnswers = true, 1
+	z := newZone(c, nil, dnspool.Build(nearInput(change)), [2]uint32{})
+	z.place = nearPlaces
+	return z
+}
+
+// nearInput are the mirrors of nearZone.
+func nearInput(change func(m []config.Mirror)) dnspool.Input {
 	in := dnspool.Input{
 		Pool: &config.Pool{}, Health: &health.Report{Mirrors: map[string]health.MirrorReport{}},
 		Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 1, DNSGeo: true,
@@ -68,11 +77,7 @@ func nearZone(t *testing.T, change func(m []config.Mirror)) *zone {
 	if change != nil {
 		change(in.Pool.Mirrors)
 	}
-	c := testConfig()
-	c.Geo, c.MaxAnswers = true, 1
-	z := newZone(c, nil, dnspool.Build(in), [2]uint32{})
-	z.place = nearPlaces
-	return z
+	return in
 }
 
 // asks asks as often as there are cards, and returns how often each mirror was named, in percent, and the scope of the

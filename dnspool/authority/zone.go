@@ -37,7 +37,7 @@ type zone struct {
 	clients  []netip.Prefix                 // that may ask for the status; nil: this host
 	rate     int                            // responses over UDP per second and network; 0: no limit
 	limiter  *limiter                       // nil where rate is 0
-	answers  int                            // addresses in an answer, at most
+	answers  [2]int                         // addresses in an answer by place, at most, by family; 0: none is by place
 	geo      bool                           // answers go by place
 	place    func(netip.Addr) dnspool.Place // nil unless DNS answers by place
 	near     nearDecks
@@ -80,13 +80,17 @@ func joinZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2
 	}
 	z := &zone{
 		origin: c.Zone, ttl: uint32(c.TTL / time.Second), maxSize: uint16(c.UDPSize), nsid: c.NSID, version: c.Version,
-		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit, answers: c.MaxAnswers, geo: c.Geo,
+		cookies: cookieJarOf(c), clients: c.StatusClients, rate: c.RateLimit, geo: c.Geo,
 		near: nearDecks{decks: map[nearKey]*nearDeck{}},
 		pool: map[string]bool{}, nodes: map[string]bool{c.Zone: true}, named: map[string][]netip.Addr{},
 		static: static, caa: c.CAA, snapshot: s, blind: s.Blind(health.DNS),
 	}
 	for f := range z.poolTTL {
-		z.poolTTL[f] = poolTTL(c, s.DNS(dnspool.Family(f)).Settles)
+		group := s.DNS(dnspool.Family(f))
+		z.poolTTL[f] = poolTTL(c, group.Settles)
+		if z.answers[f] = c.MaxAnswers; c.DNSSEC != nil {
+			z.answers[f] = nearSize(len(group.Addresses), c.MaxAnswers)
+		}
 	}
 	for _, name := range poolNames(c) {
 		z.pool[name] = true
