@@ -35,6 +35,7 @@ const (
 	WarnExposedSecret    WarningKind = "exposed-secret"
 	WarnAsRoot           WarningKind = "as-root"
 	WarnNoCAA            WarningKind = "no-caa"
+	WarnCAARefuses       WarningKind = "caa-refuses"
 )
 
 // WarningKinds lists all kinds of warning.
@@ -42,7 +43,7 @@ func WarningKinds() []WarningKind {
 	return []WarningKind{
 		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
 		WarnEmptyServeOnly, WarnNotInDNS, WarnLegacyList, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
-		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot, WarnNoCAA,
+		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot, WarnNoCAA, WarnCAARefuses,
 	}
 }
 

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -38,24 +39,27 @@ func (z *zone) allCAA() (rrs []dns.RR) {
 // because the zone has no CAA record that forbids it (RFC 8659 section 3), or "". zoneFile is nil without one.
 func NameWithoutCAA(c config.DNS, zoneFile *StaticRecords) string {
 	for _, name := range poolNames(c) {
-		if !config.CAAKeepsMirrorsOut(relevantCAA(c, zoneFile, name)) {
+		if !config.CAAKeepsMirrorsOut(RelevantCAA(c, zoneFile, name)) {
 			return name
 		}
 	}
 	return ""
 }
 
-// relevantCAA returns the CAA records that hold for a name of the pool: its own, or those of the nearest name above it
-// in the zone that has some.
-func relevantCAA(c config.DNS, zoneFile *StaticRecords, name string) (list []config.CAA) {
+// RelevantCAA returns the CAA records that hold for a name in the zone, in lower case: its own, or those of the nearest
+// name above it that has some (RFC 8659 section 3). Above the zone there may be others. zoneFile is nil without one.
+func RelevantCAA(c config.DNS, zoneFile *StaticRecords, name string) (list []config.CAA) {
+	if zoneFile == nil {
+		zoneFile = defaultZone(c)
+	}
+	pool := poolNames(c)
 	for at := name; at != "" && dns.IsSubDomain(c.Zone, at); at = parent(at) {
-		if zoneFile != nil {
-			for _, rr := range zoneFile.sets[at][dns.TypeCAA] {
-				caa := rr.(*dns.CAA)
-				list = append(list, config.CAA{Flags: caa.Flag, Tag: strings.ToLower(caa.Tag), Value: caa.Value})
-			}
+		source := zoneFile.source(at, pool)
+		for _, rr := range zoneFile.sets[source][dns.TypeCAA] {
+			caa := rr.(*dns.CAA)
+			list = append(list, config.CAA{Flags: caa.Flag, Tag: strings.ToLower(caa.Tag), Value: caa.Value})
 		}
-		if len(list) == 0 && at == name {
+		if len(list) == 0 && slices.Contains(pool, source) {
 			list = c.CAA
 		}
 		if len(list) > 0 {

@@ -92,3 +92,37 @@ func TestNameWithoutCAA(t *testing.T) {
 		}
 	}
 }
+
+// TestRelevantCAA looks for the records that hold for a name: by wildcards, at the pool's names, and above.
+func TestRelevantCAA(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.Names, c.CAA = []string{"@", "*.eu"}, []config.CAA{{Tag: "issue", Value: "pool.example"}}
+	const file = `@ SOA ns1.example.org. h.example.org. 1 2 3 4 5
+@ NS ns1.example.org.
+own CAA 0 issue "own.example"
+*.wild CAA 0 issue "wild.example"
+host.wild A 192.0.2.80
+`
+	static, err := parseStatic("zone", []byte(file), c.Zone, poolNames(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"dl.example.org.": "pool.example", "a.dl.example.org.": "pool.example", "a.eu.dl.example.org.": "pool.example",
+		"own.dl.example.org.": "own.example", "a.b.own.dl.example.org.": "own.example", "x.wild.dl.example.org.": "wild.example",
+		"host.wild.dl.example.org.": "pool.example", "example.org.": "", "xdl.example.org.": "",
+	} {
+		var got string
+		if list := RelevantCAA(c, static, name); len(list) > 0 {
+			got = list[0].Value
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	c.Names = []string{"pool"}
+	if list := RelevantCAA(c, static, "host.wild.dl.example.org."); len(list) > 0 {
+		t.Errorf("without records above: %v", list)
+	}
+}

@@ -30,7 +30,7 @@ func (s *StaticRecords) CheckTXT(c config.DNS, owner string) error {
 	case len(s.sets[owner][dns.TypeCNAME]) > 0:
 		return fmt.Errorf("cannot add a TXT record at %s, which has a CNAME record: "+
 			"remove that from the zone file, or use another challenge", owner)
-	case s.wild(parent(owner), poolNames(c)):
+	case s.existsByWildcard(parent(owner), poolNames(c)):
 		return fmt.Errorf("cannot add a TXT record at %s: %s exists by a wildcard, and would lose the wildcard's answers "+
 			"(RFC 4592 section 2.2.1); give it records of its own, or use another challenge", owner, parent(owner))
 	}
@@ -81,16 +81,26 @@ func (s *StaticRecords) addTXT(owner string, values []string) {
 	}
 }
 
-// wild reports whether a name exists by a wildcard alone, of s or among the pool's names.
-func (s *StaticRecords) wild(name string, pool []string) bool {
+// existsByWildcard reports whether a name has no records of its own, but those of a wildcard.
+func (s *StaticRecords) existsByWildcard(name string, pool []string) bool {
+	source := s.source(name, pool)
+	return source != "" && source != name
+}
+
+// source returns the name whose records answer for a name: itself if it exists in s or among the pool's names, or else
+// the wildcard that covers it; "" if there is none.
+func (s *StaticRecords) source(name string, pool []string) string {
 	exists := func(name string) bool {
 		return s.nodes[name] || slices.ContainsFunc(pool, func(of string) bool { return dns.IsSubDomain(name, of) })
 	}
 	if exists(name) {
-		return false
+		return name
 	}
 	for name != "" && !exists(name) {
 		name = parent(name)
 	}
-	return exists("*." + name)
+	if wildcard := "*." + name; exists(wildcard) {
+		return wildcard
+	}
+	return ""
 }

@@ -66,16 +66,22 @@ func NewACME(o Options) *ACME {
 	return a
 }
 
-// Check opens the files that a configuration names. c may be nil.
-func Check(c *config.ACME) error {
-	if c == nil {
+// Check returns an error if a configuration names a file that cannot be opened, or a host for which no challenge can be
+// answered.
+func Check(c *config.Server) error {
+	acme := c.HTTP.ACME
+	if acme == nil {
 		return nil
 	}
-	_, err := roots(c)
-	if err == nil && c.EABKeyFile != "" {
-		_, err = ReadEABKey(c)
+	if _, err := roots(acme); err != nil {
+		return err
 	}
-	return err
+	if acme.EABKeyFile != "" {
+		if _, err := ReadEABKey(acme); err != nil {
+			return err
+		}
+	}
+	return checkChallenges(c)
 }
 
 // roots returns the certificates that an authority's directory has to have its own from; nil for the system's.

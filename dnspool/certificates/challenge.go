@@ -2,18 +2,72 @@ package certificates
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"mirrorpool/config"
 )
 
 // A Reach says by which ways an authority can see answers of ours to challenges for a name.
 type Reach struct {
-	OwnZone   bool // our DNS server is authoritative for the name
-	OthersToo bool // so are others, which do not get our records
-	Published bool // another DNS server takes updates for the name from us (RFC 2136)
-	HTTP      bool // the redirector listens for http, besides https
+	OwnZone      bool // our DNS server is authoritative for the name
+	OtherServers bool // so are others, which do not get our records
+	Published    bool // another DNS server takes updates for the name from us (RFC 2136)
+	HTTP         bool // the redirector listens for http, besides https
+}
+
+// ReachOf returns the Reach of a name under a configuration.
+func ReachOf(c *config.Server, name string) Reach {
+	return Reach{
+		OwnZone:      len(c.DNS.Listen) > 0 && isIn(c.DNS.Zone, name),
+		OtherServers: len(c.DNS.Nameservers) > 1 && len(c.DNS.Notify) == 0,
+		Published:    UpdateTarget(c, name) != nil,
+		HTTP:         len(c.HTTP.Listen) > 0,
+	}
+}
+
+// isIn reports whether a host name, without a final dot, is in a zone.
+func isIn(zone, name string) bool { return strings.HasSuffix("."+name+".", "."+zone) }
+
+// UpdateTarget returns the first target of updates whose zone has a name, or nil.
+func UpdateTarget(c *config.Server, name string) *config.Publish {
+	i := slices.IndexFunc(c.Publish, func(p config.Publish) bool { return isIn(p.Zone, name) })
+	if i < 0 {
+		return nil
+	}
+	return &c.Publish[i]
+}
+
+// Challenges returns the challenges to try for a name under a configuration with ACME, the first one first.
+func Challenges(c *config.Server, name string) []string {
+	return challengesFor(name, c.HTTP.ACME.Challenge, ReachOf(c, name))
+}
+
+// checkChallenges returns an error if there is a name for which no challenge can be answered.
+func checkChallenges(c *config.Server) error {
+	var failed failures
+	for _, name := range c.HTTP.ACME.Names {
+		if len(Challenges(c, name)) == 0 {
+			failed = append(failed, noChallenge(name, c.HTTP.ACME.Challenge, ReachOf(c, name)))
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return failed
+}
+
+// CAADomain returns the domain by which CAA records name the authority with a directory, or "" if that is not known
+// here.
+func CAADomain(directory string) string {
+	u, err := url.Parse(directory)
+	if err == nil && strings.HasSuffix(u.Hostname(), ".api.letsencrypt.org") {
+		return "letsencrypt.org"
+	}
+	return ""
 }
 
 // challengesFor returns the challenges to try for a name, the first one first. DNS-01 in our own zone is first: it
@@ -27,7 +81,7 @@ func challengesFor(name, forced string, r Reach) []string {
 		order = append(order, http)
 	}
 	switch {
-	case r.OwnZone && !r.OthersToo:
+	case r.OwnZone && !r.OtherServers:
 		order = slices.Insert(order, 0, dns)
 	case r.OwnZone, r.Published:
 		order = append(order, dns)

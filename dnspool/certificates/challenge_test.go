@@ -13,6 +13,41 @@ import (
 	"mirrorpool/config"
 )
 
+func TestReach(t *testing.T) {
+	t.Parallel()
+	c := &config.Server{
+		DNS:     config.DNS{Listen: []string{"127.0.0.1:53"}, Zone: "dl.example.org."},
+		HTTP:    config.HTTP{Listen: []string{"127.0.0.1:80"}},
+		Publish: []config.Publish{{Server: "192.0.2.53:53", Zone: "example.org."}, {Server: "192.0.2.54:53", Zone: "example.net."}},
+	}
+	equal, primary := *c, *c
+	equal.DNS.Nameservers = []string{"ns1.example.org.", "ns2.example.org."}
+	primary.DNS.Nameservers, primary.DNS.Notify = equal.DNS.Nameservers, []string{"192.0.2.53:53"}
+	off := *c
+	off.DNS, off.HTTP, off.Publish = config.DNS{}, config.HTTP{}, nil
+	for _, test := range []struct {
+		c    *config.Server
+		name string
+		want Reach
+	}{
+		{c, "dl.example.org", Reach{OwnZone: true, Published: true, HTTP: true}},
+		{c, "*.dl.example.org", Reach{OwnZone: true, Published: true, HTTP: true}},
+		{c, "xdl.example.org", Reach{Published: true, HTTP: true}},
+		{c, "www.example.net", Reach{Published: true, HTTP: true}},
+		{c, "example.com", Reach{HTTP: true}},
+		{&equal, "dl.example.org", Reach{OwnZone: true, OtherServers: true, Published: true, HTTP: true}},
+		{&primary, "dl.example.org", Reach{OwnZone: true, Published: true, HTTP: true}},
+		{&off, "dl.example.org", Reach{}},
+	} {
+		if got := ReachOf(test.c, test.name); got != test.want {
+			t.Errorf("%s: %+v", test.name, got)
+		}
+	}
+	if at := UpdateTarget(c, "a.example.net"); at == nil || at.Server != "192.0.2.54:53" {
+		t.Errorf("updates for a.example.net go to %v", at)
+	}
+}
+
 func TestChallengesFor(t *testing.T) {
 	t.Parallel()
 	const dns, alpn, http = "dns-01", "tls-alpn-01", "http-01"
@@ -26,8 +61,8 @@ func TestChallengesFor(t *testing.T) {
 		{"a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns, alpn, http}},
 		{"a.example", "", Reach{HTTP: true, Published: true}, []string{alpn, http, dns}},
 		{"a.example", "", Reach{OwnZone: true, Published: true}, []string{dns, alpn}},
-		{"a.example", "", Reach{HTTP: true, OwnZone: true, OthersToo: true}, []string{alpn, http, dns}},
-		{"*.a.example", "", Reach{HTTP: true, OwnZone: true, OthersToo: true}, []string{dns}},
+		{"a.example", "", Reach{HTTP: true, OwnZone: true, OtherServers: true}, []string{alpn, http, dns}},
+		{"*.a.example", "", Reach{HTTP: true, OwnZone: true, OtherServers: true}, []string{dns}},
 		{"*.a.example", "", Reach{HTTP: true}, nil},
 		{"*.a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns}},
 		{"*.a.example", "", Reach{HTTP: true, Published: true}, []string{dns}},

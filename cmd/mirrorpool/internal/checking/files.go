@@ -2,6 +2,7 @@
 //
 //	files.go   what is in the files
 //	open.go    what a mirrorpool.json names, opened as a server would
+//	acme.go    whether certificates can be obtained
 //	format.go  how the findings are written
 package checking
 

@@ -44,7 +44,7 @@ func openErrors(in *input) []*config.Error {
 		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
 		{"/http/well_known", func() error { return redirector.CheckWellKnown(c.HTTP.WellKnown) }},
 		{"/http/tls", func() error { return openCertificate(c.HTTP.TLS) }},
-		{"/http/tls/acme", func() error { return certificates.Check(c.HTTP.ACME) }},
+		{"/http/tls/acme", func() error { return checkACME(c) }},
 		{"/admin/token_file", func() error { _, err := admin.ReadToken(c.Admin.TokenFile); return err }},
 		{"/mail/login_file", func() error { return mail.Check(c.Mail) }},
 		{"/geoip/city", func() error { return geo.Check(c.GeoIP.City) }},
@@ -107,7 +107,8 @@ func openCertificate(files *config.TLS) error {
 }
 
 // openWarnings warns of a configuration that other users can read although it holds secrets, of a zone in which mirrors
-// can get certificates, and of an answer that says less than it seems because root may open everything.
+// can get certificates or in which we cannot, and of an answer that says less than it seems because root may open
+// everything.
 func openWarnings(in *input) []*config.Error {
 	var list []*config.Error
 	warn := func(kind config.WarningKind, pointer, format string, args ...any) {
@@ -128,6 +129,10 @@ func openWarnings(in *input) []*config.Error {
 		warn(config.WarnNoCAA, "/dns", `the operator of any mirror can get a certificate for %s, where its server answers; want "caa", `+
 			`such as ["0 issue \"letsencrypt.org; validationmethods=dns-01\""], unless the zone above has such a record`, name)
 	}
+	for _, name := range refusedByCAA(in.server) {
+		warn(config.WarnCAARefuses, "/http/tls/acme/names", "CAA records of the zone keep the authority in "+
+			"http.tls.acme.directory from issuing for %s; want a dns.caa or zone file that lets it", name)
+	}
 	if os.Geteuid() == 0 && namesSecrets(in.server) {
 		warn(config.WarnAsRoot, "", "files were opened as root, whose rights the server may not have; give --as USER")
 	}
@@ -137,15 +142,19 @@ func openWarnings(in *input) []*config.Error {
 // nameWithoutCAA returns the first of the pool's names that lacks CAA records which keep mirrors from getting
 // certificates for it, or "". A zone that is served on this host alone, for a trial, needs none.
 func nameWithoutCAA(c *config.DNS) string {
-	elsewhere := func(addr string) bool {
-		host, _, err := net.SplitHostPort(addr)
-		return err == nil && !config.IsLoopback(host)
-	}
 	zoneFile, err := authority.LoadZoneFile(*c)
-	if err != nil || !slices.ContainsFunc(c.Listen, elsewhere) { // a zone file that cannot be read has been reported
+	if err != nil || !servesOthers(c) { // a zone file that cannot be read has been reported
 		return ""
 	}
 	return authority.NameWithoutCAA(*c, zoneFile)
+}
+
+// servesOthers reports whether other hosts can ask our DNS server.
+func servesOthers(c *config.DNS) bool {
+	return slices.ContainsFunc(c.Listen, func(addr string) bool {
+		host, _, err := net.SplitHostPort(addr)
+		return err == nil && !config.IsLoopback(host)
+	})
 }
 
 // namesSecrets reports whether a configuration names files that only some users can read.

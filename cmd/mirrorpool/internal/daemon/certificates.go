@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,38 +25,18 @@ func (d *Daemon) newACME(c *config.Server) *certificates.ACME {
 	}
 	return certificates.NewACME(certificates.Options{
 		Config: c.HTTP.ACME, Dir: d.stateFile("certificates"), Log: d.log,
-		Reach: func(name string) certificates.Reach { return reach(d.config.Load(), name) },
+		Reach: func(name string) certificates.Reach { return certificates.ReachOf(d.config.Load(), name) },
 		TXT:   d.txtRecords,
 	})
-}
-
-// reach says by which ways a certificate authority can see our answers to challenges for a name.
-func reach(c *config.Server, name string) certificates.Reach {
-	return certificates.Reach{
-		OwnZone: len(c.DNS.Listen) > 0 && isIn(c.DNS.Zone, name), OthersToo: len(c.DNS.Nameservers) > 1 && len(c.DNS.Notify) == 0,
-		Published: target(c, name) != nil, HTTP: len(c.HTTP.Listen) > 0,
-	}
-}
-
-// isIn reports whether a host name, without a final dot, is in a zone.
-func isIn(zone, name string) bool { return strings.HasSuffix("."+name+".", "."+zone) }
-
-// target returns the first target of updates whose zone has a name, or nil.
-func target(c *config.Server, name string) *config.Publish {
-	i := slices.IndexFunc(c.Publish, func(p config.Publish) bool { return isIn(p.Zone, name) })
-	if i < 0 {
-		return nil
-	}
-	return &c.Publish[i]
 }
 
 // txtRecords returns where TXT records for a name are put: into our own zone, or into another server's.
 func (d *Daemon) txtRecords(name string) certificates.TXTRecords {
 	c := d.config.Load()
-	if reach(c, name).OwnZone {
+	if certificates.ReachOf(c, name).OwnZone {
 		return ownZone{d.inForce}
 	}
-	to := target(c, name)
+	to := certificates.UpdateTarget(c, name)
 	if to == nil { // a reload has taken it away since
 		return unusable{fmt.Errorf("no target of publish has the zone of %s any more", name)}
 	}

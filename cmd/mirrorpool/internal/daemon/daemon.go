@@ -192,7 +192,7 @@ func newDaemon(
 	d.stats = stats.NewCounter(d.stateFile("stats"), c.Stats.Keep, now)
 	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Roots, o.Log, now)
 	d.acme = d.newACME(c)
-	if err := certificates.Check(c.HTTP.ACME); err != nil {
+	if err := certificates.Check(c); err != nil {
 		return nil, &ConfigError{err}
 	}
 	d.handler = redirector.NewHandler(redirector.Options{

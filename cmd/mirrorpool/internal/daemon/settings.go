@@ -98,7 +98,7 @@ func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecor
 	if err := mail.Check(next.Mail); err != nil {
 		return nil, nil, err
 	}
-	if err := certificates.Check(next.HTTP.ACME); err != nil {
+	if err := certificates.Check(next); err != nil {
 		return nil, nil, err
 	}
 	return zoneFile, token, checkDatabases(d.config.Load().GeoIP, next.GeoIP)
