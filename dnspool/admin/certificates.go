@@ -10,15 +10,18 @@ type CertificateStatus struct {
 	Name    string     `json:"name"`
 	Expires *time.Time `json:"expires"` // null while there is none
 	Soon    bool       `json:"soon"`    // it ends soon, and should have been renewed
-	Problem string     `json:"problem"` // why it could not be obtained or renewed the last time, or ""
+	Problem string     `json:"problem"` // one line: why the latest attempt to obtain or renew it failed, or ""
 }
 
-// Trouble is what a person has to know of the certificate, or "".
-func (c *CertificateStatus) Trouble() string {
+// Trouble is what an administrator has to know of the certificate, or "".
+func (c *CertificateStatus) Trouble(now time.Time) string {
 	var text string
 	switch {
 	case c.Expires == nil:
-		text = fmt.Sprintf("There is no certificate for %s yet, so that https does not answer for it", c.Name)
+		text = fmt.Sprintf("There is no certificate by ACME for %s yet", c.Name)
+	case !now.Before(*c.Expires):
+		text = fmt.Sprintf("The redirector's certificate for %s has ended at %s; clients refuse it", c.Name,
+			c.Expires.UTC().Format("2006-01-02 15:04 MST"))
 	case c.Soon:
 		text = fmt.Sprintf("The redirector's certificate for %s ends at %s, and has not been renewed", c.Name,
 			c.Expires.UTC().Format("2006-01-02 15:04 MST"))

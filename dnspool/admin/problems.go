@@ -45,7 +45,7 @@ func pageProblems(s *Status, now time.Time) []string {
 		add(trouble != "", "%s", trouble)
 	}
 	for i := range s.Certificates {
-		trouble := s.Certificates[i].Trouble()
+		trouble := s.Certificates[i].Trouble(now)
 		add(trouble != "", "%s", trouble)
 	}
 	problems = append(problems, feedProblems("NOTIFY", s.Notify, now)...)

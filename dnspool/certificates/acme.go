@@ -101,21 +101,29 @@ func roots(c *config.ACME) (*x509.CertPool, error) {
 }
 
 // Certificate implements GetCertificate of tls.Config. Clients that ask for another name, or for none, get that of the
-// first name that has one.
+// first name that has one, if possible a valid one.
 func (a *ACME) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
-	if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == ALPN {
+	name := hostOf(hello)
+	if isChallenge(hello) {
 		return a.answers.certificate(name)
 	}
 	if cert := a.find(name); cert != nil {
 		return cert, nil
 	}
+	var expired *tls.Certificate
 	for _, name := range a.now.Load().Names {
-		if cert := a.find(name); cert != nil {
+		cert := a.find(name)
+		if isValid(cert, time.Now()) {
 			return cert, nil
 		}
+		if expired == nil {
+			expired = cert
+		}
 	}
-	return nil, errNoCertificate
+	if expired == nil {
+		return nil, errNoCertificate
+	}
+	return expired, nil
 }
 
 // find returns the certificate for a name that is valid for longest, or nil.
@@ -133,10 +141,9 @@ func (a *ACME) find(name string) (found *tls.Certificate) {
 	return found
 }
 
-// Covers reports whether there is a certificate for a host name now.
+// Covers reports whether there is a valid certificate for a host name.
 func (a *ACME) Covers(host string) bool {
-	cert := a.find(strings.ToLower(strings.TrimSuffix(host, ".")))
-	return cert != nil && cert.Leaf.NotAfter.After(time.Now())
+	return isValid(a.find(strings.ToLower(strings.TrimSuffix(host, "."))), time.Now())
 }
 
 // KeyAuthorization returns the answer to an HTTP-01 challenge with a token.
@@ -144,7 +151,7 @@ func (a *ACME) KeyAuthorization(token string) (string, bool) {
 	return a.answers.keyAuthorization(token)
 }
 
-// Status returns what there is to say of the certificate for each name.
+// Status returns the state of the certificate for each name.
 func (a *ACME) Status() []Status {
 	var list []Status
 	for _, name := range a.now.Load().Names {

@@ -106,12 +106,12 @@ func TestNoChallenge(t *testing.T) {
 func TestWatcher(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
-	w := watcher{log: zap.New(core), told: map[string]telling{}}
+	w := watcher{log: zap.New(core), latest: map[string]logged{}}
 	from := time.Unix(1_800_000_000, 0)
 	long := Status{Name: "long", From: from, Until: from.Add(90 * 24 * time.Hour)}
 	short := Status{Name: "short", From: from, Until: from.Add(6 * 24 * time.Hour)}
 	lines := func(after time.Duration, s Status) (levels []zapcore.Level) {
-		w.look([]Status{s}, from.Add(after))
+		w.check([]Status{s}, from.Add(after))
 		for _, entry := range logs.TakeAll() {
 			levels = append(levels, entry.Level)
 		}
@@ -136,7 +136,7 @@ func TestWatcher(t *testing.T) {
 		{90 * 24 * time.Hour, long, []zapcore.Level{err}}, // it has ended
 		{90*24*time.Hour + time.Hour, long, nil},
 		{90*24*time.Hour + 2*time.Hour, Status{Name: "long", From: from, Until: from.Add(180 * 24 * time.Hour)}, nil},
-		{90*24*time.Hour + 3*time.Hour, long, []zapcore.Level{err}}, // the old one again: what was told of it is forgotten
+		{90*24*time.Hour + 3*time.Hour, long, []zapcore.Level{err}}, // the old one again: what was logged of it is forgotten
 		{4 * 24 * time.Hour, short, nil},
 		{5 * 24 * time.Hour, short, []zapcore.Level{err}},
 	} {
@@ -145,7 +145,7 @@ func TestWatcher(t *testing.T) {
 		}
 	}
 	for _, s := range []Status{{Name: "missing"}, long} {
-		w.look([]Status{s}, from.Add(300*24*time.Hour))
+		w.check([]Status{s}, from.Add(300*24*time.Hour))
 		if _, ok := logs.TakeAll()[0].ContextMap()["expires"]; ok != !s.Until.IsZero() {
 			t.Errorf("%s: the log says when it expires: %v", s.Name, ok)
 		}

@@ -2,22 +2,21 @@ package certificates
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// A Status is what there is to say of a certificate.
+// A Status is the state of a certificate.
 type Status struct {
 	Name        string
 	From, Until time.Time // its validity; zero if there is none yet
-	Problem     string    // why it could not be obtained or renewed the last time; "" if that went well
+	Problem     string    // one line: why the latest attempt to obtain or renew it failed; "" if it did not
 }
 
-// Ends reports whether a certificate should have been renewed by now: it has less than 14 days left, or, if it is for a
-// short time, less than 30 % of it. Renewal begins when a third is left.
-func (s *Status) Ends(now time.Time) bool {
+// Overdue reports whether a certificate should have been renewed by now: it has less than 14 days left, or, if it is
+// for a short time, less than 30 % of it. Renewal begins when a third is left.
+func (s *Status) Overdue(now time.Time) bool {
 	return !s.Until.IsZero() && s.Until.Sub(now) < min(warnTime, s.Until.Sub(s.From)*3/10)
 }
 
@@ -27,13 +26,13 @@ const (
 	watchInterval = time.Minute
 )
 
-// Watch logs which certificates are missing or end soon, once a day and when it becomes worse, until ctx ends.
+// Watch logs which certificates are missing or overdue, once a day and when it becomes worse, until ctx ends.
 func Watch(ctx context.Context, list func() []Status, now func() time.Time, log *zap.Logger) error {
-	w := watcher{log: log, told: map[string]telling{}}
+	w := watcher{log: log, latest: map[string]logged{}}
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
-		w.look(list(), now())
+		w.check(list(), now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -42,59 +41,59 @@ func Watch(ctx context.Context, list func() []Status, now func() time.Time, log 
 	}
 }
 
-// A watcher remembers what it has logged.
+// A watcher logs certificates that are missing or overdue.
 type watcher struct {
-	log  *zap.Logger
-	told map[string]telling // by name
+	log    *zap.Logger
+	latest map[string]logged // by name
 }
 
-// A telling is a line of the log.
-type telling struct {
-	what string
-	at   time.Time
+// logged is what was logged of a certificate, and when.
+type logged struct {
+	message string
+	at      time.Time
 }
 
 const (
-	tellMissing = "no certificate yet; https does not answer for this name"
-	tellSoon    = "certificate ends soon and has not been renewed"
-	tellEnded   = "certificate has ended; clients refuse it"
+	messageMissing = "no certificate by ACME yet"
+	messageOverdue = "certificate ends soon and has not been renewed"
+	messageExpired = "certificate has ended; clients refuse it"
 )
 
-// look logs what is new, and after a day once more.
-func (w *watcher) look(list []Status, now time.Time) {
+// check logs what is new, and after a day once more.
+func (w *watcher) check(list []Status, now time.Time) {
 	for i := range list {
 		s := &list[i]
-		what := s.trouble(now)
-		before, known := w.told[s.Name]
-		if what == "" {
-			delete(w.told, s.Name)
+		message := s.trouble(now)
+		before, known := w.latest[s.Name]
+		if message == "" {
+			delete(w.latest, s.Name)
 			continue
 		}
-		if known && before.what == what && now.Sub(before.at) < 24*time.Hour {
+		if known && before.message == message && now.Sub(before.at) < 24*time.Hour {
 			continue
 		}
-		w.told[s.Name] = telling{what, now}
-		fields := []zap.Field{zap.String("name", s.Name), zap.Time("expires", s.Until), zap.String("problem", s.Problem)}
-		if what == tellMissing {
-			fields = slices.Delete(fields, 1, 2)
+		w.latest[s.Name] = logged{message, now}
+		fields := []zap.Field{zap.String("name", s.Name), zap.String("problem", s.Problem)}
+		if message != messageMissing {
+			fields = append(fields, zap.Time("expires", s.Until))
 		}
-		if what == tellEnded || what == tellSoon && s.Until.Sub(now) < errorTime {
-			w.log.Error(what, fields...)
+		if message == messageExpired || message == messageOverdue && s.Until.Sub(now) < errorTime {
+			w.log.Error(message, fields...)
 		} else {
-			w.log.Warn(what, fields...)
+			w.log.Warn(message, fields...)
 		}
 	}
 }
 
-// trouble returns what is wrong with a certificate, or "".
+// trouble returns the message for a certificate that is missing or overdue, or "".
 func (s *Status) trouble(now time.Time) string {
 	switch {
 	case s.Until.IsZero():
-		return tellMissing
+		return messageMissing
 	case !now.Before(s.Until):
-		return tellEnded
-	case s.Ends(now):
-		return tellSoon
+		return messageExpired
+	case s.Overdue(now):
+		return messageOverdue
 	default:
 		return ""
 	}

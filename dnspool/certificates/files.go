@@ -44,13 +44,10 @@ func (c *Files) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
 
-// Covers reports whether the certificate is for a host name.
-func (c *Files) Covers(host string) bool {
-	leaf := c.current.Load().Leaf
-	return leaf != nil && leaf.VerifyHostname(host) == nil
-}
+// Covers reports whether the certificate is valid for a host name.
+func (c *Files) Covers(host string) bool { return covers(c.current.Load(), host, time.Now()) }
 
-// Status returns what there is to say of the certificate.
+// Status returns the state of the certificate.
 func (c *Files) Status() []Status {
 	leaf := c.current.Load().Leaf
 	return []Status{{Name: nameOf(leaf), From: leaf.NotBefore, Until: leaf.NotAfter}}

@@ -19,7 +19,13 @@ import (
 // writeFiles replaces a certificate and its key. The first one has the serial number 2.
 func writeFiles(t *testing.T, authority *testbed.Authority, files config.TLS) {
 	t.Helper()
-	cert, key := authority.IssueFiles(t, "dl.example.org", time.Now().Add(time.Hour))
+	writeFilesFor(t, authority, files, "dl.example.org", time.Now().Add(time.Hour))
+}
+
+// writeFilesFor replaces a certificate for a name and its key.
+func writeFilesFor(t *testing.T, authority *testbed.Authority, files config.TLS, name string, until time.Time) {
+	t.Helper()
+	cert, key := authority.IssueFiles(t, name, until)
 	for from, to := range map[string]string{cert: files.Cert, key: files.Key} {
 		text, err := os.ReadFile(from)
 		if err == nil {

@@ -3,6 +3,7 @@ package certificates
 import (
 	"context"
 	"crypto/tls"
+	"time"
 )
 
 // Fixed is one certificate, for as long as the program runs. Its Leaf is not nil.
@@ -12,7 +13,7 @@ type Fixed struct{ Cert *tls.Certificate }
 func (f Fixed) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.Cert, nil }
 
 // Covers is described at [Source].
-func (f Fixed) Covers(host string) bool { return f.Cert.Leaf.VerifyHostname(host) == nil }
+func (f Fixed) Covers(host string) bool { return covers(f.Cert, host, time.Now()) }
 
 // Status is described at [Source].
 func (f Fixed) Status() []Status {

@@ -120,7 +120,7 @@ func TestOutages(t *testing.T) {
 		if n := authority.asked.Load(); n < 24 || n > 24*24 {
 			t.Errorf("in 24 days the authority was asked %d times", n)
 		}
-		if logs.FilterMessage(tellSoon).FilterLevelExact(zap.WarnLevel).Len() == 0 {
+		if logs.FilterMessage(messageOverdue).FilterLevelExact(zap.WarnLevel).Len() == 0 {
 			t.Error("no warning, 6 days before the end")
 		}
 		authority.down.Store(false)
@@ -134,10 +134,10 @@ func TestOutages(t *testing.T) {
 		logs.TakeAll()
 		time.Sleep(day + 18*time.Hour) // the 90 days are over
 		pass(7*day, 3, true)
-		if logs.FilterMessage(tellEnded).FilterLevelExact(zap.ErrorLevel).Len() < 7 {
+		if logs.FilterMessage(messageExpired).FilterLevelExact(zap.ErrorLevel).Len() < 7 {
 			t.Error("no error each day that the certificate has ended")
 		}
-		if s := acme.Status()[0]; s.Problem == "" || !s.Ends(time.Now()) {
+		if s := acme.Status()[0]; s.Problem == "" || !s.Overdue(time.Now()) {
 			t.Errorf("in the outage: %+v", s)
 		}
 		stop()

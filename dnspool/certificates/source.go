@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -15,14 +16,34 @@ import (
 type Source interface {
 	// Certificate implements GetCertificate of tls.Config.
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Covers reports whether there is a certificate for a host name.
+	// Covers reports whether there is a valid certificate for a host name.
 	Covers(host string) bool
-	// Status returns what there is to say of each certificate.
+	// Status returns the state of each certificate.
 	Status() []Status
 	// Run keeps them current until ctx ends.
 	Run(ctx context.Context) error
-	// Close ends what opening it has begun, where Run is not going to.
+	// Close ends what opening it has begun, where Run is not called.
 	Close()
+}
+
+// isValid reports whether clients accept a certificate at a time, for the names that it has. It may be nil.
+func isValid(cert *tls.Certificate, now time.Time) bool {
+	return cert != nil && cert.Leaf != nil && !now.Before(cert.Leaf.NotBefore) && now.Before(cert.Leaf.NotAfter)
+}
+
+// covers reports whether a certificate is valid for a host name.
+func covers(cert *tls.Certificate, host string, now time.Time) bool {
+	return isValid(cert, now) && cert.Leaf.VerifyHostname(host) == nil
+}
+
+// hostOf returns the name that a client asks for: in lower case, without a final dot.
+func hostOf(hello *tls.ClientHelloInfo) string {
+	return strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+}
+
+// isChallenge reports whether an authority asks for the answer to a TLS-ALPN-01 challenge.
+func isChallenge(hello *tls.ClientHelloInfo) bool {
+	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == ALPN
 }
 
 // Open returns the source that a configuration asks for. acme is nil without ACME; it is opened otherwise.
@@ -43,7 +64,7 @@ func Open(ctx context.Context, c config.TLS, acme *ACME, log *zap.Logger) (Sourc
 	return both{acme, files}, nil
 }
 
-// both prefers certificates by ACME to the one in files.
+// both prefers certificates by ACME to the one in files, while they are valid.
 type both struct {
 	*ACME
 	files *Files
@@ -51,12 +72,21 @@ type both struct {
 
 // Certificate is described at [Source].
 func (b both) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if hello.ServerName == "" || len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != ALPN {
-		if b.find(strings.ToLower(hello.ServerName)) == nil {
-			return b.files.Certificate(hello)
-		}
+	if isChallenge(hello) {
+		return b.ACME.Certificate(hello)
 	}
-	return b.ACME.Certificate(hello)
+	name, now := hostOf(hello), time.Now()
+	obtained, inFiles := b.find(name), b.files.current.Load()
+	switch {
+	case isValid(obtained, now):
+		return obtained, nil
+	case covers(inFiles, name, now), obtained == nil && isValid(inFiles, now):
+		return inFiles, nil
+	}
+	if cert, err := b.ACME.Certificate(hello); err == nil {
+		return cert, nil
+	}
+	return inFiles, nil
 }
 
 // Covers is described at [Source].

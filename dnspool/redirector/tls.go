@@ -37,7 +37,7 @@ func (s *Server) openTLS(ctx context.Context, c config.TLS, handler *Handler, lo
 	return nil
 }
 
-// Certificates returns what there is to say of the certificates of https, none without TLS.
+// Certificates returns the state of the certificates of https, none without TLS.
 func (s *Server) Certificates() []certificates.Status {
 	if s.certificates == nil {
 		return nil

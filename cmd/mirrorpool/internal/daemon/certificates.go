@@ -97,7 +97,7 @@ func (f *inForce) changeTXT(name string, change func([]string) []string) {
 	f.rebuildLocked()
 }
 
-// ownCertificates returns what there is to say of the redirector's certificates.
+// ownCertificates returns the state of the redirector's certificates.
 func (f *inForce) ownCertificates() []certificates.Status {
 	if _, web := f.faces(); web != nil {
 		return web.Certificates()
@@ -105,12 +105,12 @@ func (f *inForce) ownCertificates() []certificates.Status {
 	return nil
 }
 
-// certificateStatus is what an administrator learns of certificates.
+// certificateStatus returns the part of the status on certificates.
 func certificateStatus(list []certificates.Status, now time.Time) []admin.CertificateStatus {
 	status := make([]admin.CertificateStatus, len(list))
 	for i := range list {
 		s := &list[i]
-		status[i] = admin.CertificateStatus{Name: s.Name, Soon: s.Ends(now), Problem: s.Problem}
+		status[i] = admin.CertificateStatus{Name: s.Name, Soon: s.Overdue(now), Problem: s.Problem}
 		if !s.Until.IsZero() {
 			status[i].Expires = &s.Until
 		}
@@ -118,7 +118,7 @@ func certificateStatus(list []certificates.Status, now time.Time) []admin.Certif
 	return status
 }
 
-// watchCertificates logs which certificates are missing or end soon, until ctx ends.
+// watchCertificates logs which certificates are missing or overdue, until ctx ends.
 func (d *Daemon) watchCertificates(ctx context.Context) error {
 	if d.config.Load().HTTP.TLS == nil {
 		return nil
@@ -152,7 +152,7 @@ func (f *inForce) collectCertificates(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, until, s.Name)
 		overdue := 0.0
-		if s.Until.IsZero() || s.Ends(f.now()) {
+		if s.Until.IsZero() || s.Overdue(f.now()) {
 			overdue = 1
 		}
 		ch <- prometheus.MustNewConstMetric(overdueDesc, prometheus.GaugeValue, overdue, s.Name)

@@ -25,7 +25,7 @@ func (d *Daemon) mailView(since time.Time) mail.View {
 		return view
 	}
 	for _, s := range d.ownCertificates() {
-		if s.Ends(now) {
+		if s.Overdue(now) {
 			view.Certificates = append(view.Certificates, mail.Certificate{Name: s.Name, Until: s.Until, Problem: s.Problem})
 		}
 	}

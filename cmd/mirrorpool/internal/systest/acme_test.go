@@ -187,7 +187,7 @@ func TestStartWithoutAuthority(t *testing.T) {
 		t.Errorf("http: %s", resp.Status)
 	}
 	testbed.Eventually(t, "the log says that there is no certificate", func() bool {
-		return strings.Contains(r.program.log.String(), "no certificate yet")
+		return strings.Contains(r.program.log.String(), "no certificate by ACME yet")
 	})
 	text := string(fetch(t, http.DefaultClient, "http://"+r.where.admin+"/metrics"))
 	for _, want := range []string{"certificate_expiry_timestamp_seconds{name=\"download.example.net\"} 0",
@@ -198,7 +198,7 @@ func TestStartWithoutAuthority(t *testing.T) {
 	}
 	testbed.Eventually(t, "the status says why", func() bool {
 		_, stdout, _ := command(t, "status", "--admin", r.where.admin)
-		return strings.Contains(stdout, "Warning: There is no certificate for download.example.net yet, so that https does not answer for it: ") &&
+		return strings.Contains(stdout, "Warning: There is no certificate by ACME for download.example.net yet: ") &&
 			strings.Contains(stdout, "connection refused")
 	})
 	r.program.stop(t)

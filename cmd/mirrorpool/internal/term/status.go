@@ -138,7 +138,7 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 		}
 	}
 	for i := range s.Certificates {
-		if trouble := s.Certificates[i].Trouble(); trouble != "" {
+		if trouble := s.Certificates[i].Trouble(now); trouble != "" {
 			lines = append(lines, "Warning: "+trouble)
 		}
 	}
