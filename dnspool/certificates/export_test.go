@@ -20,3 +20,10 @@ func (o Options) RenewAtOnce() Options {
 	o.tune = func(c *certmagic.Config) { c.DisableARI, c.RenewalWindowRatio = true, 0.999 }
 	return o
 }
+
+// PresentALPN has the answer to a TLS-ALPN-01 challenge for a name given from now on.
+func (a *ACME) PresentALPN(ctx context.Context, name string) error {
+	return alpnSolver{&a.answers}.Present(ctx, acme.Challenge{
+		Identifier: acme.Identifier{Type: "dns", Value: name}, KeyAuthorization: "token.thumbprint",
+	})
+}

@@ -8,9 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"mirrorpool/dnspool/listen"
-
 	"go.uber.org/zap"
+
+	"mirrorpool/dnspool/certificates"
+	"mirrorpool/dnspool/listen"
 )
 
 // A plainServer answers plain requests itself. At the first request of another kind it hands the connection over to
@@ -132,10 +133,15 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 	}()
 	r := headReader{Conn: c, under: c, server: p.server}
 	if p.tls != nil {
-		secure, speaksHTTP1 := p.handshake(c)
-		if !speaksHTTP1 {
+		secure, protocol := p.handshake(c)
+		switch protocol {
+		case certificates.ALPN: // for the handshake alone (RFC 8737 section 3)
+			secure.Close()
+			return nil, net.ErrClosed
+		case http2Protocol, failedHandshake: // for net/http to answer
 			return secure, nil
 		}
+		c.unmarkHeavy()
 		r.Conn = secure
 	}
 	for {
@@ -165,20 +171,19 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 	}
 }
 
-// handshake does the TLS handshake. HTTP/2, and plain HTTP on a TLS port, are for net/http to answer.
-func (p *plainServer) handshake(c *clientConn) (secure *tls.Conn, speaksHTTP1 bool) {
+// failedHandshake stands for the protocol of a connection without TLS. It may be plain HTTP on a TLS port.
+const failedHandshake = "-"
+
+// handshake does the TLS handshake, and returns the protocol that was agreed on; empty means HTTP/1.1, too.
+func (p *plainServer) handshake(c *clientConn) (secure *tls.Conn, protocol string) {
 	c.markHeavy(p.server.heavy)
 	secure = tls.Server(c, p.tls)
 	c.SetDeadline(time.Now().Add(readTime)) // on failure, the handshake fails too
 	if secure.Handshake() != nil {
-		return secure, false
+		return secure, failedHandshake
 	}
 	state := secure.ConnectionState()
 	c.tls = &state
 	c.SetDeadline(time.Time{})
-	if state.NegotiatedProtocol == http2Protocol {
-		return secure, false
-	}
-	c.unmarkHeavy()
-	return secure, true
+	return secure, state.NegotiatedProtocol
 }
