@@ -29,7 +29,7 @@
 //	pages.go         how many costly pages are made at once
 //	client.go        the client's address, behind trusted proxies too
 //	forwarded.go     the Forwarded header (RFC 7239)
-//	tls.go           how TLS is spoken; certificates are from package certificates
+//	tls.go           how TLS is spoken, and where http leads to https; certificates are from package certificates
 //	connections.go   how many connections are open, in all and from a network
 //	deadline.go      deadlines that are set less often
 //	metrics.go       counters of redirects and answers

@@ -149,7 +149,7 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 		if err != nil {
 			return nil, err
 		}
-		leads := p.tls == nil && p.server.https != ""          // to https, it may be
+		leads := p.tls == nil && p.server.httpsPort != ""      // to https, it may be
 		if how == plain && !leads && !p.server.ending.Load() { // net/http closes connections properly
 			now := time.Now()
 			c.slot.Touch(now)

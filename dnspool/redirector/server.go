@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +50,7 @@ type Server struct {
 	tls          *tls.Config  // nil without TLS, as are the next two
 	certificates certificates.Source
 	tickets      *certificates.Tickets
-	https        string // the port to which http leads; empty: it does not
+	httpsPort    string // the local port that http leads to; empty: http serves by itself
 	hsts         string // Strict-Transport-Security; empty: off
 }
 
@@ -113,40 +111,9 @@ func (s *Server) open(ctx context.Context, sockets *listen.Opener, c config.HTTP
 		s.plainServers = append(s.plainServers, p)
 	}
 	if c.TLS != nil {
-		s.secure(c.TLS, s.plainServers[len(plain):])
+		s.setTLS(c.TLS, s.plainServers[len(plain):])
 	}
 	return nil
-}
-
-// secure notes what becomes of http, and what https says of it.
-func (s *Server) secure(c *config.TLS, servers []*plainServer) {
-	if c.HSTS > 0 {
-		s.hsts = "max-age=" + strconv.Itoa(int(c.HSTS/time.Second))
-	}
-	if c.Only && len(servers) > 0 {
-		_, s.https, _ = net.SplitHostPort(servers[0].Addr().String())
-	}
-}
-
-// toHTTPS returns where a request over http leads because https is wanted, or "".
-func (s *Server) toHTTPS(r *http.Request, handler *Handler) string {
-	if s.https == "" || r.TLS != nil || handler.route(r.URL, len(r.RequestURI)).anyScheme || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return ""
-	}
-	if !strings.HasPrefix(r.URL.RequestURI(), "/") {
-		return "" // such as x:@evil.example: behind the host, it would be another host
-	}
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
-	if !s.certificates.Covers(host) || clientOf(r, handler.trustedProxies()).secure {
-		return ""
-	}
-	if s.https != "443" {
-		host = net.JoinHostPort(host, s.https)
-	}
-	return "https://" + host + r.URL.RequestURI()
 }
 
 // Addrs returns the addresses of the listeners, in the order of the configuration.
@@ -186,6 +153,7 @@ func (s *Server) answer(handler *Handler, w http.ResponseWriter, r *http.Request
 	}
 	if location := s.toHTTPS(r, handler); location != "" {
 		w.Header().Set("Location", location)
+		w.Header().Set("Cache-Control", httpsCaching)
 		w.WriteHeader(http.StatusMovedPermanently)
 		return
 	}

@@ -3,6 +3,10 @@ package redirector
 import (
 	"context"
 	"crypto/tls"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,4 +47,55 @@ func (s *Server) Certificates() []certificates.Status {
 		return nil
 	}
 	return s.certificates.Status()
+}
+
+// setTLS notes what https adds to responses, and where http leads. servers are those of https.
+func (s *Server) setTLS(c *config.TLS, servers []*plainServer) {
+	if c.HSTS > 0 {
+		s.hsts = "max-age=" + strconv.Itoa(int(c.HSTS/time.Second))
+	}
+	if c.Only && len(servers) > 0 {
+		_, s.httpsPort, _ = net.SplitHostPort(servers[0].Addr().String())
+	}
+}
+
+// httpsCaching is for how long browsers keep a redirect to https. Without a limit they would keep it for good, and an
+// administrator could not go back to http.
+const httpsCaching = "max-age=3600"
+
+// toHTTPS returns where a request over http leads because https is wanted, or "".
+func (s *Server) toHTTPS(r *http.Request, handler *Handler) string {
+	if s.httpsPort == "" || r.TLS != nil || r.Method != http.MethodGet && r.Method != http.MethodHead ||
+		handler.route(r.URL, len(r.RequestURI)).anyScheme {
+		return ""
+	}
+	if !strings.HasPrefix(r.URL.RequestURI(), "/") {
+		return "" // such as x:@evil.example: behind the host, it would be another host
+	}
+	host, port := splitHost(r.Host)
+	if !s.certificates.Covers(host) || clientOf(r, handler.trustedProxies()).secure {
+		return ""
+	}
+	return "https://" + httpsHost(host, port, s.httpsPort) + r.URL.RequestURI()
+}
+
+// splitHost splits a Host header. Brackets of an IPv6 address are taken off, and port may be "".
+func splitHost(s string) (host, port string) {
+	if host, port, err := net.SplitHostPort(s); err == nil {
+		return host, port
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), ""
+}
+
+// httpsHost returns the host and port of https, for a client that asked for a host at a port over http. If that is the
+// default port, so is that of https: what stands between, such as the ports of a container, may lead it to any local
+// port. Otherwise clients see the local ports.
+func httpsHost(host, port, local string) string {
+	if port != "" && port != "80" && local != "443" {
+		return net.JoinHostPort(host, local)
+	}
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
 }

@@ -36,7 +36,8 @@ func writeCertificate(t *testing.T, files config.TLS, serial int64) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "dl.example.org"}, DNSNames: []string{"dl.example.org"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.ParseIP("192.0.2.80"), net.ParseIP("2001:db8::80")},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -143,13 +144,17 @@ func TestBothAtOnce(t *testing.T) {
 		for name, test := range map[string]struct {
 			url, host, method string
 			status            int
-			location          string // begins with this; where http leads to https
+			location          string // begins with this, or "none"; where http leads to https, it is this
 			hsts              bool
 		}{
-			"http":                {"http://" + http1 + "/x?a=b", "dl.example.org", "GET", 301, "https://dl.example.org:" + port + "/x?a=b", false},
-			"http, HEAD":          {"http://" + http1 + "/x", "dl.example.org:80", "HEAD", 301, "https://dl.example.org:" + port + "/x", false},
+			"http":                {"http://" + http1 + "/x?a=b", "dl.example.org", "GET", 301, "https://dl.example.org/x?a=b", false},
+			"http, HEAD":          {"http://" + http1 + "/x", "dl.example.org:80", "HEAD", 301, "https://dl.example.org/x", false},
+			"http, with a port":   {"http://" + http1 + "/x", "dl.example.org:8080", "GET", 301, "https://dl.example.org:" + port + "/x", false},
+			"http, IPv4":          {"http://" + http1 + "/x", "192.0.2.80", "GET", 301, "https://192.0.2.80/x", false},
+			"http, IPv6":          {"http://" + http1 + "/x", "[2001:db8::80]", "GET", 301, "https://[2001:db8::80]/x", false},
+			"http, IPv6 and port": {"http://" + http1 + "/x", "[2001:db8::80]:8080", "GET", 301, "https://[2001:db8::80]:" + port + "/x", false},
 			"http, another name":  {"http://" + http1 + "/x", "example.org", "GET", 302, "http", false},
-			"http, POST":          {"http://" + http1 + "/x", "dl.example.org", "POST", 405, "", false},
+			"http, POST":          {"http://" + http1 + "/x", "dl.example.org", "POST", 405, "none", false},
 			"https":               {"https://" + https + "/x", "dl.example.org", "GET", 302, "https://", true},
 			"https, an odd query": {"https://" + https + "/x?a=b", "dl.example.org", "GET", 302, "https://", true},
 			"https, HTTP/2":       {"https://" + https + "/x", "dl.example.org", "GET", 302, "https://", true},
@@ -169,12 +174,22 @@ func TestBothAtOnce(t *testing.T) {
 			}
 			resp.Body.Close()
 			transport.CloseIdleConnections()
-			status, location := test.status, test.location
-			if status == http.StatusMovedPermanently && !only {
+			status, location, caching := test.status, test.location, "private, no-cache"
+			switch {
+			case status == http.StatusMovedPermanently && only:
+				caching = "max-age=3600"
+			case status == http.StatusMovedPermanently:
 				status, location = http.StatusFound, "http"
+			case location == "none":
+				location, caching = "", "no-store"
 			}
-			if resp.StatusCode != status || !strings.HasPrefix(resp.Header.Get("Location"), location) {
-				t.Errorf("only %v, %s: %s to %q, want %d to %s", only, name, resp.Status, resp.Header.Get("Location"), status, location)
+			got := resp.Header.Get("Location")
+			exact := status == http.StatusMovedPermanently || location == ""
+			if resp.StatusCode != status || exact && got != location || !strings.HasPrefix(got, location) {
+				t.Errorf("only %v, %s: %s to %q, want %d to %s", only, name, resp.Status, got, status, location)
+			}
+			if got := resp.Header.Get("Cache-Control"); got != caching {
+				t.Errorf("only %v, %s: Cache-Control %q, want %q", only, name, got, caching)
 			}
 			want := ""
 			if test.hsts {
@@ -212,7 +227,7 @@ func TestOnlyLeadsToItself(t *testing.T) {
 		}
 		conn.Close()
 		location := resp.Header.Get("Location")
-		if resp.StatusCode != want || location != "" && !strings.HasPrefix(location, "https://dl.example.org:") {
+		if resp.StatusCode != want || location != "" && !strings.HasPrefix(location, "https://dl.example.org/") {
 			t.Errorf("%s: %s to %q, want %d", target, resp.Status, location, want)
 		}
 	}
