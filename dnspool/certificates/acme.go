@@ -20,28 +20,28 @@ import (
 
 var errNoCertificate = errors.New("no certificate for this name yet")
 
-// Options are what an ACME works with.
+// Options configure an ACME.
 type Options struct {
-	Config *config.ACME // to begin with: see [ACME.SetConfig]
-	Dir    string       // where accounts, keys and certificates are kept
-	// Reach says how an authority can see answers to challenges for a name, which may begin with "*.".
+	Config *config.ACME // the first one; see [ACME.SetConfig]
+	Dir    string       // where accounts, keys and certificates are saved
+	// Reach returns how an authority can see answers to challenges for a name, which may begin with "*.".
 	Reach func(name string) Reach
-	// TXT returns where to put TXT records for a name, if Reach says OwnZone or Published.
+	// TXT returns where TXT records for a name are added, if its Reach has OwnZone or Published.
 	TXT func(name string) TXTRecords
 	Log *zap.Logger
 
-	renewCheck time.Duration           // between looks whether a certificate is to be renewed; 0: certmagic's default
+	renewCheck time.Duration           // how often certificates are checked for renewal; 0: certmagic's default
 	tune       func(*certmagic.Config) // nil but in tests
 }
 
-// An ACME has certificates that it gets at an authority, and renews.
+// An ACME obtains certificates from an authority, serves them, and renews them.
 type ACME struct {
 	o       Options
 	storage *certmagic.FileStorage
 	answers answers
 	now     atomic.Pointer[managed]
-	changed chan struct{}   // of capacity 1: now is another one
-	stop    context.Context // ends when Run does, and with it all requests to authorities
+	changed chan struct{}   // of capacity 1: signals that now was replaced
+	stop    context.Context // ends with Run; cancels all requests to authorities
 	stopNow context.CancelFunc
 
 	setting  sync.Mutex // held while now is replaced
@@ -51,14 +51,14 @@ type ACME struct {
 	problems map[string]string // by name
 }
 
-// A managed is a configuration, and what certmagic works with then, which is nil before Open.
+// A managed is a configuration, with certmagic's objects for it, which are nil before Open.
 type managed struct {
 	*config.ACME
 	magic *certmagic.Config
 	cache *certmagic.Cache
 }
 
-// NewACME prepares to get certificates. It starts nothing.
+// NewACME returns an ACME that is neither open nor running.
 func NewACME(o Options) *ACME {
 	a := &ACME{o: o, storage: &certmagic.FileStorage{Path: o.Dir}, changed: make(chan struct{}, 1), problems: map[string]string{}}
 	a.stop, a.stopNow = context.WithCancel(context.Background())
@@ -84,7 +84,7 @@ func Check(c *config.Server) error {
 	return checkChallenges(c)
 }
 
-// roots returns the certificates that an authority's directory has to have its own from; nil for the system's.
+// roots returns the roots that directories' certificates are verified with; nil for the system's.
 func roots(c *config.ACME) (*x509.CertPool, error) {
 	if c.CARoot == "" {
 		return nil, nil
@@ -126,7 +126,7 @@ func (a *ACME) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	return expired, nil
 }
 
-// find returns the certificate for a name that is valid for longest, or nil.
+// find returns the certificate for a name that expires last, or nil.
 func (a *ACME) find(name string) (found *tls.Certificate) {
 	cache := a.now.Load().cache
 	if cache == nil {

@@ -16,7 +16,7 @@ const ALPN = acmez.ACMETLS1Protocol
 
 var errNoChallenge = errors.New("no challenge is under way for this name")
 
-// answers are those to the challenges that are under way. The zero value is ready.
+// answers holds the answers to pending challenges. The zero value is ready to use.
 type answers struct {
 	mu   sync.Mutex
 	http map[string]string           // key authorizations, by token
@@ -44,7 +44,7 @@ func (a *answers) certificate(name string) (*tls.Certificate, error) {
 // An httpSolver answers HTTP-01 challenges.
 type httpSolver struct{ *answers }
 
-// Present has the answer given from now on.
+// Present starts to give the answer.
 func (s httpSolver) Present(_ context.Context, c acme.Challenge) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +55,7 @@ func (s httpSolver) Present(_ context.Context, c acme.Challenge) error {
 	return nil
 }
 
-// CleanUp takes the answer away.
+// CleanUp stops giving the answer.
 func (s httpSolver) CleanUp(_ context.Context, c acme.Challenge) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s httpSolver) CleanUp(_ context.Context, c acme.Challenge) error {
 // An alpnSolver answers TLS-ALPN-01 challenges.
 type alpnSolver struct{ *answers }
 
-// Present has the answer given from now on.
+// Present starts to give the answer.
 func (s alpnSolver) Present(_ context.Context, c acme.Challenge) error {
 	cert, err := acmez.TLSALPN01ChallengeCert(c)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s alpnSolver) Present(_ context.Context, c acme.Challenge) error {
 	return nil
 }
 
-// CleanUp takes the answer away.
+// CleanUp stops giving the answer.
 func (s alpnSolver) CleanUp(_ context.Context, c acme.Challenge) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,9 +89,9 @@ func (s alpnSolver) CleanUp(_ context.Context, c acme.Challenge) error {
 	return nil
 }
 
-// TXTRecords puts records into the zone that has a name.
+// TXTRecords changes the records of the zone that a name is in.
 type TXTRecords interface {
-	// AddTXT adds a TXT record. It returns once the zone's servers have it, or may be expected to.
+	// AddTXT adds a TXT record. It returns when the zone's servers have it, as far as can be known.
 	AddTXT(ctx context.Context, name, value string) error
 	// RemoveTXT removes it.
 	RemoveTXT(ctx context.Context, name, value string) error
@@ -103,7 +103,7 @@ type dnsSolver struct {
 	log     *zap.Logger
 }
 
-// Present has the answer given from now on.
+// Present starts to give the answer.
 func (s dnsSolver) Present(ctx context.Context, c acme.Challenge) error {
 	return s.records.AddTXT(ctx, c.DNS01TXTRecordName()+".", c.DNS01KeyAuthorization())
 }

@@ -11,10 +11,10 @@ import (
 	"mirrorpool/config"
 )
 
-// A Reach says by which ways an authority can see answers of ours to challenges for a name.
+// A Reach lists the ways in which an authority can see our answers to challenges for a name.
 type Reach struct {
 	OwnZone      bool // our DNS server is authoritative for the name
-	OtherServers bool // so are others, which do not get our records
+	OtherServers bool // other servers are too, and do not get our records
 	Published    bool // another DNS server takes updates for the name from us (RFC 2136)
 	HTTP         bool // the redirector listens for http, besides https
 }

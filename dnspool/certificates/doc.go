@@ -1,5 +1,5 @@
-// Package certificates has what the HTTP redirector needs for TLS: certificates, from files or by ACME (RFC 8555), and
-// the keys of session tickets.
+// Package certificates provides certificates for the HTTP redirector, from files or by ACME (RFC 8555), and the keys of
+// its session tickets.
 //
 // Package certmagic decides when a certificate is renewed (ARI, RFC 9773, or else when two thirds of its time are
 // over), tries again with growing pauses, and staples OCSP responses. Which challenges are tried for a name, and how
@@ -9,16 +9,16 @@
 //	source.go        where certificates come from: files, ACME or both
 //	files.go         a certificate in files, read again when they change
 //	fixed.go         one that never changes
-//	acme.go          certificates by ACME: which are there, which one a client gets
-//	manage.go        the configuration in force, and what certmagic works with
+//	acme.go          certificates by ACME: which one a client gets, and their state
+//	manage.go        the configuration in force, and certmagic's form of it
 //	obtain.go        obtaining and renewing them
 //	saved.go         those in state_dir: of former authorities, and damaged ones
 //	issuer.go        an order at an authority
 //	tries.go         how many validations may fail in an hour
 //	account.go       the account there
-//	challenge.go     which challenges are tried for a name
-//	answers.go       the answers to challenges that are under way
-//	expiry.go        certificates that end soon
+//	challenge.go     which challenges are tried for a name, and where none can work
+//	answers.go       the answers to pending challenges
+//	expiry.go        certificates that are missing or overdue
 //	tickets.go       keys of session tickets, shared with other copies of the program
 //
 // It opens no listener, and knows nothing of mirrors.

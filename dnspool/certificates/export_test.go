@@ -21,7 +21,7 @@ func (o Options) RenewAtOnce() Options {
 	return o
 }
 
-// PresentALPN has the answer to a TLS-ALPN-01 challenge for a name given from now on.
+// PresentALPN starts to give an answer to a TLS-ALPN-01 challenge for a name.
 func (a *ACME) PresentALPN(ctx context.Context, name string) error {
 	return alpnSolver{&a.answers}.Present(ctx, acme.Challenge{
 		Identifier: acme.Identifier{Type: "dns", Value: name}, KeyAuthorization: "token.thumbprint",

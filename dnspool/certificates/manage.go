@@ -75,14 +75,14 @@ func (c withoutCancelled) Write(e zapcore.Entry, fields []zap.Field) error {
 	return c.Core.Write(e, fields)
 }
 
-// Close ends what Open has begun, where Run is not going to.
+// Close stops what Open has started, where Run is not called.
 func (a *ACME) Close() {
 	a.stopNow()
 	a.now.Load().cache.Stop()
 }
 
-// SetConfig puts a configuration in force. The certificates for names that are no longer in it are not served any more.
-// Those that are missing or due are tried at once, even if it is the configuration of before: what hindered them may be
+// SetConfig puts a configuration in force. Certificates for names that are no longer in it are not served any more.
+// Missing and due certificates are ordered at once, even if the configuration is the same: what made orders fail may be
 // mended.
 func (a *ACME) SetConfig(c *config.ACME) error {
 	a.setting.Lock()
@@ -112,15 +112,15 @@ func (a *ACME) replace(c *config.ACME, cache *certmagic.Cache) error {
 	return nil
 }
 
-// signal sends to a channel of capacity 1.
+// signal sends to a channel of capacity 1, unless a signal waits there.
 func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
-	default: // it was sent to already
+	default:
 	}
 }
 
-// newMagic returns what certmagic works with under a configuration.
+// newMagic returns certmagic's form of a configuration.
 func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Config, error) {
 	trusted, err := roots(c)
 	if err != nil {
@@ -135,7 +135,7 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 		})
 	}
 	magic := certmagic.Config{
-		Issuers: issuers, Storage: a.storage, OnEvent: a.note, Logger: a.magicLog(),
+		Issuers: issuers, Storage: a.storage, OnEvent: a.onEvent, Logger: a.magicLog(),
 		RenewalWindowRatio: certmagic.DefaultRenewalWindowRatio,
 		KeySource:          certmagic.StandardKeyGenerator{KeyType: certmagic.P256},
 	}
@@ -145,7 +145,7 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 	return certmagic.New(cache, magic), nil
 }
 
-// solvers returns what can answer challenges for a name, or why nothing can.
+// solvers returns the solvers of the challenges to try for a name, or an error if there is none.
 func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 	reach := a.o.Reach(name)
 	for _, kind := range challengesFor(name, forced, reach) {
@@ -164,8 +164,8 @@ func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 	return list, nil
 }
 
-// note takes in what certmagic has done.
-func (a *ACME) note(_ context.Context, event string, data map[string]any) error {
+// onEvent handles an event of certmagic.
+func (a *ACME) onEvent(_ context.Context, event string, data map[string]any) error {
 	name, _ := data["identifier"].(string)
 	switch event {
 	case "cert_obtained":

@@ -15,8 +15,8 @@ import (
 	"mirrorpool/config/statefile"
 )
 
-// load puts the saved certificate for a name in force. Without a valid one of an authority in the configuration, those
-// of former authorities are served until there is one.
+// load serves the saved certificate for a name. Without a valid one of an authority in the configuration, those of
+// former authorities are served until there is one.
 func (a *ACME) load(ctx context.Context, m *managed, name string) {
 	a.setDamagedAside(ctx, name)
 	if cert, err := m.magic.CacheManagedCertificate(ctx, name); err == nil && !cert.Expired() {

@@ -22,7 +22,7 @@ type Source interface {
 	Status() []Status
 	// Run keeps them current until ctx ends.
 	Run(ctx context.Context) error
-	// Close ends what opening it has begun, where Run is not called.
+	// Close stops what opening it has started, where Run is not called.
 	Close()
 }
 
@@ -46,7 +46,7 @@ func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == ALPN
 }
 
-// Open returns the source that a configuration asks for. acme is nil without ACME; it is opened otherwise.
+// Open returns the source that a configuration names. It opens acme, which is nil without ACME.
 func Open(ctx context.Context, c config.TLS, acme *ACME, log *zap.Logger) (Source, error) {
 	var files *Files
 	if c.Cert != "" {

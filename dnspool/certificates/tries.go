@@ -118,7 +118,7 @@ type countedSolver struct {
 	name   string
 }
 
-// Present has the answer given, and counts the validation that follows.
+// Present starts to give the answer, and counts the validation that follows.
 func (s countedSolver) Present(ctx context.Context, c acme.Challenge) error {
 	if err := s.solver.Present(ctx, c); err != nil {
 		return &cannotAnswer{err}

@@ -133,15 +133,10 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 	}()
 	r := headReader{Conn: c, under: c, server: p.server}
 	if p.tls != nil {
-		secure, protocol := p.handshake(c)
-		switch protocol {
-		case certificates.ALPN: // for the handshake alone (RFC 8737 section 3)
-			secure.Close()
-			return nil, net.ErrClosed
-		case http2Protocol, failedHandshake: // for net/http to answer
-			return secure, nil
+		secure, speaksHTTP1, err := p.handshake(c)
+		if err != nil || !speaksHTTP1 {
+			return secure, err
 		}
-		c.unmarkHeavy()
 		r.Conn = secure
 	}
 	for {
@@ -149,8 +144,8 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 		if err != nil {
 			return nil, err
 		}
-		leads := p.tls == nil && p.server.httpsPort != ""      // to https, it may be
-		if how == plain && !leads && !p.server.ending.Load() { // net/http closes connections properly
+		toHTTPS := p.tls == nil && p.server.httpsPort != ""      // net/http decides whether it leads there
+		if how == plain && !toHTTPS && !p.server.ending.Load() { // net/http closes connections properly
 			now := time.Now()
 			c.slot.Touch(now)
 			r.SetWriteDeadline(now.Add(requestTime))
@@ -171,19 +166,25 @@ func (p *plainServer) answer(c *clientConn) (next net.Conn, err error) {
 	}
 }
 
-// failedHandshake stands for the protocol of a connection without TLS. It may be plain HTTP on a TLS port.
-const failedHandshake = "-"
-
-// handshake does the TLS handshake, and returns the protocol that was agreed on; empty means HTTP/1.1, too.
-func (p *plainServer) handshake(c *clientConn) (secure *tls.Conn, protocol string) {
+// handshake does the TLS handshake. HTTP/2, and plain HTTP on a TLS port, are for net/http to answer. A connection of
+// acme-tls/1 is closed, with an error: it is for the handshake alone (RFC 8737 section 3).
+func (p *plainServer) handshake(c *clientConn) (secure *tls.Conn, speaksHTTP1 bool, err error) {
 	c.markHeavy(p.server.heavy)
 	secure = tls.Server(c, p.tls)
 	c.SetDeadline(time.Now().Add(readTime)) // on failure, the handshake fails too
 	if secure.Handshake() != nil {
-		return secure, failedHandshake
+		return secure, false, nil
 	}
 	state := secure.ConnectionState()
 	c.tls = &state
 	c.SetDeadline(time.Time{})
-	return secure, state.NegotiatedProtocol
+	switch state.NegotiatedProtocol {
+	case certificates.ALPN:
+		secure.Close()
+		return secure, false, net.ErrClosed
+	case http2Protocol:
+		return secure, false, nil
+	}
+	c.unmarkHeavy()
+	return secure, true, nil
 }

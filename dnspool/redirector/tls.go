@@ -22,7 +22,7 @@ var cipherSuites = []uint16{ // must not be changed
 	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// openTLS prepares what https needs: certificates, and the keys of session tickets.
+// openTLS opens the certificates and the keys of session tickets.
 func (s *Server) openTLS(ctx context.Context, c config.TLS, handler *Handler, log *zap.Logger) (err error) {
 	if handler.Certificate != nil {
 		s.certificates = certificates.Fixed{Cert: handler.Certificate}

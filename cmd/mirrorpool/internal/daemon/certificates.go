@@ -18,7 +18,7 @@ import (
 // secondaryTime is how long the secondaries of our zone are given to transfer a change after NOTIFY.
 const secondaryTime = 10 * time.Second
 
-// newACME prepares to get certificates, if the configuration asks for that. It starts nothing.
+// newACME returns what obtains certificates, or nil if the configuration has no http.tls.acme. It starts nothing.
 func (d *Daemon) newACME(c *config.Server) *certificates.ACME {
 	if c.HTTP.ACME == nil {
 		return nil
@@ -30,7 +30,7 @@ func (d *Daemon) newACME(c *config.Server) *certificates.ACME {
 	})
 }
 
-// txtRecords returns where TXT records for a name are put: into our own zone, or into another server's.
+// txtRecords returns where TXT records for a name are added: to our own zone, or at another server.
 func (d *Daemon) txtRecords(name string) certificates.TXTRecords {
 	c := d.config.Load()
 	if certificates.ReachOf(c, name).OwnZone {
@@ -138,7 +138,7 @@ var (
 		"1 if a certificate of the redirector is missing, or should have been renewed by now.", []string{"name"}, nil)
 )
 
-// collectCertificates sends when certificates end.
+// collectCertificates sends the metrics of certificates.
 func (f *inForce) collectCertificates(ch chan<- prometheus.Metric) {
 	seen := map[string]bool{}
 	for _, s := range f.ownCertificates() {
