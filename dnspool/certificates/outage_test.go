@@ -162,14 +162,20 @@ func runSimulated(t *testing.T, dir string, authority *simulatedAuthority, log *
 func runACME(t *testing.T, o Options) (acme *ACME, stop func()) {
 	t.Helper()
 	acme = NewACME(o)
+	return acme, start(t, acme, o.Log)
+}
+
+// start opens and runs an ACME, in simulated time, until stop is called.
+func start(t *testing.T, acme *ACME, log *zap.Logger) (stop func()) {
+	t.Helper()
 	if err := acme.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
 	g.Go(func() error { return acme.Run(ctx) })
-	g.Go(func() error { return Watch(ctx, acme.Status, time.Now, o.Log) })
-	return acme, func() {
+	g.Go(func() error { return Watch(ctx, acme.Status, time.Now, log) })
+	return func() {
 		cancel()
 		if err := g.Wait(); err != nil {
 			t.Error(err)

@@ -3,10 +3,11 @@ package certificates_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,8 +21,33 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
+// A loadClient connects again and again. It gets each certificate until the next one, and none after that.
+type loadClient struct {
+	serials    []string // of the certificates, each once
+	handshakes int
+	err        error // of the first handshake that failed, or got an earlier certificate
+}
+
+// connect connects once.
+func (c *loadClient) connect(addr string, config *tls.Config) error {
+	conn, err := tls.Dial("tcp", addr, config)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	c.handshakes++
+	serial := conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	switch i := slices.Index(c.serials, serial); {
+	case i < 0:
+		c.serials = append(c.serials, serial)
+	case i < len(c.serials)-1:
+		return fmt.Errorf("certificate %d of %d is served again", i+1, len(c.serials))
+	}
+	return nil
+}
+
 // TestRenewalUnderLoad has clients connect without a pause while certificates are renewed again and again: no handshake
-// may fail, nor may a client get a certificate that is not valid.
+// fails, and clients get the certificates that were issued, one after the other, and nothing else.
 func TestRenewalUnderLoad(t *testing.T) {
 	t.Parallel()
 	const (
@@ -51,41 +77,51 @@ func TestRenewalUnderLoad(t *testing.T) {
 	go func() { done <- s.Run(ctx) }()
 	client := &tls.Config{ServerName: name, RootCAs: pebble.Roots(t)}
 	addr := net.JoinHostPort("127.0.0.1", httpsPort)
-	connect := func() error {
-		conn, err := tls.Dial("tcp", addr, client)
-		if err == nil {
-			conn.Close()
-		}
-		return err
-	}
-	testbed.EventuallyNil(t, connect)
+	testbed.EventuallyNil(t, func() error { return new(loadClient).connect(addr, client) })
 
 	var load sync.WaitGroup
-	var handshakes, failed atomic.Int64
 	loaded, stop := context.WithCancel(t.Context())
-	for range clients {
+	list := make([]loadClient, clients)
+	for i := range list {
 		load.Go(func() {
-			for loaded.Err() == nil {
-				if err := connect(); err != nil && failed.Add(1) == 1 {
-					t.Errorf("a handshake: %v", err)
-				}
-				handshakes.Add(1)
+			for c := &list[i]; loaded.Err() == nil && c.err == nil; {
+				c.err = c.connect(addr, client)
 			}
 		})
 	}
+	obtained := func() *observer.ObservedLogs { return logs.FilterMessage("certificate obtained") }
 	testbed.Eventually(t, "certificates are renewed", func() bool {
-		return logs.FilterMessage("certificate obtained").FilterField(zap.Bool("renewal", true)).Len() >= renewals
+		return obtained().FilterField(zap.Bool("renewal", true)).Len() >= renewals
 	})
 	stop()
 	load.Wait()
+	checkLoad(t, list, obtained().Len())
 	if info, err := acme.RenewalInfo(t.Context(), name); err != nil || !info.SuggestedWindow.End.After(info.SuggestedWindow.Start) {
 		t.Errorf("the authority's suggestion when to renew: %+v, %v", info, err)
 	}
-	t.Logf("%d renewals, %d handshakes, %d failed", renewals, handshakes.Load(), failed.Load())
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// checkLoad looks for handshakes that failed, and for other certificates than those that were issued.
+func checkLoad(t *testing.T, clients []loadClient, issued int) {
+	t.Helper()
+	seen, handshakes := map[string]bool{}, 0
+	for _, c := range clients {
+		if c.err != nil || len(c.serials) < 2 {
+			t.Errorf("a client got %d certificates in %d handshakes: %v", len(c.serials), c.handshakes, c.err)
+		}
+		for _, serial := range c.serials {
+			seen[serial] = true
+		}
+		handshakes += c.handshakes
+	}
+	if len(seen) > issued {
+		t.Errorf("%d certificates are served, %d were issued", len(seen), issued)
+	}
+	t.Logf("%d handshakes, %d certificates, %d issued", handshakes, len(seen), issued)
 }
 
 // noRandomness is a source of randomness for a redirector that redirects nothing.

@@ -32,9 +32,12 @@ func TestSecondAuthority(t *testing.T) {
 	}
 	r.acme([]string{"download.example.net"}, map[string]any{"directory": "https://" + silent.Addr().String() + "/dir"})
 	r.serve(t)
+	if err := silent.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	conn, err := silent.Accept()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the silent authority is not asked: %v", err)
 	}
 	defer conn.Close()
 	began := time.Now()

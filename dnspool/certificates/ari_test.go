@@ -1,0 +1,61 @@
+package certificates
+
+import (
+	"crypto/x509"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+	"go.uber.org/zap"
+)
+
+// TestSuggestedRenewal has an authority suggest when to renew (ARI, RFC 9773): first on day 50, and then, because it
+// must revoke the certificate, at once. It is renewed within the 6 hours after which the authority may be asked again,
+// long before a third of its time is left. The order says which certificate it replaces.
+func TestSuggestedRenewal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		authority := newFakeACME(t, "ari.example.org")
+		began := time.Now()
+		var revoking atomic.Bool
+		authority.window = func(leaf *x509.Certificate) (start, end time.Time) {
+			if revoking.Load() && leaf.NotBefore.Equal(began) {
+				return began.Add(5 * day), began.Add(9 * day)
+			}
+			return leaf.NotBefore.Add(50 * day), leaf.NotBefore.Add(51 * day)
+		}
+		acme, stop := runACME(t, authority.options(dir, Reach{}, nil, zap.NewNop()))
+		defer stop()
+		served := func(after time.Duration, want int64) {
+			t.Helper()
+			time.Sleep(began.Add(after).Sub(time.Now()))
+			synctest.Wait()
+			if got := serves(t, acme, authority.simulatedAuthority, false); got != want {
+				t.Fatalf("%v after the start, certificate %d is served, want %d", after, got, want)
+			}
+		}
+		served(10*day, 2)
+		revoking.Store(true)
+		served(10*day+7*time.Hour, 3)
+		served(60*day, 3)
+		first, second := authority.orders[0], authority.orders[1]
+		if len(authority.orders) != 2 || first.replaces != "" || second.replaces != identifier(t, first.leaf) {
+			t.Errorf("%d orders, the second replaces %q", len(authority.orders), second.replaces)
+		}
+		served(62*day, 4) // the second one's window is over
+	})
+}
+
+// identifier is how ARI names a certificate.
+func identifier(t *testing.T, leaf *x509.Certificate) string {
+	t.Helper()
+	id, err := acme.ARIUniqueIdentifier(leaf)
+	if err != nil || !strings.Contains(id, ".") {
+		t.Fatalf("identifier %q, %v", id, err)
+	}
+	return id
+}
