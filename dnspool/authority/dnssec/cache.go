@@ -110,6 +110,8 @@ func (s *Signer) Begin(now time.Time) (*Pass, error) {
 	if keys == nil {
 		return nil, errors.New("there is no key to sign the zone with")
 	}
+	// By the wall clock, which may be set while the monotonic one goes on, and in whole seconds, as signatures have it.
+	now = now.Truncate(time.Second)
 	roles, err := keys.at(now)
 	if err != nil {
 		return nil, err

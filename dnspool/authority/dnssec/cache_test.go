@@ -115,6 +115,19 @@ func TestSignaturesAreRenewed(t *testing.T) {
 	}
 }
 
+// TestSignaturesGoByTheWallClock wants no monotonic time in what is kept: compared with another, it would hide that the
+// clock was set, or that the machine was suspended.
+func TestSignaturesGoByTheWallClock(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	signatures, _ := pass(t, s, time.Now(), []dns.RR{rr(t, "dl.example.org. 60 IN A 192.0.2.1")})
+	for _, at := range []time.Time{signatures[0].made, signatures[0].due, signatures[0].expires, s.Stats().Expires} {
+		if at != at.Round(0) {
+			t.Errorf("%v has a monotonic time", at)
+		}
+	}
+}
+
 // TestForgetting bounds what is kept of sets that are no more.
 func TestForgetting(t *testing.T) {
 	t.Parallel()
