@@ -2,7 +2,6 @@ package authority
 
 import (
 	"encoding/binary"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -204,33 +203,26 @@ func appendSignatures(dst []byte, signatures *dnssec.Signatures, ttl uint32) []b
 	return dst
 }
 
-// lookupAttested is lookup with signatures. It returns nothing (then respond answers) once one has expired.
-func (p *prepared) lookupAttested(q *wire.Query, now time.Time, scratch *[dnssec.MaxSortKey]byte) (none attestedRRs) {
-	name := q.Name
-	if p.attested == nil || !p.attested.signing.holds(now) || isMeta(q.Type) || len(name) < len(p.origin) ||
-		string(name[len(name)-len(p.origin):]) != p.origin {
+// answer is plain with signatures.
+func (p *preparedProofs) answer(n *node, how relation, q *wire.Query, scratch *[dnssec.MaxSortKey]byte) (none attestedRRs) {
+	if how == noNode || n.attested == nil || isMeta(q.Type) {
 		return none
 	}
-	if n := p.nodes[string(name)]; n != nil {
-		return p.attested.forType(n, q.Type, nil)
+	var closer *preparedRRs // shows that no name is closer
+	if how != atName {
+		closer = p.covering(q.Name, scratch)
 	}
-	for len(name) > len(p.origin) {
-		if p.static[string(name)] {
+	if how == aboveName {
+		if n.attested.star == nil {
 			return none
 		}
-		name = name[1+name[0]:]
-		n := p.nodes[string(name)]
-		switch {
-		case n == nil:
-			continue
-		case n.wildcard != nil:
-			return p.attested.forType(n.wildcard, q.Type, p.attested.covering(q.Name, scratch))
-		case n.attested == nil || n.attested.star == nil:
-			return none
-		}
-		return attestedRRs{p.attested.noName, [2]*preparedRRs{p.attested.covering(q.Name, scratch), n.attested.star}}.distinct()
+		return attestedRRs{p.noName, [2]*preparedRRs{closer, n.attested.star}}.distinct()
 	}
-	return none
+	a := n.attested.forType(q.Type, p.noData)
+	if a == p.noData {
+		return attestedRRs{a, [2]*preparedRRs{n.attested.nsec, closer}}.distinct()
+	}
+	return attestedRRs{a, [2]*preparedRRs{closer}}
 }
 
 // covering returns the NSEC record that shows that a name does not exist.
@@ -239,24 +231,18 @@ func (p *preparedProofs) covering(name []byte, scratch *[dnssec.MaxSortKey]byte)
 	return p.nsec[i]
 }
 
-// forType returns the answers to a query for a type at n. If that is a wildcard, closer shows that no name is closer.
-func (p *preparedProofs) forType(n *node, qtype uint16, closer *preparedRRs) (none attestedRRs) {
-	if n.attested == nil {
-		return none
+// forType returns the answers to a query for a type, noData if there are none; nil if respond must answer it.
+func (a *attestedNode) forType(qtype uint16, noData *preparedRRs) *preparedRRs {
+	switch qtype {
+	case dns.TypeA:
+		return a.a
+	case dns.TypeAAAA:
+		return a.aaaa
 	}
-	a, exists := n.attested.types[qtype]
-	switch {
-	case qtype == dns.TypeA:
-		a = n.attested.a
-	case qtype == dns.TypeAAAA:
-		a = n.attested.aaaa
-	case !exists:
-		a = p.noData
+	if rrs, exists := a.types[qtype]; exists {
+		return rrs
 	}
-	if a == p.noData {
-		return attestedRRs{a, [2]*preparedRRs{n.attested.nsec, closer}}.distinct()
-	}
-	return attestedRRs{a, [2]*preparedRRs{closer}}
+	return noData
 }
 
 // distinct leaves out the second proof if it is the first.

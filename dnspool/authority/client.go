@@ -58,7 +58,7 @@ const (
 )
 
 // limit is how large a response may be. offered is what the client can take over UDP.
-func (z *zone) limit(from client, offered int, trusted, attested bool) int {
+func (z *zone) limit(from *client, offered int, trusted, attested bool) int {
 	if from.stream {
 		return maxTCPMessage
 	}

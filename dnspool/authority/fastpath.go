@@ -49,14 +49,14 @@ func (p *fastPath) respond(dst, msg []byte, from client) (response []byte, ok bo
 		return dst, false // SERVFAIL, for now; silence
 	}
 	from.size = len(msg)
-	q, plain := wire.Parse(msg, &p.name)
+	var q wire.Query
 	switch {
-	case !plain:
+	case !q.Parse(msg, &p.name):
 		return p.respondUnplain(dst, msg, z, from)
-	case !z.allows(from, q.Cookie):
+	case !z.allows(&from, q.Cookie):
 		return p.slip(dst, msg, z, &q, from), true
 	}
-	if response, ok = p.respondPrepared(dst, msg, z, &q, from); !ok {
+	if response, ok = p.respondPrepared(dst, msg, z, &q, &from); !ok {
 		wire.Simplify(msg, q.Options)
 	}
 	return response, ok
@@ -69,7 +69,7 @@ func (p *fastPath) respondUnplain(dst, msg []byte, z *zone, from client) (respon
 	switch {
 	case f != wire.NoFault:
 		return p.refuse(dst, msg, z, s, f, from), true
-	case !z.allows(from, q.Cookie):
+	case !z.allows(&from, q.Cookie):
 		return p.slip(dst, msg, z, &q, from), true
 	case s.Questions == 0:
 		dst, rcode := z.cookies.AppendReply(dst, msg, &q, z.maxSize, from.addr, from.now)
@@ -85,7 +85,7 @@ func (p *fastPath) respondUnplain(dst, msg []byte, z *zone, from client) (respon
 
 // refuse appends the response to a message with a fault.
 func (p *fastPath) refuse(dst, msg []byte, z *zone, s wire.Shape, f wire.Fault, from client) []byte {
-	if !z.allows(from, nil) {
+	if !z.allows(&from, nil) {
 		p.tally.limited[dropped].Add(1)
 		return dst
 	}
@@ -94,48 +94,59 @@ func (p *fastPath) refuse(dst, msg []byte, z *zone, s wire.Shape, f wire.Fault, 
 }
 
 // respondPrepared appends the prepared response to a plain query.
-func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from client) (response []byte, ok bool) {
+func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from *client) (response []byte, ok bool) {
+	n, how := z.prepared.find(q.Name)
 	if q.DO && z.signing != nil {
-		return p.respondAttested(dst, msg, z, q, from)
+		return p.respondAttested(dst, msg, z, q, from, n, how)
 	}
-	a := z.prepared.lookup(q)
-	if a == nil || !z.fits(q.End+a.size, q, &from, false) {
+	a := n.plain(how, q.Type)
+	if a == nil || q.End+a.size > z.room(q, from, false) {
 		return dst, false
 	}
+	start := len(dst)
 	dst = a.appendTo(dst, msg, q, p.nextCard(a))
-	return p.finish(dst, len(dst)-q.End-a.size, z, q, &from, a.rcode), true
+	p.tally.count(q.Type, int(a.rcode))
+	if q.EDNS {
+		dst = z.appendOPT(dst, start, q, from)
+	}
+	return dst, true
 }
 
-// respondAttested is respondPrepared with signatures.
-func (p *fastPath) respondAttested(dst, msg []byte, z *zone, q *wire.Query, from client) (response []byte, ok bool) {
-	a := z.prepared.lookupAttested(q, from.now, &p.key)
-	if a.preparedRRs == nil || !z.fits(q.End+a.fullSize(), q, &from, true) {
+// respondAttested is respondPrepared with signatures. It leaves it to respond once one has expired.
+func (p *fastPath) respondAttested(
+	dst, msg []byte, z *zone, q *wire.Query, from *client, n *node, how relation,
+) (response []byte, ok bool) {
+	proofs := z.prepared.attested
+	if proofs == nil || !z.signing.holds(from.now) {
+		return dst, false
+	}
+	a := proofs.answer(n, how, q, &p.key)
+	if a.preparedRRs == nil || q.End+a.fullSize() > z.room(q, from, true) {
 		return dst, false
 	}
 	start := len(dst)
 	dst = a.appendTo(dst, msg, q, p.nextCard(a.preparedRRs))
-	return p.finish(dst, start, z, q, &from, a.rcode), true
-}
-
-// fits reports whether a response may have so many bytes, and the OPT record that q asks for.
-func (z *zone) fits(size int, q *wire.Query, from *client, attested bool) bool {
-	trusted := false
+	p.tally.count(q.Type, int(a.rcode))
 	if q.EDNS {
-		size += wire.OptSize
+		dst = z.appendOPT(dst, start, q, from)
 	}
-	if q.Cookie != nil {
-		size += wire.OptionHead + wire.CookieSize
-		_, trusted = z.cookies.Valid(q.Cookie, from.addr, from.now)
-	}
-	return size <= z.limit(*from, q.Size, trusted, attested)
+	return dst, true
 }
 
-// finish counts a response, which begins at start, and appends its OPT record.
-func (p *fastPath) finish(dst []byte, start int, z *zone, q *wire.Query, from *client, rcode byte) []byte {
-	p.tally.count(q.Type, int(rcode))
+// room is how many bytes a response may have before the OPT record that q asks for.
+func (z *zone) room(q *wire.Query, from *client, attested bool) int {
 	if !q.EDNS {
-		return dst
+		return z.limit(from, q.Size, false, attested)
 	}
+	if q.Cookie == nil {
+		return z.limit(from, q.Size, false, attested) - wire.OptSize
+	}
+	_, trusted := z.cookies.Valid(q.Cookie, from.addr, from.now)
+	return z.limit(from, q.Size, trusted, attested) - wire.OptSize - wire.OptionHead - wire.CookieSize
+}
+
+// appendOPT appends the OPT record of a response, which begins at start.
+func (z *zone) appendOPT(dst []byte, start int, q *wire.Query, from *client) []byte {
 	dst[start+wire.HeaderSize-1] = 1
 	dst = q.AppendOPT(dst, z.maxSize, 0)
 	if q.Cookie != nil {

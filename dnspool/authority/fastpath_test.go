@@ -275,7 +275,8 @@ func BenchmarkParse(b *testing.B) {
 	var buf [wire.MaxNameSize]byte
 	b.ReportAllocs()
 	for b.Loop() {
-		wire.Parse(msg, &buf)
+		var q wire.Query
+		q.Parse(msg, &buf)
 	}
 }
 

@@ -209,40 +209,49 @@ func newPreparedRRs(packed []byte, name string) *preparedRRs {
 	return a
 }
 
-// lookup returns the answers to a query, or nil if [zone.respond] must answer it.
-func (p *prepared) lookup(q *wire.Query) *preparedRRs {
-	name := q.Name
+// A relation is how a node answers for a name.
+type relation int
+
+const (
+	noNode    relation = iota // leave it to respond
+	atName                    // the node stands at the name
+	atCover                   // it is the wildcard that covers the name
+	aboveName                 // it is the closest above the name, which does not exist
+)
+
+// find returns the node that answers for a name in lower case.
+func (p *prepared) find(name []byte) (*node, relation) {
 	if len(name) < len(p.origin) || string(name[len(name)-len(p.origin):]) != p.origin {
-		return nil
+		return nil, noNode
 	}
 	if n := p.nodes[string(name)]; n != nil {
-		return n.forType(q.Type)
+		return n, atName
 	}
 	for len(name) > len(p.origin) {
 		if p.static[string(name)] {
-			return nil
+			return nil, noNode
 		}
 		name = name[1+name[0]:]
-		n := p.nodes[string(name)]
-		switch {
+		switch n := p.nodes[string(name)]; {
 		case n == nil:
 			continue
 		case n.wildcard != nil:
-			return n.wildcard.forType(q.Type)
-		case n.unprepared || isMeta(q.Type):
-			return nil
+			return n.wildcard, atCover
 		default:
-			return n.noName
+			return n, aboveName
 		}
 	}
-	return nil
+	return nil, noNode
 }
 
-// forType returns the answers to a query for a type at n.
-func (n *node) forType(qtype uint16) *preparedRRs {
+// plain returns the answers without signatures to a query for a type that n, as find has returned it, answers; nil if
+// respond must answer it.
+func (n *node) plain(how relation, qtype uint16) *preparedRRs {
 	switch {
-	case n.unprepared || isMeta(qtype):
+	case how == noNode || n.unprepared || isMeta(qtype):
 		return nil
+	case how == aboveName:
+		return n.noName
 	case qtype == dns.TypeA:
 		return n.a
 	case qtype == dns.TypeAAAA:

@@ -66,7 +66,7 @@ const slipEvery = 2
 
 // allows reports whether a query is within the rate limit. Clients that prove their address, by a good cookie or over
 // TCP, are not limited.
-func (z *zone) allows(from client, cookie []byte) bool {
+func (z *zone) allows(from *client, cookie []byte) bool {
 	if z.limiter == nil || from.stream || z.limiter.allow(from.addr, z.rate, from.now) {
 		return true
 	}

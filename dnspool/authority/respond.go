@@ -76,7 +76,7 @@ func (z *zone) message(req *dns.Msg, from client) *dns.Msg {
 			setScope(resp, scope(place, subnet))
 		}
 	}
-	truncate(resp, z.limit(from, offered, trusted, attested))
+	truncate(resp, z.limit(&from, offered, trusted, attested))
 	return resp
 }
 

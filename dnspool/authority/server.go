@@ -277,7 +277,7 @@ func (s *Server) serveTransfer(w dns.ResponseWriter, req *dns.Msg, answered func
 
 func (s *Server) respond(req *dns.Msg, from client) (packed []byte, rcode int, err error) {
 	if z := s.zone.Load(); z != nil {
-		if !listen.CanBatch && !z.allows(from, nil) { // batches are looked at before
+		if !listen.CanBatch && !z.allows(&from, nil) { // batches are looked at before
 			packed, err = truncatedReply(req).Pack()
 			return packed, dns.RcodeSuccess, err
 		}

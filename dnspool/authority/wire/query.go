@@ -31,34 +31,35 @@ type Query struct {
 
 // Parse reads a plain query: one question of class IN without compression, no records but an OPT of version 0, of whose
 // options none is answered but COOKIE, no flags but RD, AD and CD, and nothing behind it. Of all else it
-// says that it is not plain, which leaves the verdict on it to miekg/dns. The query's name is written to buf.
-func Parse(msg []byte, buf *[MaxNameSize]byte) (q Query, plain bool) {
+// says that it is not plain, which leaves the verdict on it to miekg/dns. The query's name is written to buf. q is to be
+// zero before: to return it would copy it for each query.
+func (q *Query) Parse(msg []byte, buf *[MaxNameSize]byte) (plain bool) {
 	const question1, noAnswer, noAuthority = 1, 0, 0
 	if len(msg) < HeaderSize ||
 		msg[2]&^0x01 != 0 || msg[3]&^0x30 != 0 ||
 		binary.BigEndian.Uint16(msg[4:]) != question1 ||
 		binary.BigEndian.Uint16(msg[6:]) != noAnswer ||
 		binary.BigEndian.Uint16(msg[8:]) != noAuthority {
-		return q, false
+		return false
 	}
 	end := lowerName(msg[HeaderSize:], buf)
 	if end == 0 || len(msg) < HeaderSize+end+4 {
-		return q, false
+		return false
 	}
 	q.Name = buf[:end]
 	q.End = HeaderSize + end + 4
 	q.Type = binary.BigEndian.Uint16(msg[q.End-4:])
 	if binary.BigEndian.Uint16(msg[q.End-2:]) != dns.ClassINET {
-		return q, false
+		return false
 	}
 	q.Size = dns.MinMsgSize
 	switch binary.BigEndian.Uint16(msg[10:]) {
 	case 0:
-		return q, len(msg) == q.End
+		return len(msg) == q.End
 	case 1:
-		return q, q.parseOPT(msg[q.End:])
+		return q.parseOPT(msg[q.End:])
 	default:
-		return q, false
+		return false
 	}
 }
 

@@ -42,8 +42,8 @@ func FuzzVet(f *testing.F) {
 			t.Fatalf("%x would be answered", msg)
 		}
 		var name [MaxNameSize]byte
-		q, plain := Parse(msg, &name)
-		if !plain {
+		var q Query
+		if !q.Parse(msg, &name) {
 			return
 		}
 		if fault != NoFault || shape.Questions != 1 || shape.end != q.End || !bytes.Equal(shape.Options(), q.Options) {
@@ -60,7 +60,8 @@ func TestAllocs(t *testing.T) {
 		var name [MaxNameSize]byte
 		allocs := testing.AllocsPerRun(1000, func() {
 			Vet(msg)
-			if q, plain := Parse(msg, &name); plain && q.EDNS {
+			var q Query
+			if q.Parse(msg, &name) && q.EDNS {
 				buf = q.AppendOPT(append(buf[:0], msg[:q.End]...), 1232, 0)
 				if q.Cookie != nil {
 					buf = jar.AppendOption(buf, &q, testAddr, testNow)
