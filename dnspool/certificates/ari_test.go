@@ -16,7 +16,6 @@ import (
 // must revoke the certificate, at once. It is renewed within the 6 hours after which the authority may be asked again,
 // long before a third of its time is left. The order says which certificate it replaces.
 func TestSuggestedRenewal(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		authority := newFakeACME(t, "ari.example.org")

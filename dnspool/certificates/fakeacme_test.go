@@ -23,8 +23,6 @@ import (
 	"mirrorpool/config"
 )
 
-const fakeURL = "https://acme.example"
-
 // A fakeACME is an authority that speaks ACME without a network, so that it works in simulated time. It believes all
 // requests, and validates what accepts says.
 type fakeACME struct {
@@ -51,6 +49,9 @@ type fakeOrder struct {
 	chain    []byte
 	leaf     *x509.Certificate
 }
+
+// url is the beginning of the URLs of the authority. acmez remembers its directory.
+func (f *fakeACME) url() string { return "https://acme." + f.name }
 
 // RoundTrip answers a request.
 func (f *fakeACME) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -87,7 +88,7 @@ func (f *fakeACME) answer(target string, payload []byte, header http.Header) (st
 		case "dir":
 			return http.StatusOK, f.directory()
 		case "account":
-			header.Set("Location", fakeURL+"/account/1")
+			header.Set("Location", f.url()+"/account/1")
 			return http.StatusCreated, map[string]any{"status": "valid"}
 		case "order":
 			return f.newOrder(payload, header)
@@ -113,9 +114,9 @@ func (f *fakeACME) answer(target string, payload []byte, header http.Header) (st
 }
 
 func (f *fakeACME) directory() map[string]any {
-	dir := map[string]any{"newNonce": fakeURL + "/nonce", "newAccount": fakeURL + "/account", "newOrder": fakeURL + "/order"}
+	dir := map[string]any{"newNonce": f.url() + "/nonce", "newAccount": f.url() + "/account", "newOrder": f.url() + "/order"}
 	if f.window != nil {
-		dir["renewalInfo"] = fakeURL + "/ari"
+		dir["renewalInfo"] = f.url() + "/ari"
 	}
 	return dir
 }
@@ -130,7 +131,7 @@ func (f *fakeACME) newOrder(payload []byte, header http.Header) (int, any) {
 	}
 	f.orders = append(f.orders, &fakeOrder{name: wanted.Identifiers[0].Value, replaces: wanted.Replaces, status: "pending"})
 	number := len(f.orders) - 1
-	header.Set("Location", fmt.Sprintf("%s/order/%d", fakeURL, number))
+	header.Set("Location", fmt.Sprintf("%s/order/%d", f.url(), number))
 	return http.StatusCreated, f.order(number)
 }
 
@@ -142,8 +143,8 @@ func (f *fakeACME) order(number int) map[string]any {
 	}
 	return map[string]any{
 		"status": status, "identifiers": []any{map[string]any{"type": "dns", "value": o.name}},
-		"authorizations": []string{fmt.Sprintf("%s/authz/%d", fakeURL, number)},
-		"finalize":       fmt.Sprintf("%s/finalize/%d", fakeURL, number), "certificate": fmt.Sprintf("%s/cert/%d", fakeURL, number),
+		"authorizations": []string{fmt.Sprintf("%s/authz/%d", f.url(), number)},
+		"finalize":       fmt.Sprintf("%s/finalize/%d", f.url(), number), "certificate": fmt.Sprintf("%s/cert/%d", f.url(), number),
 	}
 }
 
@@ -152,7 +153,7 @@ func (f *fakeACME) authorization(number int) map[string]any {
 	challenges := []any{}
 	for _, kind := range []string{"dns-01", "tls-alpn-01", "http-01"} {
 		c := map[string]any{"type": kind, "status": "pending", "token": fmt.Sprintf("token%d", number),
-			"url": fmt.Sprintf("%s/chall/%d-%s", fakeURL, number, kind)}
+			"url": fmt.Sprintf("%s/chall/%d-%s", f.url(), number, kind)}
 		if kind == o.failed {
 			c["status"], c["error"] = "invalid", map[string]any{"type": "urn:ietf:params:acme:error:unauthorized",
 				"detail": "the answer is wrong:\nnot\x1b[31m ours"}
@@ -170,7 +171,7 @@ func (f *fakeACME) validate(number int, kind string) map[string]any {
 	if o.status = "valid"; !f.accepts(kind) {
 		o.status, o.failed = "invalid", kind
 	}
-	return map[string]any{"type": kind, "status": "processing", "url": fmt.Sprintf("%s/chall/%d-%s", fakeURL, number, kind)}
+	return map[string]any{"type": kind, "status": "processing", "url": fmt.Sprintf("%s/chall/%d-%s", f.url(), number, kind)}
 }
 
 func (f *fakeACME) finalize(number int, payload []byte) (int, any) {
@@ -214,7 +215,7 @@ func (f *fakeACME) renewalInfo(id string, header http.Header) (int, any) {
 // options have an ACME get a certificate at f, in dir.
 func (f *fakeACME) options(dir string, reach Reach, txt TXTRecords, log *zap.Logger) Options {
 	return Options{
-		Config: &config.ACME{Names: []string{f.name}, Directories: []string{fakeURL + "/dir"}}, Dir: dir, Log: log,
+		Config: &config.ACME{Names: []string{f.name}, Directories: []string{f.url() + "/dir"}}, Dir: dir, Log: log,
 		Reach: func(string) Reach { return reach }, TXT: func(string) TXTRecords { return txt },
 		tune: func(c *certmagic.Config) {
 			for _, authority := range c.Issuers {
@@ -224,13 +225,10 @@ func (f *fakeACME) options(dir string, reach Reach, txt TXTRecords, log *zap.Log
 	}
 }
 
-// newFakeACME returns an authority that accepts all answers for a name. No other test may use the name: certmagic knows
-// globally when a renewal is tried again.
+// newFakeACME returns an authority that accepts all answers for a name; see newSimulatedAuthority.
 func newFakeACME(t *testing.T, name string) *fakeACME {
 	t.Helper()
-	f := &fakeACME{simulatedAuthority: newSimulatedAuthority(t), accepts: func(string) bool { return true }}
-	f.name = name
-	return f
+	return &fakeACME{simulatedAuthority: newSimulatedAuthority(t, name), accepts: func(string) bool { return true }}
 }
 
 // fakeTXT are TXT records that cannot be changed, if one of the errors is set.

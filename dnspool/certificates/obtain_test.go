@@ -22,7 +22,7 @@ func TestDamagedFiles(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				core, logs := observer.New(zap.WarnLevel)
-				authority := newSimulatedAuthority(t)
+				authority := newSimulatedAuthority(t, "download.example.org")
 				acme, stop := runSimulated(t, dir, authority, zap.New(core))
 				synctest.Wait()
 				first := serves(t, acme, authority, false)
@@ -51,17 +51,16 @@ func TestDamagedFiles(t *testing.T) {
 
 // TestReloadTriesNow has a reload without changes try a certificate that is missing, and one that is due, at once.
 func TestReloadTriesNow(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		authority := newSimulatedAuthority(t)
+		authority := newSimulatedAuthority(t, "reload.example.org")
 		acme, stop := runSimulated(t, dir, authority, zap.NewNop())
 		defer stop()
 		reload := func(want int64, ended bool) {
 			t.Helper()
 			before := authority.asked.Load()
 			authority.down.Store(false)
-			if err := acme.SetConfig(&config.ACME{Names: []string{"download.example.org"}}); err != nil {
+			if err := acme.SetConfig(&config.ACME{Names: []string{authority.name}}); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -91,7 +90,7 @@ func TestCancelledOrders(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.ErrorLevel)
-		authority := newSimulatedAuthority(t)
+		authority := newSimulatedAuthority(t, "download.example.org")
 		authority.hangs.Store(true)
 		acme, stop := runSimulated(t, dir, authority, zap.New(core))
 		synctest.Wait()

@@ -38,7 +38,9 @@ type simulatedAuthority struct {
 	issued atomic.Int64
 }
 
-func newSimulatedAuthority(t *testing.T) *simulatedAuthority {
+// newSimulatedAuthority returns an authority for a certificate that becomes due, or not. If it does, no other test may
+// use the name: certmagic knows globally when a renewal is tried again.
+func newSimulatedAuthority(t *testing.T, name string) *simulatedAuthority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -54,7 +56,7 @@ func newSimulatedAuthority(t *testing.T) *simulatedAuthority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &simulatedAuthority{name: "download.example.org", key: key, cert: cert}
+	return &simulatedAuthority{name: name, key: key, cert: cert}
 }
 
 // IssuerKey names the authority in state_dir.
@@ -102,7 +104,7 @@ func TestOutages(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
-		authority := newSimulatedAuthority(t)
+		authority := newSimulatedAuthority(t, "outages.example.org")
 		acme, stop := runSimulated(t, dir, authority, zap.New(core))
 		pass := func(d time.Duration, want int64, ended bool) {
 			t.Helper()
@@ -153,12 +155,13 @@ func TestOutages(t *testing.T) {
 func runSimulated(t *testing.T, dir string, authority *simulatedAuthority, log *zap.Logger) (acme *ACME, stop func()) {
 	t.Helper()
 	return runACME(t, Options{
-		Config: &config.ACME{Names: []string{"download.example.org"}}, Dir: dir, Log: log,
+		Config: &config.ACME{Names: []string{authority.name}}, Dir: dir, Log: log,
 		Reach: func(string) Reach { return Reach{} }, tune: func(c *certmagic.Config) { c.Issuers = []certmagic.Issuer{authority} },
 	})
 }
 
-// runACME runs an ACME, in simulated time, until stop is called.
+// runACME runs an ACME, in simulated time, until stop is called. A test in which certificates become due must not be
+// parallel: certmagic's queue of renewals is global, and one test's bubble would run another one's.
 func runACME(t *testing.T, o Options) (acme *ACME, stop func()) {
 	t.Helper()
 	acme = NewACME(o)

@@ -18,15 +18,14 @@ import (
 // TestBothSources has a certificate by ACME beside one in files, while each of them expires: clients get a valid one
 // for the name they ask for as long as there is one.
 func TestBothSources(t *testing.T) {
-	t.Parallel()
 	dir, files := t.TempDir(), t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		authority := newSimulatedAuthority(t)
+		authority := newSimulatedAuthority(t, "both.example.org")
 		acme, stop := runSimulated(t, dir, authority, zap.NewNop())
 		defer stop()
 		synctest.Wait()
 		inFiles := config.TLS{Cert: filepath.Join(files, "cert.pem"), Key: filepath.Join(files, "key.pem")}
-		writeFilesFor(t, testbed.NewAuthority(t), inFiles, "download.example.org", time.Now().Add(95*day))
+		writeFilesFor(t, testbed.NewAuthority(t), inFiles, "both.example.org", time.Now().Add(95*day))
 		file, err := OpenFiles(inFiles, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
@@ -45,24 +44,24 @@ func TestBothSources(t *testing.T) {
 				t.Errorf("on day %v, %q is covered: %v", time.Since(acme.Status()[0].From)/day, name, !covers)
 			}
 		}
-		obtained, beside := acme.find("download.example.org"), file.current.Load()
-		check(source, "download.example.org", obtained, true)
-		check(source, "DOWNLOAD.example.org.", obtained, true)
+		obtained, beside := acme.find("both.example.org"), file.current.Load()
+		check(source, "both.example.org", obtained, true)
+		check(source, "BOTH.example.org.", obtained, true)
 		check(source, "", beside, false)
 		check(other, "a.example.net", other.files.current.Load(), true)
 		check(other, "", other.files.current.Load(), false)
 		authority.down.Store(true)
 		time.Sleep(6 * day) // the one in other's files has expired
-		check(other, "download.example.org", obtained, true)
+		check(other, "both.example.org", obtained, true)
 		check(other, "", obtained, false)
 		check(other, "a.example.net", obtained, false) // no certificate is valid for it
 		time.Sleep(85 * day)                           // the one by ACME, too
-		check(source, "download.example.org", beside, true)
+		check(source, "both.example.org", beside, true)
 		check(source, "", beside, false)
-		check(other, "download.example.org", obtained, false)
+		check(other, "both.example.org", obtained, false)
 		time.Sleep(5 * day) // all have
-		check(source, "download.example.org", obtained, false)
-		if (Fixed{beside}).Covers("download.example.org") || file.Covers("download.example.org") {
+		check(source, "both.example.org", obtained, false)
+		if (Fixed{beside}).Covers("both.example.org") || file.Covers("both.example.org") {
 			t.Error("an expired certificate covers its name")
 		}
 	})

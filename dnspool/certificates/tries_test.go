@@ -17,7 +17,6 @@ import (
 // Encrypt lets fail, whatever asks for them: pauses, a reload every 7 minutes, a restart every 5 hours, a renewal that
 // is due. Yet each kind of challenge is tried, and again once the fault is mended.
 func TestFailedValidations(t *testing.T) {
-	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		reach   Reach
@@ -28,7 +27,6 @@ func TestFailedValidations(t *testing.T) {
 		{"alpn.example.org", Reach{}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				authority := newFakeACME(t, test.name)
@@ -127,7 +125,7 @@ func TestRemovalFails(t *testing.T) {
 		txt := fakeTXT{remove: errors.New("the server is away")}
 		acme, stop := runACME(t, authority.options(dir, Reach{Published: true}, txt, zap.New(core)))
 		defer stop()
-		if err := acme.SetConfig(&config.ACME{Names: []string{authority.name}, Directories: []string{fakeURL + "/dir"},
+		if err := acme.SetConfig(&config.ACME{Names: []string{authority.name}, Directories: []string{authority.url() + "/dir"},
 			Challenge: "dns-01"}); err != nil {
 			t.Fatal(err)
 		}
