@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,6 +17,9 @@ type Files struct {
 	Rewritten   []string      // patterns of files that are rewritten in place
 	Unpublished string        // "404" or "redirect"
 	OnDemand    bool          // ask mirrors for a file before a redirect, where nothing else tells
+	Hashes      []string      // patterns of files whose checksums are wanted; empty: those of a MiB or more
+	HashRate    int64         // bytes per second of files without a published checksum, to hash them; 0: none
+	FromOrigin  []string      // patterns of files that clients get from Fallback alone
 }
 
 // files reads the section of that name.
@@ -30,15 +34,53 @@ func (c *checker) files(o object, f *Files) {
 		f.Fallback = u.String()
 	}
 	o.duration("interval", &f.Interval, time.Second, 7*day, 1)
-	for _, n := range o.items("rewritten") {
+	c.patterns(o, "rewritten", &f.Rewritten)
+	o.string("unpublished", &f.Unpublished)
+	o.bool("on_demand", &f.OnDemand)
+	c.patterns(o, "hashes", &f.Hashes)
+	o.rate("hash_rate", &f.HashRate)
+	c.patterns(o, "from_origin", &f.FromOrigin)
+}
+
+// patterns reads a list of patterns of files.
+func (c *checker) patterns(o object, key string, to *[]string) {
+	if o.get(key) == nil {
+		return
+	}
+	var list []string
+	for _, n := range o.items(key) {
 		pattern := n.text()
 		if _, err := path.Match(pattern, ""); err != nil {
 			c.failValue(n, `a pattern such as "*.json" or "project/"`, err)
 		}
-		f.Rewritten = append(f.Rewritten, strings.TrimPrefix(pattern, "/"))
+		list = append(list, strings.TrimPrefix(pattern, "/"))
 	}
-	o.string("unpublished", &f.Unpublished)
-	o.bool("on_demand", &f.OnDemand)
+	*to = list
+}
+
+// rateUnits are the units of bytes that rates are given in, longest first.
+var rateUnits = []struct {
+	name  string
+	bytes int64
+}{{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
+
+// rate reads bytes per second. The schema has checked its form.
+func (o object) rate(key string, to *int64) {
+	n := o.get(key)
+	if n == nil {
+		return
+	}
+	for _, unit := range rateUnits {
+		if digits, ok := strings.CutSuffix(n.text(), unit.name); ok {
+			number, err := strconv.ParseInt(digits, 10, 64)
+			if err != nil {
+				o.c.failValue(n, `bytes in a second such as "1MB"`, err)
+			}
+			*to = number * unit.bytes
+			return
+		}
+	}
+	*to = 0
 }
 
 // filesOrigin reads where the project publishes from.

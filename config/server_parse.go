@@ -51,7 +51,10 @@ func defaultServer() *Server {
 			MaxUnresolved:  10 * time.Minute,
 			UserAgent:      "mirrorpool-healthcheck (mirror pool monitor)",
 		},
-		Files: Files{Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true},
+		Files: Files{
+			Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true, HashRate: 50e6,
+			FromOrigin: []string{"*.sig", "*.asc", "*.sha256", "*.sha512", "*.sha256sum", "*.sha512sum", "SHA256SUMS*", "SHA512SUMS*"},
+		},
 		Stats: Stats{Keep: 400 * day},
 		Log:   Log{Level: "info", Format: "auto"},
 	}

@@ -64,7 +64,10 @@ func TestDefaults(t *testing.T) {
 			DNSURL: "http://dl.example.org/tails/project/trace", PanicThreshold: 0.5, AddressGrace: time.Hour,
 			MaxUnresolved: 10 * time.Minute, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
 		},
-		Files: Files{Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true},
+		Files: Files{
+			Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true, HashRate: 50_000_000,
+			FromOrigin: []string{"*.sig", "*.asc", "*.sha256", "*.sha512", "*.sha256sum", "*.sha512sum", "SHA256SUMS*", "SHA512SUMS*"},
+		},
 		Stats: Stats{Keep: 400 * day},
 		Log:   Log{Level: "info", Format: "auto"},
 	}
@@ -143,7 +146,8 @@ func TestParseServerValues(t *testing.T) {
 		},
 		Files: Files{
 			Origin: "rsync://origin.example.org/tails/", Fallback: "https://origin.example.org/tails/", Interval: time.Hour,
-			Rewritten: []string{"*.json", "project/"}, Unpublished: "redirect",
+			Rewritten: []string{"*.json", "project/"}, Unpublished: "redirect", Hashes: []string{"*.img", "iso/"}, HashRate: 500_000,
+			FromOrigin: []string{"*.sig"},
 		},
 		Publish: []Publish{
 			{Server: "192.0.2.53:53", Zone: "dl.example.org.", Names: []string{"@"}, TTL: 3 * time.Second, MaxAnswers: 4,

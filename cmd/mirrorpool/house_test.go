@@ -114,7 +114,7 @@ func mayImport(from, to string) bool {
 			return 0
 		case path == "mirrorpool/health/rsync": // knows nothing of mirrors
 			return -1
-		case path == "mirrorpool/health", path == "mirrorpool/health/files", path == "mirrorpool/health/ledger": // open no socket
+		case path == "mirrorpool/health", path == "mirrorpool/health/ledger", strings.HasPrefix(path, "mirrorpool/health/files"): // open no socket
 			return 1
 		case parts[1] == "health":
 			return 2

@@ -17,6 +17,7 @@
 //	files.go         for a file: which mirrors may be sent to
 //	askorder.go      which mirrors are asked for a file, one after the other
 //	filestatus.go    which mirrors carry a file, for people
+//	checksum.go      checksums of files, and which files no mirror serves
 //	filesize.go      the size of a file, for Metalinks
 //	mirrorlist.go    ?mirrorlist
 //	metalink.go      Metalinks

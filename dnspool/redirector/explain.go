@@ -45,7 +45,7 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 		return Answer{Status: http.StatusOK, What: builtinName(target)}, snapshot.Explain(&s.request), nil
 	case to.problem != nil:
 		return Answer{Status: to.status}, snapshot.Explain(&s.request), to.problem
-	case to.list, to.metalinkOf != "":
+	case to.list, to.metalinkOf != "" && !h.isPublished(to.path):
 		a, err = h.explainPage(snapshot, &s, &to)
 	default:
 		a, err = h.explainFile(snapshot, &s, &to)
@@ -80,6 +80,9 @@ func (h *Handler) explainPage(snapshot *dnspool.Snapshot, s *scratch, to *route)
 
 // explainFile returns the response to a request for a file.
 func (h *Handler) explainFile(snapshot *dnspool.Snapshot, s *scratch, to *route) (Answer, error) {
+	if sum, name := h.sumOf(to.path); sum != nil {
+		return Answer{Status: http.StatusOK, What: "the checksum of " + name}, nil
+	}
 	leads, ok := h.known(snapshot, s, to.path, false)
 	if !ok {
 		leads = h.find(context.Background(), snapshot, s, to.path, false)

@@ -14,6 +14,7 @@ import (
 // plain is a list of what is allowed: anything else is left to net/http.
 type plainRequest struct {
 	path        []byte     // escaped, as it came
+	host        []byte     // as it came
 	resumes     bool       // see resumes
 	ranged      stats.Kind // see kindOfRange
 	conditional bool       // it has If-None-Match or If-Modified-Since
@@ -66,6 +67,7 @@ func readPlain(text []byte) (r plainRequest, c completeness) {
 			switch {
 			case strings.EqualFold(string(name), "Host"):
 				hosts++
+				r.host = bytes.Trim(value, " \t")
 			case strings.EqualFold(string(name), "Range"):
 				r.resumes, r.ranged = resumes(string(value)), kindOfRange(string(value))
 			case strings.EqualFold(string(name), "If-None-Match"), strings.EqualFold(string(name), "If-Modified-Since"):
@@ -115,7 +117,7 @@ func plainHeader(name, value []byte) bool {
 	}
 	switch string(lower[:len(name)]) {
 	case "host":
-		return len(value) > 0 && consistsOf(value, ".-:[]")
+		return len(value) > 0 && consistsOf(value, hostPunctuation)
 	case "connection":
 		return strings.EqualFold(string(value), "keep-alive")
 	case "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "cookie", "dnt",
@@ -135,6 +137,9 @@ func (h *Handler) answerPlain(w io.Writer, r *plainRequest, c client) (answered 
 	if err != nil || h.metalinkOf(path) != "" || h.builtin(target) != nil {
 		return false, nil
 	}
+	if sum, _ := h.sumOf(path); sum != nil {
+		return false, nil
+	}
 	snapshot := h.Current.Load()
 	if snapshot == nil {
 		return false, nil
@@ -148,16 +153,25 @@ func (h *Handler) answerPlain(w io.Writer, r *plainRequest, c client) (answered 
 	}
 	h.count(snapshot, s, &to, path, kindOf(r.ranged, r.conditional))
 	text := append(s.text[:0], "HTTP/1.1 302 Found\r\nCache-Control: "+noCache[0]+"\r\n"...)
+	sum := s.sum()
+	if sum != nil {
+		s.digest.set(sum)
+		text = append(s.digest.appendDigest(append(text, "Digest: "...)), "\r\n"...)
+	}
 	links := len(text)
 	text = append(text, "Link: "...)
 	begin := len(text)
 	text = s.appendLinks(text, &to, path, "", len(to.prefix)+len(path))
+	text = h.appendDescription(text, begin, s, r.host, path, len(to.prefix)+len(path))
 	if len(text) == begin {
 		text = text[:links]
 	} else {
 		text = append(text, "\r\n"...)
 	}
 	text = append(append(append(text, "Location: "...), to.prefix...), path...)
+	if sum != nil {
+		text = s.digest.appendReprDigest(append(text, "\r\nRepr-Digest: "...))
+	}
 	if r.hsts != "" {
 		text = append(append(text, "\r\nStrict-Transport-Security: "...), r.hsts...)
 	}

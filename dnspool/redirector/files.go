@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/stats"
 	"mirrorpool/health"
@@ -41,9 +40,6 @@ type destination struct {
 	status int             // of an error response, or 0
 }
 
-// SetFiles puts another configuration of files in force for the requests to come.
-func (h *Handler) SetFiles(c config.Files) { h.files.Store(&c) }
-
 // known returns where a request leads, if that can be told at once. ok is false if mirrors or the origin have to be
 // asked.
 func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, resumes bool) (to destination, ok bool) {
@@ -52,12 +48,15 @@ func (h *Handler) known(snapshot *dnspool.Snapshot, s *scratch, path string, res
 	if h.Catalog == nil || path == "" || strings.HasSuffix(path, "/") {
 		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
 	}
-	k := h.Catalog.FindIn(&s.carriers, unescape(path), h.Now())
-	switch k.Status {
-	case files.Folder:
+	plain := unescape(path)
+	k := h.Catalog.FindIn(&s.carriers, plain, h.Now())
+	switch {
+	case k.Status == files.Folder:
 		return h.toMirror(byNothing, h.pick(snapshot, s, resumes)), true
-	case files.Unpublished:
+	case k.Status == files.Unpublished:
 		return to, false
+	case h.isFromOrigin(plain):
+		return h.toOrigin(s.request.Secure), true
 	}
 	return h.amongCarriers(snapshot, s, path, k, resumes)
 }
@@ -133,10 +132,14 @@ func (h *Handler) find(ctx context.Context, snapshot *dnspool.Snapshot, s *scrat
 	defer cancel()
 	plain := unescape(path)
 	known := h.inquire(ctx, plain)
-	switch known {
-	case originLacks:
+	switch {
+	case known == originLacks && h.files.Load().Unpublished != "redirect":
 		return h.unpublished(snapshot, s, resumes)
-	case originBusy: // nor are mirrors asked: clients may make up paths
+	case h.isFromOrigin(plain):
+		return h.toOrigin(s.request.Secure)
+	case known == originLacks:
+		return h.unpublished(snapshot, s, resumes)
+	case known == originBusy: // nor are mirrors asked: clients may make up paths
 		return destination{basis: notYet, status: http.StatusServiceUnavailable}
 	}
 	order := h.newAskOrder(snapshot, s, plain, resumes)
@@ -193,7 +196,7 @@ func (h *Handler) unsure(snapshot *dnspool.Snapshot, s *scratch, plain string, k
 	if picked := pick(k.Has); picked != nil || s.choice.Busy {
 		return h.toMirror(byAsking, picked)
 	}
-	fallback := h.files.Load().Fallback
+	fallback := h.fallback(s.request.Secure)
 	isNew := k.Recent || k.Status != files.Published
 	switch {
 	case known == originHas && fallback != "":
@@ -251,11 +254,14 @@ func (h *Handler) carry(s *scratch, path string) {
 	if h.Catalog == nil {
 		return
 	}
-	k := h.Catalog.FindIn(&s.carriers, unescape(path), h.Now())
-	if k.Status != files.Published {
-		return
+	plain := unescape(path)
+	k := h.Catalog.FindIn(&s.carriers, plain, h.Now())
+	switch {
+	case k.Status != files.Folder && h.isFromOrigin(plain):
+		s.known, s.request.Carriers = k, make([]uint64, len(k.Has)) // no mirror
+	case k.Status == files.Published:
+		s.known, s.request.Carriers = k, k.Sure
 	}
-	s.known, s.request.Carriers = k, k.Sure
 }
 
 // copies returns how the file at a path is with each mirror; nil where nothing is known of it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/health/files"
+	"mirrorpool/health/files/checksums"
 )
 
 // A fileWorld is what an origin and mirrors have, behind a handler.
@@ -32,6 +34,7 @@ type fileWorld struct {
 	mu     sync.Mutex
 	origin map[string]int64
 	trees  map[string]map[string]int64 // by url_prefix
+	texts  map[string]string           // of files at the origin, by path
 	hidden string                      // a path that web servers have and rsync daemons do not list
 	asked  map[string]int              // by url_prefix
 
@@ -55,7 +58,16 @@ func startFileWorld(
 	tb testing.TB, c config.Files, mirrors int, origin map[string]int64, lacks func(mirror int, path string) bool,
 ) *fileWorld {
 	tb.Helper()
-	w := &fileWorld{hidden: "hidden.iso", origin: origin, trees: map[string]map[string]int64{}, asked: map[string]int{}}
+	return startFileWorldWith(tb, c, mirrors, origin, nil, lacks)
+}
+
+// startFileWorldWith is startFileWorld, and some files of the origin can be read.
+func startFileWorldWith(
+	tb testing.TB, c config.Files, mirrors int, origin map[string]int64, texts map[string]string,
+	lacks func(mirror int, path string) bool,
+) *fileWorld {
+	tb.Helper()
+	w := &fileWorld{texts: texts, hidden: "hidden.iso", origin: origin, trees: map[string]map[string]int64{}, asked: map[string]int{}}
 	var prefixes []string
 	var seen []files.Mirror
 	for i := range mirrors {
@@ -74,19 +86,27 @@ func startFileWorld(
 		seen = append(seen, m)
 	}
 	c.OnDemand, c.Interval = true, time.Hour
+	sums := checksums.NewStore(checksums.Options{
+		Settings: checksums.Settings{ReadsLists: true, Wanted: func(path string, _ int64) bool { return strings.HasSuffix(path, ".img") }},
+		Open:     w.open, Log: zap.NewNop(), Now: time.Now,
+	})
 	w.catalog = files.NewCatalog(files.Options{
+		Sums:       sums,
 		Settings:   files.Settings{Origin: c.Origin, Interval: c.Interval, OnDemand: c.OnDemand},
 		ReadOrigin: w.readOrigin, AskOrigin: w.askOrigin, List: w.list, Head: w.head,
 		Visit: func(context.Context, string) (func(), bool) { return func() {}, true },
 		Log:   zap.NewNop(), Now: time.Now,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- w.catalog.Run(ctx) }()
+	go func() { done <- sums.Run(ctx) }()
 	tb.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
-			tb.Error(err)
+		for range cap(done) {
+			if err := <-done; err != nil {
+				tb.Error(err)
+			}
 		}
 	})
 	w.catalog.Observe(time.Unix(1, 0), seen)
@@ -116,6 +136,13 @@ func (w *fileWorld) await(tb testing.TB, as func(files.Overview) bool) {
 			tb.Fatalf("the catalog has come to %+v", w.catalog.Overview())
 		}
 	}
+}
+
+// open opens a file of the origin.
+func (w *fileWorld) open(_ context.Context, path string) (io.ReadCloser, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return io.NopCloser(strings.NewReader(w.texts[path])), nil
 }
 
 func (w *fileWorld) readOrigin(_ context.Context, _ string, c *files.Collector) error {

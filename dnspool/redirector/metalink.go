@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"mirrorpool/dnspool"
+	"mirrorpool/health/files"
+	"mirrorpool/health/files/checksums"
 )
 
 // metalinkOf returns the path of the file whose Metalink a path asks for, or "" if it asks for none.
@@ -29,8 +31,15 @@ func (h *Handler) metalinkOf(path string) string {
 func (h *Handler) serveMetalink(
 	w http.ResponseWriter, r *http.Request, snapshot *dnspool.Snapshot, s *scratch, c client, to *route,
 ) {
-	var size fileSize
+	if h.isPublished(to.path) {
+		h.redirect(w, r, snapshot, s, to.path, to.query)
+		return
+	}
 	h.carry(s, to.metalinkOf)
+	about := metalinkFile{path: to.metalinkOf, known: h.checksumFile(to.metalinkOf)}
+	if h.isFromOrigin(unescape(to.metalinkOf)) {
+		about.origin = h.fallback(s.request.Secure)
+	}
 	if snapshot.Choose(&s.choice, &s.request); s.choice.Picked != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), sizeTime)
 		defer cancel()
@@ -39,15 +48,56 @@ func (h *Handler) serveMetalink(
 			h.redirect(w, r, snapshot, s, to.path, to.query)
 			return
 		}
-		size = h.fileSizeOf(ctx, network, s.choice.Picked, to.metalinkOf)
+		if about.size = about.knownSize(); !about.size.found {
+			about.size = h.fileSizeOf(ctx, network, s.choice.Picked, to.metalinkOf)
+		}
 	}
 	h.servePage(w, c.addr, func() (int, []byte) {
-		var hash *metalinkHash
-		if wantsHash(r.UserAgent()) {
-			hash = &metalinkHash{"unknown", "-"}
-		}
-		return metalinkPage(w.Header(), snapshot.Explain(&s.request), to.metalinkOf, size, hash)
+		return metalinkPage(w.Header(), snapshot.Explain(&s.request), &about, about.hash(r.UserAgent()))
 	})
+}
+
+// A metalinkFile is what a Metalink says of a file, besides where it is.
+type metalinkFile struct {
+	path   string          // escaped
+	known  *checksums.File // nil if its checksum is not known
+	size   fileSize
+	origin string // the only url_prefix that serves it, or ""
+}
+
+// isPublished reports whether the origin has a file at a path.
+func (h *Handler) isPublished(path string) bool {
+	return h.Catalog != nil && h.Catalog.Find(unescape(path), h.Now()).Status == files.Published
+}
+
+// checksumFile returns the file at a path, if its checksum is known, or nil.
+func (h *Handler) checksumFile(path string) *checksums.File {
+	if h.Catalog == nil || h.Catalog.Sums == nil {
+		return nil
+	}
+	if f := h.Catalog.Sums.FindPath(unescape(path)); f != nil && f.Sum() != nil {
+		return f
+	}
+	return nil
+}
+
+// knownSize is the size of the file, as the origin says.
+func (f *metalinkFile) knownSize() fileSize {
+	if f.known == nil || f.known.Size < 0 {
+		return fileSize{}
+	}
+	return fileSize{found: true, known: true, bytes: f.known.Size}
+}
+
+// hash is what the Metalink says for a client with a User-Agent; nil if nothing.
+func (f *metalinkFile) hash(agent string) *metalinkHash {
+	switch {
+	case f.known != nil:
+		return &metalinkHash{f.known.Sum().Algorithm(), f.known.Sum().String()}
+	case wantsHash(agent):
+		return &metalinkHash{"unknown", "-"}
+	}
+	return nil
 }
 
 // fileName returns the name under which a client may store the file at a path (RFC 5854 section 4.1.2.1). ok is false
@@ -60,10 +110,11 @@ func fileName(path string) (name string, ok bool) {
 	return name, err == nil && name != "" && name != "." && !strings.ContainsAny(name, `/\`)
 }
 
-// A metalink is a Metalink document (RFC 5854). It has no hashes, because the redirector has not seen the file.
+// A metalink is a Metalink document (RFC 5854).
 type metalink struct {
 	XMLName   xml.Name `xml:"urn:ietf:params:xml:ns:metalink metalink"`
 	Generator string   `xml:"generator"`
+	Published string   `xml:"published,omitempty"`
 	File      struct {
 		Name string        `xml:"name,attr"`
 		Size *int64        `xml:"size"` // without it, GNU Wget2 takes the file for empty, and saves nothing
@@ -72,8 +123,8 @@ type metalink struct {
 	} `xml:"file"`
 }
 
-// A metalinkHash makes GNU Wget2 download the file: without any hash it takes a file that it has not downloaded yet for
-// complete. A hash of a type that it does not know is not checked.
+// A metalinkHash is the checksum of a file. GNU Wget2 needs one to download the file: without any it takes a file that
+// it has not downloaded yet for complete. A hash of a type that it does not know is not checked.
 type metalinkHash struct {
 	Type string `xml:"type,attr"`
 	Text string `xml:",chardata"`
@@ -90,16 +141,20 @@ type metalinkURL struct {
 
 // metalinkPage returns a Metalink with the file at all mirrors that may serve the client, the picked one first.
 func metalinkPage(
-	header http.Header, e dnspool.Explanation, file string, size fileSize, hash *metalinkHash,
+	header http.Header, e dnspool.Explanation, about *metalinkFile, hash *metalinkHash,
 ) (status int, text []byte) {
+	file, size := about.path, about.size
 	name, ok := fileName(file)
 	if !ok {
 		return http.StatusNotFound, nil
 	}
-	doc := metalink{Generator: "mirrorpool"}
+	doc := metalink{Generator: "mirrorpool", Published: published(about.known)}
 	doc.File.Name, doc.File.Hash = name, hash
 	if size.found {
 		doc.File.Size = &size.bytes
+	}
+	if about.origin != "" {
+		doc.File.URLs = append(doc.File.URLs, metalinkURL{Priority: 1, URL: about.origin + file})
 	}
 	for i := range e.Mirrors {
 		m := &e.Mirrors[i]

@@ -57,7 +57,7 @@ type Options struct {
 type Handler struct {
 	Options
 	inForce atomic.Pointer[settings]
-	files   atomic.Pointer[config.Files]
+	files   atomic.Pointer[fileConfig]
 	legacy  legacyCache
 	pages   pageLimiter
 	sizes   fileSizes
@@ -77,6 +77,7 @@ type scratch struct {
 	choice   dnspool.Choice
 	known    *files.Carriers // of the file; nil if nothing is known of it
 	carriers files.Carriers  // memory for known
+	digest   digest          // of the file
 	text     []byte
 }
 
@@ -115,6 +116,7 @@ func randomSecret(source rand.Source) string {
 //
 //   - 302 with a mirror's url_prefix and the path;
 //   - 200 to PATH?mirrorstats with numbers of all mirrors, if http.public_stats is on;
+//   - 200 to PATH.sha256 and PATH.sha512 with the checksum of a file, where it is known and the origin has no such file;
 //   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink,
 //     unless a mirror has a file of that name;
 //   - 400 to malformed paths, and 404 to forbidden ones: see cleanPath;
@@ -159,6 +161,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case to.metalinkOf != "":
 		h.serveMetalink(w, r, snapshot, s, c, &to)
 	default:
+		if sum, name := h.sumOf(to.path); sum != nil {
+			serveSum(w, sum, name)
+			return
+		}
 		h.redirect(w, r, snapshot, s, to.path, to.query)
 	}
 }
@@ -238,15 +244,21 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, snapshot *dns
 		fail(w, to.status)
 		return
 	}
-	values := make([]string, 2)
+	values := make([]string, 4)
 	s.text = append(append(append(s.text[:0], to.prefix...), path...), query...)
 	values[0] = string(s.text)
 	header := w.Header()
 	header["Location"] = values[:1:1]
 	header["Cache-Control"] = noCache
-	if s.text = s.appendLinks(s.text[:0], &to, path, query, len(values[0])); len(s.text) > 0 {
+	s.text = s.appendLinks(s.text[:0], &to, path, query, len(values[0]))
+	if s.text = h.appendDescription(s.text, 0, s, []byte(r.Host), path, len(values[0])); len(s.text) > 0 {
 		values[1] = string(s.text)
-		header["Link"] = values[1:]
+		header["Link"] = values[1:2:2]
+	}
+	if sum := s.sum(); sum != nil {
+		s.digest.set(sum)
+		values[2], values[3] = string(s.digest.appendDigest(nil)), string(s.digest.appendReprDigest(nil))
+		header["Digest"], header["Repr-Digest"] = values[2:3:3], values[3:]
 	}
 	w.WriteHeader(http.StatusFound)
 }

@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"slices"
 	"time"
+
+	"mirrorpool/health/files/checksums"
 )
 
 // A Status says what is known of a path.
@@ -26,6 +28,9 @@ type Carriers struct {
 	Mute    []uint64 // those of Unknown that give no answer
 
 	Recent bool // it is of the release: mirrors may not have it yet
+
+	// Sum is the checksum of the file; nil if it is not known.
+	Sum *checksums.File
 
 	// Sure are those to name to clients beside the one that is picked: Has of a file that is published, or Any if that
 	// is empty, or nothing tells whether there is such a file.
@@ -58,6 +63,9 @@ func (c *Catalog) FindIn(memory *Carriers, path string, now time.Time) *Carriers
 		return known
 	}
 	t.listedCarriers(memory, hash, now)
+	if c.Sums != nil && memory.Status == Published {
+		memory.Sum = c.Sums.Find(hash)
+	}
 	if t.big && memory.incomplete {
 		c.demand.note(path, now)
 	}
@@ -77,7 +85,7 @@ func (k *Carriers) Carrying() (count int) {
 func (k *Carriers) reset(hash uint64, until time.Time, words int) {
 	k.set(slices.Grow(k.bits[:0], 4*words)[:4*words])
 	clear(k.bits)
-	k.Status, k.Recent, k.incomplete, k.hash, k.number, k.until = Unlisted, false, false, hash, 0, until
+	k.Status, k.Recent, k.Sum, k.incomplete, k.hash, k.number, k.until = Unlisted, false, nil, false, hash, 0, until
 }
 
 // set has k use bits.

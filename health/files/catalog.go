@@ -11,6 +11,8 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"go.uber.org/zap"
+
+	"mirrorpool/health/files/checksums"
 )
 
 // maxChanges is how many changes of the universe are kept, for listings that began before them.
@@ -49,6 +51,8 @@ type Options struct {
 	// fs.ErrNotExist if it lacks it, ErrRefused if clients do not get it there, and ErrBusy if it wants to be left
 	// alone.
 	Head func(ctx context.Context, u *url.URL, addr netip.Addr) (int64, error)
+	// Sums knows the checksums of the origin's files. Nil: none is known.
+	Sums *checksums.Store
 	// Visit keeps the checks away from a mirror's host until end is called, or for as long as they can wait. ok is
 	// false if the mirror is gone.
 	Visit func(ctx context.Context, urlPrefix string) (end func(), ok bool)
@@ -128,6 +132,9 @@ func (c *Catalog) SetSettings(s Settings) {
 	defer c.mu.Unlock()
 	if s.Origin != c.settings.Origin {
 		c.origin = originState{}
+		if c.Sums != nil {
+			c.Sums.Forget()
+		}
 	}
 	c.settings, c.origin.anew = s, true
 	c.asks.Store(c.running && s.OnDemand)

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"mirrorpool/health/files/checksums"
 )
 
 const (
@@ -28,6 +30,7 @@ type Collector struct {
 
 	before    *Universe
 	rewritten Patterns
+	sums      *checksums.Listing // if not nil, it gets the files that are not rewritten in place
 	records   []record
 	added     int    // records, or files that each got
 	news      []File // that the universe before lacks, or had otherwise
@@ -43,14 +46,29 @@ func (c *Collector) Len() int { return c.added }
 // Add takes in a file. The version is its modification time, in seconds since 1970, or a part of its digest. The error
 // says why the whole list must not be used.
 func (c *Collector) Add(path string, size int64, version uint32) error {
+	return c.addFile(path, size, version, nil)
+}
+
+// addFile is Add for a file whose checksum is known, or nil.
+func (c *Collector) addFile(path string, size int64, version uint32, sum *checksums.Sum) error {
 	f := file{size, version, regular}
-	if c.rewritten.match(path) {
+	if c.rewritten.Match(path) {
 		f.kind = rewritten
 	}
 	if size < unknownSize {
 		return fmt.Errorf("%w: a file of %d bytes", ErrListing, size)
 	}
-	return c.add(path, f)
+	if err := c.add(path, f); err != nil {
+		return err
+	}
+	if usable, _ := checkPath(path); usable && c.sums != nil && f.kind == regular {
+		var time uint32
+		if c.HasTimes {
+			time = version
+		}
+		c.sums.Add(path, size, time, sum)
+	}
+	return nil
 }
 
 // AddFolder takes in a folder.

@@ -106,6 +106,16 @@ func unixTime(info fs.FileInfo) uint32 {
 	return uint32(min(max(info.ModTime().Unix(), 0), math.MaxUint32))
 }
 
+// OpenInFolder opens the file at a path below a folder. Symbolic links may not lead out of it.
+func OpenInFolder(dir, name string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.Open(path.Join(".", name))
+}
+
 // StatFolder asks a folder for one path below it. The error is fs.ErrNotExist if there is none.
 func StatFolder(dir, name string) error {
 	root, err := os.OpenRoot(dir)

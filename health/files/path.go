@@ -53,8 +53,8 @@ func checkPath(path string) (usable bool, err error) {
 // (path.Match), one with a slash for the whole path; one that ends in a slash is for all below that folder.
 type Patterns []string
 
-// match reports whether one of the patterns is for a path.
-func (p Patterns) match(file string) bool {
+// Match reports whether one of the patterns is for a path.
+func (p Patterns) Match(file string) bool {
 	for _, pattern := range p {
 		if strings.HasSuffix(pattern, "/") {
 			if strings.HasPrefix(file, pattern) {
@@ -71,4 +71,42 @@ func (p Patterns) match(file string) bool {
 		}
 	}
 	return false
+}
+
+// A Matcher is patterns in a form that is fast to look up. It is not changed once made.
+type Matcher struct {
+	suffixes, prefixes []string // of the last element of a path
+	others             Patterns
+}
+
+// Compile returns the patterns as a Matcher.
+func (p Patterns) Compile() *Matcher {
+	m := &Matcher{}
+	const special = `*?[\\/`
+	for _, pattern := range p {
+		if suffix, ok := strings.CutPrefix(pattern, "*"); ok && !strings.ContainsAny(suffix, special) {
+			m.suffixes = append(m.suffixes, suffix)
+		} else if prefix, ok := strings.CutSuffix(pattern, "*"); ok && !strings.ContainsAny(prefix, special) {
+			m.prefixes = append(m.prefixes, prefix)
+		} else {
+			m.others = append(m.others, pattern)
+		}
+	}
+	return m
+}
+
+// Match is that of [Patterns].
+func (m *Matcher) Match(file string) bool {
+	base := file[strings.LastIndexByte(file, '/')+1:]
+	for _, suffix := range m.suffixes {
+		if strings.HasSuffix(base, suffix) {
+			return true
+		}
+	}
+	for _, prefix := range m.prefixes {
+		if strings.HasPrefix(base, prefix) {
+			return true
+		}
+	}
+	return m.others.Match(file)
 }

@@ -280,6 +280,9 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 	into := &Collector{Anew: c.origin.anew, before: c.universe, rewritten: c.settings.Rewritten}
 	c.origin.anew = false
 	c.mu.Unlock()
+	if c.Sums != nil {
+		into.sums = c.Sums.NewListing()
+	}
 	began := c.Now()
 	readCtx, cancel := context.WithTimeout(ctx, originTime)
 	defer cancel()
@@ -307,6 +310,9 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 			next, diff = c.universe.update(records, into.HasTimes)
 		}
 		c.takeOrigin(into, next, &diff, now)
+		if c.Sums != nil {
+			c.Sums.Take(into.sums)
+		}
 	}
 	c.origin.took = now.Sub(began)
 	c.origin.due = now.Add(max(c.originPause(now), originShare*c.origin.took))

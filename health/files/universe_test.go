@@ -112,7 +112,7 @@ func TestPatterns(t *testing.T) {
 		"a/b.json": true, "b.json": true, "stable/x.sig": true, "testing/x.sig": false, "stable/a/x.sig": false,
 		"project/trace": true, "project/a/b": true, "project": false, "b.jso": false,
 	} {
-		if got := p.match(path); got != want {
+		if got, compiled := p.Match(path), p.Compile().Match(path); got != want || compiled != want {
 			t.Errorf("%s: %v, want %v", path, got, want)
 		}
 	}

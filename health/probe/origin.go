@@ -140,6 +140,23 @@ func (o *Origin) Ask(ctx context.Context, origin, fallback, path string) error {
 	return files.ErrCannotAsk
 }
 
+// Open opens a file of an origin: if that is not a folder, at the server at the fallback.
+func (o *Origin) Open(ctx context.Context, origin, fallback, path string) (io.ReadCloser, error) {
+	if !strings.Contains(origin, "://") {
+		return files.OpenInFolder(origin, path)
+	}
+	target := fallback + (&url.URL{Path: path}).EscapedPath()
+	resp, err := o.request(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("GET %s: %s", target, resp.Status)
+	}
+	return resp.Body, nil
+}
+
 func (o *Origin) askWeb(ctx context.Context, fallback, path string) error {
 	target := fallback + (&url.URL{Path: path}).EscapedPath()
 	resp, err := o.request(ctx, http.MethodHead, target, nil)

@@ -242,6 +242,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		d.endOverrides,
 		d.watchParent,
 		d.catalog.Run,
+		d.catalog.Sums.Run,
 		func(ctx context.Context) error { return d.places.Run(ctx, d.rebuild) },
 		func(ctx context.Context) error { return d.list.Run(ctx, d.updates) },
 		d.followList,

@@ -3,6 +3,9 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
+	"io"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/health"
 	"mirrorpool/health/files"
+	"mirrorpool/health/files/checksums"
 	"mirrorpool/health/probe"
 )
 
@@ -21,6 +25,18 @@ func (f *inForce) newCatalog(
 ) *files.Catalog {
 	agent := func() string { return f.config.Load().Health.UserAgent }
 	origin := probe.NewOrigin(nil, agent)
+	sumState := ""
+	if state != "" {
+		sumState = filepath.Join(filepath.Dir(state), "checksums")
+	}
+	sums := checksums.NewStore(checksums.Options{
+		Settings: checksumSettings(c),
+		Open: func(ctx context.Context, path string) (io.ReadCloser, error) {
+			c := f.config.Load().Files
+			return origin.Open(ctx, c.Origin, c.Fallback, path)
+		},
+		StateFile: sumState, Log: log, Now: now,
+	})
 	return files.NewCatalog(files.Options{
 		Settings:   fileSettings(c),
 		ReadOrigin: origin.Read,
@@ -30,6 +46,7 @@ func (f *inForce) newCatalog(
 		List:  probe.ListMirror,
 		Head:  probe.NewFiles(roots, agent).Head,
 		Visit: f.checker.Visit,
+		Sums:  sums,
 
 		StateFile: state, Log: log, Now: now,
 	})
@@ -38,6 +55,36 @@ func (f *inForce) newCatalog(
 // fileSettings are what the configuration says on files.
 func fileSettings(c config.Files) files.Settings {
 	return files.Settings{Origin: c.Origin, Interval: c.Interval, Rewritten: c.Rewritten, OnDemand: c.OnDemand}
+}
+
+// minHashed is the size in bytes of the smallest files whose checksums are wanted, unless files.hashes says which.
+const minHashed = 1 << 20
+
+// listPause is the time between two reads of lists of checksums from a web server.
+const listPause = 100 * time.Millisecond
+
+// checksumSettings are what the configuration says on checksums.
+func checksumSettings(c config.Files) checksums.Settings {
+	patterns := files.Patterns(c.Hashes).Compile()
+	s := checksums.Settings{Wanted: func(path string, size int64) bool {
+		if len(c.Hashes) == 0 {
+			return size < 0 || size >= minHashed
+		}
+		return patterns.Match(path)
+	}}
+	switch isFolder := !strings.Contains(c.Origin, "://"); {
+	case isFolder:
+		s.Rate, s.ReadsLists = c.HashRate, true
+	case strings.HasPrefix(c.Origin, "rsync:"): // a list needs no others
+		s.ReadsLists, s.Pause = isSafe(c.Fallback), listPause
+	}
+	return s
+}
+
+// isSafe reports whether an attacker on the network path cannot alter what is read from a URL.
+func isSafe(target string) bool {
+	u, err := url.Parse(target)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http" && config.IsLoopback(u.Hostname()))
 }
 
 // observeFiles gives the catalog the mirrors, and of the traces that their files go with. Until all mirrors have

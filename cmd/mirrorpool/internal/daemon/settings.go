@@ -163,6 +163,7 @@ func (d *Daemon) apply(n *newSettings) {
 	d.handler.SetConfig(c.HTTP)
 	d.applyACME(c)
 	d.handler.SetFiles(c.Files)
+	d.catalog.Sums.SetSettings(checksumSettings(c.Files))
 	d.catalog.SetSettings(fileSettings(c.Files))
 	d.places.SetFiles(c.GeoIP)
 	d.mailer.SetConfig(c.Mail)

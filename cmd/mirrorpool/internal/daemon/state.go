@@ -32,6 +32,7 @@ func (d *Daemon) loadState() {
 		func() { d.history.LoadHistory(d.stateFile("history"), d.now(), d.log) },
 		func() { d.ledger.Load(d.stateFile("ledger"), d.now(), d.log) },
 		d.catalog.LoadState,
+		d.catalog.Sums.LoadState,
 		func() { d.stats.Load(d.log) },
 	} {
 		loading.Go(load)
