@@ -116,7 +116,8 @@ func randomSecret(source rand.Source) string {
 //
 //   - 302 with a mirror's url_prefix and the path;
 //   - 200 to PATH?mirrorstats with numbers of all mirrors, if http.public_stats is on;
-//   - 200 to PATH.sha256 and PATH.sha512 with the checksum of a file, where it is known and the origin has no such file;
+//   - 200 to PATH.sha256 and PATH.sha512 with the checksum of a file, if it is known and the origin has no such
+//     file;
 //   - 200 to PATH?mirrorlist with all mirrors of the path, and to PATH.meta4 and PATH.metalink with a Metalink,
 //     unless a mirror has a file of that name;
 //   - 400 to malformed paths, and 404 to forbidden ones: see cleanPath;

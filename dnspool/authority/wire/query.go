@@ -30,9 +30,9 @@ type Query struct {
 }
 
 // Parse reads a plain query: one question of class IN without compression, no records but an OPT of version 0, of whose
-// options none is answered but COOKIE, no flags but RD, AD and CD, and nothing behind it. Of all else it
-// says that it is not plain, which leaves the verdict on it to miekg/dns. The query's name is written to buf. q is to be
-// zero before: to return it would copy it for each query.
+// options none is answered but COOKIE, no flags but RD, AD and CD, and nothing behind it. Of all else it says that it
+// is not plain, which leaves the verdict on it to miekg/dns. The query's name is written to buf. q is to be zero
+// before: to return it would copy it for each query.
 func (q *Query) Parse(msg []byte, buf *[MaxNameSize]byte) (plain bool) {
 	const question1, noAnswer, noAuthority = 1, 0, 0
 	if len(msg) < HeaderSize ||
