@@ -2,6 +2,7 @@ package authority
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -54,15 +55,12 @@ func (z *zone) prepareProofs() *preparedProofs {
 	if z.exists(name) {
 		return nil
 	}
-	soa := []dns.RR{z.soa(z.negativeTTL())}
-	m := dns.Msg{Compress: true, Question: []dns.Question{{Name: name, Qtype: noType, Qclass: dns.ClassINET}},
-		Ns: append(soa, z.signatures(z.origin, soa)...)}
-	packed, err := m.Pack()
-	if err != nil {
+	signatures := z.signatures(z.origin, []dns.RR{z.soa(z.negativeTTL())})
+	p := &preparedProofs{signing: z.signing, noData: z.prepareDenial(name, dns.RcodeSuccess, signatures...),
+		noName: z.prepareDenial(name, dns.RcodeNameError, signatures...)}
+	if p.noData == nil || p.noName == nil {
 		return nil
 	}
-	p := &preparedProofs{signing: z.signing, noData: newPreparedRRs(packed, name), noName: newPreparedRRs(packed, name)}
-	p.noName.rcode = dns.RcodeNameError
 	for i := range z.signing.chain.Len() {
 		owner := z.signing.chain.Owner(i)
 		p.nsec = append(p.nsec, z.prepareNSEC(owner))
@@ -162,41 +160,38 @@ func (z *zone) prepareFixedAttested(name string, qtype uint16) *preparedRRs {
 func (z *zone) prepareSignedDeck(key setKey) *preparedRRs {
 	family := familyOf(key.rrtype)
 	group, ttl, dealt := z.snapshot.DNS(family), z.poolTTL[family], z.signing.dealt[key]
-	a := &preparedRRs{count: uint32(group.Deck.Len()), family: family}
 	records := addressRecords(group, key.rrtype, ttl)
-	var name []byte
+	signatures := make([][]byte, len(dealt.signatures))
+	for i, s := range dealt.signatures {
+		signatures[i] = appendSignatures(nil, s, ttl)
+	}
+	first := group.Deck.Card(0) // all cards have the same length
+	a := &preparedRRs{count: uint32(group.Deck.Len()), family: family,
+		size:      len(first)*len(records[0]) + len(signatures[0]),
+		answerRRs: uint16(len(first) + len(dealt.signatures[0].Wire))}
+	a.cards = make([]byte, 0, a.size*int(a.count))
 	for i := range a.count {
-		card := group.Deck.Card(i)
-		for _, c := range card {
+		for _, c := range group.Deck.Card(i) {
 			a.cards = append(a.cards, records[c]...)
 		}
-		name = appendCardKey(name[:0], card)
-		signatures := dealt[string(name)]
-		a.cards = appendSignatures(a.cards, signatures, ttl)
-		if i == 0 { // all cards have the same length
-			a.size, a.answerRRs = len(a.cards), uint16(len(card)+len(signatures.Wire))
-			a.cards = append(make([]byte, 0, a.size*int(a.count)), a.cards...)
-		}
+		a.cards = append(a.cards, signatures[dealt.dealt[i]]...)
 	}
 	return a
 }
 
 // prepareSignedSet writes down a mirror's addresses with their signatures.
 func (z *zone) prepareSignedSet(key setKey) *preparedRRs {
-	addrs := z.addresses(key.owner, familyOf(key.rrtype), z.named[key.owner])
+	a := z.prepareSet(key)
 	signatures := z.signing.sets[key]
-	a := &preparedRRs{count: 1, answerRRs: uint16(len(addrs) + len(signatures.Wire))}
-	for _, rr := range addrs {
-		a.cards = append(a.cards, addressRecord(addressOf(rr), key.rrtype, z.ttl)...)
-	}
 	a.cards = appendSignatures(a.cards, signatures, z.ttl)
-	a.size = len(a.cards)
+	a.size, a.answerRRs = len(a.cards), a.answerRRs+uint16(len(signatures.Wire))
 	return a
 }
 
 // appendSignatures appends signatures whose owner is the question's name.
 func appendSignatures(dst []byte, signatures *dnssec.Signatures, ttl uint32) []byte {
 	for _, data := range signatures.Wire {
+		dst = slices.Grow(dst, 2+2+2+4+2+len(data))
 		dst = binary.BigEndian.AppendUint16(dst, wire.OwnerPointer)
 		dst = appendRecordRest(dst, dns.TypeRRSIG, ttl, data)
 	}

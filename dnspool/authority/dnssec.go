@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,11 +15,11 @@ import (
 type signing struct {
 	added   map[string]map[uint16][]dns.RR // by owner and type: keys, NSEC, and what makes a name without records exist
 	chain   *dnssec.Chain
-	types   map[string][]uint16                      // of the records at each name of the chain
-	sets    map[setKey]*dnssec.Signatures            // of all sets but those below
-	dealt   map[setKey]map[string]*dnssec.Signatures // at the pool's names, by card: see appendCardKey
-	whole   map[setKey]*dnssec.Signatures            // at the pool's names, of the sets that transfers have
-	expires time.Time                                // the first signature
+	types   map[string][]uint16           // of the records at each name of the chain
+	sets    map[setKey]*dnssec.Signatures // of all sets but those below
+	dealt   map[setKey]*dealtSets         // at the pool's names
+	whole   map[setKey]*dnssec.Signatures // at the pool's names, of the sets that transfers have
+	expires time.Time                     // the first signature
 }
 
 type setKey struct {
@@ -43,7 +42,7 @@ func (z *zone) sign(signer *dnssec.Signer, transferred bool) error {
 	}
 	s := &signing{
 		added: map[string]map[uint16][]dns.RR{z.origin: pass.KeyRecords()}, types: map[string][]uint16{},
-		sets: map[setKey]*dnssec.Signatures{}, dealt: map[setKey]map[string]*dnssec.Signatures{}, whole: map[setKey]*dnssec.Signatures{},
+		sets: map[setKey]*dnssec.Signatures{}, dealt: map[setKey]*dealtSets{}, whole: map[setKey]*dnssec.Signatures{},
 	}
 	z.signing = s
 	for key, set := range z.fixedSets() {
@@ -117,26 +116,26 @@ func (z *zone) fixedSets() map[setKey][]dns.RR {
 func (z *zone) signPool(pass *dnssec.Pass) {
 	for _, qtype := range addressTypes {
 		group := z.snapshot.DNS(familyOf(qtype))
-		cards := distinctCards(group)
+		cards := newCardSets(group)
 		if z.geo {
-			addNearCards(cards, len(group.Addresses), z.answers[familyOf(qtype)])
+			cards.addAll(len(group.Addresses), z.answers[familyOf(qtype)])
 		}
 		for owner := range z.pool {
 			key := setKey{owner, qtype}
-			if z.blind || len(cards) > 0 { // while no address is known, none must be denied
+			if z.blind || len(cards.sets) > 0 { // while no address is known, none must be denied
 				z.signing.types[owner] = append(z.signing.types[owner], qtype)
 			}
-			if len(cards) == 0 {
+			if len(cards.sets) == 0 {
 				continue
 			}
 			all := addressSet(owner, group.Addresses, z.ttl)
-			dealt := make(map[string]*dnssec.Signatures, len(cards))
-			for name, card := range cards {
+			dealt := &dealtSets{cards, make([]*dnssec.Signatures, len(cards.sets))}
+			for i, card := range cards.sets {
 				set := make([]dns.RR, len(card))
-				for i, c := range card {
-					set[i] = all[c]
+				for k, c := range card {
+					set[k] = all[c]
 				}
-				dealt[name] = pass.Add(set)
+				dealt.signatures[i] = pass.Add(set)
 			}
 			z.signing.dealt[key] = dealt
 			z.signing.whole[key] = pass.Add(all)
@@ -163,30 +162,6 @@ func (z *zone) fillNames(pass *dnssec.Pass) {
 	}
 }
 
-// distinctCards returns the sets of addresses that a deck deals, whatever their order, by appendCardKey.
-func distinctCards(group *dnspool.DNSGroup) map[string][]int32 {
-	cards := map[string][]int32{}
-	var key []byte
-	for i := range uint32(group.Deck.Len()) {
-		card := group.Deck.Card(i)
-		if key = appendCardKey(key[:0], card); cards[string(key)] == nil {
-			cards[string(key)] = card
-		}
-	}
-	return cards
-}
-
-// appendCardKey appends what is the same for cards with the same addresses in any order.
-func appendCardKey(dst []byte, card []int32) []byte {
-	var few [8]int32
-	sorted := append(few[:0], card...)
-	slices.Sort(sorted)
-	for _, c := range sorted {
-		dst = binary.BigEndian.AppendUint32(dst, uint32(c))
-	}
-	return dst
-}
-
 func addressSet(owner string, addrs []netip.Addr, ttl uint32) []dns.RR {
 	set := make([]dns.RR, len(addrs))
 	for i, addr := range addrs {
@@ -207,7 +182,7 @@ func (z *zone) signaturesOf(source string, set []dns.RR) *dnssec.Signatures {
 	for i, rr := range set {
 		card[i] = int32(slices.Index(all, addressOf(rr)))
 	}
-	return dealt[string(appendCardKey(nil, card))]
+	return dealt.of(card)
 }
 
 // addressOf returns the address in a record.

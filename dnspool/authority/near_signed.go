@@ -22,15 +22,13 @@ func nearSize(addresses, answers int) int {
 	return answers
 }
 
-// addNearCards adds to cards all sets of up to size of so many addresses, by appendCardKey.
-func addNearCards(cards map[string][]int32, addresses, size int) {
-	var key []byte
+// addAll adds all sets of up to size of so many addresses.
+func (s *cardSets) addAll(addresses, size int) {
 	var add func(card []int32, from int)
 	add = func(card []int32, from int) {
 		for next := from; next < addresses; next++ {
 			longer := append(slices.Clone(card), int32(next))
-			key = appendCardKey(key[:0], longer)
-			cards[string(key)] = longer
+			s.add(longer)
 			if len(longer) < size {
 				add(longer, next+1)
 			}

@@ -30,10 +30,10 @@ func TestNearSize(t *testing.T) {
 // TestNearCards wants all sets of some addresses, each once.
 func TestNearCards(t *testing.T) {
 	t.Parallel()
-	cards := map[string][]int32{}
-	addNearCards(cards, 4, 2)
+	cards := &cardSets{index: map[string]int{}}
+	cards.addAll(4, 2)
 	var got []string
-	for _, card := range cards {
+	for _, card := range cards.sets {
 		got = append(got, fmt.Sprint(card))
 	}
 	slices.Sort(got)
@@ -41,8 +41,8 @@ func TestNearCards(t *testing.T) {
 		t.Errorf("%v, want %s", got, want)
 	}
 	for _, none := range [][2]int{{0, 2}, {4, 0}} {
-		if addNearCards(cards, none[0], none[1]); len(cards) != 10 {
-			t.Errorf("of %d addresses, %d in an answer: %d sets more", none[0], none[1], len(cards)-10)
+		if cards.addAll(none[0], none[1]); len(cards.sets) != 10 {
+			t.Errorf("of %d addresses, %d in an answer: %d sets more", none[0], none[1], len(cards.sets)-10)
 		}
 	}
 }

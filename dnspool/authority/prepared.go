@@ -3,7 +3,6 @@ package authority
 import (
 	"encoding/binary"
 	"net/netip"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -59,8 +58,14 @@ func prepare(z *zone) *prepared {
 			decks[qtype] = z.prepareDeck(group, qtype)
 		}
 	}
+	own := z.soaNames()
+	shared := denials{z.prepareDenial(anyLabel+z.origin, dns.RcodeSuccess), z.prepareDenial(anyLabel+z.origin, dns.RcodeNameError)}
 	for name := range z.nodes {
-		p.nodes[wire.Name(name)] = z.prepareNode(name, decks)
+		d := shared
+		if z.isBelow(own, name) {
+			d = denials{z.prepareDenial(name, dns.RcodeSuccess), z.prepareDenial(anyLabel+name, dns.RcodeNameError)}
+		}
+		p.nodes[wire.Name(name)] = z.prepareNode(name, decks, d)
 	}
 	for name := range z.nodes {
 		if n := p.nodes[wire.Name("*."+name)]; n != nil {
@@ -72,13 +77,8 @@ func prepare(z *zone) *prepared {
 			p.nodes[name] = &node{unprepared: true}
 		}
 	}
-	// Where these are asked for, miekg/dns compresses more than was prepared.
-	names := []string{z.static.soa.Mbox, z.static.soa.Ns}
-	for _, rr := range z.static.sets[z.origin][dns.TypeNS] {
-		names = append(names, rr.(*dns.NS).Ns)
-	}
-	for _, name := range names {
-		for name = canonicalName(name); z.contains(name) && !z.nodes[name]; name = parent(name) {
+	for name := range own {
+		if !z.nodes[name] {
 			p.nodes[wire.Name(name)] = &node{unprepared: true}
 		}
 	}
@@ -88,19 +88,59 @@ func prepare(z *zone) *prepared {
 	return p
 }
 
-func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs) *node {
+// soaNames are the names below the zone's whose labels are in its SOA or NS records, too. Where these are asked for,
+// miekg/dns compresses more than elsewhere.
+func (z *zone) soaNames() map[string]bool {
+	names := []string{z.static.soa.Mbox, z.static.soa.Ns}
+	for _, rr := range z.static.sets[z.origin][dns.TypeNS] {
+		names = append(names, rr.(*dns.NS).Ns)
+	}
+	own := map[string]bool{}
+	for _, name := range names {
+		for name = canonicalName(name); name != z.origin && z.contains(name); name = parent(name) {
+			own[name] = true
+		}
+	}
+	return own
+}
+
+// isBelow reports whether a name or one above it is among own.
+func (z *zone) isBelow(own map[string]bool, name string) bool {
+	for ; name != z.origin; name = parent(name) {
+		if own[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// denials are the responses that there is no such record at a name, and that there is no name below it; nil if they
+// cannot be packed (then respond answers).
+type denials struct{ noData, noName *preparedRRs }
+
+// prepareDenial writes down a response without an answer, for a name and all that end in what follows its first label.
+func (z *zone) prepareDenial(name string, rcode byte, signatures ...dns.RR) *preparedRRs {
+	m := dns.Msg{Compress: true, Question: []dns.Question{{Name: name, Qtype: noType, Qclass: dns.ClassINET}},
+		Ns: append([]dns.RR{z.soa(z.negativeTTL())}, signatures...)}
+	packed, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	a := newPreparedRRs(packed, name)
+	a.rcode = rcode
+	return a
+}
+
+func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs, denials denials) *node {
 	n := &node{types: map[uint16]*preparedRRs{}}
 	if z.static.sets[name] != nil && name != z.origin || z.static.cut(name) != "" {
 		n.unprepared = true // it has more than the pool's addresses
 		return n
 	}
 	if !z.static.nodes["*."+name] {
-		n.noName = z.prepareAbsent(name)
+		n.noName = denials.noName
 	}
-	n.noData = z.prepareFixed(name, noType)
-	if encloser, ok := strings.CutPrefix(name, "*."); ok {
-		n.noData = z.prepareAbsent(encloser)
-	}
+	n.noData = denials.noData
 	if name == z.origin {
 		n.types[dns.TypeSOA] = z.prepareFixed(name, dns.TypeSOA)
 		for qtype := range z.static.sets[name] {
@@ -124,11 +164,13 @@ func (z *zone) prepareNode(name string, decks map[uint16]*preparedRRs) *node {
 			return decks[qtype]
 		case z.pool[name] && z.blind:
 			return nil
-		case len(z.named[name]) > 0 || len(z.static.sets[name][qtype]) > 0:
+		case len(z.static.sets[name][qtype]) > 0:
 			return z.prepareFixed(name, qtype)
-		default:
-			return n.noData
 		}
+		if set := z.prepareSet(setKey{name, qtype}); set.answerRRs > 0 {
+			return set
+		}
+		return n.noData
 	}
 	n.a, n.aaaa = address(dns.TypeA), address(dns.TypeAAAA)
 	return n
@@ -139,13 +181,17 @@ const (
 	noType   = 0       // no zone has records of it (RFC 6895 section 3.1)
 )
 
-// prepareAbsent writes down the response for all names right below encloser that do not exist, for any type. It returns
-// nil (then respond answers) if the zone really has the placeholder name.
-func (z *zone) prepareAbsent(encloser string) *preparedRRs {
-	if z.exists(anyLabel + encloser) {
-		return nil
+// prepareSet writes down a mirror's addresses.
+func (z *zone) prepareSet(key setKey) *preparedRRs {
+	a := &preparedRRs{count: 1}
+	for _, addr := range z.named[key.owner] {
+		if dnspool.FamilyOf(addr) == familyOf(key.rrtype) {
+			a.cards = append(a.cards, addressRecord(addr, key.rrtype, z.ttl)...)
+			a.answerRRs++
+		}
 	}
-	return z.prepareFixed(anyLabel+encloser, noType)
+	a.size = len(a.cards)
+	return a
 }
 
 // prepareDeck writes down all cards of a deck.

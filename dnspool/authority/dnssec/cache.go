@@ -1,11 +1,13 @@
 package dnssec
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -91,8 +93,12 @@ type Pass struct {
 	jobs     []job
 	used     int
 	expires  time.Time // of what was kept
-	scratch  []byte
 	failed   error
+
+	zoneID, keysID [sha256.Size]byte // of roles.signZone and roles.signKeys
+
+	packed, data, key []byte // scratch space
+	records           [][]byte
 }
 
 // A job is a set that has no fresh signatures yet.
@@ -117,7 +123,20 @@ func (s *Signer) Begin(now time.Time) (*Pass, error) {
 		return nil, err
 	}
 	s.passes++
-	return &Pass{signer: s, now: now, validity: validity, roles: roles, scratch: make([]byte, dns.MaxMsgSize)}, nil
+	return &Pass{
+		signer: s, now: now, validity: validity, roles: roles, zoneID: idOf(roles.signZone), keysID: idOf(roles.signKeys),
+		packed: make([]byte, dns.MaxMsgSize),
+	}, nil
+}
+
+// idOf is another one for other keys.
+func idOf(keys []*Key) [sha256.Size]byte {
+	var ids strings.Builder
+	for _, k := range keys {
+		ids.WriteString(k.id)
+		ids.WriteByte('\n')
+	}
+	return sha256.Sum256([]byte(ids.String()))
 }
 
 // KeyRecords returns the DNSKEY, CDS and CDNSKEY sets of the zone.
@@ -126,7 +145,7 @@ func (p *Pass) KeyRecords() map[uint16][]dns.RR { return p.roles.records() }
 // Add has a set signed. All records have the same owner, type and TTL, which is the one that the signatures cover:
 // in an answer it may be lower (RFC 4035 section 5.3.3).
 func (p *Pass) Add(set []dns.RR) *Signatures {
-	keys := p.roles.signZone
+	keys, id := p.roles.signZone, &p.zoneID
 	if rrtype := set[0].Header().Rrtype; slices.Contains(keyTypes, rrtype) {
 		if signed := p.roles.signed[rrtype]; signed != nil {
 			p.noteExpiry(signed.until())
@@ -134,13 +153,13 @@ func (p *Pass) Add(set []dns.RR) *Signatures {
 			p.failed = errors.Join(p.failed, s.add(dns.Copy(signed.signature).(*dns.RRSIG)))
 			return s
 		}
-		keys = p.roles.signKeys
+		keys, id = p.roles.signKeys, &p.keysID
 	}
-	name := p.name(set, keys)
-	kept := p.signer.kept[name]
+	p.key = p.appendKey(append(p.key[:0], id[:]...), set)
+	kept := p.signer.kept[string(p.key)]
 	if kept == nil || !kept.fresh(p.now) {
 		kept = &Signatures{}
-		p.signer.kept[name] = kept
+		p.signer.kept[string(p.key)] = kept
 		p.jobs = append(p.jobs, job{set, keys, kept})
 	} else {
 		p.noteExpiry(kept.expires)
@@ -158,27 +177,40 @@ func (p *Pass) noteExpiry(at time.Time) {
 	}
 }
 
-// name is what signatures are kept under: all that they depend on but the time.
-func (p *Pass) name(set []dns.RR, keys []*Key) string {
+// appendKey appends what signatures of a set are kept under, besides their keys: all that they depend on but the time.
+func (p *Pass) appendKey(dst []byte, set []dns.RR) []byte {
 	h := set[0].Header()
-	data := make([]string, len(set))
-	for i, rr := range set {
-		if end, err := dns.PackRR(rr, p.scratch, 0, nil, false); err == nil { // the zone has no record that cannot be packed
-			data[i] = string(p.scratch[:end])
-		}
+	dst = append(dst, h.Name...)
+	dst = append(dst, 0)
+	dst = binary.BigEndian.AppendUint16(dst, h.Rrtype)
+	dst = binary.BigEndian.AppendUint32(dst, h.Ttl)
+	p.records, p.data = p.records[:0], p.data[:0]
+	for _, rr := range set {
+		start := len(p.data)
+		p.data = p.appendData(p.data, rr)
+		p.records = append(p.records, p.data[start:])
 	}
-	slices.Sort(data)
-	var b strings.Builder
-	for _, k := range keys {
-		b.WriteString(k.id)
-		b.WriteByte(' ')
+	slices.SortFunc(p.records, bytes.Compare)
+	for _, data := range p.records {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(data)))
+		dst = append(dst, data...)
 	}
-	b.WriteString(strconv.FormatUint(uint64(h.Ttl), 10))
-	for _, d := range data {
-		b.WriteByte(' ')
-		b.WriteString(d)
+	return dst
+}
+
+// appendData appends what tells a record from others of its set. Of addresses there are thousands of sets.
+func (p *Pass) appendData(dst []byte, rr dns.RR) []byte {
+	switch rr := rr.(type) {
+	case *dns.A:
+		return append(dst, rr.A...)
+	case *dns.AAAA:
+		return append(dst, rr.AAAA...)
 	}
-	return b.String()
+	end, err := dns.PackRR(rr, p.packed, 0, nil, false)
+	if err != nil {
+		return dst // the zone has no record that cannot be packed
+	}
+	return append(dst, p.packed[:end]...)
 }
 
 // End makes the signatures that are not kept, and returns when the first of all that were added expires. After an
