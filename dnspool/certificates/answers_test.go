@@ -48,7 +48,7 @@ func TestAnswersAreRemoved(t *testing.T) {
 		for _, valid := range []bool{true, false} {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				authority := newFakeACME(t, "answers.example.org")
+				authority := newFakeACME(t)
 				txt := &memoryTXT{values: map[string]string{}}
 				o := authority.options(dir, Reach{HTTP: true, OwnZone: true}, txt, zap.NewNop())
 				o.Config = &config.ACME{Names: o.Config.Names, Directories: o.Config.Directories, Challenge: kind}
@@ -79,7 +79,7 @@ func TestAnswersAreRemoved(t *testing.T) {
 				synctest.Wait()
 				want := kind
 				if kind == "dns-01" {
-					want = "dns-01 _acme-challenge.answers.example.org."
+					want = "dns-01 _acme-challenge." + authority.name + "."
 				}
 				if !maps.Equal(during, map[string]bool{want: true}) {
 					t.Errorf("%s: given while it is validated: %v", kind, during)

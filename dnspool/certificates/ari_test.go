@@ -2,6 +2,7 @@ package certificates
 
 import (
 	"crypto/x509"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,7 @@ import (
 func TestSuggestedRenewal(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		authority := newFakeACME(t, "ari.example.org")
+		authority := newFakeACME(t)
 		began := time.Now()
 		var revoking atomic.Bool
 		authority.window = func(leaf *x509.Certificate) (start, end time.Time) {
@@ -41,9 +42,11 @@ func TestSuggestedRenewal(t *testing.T) {
 		revoking.Store(true)
 		served(10*day+7*time.Hour, 3)
 		served(60*day, 3)
-		first, second := authority.orders[0], authority.orders[1]
-		if len(authority.orders) != 2 || first.replaces != "" || second.replaces != identifier(t, first.leaf) {
-			t.Errorf("%d orders, the second replaces %q", len(authority.orders), second.replaces)
+		authority.mu.Lock()
+		orders := slices.Clone(authority.orders)
+		authority.mu.Unlock()
+		if len(orders) != 2 || orders[0].replaces != "" || orders[1].replaces != identifier(t, orders[0].leaf) {
+			t.Errorf("%d orders, the second replaces %q", len(orders), orders[1].replaces)
 		}
 		served(62*day, 4) // the second one's window is over
 	})

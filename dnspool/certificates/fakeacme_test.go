@@ -53,6 +53,22 @@ type fakeOrder struct {
 // url is the beginning of the URLs of the authority. acmez remembers its directory.
 func (f *fakeACME) url() string { return "https://acme." + f.name }
 
+// setAccepts says which challenges are valid from now on.
+func (f *fakeACME) setAccepts(accepts func(kind string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.accepts = accepts
+}
+
+// takeTries returns the validations since the latest call.
+func (f *fakeACME) takeTries() []fakeTry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := f.tries
+	f.tries = nil
+	return list
+}
+
 // RoundTrip answers a request.
 func (f *fakeACME) RoundTrip(req *http.Request) (*http.Response, error) {
 	f.mu.Lock()
@@ -225,10 +241,10 @@ func (f *fakeACME) options(dir string, reach Reach, txt TXTRecords, log *zap.Log
 	}
 }
 
-// newFakeACME returns an authority that accepts all answers for a name; see newSimulatedAuthority.
-func newFakeACME(t *testing.T, name string) *fakeACME {
+// newFakeACME returns an authority that accepts all answers.
+func newFakeACME(t *testing.T) *fakeACME {
 	t.Helper()
-	return &fakeACME{simulatedAuthority: newSimulatedAuthority(t, name), accepts: func(string) bool { return true }}
+	return &fakeACME{simulatedAuthority: newSimulatedAuthority(t), accepts: func(string) bool { return true }}
 }
 
 // fakeTXT are TXT records that cannot be changed, if one of the errors is set.

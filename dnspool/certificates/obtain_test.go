@@ -22,12 +22,12 @@ func TestDamagedFiles(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				core, logs := observer.New(zap.WarnLevel)
-				authority := newSimulatedAuthority(t, "download.example.org")
+				authority := newSimulatedAuthority(t)
 				acme, stop := runSimulated(t, dir, authority, zap.New(core))
 				synctest.Wait()
 				first := serves(t, acme, authority, false)
 				stop()
-				file := filepath.Join(dir, "certificates", "simulated", "download.example.org", "download.example.org"+ending)
+				file := filepath.Join(dir, "certificates", "simulated", authority.name, authority.name+ending)
 				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -53,7 +53,7 @@ func TestDamagedFiles(t *testing.T) {
 func TestReloadTriesNow(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		authority := newSimulatedAuthority(t, "reload.example.org")
+		authority := newSimulatedAuthority(t)
 		acme, stop := runSimulated(t, dir, authority, zap.NewNop())
 		defer stop()
 		reload := func(want int64, ended bool) {
@@ -90,7 +90,7 @@ func TestCancelledOrders(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.ErrorLevel)
-		authority := newSimulatedAuthority(t, "download.example.org")
+		authority := newSimulatedAuthority(t)
 		authority.hangs.Store(true)
 		acme, stop := runSimulated(t, dir, authority, zap.New(core))
 		synctest.Wait()
@@ -98,9 +98,9 @@ func TestCancelledOrders(t *testing.T) {
 			names []string
 			asked int64
 		}{
-			{[]string{"download.example.org", "other.example.org"}, 2},
+			{[]string{authority.name, "other.example.org"}, 2},
 			{[]string{"other.example.org"}, 2},
-			{[]string{"other.example.org", "download.example.org"}, 3},
+			{[]string{"other.example.org", authority.name}, 3},
 		} {
 			if err := acme.SetConfig(&config.ACME{Names: step.names}); err != nil {
 				t.Fatal(err)

@@ -38,9 +38,12 @@ type simulatedAuthority struct {
 	issued atomic.Int64
 }
 
-// newSimulatedAuthority returns an authority for a certificate that becomes due, or not. If it does, no other test may
-// use the name: certmagic knows globally when a renewal is tried again.
-func newSimulatedAuthority(t *testing.T, name string) *simulatedAuthority {
+// authorities counts simulated authorities.
+var authorities atomic.Int64
+
+// newSimulatedAuthority returns an authority, and a name to order a certificate for. No other test uses the name:
+// certmagic knows globally when a renewal is tried again.
+func newSimulatedAuthority(t *testing.T) *simulatedAuthority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -56,7 +59,7 @@ func newSimulatedAuthority(t *testing.T, name string) *simulatedAuthority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &simulatedAuthority{name: name, key: key, cert: cert}
+	return &simulatedAuthority{name: fmt.Sprintf("host%d.example.org", authorities.Add(1)), key: key, cert: cert}
 }
 
 // IssuerKey names the authority in state_dir.
@@ -104,7 +107,7 @@ func TestOutages(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
-		authority := newSimulatedAuthority(t, "outages.example.org")
+		authority := newSimulatedAuthority(t)
 		acme, stop := runSimulated(t, dir, authority, zap.New(core))
 		pass := func(d time.Duration, want int64, ended bool) {
 			t.Helper()

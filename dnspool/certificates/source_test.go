@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,12 +21,12 @@ import (
 func TestBothSources(t *testing.T) {
 	dir, files := t.TempDir(), t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		authority := newSimulatedAuthority(t, "both.example.org")
+		authority := newSimulatedAuthority(t)
 		acme, stop := runSimulated(t, dir, authority, zap.NewNop())
 		defer stop()
 		synctest.Wait()
 		inFiles := config.TLS{Cert: filepath.Join(files, "cert.pem"), Key: filepath.Join(files, "key.pem")}
-		writeFilesFor(t, testbed.NewAuthority(t), inFiles, "both.example.org", time.Now().Add(95*day))
+		writeFilesFor(t, testbed.NewAuthority(t), inFiles, authority.name, time.Now().Add(95*day))
 		file, err := OpenFiles(inFiles, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
@@ -44,24 +45,24 @@ func TestBothSources(t *testing.T) {
 				t.Errorf("on day %v, %q is covered: %v", time.Since(acme.Status()[0].From)/day, name, !covers)
 			}
 		}
-		obtained, beside := acme.find("both.example.org"), file.current.Load()
-		check(source, "both.example.org", obtained, true)
-		check(source, "BOTH.example.org.", obtained, true)
+		obtained, beside := acme.find(authority.name), file.current.Load()
+		check(source, authority.name, obtained, true)
+		check(source, strings.ToUpper(authority.name)+".", obtained, true)
 		check(source, "", beside, false)
 		check(other, "a.example.net", other.files.current.Load(), true)
 		check(other, "", other.files.current.Load(), false)
 		authority.down.Store(true)
 		time.Sleep(6 * day) // the one in other's files has expired
-		check(other, "both.example.org", obtained, true)
+		check(other, authority.name, obtained, true)
 		check(other, "", obtained, false)
 		check(other, "a.example.net", obtained, false) // no certificate is valid for it
 		time.Sleep(85 * day)                           // the one by ACME, too
-		check(source, "both.example.org", beside, true)
+		check(source, authority.name, beside, true)
 		check(source, "", beside, false)
-		check(other, "both.example.org", obtained, false)
+		check(other, authority.name, obtained, false)
 		time.Sleep(5 * day) // all have
-		check(source, "both.example.org", obtained, false)
-		if (Fixed{beside}).Covers("both.example.org") || file.Covers("both.example.org") {
+		check(source, authority.name, obtained, false)
+		if (Fixed{beside}).Covers(authority.name) || file.Covers(authority.name) {
 			t.Error("an expired certificate covers its name")
 		}
 	})

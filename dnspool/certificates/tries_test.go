@@ -22,21 +22,21 @@ func TestFailedValidations(t *testing.T) {
 		reach   Reach
 		renewal bool
 	}{
-		{"first.example.org", Reach{OwnZone: true, HTTP: true}, false},
-		{"renewal.example.org", Reach{OwnZone: true, HTTP: true}, true},
-		{"alpn.example.org", Reach{}, false},
+		{"first", Reach{OwnZone: true, HTTP: true}, false},
+		{"renewal", Reach{OwnZone: true, HTTP: true}, true},
+		{"one kind", Reach{}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				authority := newFakeACME(t, test.name)
+				authority := newFakeACME(t)
 				o := authority.options(dir, test.reach, fakeTXT{}, zap.NewNop())
-				authority.accepts = func(string) bool { return test.renewal }
+				authority.setAccepts(func(string) bool { return test.renewal })
 				acme, stop := runACME(t, o)
 				if test.renewal {
 					time.Sleep(59 * day) // it is due on day 60
-					authority.tries = nil
-					authority.accepts = func(string) bool { return false }
+					authority.takeTries()
+					authority.setAccepts(func(string) bool { return false })
 					time.Sleep(2 * day)
 				}
 				for step := range 36 * 60 / 7 {
@@ -53,8 +53,8 @@ func TestFailedValidations(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				checkTries(t, authority.tries, len(challengesFor(test.name, "", test.reach)))
-				authority.accepts = func(string) bool { return true }
+				checkTries(t, authority.takeTries(), len(challengesFor(authority.name, "", test.reach)))
+				authority.setAccepts(func(string) bool { return true })
 				time.Sleep(7 * time.Hour)
 				synctest.Wait()
 				if got := serves(t, acme, authority.simulatedAuthority, false); got < 2 || got != authority.issued.Load()+1 {
@@ -92,8 +92,8 @@ func TestUnanswerableChallenge(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
-		authority := newFakeACME(t, "unanswerable.example.org")
-		authority.accepts = func(kind string) bool { return kind == "dns-01" }
+		authority := newFakeACME(t)
+		authority.setAccepts(func(kind string) bool { return kind == "dns-01" })
 		reason := errors.New("cannot add a TXT record: it has a CNAME record; remove that")
 		acme, stop := runACME(t, authority.options(dir, Reach{OwnZone: true}, fakeTXT{add: reason}, zap.New(core)))
 		defer stop()
@@ -105,8 +105,8 @@ func TestUnanswerableChallenge(t *testing.T) {
 				t.Errorf("the problem is %q, want %q in it", problem, want)
 			}
 		}
-		if len(authority.tries) != 1 || authority.tries[0].kind != "tls-alpn-01" {
-			t.Errorf("validations: %v", authority.tries)
+		if tries := authority.takeTries(); len(tries) != 1 || tries[0].kind != "tls-alpn-01" {
+			t.Errorf("validations: %v", tries)
 		}
 		if lines := logs.FilterMessage("cannot get a certificate").All(); len(lines) == 0 ||
 			strings.Contains(lines[0].ContextMap()["error"].(string), "\n") {
@@ -121,7 +121,7 @@ func TestRemovalFails(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
-		authority := newFakeACME(t, "removal.example.org")
+		authority := newFakeACME(t)
 		txt := fakeTXT{remove: errors.New("the server is away")}
 		acme, stop := runACME(t, authority.options(dir, Reach{Published: true}, txt, zap.New(core)))
 		defer stop()
@@ -135,7 +135,7 @@ func TestRemovalFails(t *testing.T) {
 			t.Fatalf("no certificate: %v", logs.All())
 		}
 		lines := logs.FilterMessageSnippet("cannot remove the TXT record").All()
-		if len(lines) == 0 || lines[0].ContextMap()["record"] != "_acme-challenge.removal.example.org." ||
+		if len(lines) == 0 || lines[0].ContextMap()["record"] != "_acme-challenge."+authority.name+"." ||
 			lines[0].ContextMap()["error"] != "the server is away" {
 			t.Errorf("in the log: %v", logs.All())
 		}
