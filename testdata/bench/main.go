@@ -2,6 +2,7 @@
 //
 //	go run ./testdata/bench                  # DNS, beside all servers that are installed
 //	go run ./testdata/bench -mirrors 1000    # -edns, -nxdomain, -signed, -rounds 9, -duration 2s ...
+//	go run ./testdata/bench flood            # random names of a signed zone, with DO and without
 //	go run ./testdata/bench sockets          # DNS at part load, with one socket and with two
 //	go run ./testdata/bench https            # redirects over TLS; -rsa
 //	go run ./testdata/bench growth           # large pools: memory, start, reload
@@ -34,7 +35,8 @@ type options struct {
 	duration       time.Duration
 	mirrors        int
 	edns, nxdomain bool
-	signed         bool
+	signed         bool // the zone
+	do             bool // ask for signatures
 }
 
 // A result is what one run has measured.
@@ -64,10 +66,12 @@ func run(command string, args []string) error {
 		return sockets(args)
 	case "growth":
 		return growth(args)
+	case "flood":
+		return flood(args)
 	case "bare": // for https
 		return bare(args[0])
 	default:
-		return fmt.Errorf("%s is not measured; dns, sockets, https and growth are", command)
+		return fmt.Errorf("%s is not measured; dns, flood, sockets, https and growth are", command)
 	}
 }
 
@@ -84,6 +88,7 @@ func dnsAnswers(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	o.do = o.signed
 	dir, err := os.MkdirTemp("", "mirrorpool-bench-")
 	if err != nil {
 		return err
@@ -185,7 +190,7 @@ func writeQueries(dir string, o options) (string, error) {
 func load(port int, queries string, duration time.Duration, o options) (string, error) {
 	args := []string{"-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", strconv.Itoa(port), "-d", queries,
 		"-l", strconv.FormatFloat(duration.Seconds(), 'f', -1, 64), "-c", "16", "-q", "150", "-T", "1"}
-	if o.signed {
+	if o.do {
 		args = append(args, "-D")
 	} else if o.edns {
 		args = append(args, "-e")

@@ -33,9 +33,7 @@ func installed(dir string) ([]server, error) {
 	if err != nil {
 		return nil, err
 	}
-	servers := []server{{"mirrorpool", binary, func(s site) ([]string, error) {
-		return []string{binary, "serve", "--config", "mirrorpool.json"}, s.writeMirrorpool()
-	}}}
+	servers := []server{mirrorpool(binary)}
 	for _, s := range []server{{"nsd", "nsd", nsd}, {"knot", "knotd", knot}, {"bind", "named", bind}} {
 		path, err := exec.LookPath(s.program)
 		if err != nil {
@@ -52,6 +50,12 @@ func installed(dir string) ([]server, error) {
 		}})
 	}
 	return servers, nil
+}
+
+func mirrorpool(binary string) server {
+	return server{"mirrorpool", binary, func(s site) ([]string, error) {
+		return []string{binary, "serve", "--config", "mirrorpool.json"}, s.writeMirrorpool()
+	}}
 }
 
 func (s site) addresses(i int) (v4, v6 string) {
