@@ -1,8 +1,13 @@
 package dnssec
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // seenBy is a parent that has all keys.
@@ -53,4 +58,95 @@ func TestHalfARolloverGoesOn(t *testing.T) {
 	if whole.Advance(seen, time.Hour) != whole {
 		t.Error("a rollover that is planned is planned again")
 	}
+}
+
+// timeline follows a rollover hour by hour, at a parent that does what CDS asks for five hours later, and whose DS
+// records are cached for a day. It returns what has changed when: the keys, the old one first, with * where CDS asks
+// for a DS record; which of them the parent has; and what is waited for.
+func timeline(t *testing.T, algorithm string) (lines []string) {
+	t.Helper()
+	k, err := read(testConfig(), t.TempDir(), testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := k.All[0]
+	if k, err = k.Roll(algorithm, testNow, 2*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	names := strings.NewReplacer(fmt.Sprint(old.Tag), "OLD", fmt.Sprint(k.All[1].Tag), "NEW")
+	parent := &View{DS: []*dns.DS{old.DS()}, TTL: 24 * time.Hour}
+	asked, last := 0, ""
+	for hour := range 24 * 14 {
+		parent.At = testNow.Add(time.Duration(hour) * time.Hour)
+		k = k.Advance(parent, 2*time.Hour)
+		r, err := k.at(parent.At)
+		if err != nil {
+			t.Fatalf("after %d hours: %v", hour, err)
+		}
+		state := ""
+		for _, key := range k.All {
+			state += string(key.Times.At(parent.At))
+			if slices.Contains(r.synced, key) {
+				state += "*"
+			}
+			state += " "
+		}
+		state += "| signs keys" + tags(k, r.signKeys) + ", all else" + tags(k, r.signZone) + " | parent"
+		for _, ds := range parent.DS {
+			state += fmt.Sprintf(" %d", ds.KeyTag)
+		}
+		state = names.Replace(fmt.Sprintf("%s | DS %d | %s", state, len(k.Describe(parent.At, parent, "").DS), k.next(parent.At, parent)))
+		if state != last {
+			lines, last = append(lines, fmt.Sprintf("%3d h %s", hour, state)), state
+		}
+		if asked++; len(r.synced) == len(parent.DS) && r.synced[0].Tag == parent.DS[0].KeyTag {
+			asked = 0
+		}
+		if asked == 5 {
+			parent.DS = nil
+			for _, key := range r.synced {
+				parent.DS = append(parent.DS, key.DS())
+			}
+		}
+	}
+	return lines
+}
+
+// tags are the tags of some keys, in the order of all.
+func tags(all *Keys, some []*Key) (text string) {
+	for _, k := range all.All {
+		if slices.Contains(some, k) {
+			text += fmt.Sprintf(" %d", k.Tag)
+		}
+	}
+	return text
+}
+
+// TestRolloverTimeline wants each step of a rollover when RFC 6781 allows it, with two hours to spare, and not before.
+func TestRolloverTimeline(t *testing.T) {
+	t.Parallel()
+	for algorithm, want := range timelines {
+		if got := strings.Join(timeline(t, algorithm), "\n"); strings.TrimSpace(got) != strings.TrimSpace(want) {
+			t.Errorf("%q:\n%s", algorithm, got)
+		}
+	}
+}
+
+var timelines = map[string]string{
+	"": `
+  0 h active* published | signs keys OLD NEW, all else OLD | parent OLD | DS 1 | the parent is asked for a DS record of the key NEW at 2027-01-15T11:00:00Z
+  3 h active* published* | signs keys OLD NEW, all else OLD | parent OLD | DS 2 | the parent is to have a DS record of the key NEW beside that of OLD
+  8 h active* published* | signs keys OLD NEW, all else OLD | parent OLD NEW | DS 2 | the key NEW signs at 2027-01-16T18:00:00Z
+ 34 h retired active* | signs keys OLD NEW, all else NEW | parent OLD NEW | DS 1 | the key OLD is removed at 2027-01-16T22:00:00Z
+ 38 h removed active* | signs keys NEW, all else NEW | parent OLD NEW | DS 1 | the parent is to remove the DS record of the key OLD
+ 39 h removed active* | signs keys NEW, all else NEW | parent NEW | DS 1 |`,
+	"ED25519": `
+  0 h active* signing | signs keys OLD, all else OLD NEW | parent OLD | DS 1 | the key NEW is published at 2027-01-15T12:00:00Z
+  4 h active* active | signs keys OLD NEW, all else OLD NEW | parent OLD | DS 1 | the parent is asked for a DS record of the key NEW at 2027-01-15T15:00:00Z
+  7 h active* active* | signs keys OLD NEW, all else OLD NEW | parent OLD | DS 2 | the parent is to have a DS record of the key NEW beside that of OLD
+ 12 h active* active* | signs keys OLD NEW, all else OLD NEW | parent OLD NEW | DS 2 | the parent is asked to remove the DS record of the key OLD at 2027-01-16T22:00:00Z
+ 38 h active active* | signs keys OLD NEW, all else OLD NEW | parent OLD NEW | DS 1 | the parent is to remove the DS record of the key OLD
+ 43 h active active* | signs keys OLD NEW, all else OLD NEW | parent NEW | DS 1 | the key OLD is removed at 2027-01-18T05:00:00Z
+ 69 h signing active* | signs keys NEW, all else OLD NEW | parent NEW | DS 1 | the key OLD signs no more at 2027-01-18T08:00:00Z
+ 72 h removed active* | signs keys NEW, all else NEW | parent NEW | DS 1 |`,
 }

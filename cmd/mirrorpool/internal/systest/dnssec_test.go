@@ -14,22 +14,6 @@ import (
 	"mirrorpool/testdata/testbed"
 )
 
-// signedPrimary is hiddenPrimary with a signed zone.
-func signedPrimary(t testing.TB, notify ...string) (*deployment, *site) {
-	t.Helper()
-	ours := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
-	s := newSite(t, ours)
-	var targets []string
-	for _, addr := range notify {
-		targets = append(targets, fmt.Sprintf("%q", addr+" mirrorpool"))
-	}
-	d := deploy(t, "hidden-primary.json", "192.0.2.1:53", ours, `"192.0.2.2:53 mirrorpool"`, strings.Join(targets, ", "),
-		"/etc/mirrorpool/mirrorpool.key", s.key, `"zone":`, `"dnssec": {"keys": "auto"}, "zone":`,
-		`"allow_transfer": [`, `"allow_transfer": ["127.0.0.0/8", `)
-	d.dns = ours
-	return d, s
-}
-
 // anchorOf writes the key that signs the zone of a deployment to a file, as delv wants it.
 func anchorOf(t *testing.T, d *deployment) string {
 	t.Helper()
@@ -85,17 +69,10 @@ func checkValidated(t *testing.T, anchor, addr, server string) {
 // answer is valid, as is the zone as a whole.
 func TestSignedSecondaries(t *testing.T) {
 	t.Parallel()
-	names := []string{"bind", "knot", "nsd"}
-	var at []string
-	for range names {
-		at = append(at, "127.0.0.1:"+testbed.FreePort(t, "127.0.0.1"))
-	}
-	d, s := signedPrimary(t, at...)
-	p := d.start(t)
-	var secondaries []*neighbour
-	for i, name := range names {
-		secondaries = append(secondaries, s.secondary(t, name, at[i], s.ours, s.secret))
-	}
+	d, _, p, secondaries := startSecondaries(t, func(dns map[string]any) {
+		dns["dnssec"] = map[string]any{"keys": "auto"}
+		dns["allow_transfer"] = append(dns["allow_transfer"].([]any), "127.0.0.0/8")
+	})
 	anchor := anchorOf(t, d)
 	check := func() {
 		t.Helper()

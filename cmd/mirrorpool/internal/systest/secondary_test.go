@@ -40,6 +40,27 @@ func hiddenPrimary(t testing.TB, notify ...string) (*deployment, *site) {
 	return d, s
 }
 
+// startSecondaries starts hiddenPrimary, with its section "dns" as change leaves it, and BIND, Knot and NSD as its
+// secondaries.
+func startSecondaries(t *testing.T, change func(dns map[string]any)) (*deployment, *site, *program, []*neighbour) {
+	t.Helper()
+	names := []string{"bind", "knot", "nsd"}
+	var at []string
+	for range names {
+		at = append(at, "127.0.0.1:"+testbed.FreePort(t, "127.0.0.1"))
+	}
+	d, s := hiddenPrimary(t, at...)
+	if change != nil {
+		change(d.json["dns"].(map[string]any))
+	}
+	p := d.start(t)
+	var secondaries []*neighbour
+	for i, name := range names {
+		secondaries = append(secondaries, s.secondary(t, name, at[i], s.ours, s.secret))
+	}
+	return d, s, p, secondaries
+}
+
 // metric returns the value of a metric with its labels as they are printed, or 0.
 func metric(t testing.TB, admin, name string) float64 {
 	t.Helper()
@@ -71,17 +92,7 @@ func follow(t *testing.T, p *program, secondaries []*neighbour, want []string) {
 // TestSecondaries has BIND, Knot and NSD follow mirrorpool through all that may happen.
 func TestSecondaries(t *testing.T) {
 	t.Parallel()
-	names := []string{"bind", "knot", "nsd"}
-	var at []string
-	for range names {
-		at = append(at, "127.0.0.1:"+testbed.FreePort(t, "127.0.0.1"))
-	}
-	d, s := hiddenPrimary(t, at...)
-	p := d.start(t)
-	var secondaries []*neighbour
-	for i, name := range names {
-		secondaries = append(secondaries, s.secondary(t, name, at[i], s.ours, s.secret))
-	}
+	d, s, p, secondaries := startSecondaries(t, nil)
 	follow(t, p, secondaries, d.addresses("a", "b", "c"))
 	for _, n := range secondaries {
 		if got := addressesAt(n.addr, "b."+poolZone, dns.TypeA); !slices.Equal(got, d.addresses("b")) {
