@@ -37,6 +37,7 @@ func (o *Opener) TCP(ctx context.Context, addr string) (*Listener, error) {
 		return newListener(l, false), nil
 	}
 	lc := net.ListenConfig{Control: share}
+	lc.KeepAlive = -1         // connections have deadlines; to set up probes takes four system calls for each
 	lc.SetMultipathTCP(false) // the kernel lets no program choose among such listeners; see giveWay
 	l, err := lc.Listen(ctx, familyNetwork("tcp", addr), addr)
 	if err != nil {

@@ -21,13 +21,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // https measures redirects over TLS beside nginx with a constant target, and a bare net/http handler with one.
 //
-// The load comes from wrk (HTTP/1.1) and h2load (HTTP/2), over connections that are kept open, and from this program,
-// which makes a new connection with a full handshake for each request.
+// The load comes from wrk (HTTP/1.1) and h2load (HTTP/2), over 16 connections that are kept open, and from another copy
+// of this program, which makes new connections with full handshakes, 16 at once, and 1.
 func https(args []string) error {
 	flags := flag.NewFlagSet("https", flag.ExitOnError)
 	rounds := flags.Int("rounds", 5, "how often each server is measured")
@@ -111,7 +114,18 @@ var loads = []struct {
 		out, err := pinned("h2load", "-t1", "-c16", "-m1", fmt.Sprintf("-D%.0f", d.Seconds()), url)
 		return figure(out, `(\d+) 3xx`), err
 	}},
-	{"full handshakes", func(_, addr string, d time.Duration) (int, error) { return handshakes(addr, d) }},
+	{"full handshakes", func(_, addr string, d time.Duration) (int, error) { return ownLoad(addr, 16, d) }},
+	{"full handshakes, one at a time", func(_, addr string, d time.Duration) (int, error) { return ownLoad(addr, 1, d) }},
+}
+
+// ownLoad runs handshakes in a process of its own.
+func ownLoad(addr string, clients int, d time.Duration) (int, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	out, err := pinned(self, "handshakes", addr, strconv.Itoa(clients), d.String())
+	return figure(out, `(\d+) handshakes`), err
 }
 
 // pinned runs a command on the second CPU.
@@ -123,18 +137,38 @@ func pinned(command ...string) (string, error) {
 	return string(out), err
 }
 
-// handshakes makes connections. The keys are agreed on by X25519, which all three servers have; X25519MLKEM768, which
-// is what those in Go prefer, takes them more.
-func handshakes(addr string, d time.Duration) (n int, err error) {
-	config := &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}
-	for end := time.Now().Add(d); time.Now().Before(end); n++ {
-		conn, err := tls.Dial("tcp", addr, config)
-		if err != nil {
-			return n, err
-		}
-		conn.Close()
+// handshakes makes connections to an address, some at once, for a time, and prints how many. The keys are agreed on by
+// X25519, which all three servers have; X25519MLKEM768, which is what those in Go prefer, takes them more.
+func handshakes(args []string) error {
+	if len(args) != 3 {
+		return errors.New("want an address, a number of clients and a time")
 	}
-	return n, nil
+	clients, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	config := &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}
+	var done atomic.Int64
+	var g errgroup.Group
+	for range clients {
+		g.Go(func() error {
+			for end := time.Now().Add(d); time.Now().Before(end); done.Add(1) {
+				conn, err := tls.Dial("tcp", args[0], config)
+				if err != nil {
+					return err
+				}
+				conn.Close()
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	fmt.Printf("%d handshakes\n", done.Load())
+	return err
 }
 
 func (s webServer) measure(dir string, d time.Duration, results map[string]map[string][]float64) error {

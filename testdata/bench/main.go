@@ -68,8 +68,10 @@ func run(command string, args []string) error {
 		return growth(args)
 	case "flood":
 		return flood(args)
-	case "bare": // for https
+	case "bare": // for https, as is the next one
 		return bare(args[0])
+	case "handshakes":
+		return handshakes(args)
 	default:
 		return fmt.Errorf("%s is not measured; dns, flood, sockets, https and growth are", command)
 	}

@@ -13,7 +13,7 @@ func TestGarbagePercent(t *testing.T) {
 		want int
 	}{
 		{0, 0, 50}, {10, 0, 50}, {64, 0, 50}, {65, 0, 25}, {128, 0, 25}, {10 << 10, 0, 25},
-		{10, busyRate, 50}, {10, busyRate + 1, 300}, {20, 1e9, 150}, {64, 1e9, 50}, {128, 1e9, 25},
+		{10, busyRate, 50}, {10, busyRate + 1, 300}, {2, 1e9, 1600}, {1, 1e9, 1600}, {20, 1e9, 150}, {64, 1e9, 50}, {128, 1e9, 25},
 	} {
 		if got := garbagePercent(test.live<<20, test.rate); got != test.want {
 			t.Errorf("with %d MiB in use, and %g bytes a second: %d %%, want %d %%", test.live, test.rate, got, test.want)
@@ -25,18 +25,18 @@ func TestGarbagePercent(t *testing.T) {
 func TestSmooth(t *testing.T) {
 	t.Parallel()
 	burst, steady := 0.0, 0.0
-	for look := range 100 {
+	for look := range 300 {
 		now := 0.0
-		if look%50 < 10 {
-			now = 200 << 20
+		if look%100 < 10 {
+			now = 50 << 20
 		}
-		burst, steady = smooth(burst, now), smooth(steady, 150<<20)
+		burst, steady = smooth(burst, now), smooth(steady, 40<<20)
 		if burst > busyRate {
-			t.Errorf("after %d looks, ten of 50 with 200 MiB a second are %g MiB", look+1, burst/(1<<20))
+			t.Errorf("after %d looks, ten of 100 with 50 MiB a second are %g MiB", look+1, burst/(1<<20))
 		}
 	}
 	if steady < busyRate {
-		t.Errorf("a steady 150 MiB a second are %g MiB after 100 looks", steady/(1<<20))
+		t.Errorf("a steady 40 MiB a second are %g MiB after 300 looks", steady/(1<<20))
 	}
 }
 
