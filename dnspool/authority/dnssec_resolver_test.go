@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,20 +15,27 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool"
 	"mirrorpool/testdata/testbed"
 )
 
 // runSigned runs a server for a signed zone with a pool of six mirrors until the test ends, and returns where it
-// listens and its key.
+// listens and its key. With c.Geo, these are the mirrors of nearZone, and all clients are in Berlin.
 func runSigned(t *testing.T, c config.DNS, static *StaticRecords) (addr string, key *dns.DNSKEY) {
 	t.Helper()
 	c, keys := signedConfig(t, c)
 	c.Listen = []string{"127.0.0.1:0"}
-	s, err := Listen(t.Context(), Options{Config: c, ZoneFile: static, Signer: newTestSigner(keys), Log: zap.NewNop()})
+	berlin := func(netip.Addr) dnspool.Place { return nearPlaces(netip.MustParseAddr("198.51.100.1")) }
+	s, err := Listen(t.Context(), Options{Config: c, ZoneFile: static, Signer: newTestSigner(keys), Places: berlin, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	snapshot := *testSnapshot(t, 6, 2)
+	if c.Geo {
+		in := nearInput(nil)
+		in.Policy.MaxAnswers = c.MaxAnswers
+		snapshot = *dnspool.Build(in)
+	}
 	snapshot.Built = time.Now()
 	s.Publish(c, static, &snapshot)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -120,6 +128,25 @@ func TestValidatingResolvers(t *testing.T) {
 			} {
 				checkAuthentic(t, resolver, test.name, test.qtype, test.rcode)
 			}
+		})
+	}
+}
+
+// TestValidatingResolversByPlace is TestValidatingResolvers for answers by place.
+func TestValidatingResolversByPlace(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.Geo = true
+	for name, start := range validatingResolvers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, key := runSigned(t, c, nil)
+			resolver := start(t, server, key)
+			for i := range 16 {
+				checkAuthentic(t, resolver, fmt.Sprintf("x%d.eu.dl.example.org.", i), dns.TypeA, dns.RcodeSuccess)
+			}
+			checkAuthentic(t, resolver, "dl.example.org.", dns.TypeA, dns.RcodeSuccess)
+			checkAuthentic(t, resolver, "www.dl.example.org.", dns.TypeAAAA, dns.RcodeSuccess)
 		})
 	}
 }

@@ -262,21 +262,25 @@ func TestAttestedStaticZone(t *testing.T) {
 }
 
 // BenchmarkSign makes the zone of a pool with names for all mirrors, both families, for the first time and after a
-// verdict has changed.
+// verdict has changed; and one that answers by place.
 func BenchmarkSign(b *testing.B) {
-	for _, mirrors := range []int{30, 1000} {
+	for _, test := range []struct {
+		name    string
+		mirrors int
+		geo     bool
+	}{{"30 mirrors", 30, false}, {"1000 mirrors", 1000, false}, {"90 mirrors by place", 90, true}} {
 		c, keys := signedConfig(b, testConfig())
-		c.Names = []string{"@"}
-		all := poolInput(b, mirrors, c.MaxAnswers)
+		c.Names, c.Geo = []string{"@"}, test.geo
+		all := poolInput(b, test.mirrors, c.MaxAnswers)
 		first := dnspool.Build(all)
-		b.Run(fmt.Sprintf("first, %d mirrors", mirrors), func(b *testing.B) {
+		b.Run("first, "+test.name, func(b *testing.B) {
 			for b.Loop() {
 				if _, err := newSignedZone(c, nil, first, [2]uint32{}, newTestSigner(keys)); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		b.Run(fmt.Sprintf("a change, %d mirrors", mirrors), func(b *testing.B) {
+		b.Run("a change, "+test.name, func(b *testing.B) {
 			signer := newTestSigner(keys)
 			if _, err := newSignedZone(c, nil, first, [2]uint32{}, signer); err != nil {
 				b.Fatal(err)
@@ -285,7 +289,7 @@ func BenchmarkSign(b *testing.B) {
 			before := signer.Stats().Made
 			for b.Loop() {
 				b.StopTimer()
-				next := withDown(all, changes%mirrors)
+				next := withDown(all, changes%test.mirrors)
 				next.Previous = previous
 				b.StartTimer()
 				previous = dnspool.Build(next)
