@@ -157,17 +157,18 @@ func (p *Pass) Add(set []dns.RR) *Signatures {
 	}
 	p.key = p.appendKey(append(p.key[:0], id[:]...), set)
 	kept := p.signer.kept[string(p.key)]
-	if kept == nil || !kept.fresh(p.now) {
+	switch {
+	case kept != nil && kept.used == p.signer.passes:
+		return kept // it has been added to this pass before
+	case kept != nil && kept.fresh(p.now):
+		p.noteExpiry(kept.expires)
+	default:
 		kept = &Signatures{}
 		p.signer.kept[string(p.key)] = kept
 		p.jobs = append(p.jobs, job{set, keys, kept})
-	} else {
-		p.noteExpiry(kept.expires)
 	}
-	if kept.used != p.signer.passes {
-		kept.used = p.signer.passes
-		p.used++
-	}
+	kept.used = p.signer.passes
+	p.used++
 	return kept
 }
 
@@ -178,11 +179,11 @@ func (p *Pass) noteExpiry(at time.Time) {
 }
 
 // appendKey appends what signatures of a set are kept under, besides their keys: all that they depend on but the time.
+// The type is in the records, or is told by the length of an address.
 func (p *Pass) appendKey(dst []byte, set []dns.RR) []byte {
 	h := set[0].Header()
 	dst = append(dst, h.Name...)
 	dst = append(dst, 0)
-	dst = binary.BigEndian.AppendUint16(dst, h.Rrtype)
 	dst = binary.BigEndian.AppendUint32(dst, h.Ttl)
 	p.records, p.data = p.records[:0], p.data[:0]
 	for _, rr := range set {

@@ -68,7 +68,9 @@ func TestSignaturesAreKept(t *testing.T) {
 	}{
 		{[]dns.RR{a, b}, 1}, {[]dns.RR{a, b}, 0}, {[]dns.RR{b, a}, 0}, {[]dns.RR{a}, 1},
 		{[]dns.RR{rr(t, "dl.example.org. 30 IN A 192.0.2.1")}, 1}, {[]dns.RR{rr(t, "www.dl.example.org. 60 IN A 192.0.2.1")}, 1},
-		{[]dns.RR{rr(t, `dl.example.org. 60 IN TXT "192.0.2.1"`)}, 1}, {[]dns.RR{a, b}, 0},
+		{[]dns.RR{rr(t, `dl.example.org. 60 IN TXT "192.0.2.1"`)}, 1}, {[]dns.RR{a, b}, 0}, {[]dns.RR{b}, 1}, {[]dns.RR{a}, 0},
+		{[]dns.RR{rr(t, `dl.example.org. 60 IN TXT "192.0.2.2"`)}, 1}, {[]dns.RR{rr(t, `dl.example.org. 60 IN TXT "192.0.2.1"`)}, 0},
+		{[]dns.RR{rr(t, "dl.example.org. 60 IN AAAA 2001:db8::1")}, 1}, {[]dns.RR{rr(t, "dl.example.org. 60 IN AAAA 2001:db8::2")}, 1},
 	} {
 		if _, made := pass(t, s, testNow, test.set); made != test.made {
 			t.Errorf("set %d: %d signatures, want %d", i, made, test.made)
@@ -128,11 +130,55 @@ func TestSignaturesGoByTheWallClock(t *testing.T) {
 	}
 }
 
+// TestSignaturesAreKeptInAnyOrder adds the same sets twice to one pass, and to another in another order.
+func TestSignaturesAreKeptInAnyOrder(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	a, b := []dns.RR{rr(t, "a.dl.example.org. 60 IN A 192.0.2.1")}, []dns.RR{rr(t, "b.dl.example.org. 60 IN A 192.0.2.2")}
+	if _, made := pass(t, s, testNow, a, b, a); made != 2 {
+		t.Errorf("%d signatures of two sets", made)
+	}
+	if _, made := pass(t, s, testNow, b, b, a); made != 0 {
+		t.Errorf("%d signatures of the same sets in another order", made)
+	}
+}
+
+// manySets are as many sets, of which a number is part of the name.
+func manySets(t *testing.T, n, number int) (sets [][]dns.RR) {
+	t.Helper()
+	for i := range n {
+		sets = append(sets, []dns.RR{rr(t, fmt.Sprintf("m%d-%d.dl.example.org. 60 IN A 192.0.2.1", number, i))})
+	}
+	return sets
+}
+
+// TestNothingInUseIsForgotten wants what the latest zone uses to stay, and of others as much as it has itself.
+func TestNothingInUseIsForgotten(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	const size = minKept + 100
+	first, second := manySets(t, size, 1), manySets(t, size, 2)
+	pass(t, s, testNow, first...)
+	pass(t, s, testNow, second...)
+	if _, made := pass(t, s, testNow, append(first[:1:1], first...)...); made != 0 {
+		t.Errorf("%d of %d signatures are made anew for mirrors that come back", made, size)
+	}
+	for number := range 3 { // till they are too many
+		pass(t, s, testNow, append(manySets(t, size, 3+number), first[0])...)
+	}
+	if _, made := pass(t, s, testNow, first[0]); made != 0 {
+		t.Error("what is in use was forgotten")
+	}
+	if len(s.kept) > 3*size {
+		t.Errorf("%d signatures are kept", len(s.kept))
+	}
+}
+
 // TestForgetting bounds what is kept of sets that are no more.
 func TestForgetting(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t)
-	for i := range 4 * minKept {
+	for i := range 3 * minKept / 2 {
 		pass(t, s, testNow, []dns.RR{rr(t, fmt.Sprintf("m%d.dl.example.org. 60 IN A 192.0.2.1", i))})
 	}
 	if len(s.kept) > minKept+2 {
@@ -151,5 +197,18 @@ func TestNoKeys(t *testing.T) {
 	s.SetKeys(&Keys{Zone: testZone, All: []*Key{later}}, week)
 	if _, err := s.Begin(testNow.Add(-time.Hour)); err == nil {
 		t.Error("before the key is active: no error")
+	}
+}
+
+// TestExpiryIsUnknownWithoutKeys forgets when signatures expire once there are none, and not before.
+func TestExpiryIsUnknownWithoutKeys(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	pass(t, s, testNow, []dns.RR{rr(t, "dl.example.org. 60 IN A 192.0.2.1")})
+	if s.SetKeys(s.Keys(), week); !s.Stats().Expires.Equal(testNow.Add(week)) {
+		t.Errorf("with keys: %v", s.Stats())
+	}
+	if s.SetKeys(nil, 0); !s.Stats().Expires.IsZero() {
+		t.Errorf("without keys: %v", s.Stats())
 	}
 }

@@ -1,0 +1,216 @@
+package dnssec
+
+import (
+	"crypto"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// A splitKey is a key that signs keys (KSK) and one that signs the zone (ZSK), as files.
+type splitKey struct {
+	ksk, zsk     *dns.DNSKEY
+	kskAt, zskAt string // without the ends of the files
+	kskPrivate   crypto.Signer
+}
+
+func newSplitKey(t *testing.T) *splitKey {
+	t.Helper()
+	k := &splitKey{}
+	dir := t.TempDir()
+	make := func(flags uint16) (*dns.DNSKEY, crypto.Signer, string) {
+		record := &dns.DNSKEY{Hdr: dns.RR_Header{Name: testZone, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: KeyTTL},
+			Flags: flags, Protocol: 3, Algorithm: dns.ECDSAP256SHA256}
+		private, err := record.Generate(256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stem := filepath.Join(dir, fmt.Sprintf("K%s+013+%05d", testZone, record.KeyTag()))
+		testbed.Put(t, stem+publicEnd, record.String()+"\n")
+		testbed.Put(t, stem+privateEnd, record.PrivateKeyString(private))
+		if err := os.Chmod(stem+privateEnd, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return record, private.(crypto.Signer), stem
+	}
+	k.ksk, k.kskPrivate, k.kskAt = make(dns.ZONE | dns.SEP)
+	k.zsk, _, k.zskAt = make(dns.ZONE)
+	return k
+}
+
+// moveAway signs both keys ahead for some days from a time, and takes the private part of the KSK away.
+func (k *splitKey) moveAway(t *testing.T, name string, from time.Time, days int, records ...dns.RR) {
+	t.Helper()
+	s := &dns.RRSIG{Algorithm: k.ksk.Algorithm, KeyTag: k.ksk.KeyTag(), SignerName: testZone, Inception: uint32(from.Unix()),
+		Expiration: uint32(from.AddDate(0, 0, days).Unix())}
+	s.Hdr.Ttl = 7200
+	for _, rr := range records {
+		rr.Header().Ttl = 7200
+	}
+	if err := s.Sign(k.kskPrivate, records); err != nil {
+		t.Fatal(err)
+	}
+	text := s.String() + "\n"
+	for _, rr := range records {
+		text += rr.String() + "\n"
+	}
+	testbed.Put(t, k.kskAt+name+signedEnd, text)
+	if err := os.Remove(k.kskAt + privateEnd); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+}
+
+func (k *splitKey) both() []dns.RR { return []dns.RR{dns.Copy(k.ksk), dns.Copy(k.zsk)} }
+
+// signersOf has a signer sign the keys and another set, and returns the tags of the keys that sign each.
+func signersOf(t *testing.T, keys *Keys, now time.Time) (ofKeys, ofOthers []uint16, expires time.Time) {
+	t.Helper()
+	s := newSigner(t)
+	s.SetKeys(keys, week)
+	p, err := s.Begin(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := p.KeyRecords()[dns.TypeDNSKEY]
+	signatures, other := p.Add(set), p.Add([]dns.RR{rr(t, "dl.example.org. 60 IN A 192.0.2.1")})
+	if expires, err = p.End(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range signatures.Records {
+		i := slices.IndexFunc(set, func(rr dns.RR) bool { return rr.(*dns.DNSKEY).KeyTag() == s.KeyTag })
+		if i < 0 || s.Verify(set[i].(*dns.DNSKEY), set) != nil || !s.ValidityPeriod(now) {
+			t.Errorf("a bad signature: %v", s)
+		}
+		ofKeys = append(ofKeys, s.KeyTag)
+	}
+	for _, s := range other.Records {
+		ofOthers = append(ofOthers, s.KeyTag)
+	}
+	return ofKeys, ofOthers, expires
+}
+
+// TestSplitKeys has one key sign the keys and another one all else, with both here, and with the first elsewhere.
+func TestSplitKeys(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	c := testConfig(k.kskAt, k.zskAt)
+	for _, away := range []bool{false, true} {
+		if away {
+			k.moveAway(t, ".1", testNow.Add(-time.Hour), 3, k.both()...)
+			k.moveAway(t, ".2", testNow.AddDate(0, 0, 2), 20, k.both()...)
+		}
+		for _, days := range []int{0, 2, 10} {
+			now := testNow.AddDate(0, 0, days)
+			keys, err := Read(c, "", now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ofKeys, ofOthers, expires := signersOf(t, keys, now)
+			if !slices.Equal(ofKeys, []uint16{k.ksk.KeyTag()}) || !slices.Equal(ofOthers, []uint16{k.zsk.KeyTag()}) {
+				t.Errorf("away %v, day %d: keys are signed by %d, others by %d", away, days, ofKeys, ofOthers)
+			}
+			want := now.Add(week)
+			if away && days == 0 {
+				want = testNow.AddDate(0, 0, 3).Add(-time.Hour) // the end of the first file
+			}
+			if !expires.Equal(want) {
+				t.Errorf("away %v, day %d: the first signature expires at %v, want %v", away, days, expires, want)
+			}
+		}
+	}
+	for at, want := range map[time.Time]string{testNow.Add(-time.Hour - time.Second): "has signed DNSKEY records for",
+		testNow.AddDate(0, 0, 22): "has signed DNSKEY records for", testNow.AddDate(0, 0, 22).Add(-time.Second): ""} {
+		_, err := Read(c, "", at)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("at %v: %v, want %q", at, err, want)
+		}
+	}
+}
+
+// TestSignedAheadIsRefused wants an error for keys that were signed elsewhere and do not go with the zone.
+func TestSignedAheadIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		spoil func(k *splitKey, text string) string
+		files func(k *splitKey) []string
+		want  string
+	}{
+		"of another zone": {func(_ *splitKey, text string) string { return strings.ReplaceAll(text, testZone, "other.example.") }, nil,
+			"has a record of other.example., want those of dl.example.org."},
+		"another type": {func(_ *splitKey, text string) string { return text + "dl.example.org. 60 IN A 192.0.2.1\n" }, nil,
+			"want DNSKEY, CDS, CDNSKEY and RRSIG records, got A"},
+		"without signatures": {func(k *splitKey, _ string) string { return k.ksk.String() + "\n" }, nil, "want DNSKEY records and their signatures"},
+		"without keys": {func(_ *splitKey, text string) string { return strings.SplitAfter(text, "\n")[0] }, nil,
+			"is not one of these records by the key"},
+		"a key less": {func(_ *splitKey, text string) string { return strings.Join(strings.SplitAfter(text, "\n")[:2], "") }, nil,
+			"is not one of these records by the key"},
+		"no records": {func(*splitKey, string) string { return "" }, nil, "want DNSKEY records and their signatures"},
+		"garbage":    {func(*splitKey, string) string { return "garbage (\n" }, nil, "dns: "},
+		"without the other key": {nil, func(k *splitKey) []string { return []string{k.kskAt} },
+			"want one more key without the flag SEP (256)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newSplitKey(t)
+			k.moveAway(t, ".1", testNow.Add(-time.Hour), 10, k.both()...)
+			file := k.kskAt + ".1" + signedEnd
+			if test.spoil != nil {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				testbed.Put(t, file, test.spoil(k, string(text)))
+			}
+			files := []string{k.kskAt, k.zskAt}
+			if test.files != nil {
+				files = test.files(k)
+			}
+			if _, err := Read(testConfig(files...), "", testNow); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+	k := newSplitKey(t)
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 10, k.ksk) // without the ZSK
+	if _, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow); err == nil ||
+		!strings.Contains(err.Error(), fmt.Sprintf("do not have the key %d, which signs the zone", k.zsk.KeyTag())) {
+		t.Errorf("a key that was not signed: %v", err)
+	}
+}
+
+// TestSignedAheadDS publishes CDS records that were signed elsewhere, with the TTL that they were signed with.
+func TestSignedAheadDS(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 10, k.both()...)
+	k.moveAway(t, ".2", testNow.Add(-time.Hour), 10, k.ksk.ToDS(dns.SHA256).ToCDS())
+	text := ""
+	for _, file := range []string{k.kskAt + ".1" + signedEnd, k.kskAt + ".2" + signedEnd} {
+		part, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(part)
+	}
+	testbed.Put(t, k.kskAt+".2"+signedEnd, text) // DNSKEY records have to be in each file
+	keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := keys.at(testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := r.records()
+	if len(sets) != 2 || len(sets[dns.TypeCDS]) != 1 || len(sets[dns.TypeDNSKEY]) != 2 || sets[dns.TypeCDS][0].Header().Ttl != 7200 {
+		t.Errorf("%v", sets)
+	}
+}
