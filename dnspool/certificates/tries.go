@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -21,9 +22,9 @@ const (
 	triesTime = time.Hour + time.Minute // clocks differ
 )
 
-// tries are the validations of a name that an authority was asked for since the latest success. They are kept in
-// state_dir, so that a restart does not begin to count anew, and copies of the program count together. certmagic's lock
-// on the name is held while they are used.
+// tries are the validations of a name, or of the wildcard below it, that an authority was asked for since the latest
+// success. They are saved in state_dir, so that a restart does not begin to count anew, and copies of the program count
+// together.
 type tries struct {
 	At    []time.Time `json:"at"`
 	Error string      `json:"error"` // of the latest
@@ -45,26 +46,40 @@ func (e *waitError) Error() string {
 	return text
 }
 
-// mayTry returns a waitError if too many validations of a name have failed.
-func (i *issuer) mayTry(ctx context.Context, name string) error {
-	t, err := i.loadTries(ctx, name)
-	if err != nil {
-		return err
-	}
+// check returns a waitError if too many validations have failed.
+func (t *tries) check() error {
 	if len(t.At) < maxTries {
 		return nil
 	}
 	return &waitError{t.At[len(t.At)-maxTries].Add(triesTime), t.Error}
 }
 
-// noteTry counts a validation, before the authority is asked for it.
-func (i *issuer) noteTry(ctx context.Context, name string) error {
-	return i.changeTries(ctx, name, func(t *tries) { t.At = append(t.At, time.Now().UTC()) })
+// mayTry returns a waitError if too many validations of a name have failed.
+func (i *issuer) mayTry(ctx context.Context, name string) error {
+	t, err := i.loadTries(ctx, name)
+	if err != nil {
+		return err
+	}
+	return t.check()
 }
 
-// noteFailure keeps the error of a validation, for the time in which there is no other.
+// noteTry counts a validation, before the authority is asked for it. It may return a waitError.
+func (i *issuer) noteTry(ctx context.Context, name string) error {
+	return i.changeTries(ctx, name, func(t *tries) error {
+		if err := t.check(); err != nil {
+			return err
+		}
+		t.At = append(t.At, time.Now().UTC())
+		return nil
+	})
+}
+
+// noteFailure saves the error of a validation, for the time in which there is no other.
 func (i *issuer) noteFailure(ctx context.Context, name string, failure error) error {
-	return i.changeTries(ctx, name, func(t *tries) { t.Error = failure.Error() })
+	return i.changeTries(ctx, name, func(t *tries) error {
+		t.Error = failure.Error()
+		return nil
+	})
 }
 
 // forgetTries ends the count, after a success.
@@ -77,7 +92,7 @@ func (i *issuer) forgetTries(ctx context.Context, name string) error {
 }
 
 func (i *issuer) triesKey(name string) string {
-	return path.Join("tries", i.IssuerKey(), certmagic.StorageKeys.Safe(name)+".json")
+	return path.Join("tries", i.IssuerKey(), certmagic.StorageKeys.Safe(strings.TrimPrefix(name, "*."))+".json")
 }
 
 // loadTries returns the validations that count still. A file that cannot be read counts as none.
@@ -97,13 +112,20 @@ func (i *issuer) loadTries(ctx context.Context, name string) (t tries, err error
 	return t, nil
 }
 
-func (i *issuer) changeTries(ctx context.Context, name string, change func(*tries)) error {
+// changeTries changes the tries of a name, unless change returns an error.
+func (i *issuer) changeTries(ctx context.Context, name string, change func(*tries) error) (err error) {
 	ctx = context.WithoutCancel(ctx) // the authority counts what a reload ends, too
+	if err := i.storage.Lock(ctx, i.triesKey(name)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.storage.Unlock(ctx, i.triesKey(name))) }()
 	t, err := i.loadTries(ctx, name)
 	if err != nil {
 		return err
 	}
-	change(&t)
+	if err := change(&t); err != nil {
+		return err
+	}
 	text, err := json.Marshal(t)
 	if err != nil {
 		return err

@@ -245,12 +245,17 @@ func TestReloadNames(t *testing.T) {
 	r.acme([]string{"one.example.net"}, nil)
 	r.serve(t)
 	r.await(t, "one.example.net")
-	r.acme([]string{"two.example.net"}, map[string]any{"ca_root": "none.pem"})
-	r.config.write(t, "mirrorpool.json", r.config.json)
-	if code, _, stderr := command(t, "reload", "--admin", r.where.admin); code != exitFailure || !strings.Contains(stderr, "cannot read ca_root") {
-		t.Errorf("with a ca_root that is missing: %d\n%s", code, stderr)
+	for want, wrong := range map[string]map[string]any{
+		"cannot read ca_root":                                {"ca_root": "none.pem"},
+		"no challenge can be answered for two.example.net: ": {"challenge": "dns-01"},
+	} {
+		r.acme([]string{"two.example.net"}, wrong)
+		r.config.write(t, "mirrorpool.json", r.config.json)
+		if code, _, stderr := command(t, "reload", "--admin", r.where.admin); code != exitFailure || !strings.Contains(stderr, want) {
+			t.Errorf("reload with %v: %d\n%s", wrong, code, stderr)
+		}
+		r.await(t, "one.example.net")
 	}
-	r.await(t, "one.example.net")
 	r.acme([]string{"two.example.net"}, nil)
 	r.config.write(t, "mirrorpool.json", r.config.json)
 	if code, stdout, stderr := command(t, "reload", "--admin", r.where.admin); code != exitOK || !strings.Contains(stdout, "http.tls.acme") {
