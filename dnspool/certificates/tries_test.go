@@ -44,10 +44,10 @@ func TestFailedValidations(t *testing.T) {
 					authority.setAccepts(func(string) bool { return false })
 					time.Sleep(2 * day)
 				}
-				for step := range 36 * 60 / 7 {
+				for step := range 18 * 60 / 7 {
 					time.Sleep(7 * time.Minute)
 					switch {
-					case step < 100: // pauses alone
+					case step < 50: // pauses alone
 					case step%43 == 0:
 						stop()
 						acme, stop = runACME(t, o)
@@ -84,8 +84,8 @@ func checkTries(t *testing.T, list []fakeTry, kinds int) {
 			t.Errorf("6 validations in %v", try.at.Sub(list[i-5].at))
 		}
 	}
-	if len(seen) != kinds || len(list) < 36 {
-		t.Errorf("%d validations in 36 hours: %v", len(list), seen)
+	if len(seen) != kinds || len(list) < 18 {
+		t.Errorf("%d validations in 18 hours: %v", len(list), seen)
 	}
 	t.Logf("%d validations: %v", len(list), seen)
 }

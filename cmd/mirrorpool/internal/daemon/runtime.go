@@ -20,9 +20,9 @@ const (
 	startGCPercent = 200
 	// gcPercent is by how much the heap may grow before it is collected, in percent of what is in use: little, for to
 	// answer by DNS or plain HTTP allocates nothing. A TLS handshake takes 40 kB. Under such a load it is busyGCPercent,
-	// which maxGarbage bounds: with 30 mirrors, 2 MB are in use, and to collect as much took a tenth of the CPU time.
+	// as far as maxGarbage permits: with few mirrors 2 MB are in use, and to collect so often took a tenth of the time.
 	gcPercent     = 50
-	busyGCPercent = 1600
+	busyGCPercent = 800
 	busyRate      = 16 << 20 // bytes allocated in a second, as an average over some seconds
 	// Where much is in use, as with thousands of mirrors or connections, the heap may grow by maxGarbage, or by a
 	// fourth.

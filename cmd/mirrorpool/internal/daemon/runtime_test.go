@@ -13,7 +13,7 @@ func TestGarbagePercent(t *testing.T) {
 		want int
 	}{
 		{0, 0, 50}, {10, 0, 50}, {64, 0, 50}, {65, 0, 25}, {128, 0, 25}, {10 << 10, 0, 25},
-		{10, busyRate, 50}, {10, busyRate + 1, 300}, {2, 1e9, 1600}, {1, 1e9, 1600}, {20, 1e9, 150}, {64, 1e9, 50}, {128, 1e9, 25},
+		{10, busyRate, 50}, {10, busyRate + 1, 300}, {2, 1e9, 800}, {1, 1e9, 800}, {20, 1e9, 150}, {64, 1e9, 50}, {128, 1e9, 25},
 	} {
 		if got := garbagePercent(test.live<<20, test.rate); got != test.want {
 			t.Errorf("with %d MiB in use, and %g bytes a second: %d %%, want %d %%", test.live, test.rate, got, test.want)
