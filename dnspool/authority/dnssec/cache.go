@@ -179,7 +179,7 @@ func (p *Pass) noteExpiry(at time.Time) {
 }
 
 // appendKey appends what signatures of a set are kept under, besides their keys: all that they depend on but the time.
-// The type is in the records, or is told by the length of an address.
+// The type is in the records, or is seen in the length of an address.
 func (p *Pass) appendKey(dst []byte, set []dns.RR) []byte {
 	h := set[0].Header()
 	dst = append(dst, h.Name...)

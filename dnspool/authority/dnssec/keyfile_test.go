@@ -1,0 +1,147 @@
+package dnssec
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// TestBadPublicKeys wants files that do not hold the one key of a zone to be refused, and says why.
+func TestBadPublicKeys(t *testing.T) {
+	t.Parallel()
+	key, err := generate(testZone, dns.ECDSAP256SHA256, Times{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := key.Record.String()
+	data := key.Record.PublicKey
+	for name, test := range map[string]struct{ text, want string }{
+		"good":              {good, ""},
+		"in another case":   {strings.ToUpper(testZone) + " IN DNSKEY 256 3 13 " + data, ""},
+		"ED25519":           {testZone + " IN DNSKEY 257 3 15 " + data, ""},
+		"empty":             {"", "want a DNSKEY record"},
+		"garbage":           {"garbage (", "want a DNSKEY record"},
+		"another type":      {testZone + " IN A 192.0.2.1", "want one DNSKEY record, and nothing else"},
+		"two keys":          {good + "\n" + good, "want one DNSKEY record, and nothing else"},
+		"garbage behind it": {good + "\ngarbage (", "want one DNSKEY record, and nothing else"},
+		"another zone":      {strings.Replace(good, testZone, "other.example.", 1), "is a key of other.example., want one of dl.example.org."},
+		"another flag":      {testZone + " IN DNSKEY 385 3 13 " + data, "want the flags 256 or 257 and the protocol 3, got 385 and 3"},
+		"another protocol":  {testZone + " IN DNSKEY 257 2 13 " + data, "want the flags 256 or 257 and the protocol 3, got 257 and 2"},
+		"another algorithm": {testZone + " IN DNSKEY 257 3 8 " + data, "want the algorithm ECDSAP256SHA256 or ED25519, got RSASHA256"},
+	} {
+		_, err := parsePublic(test.text, testZone)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+// TestKeyFilesStay wants the files of a rollover to hold each time once, and the secret as it was, however often they
+// are read and written.
+func TestKeyFilesStay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k, err := read(testConfig(), dir, testNow.Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := k.All[0]
+	secret := first.secret
+	if k, err = k.Roll("", testNow, time.Hour); err == nil {
+		err = k.Save()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := seenBy(k)
+	for hours := range 50 {
+		at := *seen
+		at.At = seen.At.Add(time.Duration(hours) * time.Hour)
+		if k, err = read(testConfig(), dir, at.At); err != nil {
+			t.Fatal(err)
+		}
+		k = k.Advance(&at, time.Hour)
+		if err := k.Save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, keysFolder, "*"))
+	if err != nil || len(files) != 4 {
+		t.Fatalf("%q, %v; want four files", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range new(Times).fields() {
+			if n := strings.Count("\n"+string(text), "\n"+f.name+": "); n > 1 || n == 1 && strings.HasSuffix(file, publicEnd) {
+				t.Errorf("%s has %s %d times", file, f.name, n)
+			}
+		}
+	}
+	_, old := k.rolling(seen.At)
+	if old == nil || old.Tag != first.Tag || old.secret != secret || old.Times.Delete.IsZero() || old.Times.Created.IsZero() {
+		t.Errorf("the old key is %+v, was %+v", old, first)
+	}
+}
+
+// TestKeysOfOthersStay has the program write no file for keys that the configuration lists.
+func TestKeysOfOthersStay(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	dir := t.TempDir()
+	keys, err := read(testConfig(k.kskAt, k.zskAt), dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) != 1 || names[0].Name() != filepath.Base(signersFile(dir)) {
+		t.Errorf("%v, %v; want what is remembered only", names, err)
+	}
+	if _, err := keys.Roll("", testNow, time.Hour); err == nil || !strings.Contains(err.Error(), "dnssec-settime") {
+		t.Errorf("a rollover of listed keys: %v", err)
+	}
+	if next, _ := keys.rolling(testNow); next != nil {
+		t.Errorf("the key %d of the configuration rolls over by itself", next.Tag)
+	}
+}
+
+// TestSame tells keys apart by what they do.
+func TestSame(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k, err := read(testConfig(), dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolled, err := k.Roll("", testNow, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, withdrawn, elsewhere, led := *k.All[0], *k, *k, *k
+	later.Times.Delete = testNow
+	withdrawn.withdraw, elsewhere.Zone, led.leader = true, "other.example.", "ns1"
+	for name, test := range map[string]struct {
+		other *Keys
+		same  bool
+	}{
+		"itself": {k, true}, "a copy": {k.with(k.All[0]), true}, "none": {nil, false}, "one more": {rolled, false},
+		"another time": {k.with(&later), false}, "no DS record": {&withdrawn, false}, "another zone": {&elsewhere, false},
+		"another leader": {&led, false},
+	} {
+		if got := k.Same(test.other); got != test.same {
+			t.Errorf("%s: %v, want %v", name, got, test.same)
+		}
+	}
+	if !(*Keys)(nil).Same(nil) || (*Keys)(nil).Same(k) {
+		t.Error("no keys are not the same as no keys")
+	}
+	if !rolled.Includes(k) || k.Includes(rolled) || !k.Includes(k) {
+		t.Error("which keys include which is wrong")
+	}
+}

@@ -1,0 +1,161 @@
+package dnssec
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// TestDescribe says what an administrator has to know of a key and its parent.
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := k.All[0].DS(), other.All[0].DS()
+	withdrawn := *k
+	withdrawn.withdraw = true
+	for name, test := range map[string]struct {
+		keys              *Keys
+		seen              *View
+		problem           string
+		known             bool
+		ds                int // of ours
+		wantProblem, next string
+	}{
+		"nothing seen":         {keys: k, ds: 1},
+		"cannot be seen":       {keys: k, problem: "timeout", ds: 1, wantProblem: "timeout"},
+		"no DS record":         {keys: k, seen: &View{At: testNow}, ds: 1},
+		"ours":                 {keys: k, seen: &View{At: testNow, DS: []*dns.DS{ours}}, known: true, ds: 1},
+		"ours and another":     {keys: k, seen: &View{At: testNow, DS: []*dns.DS{theirs, ours}}, known: true, ds: 1},
+		"another":              {keys: k, seen: &View{At: testNow, DS: []*dns.DS{theirs}}, ds: 1, wantProblem: "name no key of the zone"},
+		"another, and trouble": {keys: k, seen: &View{At: testNow, DS: []*dns.DS{theirs}}, problem: "timeout", ds: 1, wantProblem: "timeout"},
+		"to be withdrawn": {keys: &withdrawn, seen: &View{At: testNow, DS: []*dns.DS{ours}}, known: true,
+			next: "the parent is to remove its DS records"},
+		"withdrawn": {keys: &withdrawn, seen: &View{At: testNow}, next: "dns.dnssec can be taken out"},
+	} {
+		s := test.keys.Describe(testNow, test.seen, test.problem)
+		if len(s.Keys) != 1 || s.Keys[0].DS != test.known || len(s.DS) != test.ds || s.Zone != "dl.example.org" || s.Keys[0].State != Active ||
+			!strings.Contains(s.Parent.Problem, test.wantProblem) || (test.wantProblem == "") != (s.Parent.Problem == "") ||
+			!strings.Contains(s.Next, test.next) || (test.next == "") != (s.Next == "") {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if test.seen != nil && (len(s.Parent.DS) != len(test.seen.DS) || !s.Parent.Seen.Equal(testNow)) {
+			t.Errorf("%s: %+v", name, s.Parent)
+		}
+	}
+}
+
+// TestDescribeListedKeys asks for a DS record of keys without times for CDS while they are active, and of no others.
+func TestDescribeListedKeys(t *testing.T) {
+	t.Parallel()
+	at := func(hours int) time.Time { return testNow.Add(time.Duration(hours) * time.Hour) }
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := *k.All[0]
+	for name, test := range map[string]struct {
+		times Times
+		ds    int
+	}{
+		"active":                     {Times{Publish: at(-1), Activate: at(-1)}, 1},
+		"published":                  {Times{Publish: at(-1), Activate: at(1)}, 0},
+		"retired":                    {Times{Publish: at(-2), Activate: at(-2), Inactive: at(-1)}, 0},
+		"asked for ahead":            {Times{Publish: at(-1), Activate: at(1), SyncPublish: at(-1)}, 1},
+		"asked for, not published":   {Times{Publish: at(1), Activate: at(2), SyncPublish: at(-1)}, 0},
+		"active, not asked for yet":  {Times{Publish: at(-1), Activate: at(-1), SyncPublish: at(1)}, 0},
+		"active, not asked for more": {Times{Publish: at(-1), Activate: at(-1), SyncPublish: at(-1), SyncDelete: at(0)}, 0},
+	} {
+		key.Times = test.times
+		if s := k.with(&key).Describe(testNow, nil, ""); len(s.DS) != test.ds {
+			t.Errorf("%s: %v, want %d", name, s.DS, test.ds)
+		}
+	}
+}
+
+// TestTroubleWithKeyFiles says that key files cannot be used, unless there is worse.
+func TestTroubleWithKeyFiles(t *testing.T) {
+	t.Parallel()
+	s := Status{Expires: testNow.Add(24 * time.Hour), KeyFiles: "no space left on device"}
+	if got := s.Trouble(testNow); !strings.Contains(got, "cannot be read or kept; those before sign on: no space") {
+		t.Errorf("%q", got)
+	}
+	if s.Expires = testNow.Add(soon - time.Second); !strings.Contains(s.Trouble(testNow), "are not made anew") {
+		t.Errorf("%q", s.Trouble(testNow))
+	}
+	if s.KeyFiles, s.Expires = "", testNow.Add(soon); s.Trouble(testNow) != "" {
+		t.Errorf("%q", s.Trouble(testNow))
+	}
+}
+
+// TestTrusted wants a DS record of a key that validators can use.
+func TestTrusted(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[State]bool{Waiting: false, Signing: true, Published: true, Active: true, Retired: true, Removed: false} {
+		s := Status{Keys: []KeyStatus{{State: Active}, {State: state, DS: true}}}
+		if got := s.trusted(); got != want {
+			t.Errorf("%s: %v, want %v", state, got, want)
+		}
+	}
+}
+
+// TestMetrics wants a metric for what is known, and none for what is not.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status Status
+		want   map[string]float64
+	}{
+		"all": {Status{Expires: testNow, Made: 7, Parent: ParentStatus{DS: []string{"x"}}, Keys: []KeyStatus{{State: Active, DS: true}, {State: Active}}},
+			map[string]float64{"signature_expiry_timestamp_seconds": float64(testNow.Unix()), "signatures_total": 7, "ds_matches": 1,
+				"key_files_ok": 1, "keys active": 2, "keys removed": 0}},
+		"little": {Status{KeyFiles: "gone"}, map[string]float64{"signatures_total": 0, "key_files_ok": 0, "keys active": 0, "keys removed": 0}},
+	} {
+		got := collect(t, &test.status)
+		for metric, want := range test.want {
+			if value, ok := got[metric]; !ok || value != want {
+				t.Errorf("%s: %s is %v, want %v", name, metric, value, want)
+			}
+		}
+		if _, ok := got["ds_matches"]; ok != (len(test.status.Parent.DS) > 0) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// A collected is a status as a collector.
+type collected struct{ *Status }
+
+func (collected) Describe(chan<- *prometheus.Desc) {}
+
+func collect(t *testing.T, s *Status) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(collected{s}); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.Metric {
+			name := strings.TrimPrefix(family.GetName(), "mirrorpool_dnssec_")
+			for _, label := range m.Label {
+				name += " " + label.GetValue()
+			}
+			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return values
+}
