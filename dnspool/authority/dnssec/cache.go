@@ -42,6 +42,7 @@ type Signer struct {
 	random *rand.Rand
 	kept   map[string]*Signatures
 	passes uint64
+	packed []byte // scratch space
 
 	mu       sync.Mutex // guards what follows
 	keys     *Keys
@@ -57,7 +58,7 @@ type Stats struct {
 
 // NewSigner returns a signer, which spreads what falls due by random.
 func NewSigner(random *rand.Rand) *Signer {
-	return &Signer{random: random, kept: map[string]*Signatures{}}
+	return &Signer{random: random, kept: map[string]*Signatures{}, packed: make([]byte, dns.MaxMsgSize)}
 }
 
 // SetKeys has the next pass sign with keys, for validity; nil signs nothing.
@@ -97,8 +98,8 @@ type Pass struct {
 
 	zoneID, keysID [sha256.Size]byte // of roles.signZone and roles.signKeys
 
-	packed, data, key []byte // scratch space
-	records           [][]byte
+	data, key []byte // scratch space
+	records   [][]byte
 }
 
 // A job is a set that has no fresh signatures yet.
@@ -125,7 +126,6 @@ func (s *Signer) Begin(now time.Time) (*Pass, error) {
 	s.passes++
 	return &Pass{
 		signer: s, now: now, validity: validity, roles: roles, zoneID: idOf(roles.signZone), keysID: idOf(roles.signKeys),
-		packed: make([]byte, dns.MaxMsgSize),
 	}, nil
 }
 
@@ -207,11 +207,11 @@ func (p *Pass) appendData(dst []byte, rr dns.RR) []byte {
 	case *dns.AAAA:
 		return append(dst, rr.AAAA...)
 	}
-	end, err := dns.PackRR(rr, p.packed, 0, nil, false)
+	end, err := dns.PackRR(rr, p.signer.packed, 0, nil, false)
 	if err != nil {
 		return dst // the zone has no record that cannot be packed
 	}
-	return append(dst, p.packed[:end]...)
+	return append(dst, p.signer.packed[:end]...)
 }
 
 // End makes the signatures that are not kept, and returns when the first of all that were added expires. After an

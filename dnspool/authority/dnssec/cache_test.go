@@ -1,8 +1,14 @@
 package dnssec
 
 import (
+	"bytes"
+	"crypto"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,7 +53,17 @@ func pass(t testing.TB, s *Signer, now time.Time, sets ...[]dns.RR) (signatures 
 		t.Fatal(err)
 	}
 	for i, set := range sets {
-		for _, rr := range signatures[i].Records {
+		if len(signatures[i].Records) != 1 || len(signatures[i].Wire) != 1 {
+			t.Errorf("%v has %d signatures, want one", set, len(signatures[i].Records))
+		}
+		for k, rr := range signatures[i].Records {
+			packed := make([]byte, dns.MaxMsgSize)
+			end, err := dns.PackRR(rr, packed, 0, nil, false)
+			data := signatures[i].Wire[k]
+			if err != nil || !bytes.HasSuffix(packed[:end], data) || len(data) < 64 ||
+				int(binary.BigEndian.Uint16(packed[end-len(data)-2:])) != len(data) {
+				t.Errorf("%v, %v: its data is %x", rr, err, data)
+			}
 			if err := rr.Verify(s.Keys().All[0].Record, set); err != nil || !rr.ValidityPeriod(now) ||
 				time.Unix(int64(rr.Expiration), 0).Before(expires) {
 				t.Errorf("%v at %v: %v", rr, now, err)
@@ -163,7 +179,7 @@ func TestNothingInUseIsForgotten(t *testing.T) {
 	if _, made := pass(t, s, testNow, append(first[:1:1], first...)...); made != 0 {
 		t.Errorf("%d of %d signatures are made anew for mirrors that come back", made, size)
 	}
-	for number := range 3 { // till they are too many
+	for number := range 2 { // till they are too many
 		pass(t, s, testNow, append(manySets(t, size, 3+number), first[0])...)
 	}
 	if _, made := pass(t, s, testNow, first[0]); made != 0 {
@@ -210,5 +226,67 @@ func TestExpiryIsUnknownWithoutKeys(t *testing.T) {
 	}
 	if s.SetKeys(nil, 0); !s.Stats().Expires.IsZero() {
 		t.Errorf("without keys: %v", s.Stats())
+	}
+}
+
+// A brokenKey signs nothing.
+type brokenKey struct{ crypto.Signer }
+
+func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("the key is broken")
+}
+
+// TestSigningFails wants an error for a set that could not be signed, and nothing of it to be kept.
+func TestSigningFails(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	good := s.Keys()
+	broken := *good.All[0]
+	broken.private = brokenKey{broken.private}
+	sets := manySets(t, 10, 1)
+	pass(t, s, testNow, sets[0])
+	s.SetKeys(good.with(&broken), week)
+	p, err := s.Begin(testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range sets {
+		p.Add(set)
+	}
+	if _, err := p.End(); err == nil || !strings.Contains(err.Error(), "the key is broken") {
+		t.Errorf("signed with a broken key: %v", err)
+	}
+	if stats := s.Stats(); stats.Made != 1 || !stats.Expires.Equal(testNow.Add(week)) {
+		t.Errorf("%+v", stats)
+	}
+	s.SetKeys(good, week)
+	if _, made := pass(t, s, testNow, sets...); made != 9 { // all but the first
+		t.Errorf("%d signatures were made once the key was good again, want 9", made)
+	}
+}
+
+// TestAddAfterEnd adds a set that depends on the signatures of others, as the digest of a zone does.
+func TestAddAfterEnd(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	p, err := s.Begin(testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := manySets(t, 2, 1)
+	for i, set := range sets {
+		signatures := p.Add(set)
+		if expires, err := p.End(); err != nil || !expires.Equal(testNow.Add(week)) {
+			t.Fatal(expires, err)
+		}
+		if made := s.Stats().Made; made != uint64(i+1) || len(signatures.Records) != 1 || len(signatures.Wire) != 1 {
+			t.Errorf("after %d sets: %d signatures; the set has %v", i+1, made, signatures.Records)
+		}
+		if h := signatures.Records[0].Hdr; h.Ttl != 60 || h.Name != set[0].Header().Name || h.Rrtype != dns.TypeRRSIG {
+			t.Errorf("%v", h)
+		}
+	}
+	if first := p.Add(sets[0]); len(first.Records) != 1 {
+		t.Errorf("the first set has %v", first.Records)
 	}
 }

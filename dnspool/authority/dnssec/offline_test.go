@@ -135,6 +135,24 @@ func TestSplitKeys(t *testing.T) {
 	}
 }
 
+// TestTwoAlgorithms has keys of two algorithms sign all.
+func TestTwoAlgorithms(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err = k.Roll("ED25519", testNow, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for hours, keys := range map[int]int{0: 1, 3: 2} { // when the second is published
+		now := testNow.Add(time.Duration(hours) * time.Hour)
+		if ofKeys, ofOthers, _ := signersOf(t, k, now); len(ofKeys) != keys || len(ofOthers) != 2 || ofOthers[0] == ofOthers[1] {
+			t.Errorf("after %d hours: keys are signed by %d, others by %d", hours, ofKeys, ofOthers)
+		}
+	}
+}
+
 // TestSignedAheadIsRefused wants an error for keys that were signed elsewhere and do not go with the zone.
 func TestSignedAheadIsRefused(t *testing.T) {
 	t.Parallel()
