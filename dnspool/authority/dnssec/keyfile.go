@@ -14,6 +14,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
+	"mirrorpool/config/statefile"
 )
 
 const (
@@ -47,20 +48,8 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	}
 	files := c.DNSSEC.Keys
 	if c.DNSSEC.Auto {
-		if files, err = filepath.Glob(filepath.Join(k.folder(), "K"+c.Zone+"+*"+publicEnd)); err != nil {
+		if files, err = k.autoFiles(c.DNSSEC.Algorithm, len(before) > 0, now); err != nil {
 			return nil, err
-		}
-		if len(files) == 0 && len(before) == 0 && k.leader != "" {
-			return nil, k.awaitKeys()
-		}
-		if len(files) == 0 && len(before) == 0 {
-			always := time.Unix(0, 0).UTC() // whatever becomes of the clock
-			first, err := generate(c.Zone, algorithms[c.DNSSEC.Algorithm], Times{Created: now, Publish: always, Activate: always,
-				SyncPublish: always})
-			if err != nil {
-				return nil, err
-			}
-			k.All = []*Key{first}
 		}
 	}
 	for _, file := range files {
@@ -79,6 +68,26 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	}
 	_, err = k.at(now)
 	return k, err
+}
+
+// autoFiles returns the files of keys that this program has made before. Where there are none, it makes the first key.
+func (k *Keys) autoFiles(algorithm string, signedBefore bool, now time.Time) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(k.folder(), "K"+k.Zone+"+*"+publicEnd))
+	switch {
+	case err != nil || len(files) > 0 || signedBefore:
+		return files, err
+	case forgotten(k.dir):
+		return nil, fmt.Errorf("which keys signed %s before cannot be told from %s, and none is in %s; put them back from a "+
+			"backup, or remove that file if the parent has no DS record of them", k.Zone, signersFile(k.dir)+statefile.Aside, k.folder())
+	case k.leader != "":
+		return nil, k.awaitKeys()
+	}
+	always := time.Unix(0, 0).UTC() // whatever becomes of the clock
+	first, err := generate(k.Zone, algorithms[algorithm], Times{Created: now, Publish: always, Activate: always, SyncPublish: always})
+	if err == nil {
+		k.All = []*Key{first}
+	}
+	return nil, err
 }
 
 // add reads a key's files.

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestBadPublicKeys wants files that do not hold the one key of a zone to be refused, and says why.
@@ -143,5 +146,40 @@ func TestSame(t *testing.T) {
 	}
 	if !rolled.Includes(k) || k.Includes(rolled) || !k.Includes(k) {
 		t.Error("which keys include which is wrong")
+	}
+}
+
+// TestNotSigned reads no keys where none are configured.
+func TestNotSigned(t *testing.T) {
+	t.Parallel()
+	if k, err := Read(config.DNS{Zone: testZone}, t.TempDir(), testNow); k != nil || err != nil || k.Save() != nil {
+		t.Errorf("%v, %v", k, err)
+	}
+}
+
+// TestForgottenKeys makes no new key where it cannot be known whether there were others, and takes those that are
+// there.
+func TestForgottenKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := read(testConfig(), dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(t.TempDir(), keysFolder)
+	if err := os.Rename(filepath.Join(dir, keysFolder), kept); err != nil {
+		t.Fatal(err)
+	}
+	testbed.Put(t, signersFile(dir), "garbage")
+	for _, want := range []string{"cannot tell which keys signed", "put them back from a backup", "put them back from a backup"} {
+		if _, err := Read(testConfig(), dir, testNow); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if err := os.Rename(kept, filepath.Join(dir, keysFolder)); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := read(testConfig(), dir, testNow); err != nil || !again.Same(first) {
+		t.Errorf("with the keys back: %v, %v", again, err)
 	}
 }

@@ -3,6 +3,7 @@ package dnssec
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"mirrorpool/config/statefile"
@@ -33,6 +34,12 @@ func loadSigners(dir, zone string) ([]string, error) {
 		return nil, nil
 	}
 	return s.Keys, nil
+}
+
+// forgotten reports whether that file was of no use, and set aside.
+func forgotten(dir string) bool {
+	_, err := os.Stat(signersFile(dir) + statefile.Aside)
+	return err == nil
 }
 
 // WasSigned reports whether the zone was signed when it was last served with the state folder dir.

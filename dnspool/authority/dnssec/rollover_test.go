@@ -150,3 +150,75 @@ var timelines = map[string]string{
  69 h signing active* | signs keys NEW, all else OLD NEW | parent NEW | DS 1 | the key OLD signs no more at 2027-01-18T08:00:00Z
  72 h removed active* | signs keys NEW, all else NEW | parent NEW | DS 1 |`,
 }
+
+// TestParentHas recognizes a DS record by all that is in it, whatever its digest.
+func TestParentHas(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := k.All[0]
+	for name, test := range map[string]struct {
+		digest uint8
+		change func(ds *dns.DS)
+		want   bool
+	}{
+		"SHA-256":           {dns.SHA256, func(*dns.DS) {}, true},
+		"SHA-384":           {dns.SHA384, func(*dns.DS) {}, true},
+		"in upper case":     {dns.SHA256, func(ds *dns.DS) { ds.Digest = strings.ToUpper(ds.Digest) }, true},
+		"another tag":       {dns.SHA256, func(ds *dns.DS) { ds.KeyTag++ }, false},
+		"another algorithm": {dns.SHA256, func(ds *dns.DS) { ds.Algorithm++ }, false},
+		"another digest":    {dns.SHA256, func(ds *dns.DS) { ds.Digest = strings.Repeat("00", 32) }, false},
+		"an unknown digest": {dns.SHA256, func(ds *dns.DS) { ds.DigestType = 99 }, false},
+	} {
+		ds := key.Record.ToDS(test.digest)
+		test.change(ds)
+		if got := (&View{DS: []*dns.DS{ds}}).has(key); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// TestRollIsRefused lists where no rollover can begin.
+func TestRollIsRefused(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolled, err := k.Roll("", testNow, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	split := newSplitKey(t)
+	both, err := Read(testConfig(split.kskAt, split.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twoKeys, twoSigners, ended := *both, *both, *k.All[0]
+	twoKeys.auto = true // as if they had been put into the folder of keys
+	more, err := generate(testZone, dns.ECDSAP256SHA256, Times{Created: testNow, Publish: testNow, Activate: testNow, Delete: testNow.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := *more
+	third.Times.Created = testNow.Add(-time.Hour)
+	third.Tag++
+	twoSigners = *k.with(more, &third)
+	ended.Times.Delete = testNow
+	for name, test := range map[string]struct {
+		keys            *Keys
+		algorithm, want string
+	}{
+		"under way":         {rolled, "", fmt.Sprintf("a rollover from the key %d to %d is under way", k.All[0].Tag, rolled.All[1].Tag)},
+		"KSK and ZSK":       {&twoKeys, "", "want one key that signs all, got"},
+		"three keys":        {&twoSigners, "", "want one key that signs all, got"},
+		"no key signs":      {k.with(&ended), "", "want an active key"},
+		"another algorithm": {k, "RSASHA256", `want the algorithm ECDSAP256SHA256 or ED25519, got "RSASHA256"`},
+	} {
+		if _, err := test.keys.Roll(test.algorithm, testNow, time.Hour); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
