@@ -226,3 +226,15 @@ func TestDeckIsNotRenewed(t *testing.T) {
 		}
 	}
 }
+
+func TestManySets(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		candidates, size, cards int
+		want                    bool
+	}{{91, 2, 4094, true}, {91, 2, 4095, false}, {10, 3, 119, true}, {10, 3, 120, false}, {3, 3, 1, false}, {2, 3, 1, false}} {
+		if got := manySets(test.candidates, test.size, test.cards); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}

@@ -37,7 +37,7 @@ func rr(t testing.TB, text string) dns.RR {
 	return rr
 }
 
-// pass signs sets at a time, and returns their signatures and how many were made.
+// pass signs sets at a time, and returns their signatures and how many were made. Those of the first sets are verified.
 func pass(t testing.TB, s *Signer, now time.Time, sets ...[]dns.RR) (signatures []*Signatures, made uint64) {
 	t.Helper()
 	before := s.Stats().Made
@@ -52,7 +52,7 @@ func pass(t testing.TB, s *Signer, now time.Time, sets ...[]dns.RR) (signatures 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, set := range sets {
+	for i, set := range sets[:min(len(sets), 20)] {
 		if len(signatures[i].Records) != 1 || len(signatures[i].Wire) != 1 {
 			t.Errorf("%v has %d signatures, want one", set, len(signatures[i].Records))
 		}

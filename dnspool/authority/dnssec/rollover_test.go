@@ -51,8 +51,22 @@ func TestHalfARolloverGoesOn(t *testing.T) {
 		if got.All[0].Times.At(end.Add(24*time.Hour)) != Removed || got.All[1].Times.At(end) != Active {
 			t.Errorf("%s: %s", name, got.describe(end.Add(24*time.Hour)))
 		}
+		if signs := got.All[1].Times.Activate; name == "the new key's file" && !signs.Equal(next.Times.Activate) {
+			t.Errorf("%s: the new key signs at %v, was to sign at %v", name, signs, next.Times.Activate)
+		}
 		if got.Advance(&later, time.Hour) != got {
 			t.Errorf("%s: it goes on without end", name)
+		}
+	}
+	short := rolled.Advance(seen, time.Minute).All[0].Times // the DNSKEY set is cached for longer than the zone is
+	if kept := short.Delete.Sub(short.Inactive); kept != KeyTTL*time.Second+margin {
+		t.Errorf("the old key is kept for %v after it was replaced", kept)
+	}
+	uneven := *seen
+	uneven.At = uneven.At.Add(time.Millisecond)
+	for _, key := range rolled.Advance(&uneven, time.Hour).All { // or what is read from the files would differ
+		if key.Times != key.Times.whole() {
+			t.Errorf("the times %+v are not those that a file can have", key.Times)
 		}
 	}
 	if whole.Advance(seen, time.Hour) != whole {
