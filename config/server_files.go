@@ -19,6 +19,9 @@ type Files struct {
 	OnDemand    bool          // ask mirrors for a file before a redirect, where nothing else tells
 	Hashes      []string      // patterns of files whose checksums are wanted; empty: those of a MiB or more
 	HashRate    int64         // bytes per second of files without a published checksum, to hash them; 0: none
+	VerifyRate  int64         // bytes per second that are read of each mirror to verify its files; 0: none
+	VerifyAgent string        // User-Agent of these reads
+	MinRate     int64         // bytes per second that a mirror has to send; 0: any
 	FromOrigin  []string      // patterns of files that clients get from Fallback alone
 }
 
@@ -39,6 +42,9 @@ func (c *checker) files(o object, f *Files) {
 	o.bool("on_demand", &f.OnDemand)
 	c.patterns(o, "hashes", &f.Hashes)
 	o.rate("hash_rate", &f.HashRate)
+	o.rate("verify_rate", &f.VerifyRate)
+	o.string("verify_agent", &f.VerifyAgent)
+	o.rate("min_rate", &f.MinRate)
 	c.patterns(o, "from_origin", &f.FromOrigin)
 }
 

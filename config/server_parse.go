@@ -52,7 +52,7 @@ func defaultServer() *Server {
 			UserAgent:      "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Files: Files{
-			Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true, HashRate: 50e6,
+			Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true, HashRate: 50e6, VerifyRate: 1e6, VerifyAgent: "Wget/1.21.3",
 			FromOrigin: []string{"*.sig", "*.asc", "*.sha256", "*.sha512", "*.sha256sum", "*.sha512sum", "SHA256SUMS*", "SHA512SUMS*"},
 		},
 		Stats: Stats{Keep: 400 * day},

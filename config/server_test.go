@@ -65,8 +65,9 @@ func TestDefaults(t *testing.T) {
 			MaxUnresolved: 10 * time.Minute, AllowPrivate: false, UserAgent: "mirrorpool-healthcheck (mirror pool monitor)",
 		},
 		Files: Files{
-			Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true, HashRate: 50_000_000,
-			FromOrigin: []string{"*.sig", "*.asc", "*.sha256", "*.sha512", "*.sha256sum", "*.sha512sum", "SHA256SUMS*", "SHA512SUMS*"},
+			Interval: 6 * time.Hour, Unpublished: "404", OnDemand: true, HashRate: 50_000_000, VerifyRate: 1_000_000,
+			VerifyAgent: "Wget/1.21.3",
+			FromOrigin:  []string{"*.sig", "*.asc", "*.sha256", "*.sha512", "*.sha256sum", "*.sha512sum", "SHA256SUMS*", "SHA512SUMS*"},
 		},
 		Stats: Stats{Keep: 400 * day},
 		Log:   Log{Level: "info", Format: "auto"},
@@ -147,6 +148,7 @@ func TestParseServerValues(t *testing.T) {
 		Files: Files{
 			Origin: "rsync://origin.example.org/tails/", Fallback: "https://origin.example.org/tails/", Interval: time.Hour,
 			Rewritten: []string{"*.json", "project/"}, Unpublished: "redirect", Hashes: []string{"*.img", "iso/"}, HashRate: 500_000,
+			VerifyRate: 2_000_000, VerifyAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", MinRate: 100_000,
 			FromOrigin: []string{"*.sig"},
 		},
 		Publish: []Publish{

@@ -114,6 +114,8 @@ func mayImport(from, to string) bool {
 			return 0
 		case path == "mirrorpool/health/rsync": // knows nothing of mirrors
 			return -1
+		case path == "mirrorpool/health/files/checksums": // likewise
+			return 0
 		case path == "mirrorpool/health", path == "mirrorpool/health/ledger", strings.HasPrefix(path, "mirrorpool/health/files"): // open no socket
 			return 1
 		case parts[1] == "health":

@@ -40,6 +40,7 @@ func pageProblems(s *Status, now time.Time) []string {
 		add(s.Reference.Trace.After(now.Add(time.Minute)), "The release is %s.", Old(*s.Reference.Trace, now))
 	}
 	add(s.Files.OriginProblem != "", "files.origin cannot be read; what was known of it counts: %s", s.Files.OriginProblem)
+	problems = append(problems, s.Verification.problems()...)
 	if s.DNSSEC != nil && s.Ready {
 		trouble := s.DNSSEC.Trouble(now)
 		add(trouble != "", "%s", trouble)

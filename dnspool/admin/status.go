@@ -38,6 +38,7 @@ type Status struct {
 	// GoneOverrides are the drains and pardons of mirrors that are not in the list.
 	GoneOverrides dnspool.Overrides `json:"gone_overrides"`
 	Files         files.Overview    `json:"files"`
+	Verification  Verification      `json:"verification"`
 	Downloads     *DownloadsStatus  `json:"downloads"` // null if they are not counted
 	// DNSSEC is how the zone is signed; nil if it is not.
 	DNSSEC *dnssec.Status `json:"dnssec,omitempty"`

@@ -137,6 +137,7 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time, keep bool) {
 			k.until = earlier(k.until, until)
 		}
 	}
+	t.withhold(k)
 	if k.settle(); keep {
 		t.keep(k)
 	}

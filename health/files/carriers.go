@@ -73,6 +73,36 @@ func (c *Catalog) FindIn(memory *Carriers, path string, now time.Time) *Carriers
 	return memory
 }
 
+// Withhold has mirrors not serve files whose copies are corrupt: their numbers, by the xxhash of the path. The map must
+// not be changed any more.
+func (c *Catalog) Withhold(corrupt map[uint64][]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.corrupt = corrupt
+	c.publish()
+}
+
+// MayHave reports whether a mirror is known to have a file, corrupt or not, or may have it.
+func (c *Catalog) MayHave(mirror int, path string) bool {
+	t := c.table.Load()
+	if corrupt := t.corrupt[hashPath(path)]; slices.Contains(corrupt, mirror) {
+		return true
+	}
+	k := c.Find(path, c.Now())
+	return k.Status == Published && (Contains(k.Has, mirror) || Contains(k.Unknown, mirror))
+}
+
+// withhold takes mirrors out that must not serve the file.
+func (t *table) withhold(k *Carriers) {
+	for _, mirror := range t.corrupt[k.hash] {
+		if word := mirror / 64; word < len(k.Has) {
+			k.Has[word] &^= 1 << (mirror % 64)
+			k.Unknown[word] &^= 1 << (mirror % 64)
+			k.incomplete = true
+		}
+	}
+}
+
 // Carrying returns how many mirrors carry the file.
 func (k *Carriers) Carrying() (count int) {
 	for _, word := range k.Has {

@@ -96,6 +96,7 @@ type Catalog struct {
 	numbers   map[string]int       // of all mirrors that ever were in the pool, by url_prefix
 	mirrors   []*mirror            // by number; nil of those that are gone
 	dissents  map[uint64][]dissent // while the origin is not known: see dissent
+	corrupt   map[uint64][]int     // see Withhold
 	recount   bool                 // clients may be sent to other mirrors
 	dirty     bool                 // something has changed since it was saved
 	urgent    bool                 // likewise, which should be saved now
@@ -240,7 +241,7 @@ func (c *Catalog) publish() {
 		universe: c.universe, complete: c.settings.Origin != "" && c.origin.known, rows: make([]*Row, len(c.mirrors)),
 		traces: make([]int64, len(c.mirrors)), weights: make([]uint64, len(c.mirrors)),
 		inPool: make([]uint64, (len(c.mirrors)+63)/64), expires: now.Add(c.settings.Interval),
-		release: c.release.numbers, named: c.release.named, big: c.isBig(),
+		release: c.release.numbers, named: c.release.named, big: c.isBig(), corrupt: c.corrupt,
 	}
 	for number, m := range c.mirrors {
 		if m == nil {

@@ -31,6 +31,8 @@ type table struct {
 	release  *roaring.Bitmap // files of the release; nil if there is none
 	named    *roaring.Bitmap // those of them whose names are known
 
+	corrupt map[uint64][]int // see Catalog.Withhold
+
 	dueOnce sync.Once
 	due     *roaring.Bitmap // see dueFiles
 

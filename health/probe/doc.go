@@ -26,4 +26,5 @@
 //	origin.go       the files of the origin
 //	filelist.go     the files of a mirror
 //	filesize.go     the size of one file at a mirror
+//	copy.go         a mirror's file, as clients read it
 package probe

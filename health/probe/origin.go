@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"mirrorpool/health/files"
+	"mirrorpool/health/files/verify"
 	"mirrorpool/health/rsync"
 )
 
@@ -155,6 +156,35 @@ func (o *Origin) Open(ctx context.Context, origin, fallback, path string) (io.Re
 		return nil, fmt.Errorf("GET %s: %s", target, resp.Status)
 	}
 	return resp.Body, nil
+}
+
+// Part returns a part of a file of an origin: if that is not a folder, from the server at the fallback. The error is
+// verify.ErrNoOrigin if there is neither.
+func (o *Origin) Part(ctx context.Context, origin, fallback, path string, offset, length int64) ([]byte, error) {
+	part := make([]byte, length)
+	if origin != "" && !strings.Contains(origin, "://") {
+		f, err := files.OpenInFolder(origin, path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		_, err = f.ReadAt(part, offset)
+		return part, err
+	}
+	if fallback == "" {
+		return nil, verify.ErrNoOrigin
+	}
+	target := fallback + (&url.URL{Path: path}).EscapedPath()
+	resp, err := o.request(ctx, http.MethodGet, target, map[string]string{"Range": fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusPartialContent {
+		return nil, fmt.Errorf("GET %s: %s, want a part of it", target, resp.Status)
+	}
+	_, err = io.ReadFull(resp.Body, part)
+	return part, err
 }
 
 func (o *Origin) askWeb(ctx context.Context, fallback, path string) error {

@@ -14,6 +14,7 @@
 //	overrides.go  drains, and mirrors that a person has forced up
 //	settings.go   what a new configuration comes to
 //	files.go      which mirror carries which file
+//	verification.go  which copies of files are corrupt
 //	signing.go    the keys that sign the zone, and when its signatures are made anew
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
 //	state.go      what outlives the process
@@ -191,6 +192,7 @@ func newDaemon(
 	d.places = geo.Open(c.GeoIP, o.Log)
 	d.stats = stats.NewCounter(d.stateFile("stats"), c.Stats.Keep, now)
 	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Roots, o.Log, now)
+	d.verifier = d.newVerifier(o.Roots)
 	d.acme = d.newACME(c)
 	if err := certificates.Check(c); err != nil {
 		return nil, &ConfigError{err}
@@ -230,6 +232,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 // answer from is decided here, before any check has a verdict of its own.
 func (d *Daemon) begin() {
 	d.loadState()
+	d.withhold()
 	d.takePool()
 	d.warm = d.checker.Warm()
 }
@@ -243,6 +246,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		d.watchParent,
 		d.catalog.Run,
 		d.catalog.Sums.Run,
+		d.verifier.Run,
 		func(ctx context.Context) error { return d.places.Run(ctx, d.rebuild) },
 		func(ctx context.Context) error { return d.list.Run(ctx, d.updates) },
 		d.followList,

@@ -72,8 +72,8 @@ func checksumSettings(c config.Files) checksums.Settings {
 		}
 		return patterns.Match(path)
 	}}
-	switch isFolder := !strings.Contains(c.Origin, "://"); {
-	case isFolder:
+	switch {
+	case isFolder(c.Origin):
 		s.Rate, s.ReadsLists = c.HashRate, true
 	case strings.HasPrefix(c.Origin, "rsync:"): // a list needs no others
 		s.ReadsLists, s.Pause = isSafe(c.Fallback), listPause
@@ -162,10 +162,17 @@ func (d *Daemon) lacks(ctx context.Context, mirror string) (lacks files.MirrorLa
 	return lacks, false
 }
 
-// report is what the checks know now. A mirror that lacks files of the release is in it as one whose trace is old: for
-// DNS, where clients ask it for any file.
+// report is what the checks know now, with what is known of files.
 func (f *inForce) report() *health.Report {
 	report := f.checker.Report()
+	f.judge(report)
+	return report
+}
+
+// judge adds to a report what is known of files. A mirror that lacks files of the release is in it as one whose trace
+// is old: for DNS, where clients ask it for any file.
+func (f *inForce) judge(report *health.Report) {
+	f.judgeCopies(report)
 	maxLag := f.config.Load().Health.MaxLag
 	for prefix, m := range report.Mirrors {
 		lacks, since := f.catalog.Behind(prefix)
@@ -180,5 +187,4 @@ func (f *inForce) report() *health.Report {
 			}
 		}
 	}
-	return report
 }

@@ -20,6 +20,7 @@ import (
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/health"
 	"mirrorpool/health/files"
+	"mirrorpool/health/files/verify"
 	"mirrorpool/health/ledger"
 )
 
@@ -29,19 +30,20 @@ const gatherTime = 20 * time.Millisecond
 // An inForce holds the configuration, the list of mirrors and the zone file that are in force, and makes a snapshot of
 // them and the verdicts. Whatever changes one of them does so here, and both faces get the snapshot at once.
 type inForce struct {
-	log     *zap.Logger
-	now     func() time.Time
-	list    *source.List
-	checker *health.Checker
-	places  *geo.Reader
-	handler *redirector.Handler
-	catalog *files.Catalog
-	history *health.History
-	ledger  *ledger.Ledger
-	shares  admin.Shares
-	feeds   *feeds
-	signer  *dnssec.Signer
-	parent  *parent
+	log      *zap.Logger
+	now      func() time.Time
+	list     *source.List
+	checker  *health.Checker
+	places   *geo.Reader
+	handler  *redirector.Handler
+	catalog  *files.Catalog
+	verifier *verify.Verifier
+	history  *health.History
+	ledger   *ledger.Ledger
+	shares   admin.Shares
+	feeds    *feeds
+	signer   *dnssec.Signer
+	parent   *parent
 
 	savingOverrides sync.Mutex    // held while they are written
 	overridesFile   string        // "" without state_dir
@@ -149,7 +151,9 @@ func (f *inForce) rebuild() {
 func (f *inForce) rebuildLocked() {
 	c := f.config.Load()
 	previous := f.current.Load()
-	report := f.report()
+	report := f.checker.Report()
+	f.observeCopies(report)
+	f.judge(report)
 	f.history.Note(report)
 	f.noteIncidents(report)
 	f.observeFiles(report)

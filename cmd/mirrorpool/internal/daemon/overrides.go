@@ -29,6 +29,7 @@ var overridesFormat = statefile.Format{Kind: "mirrorpool-overrides", Version: 1,
 func (d *Daemon) override(q admin.OverrideRequest) admin.OverrideAnswer {
 	answer := d.setOverride(q)
 	if answer.OK {
+		d.pardonCopies(answer.Overrides)
 		answer.Warning = joined(answer.Warning, d.saveOverrides())
 		for _, o := range answer.Overrides {
 			d.log.Info("override set", zap.String("mirror", o.Mirror), zap.Stringer("kind", o.Kind), zap.Stringer("role", o.Role),

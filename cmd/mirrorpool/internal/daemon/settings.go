@@ -165,6 +165,7 @@ func (d *Daemon) apply(n *newSettings) {
 	d.handler.SetFiles(c.Files)
 	d.catalog.Sums.SetSettings(checksumSettings(c.Files))
 	d.catalog.SetSettings(fileSettings(c.Files))
+	d.verifier.SetSettings(verifySettings(c.Files))
 	d.places.SetFiles(c.GeoIP)
 	d.mailer.SetConfig(c.Mail)
 	d.stats.SetKeep(c.Stats.Keep)

@@ -32,7 +32,7 @@ func (d *Daemon) loadState() {
 		func() { d.history.LoadHistory(d.stateFile("history"), d.now(), d.log) },
 		func() { d.ledger.Load(d.stateFile("ledger"), d.now(), d.log) },
 		d.catalog.LoadState,
-		d.catalog.Sums.LoadState,
+		func() { d.catalog.Sums.LoadState(); d.verifier.LoadState() },
 		func() { d.stats.Load(d.log) },
 	} {
 		loading.Go(load)
@@ -52,6 +52,7 @@ func (d *Daemon) saveState(ctx context.Context) error {
 		d.history.SaveHistory(history, d.log)
 		d.ledger.Save(d.stateFile("ledger"), d.log)
 		d.catalog.SaveState()
+		d.verifier.SaveState()
 		d.stats.Save(d.log)
 	}
 	ticker := time.NewTicker(saveInterval)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 type corruptRig struct {
 	*program
 	origin string
+	state  string
 	image  []byte
 }
 
@@ -50,6 +52,8 @@ func newCorruptRig(t *testing.T, keys map[string]any) *corruptRig {
 	c, where := newServerConfig(t)
 	c.json["dns"] = map[string]any{"listen": "-"}
 	c.json["http"].(map[string]any)["sticky"] = "0s"
+	r.state = t.TempDir()
+	c.json["state_dir"] = r.state
 	c.json["files"] = keys
 	keys["origin"] = filepath.Join(r.origin, "tails")
 	r.program = c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
@@ -84,7 +88,7 @@ func putFile(t testing.TB, root, name string, text []byte) {
 func TestClientsRefuseCorruptFiles(t *testing.T) {
 	t.Parallel()
 	testbed.Need(t, "nginx", "nginx")
-	r := newCorruptRig(t, map[string]any{})
+	r := newCorruptRig(t, map[string]any{"verify_rate": "0"})
 	const aria2Checksum = 32 // its exit status for a wrong checksum
 	refused := 0
 	for range 20 {
@@ -100,4 +104,48 @@ func TestClientsRefuseCorruptFiles(t *testing.T) {
 		}
 	}
 	t.Logf("aria2 refused the file %d times of 20", refused)
+}
+
+// TestCorruptMirrorLeaves has mirrorpool find the mirror with a wrong byte. After that no client is sent there for the
+// file, GNU Wget2 has the good one each time, and status, evidence and metrics say so; also after a restart.
+func TestCorruptMirrorLeaves(t *testing.T) {
+	t.Parallel()
+	testbed.Need(t, "nginx", "nginx")
+	r := newCorruptRig(t, map[string]any{"verify_rate": "5MB"})
+	const corrupt = "http://127.0.41.1:"
+	testbed.Eventually(t, "the corrupt mirror serves the file no more", func() bool {
+		return !hasPrefixed(r.inRedirects(t, "/stable/tails-7.0.img"), corrupt)
+	})
+	if !hasPrefixed(r.inRedirects(t, "/stable/tails-amd64-6.0/tails-amd64-6.0.img"), corrupt) {
+		t.Error("the mirror does not serve its good files any more")
+	}
+	for range 20 {
+		dir := fetchWith(t, "wget2", "wget2", "-q", r.url())
+		if got, err := os.ReadFile(filepath.Join(dir, "tails-7.0.img")); !bytes.Equal(got, r.image) {
+			t.Fatalf("GNU Wget2 has %d bytes that are not the image: %v", len(got), err)
+		}
+	}
+	status := r.status(t)
+	for prefix, m := range status.Verification.Mirrors {
+		if want := strings.HasPrefix(prefix, corrupt); (len(m.Corrupt) == 1) != want {
+			t.Errorf("%s: %+v", prefix, m)
+		} else if want && (m.Corrupt[0].Path != "stable/tails-7.0.img" || m.Corrupt[0].Offset != 1<<20) {
+			t.Errorf("%s: %+v", prefix, m.Corrupt[0])
+		}
+	}
+	if names, _ := filepath.Glob(filepath.Join(r.state, "evidence", "*.json")); len(names) != 1 {
+		t.Errorf("%d files of evidence, want 1", len(names))
+	}
+	if page := string(fetch(t, http.DefaultClient, "http://"+r.admin+"/")); !strings.Contains(page, "has 1 corrupt file, which it does not serve") {
+		t.Error("the page does not tell of the corrupt file")
+	}
+}
+
+func hasPrefixed(set map[string]bool, prefix string) bool {
+	for s := range set {
+		if strings.HasPrefix(s, prefix) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
+	"mirrorpool/health/files/verify"
+	"mirrorpool/health/probe"
+)
+
+// verifyDelay is within how many intervals of the checks the first file of a mirror is read.
+const verifyDelay = 2
+
+// newVerifier returns a verifier of the files of mirrors on the network.
+func (d *Daemon) newVerifier(roots *x509.CertPool) *verify.Verifier {
+	c := d.config.Load()
+	origin := probe.NewOrigin(nil, func() string { return d.config.Load().Health.UserAgent })
+	copies := probe.NewCopies(roots, func() string { return d.config.Load().Files.VerifyAgent })
+	return verify.New(verify.Options{
+		Settings: verifySettings(c.Files),
+		Files:    d.catalog.Sums.Files,
+		IsNewest: func(path string) bool { return d.catalog.Find(path, d.now()).Recent },
+		Has:      d.catalog.MayHave,
+		Fetch: func(ctx context.Context, m *verify.Mirror, addr netip.Addr, path string, offset, length int64) (*verify.Copy, error) {
+			u, err := url.Parse(m.URLPrefix)
+			if err != nil {
+				return nil, err
+			}
+			return copies.Fetch(ctx, u.JoinPath(path), addr, offset, length)
+		},
+		Origin: func(ctx context.Context, path string, offset, length int64) ([]byte, error) {
+			c := d.config.Load().Files
+			return origin.Part(ctx, c.Origin, c.Fallback, path, offset, length)
+		},
+		OriginIsNear: func() bool { return isFolder(d.config.Load().Files.Origin) },
+		Changed:      func() { d.withhold(); d.rebuild() },
+		StateFile:    d.stateFile("verified"),
+		Evidence:     d.stateFile("evidence"),
+		Delay:        verifyDelay * c.Health.Interval,
+		Random:       rand.New(globalSource{}),
+		Log:          d.log,
+		Now:          d.now,
+	})
+}
+
+// withhold has mirrors not serve files of which they have corrupt copies.
+func (d *Daemon) withhold() {
+	corrupt := map[uint64][]int{}
+	for prefix, paths := range d.verifier.Withheld() {
+		for _, hash := range paths {
+			corrupt[hash] = append(corrupt[hash], d.catalog.Number(prefix))
+		}
+	}
+	d.catalog.Withhold(corrupt)
+}
+
+// verifySettings are what the configuration says on the verification of files.
+func verifySettings(c config.Files) verify.Settings {
+	return verify.Settings{Rate: c.VerifyRate, MinRate: c.MinRate}
+}
+
+// isFolder reports whether an origin is a folder.
+func isFolder(origin string) bool { return origin != "" && !strings.Contains(origin, "://") }
+
+// observeCopies gives the verifier the mirrors, with the addresses at which they are up for redirects.
+func (f *inForce) observeCopies(report *health.Report) {
+	mirrors := make([]verify.Mirror, 0, len(f.pool.Mirrors))
+	for i := range f.pool.Mirrors {
+		entry := &f.pool.Mirrors[i]
+		m := verify.Mirror{URLPrefix: entry.URLPrefix, Number: f.catalog.Number(entry.URLPrefix)}
+		if entry.Enabled() {
+			m.Addresses = upForRedirects(report.Mirrors[entry.URLPrefix].Endpoints)
+		}
+		mirrors = append(mirrors, m)
+	}
+	f.verifier.Observe(mirrors)
+}
+
+// upForRedirects returns the addresses of the endpoints that are up for redirects.
+func upForRedirects(endpoints []health.Endpoint) (addresses []netip.Addr) {
+	for i := range endpoints {
+		if e := &endpoints[i]; e.Role == health.HTTP && e.State == health.Up {
+			addresses = append(addresses, e.Address)
+		}
+	}
+	return addresses
+}
+
+// judgeCopies has what was found in the copies of mirrors count: one with corrupt files is down, one that sends too
+// slowly is stale for redirects.
+func (f *inForce) judgeCopies(report *health.Report) {
+	for prefix, found := range f.verifier.Report() {
+		m, ok := report.Mirrors[prefix]
+		if !ok || found.Condemned == nil && !found.Slow {
+			continue
+		}
+		for i := range m.Endpoints {
+			switch e := &m.Endpoints[i]; {
+			case e.Role != health.HTTP && e.Role != health.DNS:
+			case found.Condemned != nil:
+				e.State, e.Reason, e.Since = health.Down, found.Condemned.String(), found.Condemned.Since
+			case e.Role == health.HTTP && e.State == health.Up:
+				e.State, e.Reason = health.Stale, fmt.Sprintf("throughput: %.0f kB/s at the median of the latest reads, less than files.min_rate",
+					found.Speed/1e3)
+			}
+		}
+	}
+}
+
+// pardonCopies forgets corrupt files of a mirror that a person has pardoned.
+func (f *inForce) pardonCopies(set dnspool.Overrides) {
+	for _, o := range set {
+		if o.Kind == dnspool.ForceUp {
+			f.verifier.Pardon(o.Mirror)
+		}
+	}
+}

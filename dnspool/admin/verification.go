@@ -1,0 +1,57 @@
+package admin
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"mirrorpool/health/files/verify"
+)
+
+// A Verification is what is known of the bytes of mirrors' files.
+type Verification struct {
+	Counts  verify.Counts                  `json:"reads"`   // since the start
+	Mirrors map[string]verify.MirrorReport `json:"mirrors"` // by url_prefix
+}
+
+// problems tells which mirrors have corrupt files.
+func (v *Verification) problems() (texts []string) {
+	for _, prefix := range slices.Sorted(maps.Keys(v.Mirrors)) {
+		m := v.Mirrors[prefix]
+		if len(m.Corrupt) == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%s has %s, which it does not serve: %s", prefix, plural(len(m.Corrupt), "corrupt file", "corrupt files"),
+			m.Corrupt[0].Path)
+		if len(m.Corrupt) > 1 {
+			text += " and others"
+		}
+		if m.Condemned != nil {
+			text += "; it serves nothing until all its files have been read again without a fault, or 'mirrorpool pardon'"
+		}
+		texts = append(texts, text+".")
+	}
+	return texts
+}
+
+// verificationFamilies describe the verification of mirrors' files.
+var verificationFamilies = []family{
+	verificationFamily("mirror_files_verified", "Files of a mirror that were read whole in this round, and are good.",
+		func(m *verify.MirrorReport) (float64, bool) { return float64(m.Verified), true }),
+	verificationFamily("mirror_files_corrupt", "Files of a mirror whose bytes are wrong.",
+		func(m *verify.MirrorReport) (float64, bool) { return float64(len(m.Corrupt)), true }),
+	verificationFamily("mirror_throughput_bytes_per_second", "How fast a mirror sends, at the median of its latest reads.",
+		func(m *verify.MirrorReport) (float64, bool) { return m.Speed, m.Speed > 0 }),
+}
+
+// verificationFamily is the family of a value of each mirror, where it is known.
+func verificationFamily(name, help string, value func(m *verify.MirrorReport) (v float64, known bool)) family {
+	return family{name, help, []string{"mirror"}, func(s *Status, b *gaugeBuffer) {
+		for prefix, m := range s.Verification.Mirrors {
+			if v, known := value(&m); known {
+				b.add(v, strings.ToValidUTF8(prefix, "\uFFFD"))
+			}
+		}
+	}}
+}

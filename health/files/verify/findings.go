@@ -1,0 +1,243 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"go.uber.org/zap"
+
+	"mirrorpool/health/files/checksums"
+)
+
+// maxCorrupt is how many corrupt files a mirror may have before it serves nothing.
+const maxCorrupt = 2
+
+// A Finding is a corrupt copy of a file.
+type Finding struct {
+	Path      string    `json:"path"`
+	Algorithm string    `json:"algorithm"`
+	Found     string    `json:"found"` // the checksum of the copy
+	Want      string    `json:"want"`
+	Since     time.Time `json:"since"` // when it was found first
+	Newest    bool      `json:"newest"`
+	Offset    int64     `json:"offset"` // of the first byte that is known to be wrong, or of its piece
+}
+
+// String is the finding as the reason of a state.
+func (f *Finding) String() string {
+	return fmt.Sprintf("content: %s of %s is %s, want %s", f.Algorithm, f.Path, f.Found, f.Want)
+}
+
+// A MirrorReport is what is known of the copies of a mirror.
+type MirrorReport struct {
+	Verified  int        `json:"verified"` // files that were read in this round and are good
+	Corrupt   []*Finding `json:"corrupt"`
+	Condemned *Finding   `json:"condemned"` // why the mirror serves nothing, or null
+	Speed     float64    `json:"bytes_per_second"`
+	Slow      bool       `json:"slow"` // slower than files.min_rate
+}
+
+// Report returns what is known of the copies of each mirror, by url_prefix.
+func (v *Verifier) Report() map[string]MirrorReport {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	reports := make(map[string]MirrorReport, len(v.mirrors))
+	for prefix, m := range v.mirrors {
+		r := MirrorReport{Verified: int(m.done.GetCardinality()), Condemned: m.condemned, Speed: m.speeds.median(), Corrupt: []*Finding{}}
+		for _, found := range m.corrupt {
+			r.Corrupt = append(r.Corrupt, found)
+		}
+		slices.SortFunc(r.Corrupt, func(a, b *Finding) int { return cmp.Compare(a.Path, b.Path) })
+		r.Slow = r.Speed > 0 && r.Speed < float64(v.settings.MinRate)
+		reports[prefix] = r
+	}
+	pardonSlow(reports)
+	return reports
+}
+
+// pardonSlow calls no mirror slow where half of them or more are: then this host's own line is.
+func pardonSlow(reports map[string]MirrorReport) {
+	slow, known := 0, 0
+	for _, r := range reports {
+		if r.Speed > 0 {
+			known++
+		}
+		if r.Slow {
+			slow++
+		}
+	}
+	if 2*slow < known {
+		return
+	}
+	for prefix, r := range reports {
+		r.Slow = false
+		reports[prefix] = r
+	}
+}
+
+// Counts returns how many reads there were.
+func (v *Verifier) Counts() Counts {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.counts
+}
+
+// Withheld returns the xxhashes of the paths of files that a mirror must not serve, by its url_prefix.
+func (v *Verifier) Withheld() map[string][]uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	withheld := map[string][]uint64{}
+	for prefix, m := range v.mirrors {
+		for _, found := range m.corrupt {
+			withheld[prefix] = append(withheld[prefix], xxhash.Sum64String(found.Path))
+		}
+	}
+	return withheld
+}
+
+// Pardon forgets what was found of a mirror. Its files are read again.
+func (v *Verifier) Pardon(urlPrefix string) {
+	v.mu.Lock()
+	m := v.mirrors[urlPrefix]
+	if m == nil || len(m.corrupt) == 0 && m.condemned == nil {
+		v.mu.Unlock()
+		return
+	}
+	clear(m.corrupt)
+	clear(m.later)
+	m.condemned, m.next, v.dirty = nil, time.Time{}, true
+	m.done.Clear()
+	v.hurry()
+	v.mu.Unlock()
+	v.Log.Info("a mirror with corrupt files was pardoned; its files are read again", zap.String("mirror", urlPrefix))
+	v.Changed()
+}
+
+// takeBroken takes in a read that proved nothing.
+func (v *Verifier) takeBroken(m *mirror, f *checksums.File, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.counts.Broken++
+	if number, ok := v.numbers[f]; ok {
+		m.later[number] = v.Now().Add(retryTime)
+		if errors.Is(err, fs.ErrNotExist) {
+			m.later[number] = v.Now().Add(lackTime)
+		}
+	}
+	v.Log.Debug("cannot verify a mirror's file", zap.String("mirror", m.URLPrefix), zap.String("path", f.Path), zap.Error(err))
+}
+
+// suspect takes in a copy with another checksum, while no copy is known that matches.
+func (v *Verifier) suspect(m *mirror, f *checksums.File, r *reading) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.counts.Broken++
+	m.speeds.add(r.speed)
+	if number, ok := v.numbers[f]; ok {
+		m.later[number] = v.Now().Add(retryTime)
+		m.suspects.Add(number)
+		v.Log.Warn("a mirror's file does not have its checksum, and no copy that matches is known yet", zap.String("mirror", m.URLPrefix),
+			zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", f.Sum()))
+	}
+}
+
+// takeGood takes in a copy that matches its checksum.
+func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
+	v.mu.Lock()
+	number, ok := v.numbers[f]
+	if !ok {
+		v.mu.Unlock()
+		return
+	}
+	v.counts.Good++
+	v.dirty = true
+	m.speeds.add(r.speed)
+	m.done.Add(number)
+	m.suspects.Remove(number)
+	delete(m.later, number)
+	v.keepPieces(f, r.pieces)
+	cleared := m.corrupt[number] != nil
+	delete(m.corrupt, number)
+	acquitted := m.condemned != nil && len(m.corrupt) == 0 && v.isComplete(m)
+	if acquitted {
+		m.condemned = nil
+	}
+	v.mu.Unlock()
+	log := v.Log.With(zap.String("mirror", m.URLPrefix))
+	if cleared {
+		log.Info("a mirror's corrupt file is good again", zap.String("path", f.Path))
+	}
+	if acquitted {
+		log.Info("all files of a mirror with corrupt files were read again without a fault")
+	}
+	if cleared || acquitted {
+		v.Changed()
+	}
+}
+
+// confirmSuspects has the copies read again that did not match the checksum of a file before one was known to.
+func (v *Verifier) confirmSuspects(f *checksums.File) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	number, ok := v.numbers[f]
+	for _, m := range v.mirrors {
+		if ok && m.suspects.Contains(number) {
+			m.suspects.Remove(number)
+			delete(m.later, number)
+			m.urgent, m.next = f, time.Time{}
+			v.hurry()
+		}
+	}
+}
+
+// accuse takes in a proof that a copy is corrupt. found is the piece at an offset as it was read the second time.
+func (v *Verifier) accuse(
+	ctx context.Context, m *mirror, f *checksums.File, r *reading, offset int64, found []byte,
+) {
+	e := evidence{
+		Mirror: m.URLPrefix, Address: r.addr, Certificate: r.certificate, At: v.Now(),
+		Finding: Finding{
+			Path: f.Path, Algorithm: f.Sum().Algorithm(), Found: r.sum, Want: f.Sum().String(), Since: v.Now(), Newest: v.IsNewest(f.Path),
+			Offset: offset,
+		},
+	}
+	if want, err := v.Origin(ctx, f.Path, offset, int64(len(found))); err == nil && len(found) > 0 {
+		e.showDifference(want, found)
+	}
+	v.mu.Lock()
+	number, ok := v.numbers[f]
+	if !ok { // it has changed meanwhile
+		v.mu.Unlock()
+		return
+	}
+	v.counts.Corrupt++
+	v.dirty = true
+	m.speeds.add(r.speed)
+	m.done.Remove(number)
+	m.later[number] = v.Now().Add(corruptTime)
+	if known := m.corrupt[number]; known != nil {
+		e.Since = known.Since
+	}
+	finding := e.Finding
+	m.corrupt[number] = &finding
+	v.condemn(m, &finding)
+	v.mu.Unlock()
+	v.Log.Error("a mirror's file is corrupt", zap.String("mirror", e.Mirror), zap.Stringer("address", r.addr),
+		zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", f.Sum()), zap.Int64("offset", e.Offset))
+	v.saveEvidence(&e)
+	v.Changed()
+}
+
+// condemn has a mirror serve nothing, if it has too many corrupt files, or one of the newest release. v.mu is held.
+func (v *Verifier) condemn(m *mirror, latest *Finding) {
+	if m.condemned == nil && (latest.Newest || len(m.corrupt) > maxCorrupt) {
+		m.condemned = latest
+		m.done.Clear()
+	}
+}

@@ -1,0 +1,90 @@
+package verify
+
+import (
+	"time"
+
+	"mirrorpool/health/files/checksums"
+)
+
+const (
+	roundTime   = 30 * 24 * time.Hour // after which good copies are read again
+	corruptTime = 24 * time.Hour      // likewise of corrupt ones
+	retryTime   = time.Hour           // after a read that proved nothing
+	lackTime    = 6 * time.Hour       // after the mirror said that it lacks the file
+	idleTime    = time.Minute         // until a mirror without a file to read is looked at again
+	shortPause  = 5 * time.Second     // between two reads of one mirror
+)
+
+// choose returns the file of a mirror to read next, or nil: one that is in question, then of the newest release, then
+// any. waits says that files are due which another mirror is read for. v.mu is held.
+func (v *Verifier) choose(m *mirror, now time.Time) (next *checksums.File, waits bool) {
+	if now.Sub(m.began) >= roundTime {
+		m.began = now
+		m.done.Clear()
+		v.dirty = true
+	}
+	if f := m.urgent; f != nil && !v.reading[f] {
+		m.urgent = nil
+		return f, false
+	}
+	count := len(v.byNumber)
+	if count == 0 {
+		return nil, false
+	}
+	start := v.Random.IntN(count)
+	for i := range count {
+		number := uint32((start + i) % count)
+		f := v.byNumber[number]
+		switch {
+		case f == nil || !v.isDue(m, number, f, now):
+		case v.reading[f]:
+			waits = true
+		case v.IsNewest(f.Path):
+			return f, waits
+		case next == nil:
+			next = f
+		}
+	}
+	return next, waits
+}
+
+// isDue reports whether a file of a mirror is to be read.
+func (v *Verifier) isDue(m *mirror, number uint32, f *checksums.File, now time.Time) bool {
+	return !m.done.Contains(number) && !v.wrong[f] && !now.Before(m.later[number]) && v.Has(m.Number, f.Path)
+}
+
+// isComplete reports whether all files of a mirror have been read in the round, and are good. v.mu is held.
+func (v *Verifier) isComplete(m *mirror) bool {
+	for number, f := range v.byNumber {
+		if f != nil && !v.wrong[f] && !m.done.Contains(uint32(number)) && v.Has(m.Number, f.Path) {
+			return false
+		}
+	}
+	return true
+}
+
+// chooseRange returns a file that a mirror has, more likely the larger it is, and an offset in it. v.mu is held.
+func (v *Verifier) chooseRange(m *mirror) (f *checksums.File, offset int64) {
+	var whole int64
+	for _, known := range v.byNumber {
+		if known != nil && known.Size > 0 {
+			whole += known.Size
+		}
+	}
+	if whole == 0 {
+		return nil, 0
+	}
+	at := v.Random.Int64N(whole)
+	for number, known := range v.byNumber {
+		switch {
+		case known == nil || known.Size <= 0:
+		case at >= known.Size:
+			at -= known.Size
+		case v.wrong[known] || m.corrupt[uint32(number)] != nil || !v.Has(m.Number, known.Path):
+			return nil, 0 // the next time, another one
+		default:
+			return known, at / rangeSize * rangeSize
+		}
+	}
+	return nil, 0
+}

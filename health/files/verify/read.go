@@ -1,0 +1,283 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"go.uber.org/zap"
+
+	"mirrorpool/health/files/checksums"
+)
+
+const (
+	readSize  = 32 << 10
+	stallTime = time.Minute // without a byte, after which a read is given up
+)
+
+// A reading is a whole read of a copy that arrived complete.
+type reading struct {
+	sum         string
+	pieces      pieces
+	addr        netip.Addr
+	certificate string
+	at          time.Time
+	size        int64
+	speed       float64 // bytes a second; 0 if it is not known
+}
+
+var (
+	errSize = errors.New("the copy has another size")
+	errPart = errors.New("the mirror does not send parts of files")
+)
+
+// readWhole reads a mirror's copy of a file. The error says why nothing is known of it.
+func (v *Verifier) readWhole(ctx context.Context, m *mirror, seen Mirror, f *checksums.File) (*reading, error) {
+	addr := v.address(&seen)
+	if err := v.waitFor(ctx, m); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stalled := time.AfterFunc(stallTime, cancel)
+	defer stalled.Stop()
+	copied, err := v.Fetch(ctx, &seen, addr, f.Path, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer copied.Body.Close()
+	if copied.Size >= 0 && f.Size >= 0 && copied.Size != f.Size {
+		return nil, fmt.Errorf("%w: %d bytes, want %d", errSize, copied.Size, f.Size)
+	}
+	digest, parts := f.Sum().NewHash(), newPieceWriter()
+	r := &reading{addr: addr, certificate: copied.Certificate, at: v.Now()}
+	size, err := v.stream(ctx, m, copied.Body, digest, parts, stalled, &r.speed)
+	switch {
+	case err != nil:
+		return nil, err
+	case copied.Size >= 0 && size != copied.Size:
+		return nil, fmt.Errorf("the copy broke off after %d of %d bytes", size, copied.Size)
+	case f.Size >= 0 && size != f.Size:
+		return nil, fmt.Errorf("%w: %d bytes, want %d", errSize, size, f.Size)
+	}
+	r.sum, r.pieces, r.size = fmt.Sprintf("%x", digest.Sum(nil)), parts.all(), size
+	return r, nil
+}
+
+// stream reads a body to its end, at the rate of its mirror.
+func (v *Verifier) stream(
+	ctx context.Context, m *mirror, body io.Reader, digest hash.Hash, parts *pieceWriter, stalled *time.Timer, speed *float64,
+) (size int64, err error) {
+	buffer := make([]byte, readSize)
+	var measured meter
+	for {
+		n, err := body.Read(buffer)
+		now := v.Now()
+		digest.Write(buffer[:n])
+		parts.Write(buffer[:n])
+		size += int64(n)
+		measured.note(now, n)
+		stalled.Reset(stallTime)
+		if wait := v.take(m, now, int64(n)); wait > 0 {
+			measured.ended = true
+			stalled.Reset(stallTime + wait)
+			pause(ctx, wait)
+		}
+		*speed = measured.speed
+		switch {
+		case err == io.EOF:
+			return size, nil
+		case err != nil:
+			return size, err
+		case ctx.Err() != nil:
+			return size, ctx.Err()
+		}
+	}
+}
+
+// take takes bytes out of what may be read from a mirror, and returns how long to wait.
+func (v *Verifier) take(m *mirror, now time.Time, bytes int64) time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.counts.Bytes += uint64(bytes)
+	if v.settings.Rate == 0 {
+		return 0
+	}
+	return m.bucket.take(now, bytes, v.settings.Rate)
+}
+
+// waitFor waits until as many bytes may be read from a mirror as show how fast it is.
+func (v *Verifier) waitFor(ctx context.Context, m *mirror) error {
+	v.mu.Lock()
+	var wait time.Duration
+	if v.settings.Rate > 0 {
+		wait = m.bucket.wait(v.Now(), v.settings.Rate)
+	}
+	v.mu.Unlock()
+	pause(ctx, wait)
+	return ctx.Err()
+}
+
+// address returns one of the addresses of a mirror, at random.
+func (v *Verifier) address(m *Mirror) netip.Addr {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return m.Addresses[v.Random.IntN(len(m.Addresses))]
+}
+
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// verify reads a mirror's copy of a file, and takes in what that proves.
+func (v *Verifier) verify(ctx context.Context, m *mirror, seen Mirror, f *checksums.File) {
+	r, err := v.readWhole(ctx, m, seen, f)
+	want := f.Sum().String()
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		v.takeBroken(m, f, err)
+	case r.sum == want:
+		v.takeGood(m, f, r)
+		v.confirmSuspects(f)
+	default:
+		v.takeWrong(ctx, m, seen, f, r)
+	}
+}
+
+// takeWrong takes in a complete read with another checksum. It is a proof only if it is known what the file should be,
+// and a second read of the place that is wrong is as wrong.
+func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading) {
+	good := v.goodPieces(ctx, f)
+	if good == nil {
+		v.suspect(m, f, r)
+		return
+	}
+	piece, ok := r.pieces.firstOther(good)
+	if !ok {
+		v.takeBroken(m, f, errors.New("no piece of the copy is wrong"))
+		return
+	}
+	again, found, err := v.readAgain(ctx, m, seen, f, r, piece)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		v.takeBroken(m, f, fmt.Errorf("reading a wrong place again: %w", err))
+	case piece < len(good) && again == good[piece]:
+		v.takeBroken(m, f, errors.New("a wrong place was right when it was read again"))
+	default:
+		v.accuse(ctx, m, f, r, int64(piece)*pieceSize, found)
+	}
+}
+
+// readAgain reads a piece of a copy a second time, and returns its checksum; and its bytes, unless the mirror does not
+// send parts of files, so that the whole copy has to be read for it.
+func (v *Verifier) readAgain(
+	ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading, piece int,
+) (sum uint64, found []byte, err error) {
+	offset := int64(piece) * pieceSize
+	found, err = v.readPart(ctx, m, &seen, f, r.addr, offset, min(pieceSize, r.size-offset))
+	if err == nil {
+		return xxhash.Sum64(found), found, nil
+	}
+	if !errors.Is(err, errPart) {
+		return 0, nil, err
+	}
+	again, err := v.readWhole(ctx, m, seen, f)
+	if err != nil {
+		return 0, nil, err
+	}
+	return again.pieces[piece], nil, nil
+}
+
+// readPart reads a part of a copy. One that arrives otherwise than as asked for is an error.
+func (v *Verifier) readPart(
+	ctx context.Context, m *mirror, seen *Mirror, f *checksums.File, addr netip.Addr, offset, length int64,
+) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, stallTime)
+	defer cancel()
+	copied, err := v.Fetch(ctx, seen, addr, f.Path, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	defer copied.Body.Close()
+	switch {
+	case copied.Whole:
+		return nil, errPart
+	case copied.Size >= 0 && copied.Size != length:
+		return nil, fmt.Errorf("%w: %d bytes of a part, want %d", errSize, copied.Size, length)
+	}
+	part := make([]byte, length)
+	_, err = io.ReadFull(copied.Body, part)
+	v.take(m, v.Now(), length)
+	return part, err
+}
+
+// goodPieces returns the pieces that a file should have, or nil if no copy has matched its checksum yet. The origin's
+// own copy is read for them, if that costs no other host anything.
+func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File) pieces {
+	v.mu.Lock()
+	known, near := v.pieces[f], v.OriginIsNear()
+	v.mu.Unlock()
+	if known != nil || !near || f.Size < 0 {
+		return known
+	}
+	digest, parts := f.Sum().NewHash(), newPieceWriter()
+	for offset := int64(0); offset < f.Size; offset += pieceSize {
+		part, err := v.Origin(ctx, f.Path, offset, min(pieceSize, f.Size-offset))
+		if err != nil {
+			v.Log.Warn("cannot read a file of the origin to verify mirrors by it", zap.String("path", f.Path), zap.Error(err))
+			return nil
+		}
+		digest.Write(part)
+		parts.Write(part)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if found := fmt.Sprintf("%x", digest.Sum(nil)); found != f.Sum().String() {
+		v.wrong[f] = true
+		v.Log.Error("the origin's file does not have its checksum: mirrors are not verified by it", zap.String("path", f.Path),
+			zap.Stringer("want", f.Sum()), zap.String("found", found))
+		return nil
+	}
+	return v.keepPieces(f, parts.all())
+}
+
+// maxPieces is of how many pieces of files the checksums are kept: those of a TiB.
+const maxPieces = 1 << 20
+
+// keepPieces keeps the pieces of a good copy, and returns them. v.mu is held.
+func (v *Verifier) keepPieces(f *checksums.File, known pieces) pieces {
+	if v.pieces[f] != nil || len(known) > maxPieces {
+		return known
+	}
+	for other := range v.pieces { // in no order; the next good copy brings them back
+		if v.kept+len(known) <= maxPieces {
+			break
+		}
+		v.dropPieces(other)
+	}
+	v.pieces[f] = known
+	v.kept += len(known)
+	return known
+}
+
+// dropPieces forgets the pieces of a file. v.mu is held.
+func (v *Verifier) dropPieces(f *checksums.File) {
+	v.kept -= len(v.pieces[f])
+	delete(v.pieces, f)
+}

@@ -1,0 +1,153 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/gob"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cespare/xxhash/v2"
+	"go.uber.org/zap"
+
+	"mirrorpool/config/statefile"
+	"mirrorpool/health/files/checksums"
+)
+
+// stateFormat is that of a file in state_dir.
+var stateFormat = statefile.Format{Kind: "mirrorpool-verified", Version: 1, Limit: 64 << 20}
+
+// A savedState is what a verifier knows, as it is saved.
+type savedState struct {
+	Files   []savedFile
+	Mirrors []savedMirror
+}
+
+// A savedFile is a file as it was when copies of it were read.
+type savedFile struct {
+	Path uint64 // its xxhash
+	Sum  string
+	Size int64
+	Time uint32
+}
+
+// A savedMirror is what is known of a mirror's copies.
+type savedMirror struct {
+	URLPrefix string
+	Began     time.Time
+	Done      []byte // a bitmap of indices of files
+	Corrupt   map[uint32]Finding
+	Condemned *Finding
+	Speeds    []float64
+}
+
+// SaveState saves what is known, unless nothing has changed since that was done.
+func (v *Verifier) SaveState() {
+	v.mu.Lock()
+	if v.StateFile == "" || !v.dirty || v.saved != nil {
+		v.mu.Unlock()
+		return
+	}
+	v.dirty = false
+	saved := v.state()
+	v.mu.Unlock()
+	var body bytes.Buffer
+	err := gob.NewEncoder(&body).Encode(saved)
+	if err == nil {
+		err = stateFormat.Replace(v.StateFile, body.Bytes())
+	}
+	if err != nil {
+		v.Log.Error("cannot save which mirrors' files were verified", zap.Error(err))
+	}
+}
+
+// state returns what is known. v.mu is held.
+func (v *Verifier) state() *savedState {
+	s := &savedState{Files: make([]savedFile, len(v.byNumber))}
+	for number, f := range v.byNumber {
+		if f != nil {
+			s.Files[number] = savedFile{xxhash.Sum64String(f.Path), f.Sum().String(), f.Size, f.Time}
+		}
+	}
+	for prefix, m := range v.mirrors {
+		saved := savedMirror{URLPrefix: prefix, Began: m.began, Condemned: m.condemned, Speeds: m.speeds, Corrupt: map[uint32]Finding{}}
+		for number, found := range m.corrupt {
+			saved.Corrupt[number] = *found
+		}
+		if done, err := m.done.ToBytes(); err == nil { // a bytes.Buffer takes all
+			saved.Done = done
+		}
+		s.Mirrors = append(s.Mirrors, saved)
+	}
+	return s
+}
+
+// LoadState takes in what an earlier run has saved. What is wrong with it is logged. It must be called before Run and
+// Observe.
+func (v *Verifier) LoadState() {
+	if v.StateFile == "" {
+		return
+	}
+	err := stateFormat.Load(v.StateFile, func(body []byte) error {
+		var s savedState
+		if err := gob.NewDecoder(bytes.NewReader(body)).Decode(&s); err != nil {
+			return err
+		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.saved = &s
+		return nil
+	})
+	if err != nil {
+		v.Log.Warn("ignoring what is saved of verified files", zap.Error(err))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.list()
+}
+
+// takeSaved takes in what was saved of the mirrors, once there are files. v.mu is held.
+func (v *Verifier) takeSaved() {
+	s := v.saved
+	if s == nil || len(v.numbers) == 0 {
+		return
+	}
+	v.saved, v.news = nil, true
+	byHash := make(map[uint64]*checksums.File, len(v.numbers))
+	for f := range v.numbers {
+		byHash[xxhash.Sum64String(f.Path)] = f
+	}
+	numbers := make(map[uint32]uint32, len(s.Files)) // by index in what was saved
+	for i := range s.Files {
+		saved := &s.Files[i]
+		if f := byHash[saved.Path]; f != nil && saved.Size == f.Size && saved.Time == f.Time && saved.Sum == f.Sum().String() {
+			numbers[uint32(i)] = v.numbers[f]
+		}
+	}
+	for i := range s.Mirrors {
+		v.takeSavedMirror(&s.Mirrors[i], numbers)
+	}
+}
+
+func (v *Verifier) takeSavedMirror(saved *savedMirror, numbers map[uint32]uint32) {
+	m := v.mirrors[saved.URLPrefix]
+	if m == nil {
+		m = v.newMirror(v.Now())
+		m.URLPrefix = saved.URLPrefix
+		v.mirrors[saved.URLPrefix] = m
+	}
+	m.began, m.condemned, m.speeds = saved.Began, saved.Condemned, saved.Speeds
+	done := roaring.New()
+	if _, err := done.FromUnsafeBytes(saved.Done); err == nil && done.Validate() == nil {
+		for _, index := range done.ToArray() {
+			if number, ok := numbers[index]; ok {
+				m.done.Add(number)
+			}
+		}
+	}
+	for index, found := range saved.Corrupt {
+		if number, ok := numbers[index]; ok {
+			m.corrupt[number] = &found
+			m.later[number] = found.Since.Add(corruptTime)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"go.uber.org/zap"
+
+	"mirrorpool/health/files/checksums"
+)
+
+// ErrNoOrigin is why a part of a file cannot be had from the origin: there is none that can be read.
+var ErrNoOrigin = errors.New("the origin cannot be read")
+
+// Settings are what the operator says.
+type Settings struct {
+	// Rate is how many bytes of each mirror are read in a second; 0: none.
+	Rate int64
+	// MinRate is how many bytes a second a mirror has to send; 0: any.
+	MinRate int64
+}
+
+// A Mirror is what the verifier has to know of a mirror of the pool.
+type Mirror struct {
+	URLPrefix string
+	Number    int          // in the catalog of files
+	Addresses []netip.Addr // at which clients reach it; none is read from while there is none
+}
+
+// A Copy is a mirror's file, or a part of it, as it arrives.
+type Copy struct {
+	Body        io.ReadCloser
+	Size        int64  // bytes that are to come; -1 if the mirror does not say
+	Whole       bool   // it is the whole file, whatever was asked for
+	Certificate string // of the mirror, in PEM; empty over http
+}
+
+// Options are what a verifier works with.
+type Options struct {
+	Settings Settings
+	// Files returns the files whose checksums are known, the newest first.
+	Files func() []*checksums.File
+	// IsNewest reports whether a file is of the newest release.
+	IsNewest func(path string) bool
+	// Has reports whether a mirror is known to have a file, or may have it.
+	Has func(mirror int, path string) bool
+	// Fetch begins to read the file at a path from a mirror: length bytes from an offset, or if length is 0, all.
+	Fetch func(ctx context.Context, m *Mirror, addr netip.Addr, path string, offset, length int64) (*Copy, error)
+	// Origin returns a part of a file of the origin, or ErrNoOrigin.
+	Origin func(ctx context.Context, path string, offset, length int64) ([]byte, error)
+	// OriginIsNear says that the origin's files can be read whole, without loading another host.
+	OriginIsNear func() bool
+	// Changed is called when a mirror serves other files than before, or none, because of what was found.
+	Changed func()
+
+	StateFile string        // where all that is known is saved; empty: nowhere
+	Evidence  string        // a folder for what is kept of proofs; empty: none
+	Delay     time.Duration // before the first read of a mirror: at random up to so long
+	Random    *rand.Rand    // used by one goroutine at a time
+	Log       *zap.Logger
+	Now       func() time.Time
+}
+
+// A Verifier reads mirrors' copies of files, and knows which of them are corrupt.
+type Verifier struct {
+	Options
+	wake chan struct{} // holds one token while a read may be due
+
+	mu       sync.Mutex // guards all below
+	settings Settings
+	numbers  map[*checksums.File]uint32 // of the files that are verified
+	byNumber []*checksums.File          // nil of those that are gone
+	free     []uint32                   // numbers of these
+	listed   time.Time                  // when the files were last asked for
+	mirrors  map[string]*mirror         // by url_prefix
+	reads    int                        // under way
+	reading  map[*checksums.File]bool   // files that a mirror is read for
+	pieces   map[*checksums.File]pieces // of copies that have matched the checksum
+	kept     int                        // how many pieces these are
+	wrong    map[*checksums.File]bool   // whose checksum is not that of the origin's file
+	counts   Counts
+	saved    *savedState // not taken in yet: it needs the files
+	news     bool        // Changed is to be called
+	dirty    bool        // something has changed since it was saved
+}
+
+// A mirror is a mirror of the pool, and what is known of its copies.
+type mirror struct {
+	Mirror
+	began     time.Time       // the round of reads that is under way
+	done      *roaring.Bitmap // files that have been read in it and are good
+	later     map[uint32]time.Time
+	urgent    *checksums.File // to be read next: a part of it differs from the origin's
+	next      time.Time       // when to look for a file to read
+	sampled   time.Time       // when to compare a range next
+	idle      bool            // it had no file to read
+	busy      bool            // it is being read
+	sampling  bool
+	bucket    bucket
+	speeds    speeds
+	suspects  *roaring.Bitmap // files with another checksum, which nothing proves yet
+	corrupt   map[uint32]*Finding
+	condemned *Finding // why it serves nothing; nil if it may
+}
+
+// Counts are how many reads there were since the start, and of how many bytes.
+type Counts struct {
+	Good, Corrupt, Broken, Samples uint64
+	Bytes                          uint64
+}
+
+// New returns a verifier that knows nothing yet.
+func New(o Options) *Verifier {
+	return &Verifier{
+		Options: o, settings: o.Settings, wake: make(chan struct{}, 1), numbers: map[*checksums.File]uint32{},
+		mirrors: map[string]*mirror{}, reading: map[*checksums.File]bool{}, pieces: map[*checksums.File]pieces{},
+		wrong: map[*checksums.File]bool{},
+	}
+}
+
+// SetSettings puts other settings in force.
+func (v *Verifier) SetSettings(s Settings) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.settings = s
+	for _, m := range v.mirrors {
+		m.next, m.sampled = time.Time{}, time.Time{}
+	}
+	v.hurry()
+}
+
+// hurry has Run look what is due.
+func (v *Verifier) hurry() {
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Observe takes in the mirrors of the pool.
+func (v *Verifier) Observe(mirrors []Mirror) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.Now()
+	present := make(map[string]bool, len(mirrors))
+	for i := range mirrors {
+		seen := &mirrors[i]
+		present[seen.URLPrefix] = true
+		if v.mirrors[seen.URLPrefix] == nil {
+			v.mirrors[seen.URLPrefix] = v.newMirror(now)
+		}
+		v.mirrors[seen.URLPrefix].Mirror = *seen
+	}
+	for prefix := range v.mirrors {
+		if !present[prefix] {
+			delete(v.mirrors, prefix)
+		}
+	}
+	v.hurry()
+}
+
+func (v *Verifier) newMirror(now time.Time) *mirror {
+	var delay time.Duration
+	if v.Delay > 0 {
+		delay = time.Duration(v.Random.Int64N(int64(v.Delay)))
+	}
+	return &mirror{
+		began: now, done: roaring.New(), later: map[uint32]time.Time{}, next: now.Add(delay), sampled: now.Add(delay),
+		suspects: roaring.New(), corrupt: map[uint32]*Finding{},
+	}
+}
+
+// list takes in which files there are now. Those that have changed or are gone are forgotten.
+func (v *Verifier) list() {
+	files := v.Files()
+	present := make(map[*checksums.File]bool, len(files))
+	fresh := false
+	for _, f := range files {
+		present[f] = true
+		if _, ok := v.numbers[f]; !ok {
+			v.number(f)
+			fresh = true
+		}
+	}
+	for _, m := range v.mirrors {
+		if fresh && m.idle {
+			m.next, m.idle = time.Time{}, false
+		}
+	}
+	for f, number := range v.numbers {
+		if !present[f] {
+			v.forget(f, number)
+		}
+	}
+	v.takeSaved()
+}
+
+// number gives a file a number that no other one has.
+func (v *Verifier) number(f *checksums.File) {
+	if last := len(v.free) - 1; last >= 0 {
+		v.numbers[f] = v.free[last]
+		v.byNumber[v.free[last]] = f
+		v.free = v.free[:last]
+		return
+	}
+	v.numbers[f] = uint32(len(v.byNumber))
+	v.byNumber = append(v.byNumber, f)
+}
+
+// forget drops what is known of a file.
+func (v *Verifier) forget(f *checksums.File, number uint32) {
+	delete(v.numbers, f)
+	v.dropPieces(f)
+	delete(v.wrong, f)
+	v.byNumber[number] = nil
+	v.free = append(v.free, number)
+	for _, m := range v.mirrors {
+		m.done.Remove(number)
+		delete(m.later, number)
+		m.suspects.Remove(number)
+		v.news = v.news || m.corrupt[number] != nil
+		delete(m.corrupt, number)
+		if m.urgent == f {
+			m.urgent = nil
+		}
+	}
+}

@@ -1,0 +1,338 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fiveFiles are those of an origin.
+func fiveFiles(size int) map[string][]byte {
+	origin := map[string][]byte{}
+	for i := range 5 {
+		origin[fmt.Sprintf("stable/%d.img", i)] = randomText(uint64(i), size)
+	}
+	return origin
+}
+
+// flip changes one bit of a mirror's file.
+func (w *world) flip(prefix, path string, offset int) {
+	w.do(func() { w.mirrors[prefix].files[path][offset] ^= 1 })
+}
+
+// TestOneWrongByte is found within one pass, and has the mirror serve this file no more; three files, nothing any more.
+func TestOneWrongByte(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		evidence := t.TempDir()
+		w := newWorld(t, fiveFiles(3<<20), Options{Evidence: evidence}, "a", "b", "c", "d")
+		defer w.stop()
+		w.flip("b", "stable/1.img", 2_222_222)
+		time.Sleep(5 * time.Minute)
+		if diff := cmp.Diff([]string{"stable/1.img"}, w.corruptOf("b")); diff != "" {
+			t.Fatalf("corrupt: -want +got:\n%s", diff)
+		}
+		report := w.v.Report()["b"]
+		if found := report.Corrupt[0]; found.Offset != 2_222_222 || report.Condemned != nil || report.Verified != 4 {
+			t.Errorf("%+v, %+v", found, report)
+		}
+		if withheld := w.v.Withheld(); len(withheld) != 1 || w.changes == 0 {
+			t.Errorf("withheld: %v, with %d changes told of", withheld, w.changes)
+		}
+		for _, prefix := range []string{"a", "c", "d"} {
+			if r := w.v.Report()[prefix]; len(r.Corrupt) > 0 || r.Verified != 5 {
+				t.Errorf("%s: %+v", prefix, r)
+			}
+		}
+		names, _ := filepath.Glob(filepath.Join(evidence, "*.json"))
+		if len(names) != 1 {
+			t.Fatalf("%d files of evidence, want 1", len(names))
+		}
+		text, _ := os.ReadFile(names[0])
+		var kept struct {
+			Mirror, Path, Certificate, Address string
+			Offset                             int64
+			WantBytes                          string `json:"want_bytes"`
+			FoundBytes                         string `json:"found_bytes"`
+		}
+		if err := json.Unmarshal(text, &kept); err != nil || kept.Mirror != "b" || kept.Path != "stable/1.img" || kept.Offset != 2_222_222 ||
+			kept.Certificate != "the certificate" || kept.Address != "192.0.2.1" || kept.WantBytes[2:] != kept.FoundBytes[2:] ||
+			kept.WantBytes == kept.FoundBytes {
+			t.Errorf("%v: %s", err, text)
+		}
+
+		w.flip("b", "stable/2.img", 0)
+		w.flip("b", "stable/3.img", 3<<20-1)
+		w.v.Pardon("b")
+		time.Sleep(5 * time.Minute)
+		report = w.v.Report()["b"]
+		if len(report.Corrupt) != 3 || report.Condemned == nil || !strings.HasPrefix(report.Condemned.String(), "content: sha-256 of stable/") {
+			t.Fatalf("with three corrupt files: %+v", report)
+		}
+		w.do(func() { w.mirrors["b"].files = fiveFiles(3 << 20) })
+		time.Sleep(corruptTime + 5*time.Minute)
+		if report = w.v.Report()["b"]; len(report.Corrupt) > 0 || report.Condemned != nil {
+			t.Errorf("after its files were mended: %+v", report)
+		}
+	})
+}
+
+// TestNewestRelease condemns a mirror for one file of it. A pardon ends that, until the file is read again.
+func TestNewestRelease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(2<<20), Options{}, "a", "b")
+		defer w.stop()
+		w.do(func() { w.newest["stable/4.img"] = true })
+		w.flip("b", "stable/4.img", 100)
+		time.Sleep(time.Minute)
+		if w.v.Report()["b"].Condemned == nil {
+			t.Fatalf("%+v", w.v.Report()["b"])
+		}
+		w.do(func() { w.mirrors["b"].files["stable/4.img"][100] ^= 1 })
+		w.v.Pardon("b")
+		if r := w.v.Report()["b"]; r.Condemned != nil || len(r.Corrupt) > 0 || len(w.v.Withheld()) > 0 {
+			t.Errorf("after a pardon: %+v", r)
+		}
+		time.Sleep(5 * time.Minute)
+		if r := w.v.Report()["b"]; r.Condemned != nil || r.Verified != 5 {
+			t.Errorf("after it was read again: %+v", r)
+		}
+	})
+}
+
+// TestNoGoodMirrorIsAccused has reads break in all ways, over 200 passes; the corrupt mirror among them is found.
+func TestNoGoodMirrorIsAccused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		origin := map[string][]byte{"stable/3.img": randomText(3, 1<<20+5)}
+		for i := range 4 {
+			origin[fmt.Sprintf("small/%d", i)] = randomText(uint64(i), 1000)
+		}
+		w := newWorld(t, origin, Options{}, "a", "b", "c", "d")
+		defer w.stop()
+		w.do(func() {
+			for _, m := range w.mirrors {
+				m.faults = unsteady
+			}
+			w.mirrors["c"].noParts = true
+		})
+		w.flip("d", "stable/3.img", 1<<20+4)
+		passes := 0
+		for ; passes < 200; passes++ {
+			time.Sleep(5 * time.Minute)
+			w.v.Pardon("d")
+			w.v.mu.Lock()
+			for _, m := range w.v.mirrors {
+				m.done.Clear()
+				clear(m.later)
+				m.next = time.Time{}
+			}
+			w.v.mu.Unlock()
+			for _, prefix := range []string{"a", "b", "c"} {
+				if r := w.v.Report()[prefix]; len(r.Corrupt) > 0 {
+					t.Fatalf("pass %d: %s is accused: %+v", passes, prefix, r.Corrupt[0])
+				}
+			}
+		}
+		counts := w.v.Counts()
+		if counts.Corrupt < 20 || counts.Good < 1000 || counts.Broken < 1000 {
+			t.Errorf("%+v in %d passes", counts, passes)
+		}
+	})
+}
+
+// TestPassingFaults are no proof: bytes that are wrong once, and right when they are read again.
+func TestPassingFaults(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(1<<20+5), Options{}, "a")
+		defer w.stop()
+		w.do(func() {
+			wrong := false
+			w.mirrors["a"].faults = func(r *rand.Rand, text []byte) (io.Reader, int64, error) {
+				sent := bytes.Clone(text)
+				if wrong = !wrong && len(sent) > 1<<20; wrong {
+					sent[r.IntN(1000)] ^= 1
+				}
+				return bytes.NewReader(sent), int64(len(sent)), nil
+			}
+		})
+		time.Sleep(time.Minute)
+		if c := w.v.Counts(); c.Broken == 0 || c.Corrupt > 0 {
+			t.Errorf("%+v, want wrong reads that were passed over", c)
+		}
+	})
+}
+
+// TestWrongChecksum accuses no mirror where the published checksum is not that of the origin's file, nor where no copy
+// has matched it.
+func TestWrongChecksum(t *testing.T) {
+	t.Parallel()
+	for name, noPath := range map[string]bool{"a folder": false, "a list": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, fiveFiles(1<<20), Options{}, "a", "b", "c")
+				defer w.stop()
+				w.do(func() {
+					w.noPath = noPath
+					w.origin["stable/0.img"] = randomText(99, 1<<20)
+					for _, m := range w.mirrors {
+						m.files["stable/0.img"] = bytes.Clone(w.origin["stable/0.img"])
+					}
+				})
+				time.Sleep(3 * time.Hour)
+				for prefix, r := range w.v.Report() {
+					if len(r.Corrupt) > 0 || r.Verified != 4 {
+						t.Errorf("%s: %+v", prefix, r)
+					}
+				}
+				if w.logs.FilterMessageSnippet("checksum").Len() == 0 {
+					t.Error("the wrong checksum is not logged")
+				}
+			})
+		})
+	}
+}
+
+// TestWithoutOrigin finds a corrupt copy by a good one, also if the good one is read later.
+func TestWithoutOrigin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 3<<20)}, Options{}, "a", "b")
+		defer w.stop()
+		w.do(func() { w.noPath = true })
+		w.flip("a", "x.img", 5)
+		w.do(func() {
+			w.mirrors["b"].faults = func(*rand.Rand, []byte) (io.Reader, int64, error) { return nil, 0, errReset }
+		})
+		time.Sleep(3 * time.Hour)
+		if len(w.corruptOf("a")) > 0 {
+			t.Fatal("it is accused before a copy was good")
+		}
+		w.do(func() { w.mirrors["b"].faults = nil })
+		time.Sleep(retryTime + 5*time.Minute)
+		if diff := cmp.Diff([]string{"x.img"}, w.corruptOf("a")); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+// TestRanges finds an altered MiB in a file that was read before, long before it is read again.
+func TestRanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 64<<20)}, Options{Settings: Settings{Rate: 10e6}}, "a", "b")
+		defer w.stop()
+		time.Sleep(5 * time.Minute)
+		if r := w.v.Report()["a"]; r.Verified != 1 {
+			t.Fatalf("%+v", r)
+		}
+		w.do(func() { copy(w.mirrors["a"].files["x.img"][10<<20:11<<20], randomText(5, 1<<20)) })
+		began := time.Now()
+		for len(w.corruptOf("a")) == 0 && time.Since(began) < 24*time.Hour {
+			time.Sleep(time.Minute)
+		}
+		// Of 64 MiB, a range hits one MiB with a probability of 1/64: 99 % of them are found within 293 ranges.
+		if took := time.Since(began); took > 293*sampleEvery+5*time.Minute {
+			t.Errorf("it took %v", took)
+		}
+		if len(w.corruptOf("b")) > 0 {
+			t.Error("the good mirror is accused")
+		}
+	})
+}
+
+// TestRate bounds what a mirror sends, and still measures how fast it is.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		origin := map[string][]byte{}
+		for i := range 20 {
+			origin[fmt.Sprint(i)] = randomText(uint64(i), 6<<20)
+		}
+		w := newWorld(t, origin, Options{Settings: Settings{Rate: 500e3, MinRate: 1e6}}, "fast", "slow", "third")
+		defer w.stop()
+		w.do(func() { w.mirrors["fast"].speed, w.mirrors["slow"].speed = 20e6, 700e3 })
+		const watched = 4 * time.Minute
+		time.Sleep(watched)
+		for _, prefix := range []string{"fast", "slow"} {
+			w.do(func() {
+				if most := int64(watched.Seconds()*500e3) + burst + 6<<20; w.mirrors[prefix].sent > most {
+					t.Errorf("%s sent %d bytes, more than %d", prefix, w.mirrors[prefix].sent, most)
+				}
+				if w.mirrors[prefix].sent < 80e6 {
+					t.Errorf("%s sent %d bytes only", prefix, w.mirrors[prefix].sent)
+				}
+			})
+		}
+		fast, slow := w.v.Report()["fast"], w.v.Report()["slow"]
+		if fast.Slow || fast.Speed < 15e6 || fast.Speed > 25e6 || !slow.Slow || slow.Speed < 600e3 || slow.Speed > 800e3 {
+			t.Errorf("fast: %+v\nslow: %+v", fast, slow)
+		}
+		w.do(func() { w.mirrors["fast"].speed, w.mirrors["third"].speed = 700e3, 700e3 })
+		w.v.mu.Lock()
+		for _, m := range w.v.mirrors {
+			m.done.Clear()
+		}
+		w.v.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		if r := w.v.Report()["slow"]; r.Slow || r.Speed > 800e3 {
+			t.Errorf("while all mirrors are slow: %+v", r)
+		}
+	})
+}
+
+// TestRestart keeps what was verified and what was found; not of files that have changed.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := filepath.Join(t.TempDir(), "verified")
+		w := newWorld(t, fiveFiles(1<<20), Options{StateFile: state}, "a", "b")
+		w.do(func() { w.newest["stable/0.img"] = true })
+		w.flip("b", "stable/0.img", 3)
+		w.flip("b", "stable/1.img", 3)
+		time.Sleep(10 * time.Minute)
+		w.stop()
+		w.v.SaveState()
+
+		origin := fiveFiles(1 << 20)
+		origin["stable/1.img"] = randomText(100, 1<<20+1)
+		again := newWorld(t, origin, Options{StateFile: state, Delay: time.Hour}, "a", "b")
+		defer again.stop()
+		if diff := cmp.Diff([]string{"stable/0.img"}, again.corruptOf("b")); diff != "" {
+			t.Errorf("corrupt: -want +got:\n%s", diff)
+		}
+		if r := again.v.Report(); r["b"].Condemned == nil || r["a"].Verified != 4 {
+			t.Errorf("%+v", r)
+		}
+		time.Sleep(2 * time.Hour)
+		if n := again.mirrors["a"].reads["stable/2.img"]; n > 0 {
+			t.Errorf("a file that was verified is read %d times", n)
+		}
+	})
+}
+
+// TestEvidenceIsBounded keeps the newest proofs.
+func TestEvidenceIsBounded(t *testing.T) {
+	t.Parallel()
+	v := New(Options{Evidence: filepath.Join(t.TempDir(), "evidence")})
+	for i := range maxEvidence + 5 {
+		v.saveEvidence(&evidence{At: time.Unix(int64(i), 0)})
+	}
+	names, _ := filepath.Glob(filepath.Join(v.Evidence, "*.json"))
+	if len(names) != maxEvidence || !strings.Contains(names[0], "19700101T000005") {
+		t.Errorf("%d are kept, the first is %s", len(names), names[0])
+	}
+}
