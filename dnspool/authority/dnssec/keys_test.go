@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -335,6 +336,93 @@ func TestTrouble(t *testing.T) {
 		s.Expires = test.expires
 		if got := s.Trouble(testNow); got != test.want && (test.want == "" || !strings.Contains(got, test.want)) {
 			t.Errorf("%+v: %q, want %q", test, got, test.want)
+		}
+	}
+}
+
+// TestKeyTTL gives all keys the same TTL, whatever their files have: they are one set.
+func TestKeyTTL(t *testing.T) {
+	t.Parallel()
+	key, err := generate(testZone, dns.ECDSAP256SHA256, Times{Publish: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := dns.Copy(key.Record).(*dns.DNSKEY)
+	record.Hdr.Ttl = 60
+	read, err := parseKey(record.String(), key.secret, testZone)
+	if err != nil || read.Record.Hdr.Ttl != KeyTTL {
+		t.Errorf("%v, %v", read, err)
+	}
+	for flags, synced := range map[uint16]bool{dns.ZONE: false, dns.ZONE | dns.SEP: true} {
+		record := dns.Copy(record).(*dns.DNSKEY)
+		record.Flags = flags
+		if other := newOtherKey(record); other.Record.Hdr.Ttl != KeyTTL || other.Times.synced(testNow) != synced || other.Times.At(testNow) != Published {
+			t.Errorf("flags %d: %+v", flags, other)
+		}
+	}
+}
+
+// TestForeignPrivateKey refuses a pair of files that are not of one key.
+func TestForeignPrivateKey(t *testing.T) {
+	t.Parallel()
+	var keys [2]*Key
+	for i := range keys {
+		var err error
+		if keys[i], err = generate(testZone, dns.ECDSAP256SHA256, Times{Publish: testNow}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := parseKey(keys[0].Record.String(), keys[1].secret, testZone); err == nil ||
+		!strings.Contains(err.Error(), "does not belong to the public one") {
+		t.Errorf("%v", err)
+	}
+	if _, err := newKey(keys[0].Record, brokenKey{keys[0].private}, Times{}); err == nil || !strings.Contains(err.Error(), "is broken") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAlgorithmWithoutSigner publishes no key of an algorithm that does not sign: validators would want its signatures.
+func TestAlgorithmWithoutSigner(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := generate(testZone, dns.ED25519, Times{Publish: testNow, SyncPublish: testNow, Activate: testNow.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for hours, keys := range []int{1, 2} {
+		r, err := k.with(other).at(testNow.Add(time.Duration(hours) * time.Hour))
+		if err != nil || len(r.published) != keys || len(r.synced) != keys || len(r.signKeys) != keys || len(r.signZone) != keys {
+			t.Errorf("after %d hours: %+v, %v", hours, r, err)
+		}
+	}
+}
+
+// TestKeysSignInOneOrder wants signatures to be kept whatever the order in which keys are read.
+func TestKeysSignInOneOrder(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err = k.Roll("ED25519", testNow, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	reversed := *k
+	reversed.All = []*Key{k.All[1], k.All[0]}
+	var first []*Key
+	for i := range 40 {
+		r, err := []*Keys{k, &reversed}[i%2].at(testNow.Add(4 * time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = r.signZone
+		}
+		if len(first) != 2 || !slices.Equal(r.signZone, first) || !slices.Equal(r.signKeys, first) {
+			t.Fatalf("%v and %v sign, want %v", r.signKeys, r.signZone, first)
 		}
 	}
 }
