@@ -207,6 +207,8 @@ func TestDeckIsNotRenewed(t *testing.T) {
 		}
 		return now
 	}
+	heavy := slices.Clone(many)
+	heavy[7] = 1000 // is on every card
 	d := newDeck(many, 2, r)
 	for name, test := range map[string]struct {
 		before  Deck
@@ -215,6 +217,7 @@ func TestDeckIsNotRenewed(t *testing.T) {
 		want    bool
 	}{
 		"as before":                {d, many, 2, true},
+		"one is on every card":     {newDeck(heavy, 3, r), heavy, 3, true},
 		"one place":                {newDeck(many, 1, r), many, 1, false},
 		"another number of places": {d, many, 3, false},
 		"all are on every card":    {newDeck(few[:2], 2, r), few[:2], 2, false},

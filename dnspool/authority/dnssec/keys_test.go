@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -424,5 +425,53 @@ func TestKeysSignInOneOrder(t *testing.T) {
 		if len(first) != 2 || !slices.Equal(r.signZone, first) || !slices.Equal(r.signKeys, first) {
 			t.Fatalf("%v and %v sign, want %v", r.signKeys, r.signZone, first)
 		}
+	}
+}
+
+// TestKeyRecords wants CDS and CDNSKEY records of the keys that the parent is to know, at the zone.
+func TestKeyRecords(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	for _, c.DNSSEC.Withdraw = range []bool{false, true} {
+		k, err := read(c, "", testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := k.at(testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets := r.records()
+		for _, rrtype := range keyTypes {
+			if set := sets[rrtype]; len(set) != 1 || set[0].Header().Name != testZone || set[0].Header().Rrtype != rrtype ||
+				set[0].Header().Ttl != KeyTTL || set[0].Header().Class != dns.ClassINET {
+				t.Errorf("withdraw %v: %v", c.DNSSEC.Withdraw, set)
+			}
+		}
+		if cds := sets[dns.TypeCDS][0].(*dns.CDS); (cds.KeyTag == k.All[0].Tag) == c.DNSSEC.Withdraw {
+			t.Errorf("withdraw %v: %v", c.DNSSEC.Withdraw, cds)
+		}
+	}
+}
+
+// TestKeysAreDescribed says in an error which keys there are.
+func TestKeysAreDescribed(t *testing.T) {
+	t.Parallel()
+	key, err := generate(testZone, dns.ECDSAP256SHA256, Times{Publish: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "want an active key with the flag SEP (257) for dl.example.org., got "
+	for _, test := range []struct {
+		keys []*Key
+		got  string
+	}{{nil, "no key"}, {[]*Key{key}, key.String() + " (flags 257, published)"}} {
+		k := &Keys{Zone: testZone, All: test.keys}
+		if _, err := k.at(testNow); err == nil || err.Error() != want+test.got {
+			t.Errorf("%v, want %s%s", err, want, test.got)
+		}
+	}
+	if key.String() != fmt.Sprintf("ECDSAP256SHA256 %d", key.Tag) {
+		t.Errorf("%s", key)
 	}
 }
