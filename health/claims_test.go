@@ -2,6 +2,7 @@ package health
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -144,6 +145,42 @@ func TestConfirmAddresses(t *testing.T) {
 		wait(time.Minute)
 		if suspect := b.Report().SuspectNames(); suspect != "" {
 			t.Errorf("suspected: %q", suspect)
+		}
+	})
+}
+
+// TestLiesAreNotBelievedAfterwards has a resolver lie about all hosts while the mirrors fail for another reason, and
+// tell the truth again, host by host: what it said before is not believed once it is no longer suspected.
+func TestLiesAreNotBelievedAfterwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, stop := claimBed(t)
+		defer stop()
+		hosts := []string{"a", "b", "c", "d", "e"}
+		for i := range hosts {
+			addr := "192.0.2.1"
+			if i > 0 {
+				addr = fmt.Sprintf("198.51.%d.1", i)
+			}
+			b.set(addr, fails("connect: connection refused"))
+		}
+		wait(5 * time.Minute)
+		for _, host := range hosts {
+			b.knows(host+".example.net", "192.0.2.9")
+		}
+		b.set("192.0.2.9", fails("connect: connection refused"))
+		wait(10 * time.Minute)
+		if suspect := b.Report().SuspectNames(); !strings.Contains(suspect, SuspectResolver) {
+			t.Fatalf("suspected: %q", suspect)
+		}
+		b.resolve()
+		for range 600 { // until the last host was looked up again
+			wait(100 * time.Millisecond)
+			if got := b.stands(DNS); strings.Contains(got, "9 down") && !strings.Contains(got, "(9 down)") {
+				t.Fatalf("the lie is believed: %q", got)
+			}
+		}
+		if got := b.stands(DNS); got != "1 down" {
+			t.Errorf("in the end: %q", got)
 		}
 	})
 }

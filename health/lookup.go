@@ -261,9 +261,15 @@ func (c *Checker) resolverWorks(l *lookup, now time.Time) func(since time.Time) 
 	}
 }
 
+// suspectsLookup reports whether the latest look-up of a host says nothing: the resolver is suspected, or was when it
+// answered. What it said then has to be said again.
+func (c *Checker) suspectsLookup(l *lookup) bool {
+	return c.survey.suspect(SuspectResolver) != nil || l.at.Before(c.survey.cleared)
+}
+
 // settleAddresses ends the claims of m's addresses that are decided.
 func (c *Checker) settleAddresses(m *mirror, now time.Time) {
-	if m.believe(c.survey.suspect(SuspectResolver) != nil, c.resolverWorks(m.web, now), c.settings.AddressGrace, now) {
+	if m.believe(c.suspectsLookup(m.web), c.resolverWorks(m.web, now), c.settings.AddressGrace, now) {
 		c.setAddresses(m, now)
 		m.web.findProblems(c.settings.AllowPrivate)
 		signal(c.changed)
@@ -272,12 +278,12 @@ func (c *Checker) settleAddresses(m *mirror, now time.Time) {
 
 // unresolvable says why clients cannot be redirected to m, or returns "". See mirror.unresolvable.
 func (c *Checker) unresolvable(m *mirror, now time.Time) string {
-	return m.unresolvable(c.survey.suspect(SuspectResolver) != nil, c.resolverWorks(m.web, now), c.settings.MaxUnresolved, now)
+	return m.unresolvable(c.suspectsLookup(m.web), c.resolverWorks(m.web, now), c.settings.MaxUnresolved, now)
 }
 
 // believesAbsence reports whether it is believed that a host has no address.
 func (c *Checker) believesAbsence(l *lookup, now time.Time) bool {
-	return c.survey.suspect(SuspectResolver) == nil && c.resolverWorks(l, now)(l.claims.missing)
+	return !c.suspectsLookup(l) && c.resolverWorks(l, now)(l.claims.missing)
 }
 
 // controlResolver has other hosts than l's looked up now, to see whether the resolver fails for them as well.

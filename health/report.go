@@ -129,7 +129,7 @@ func (c *Checker) endpoint(k *check, now time.Time) Endpoint {
 	e := Endpoint{
 		Address: k.address, Role: k.role, Verdict: c.verdict(k, now),
 		Suspect:         c.survey.explanation(k),
-		ExcludedBecause: k.mirror.excludedBecause(k.endpointKey, c.survey.suspect(SuspectResolver) != nil),
+		ExcludedBecause: k.mirror.excludedBecause(k.endpointKey, c.suspectsLookup(k.mirror.web)),
 	}
 	if c.policy.Lossy {
 		e.Rate = Rate{}

@@ -15,6 +15,7 @@ type survey struct {
 	surveyed   time.Time // the last time
 	suspects   []Suspect // see Report
 	controlled time.Time // when the resolver was last tried with many hosts
+	cleared    time.Time // when the resolver was last suspected no more; zero if it never was
 	ahead      int       // mirrors that are ahead of the reference
 	passing    [3]bool   // by role: some check passed
 	local      string    // why checks cannot be made, for a reason on this host's side; "" if they can

@@ -319,6 +319,9 @@ func (c *Checker) setSuspects(next []Suspect) {
 	for _, s := range before {
 		if !named(next, s.Name) {
 			c.log.Info("this host is no longer suspected", zap.String("suspect", s.Name))
+			if s.Name == SuspectResolver {
+				c.survey.cleared = c.now()
+			}
 			c.recheckDown(c.now())
 			signal(c.changed)
 		}
