@@ -41,6 +41,20 @@ func TestCanonicalOrder(t *testing.T) {
 	}
 }
 
+// TestCanonicalOrderOfControls sorts labels with the bytes that a sort key uses itself.
+func TestCanonicalOrderOfControls(t *testing.T) {
+	t.Parallel()
+	names := map[string][]uint16{}
+	want := []string{"example.", `\000.example.`, `\000\000.example.`, `\000\001.example.`, `\001.example.`, `\002.example.`, "x.example.",
+		"a.x.example.", `x\000.example.`, `a.x\000.example.`, `x\001.example.`, `x\002.example.`}
+	for _, name := range want {
+		names[name] = nil
+	}
+	if c := NewChain(names, 60); !slices.Equal(c.owners, want) {
+		t.Errorf("%q, want %q", c.owners, want)
+	}
+}
+
 // FuzzSortKey compares two names by their sort keys and label by label.
 func FuzzSortKey(f *testing.F) {
 	for _, pair := range [][2]string{{"\x01a\x00", "\x01a\x01a\x00"}, {"\x02a\x00\x00", "\x01a\x00"}, {"\x01\x00\x01z\x00", "\x01\x01\x01z\x00"},
