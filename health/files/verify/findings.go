@@ -230,8 +230,8 @@ func (v *Verifier) accuse(
 	v.mu.Unlock()
 	v.Log.Error("a mirror's file is corrupt", zap.String("mirror", e.Mirror), zap.Stringer("address", r.addr),
 		zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", f.Sum()), zap.Int64("offset", e.Offset))
-	v.saveEvidence(&e)
 	v.Changed()
+	v.saveEvidence(&e)
 }
 
 // condemn has a mirror serve nothing, if it has too many corrupt files, or one of the newest release. v.mu is held.

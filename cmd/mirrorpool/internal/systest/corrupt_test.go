@@ -13,13 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"mirrorpool/dnspool/admin"
+	"mirrorpool/health"
 	"mirrorpool/testdata/testbed"
 )
 
 // A corruptRig is an origin in a folder, and four mirrors of which one has a file with a wrong byte.
 type corruptRig struct {
 	*program
+	config *serverConfig
 	origin string
+	roots  []string // of the mirrors
 	state  string
 	image  []byte
 }
@@ -47,9 +51,11 @@ func newCorruptRig(t *testing.T, keys map[string]any) *corruptRig {
 		}
 		putFile(t, m.root, corruptImage, copied)
 		m.start(t, port)
+		r.roots = append(r.roots, m.root)
 		mirrors = append(mirrors, map[string]any{"url_prefix": fmt.Sprintf("http://%s:%s/tails/", address, port), "weight": 10})
 	}
 	c, where := newServerConfig(t)
+	r.config = c
 	c.json["dns"] = map[string]any{"listen": "-"}
 	c.json["http"].(map[string]any)["sticky"] = "0s"
 	r.state = t.TempDir()
@@ -148,4 +154,61 @@ func hasPrefixed(set map[string]bool, prefix string) bool {
 		}
 	}
 	return false
+}
+
+// TestCorruptRelease has a mirror get a wrong byte in a file of a new release: it is down in all roles, in the ledger and
+// the metrics, also after a restart, until it is mended and pardoned.
+func TestCorruptRelease(t *testing.T) {
+	t.Parallel()
+	testbed.Need(t, "nginx", "nginx")
+	r := newCorruptRig(t, map[string]any{"verify_rate": "5MB", "interval": "1s"})
+	const release, corrupt = "tails/stable/tails-7.1.img", "http://127.0.41.2:"
+	image := bytes.Clone(r.image)
+	image[0] ^= 1
+	for i, root := range r.roots {
+		copied := bytes.Clone(image)
+		if i == 1 {
+			copied[len(copied)-1] ^= 1
+		}
+		putFile(t, root, release, copied)
+	}
+	putFile(t, r.origin, release, image)
+	mirror := func() admin.MirrorStatus {
+		for _, m := range r.status(t).Mirrors {
+			if strings.HasPrefix(m.URLPrefix, corrupt) {
+				return m
+			}
+		}
+		t.Fatal("the mirror is gone")
+		return admin.MirrorStatus{}
+	}
+	isDown := func() bool {
+		m := mirror()
+		return m.State == health.Down && strings.Contains(m.Reason, "content: sha-256 of stable/tails-7.1.img is ")
+	}
+	testbed.Eventually(t, "the mirror is down", isDown)
+	testbed.Eventually(t, "it serves no other files", func() bool {
+		return !hasPrefixed(r.inRedirects(t, "/stable/tails-amd64-6.0/tails-amd64-6.0.img"), corrupt)
+	})
+	if metrics := string(fetch(t, http.DefaultClient, "http://"+r.admin+"/metrics")); !strings.Contains(metrics,
+		`mirrorpool_mirror_files_corrupt{mirror="`+mirror().URLPrefix+`"} 1`) {
+		t.Error("the metrics do not tell of the corrupt file")
+	}
+	if _, out, _ := command(t, "ledger", "--admin", r.admin); !strings.Contains(out, "content: sha-256 of stable/tails-7.1.img") {
+		t.Errorf("the ledger does not tell of it:\n%s", out)
+	}
+
+	r.stop(t)
+	r.program = r.config.start(t, r.program)
+	r.waitReady(t)
+	if !isDown() {
+		t.Errorf("after a restart: %+v", mirror())
+	}
+	putFile(t, r.roots[1], release, image)
+	if code, _, stderr := command(t, "pardon", mirror().URLPrefix, "--for", "1m", "--reason", "mended", "--admin", r.admin); code != exitOK {
+		t.Fatalf("pardon: %d %s", code, stderr)
+	}
+	testbed.Eventually(t, "the mirror is up again, and verified", func() bool {
+		return mirror().State == health.Up && r.status(t).Verification.Mirrors[mirror().URLPrefix].Verified == 2
+	})
 }
