@@ -15,6 +15,7 @@ const (
 	CopyHas     = "has"
 	CopyLacking = "lacks"
 	CopyOther   = "other size" // or, of a file that is rewritten in place, another time
+	CopyCorrupt = "corrupt"    // its bytes are wrong: see Catalog.Withhold
 	CopyUnknown = "not known"
 )
 
@@ -59,6 +60,8 @@ func (c *Catalog) Copies(path string) map[string]Copy {
 		switch {
 		case Contains(k.Has, number):
 			copy.State = CopyHas
+		case slices.Contains(c.corrupt[k.hash], number):
+			copy.State = CopyCorrupt
 		case Contains(k.Unknown, number):
 			copies[m.URLPrefix] = Copy{State: CopyUnknown}
 			continue

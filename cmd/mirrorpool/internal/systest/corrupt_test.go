@@ -156,8 +156,8 @@ func hasPrefixed(set map[string]bool, prefix string) bool {
 	return false
 }
 
-// TestCorruptRelease has a mirror get a wrong byte in a file of a new release: it is down in all roles, in the ledger and
-// the metrics, also after a restart, until it is mended and pardoned.
+// TestCorruptRelease has a mirror get a wrong byte in a file of a new release: it is down in all roles, in the ledger
+// and the metrics, also after a restart, until it is mended and pardoned.
 func TestCorruptRelease(t *testing.T) {
 	t.Parallel()
 	testbed.Need(t, "nginx", "nginx")

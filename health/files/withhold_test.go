@@ -1,0 +1,41 @@
+package files
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestWithhold keeps a mirror from serving a file, whatever its listing and its web server say, and says why.
+func TestWithhold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/o", OnDemand: true}, map[string]int64{"x": 10, "y": 20}, "a", "web")
+		defer w.stop()
+		a, web := w.catalog.Number(prefixOf("a")), w.catalog.Number(prefixOf("web"))
+		w.catalog.Withhold(map[uint64][]int{hashPath("x"): {a, web}})
+		w.catalog.AskEach(t.Context(), "x", []Candidate{
+			{a, prefixOf("a") + "x", netip.MustParseAddr("192.0.2.1")}, {web, prefixOf("web") + "x", netip.MustParseAddr("192.0.2.1")},
+		})
+		for range 2 { // the second time, from what is at hand
+			k := w.catalog.Find("x", time.Now())
+			if k.Status != Published || Contains(k.Any, a) || Contains(k.Any, web) {
+				t.Errorf("carriers of a withheld file: %+v", k)
+			}
+		}
+		if !Contains(w.catalog.Find("y", time.Now()).Has, a) {
+			t.Error("the mirror does not serve another file")
+		}
+		if got := w.catalog.Copies("x")[prefixOf("a")].State; got != CopyCorrupt {
+			t.Errorf("its copy is %q", got)
+		}
+		if !w.catalog.MayHave(a, "x") || w.catalog.MayHave(a, "z") {
+			t.Error("it is not read any more, or for what it lacks")
+		}
+		w.catalog.Withhold(nil)
+		if k := w.catalog.Find("x", time.Now()); !Contains(k.Has, a) || !Contains(k.Has, web) {
+			t.Errorf("once it may serve the file again: %+v", k)
+		}
+	})
+}
