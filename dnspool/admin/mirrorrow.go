@@ -28,6 +28,7 @@ type pageSection struct {
 type pageRows struct {
 	mirrors   []*MirrorStatus
 	condition condition
+	copies    *Verification
 	now       time.Time
 }
 
@@ -38,7 +39,9 @@ func (r pageRows) Len() int { return len(r.mirrors) }
 func (r pageRows) All() iter.Seq[pageRow] {
 	return func(yield func(pageRow) bool) {
 		for _, m := range r.mirrors {
-			if !yield(newPageRow(m, r.condition, r.now)) {
+			row := newPageRow(m, r.condition, r.now)
+			row.Copies = r.copies.Text(m.URLPrefix)
+			if !yield(row) {
 				return
 			}
 		}
@@ -51,7 +54,7 @@ type pageRow struct {
 	Strip                                                           pageStrip
 
 	Email, Notes, Trace, Cert string
-	Ledger                    string
+	Ledger, Copies            string
 	Overrides                 []string
 	CertBad                   bool
 	Endpoints                 []pageEndpoint
@@ -82,7 +85,7 @@ func newSections(s *Status, filter stateFilter, now time.Time) (sections []pageS
 			open := min(room, len(mirrors))
 			room -= open
 			sections = append(sections, pageSection{c.class(), c.name(), len(mirrors),
-				pageRows{mirrors[:open], c, now}, pageRows{mirrors[open:], c, now}})
+				pageRows{mirrors[:open], c, &s.Verification, now}, pageRows{mirrors[open:], c, &s.Verification, now}})
 		}
 	}
 	return sections

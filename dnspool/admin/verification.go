@@ -35,6 +35,29 @@ func (v *Verification) problems() (texts []string) {
 	return texts
 }
 
+// Text says what is known of a mirror's copies: "412 files verified, sends 11.3 MB/s". It is empty if nothing is known.
+func (v *Verification) Text(urlPrefix string) string {
+	m := v.Mirrors[urlPrefix]
+	var parts []string
+	for _, found := range m.Corrupt {
+		if len(parts) == maxCorruptShown {
+			parts = append(parts, fmt.Sprintf("%d more", len(m.Corrupt)-maxCorruptShown))
+			break
+		}
+		parts = append(parts, "corrupt: "+found.Path)
+	}
+	if m.Verified > 0 {
+		parts = append(parts, plural(m.Verified, "file verified", "files verified"))
+	}
+	if m.Speed > 0 {
+		parts = append(parts, fmt.Sprintf("sends %.1f MB/s", m.Speed/1e6))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// maxCorruptShown is how many corrupt files of a mirror are named.
+const maxCorruptShown = 3
+
 // verificationFamilies describe the verification of mirrors' files.
 var verificationFamilies = []family{
 	verificationFamily("mirror_files_verified", "Files of a mirror that were read whole in this round, and are good.",

@@ -145,6 +145,9 @@ func TestCorruptMirrorLeaves(t *testing.T) {
 	if page := string(fetch(t, http.DefaultClient, "http://"+r.admin+"/")); !strings.Contains(page, "has 1 corrupt file, which it does not serve") {
 		t.Error("the page does not tell of the corrupt file")
 	}
+	if _, out, _ := command(t, "status", "--admin", r.admin); !strings.Contains(out, "corrupt: stable/tails-7.0.img") {
+		t.Errorf("the status does not tell of the corrupt file:\n%s", out)
+	}
 }
 
 func hasPrefixed(set map[string]bool, prefix string) bool {

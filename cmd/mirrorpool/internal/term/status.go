@@ -42,7 +42,11 @@ func WriteMirror(w io.Writer, s *admin.Status, now time.Time, colour bool) error
 func writeMirrors(w io.Writer, s *admin.Status, now time.Time, colour bool) {
 	table := Table{Columns: []string{"SINCE", "CHECKED", "LATENCY", "TRACE"}}
 	for i := range s.Mirrors {
-		table.Mirrors = append(table.Mirrors, statusMirror(&s.Mirrors[i], now))
+		part := statusMirror(&s.Mirrors[i], now)
+		if text := s.Verification.Text(s.Mirrors[i].URLPrefix); text != "" {
+			part.Notes = append(part.Notes, text)
+		}
+		table.Mirrors = append(table.Mirrors, part)
 	}
 	table.Write(w, colour)
 }
