@@ -279,6 +279,10 @@ func TestOtherKeys(t *testing.T) {
 	if next, old := rolled.rolling(testNow); next == nil || old.Tag != k.All[0].Tag {
 		t.Errorf("it rolls from %v to %v", old, next)
 	}
+	before, err := loadSigners(dir, testZone)
+	if err != nil || !slices.Equal(before, []string{k.All[0].id}) {
+		t.Errorf("the keys that signed before are %q, %v; want the own one", before, err)
+	}
 	c.DNSSEC.OtherKeys = []string{filepath.Join(dir, "foreign.key")}
 	if _, err := read(c, dir, testNow); err == nil || !strings.Contains(err.Error(), "want an algorithm that the zone is signed with here") {
 		t.Errorf("a key of another algorithm: %v", err)

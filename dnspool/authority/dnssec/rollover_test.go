@@ -32,6 +32,9 @@ func TestHalfARolloverGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := seenBy(rolled)
+	if got := rolled.Describe(seen.At, seen, "").Next; got != "the parent's DS record has been seen" {
+		t.Errorf("before the next step it waits for %q", got)
+	}
 	whole := rolled.Advance(seen, time.Hour)
 	next, old := whole.rolling(seen.At)
 	nextBefore, oldBefore := rolled.rolling(seen.At)

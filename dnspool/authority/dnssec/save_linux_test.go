@@ -120,3 +120,16 @@ func filesIn(t *testing.T, dir string) string {
 	}
 	return strings.Join(names, " ")
 }
+
+// TestNothingIsWrittenAnew starts again on a full disk: what is there already needs no space.
+func TestNothingIsWrittenAnew(t *testing.T) {
+	t.Parallel()
+	disk := testbed.NewSmallDisk(t)
+	if _, err := read(testConfig(), disk.Dir, testNow); err != nil {
+		t.Fatal(err)
+	}
+	disk.Fill(t, 0)
+	if _, err := read(testConfig(), disk.Dir, testNow); err != nil {
+		t.Errorf("a start on a full disk: %v", err)
+	}
+}
