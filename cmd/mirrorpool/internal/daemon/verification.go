@@ -96,8 +96,8 @@ func upForRedirects(endpoints []health.Endpoint) (addresses []netip.Addr) {
 
 // judgeCopies has what was found in the copies of mirrors count: one with corrupt files is down, one that sends too
 // slowly is stale for redirects.
-func (f *inForce) judgeCopies(report *health.Report) {
-	for prefix, found := range f.verifier.Report() {
+func judgeCopies(report *health.Report, copies map[string]verify.MirrorReport) {
+	for prefix, found := range copies {
 		m, ok := report.Mirrors[prefix]
 		if !ok || found.Condemned == nil && !found.Slow {
 			continue
