@@ -232,3 +232,34 @@ func TestSignedAheadDS(t *testing.T) {
 		t.Errorf("%v", sets)
 	}
 }
+
+// TestSignedAheadAsWritten reads records in another letter case and without a TTL, and no folder.
+func TestSignedAheadAsWritten(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 10, k.both()...)
+	file := k.kskAt + ".1" + signedEnd
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := strings.ReplaceAll(string(text), "7200\tIN\tDNSKEY", "IN\tDNSKEY")
+	written = strings.ReplaceAll(written, testZone+"\tIN\tDNSKEY", strings.ToUpper(testZone)+"\tIN\tDNSKEY")
+	if strings.Count(written, strings.ToUpper(testZone)) != 2 {
+		t.Fatalf("%s", written)
+	}
+	testbed.Put(t, file, written)
+	keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ofKeys, _, _ := signersOf(t, keys, testNow); !slices.Equal(ofKeys, []uint16{k.ksk.KeyTag()}) {
+		t.Errorf("keys are signed by %d", ofKeys)
+	}
+	if err := os.Mkdir(k.kskAt+".2"+signedEnd, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow); err == nil || !strings.Contains(err.Error(), "cannot read signed keys") {
+		t.Errorf("with a folder: %v", err)
+	}
+}
