@@ -51,6 +51,7 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/certificates/tickets.go", "dnspool/certificates/tickets_test.go"},
 	{"config/caa.go", "config/caa_test.go"},
 	{"health/verdict.go", "health/verdict_test.go"},
+	{"health/files/checksums/list.go", "health/files/checksums/list_test.go"},
 	{"health/freshness.go", "health/freshness_test.go"},
 	{"health/majority.go", "health/majority_test.go"},
 	{"health/memory.go", "health/memory_test.go"},

@@ -104,8 +104,8 @@ func readList(r io.Reader, file string, each func(path string, sum Sum)) error {
 			digest, name = parseTagged(line)
 		}
 		below := path.Join(folder, name)
-		if bare := strings.TrimSpace(line); name == "" && isDigest(bare) {
-			digest, below = bare, subjectOf(file)
+		if name == "" {
+			digest, below = strings.TrimSpace(line), subjectOf(file)
 		}
 		if sum, ok := ParseSum(digest); ok && below != "" && !strings.HasPrefix(below, "../") {
 			each(below, sum)

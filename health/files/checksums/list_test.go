@@ -1,6 +1,7 @@
 package checksums
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"path"
@@ -30,6 +31,8 @@ func TestReadList(t *testing.T) {
 		"a signed list":         {"SHA256SUMS", "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n" + hexA + "  x\n-----BEGIN PGP SIGNATURE-----\n=abcd\n", map[string]string{"x": hexA}},
 		"a path that climbs":    {"a/SHA256SUMS", hexA + "  ../../x\n" + hexB + "  ../y\n", map[string]string{"y": hexB}},
 		"an escaped name":       {"SHA256SUMS", `\` + hexA + `  a\nb\\c` + "\n", map[string]string{"a\nb\\c": hexA}},
+		"no escapes":            {"SHA256SUMS", hexA + `  a\nb` + "\n", map[string]string{`a\nb`: hexA}},
+		"another tag":           {"SHA256SUMS", "SHA1 (x) = " + hexA + "\nSHA256 (y\nSHA256 () = " + hexA + "\n", map[string]string{}},
 		"MD5":                   {"SHA256SUMS", strings.Repeat("d", 32) + "  x\n", map[string]string{}},
 		"a digest alone, named": {"a/SHA256SUMS", hexA + "\n", map[string]string{}},
 	}
@@ -47,15 +50,43 @@ func TestReadList(t *testing.T) {
 func TestReadLines(t *testing.T) {
 	t.Parallel()
 	tests := map[string]error{
-		"# comment\n\n" + hexA + "  x\n": nil,
-		hexA + " x\n":                    ErrLine,
-		"<html>\n":                       ErrLine,
+		"# comment\n\n" + hexA + "  x\n":                  nil,
+		hexA + " x\n":                                     ErrLine,
+		"<html>\n":                                        ErrLine,
+		strings.Repeat("a", 32) + "  md5\n":               nil,
+		strings.Repeat("a", 30) + "  short\n":             ErrLine,
+		strings.Repeat("a", 130) + "  long\n":             ErrLine,
+		strings.Repeat("g", 64) + "  not hexadecimal\n":   ErrLine,
 		hexA + "  " + strings.Repeat("x", maxLine) + "\n": ErrLine,
 	}
 	for text, want := range tests {
 		if err := ReadLines(strings.NewReader(text), func(string, string) error { return nil }); !errors.Is(err, want) {
 			t.Errorf("%.80q: %v, want %v", text, err, want)
 		}
+	}
+}
+
+// TestReadLinesNamesLines gives each line of files to its user, and says which line is wrong.
+func TestReadLinesNamesLines(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"# comment\n" + hexA + "  x\n<html>\n":                      "x; line 3: not a line of sha256sum: \"<html>\"",
+		hexA + " *y\n" + hexB + "  " + strings.Repeat("x", maxLine): "y; line 2: not a line of sha256sum: longer than 4352 bytes",
+	} {
+		got := ""
+		err := ReadLines(strings.NewReader(text), func(_, path string) error { got += path + "; "; return nil })
+		if got += err.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestLongLine refuses a list with a line that no path needs.
+func TestLongLine(t *testing.T) {
+	t.Parallel()
+	text := hexA + "  " + strings.Repeat("x", maxLine) + "\n"
+	if err := readList(strings.NewReader(text), "SHA256SUMS", func(string, Sum) {}); !errors.Is(err, bufio.ErrTooLong) {
+		t.Errorf("%v, want %v", err, bufio.ErrTooLong)
 	}
 }
 
