@@ -479,3 +479,27 @@ func TestKeysAreDescribed(t *testing.T) {
 		t.Errorf("%s", key)
 	}
 }
+
+// TestBadOtherKeys refuses what is no key of another server, and takes a key that is our own once.
+func TestBadOtherKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k, err := read(testConfig(), dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "other.key")
+	c := testConfig()
+	c.DNSSEC.OtherKeys = []string{file}
+	if _, err := read(c, dir, testNow); err == nil || !strings.Contains(err.Error(), "cannot read a DNSSEC key") {
+		t.Errorf("without a file: %v", err)
+	}
+	testbed.Put(t, file, "garbage (")
+	if _, err := read(c, dir, testNow); err == nil || !strings.Contains(err.Error(), file+": want a DNSKEY record") {
+		t.Errorf("with garbage: %v", err)
+	}
+	testbed.Put(t, file, k.All[0].Record.String()+"\n")
+	if again, err := read(c, dir, testNow); err != nil || !again.Same(k) {
+		t.Errorf("with our own key: %+v, %v", again, err)
+	}
+}

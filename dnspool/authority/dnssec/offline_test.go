@@ -263,3 +263,29 @@ func TestSignedAheadAsWritten(t *testing.T) {
 		t.Errorf("with a folder: %v", err)
 	}
 }
+
+// TestPrivateKeyIsMissing takes what was signed elsewhere only if there is no private key here.
+func TestPrivateKeyIsMissing(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	text, err := os.ReadFile(k.kskAt + privateEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(what, want string) {
+		t.Helper()
+		if _, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+	if err := os.Remove(k.kskAt + privateEnd); err != nil {
+		t.Fatal(err)
+	}
+	refused("without a private key", "cannot read a DNSSEC key: ")
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 10, k.both()...)
+	testbed.Put(t, k.kskAt+privateEnd, string(text))
+	if err := os.Chmod(k.kskAt+privateEnd, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused("with a private key that others can read", "chmod 600")
+}
