@@ -45,40 +45,54 @@ type MirrorReport struct {
 
 // Report returns what is known of the copies of each mirror, by url_prefix.
 func (v *Verifier) Report() map[string]MirrorReport {
+	return v.report(func(*MirrorReport) bool { return true })
+}
+
+// Troubled is Report of the mirrors that should serve nothing, or are slow.
+func (v *Verifier) Troubled() map[string]MirrorReport {
+	return v.report(func(r *MirrorReport) bool { return r.Condemned != nil || r.Slow })
+}
+
+func (v *Verifier) report(wanted func(*MirrorReport) bool) map[string]MirrorReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	reports := make(map[string]MirrorReport, len(v.mirrors))
+	reports := map[string]MirrorReport{}
+	ownLine := v.suspectsOwnLine()
 	for prefix, m := range v.mirrors {
-		r := MirrorReport{Verified: int(m.done.GetCardinality()), Condemned: m.condemned, Speed: m.speeds.median(), Corrupt: []*Finding{}}
+		r := MirrorReport{Condemned: m.condemned, Speed: m.speeds.median()}
+		r.Slow = v.isSlow(r.Speed) && !ownLine
+		if !wanted(&r) {
+			continue
+		}
+		r.Verified, r.Corrupt = int(m.done.GetCardinality()), []*Finding{}
 		for _, found := range m.corrupt {
 			r.Corrupt = append(r.Corrupt, found)
 		}
 		slices.SortFunc(r.Corrupt, func(a, b *Finding) int { return cmp.Compare(a.Path, b.Path) })
-		r.Slow = r.Speed > 0 && r.Speed < float64(v.settings.MinRate)
 		reports[prefix] = r
 	}
-	pardonSlow(reports)
 	return reports
 }
 
-// pardonSlow calls no mirror slow where half of them or more are: then this host's own line is.
-func pardonSlow(reports map[string]MirrorReport) {
+// isSlow reports whether a speed, in bytes a second, is less than a mirror has to have. v.mu is held.
+func (v *Verifier) isSlow(speed float64) bool { return speed > 0 && speed < float64(v.settings.MinRate) }
+
+// suspectsOwnLine reports whether half of the mirrors or more are slow: then this host's own line is. v.mu is held.
+func (v *Verifier) suspectsOwnLine() bool {
+	if v.settings.MinRate == 0 {
+		return false
+	}
 	slow, known := 0, 0
-	for _, r := range reports {
-		if r.Speed > 0 {
+	for _, m := range v.mirrors {
+		speed := m.speeds.median()
+		if speed > 0 {
 			known++
 		}
-		if r.Slow {
+		if v.isSlow(speed) {
 			slow++
 		}
 	}
-	if 2*slow < known {
-		return
-	}
-	for prefix, r := range reports {
-		r.Slow = false
-		reports[prefix] = r
-	}
+	return 2*slow >= known
 }
 
 // Counts returns how many reads there were.

@@ -172,7 +172,7 @@ func (f *inForce) report() *health.Report {
 // judge adds to a report what is known of files. A mirror that lacks files of the release is in it as one whose trace
 // is old: for DNS, where clients ask it for any file.
 func (f *inForce) judge(report *health.Report) {
-	judgeCopies(report, f.verifier.Report())
+	judgeCopies(report, f.verifier.Troubled())
 	maxLag := f.config.Load().Health.MaxLag
 	for prefix, m := range report.Mirrors {
 		lacks, since := f.catalog.Behind(prefix)
