@@ -75,7 +75,9 @@ func (v *Verifier) report(wanted func(*MirrorReport) bool) map[string]MirrorRepo
 }
 
 // isSlow reports whether a speed, in bytes a second, is less than a mirror has to have. v.mu is held.
-func (v *Verifier) isSlow(speed float64) bool { return speed > 0 && speed < float64(v.settings.MinRate) }
+func (v *Verifier) isSlow(speed float64) bool {
+	return speed > 0 && speed < float64(v.settings.MinRate)
+}
 
 // suspectsOwnLine reports whether half of the mirrors or more are slow: then this host's own line is. v.mu is held.
 func (v *Verifier) suspectsOwnLine() bool {
