@@ -62,6 +62,9 @@ func (i *issuer) loadAccount(ctx context.Context) (acme.Account, error) {
 
 // newAccount registers an account, and saves it.
 func (i *issuer) newAccount(ctx context.Context, client *acmez.Client) (acme.Account, error) {
+	if err := i.checkWritable(path.Dir(i.accountKey())); err != nil {
+		return acme.Account{}, err
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return acme.Account{}, err

@@ -14,6 +14,7 @@
 //	obtain.go        obtaining and renewing them
 //	saved.go         those in state_dir: of former authorities, and damaged ones
 //	issuer.go        an order at an authority
+//	writable.go      whether state_dir takes what an authority issues
 //	tries.go         how many validations may fail in an hour
 //	account.go       the account there
 //	challenge.go     which challenges are tried for a name, and where none can work

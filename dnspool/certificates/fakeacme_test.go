@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,8 @@ type fakeACME struct {
 	*simulatedAuthority
 	accepts func(kind string) bool
 	window  func(leaf *x509.Certificate) (start, end time.Time) // nil: no ARI
+
+	remembers bool // a name that was validated once is not validated again
 
 	mu     sync.Mutex
 	orders []*fakeOrder
@@ -145,7 +148,11 @@ func (f *fakeACME) newOrder(payload []byte, header http.Header) (int, any) {
 	if json.Unmarshal(payload, &wanted) != nil || len(wanted.Identifiers) != 1 {
 		return http.StatusBadRequest, map[string]any{"type": "urn:ietf:params:acme:error:malformed"}
 	}
-	f.orders = append(f.orders, &fakeOrder{name: wanted.Identifiers[0].Value, replaces: wanted.Replaces, status: "pending"})
+	o := &fakeOrder{name: wanted.Identifiers[0].Value, replaces: wanted.Replaces, status: "pending"}
+	if f.remembers && slices.ContainsFunc(f.orders, func(before *fakeOrder) bool { return before.name == o.name && before.leaf != nil }) {
+		o.status = "valid"
+	}
+	f.orders = append(f.orders, o)
 	number := len(f.orders) - 1
 	header.Set("Location", fmt.Sprintf("%s/order/%d", f.url(), number))
 	return http.StatusCreated, f.order(number)

@@ -91,22 +91,23 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 	}
 	ctx, cancel := i.untilStop(ctx)
 	defer cancel()
+	issued, err := i.issue(ctx, csr)
+	if err != nil && ctx.Value(certmagic.AttemptsCtxKey) != nil {
+		err = certmagic.ErrNoRetry{Err: err} // certmagic would hold the lock on the name for all its attempts
+	}
+	return issued, err
+}
+
+func (i *issuer) issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
 	name := csr.DNSNames[0]
+	if err := i.checkWritable(certmagic.StorageKeys.CertsSitePrefix(i.IssuerKey(), name)); err != nil {
+		return nil, err
+	}
 	solvers, err := i.solvers(name)
 	if err != nil {
 		return nil, err
 	}
-	issued, err := i.tryEach(ctx, csr, solvers)
-	if err == nil {
-		if err := i.forgetTries(ctx, name); err != nil {
-			i.log.Warn("cannot remove the count of failed validations", zap.String("name", name), zap.Error(err))
-		}
-		return issued, nil
-	}
-	if ctx.Value(certmagic.AttemptsCtxKey) != nil {
-		err = certmagic.ErrNoRetry{Err: err} // certmagic would hold the lock on the name for all its attempts
-	}
-	return nil, err
+	return i.tryEach(ctx, csr, solvers)
 }
 
 // tryEach tries one challenge after the other, while the authority's limit on failures permits it.
@@ -120,8 +121,10 @@ func (i *issuer) tryEach(ctx context.Context, csr *x509.CertificateRequest, solv
 			}
 			return nil, append(failed, err)
 		}
-		issued, err := i.order(ctx, csr, s)
+		counted := &countedSolver{solver: s, issuer: i, name: name}
+		issued, err := i.order(ctx, csr, counted)
 		if err == nil {
+			counted.noteUnsaved(ctx)
 			return issued, nil
 		}
 		failed = append(failed, fmt.Errorf("%s: %w", s.kind, err))
@@ -156,8 +159,8 @@ func oneLine(text string) string {
 }
 
 // order orders a certificate by one challenge. An account that the authority no longer knows is registered anew.
-func (i *issuer) order(ctx context.Context, csr *x509.CertificateRequest, s solver) (*certmagic.IssuedCertificate, error) {
-	client := &acmez.Client{Client: i.acmeClient(), ChallengeSolvers: map[string]acmez.Solver{s.kind: countedSolver{s, i, csr.DNSNames[0]}}}
+func (i *issuer) order(ctx context.Context, csr *x509.CertificateRequest, s *countedSolver) (*certmagic.IssuedCertificate, error) {
+	client := &acmez.Client{Client: i.acmeClient(), ChallengeSolvers: map[string]acmez.Solver{s.kind: s}}
 	account, err := i.accountOf(ctx, client)
 	if err != nil {
 		return nil, err

@@ -165,11 +165,13 @@ func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 }
 
 // onEvent handles an event of certmagic.
-func (a *ACME) onEvent(_ context.Context, event string, data map[string]any) error {
+func (a *ACME) onEvent(ctx context.Context, event string, data map[string]any) error {
 	name, _ := data["identifier"].(string)
 	switch event {
 	case "cert_obtained":
 		a.setProblem(name, "")
+		authority, _ := data["issuer"].(string)
+		a.forgetTries(context.WithoutCancel(ctx), authority, name)
 		renewal, _ := data["renewal"].(bool)
 		a.o.Log.Info("certificate obtained", zap.String("name", name), zap.Bool("renewal", renewal))
 	case "cert_failed":

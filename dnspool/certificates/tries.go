@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
+	"go.uber.org/zap"
 )
 
 // Let's Encrypt refuses further orders for a name when 5 validations of an account have failed in an hour
@@ -22,8 +23,8 @@ const (
 	triesTime = time.Hour + time.Minute // clocks differ
 )
 
-// tries are the validations of a name, or of the wildcard below it, that an authority was asked for since the latest
-// success. They are saved in state_dir, so that a restart does not begin to count anew, and copies of the program count
+// tries are the validations of a name, or of the wildcard below it, that an authority was asked for since a certificate
+// was saved. One that was issued without a validation counts as well, until it is saved. They are saved in state_dir, so that a restart does not begin to count anew, and copies of the program count
 // together.
 type tries struct {
 	At    []time.Time `json:"at"`
@@ -38,7 +39,7 @@ type waitError struct {
 
 // Error is described at [error].
 func (e *waitError) Error() string {
-	text := fmt.Sprintf("%d validations failed within an hour; authorities refuse more, so the next is tried after %s",
+	text := fmt.Sprintf("%d orders failed within an hour; authorities refuse more, so the next is tried after %s",
 		maxTries, e.until.UTC().Format("15:04:05 MST"))
 	if e.last != "" {
 		text += "; the latest failed with: " + e.last
@@ -82,17 +83,17 @@ func (i *issuer) noteFailure(ctx context.Context, name string, failure error) er
 	})
 }
 
-// forgetTries ends the count, after a success.
-func (i *issuer) forgetTries(ctx context.Context, name string) error {
-	err := i.storage.Delete(ctx, i.triesKey(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// forgetTries ends the count at an authority, once a certificate is saved.
+func (a *ACME) forgetTries(ctx context.Context, authority, name string) {
+	if err := a.storage.Delete(ctx, triesKey(authority, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		a.o.Log.Warn("cannot remove the count of failed orders", zap.String("name", name), zap.Error(err))
 	}
-	return err
 }
 
-func (i *issuer) triesKey(name string) string {
-	return path.Join("tries", i.IssuerKey(), certmagic.StorageKeys.Safe(strings.TrimPrefix(name, "*."))+".json")
+func (i *issuer) triesKey(name string) string { return triesKey(i.IssuerKey(), name) }
+
+func triesKey(authority, name string) string {
+	return path.Join("tries", authority, certmagic.StorageKeys.Safe(strings.TrimPrefix(name, "*."))+".json")
 }
 
 // loadTries returns the validations that count still. A file that cannot be read counts as none.
@@ -138,14 +139,31 @@ type countedSolver struct {
 	solver
 	issuer *issuer
 	name   string
+	noted  bool // a validation was counted
 }
 
 // Present starts to give the answer, and counts the validation that follows.
-func (s countedSolver) Present(ctx context.Context, c acme.Challenge) error {
+func (s *countedSolver) Present(ctx context.Context, c acme.Challenge) error {
 	if err := s.solver.Present(ctx, c); err != nil {
 		return &cannotAnswer{err}
 	}
+	s.noted = true
 	return s.issuer.noteTry(ctx, s.name)
+}
+
+// noteUnsaved counts a certificate that was issued without a validation, because the authority remembers an earlier
+// one. The count ends when certmagic has saved the certificate.
+func (s *countedSolver) noteUnsaved(ctx context.Context) {
+	err := s.issuer.changeTries(ctx, s.name, func(t *tries) error {
+		if !s.noted {
+			t.At = append(t.At, time.Now().UTC())
+		}
+		t.Error = "the certificate was issued, but not saved"
+		return nil
+	})
+	if err != nil {
+		s.issuer.log.Warn("cannot count an issued certificate", zap.String("name", s.name), zap.Error(err))
+	}
 }
 
 // cannotAnswer is why no answer can be given to a challenge. Another kind may help.

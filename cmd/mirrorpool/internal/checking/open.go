@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func openErrors(in *input) []*config.Error {
 		open    func() error
 	}{
 		{"/mirrors", func() error { return openList(c.Mirrors) }},
-		{"/state_dir", func() error { return statefile.CheckFolder(c.StateDir) }},
+		{"/state_dir", func() error { return checkStateDir(c) }},
 		{"/dns/zone_file", func() error { _, err := authority.LoadZoneFile(c.DNS); return err }},
 		{"/dns/tsig_keys", func() error { _, err := tsig.Load(c.DNS.TSIGKeys...); return err }},
 		{"/dns/dnssec", func() error { _, err := dnssec.Read(c.DNS, c.StateDir, time.Now()); return err }},
@@ -58,6 +59,14 @@ func openErrors(in *input) []*config.Error {
 		}
 	}
 	return list
+}
+
+// checkStateDir returns an error if state_dir, or a folder of certificates in it, cannot be used.
+func checkStateDir(c *config.Server) error {
+	if err := statefile.CheckFolder(c.StateDir); err != nil || c.StateDir == "" {
+		return err
+	}
+	return certificates.CheckFolders(c, filepath.Join(c.StateDir, "certificates"))
 }
 
 // openList reads the list of mirrors if it is a file. What is in it is checked for itself.
