@@ -24,8 +24,8 @@ const (
 )
 
 // tries are the validations of a name, or of the wildcard below it, that an authority was asked for since a certificate
-// was saved. One that was issued without a validation counts as well, until it is saved. They are saved in state_dir, so that a restart does not begin to count anew, and copies of the program count
-// together.
+// was saved. A certificate that is issued without a validation counts as one. They are saved in state_dir, so that a
+// restart does not begin to count anew, and copies of the program count together.
 type tries struct {
 	At    []time.Time `json:"at"`
 	Error string      `json:"error"` // of the latest

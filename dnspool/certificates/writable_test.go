@@ -31,8 +31,8 @@ func (s *fullStorage) Store(ctx context.Context, key string, value []byte) error
 	return s.Storage.Store(ctx, key, value)
 }
 
-// TestUnsavedCertificates has certificates issued that cannot be saved. Reloads do not order more of them than the limit
-// on tries, with and without a validation before each; once they can be saved, there is one.
+// TestUnsavedCertificates has certificates issued that cannot be saved. Reloads do not order more of them than the
+// limit on tries, with and without a validation before each; once they can be saved, there is one.
 func TestUnsavedCertificates(t *testing.T) {
 	t.Parallel()
 	for _, remembers := range []bool{false, true} {
