@@ -12,7 +12,7 @@
 //	acme.go          certificates by ACME: which one a client gets, and their state
 //	manage.go        the configuration in force, and certmagic's form of it
 //	obtain.go        obtaining and renewing them
-//	saved.go         those in state_dir: of former authorities, and damaged ones
+//	saved.go         those in state_dir: of former authorities, damaged ones, and their modes
 //	issuer.go        an order at an authority
 //	writable.go      whether state_dir takes what an authority issues
 //	tries.go         how many validations may fail in an hour

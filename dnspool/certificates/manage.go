@@ -35,6 +35,7 @@ func (a *ACME) Open(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, loadTime)
 	defer cancel()
+	a.closeToOthers()
 	m := a.now.Load()
 	for _, name := range m.Names {
 		a.load(ctx, m, name)

@@ -118,7 +118,9 @@ func (a *ACME) get(ctx context.Context, m *managed, name string) (again bool, er
 		serveOnly(m.cache, name, cert)
 		return false, nil
 	}
-	a.setDamagedAside(ctx, name)
+	if err := a.setDamagedAside(ctx, m, name); err != nil {
+		return true, err
+	}
 	cert, err := m.magic.CacheManagedCertificate(ctx, name)
 	saved := err == nil
 	switch {

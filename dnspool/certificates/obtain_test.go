@@ -40,8 +40,8 @@ func TestDamagedFiles(t *testing.T) {
 				if aside, err := os.ReadFile(file + ".bad"); err != nil || string(aside) != text {
 					t.Errorf("%s %q: set aside is %q, %v", ending, text, aside, err)
 				}
-				lines := logs.FilterMessage("cannot use a file of a certificate").All()
-				if len(lines) != 1 || !strings.Contains(lines[0].ContextMap()["error"].(string), file) {
+				lines := logs.FilterMessage("set a damaged file of a certificate aside").All()
+				if len(lines) != 1 || !strings.Contains(lines[0].ContextMap()["file"].(string), file) {
 					t.Errorf("%s %q: the log does not name the file: %v", ending, text, lines)
 				}
 			})

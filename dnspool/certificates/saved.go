@@ -1,24 +1,31 @@
 package certificates
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
+	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"mirrorpool/config/safefile"
 	"mirrorpool/config/statefile"
 )
 
 // load serves the saved certificate for a name. Without a valid one of an authority in the configuration, those of
 // former authorities are served until there is one.
 func (a *ACME) load(ctx context.Context, m *managed, name string) {
-	a.setDamagedAside(ctx, name)
+	_ = a.setDamagedAside(ctx, m, name) // get reports the error
 	if cert, err := m.magic.CacheManagedCertificate(ctx, name); err == nil && !cert.Expired() {
 		return
 	}
@@ -50,43 +57,59 @@ func (f formerAuthority) Issue(context.Context, *x509.CertificateRequest) (*cert
 	return nil, errors.New("this authority is no longer in http.tls.acme.directory")
 }
 
-// setDamagedAside renames the files of saved certificates for a name that cannot be used.
-func (a *ACME) setDamagedAside(ctx context.Context, name string) {
-	keys := certmagic.StorageKeys
+// setDamagedAside renames the files of saved certificates for a name whose content is of no use. It returns an error if
+// one of an authority in the configuration cannot be read.
+func (a *ACME) setDamagedAside(ctx context.Context, m *managed, name string) (err error) {
 	for _, authority := range a.authorities(ctx) {
-		var keyText []byte
+		unread := a.checkSaved(authority, name)
+		if slices.ContainsFunc(m.magic.Issuers, func(i certmagic.Issuer) bool { return i.IssuerKey() == authority }) {
+			err = cmp.Or(err, unread)
+		}
+	}
+	return err
+}
+
+// checkSaved is setDamagedAside for one authority.
+func (a *ACME) checkSaved(authority, name string) error {
+	keys := certmagic.StorageKeys
+	var keyText []byte
+	return cmp.Or(
 		a.check(keys.SitePrivateKey(authority, name), func(text []byte) error {
 			_, err := certmagic.PEMDecodePrivateKey(text)
 			if err == nil {
 				keyText = text
 			}
 			return err
-		})
+		}),
 		a.check(keys.SiteMeta(authority, name), func(text []byte) error {
 			return json.Unmarshal(text, new(certmagic.CertificateResource))
-		})
+		}),
 		a.check(keys.SiteCert(authority, name), func(text []byte) error {
 			_, err := leafOf(text)
 			if err == nil && keyText != nil {
 				_, err = tls.X509KeyPair(text, keyText)
 			}
 			return err
-		})
-	}
+		}),
+	)
 }
 
-// check sets a file in state_dir aside if use does not accept it.
-func (a *ACME) check(key string, use func([]byte) error) {
-	err := statefile.Load(a.storage.Filename(key), func(r io.Reader) error {
-		text, err := io.ReadAll(io.LimitReader(r, maxPEM))
-		if err != nil {
-			return err
-		}
-		return use(text)
-	})
-	if err != nil {
-		a.o.Log.Error("cannot use a file of a certificate", zap.Error(err))
+// check sets a file in state_dir aside if use does not accept its content. A file that cannot be read stays, because
+// its content may be good; the error is returned.
+func (a *ACME) check(key string, use func([]byte) error) error {
+	file := a.storage.Filename(key)
+	text, err := safefile.Read(file, maxPEM)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot read a saved certificate; restore the file or the right to read it: %w", err)
 	}
+	if err := use(text); err != nil {
+		a.o.Log.Error("set a damaged file of a certificate aside", zap.String("file", file), zap.Error(err),
+			zap.String("aside", file+statefile.Aside), zap.NamedError("rename", os.Rename(file, file+statefile.Aside)))
+	}
+	return nil
 }
 
 // upToDate returns the certificate that is served for a name, if an authority in the configuration issued it and it is
@@ -120,4 +143,41 @@ func serveOnly(cache *certmagic.Cache, name string, cert certmagic.Certificate) 
 		}
 	}
 	cache.Remove(others)
+}
+
+// Rights that other users must not have. As for other secrets, the group may read a key.
+const (
+	othersMayUse    fs.FileMode = 0o027 // a private key
+	othersMayChange fs.FileMode = 0o022 // a folder
+)
+
+// closeToOthers takes from other users the right to use saved keys and to change the folders of certificates.
+func (a *ACME) closeToOthers() {
+	_ = filepath.WalkDir(a.o.Dir, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it is missing, or get reports it
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return nil // removed since
+		}
+		switch mode := info.Mode(); {
+		case mode.IsDir() && mode&othersMayChange != 0:
+			a.setMode("other users could change a folder of certificates", file, mode, mode.Perm()&^othersMayChange)
+		case mode.IsRegular() && holdsKey(file) && mode&othersMayUse != 0:
+			a.setMode("other users could read a private key; have it replaced if they may have done so", file, mode, 0o600)
+		}
+		return nil
+	})
+}
+
+// holdsKey reports whether a file in state_dir has a private key: of a certificate or of an account.
+func holdsKey(file string) bool {
+	return strings.Contains(filepath.Base(file), ".key") || filepath.Base(filepath.Dir(file)) == "accounts"
+}
+
+// setMode corrects the mode of a file, and logs why.
+func (a *ACME) setMode(message, file string, was, mode fs.FileMode) {
+	a.o.Log.Warn(message, zap.String("file", file), zap.Stringer("mode", was), zap.Stringer("corrected", mode),
+		zap.Error(os.Chmod(file, mode)))
 }
