@@ -138,6 +138,10 @@ func openWarnings(in *input) []*config.Error {
 		warn(config.WarnNoCAA, "/dns", `the operator of any mirror can get a certificate for %s, where its server answers; want "caa", `+
 			`such as ["0 issue \"letsencrypt.org; validationmethods=dns-01\""], unless the zone above has such a record`, name)
 	}
+	for i := range in.server.Publish {
+		warn(config.WarnNoCAA, fmt.Sprintf("/publish/%d", i), "the operator of any mirror can get a certificate for %s, where its "+
+			"server answers; want a CAA record that forbids it in that zone, which is not visible here", publishedName(&in.server.Publish[i]))
+	}
 	for _, name := range refusedByCAA(in.server) {
 		warn(config.WarnCAARefuses, "/http/tls/acme/names", "CAA records of the zone keep the authority in "+
 			"http.tls.acme.directory from issuing for %s; want a dns.caa or zone file that lets it", name)
@@ -158,8 +162,19 @@ func nameWithoutCAA(c *config.DNS) string {
 	return authority.NameWithoutCAA(*c, zoneFile)
 }
 
-// servesOthers reports whether other hosts can ask our DNS server.
+// publishedName returns the first name of a target of updates.
+func publishedName(p *config.Publish) string {
+	if len(p.Names) == 0 || p.Names[0] == "@" {
+		return p.Zone
+	}
+	return p.Names[0] + "." + p.Zone
+}
+
+// servesOthers reports whether other hosts can ask our DNS server, or secondaries that get the zone from it.
 func servesOthers(c *config.DNS) bool {
+	if len(c.Listen) > 0 && len(c.Notify)+len(c.AllowTransfer) > 0 {
+		return true
+	}
 	return slices.ContainsFunc(c.Listen, func(addr string) bool {
 		host, _, err := net.SplitHostPort(addr)
 		return err == nil && !config.IsLoopback(host)
