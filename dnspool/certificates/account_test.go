@@ -6,15 +6,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/caddyserver/certmagic"
 )
 
 // TestDamagedAccount has the error for an account that cannot be read name its file, and leave it as it is.
 func TestDamagedAccount(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "{", "{}", `{"account": {}, "key": "x"}`} {
-		i := &issuer{directory: "https://acme.example/dir", storage: &certmagic.FileStorage{Path: t.TempDir()}, accounts: new(sync.Mutex)}
+		i := &issuer{directory: "https://acme.example/dir", storage: newStorage(t.TempDir()), accounts: new(sync.Mutex)}
 		file := i.storage.Filename(i.accountKey())
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)

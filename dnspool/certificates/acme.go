@@ -37,7 +37,7 @@ type Options struct {
 // An ACME obtains certificates from an authority, serves them, and renews them.
 type ACME struct {
 	o       Options
-	storage *certmagic.FileStorage
+	storage *storage
 	answers answers
 	now     atomic.Pointer[managed]
 	changed chan struct{}   // of capacity 1: signals that now was replaced
@@ -60,7 +60,8 @@ type managed struct {
 
 // NewACME returns an ACME that is neither open nor running.
 func NewACME(o Options) *ACME {
-	a := &ACME{o: o, storage: &certmagic.FileStorage{Path: o.Dir}, changed: make(chan struct{}, 1), problems: map[string]string{}}
+	a := &ACME{o: o, storage: newStorage(o.Dir), changed: make(chan struct{}, 1), problems: map[string]string{}}
+	a.storage.waits = a.noteWait
 	a.stop, a.stopNow = context.WithCancel(context.Background())
 	a.now.Store(&managed{ACME: o.Config})
 	return a

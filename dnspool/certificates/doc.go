@@ -14,6 +14,8 @@
 //	obtain.go        obtaining and renewing them
 //	saved.go         those in state_dir: of former authorities, damaged ones, and their modes
 //	issuer.go        an order at an authority
+//	lock_unix.go     a lock that ends with its process; lock_other.go for systems without
+//	storage.go       files and locks in state_dir, shared with other copies of the program
 //	writable.go      whether state_dir takes what an authority issues
 //	tries.go         how many validations may fail in an hour
 //	account.go       the account there

@@ -33,7 +33,7 @@ const (
 type issuer struct {
 	directory string
 	config    *config.ACME
-	storage   *certmagic.FileStorage
+	storage   *storage
 	log       *zap.Logger
 	client    *http.Client
 	solvers   func(name string) ([]solver, error) // in the order in which they are tried

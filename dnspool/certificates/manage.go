@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -181,6 +182,22 @@ func (a *ACME) onEvent(ctx context.Context, event string, data map[string]any) e
 		}
 	}
 	return nil
+}
+
+// issueLock begins the name of the lock that certmagic holds while it orders a certificate.
+const issueLock = "issue_cert_"
+
+// noteWait has the problem of a name say that its order waits for another one, while it does.
+func (a *ACME) noteWait(lock string, waiting bool) {
+	name, ok := strings.CutPrefix(lock, issueLock)
+	if !ok {
+		return
+	}
+	text := ""
+	if waiting {
+		text = "an order for this name is under way, here or in another copy of the program; waiting for its end"
+	}
+	a.setProblem(name, text)
 }
 
 func (a *ACME) setProblem(name, text string) {

@@ -1,0 +1,88 @@
+package certificates
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+)
+
+const lockPoll = time.Second
+
+// A storage is what certmagic saves files by. Its locks end with the process that holds them. Those of certmagic stay
+// for a while after a crash, and it logs about them without our logger.
+type storage struct {
+	*certmagic.FileStorage
+	waits func(lock string, waiting bool) // signals that a lock is waited for, and the end of that; may be nil
+
+	mu   sync.Mutex
+	held map[string]*os.File // by the name of the lock
+}
+
+func newStorage(dir string) *storage {
+	return &storage{FileStorage: &certmagic.FileStorage{Path: dir}, held: map[string]*os.File{}}
+}
+
+// Lock waits until no order of this process, or of another copy of the program, holds a lock.
+func (s *storage) Lock(ctx context.Context, name string) error {
+	waited := false
+	defer func() {
+		if waited && s.waits != nil {
+			s.waits(name, false)
+		}
+	}()
+	for {
+		if locked, err := s.TryLock(ctx, name); locked || err != nil {
+			return err
+		}
+		if !waited && s.waits != nil {
+			s.waits(name, true)
+		}
+		waited = true
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// TryLock takes a lock if that is possible at once.
+func (s *storage) TryLock(_ context.Context, name string) (locked bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[name] != nil {
+		return false, nil
+	}
+	file := s.Filename(filepath.Join("locks", certmagic.StorageKeys.Safe(name)+".flock"))
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return false, err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return false, err
+	}
+	if locked, err = lockFile(f); !locked || err != nil {
+		f.Close()
+		return false, err
+	}
+	s.held[name] = f
+	return true, nil
+}
+
+// Unlock releases a lock. The file stays: another process may wait for it.
+func (s *storage) Unlock(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.held[name]
+	if f == nil {
+		return fmt.Errorf("the lock %s is not held", name)
+	}
+	delete(s.held, name)
+	return errors.Join(unlockFile(f), f.Close())
+}
