@@ -41,6 +41,7 @@ type ACME struct {
 	answers answers
 	now     atomic.Pointer[managed]
 	changed chan struct{}   // of capacity 1: signals that now was replaced
+	removed chan struct{}   // of capacity 1: signals that a TXT record was removed
 	stop    context.Context // ends with Run; cancels all requests to authorities
 	stopNow context.CancelFunc
 
@@ -60,7 +61,8 @@ type managed struct {
 
 // NewACME returns an ACME that is neither open nor running.
 func NewACME(o Options) *ACME {
-	a := &ACME{o: o, storage: newStorage(o.Dir), changed: make(chan struct{}, 1), problems: map[string]string{}}
+	a := &ACME{o: o, storage: newStorage(o.Dir),
+		changed: make(chan struct{}, 1), removed: make(chan struct{}, 1), problems: map[string]string{}}
 	a.storage.waits = a.noteWait
 	a.stop, a.stopNow = context.WithCancel(context.Background())
 	a.now.Store(&managed{ACME: o.Config})

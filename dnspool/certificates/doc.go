@@ -21,6 +21,7 @@
 //	account.go       the account there
 //	challenge.go     which challenges are tried for a name, and where none can work
 //	answers.go       the answers to pending challenges
+//	txt.go           TXT records at other servers, noted until they are removed
 //	expiry.go        certificates that are missing or overdue
 //	tickets.go       keys of session tickets, shared with other copies of the program
 //

@@ -153,7 +153,7 @@ func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 	for _, kind := range challengesFor(name, forced, reach) {
 		switch kind {
 		case acme.ChallengeTypeDNS01:
-			list = append(list, solver{kind, dnsSolver{a.o.TXT(name), a.o.Log}})
+			list = append(list, solver{kind, dnsSolver{a.txtRecords(name, reach), a.o.Log}})
 		case acme.ChallengeTypeTLSALPN01:
 			list = append(list, solver{kind, alpnSolver{&a.answers}})
 		case acme.ChallengeTypeHTTP01:
@@ -164,6 +164,14 @@ func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 		return nil, noChallenge(name, forced, reach)
 	}
 	return list, nil
+}
+
+// txtRecords returns where TXT records for a name are added. Those in our own zone end with the process.
+func (a *ACME) txtRecords(name string, reach Reach) TXTRecords {
+	if reach.OwnZone {
+		return a.o.TXT(name)
+	}
+	return notedTXT{a.o.TXT(name), name, a.storage, a.removed}
 }
 
 // onEvent handles an event of certmagic.

@@ -31,6 +31,7 @@ func (a *ACME) Run(ctx context.Context) error {
 	defer a.end()
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() { a.removeLeft(ctx) })
 	keepers := map[string]*keeper{}
 	for {
 		select {

@@ -51,7 +51,7 @@ func (d *Daemon) txtRecords(name string) certificates.TXTRecords {
 type unusable struct{ err error }
 
 func (u unusable) AddTXT(context.Context, string, string) error    { return u.err }
-func (u unusable) RemoveTXT(context.Context, string, string) error { return nil }
+func (u unusable) RemoveTXT(context.Context, string, string) error { return u.err }
 
 // ownZone adds TXT records to the zone that the DNS server answers for.
 type ownZone struct{ *inForce }

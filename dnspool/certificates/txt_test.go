@@ -1,0 +1,97 @@
+package certificates
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// awayTXT are TXT records at a server that may be away.
+type awayTXT struct {
+	memoryTXT
+	away atomic.Bool
+}
+
+// RemoveTXT is described at [TXTRecords].
+func (a *awayTXT) RemoveTXT(ctx context.Context, name, value string) error {
+	if a.away.Load() {
+		return errors.New("the server is away")
+	}
+	return a.memoryTXT.RemoveTXT(ctx, name, value)
+}
+
+// TestLeftRecords has a copy of the program killed while its TXT record is at another server: the next start removes
+// the record, or else the next order, and no record of an order that is under way.
+func TestLeftRecords(t *testing.T) {
+	t.Parallel()
+	for _, away := range []bool{false, true} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			core, logs := observer.New(zap.InfoLevel)
+			authority := newFakeACME(t)
+			txt := &awayTXT{memoryTXT: memoryTXT{values: map[string]string{}}}
+			txt.away.Store(away)
+			killed, other := newStorage(dir), newStorage(dir)
+			for _, order := range []notedTXT{
+				{TXTRecords: txt, name: authority.name, storage: killed}, {TXTRecords: txt, name: authority.name, storage: other},
+			} {
+				record := map[*storage]string{killed: "_acme-challenge.killed.example.org.", other: "_acme-challenge.other.example.org."}
+				if err := order.AddTXT(t.Context(), record[order.storage], "value-"+record[order.storage]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			killed.abandon()
+			o := authority.options(dir, Reach{Published: true}, txt, zap.New(core))
+			o.Config.Challenge = "dns-01"
+			authority.accepts = func(string) bool {
+				if away { // while the order is under way
+					txt.away.Store(false)
+				}
+				return true
+			}
+			_, stop := runACME(t, o)
+			defer stop()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			txt.mu.Lock()
+			defer txt.mu.Unlock()
+			if len(txt.values) != 1 || txt.values["_acme-challenge.other.example.org."] == "" {
+				t.Errorf("away=%v: records left: %v", away, txt.values)
+			}
+			if n := logs.FilterMessageSnippet("removed a TXT record").Len(); n != 1 {
+				t.Errorf("away=%v: log: %v", away, logs.All())
+			}
+			if n := logs.FilterMessageSnippet("cannot remove a TXT record that").Len(); n > 0 != away {
+				t.Errorf("away=%v: log: %v", away, logs.All())
+			}
+			if notes, _ := filepath.Glob(filepath.Join(dir, notedFolder, "*")); len(notes) != 1 {
+				t.Errorf("away=%v: notes left: %v", away, notes)
+			}
+		})
+	}
+}
+
+// TestDamagedNote: a note that cannot be read is named in the log, and changes nothing.
+func TestDamagedNote(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "{", `{"name": "a.example.org", "record": "a.example.org.", "value": "other"}`} {
+		core, logs := observer.New(zap.WarnLevel)
+		a := NewACME(Options{Dir: t.TempDir(), Log: zap.New(core)})
+		key := notedRecord{Value: "value"}.key()
+		if err := a.storage.Store(t.Context(), key, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		a.removeNoted(t.Context(), key)
+		if _, err := os.Stat(a.storage.Filename(key)); err != nil || logs.FilterMessageSnippet("cannot read the note").Len() != 1 {
+			t.Errorf("%q: %v, log %v", text, err, logs.All())
+		}
+	}
+}
