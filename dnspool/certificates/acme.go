@@ -64,6 +64,7 @@ func NewACME(o Options) *ACME {
 	a := &ACME{o: o, storage: newStorage(o.Dir),
 		changed: make(chan struct{}, 1), removed: make(chan struct{}, 1), problems: map[string]string{}}
 	a.storage.waits = a.noteWait
+	a.answers.shared.storage = a.storage
 	a.stop, a.stopNow = context.WithCancel(context.Background())
 	a.now.Store(&managed{ACME: o.Config})
 	return a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/mholt/acmez/v3"
@@ -16,8 +17,11 @@ const ALPN = acmez.ACMETLS1Protocol
 
 var errNoChallenge = errors.New("no challenge is under way for this name")
 
-// answers holds the answers to pending challenges. The zero value is ready to use.
+// answers holds the answers to pending challenges, and finds those of other copies of the program. The zero value is
+// ready to use, and shares none.
 type answers struct {
+	shared sharedAnswers
+
 	mu   sync.Mutex
 	http map[string]string           // key authorizations, by token
 	alpn map[string]*tls.Certificate // by name
@@ -26,26 +30,39 @@ type answers struct {
 // keyAuthorization returns the answer to an HTTP-01 challenge (RFC 8555 section 8.3).
 func (a *answers) keyAuthorization(token string) (string, bool) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	text, ok := a.http[token]
-	return text, ok
+	a.mu.Unlock()
+	if !ok {
+		text, ok = a.shared.find(acme.ChallengeTypeHTTP01, token)
+	}
+	return text, ok && strings.HasPrefix(text, token+".") // file names do not tell all tokens apart
 }
 
 // certificate returns the answer to a TLS-ALPN-01 challenge (RFC 8737 section 3).
 func (a *answers) certificate(name string) (*tls.Certificate, error) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if cert := a.alpn[name]; cert != nil {
+	cert := a.alpn[name]
+	a.mu.Unlock()
+	if cert != nil {
 		return cert, nil
 	}
-	return nil, errNoChallenge
+	text, ok := a.shared.find(acme.ChallengeTypeTLSALPN01, name)
+	if !ok {
+		return nil, errNoChallenge
+	}
+	return acmez.TLSALPN01ChallengeCert(acme.Challenge{
+		Identifier: acme.Identifier{Type: "dns", Value: name}, KeyAuthorization: text,
+	})
 }
 
 // An httpSolver answers HTTP-01 challenges.
 type httpSolver struct{ *answers }
 
 // Present starts to give the answer.
-func (s httpSolver) Present(_ context.Context, c acme.Challenge) error {
+func (s httpSolver) Present(ctx context.Context, c acme.Challenge) error {
+	if err := s.shared.add(ctx, acme.ChallengeTypeHTTP01, c.Token, c.KeyAuthorization); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.http == nil {
@@ -56,19 +73,22 @@ func (s httpSolver) Present(_ context.Context, c acme.Challenge) error {
 }
 
 // CleanUp stops giving the answer.
-func (s httpSolver) CleanUp(_ context.Context, c acme.Challenge) error {
+func (s httpSolver) CleanUp(ctx context.Context, c acme.Challenge) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.http, c.Token)
-	return nil
+	s.mu.Unlock()
+	return s.shared.remove(ctx, acme.ChallengeTypeHTTP01, c.Token)
 }
 
 // An alpnSolver answers TLS-ALPN-01 challenges.
 type alpnSolver struct{ *answers }
 
 // Present starts to give the answer.
-func (s alpnSolver) Present(_ context.Context, c acme.Challenge) error {
+func (s alpnSolver) Present(ctx context.Context, c acme.Challenge) error {
 	cert, err := acmez.TLSALPN01ChallengeCert(c)
+	if err == nil {
+		err = s.shared.add(ctx, acme.ChallengeTypeTLSALPN01, c.Identifier.Value, c.KeyAuthorization)
+	}
 	if err != nil {
 		return err
 	}
@@ -82,11 +102,11 @@ func (s alpnSolver) Present(_ context.Context, c acme.Challenge) error {
 }
 
 // CleanUp stops giving the answer.
-func (s alpnSolver) CleanUp(_ context.Context, c acme.Challenge) error {
+func (s alpnSolver) CleanUp(ctx context.Context, c acme.Challenge) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.alpn, c.Identifier.Value)
-	return nil
+	s.mu.Unlock()
+	return s.shared.remove(ctx, acme.ChallengeTypeTLSALPN01, c.Identifier.Value)
 }
 
 // TXTRecords changes the records of the zone that a name is in.

@@ -41,7 +41,7 @@ func (m *memoryTXT) RemoveTXT(_ context.Context, name, value string) error {
 }
 
 // TestAnswersAreRemoved: while the authority validates, exactly the answer to its challenge is given, and afterwards
-// none, whether the validation succeeds or fails.
+// none, whether the validation succeeds or fails. Another copy of the program gives the same answers.
 func TestAnswersAreRemoved(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"dns-01", "tls-alpn-01", "http-01"} {
@@ -52,8 +52,8 @@ func TestAnswersAreRemoved(t *testing.T) {
 				txt := &memoryTXT{values: map[string]string{}}
 				o := authority.options(dir, Reach{HTTP: true, OwnZone: true}, txt, zap.NewNop())
 				o.Config = &config.ACME{Names: o.Config.Names, Directories: o.Config.Directories, Challenge: kind}
-				acme := NewACME(o)
-				given := func() map[string]bool {
+				acme, beside := NewACME(o), NewACME(o)
+				given := func(acme *ACME) map[string]bool {
 					txt.mu.Lock()
 					defer txt.mu.Unlock()
 					list := map[string]bool{}
@@ -69,9 +69,9 @@ func TestAnswersAreRemoved(t *testing.T) {
 					}
 					return list
 				}
-				var during map[string]bool
+				var during, duringBeside map[string]bool
 				authority.accepts = func(string) bool {
-					during = given()
+					during, duringBeside = given(acme), given(beside)
 					return valid
 				}
 				stop := start(t, acme, zap.NewNop())
@@ -84,7 +84,13 @@ func TestAnswersAreRemoved(t *testing.T) {
 				if !maps.Equal(during, map[string]bool{want: true}) {
 					t.Errorf("%s: given while it is validated: %v", kind, during)
 				}
-				if left := given(); len(left) > 0 {
+				if !maps.Equal(duringBeside, during) {
+					t.Errorf("%s: given by another copy of the program: %v", kind, duringBeside)
+				}
+				if left := given(beside); len(left) > 0 {
+					t.Errorf("%s, valid %v: given by another copy afterwards: %v", kind, valid, left)
+				}
+				if left := given(acme); len(left) > 0 {
 					t.Errorf("%s, valid %v: given afterwards: %v", kind, valid, left)
 				}
 				if got := serves(t, acme, authority.simulatedAuthority, false); (got != 0) != valid {

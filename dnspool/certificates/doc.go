@@ -22,6 +22,7 @@
 //	challenge.go     which challenges are tried for a name, and where none can work
 //	answers.go       the answers to pending challenges
 //	txt.go           TXT records at other servers, noted until they are removed
+//	shared.go        the same of other copies of the program
 //	expiry.go        certificates that are missing or overdue
 //	tickets.go       keys of session tickets, shared with other copies of the program
 //

@@ -37,6 +37,7 @@ func (a *ACME) Open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, loadTime)
 	defer cancel()
 	a.closeToOthers()
+	a.answers.shared.removeOld(ctx)
 	m := a.now.Load()
 	for _, name := range m.Names {
 		a.load(ctx, m, name)

@@ -49,6 +49,7 @@ func TestLeftRecords(t *testing.T) {
 				}
 			}
 			killed.abandon()
+			defer other.abandon() // it lives until then
 			o := authority.options(dir, Reach{Published: true}, txt, zap.New(core))
 			o.Config.Challenge = "dns-01"
 			authority.accepts = func(string) bool {

@@ -51,7 +51,7 @@ func CheckFolders(c *config.Server, dir string) error {
 	if c.HTTP.ACME == nil {
 		return nil
 	}
-	folders := []string{"", "accounts", "certificates", "locks", "tries", notedFolder}
+	folders := []string{"", "accounts", sharedFolder, "certificates", "locks", "tries", notedFolder}
 	for _, directory := range c.HTTP.ACME.Directories {
 		authority := (&issuer{directory: directory}).IssuerKey()
 		folders = append(folders, filepath.Join("tries", authority), certmagic.StorageKeys.CertsPrefix(authority))
