@@ -32,7 +32,7 @@ func TestSuggestedRenewal(t *testing.T) {
 		defer stop()
 		served := func(after time.Duration, want int64) {
 			t.Helper()
-			time.Sleep(began.Add(after).Sub(time.Now()))
+			time.Sleep(time.Until(began.Add(after)))
 			synctest.Wait()
 			if got := serves(t, acme, authority.simulatedAuthority, false); got != want {
 				t.Fatalf("%v after the start, certificate %d is served, want %d", after, got, want)
