@@ -74,6 +74,9 @@ func (c *checker) directories(o object, a *ACME) {
 		if err == nil && u.Scheme == "http" && !IsLoopback(u.Hostname()) {
 			err = errors.New("http only on this machine")
 		}
+		if err == nil && slices.Contains(a.Directories, u.String()) {
+			err = errors.New("it is in the list already")
+		}
 		if err != nil {
 			c.failValue(n, "the https URL of an ACME directory", err)
 			continue

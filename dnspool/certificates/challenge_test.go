@@ -123,9 +123,11 @@ func TestWatcher(t *testing.T) {
 		s     Status
 		want  []zapcore.Level
 	}{
-		{0, Status{Name: "none"}, []zapcore.Level{warn}},
-		{time.Hour, Status{Name: "none"}, nil},
-		{25 * time.Hour, Status{Name: "none"}, []zapcore.Level{warn}},
+		{0, Status{Name: "none"}, nil}, // the first order is under way
+		{time.Second, Status{Name: "none", Problem: "refused"}, []zapcore.Level{warn}},
+		{time.Minute, Status{Name: "none"}, nil},
+		{time.Hour, Status{Name: "none", Problem: "refused"}, nil},
+		{25 * time.Hour, Status{Name: "none", Problem: "refused"}, []zapcore.Level{warn}},
 		{76 * 24 * time.Hour, long, nil},
 		{76*24*time.Hour + time.Minute, long, []zapcore.Level{warn}},
 		{76*24*time.Hour + time.Hour, long, nil},
@@ -144,7 +146,7 @@ func TestWatcher(t *testing.T) {
 			t.Errorf("%s after %v: %v, want %v", test.s.Name, test.after, got, test.want)
 		}
 	}
-	for _, s := range []Status{{Name: "missing"}, long} {
+	for _, s := range []Status{{Name: "missing", Problem: "refused"}, long} {
 		w.check([]Status{s}, from.Add(300*24*time.Hour))
 		if _, ok := logs.TakeAll()[0].ContextMap()["expires"]; ok != !s.Until.IsZero() {
 			t.Errorf("%s: the log says when it expires: %v", s.Name, ok)

@@ -23,7 +23,7 @@ func (s *Status) Overdue(now time.Time) bool {
 const (
 	warnTime      = 14 * 24 * time.Hour
 	errorTime     = 2 * 24 * time.Hour // before the end, when it is an error
-	watchInterval = time.Minute
+	watchInterval = 10 * time.Second
 )
 
 // Watch logs which certificates are missing or overdue, once a day and when it becomes worse, until ctx ends.
@@ -63,6 +63,9 @@ const (
 func (w *watcher) check(list []Status, now time.Time) {
 	for i := range list {
 		s := &list[i]
+		if s.Until.IsZero() && s.Problem == "" {
+			continue // the first order is under way
+		}
 		message := s.trouble(now)
 		before, known := w.latest[s.Name]
 		if message == "" {

@@ -2,6 +2,7 @@ package redirector
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 )
@@ -102,6 +103,14 @@ func checkLayer(path string) error {
 		}
 		first = first && (name == "" || name == ".")
 	}
+}
+
+// CheckBasePath returns an error if each path below a base path is refused.
+func CheckBasePath(basePath string) error {
+	if basePath != "" && checkLayer(basePath) != nil {
+		return fmt.Errorf("http.base_path is %q: every path below it gets 404, as it leads out of a folder or is reserved (RFC 8615)", basePath)
+	}
+	return nil
 }
 
 // isWellKnown reports whether a server might take a segment for [wellKnown]: some ignore case, and trailing dots and

@@ -43,6 +43,7 @@ func openErrors(in *input) []*config.Error {
 		{"/dns/allow_transfer", func() error { return checkTransferKeys(c) }},
 		{"/dns/notify", func() error { return checkNotifyKeys(c) }},
 		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
+		{"/http/base_path", func() error { return redirector.CheckBasePath(c.HTTP.BasePath) }},
 		{"/http/well_known", func() error { return redirector.CheckWellKnown(c.HTTP.WellKnown) }},
 		{"/http/tls", func() error { return openCertificate(c.HTTP.TLS) }},
 		{"/http/tls/acme", func() error { return checkACME(c) }},

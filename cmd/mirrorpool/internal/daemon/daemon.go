@@ -26,6 +26,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -194,7 +195,7 @@ func newDaemon(
 	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Roots, o.Log, now)
 	d.verifier = d.newVerifier(o.Roots)
 	d.acme = d.newACME(c)
-	if err := certificates.Check(c); err != nil {
+	if err := cmp.Or(certificates.Check(c), redirector.CheckBasePath(c.HTTP.BasePath)); err != nil {
 		return nil, &ConfigError{err}
 	}
 	d.handler = redirector.NewHandler(redirector.Options{

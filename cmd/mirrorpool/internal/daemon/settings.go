@@ -15,6 +15,7 @@ import (
 	"mirrorpool/dnspool/certificates"
 	"mirrorpool/dnspool/geo"
 	"mirrorpool/dnspool/mail"
+	"mirrorpool/dnspool/redirector"
 )
 
 // newSettings are what the configuration's file comes to.
@@ -96,6 +97,9 @@ func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecor
 		return nil, nil, err
 	}
 	if err := mail.Check(next.Mail); err != nil {
+		return nil, nil, err
+	}
+	if err := redirector.CheckBasePath(next.HTTP.BasePath); err != nil {
 		return nil, nil, err
 	}
 	if err := certificates.Check(next); err != nil {
