@@ -221,6 +221,9 @@ func (k *Keys) describe(now time.Time) string {
 
 func byTag(a, b *Key) int { return int(a.Tag) - int(b.Tag) }
 
+// sorted returns the keys by their tags, since a new one has another place in k than in the folder of keys.
+func (k *Keys) sorted() []*Key { return slices.SortedStableFunc(slices.Values(k.All), byTag) }
+
 // records returns the DNSKEY, CDS and CDNSKEY sets.
 func (r *roles) records() map[uint16][]dns.RR {
 	sets := map[uint16][]dns.RR{}
@@ -267,7 +270,7 @@ func (k *Keys) Same(other *Keys) bool {
 	if k.Zone != other.Zone || k.withdraw != other.withdraw || k.leader != other.leader {
 		return false
 	}
-	return slices.EqualFunc(k.All, other.All, func(a, b *Key) bool {
+	return slices.EqualFunc(k.sorted(), other.sorted(), func(a, b *Key) bool {
 		return a.id == b.id && a.Times == b.Times
 	})
 }

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,9 +50,9 @@ func (k *Keys) rolling(now time.Time) (next, old *Key) {
 	if len(keys) != 2 || !k.auto {
 		return nil, nil
 	}
-	if keys[0].Times.Created.After(keys[1].Times.Created) {
-		return keys[0], keys[1]
-	}
+	slices.SortStableFunc(keys, func(a, b *Key) int { // made within one second, the new key is announced later
+		return cmp.Or(a.Times.Created.Compare(b.Times.Created), a.Times.SyncPublish.Compare(b.Times.SyncPublish))
+	})
 	return keys[1], keys[0]
 }
 
@@ -150,7 +151,7 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 // Phase is the same at two times if all keys do the same.
 func (k *Keys) Phase(now time.Time) string {
 	text := ""
-	for _, key := range k.All {
+	for _, key := range k.sorted() {
 		text += fmt.Sprintf("%d %s %v ", key.Tag, key.Times.At(now), key.Times.synced(now))
 	}
 	return text
