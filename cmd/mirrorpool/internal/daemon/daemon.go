@@ -241,7 +241,7 @@ func (d *Daemon) begin() {
 // tasks are what the daemon does all the time. Each runs until its context ends.
 func (d *Daemon) tasks() []func(context.Context) error {
 	tasks := []func(context.Context) error{
-		d.checker.Run,
+		d.check,
 		d.followVerdicts,
 		d.endOverrides,
 		d.watchParent,
@@ -263,6 +263,19 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		tasks = append(tasks, d.admin.Run)
 	}
 	return tasks
+}
+
+// check checks the mirrors until ctx ends. Where the faces open with saved verdicts, they do so first: hundreds of
+// checks that begin at once would hold up the first answers of a large pool.
+func (d *Daemon) check(ctx context.Context) error {
+	if d.warm {
+		select {
+		case <-d.opened:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return d.checker.Run(ctx)
 }
 
 // face opens the faces as soon as there is something to say, and runs them until ctx ends.
