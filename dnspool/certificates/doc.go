@@ -16,6 +16,7 @@
 //	issuer.go        an order at an authority
 //	lock_unix.go     a lock that ends with its process; lock_other.go for systems without
 //	storage.go       files and locks in state_dir, shared with other copies of the program
+//	copies.go        other copies of the program, beside which no order is made that needs our zone alone
 //	writable.go      whether state_dir takes what an authority issues
 //	tries.go         how many validations may fail in an hour
 //	account.go       the account there

@@ -17,5 +17,8 @@ func lockFile(f *os.File) (locked bool, err error) {
 	return err == nil, err
 }
 
+// shareFile has several processes hold a lock that lockFile does not get then.
+func shareFile(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_SH) }
+
 // unlockFile unlocks a file, also for a process that is being started and has a copy of f until it runs.
 func unlockFile(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }

@@ -36,6 +36,9 @@ func (a *ACME) Open(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, loadTime)
 	defer cancel()
+	if err := a.storage.join(); err != nil {
+		a.o.Log.Warn("other copies of the program cannot be noticed", zap.Error(err))
+	}
 	a.closeToOthers()
 	a.answers.shared.removeOld(ctx)
 	m := a.now.Load()
@@ -81,6 +84,7 @@ func (c withoutCancelled) Write(e zapcore.Entry, fields []zap.Field) error {
 // Close stops what Open has started, where Run is not called.
 func (a *ACME) Close() {
 	a.stopNow()
+	a.storage.leave()
 	a.now.Load().cache.Stop()
 }
 
@@ -151,7 +155,11 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 // solvers returns the solvers of the challenges to try for a name, or an error if there is none.
 func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 	reach := a.o.Reach(name)
-	for _, kind := range challengesFor(name, forced, reach) {
+	kinds := challengesFor(name, forced, reach)
+	if reach.OwnZone && len(kinds) > 0 && kinds[0] == acme.ChallengeTypeDNS01 && a.storage.upgrading() {
+		return nil, errNotAlone
+	}
+	for _, kind := range kinds {
 		switch kind {
 		case acme.ChallengeTypeDNS01:
 			list = append(list, solver{kind, dnsSolver{a.txtRecords(name, reach), a.o.Log}})

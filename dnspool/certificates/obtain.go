@@ -83,15 +83,20 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 			return
 		}
 		var pause <-chan time.Time
-		if err == nil {
+		switch {
+		case err == nil:
 			a.setProblem(name, "")
-		} else {
+		case errors.Is(err, errNotAlone): // soon it is
+			a.setProblem(name, err.Error())
+		default:
 			a.setProblem(name, err.Error())
 			a.o.Log.Error("cannot get a certificate", zap.String("name", name), zap.Error(err))
 		}
 		if again {
 			pause = time.After(pauseAfter(failures, err))
-			failures++
+			if !errors.Is(err, errNotAlone) {
+				failures++
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -105,6 +110,9 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 
 // pauseAfter is for how long nothing is tried after some failures, of which err is the latest.
 func pauseAfter(failures int, err error) time.Duration {
+	if errors.Is(err, errNotAlone) {
+		return aloneInterval
+	}
 	pause := pauses[min(failures, len(pauses)-1)]
 	if wait := (*waitError)(nil); errors.As(err, &wait) {
 		pause = max(pause, time.Until(wait.until))
@@ -143,6 +151,7 @@ func (a *ACME) get(ctx context.Context, m *managed, name string) (again bool, er
 // end stops renewals. certmagic may wait for an OCSP responder: that is not waited for.
 func (a *ACME) end() {
 	a.stopNow()
+	a.storage.leave()
 	stopped := make(chan struct{})
 	go func() { a.now.Load().cache.Stop(); close(stopped) }()
 	select {
