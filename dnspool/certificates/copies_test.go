@@ -37,8 +37,8 @@ func TestUpgradeWaits(t *testing.T) {
 			if test.waits {
 				time.Sleep(5 * time.Minute)
 				synctest.Wait()
-				if problem := acme.Status()[0].Problem; len(authority.orders) > 0 || !strings.Contains(problem, "another copy") {
-					t.Errorf("%s: %d orders, problem %q", test.name, len(authority.orders), problem)
+				if problem := acme.Status()[0].Problem; authority.ordered() > 0 || !strings.Contains(problem, "another copy") {
+					t.Errorf("%s: %d orders, problem %q", test.name, authority.ordered(), problem)
 				}
 			}
 			if test.ends {

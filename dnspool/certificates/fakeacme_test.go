@@ -63,6 +63,13 @@ func (f *fakeACME) setAccepts(accepts func(kind string) bool) {
 	f.accepts = accepts
 }
 
+// ordered returns how many orders were made.
+func (f *fakeACME) ordered() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.orders)
+}
+
 // takeTries returns the validations since the latest call.
 func (f *fakeACME) takeTries() []fakeTry {
 	f.mu.Lock()

@@ -41,10 +41,10 @@ func TestUnsavedCertificates(t *testing.T) {
 			authority := newFakeACME(t)
 			authority.remembers = remembers
 			o := authority.options(dir, Reach{}, fakeTXT{}, zap.NewNop())
-			storage := &fullStorage{}
+			storage := &fullStorage{Storage: newStorage(dir)}
 			storage.full.Store(true)
 			tune := o.tune
-			o.tune = func(c *certmagic.Config) { tune(c); storage.Storage, c.Storage = c.Storage, storage }
+			o.tune = func(c *certmagic.Config) { tune(c); c.Storage = storage }
 			acme, stop := runACME(t, o)
 			defer stop()
 			for range 20 {
@@ -90,7 +90,7 @@ func TestNoOrderWithoutSpace(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 			problem := acme.Status()[0].Problem
-			if n := len(authority.orders); n != 0 || !strings.Contains(problem, "nothing can be saved in "+blocked) ||
+			if n := authority.ordered(); n != 0 || !strings.Contains(problem, "nothing can be saved in "+blocked) ||
 				!strings.Contains(problem, "free disk space") {
 				t.Errorf("%d orders, problem %q", n, problem)
 			}
