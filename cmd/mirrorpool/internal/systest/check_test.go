@@ -55,4 +55,19 @@ func TestCheckAs(t *testing.T) {
 	if out := check("--as", "nobody", file); !strings.Contains(out, "valid mirrorpool.json") || strings.Contains(out, "[as-root]") {
 		t.Errorf("its owner may read the token:\n%s", out)
 	}
+
+	certificates := filepath.Join(dir, "state", "certificates", "certificates")
+	if err := os.MkdirAll(certificates, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{filepath.Join(dir, "state"), filepath.Join(dir, "state", "certificates")} {
+		if err := os.Chown(folder, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file = write("acme.json", `{"mirrors": "mirrors.json", "state_dir": "state", "dns": {"listen": "-"},
+		"http": {"tls": {"listen": ["127.0.0.1:8443"], "acme": {"names": ["a.example.org"], "agree": true}}}}`)
+	if out := check("--as", "nobody", file); !strings.Contains(out, "/state_dir: ") || !strings.Contains(out, certificates+": this user cannot") {
+		t.Errorf("that user cannot save certificates:\n%s", out)
+	}
 }
