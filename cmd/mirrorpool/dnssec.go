@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,8 +32,8 @@ func newDNSSECStatusCommand() *cobra.Command {
 		Long: `Print the keys of the zone of a running server with their states, when the first of its signatures expires, what DS records
 the parent is to have and has, as a resolver sees it (dns.dnssec.resolver), and what a rollover waits for.
 
-The exit code is 0 if the parent has been seen, and has no DS record or one of a key of the zone, and if key files can be
-read and written; otherwise 1.`,
+The exit code is 0 if the parent has been seen, and has no DS record or one of a key of the zone, if key files can be read
+and written, and if signatures are made anew long before they expire; otherwise 1.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var text json.RawMessage
@@ -43,7 +44,7 @@ read and written; otherwise 1.`,
 				return failed(printJSON(cmd.OutOrStdout(), text))
 			}
 			status, err := writeDNSSEC(cmd, &client, text)
-			if err == nil && (status.Parent.Problem != "" || status.KeyFiles != "") {
+			if err == nil && (status.Parent.Problem != "" || status.Trouble(time.Now()) != "") {
 				return &failure{code: exitFailure}
 			}
 			return err
@@ -58,7 +59,7 @@ func writeDNSSEC(cmd *cobra.Command, client *adminClient, text json.RawMessage) 
 	if err := json.Unmarshal(text, &status); err != nil {
 		return status, failed(fmt.Errorf("%s did not return the state of signatures: %v", client.address, err))
 	}
-	return status, failed(term.WriteDNSSEC(cmd.OutOrStdout(), &status))
+	return status, failed(term.WriteDNSSEC(cmd.OutOrStdout(), &status, time.Now()))
 }
 
 func newDNSSECDSCommand() *cobra.Command {

@@ -48,7 +48,7 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	}
 	files := c.DNSSEC.Keys
 	if c.DNSSEC.Auto {
-		if files, err = k.autoFiles(c.DNSSEC.Algorithm, len(before) > 0, now); err != nil {
+		if files, err = k.autoFiles(c.DNSSEC.Algorithm, len(before.Keys) > 0, now); err != nil {
 			return nil, err
 		}
 	}
@@ -62,12 +62,23 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 			return nil, err
 		}
 	}
-	if len(before) > 0 && !slices.ContainsFunc(k.All, func(key *Key) bool { return slices.Contains(before, key.id) }) {
-		return nil, fmt.Errorf("none of the keys that signed %s before is there; put them back from a backup, or validators "+
-			"take the zone for forged; if the parent has no DS record of them any more, remove %s", c.Zone, signersFile(stateDir))
+	if err := k.checkBefore(&before, now); err != nil {
+		return nil, err
 	}
 	_, err = k.at(now)
 	return k, err
+}
+
+// checkBefore returns an error if keys are missing that signed the zone when it was last served: with keys of this
+// program's own, any; with those that the configuration names, all.
+func (k *Keys) checkBefore(before *signers, now time.Time) error {
+	missing, all := len(before.missing(k, now)), len(before.Keys)
+	if missing == 0 || !k.auto && missing < all {
+		return nil
+	}
+	return fmt.Errorf("%d of %d keys that signed %s before are not there; put them back from a backup, or validators may "+
+		"take the zone for forged; if the parent has no DS record of them any more, remove %s", missing, all, k.Zone,
+		signersFile(k.dir))
 }
 
 // autoFiles returns the files of keys that this program has made before. Where there are none, it makes the first key.

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,13 +130,17 @@ func TestSame(t *testing.T) {
 	later, withdrawn, elsewhere, led := *k.All[0], *k, *k, *k
 	later.Times.Delete = testNow
 	withdrawn.withdraw, elsewhere.Zone, led.leader = true, "other.example.", "ns1"
+	ahead := *k.All[0]
+	ahead.signed = []signedSet{{nil, &dns.RRSIG{
+		TypeCovered: dns.TypeDNSKEY, Inception: uint32(testNow.Unix()), Expiration: uint32(testNow.Add(time.Hour).Unix()),
+	}}}
 	for name, test := range map[string]struct {
 		other *Keys
 		same  bool
 	}{
 		"itself": {k, true}, "a copy": {k.with(k.All[0]), true}, "none": {nil, false}, "one more": {rolled, false},
 		"another time": {k.with(&later), false}, "no DS record": {&withdrawn, false}, "another zone": {&elsewhere, false},
-		"another leader": {&led, false},
+		"another leader": {&led, false}, "another set that was signed ahead": {k.with(&ahead), false},
 	} {
 		if got := k.Same(test.other); got != test.same {
 			t.Errorf("%s: %v, want %v", name, got, test.same)
@@ -144,8 +149,58 @@ func TestSame(t *testing.T) {
 	if !(*Keys)(nil).Same(nil) || (*Keys)(nil).Same(k) {
 		t.Error("no keys are not the same as no keys")
 	}
-	if !rolled.Includes(k) || k.Includes(rolled) || !k.Includes(k) {
+	if !rolled.Includes(k, testNow) || k.Includes(rolled, testNow) || !k.Includes(k, testNow) {
 		t.Error("which keys include which is wrong")
+	}
+	removed := *rolled.All[1]
+	removed.Times.Delete = testNow
+	if with := rolled.with(&removed); !k.Includes(with, testNow) || k.Includes(with, testNow.Add(-time.Second)) {
+		t.Error("a key that was removed has to stay, or one that was not may go")
+	}
+	signed := k.with(&ahead)
+	if before, after := signed.Phase(testNow.Add(-time.Minute)), signed.Phase(testNow.Add(time.Minute)); before == after {
+		t.Errorf("a set that was signed ahead comes into force, and the phase stays %q", after)
+	}
+}
+
+// TestLostKey refuses keys of which one is lost that is still in use, whatever the others are. A key that was removed
+// from the zone may go.
+func TestLostKey(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		ends time.Duration // when the lost key leaves the zone; 0: that is not planned
+		want string
+	}{
+		"in use": {0, "1 of 2 keys that signed"}, "to be removed": {time.Hour, "1 of 2 keys that signed"}, "removed": {-time.Hour, ""},
+	} {
+		dir := t.TempDir()
+		k, err := read(testConfig(), dir, testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err = k.Roll("", testNow.Add(-time.Hour), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		old, next := *k.All[0], *k.All[1]
+		if next.Times.Activate = testNow.Add(-2 * time.Hour); test.ends != 0 {
+			old.Times.Delete = testNow.Add(test.ends)
+		}
+		if err := k.with(&old, &next).Save(); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, keysFolder, fmt.Sprintf("K*+%05d.*", old.Tag)))
+		if err != nil || len(files) != 2 {
+			t.Fatal(files, err)
+		}
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err = Read(testConfig(), dir, testNow)
+		if got := fmt.Sprint(err); (err == nil) != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
 	}
 }
 

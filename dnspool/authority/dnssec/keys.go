@@ -255,14 +255,15 @@ func (r *roles) records() map[uint16][]dns.RR {
 // DS returns the record that the parent has of a key, with SHA-256 (RFC 8624 section 3.3).
 func (k *Key) DS() *dns.DS { return k.Record.ToDS(dns.SHA256) }
 
-// Includes reports whether all of other are in k.
-func (k *Keys) Includes(other *Keys) bool {
+// Includes reports whether all of other are in k, but for those that have been removed from the zone.
+func (k *Keys) Includes(other *Keys, now time.Time) bool {
 	return !slices.ContainsFunc(other.All, func(key *Key) bool {
-		return !slices.ContainsFunc(k.All, func(ours *Key) bool { return ours.id == key.id })
+		return key.Times.At(now) != Removed && !slices.ContainsFunc(k.All, func(ours *Key) bool { return ours.id == key.id })
 	})
 }
 
-// Same reports whether k and other are the same keys with the same times and leader. Either may be nil.
+// Same reports whether k and other are the same keys with the same times, sets signed ahead, and leader. Either may be
+// nil.
 func (k *Keys) Same(other *Keys) bool {
 	if k == nil || other == nil {
 		return k == other
@@ -271,6 +272,8 @@ func (k *Keys) Same(other *Keys) bool {
 		return false
 	}
 	return slices.EqualFunc(k.sorted(), other.sorted(), func(a, b *Key) bool {
-		return a.id == b.id && a.Times == b.Times
+		return a.id == b.id && a.Times == b.Times && slices.EqualFunc(a.signed, b.signed, func(a, b signedSet) bool {
+			return a.signature.String() == b.signature.String()
+		})
 	})
 }

@@ -280,8 +280,8 @@ func TestOtherKeys(t *testing.T) {
 		t.Errorf("it rolls from %v to %v", old, next)
 	}
 	before, err := loadSigners(dir, testZone)
-	if err != nil || !slices.Equal(before, []string{k.All[0].id}) {
-		t.Errorf("the keys that signed before are %q, %v; want the own one", before, err)
+	if err != nil || !slices.Equal(before.Keys, []string{k.All[0].id}) {
+		t.Errorf("the keys that signed before are %q, %v; want the own one", before.Keys, err)
 	}
 	c.DNSSEC.OtherKeys = []string{filepath.Join(dir, "foreign.key")}
 	if _, err := read(c, dir, testNow); err == nil || !strings.Contains(err.Error(), "want an algorithm that the zone is signed with here") {

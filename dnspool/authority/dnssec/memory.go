@@ -3,8 +3,11 @@ package dnssec
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"mirrorpool/config/statefile"
 )
@@ -18,22 +21,40 @@ func signersFile(dir string) string { return filepath.Join(dir, "dnssec") }
 type signers struct {
 	Zone string   `json:"zone"`
 	Keys []string `json:"keys"` // public keys with flags and algorithm
+	// Ends are when keys leave the zone, if that is known.
+	Ends map[string]time.Time `json:"ends,omitempty"`
+}
+
+func (s *signers) equal(other *signers) bool {
+	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && maps.EqualFunc(s.Ends, other.Ends, time.Time.Equal)
+}
+
+// missing returns the keys that are not in k, and have not left the zone in good order.
+func (s *signers) missing(k *Keys, now time.Time) (ids []string) {
+	for _, id := range s.Keys {
+		if end, ok := s.Ends[id]; ok && !now.Before(end) {
+			continue
+		}
+		if !slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // loadSigners returns the keys that signed the zone when it was last served; none if it was not signed.
-func loadSigners(dir, zone string) ([]string, error) {
+func loadSigners(dir, zone string) (s signers, err error) {
 	if dir == "" {
-		return nil, nil
+		return s, nil
 	}
-	var s signers
-	err := signersFormat.Load(signersFile(dir), func(body []byte) error { return json.Unmarshal(body, &s) })
+	err = signersFormat.Load(signersFile(dir), func(body []byte) error { return json.Unmarshal(body, &s) })
 	if err != nil {
-		return nil, fmt.Errorf("cannot tell which keys signed %s before: %w", zone, err)
+		return signers{}, fmt.Errorf("cannot tell which keys signed %s before: %w", zone, err)
 	}
 	if s.Zone != zone {
-		return nil, nil
+		return signers{}, nil
 	}
-	return s.Keys, nil
+	return s, nil
 }
 
 // forgotten reports whether that file was of no use, and set aside.
@@ -45,5 +66,5 @@ func forgotten(dir string) bool {
 // WasSigned reports whether the zone was signed when it was last served with the state folder dir.
 func WasSigned(dir, zone string) bool {
 	before, err := loadSigners(dir, zone)
-	return err == nil && len(before) > 0
+	return err == nil && len(before.Keys) > 0
 }

@@ -148,11 +148,17 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	return k.with(&a, &b)
 }
 
-// Phase is the same at two times if all keys do the same.
+// Phase is the same at two times if all keys do the same, with the same sets that were signed ahead.
 func (k *Keys) Phase(now time.Time) string {
 	text := ""
 	for _, key := range k.sorted() {
 		text += fmt.Sprintf("%d %s %v ", key.Tag, key.Times.At(now), key.Times.synced(now))
+	}
+	ahead := k.signedAt(now)
+	for _, rrtype := range keyTypes {
+		if set := ahead[rrtype]; set != nil {
+			text += fmt.Sprintf("%d from %d to %d ", rrtype, set.signature.Inception, set.signature.Expiration)
+		}
 	}
 	return text
 }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+	"time"
 
 	"mirrorpool/config/safefile"
 	"mirrorpool/config/statefile"
@@ -44,7 +44,7 @@ func (k *Keys) stage() (changes []*statefile.Staged, err error) {
 	}
 	signers := k.signers()
 	before, err := loadSigners(k.dir, k.Zone)
-	if err == nil && slices.Equal(before, signers.Keys) {
+	if err == nil && before.equal(&signers) {
 		return changes, nil
 	}
 	body, err := json.Marshal(signers)
@@ -64,6 +64,12 @@ func (k *Keys) signers() signers {
 	for _, key := range k.All {
 		if key.private != nil || len(key.signed) > 0 {
 			s.Keys = append(s.Keys, key.id)
+			if end := key.Times.Delete; !end.IsZero() {
+				if s.Ends == nil {
+					s.Ends = map[string]time.Time{}
+				}
+				s.Ends[key.id] = end.UTC()
+			}
 		}
 	}
 	return s

@@ -47,6 +47,9 @@ func (s *Status) Trouble(now time.Time) string {
 	switch {
 	case s.Expires.IsZero():
 		return "No signature of the zone could be made: see the log."
+	case s.Expires.Before(now):
+		return fmt.Sprintf("The zone's signatures are not made anew, and the first expired at %s: see the log.",
+			s.Expires.UTC().Format(time.RFC3339))
 	case s.Expires.Before(now.Add(soon)):
 		return fmt.Sprintf("The zone's signatures are not made anew, and the first expires at %s: see the log.",
 			s.Expires.UTC().Format(time.RFC3339))

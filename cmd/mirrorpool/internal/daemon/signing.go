@@ -155,7 +155,7 @@ func (d *Daemon) takeKeyFiles(c *config.Server) error {
 			return nil, err
 		case read.Same(keys):
 			return keys, nil
-		case !read.Includes(keys):
+		case !read.Includes(keys, d.now()):
 			return nil, fmt.Errorf("a key that signs %s is gone from the folder of keys", c.DNS.Zone)
 		default:
 			return read, nil

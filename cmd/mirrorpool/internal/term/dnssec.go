@@ -11,7 +11,7 @@ import (
 )
 
 // WriteDNSSEC writes the state of the zone's signatures for people.
-func WriteDNSSEC(w io.Writer, s *dnssec.Status) error {
+func WriteDNSSEC(w io.Writer, s *dnssec.Status, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "KEY\tALGORITHM\tFLAGS\tSTATE\tMADE\tDS AT THE PARENT\n")
 	for _, key := range s.Keys {
@@ -55,7 +55,7 @@ func WriteDNSSEC(w io.Writer, s *dnssec.Status) error {
 	if s.Next != "" {
 		fmt.Fprintln(w, "Next:", s.Next)
 	}
-	for _, problem := range []string{s.Parent.Problem, s.KeyFiles} {
+	for _, problem := range []string{s.Parent.Problem, s.Trouble(now)} {
 		if problem != "" {
 			fmt.Fprintln(w, "Problem:", config.Printable(problem))
 		}
