@@ -59,13 +59,19 @@ const (
 	messageExpired = "certificate has ended; clients refuse it"
 )
 
-// check logs what is new, and after a day once more.
+// check logs what is new, and after a day once more. Of several certificates for a name it takes the first, which is
+// preferred to that in files.
 func (w *watcher) check(list []Status, now time.Time) {
+	seen := map[string]bool{}
 	for i := range list {
 		s := &list[i]
 		if s.Until.IsZero() && s.Problem == "" {
 			continue // the first order is under way
 		}
+		if seen[s.Name] {
+			continue
+		}
+		seen[s.Name] = true
 		message := s.trouble(now)
 		before, known := w.latest[s.Name]
 		if message == "" {
