@@ -20,7 +20,7 @@ func TestSharedAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := a.storage.Store(t.Context(), "answers/secret.txt", []byte("secret.")); err != nil {
+	if err := a.storage.Store(t.Context(), "answers/secret.txt", []byte("../secret.thumbprint")); err != nil {
 		t.Fatal(err)
 	}
 	for _, token := range []string{"", ".", "..", "../secret", "NEW", "n/ew", "new\x00", "./.", strings.Repeat("x", 5000)} {
