@@ -58,8 +58,14 @@ func (f formerAuthority) Issue(context.Context, *x509.CertificateRequest) (*cert
 }
 
 // setDamagedAside renames the files of saved certificates for a name whose content is of no use. It returns an error if
-// one of an authority in the configuration cannot be read.
+// one of an authority in the configuration cannot be read. While an order for the name is under way it leaves them:
+// certmagic saves one file after the other.
 func (a *ACME) setDamagedAside(ctx context.Context, m *managed, name string) (err error) {
+	lock := issueLock + name
+	if locked, err := a.storage.TryLock(ctx, lock); !locked || err != nil {
+		return nil // without the lock nothing is ordered, either
+	}
+	defer func() { err = cmp.Or(err, a.storage.Unlock(ctx, lock)) }()
 	for _, authority := range a.authorities(ctx) {
 		unread := a.checkSaved(authority, name)
 		if slices.ContainsFunc(m.magic.Issuers, func(i certmagic.Issuer) bool { return i.IssuerKey() == authority }) {

@@ -1,6 +1,7 @@
 package certificates
 
 import (
+	"encoding/pem"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,10 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestUnreadableFiles has each file of a saved certificate that cannot be opened: it stays, the problem names it, and
@@ -108,6 +111,49 @@ func TestExposedKeys(t *testing.T) {
 		}
 		if n := logs.FilterField(zap.String("file", file)).Len(); (n == 1) != (m.mode.Perm() != m.now) || n > 1 {
 			t.Errorf("%s: %d warnings", m.name, n)
+		}
+	}
+}
+
+// TestCheckWhileSaving has another copy of the program save a renewed certificate, one file after the other, while this
+// one checks the files: they stay. Without an order, a certificate that does not match its key is set aside.
+func TestCheckWhileSaving(t *testing.T) {
+	t.Parallel()
+	const name = "a.example.org"
+	acme := NewACME(Options{Config: &config.ACME{Names: []string{name}}, Dir: t.TempDir(), Log: zap.NewNop()})
+	if err := acme.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer acme.Close()
+	other, keys := newStorage(acme.o.Dir), certmagic.StorageKeys
+	save := func(key string, text []byte) {
+		t.Helper()
+		if err := other.Store(t.Context(), key, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	authority := testbed.NewAuthority(t)
+	before, renewed := authority.Issue(t, name, time.Now().Add(day)), authority.Issue(t, name, time.Now().Add(90*day))
+	text, err := certmagic.PEMEncodePrivateKey(renewed.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(keys.SiteCert("authority", name), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: before.Certificate[0]}))
+	if err := other.Lock(t.Context(), issueLock+name); err != nil {
+		t.Fatal(err)
+	}
+	save(keys.SitePrivateKey("authority", name), text)
+	for _, saving := range []bool{true, false} {
+		if err := acme.setDamagedAside(t.Context(), acme.now.Load(), name); err != nil {
+			t.Error(err)
+		}
+		if stays := other.Exists(t.Context(), keys.SiteCert("authority", name)); stays != saving {
+			t.Errorf("while an order saves: %v: the certificate stays: %v", saving, stays)
+		}
+		if saving {
+			if err := other.Unlock(t.Context(), issueLock+name); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
