@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,11 @@ type managed struct {
 	*config.ACME
 	magic *certmagic.Config
 	cache *certmagic.Cache
+}
+
+// wants reports whether the configuration names a certificate's name. There is one name in each certificate.
+func (m *managed) wants(cert certmagic.Certificate) bool {
+	return len(cert.Names) > 0 && slices.Contains(m.Names, cert.Names[0])
 }
 
 // NewACME returns an ACME that is neither open nor running.
@@ -130,15 +136,17 @@ func (a *ACME) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	return expired, nil
 }
 
-// find returns the certificate for a name that expires last, or nil.
+// find returns the certificate for a name that expires last, or nil. A renewal that has begun before a reload may bring
+// back the certificate for a name that is no longer in the configuration: it is not served.
 func (a *ACME) find(name string) (found *tls.Certificate) {
-	cache := a.now.Load().cache
-	if cache == nil {
+	m := a.now.Load()
+	if m.cache == nil {
 		return nil
 	}
-	list := cache.AllMatchingCertificates(name)
+	list := m.cache.AllMatchingCertificates(name)
 	for i := range list {
-		if c := &list[i].Certificate; found == nil || c.Leaf.NotAfter.After(found.Leaf.NotAfter) {
+		c := &list[i].Certificate
+		if m.wants(list[i]) && (found == nil || c.Leaf.NotAfter.After(found.Leaf.NotAfter)) {
 			found = c
 		}
 	}

@@ -3,6 +3,7 @@ package certificates
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ const (
 // gets the others.
 func (a *ACME) Open(ctx context.Context) error {
 	cache := certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.now.Load().magic, nil },
+		GetConfigForCert:   a.configFor,
 		RenewCheckInterval: a.o.renewCheck,
 		Logger:             a.magicLog(),
 	})
@@ -46,6 +47,18 @@ func (a *ACME) Open(ctx context.Context) error {
 		a.load(ctx, m, name)
 	}
 	return nil
+}
+
+// configFor returns the configuration that renews a certificate. That for a name which a reload has removed renews
+// nothing: certmagic does not renew what it would get on demand.
+func (a *ACME) configFor(cert certmagic.Certificate) (*certmagic.Config, error) {
+	m := a.now.Load()
+	if m.wants(cert) {
+		return m.magic, nil
+	}
+	return certmagic.New(m.cache, certmagic.Config{
+		OnDemand: new(certmagic.OnDemandConfig), Storage: a.storage, Logger: a.magicLog(),
+	}), nil
 }
 
 // magicLog is the logger of certmagic. Below errors it logs each step.
@@ -183,10 +196,17 @@ func (a *ACME) txtRecords(name string, reach Reach) TXTRecords {
 	return notedTXT{a.o.TXT(name), name, a.storage, a.removed}
 }
 
-// onEvent handles an event of certmagic.
+// errRemoved is why no certificate is ordered for a name that a reload has removed.
+var errRemoved = fmt.Errorf("the name is no longer in http.tls.acme.names: %w", context.Canceled)
+
+// onEvent handles an event of certmagic. An error keeps it from ordering a certificate.
 func (a *ACME) onEvent(ctx context.Context, event string, data map[string]any) error {
 	name, _ := data["identifier"].(string)
 	switch event {
+	case "cert_obtaining":
+		if !slices.Contains(a.now.Load().Names, name) {
+			return errRemoved
+		}
 	case "cert_obtained":
 		a.setProblem(name, "")
 		authority, _ := data["issuer"].(string)

@@ -138,7 +138,7 @@ func (a *ACME) get(ctx context.Context, m *managed, name string) (again bool, er
 	case cert.NeedsRenewal(m.magic):
 		err = m.magic.RenewCertSync(ctx, name, false)
 	}
-	if err == nil {
+	if err == nil && ctx.Err() == nil {
 		cert, err = m.magic.CacheManagedCertificate(ctx, name)
 	}
 	if err != nil || ctx.Err() != nil {
