@@ -71,13 +71,15 @@ func (t *Tickets) Run(ctx context.Context) error {
 // Rotate takes in the keys of other copies, drops those that are too old, and makes a new one when it is time.
 func (t *Tickets) Rotate(now time.Time) {
 	before := t.keys
-	err := t.load()
-	t.keys = current(t.keys, now)
+	shared, err := t.load()
+	t.keys = current(slices.Concat(t.keys, shared), now)
 	if len(t.keys) == 0 || now.Sub(t.keys[0].Made) >= ticketTime {
 		made := ticketKey{Made: now.Round(0).UTC()} // as it is read from the file
 		rand.Read(made.Key[:])                      // it never fails
 		t.keys = slices.Insert(t.keys, 0, made)
-		err = errors.Join(err, t.save())
+	}
+	if slices.ContainsFunc(t.keys, func(k ticketKey) bool { return !slices.Contains(shared, k) }) {
+		err = errors.Join(err, t.save()) // also what an earlier call could not save
 	}
 	if t.failure.IsNew(err) {
 		t.log.Warn("keys of session tickets are not shared with other copies of the program", zap.Error(err))
@@ -106,24 +108,22 @@ func raw(keys []ticketKey) [][32]byte {
 	return list
 }
 
-// load adds the keys in the file, if there is one.
-func (t *Tickets) load() error {
+// load returns the keys in the file, if there is one.
+func (t *Tickets) load() (keys []ticketKey, err error) {
 	text, err := safefile.ReadSecret(t.file, 2*ticketFormat.Limit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	body, err := ticketFormat.Unseal(bytes.NewReader(text))
 	if err != nil {
-		return fmt.Errorf("%s: %w", t.file, err)
+		return nil, fmt.Errorf("%s: %w", t.file, err)
 	}
-	var others []ticketKey
-	if err := json.Unmarshal(body, &others); err != nil {
-		return fmt.Errorf("%s: %w", t.file, err)
+	if err := json.Unmarshal(body, &keys); err != nil {
+		return nil, fmt.Errorf("%s: %w", t.file, err)
 	}
-	t.keys = slices.Concat(t.keys, others)
-	return nil
+	return keys, nil
 }
 
 // save replaces the file.

@@ -182,3 +182,33 @@ func TestTicketFile(t *testing.T) {
 		}
 	}
 }
+
+// TestTicketKeysSavedLater has no key saved at the start, as with a full disk: once files can be saved, the key is
+// shared. The same holds for a file that was removed.
+func TestTicketKeysSavedLater(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "state")
+	if err := os.Symlink(folder, folder); err != nil { // no file can be saved there, even by root
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	file, now := filepath.Join(folder, "ticketkeys"), time.Now()
+	keys := NewTickets(file, now, zap.New(core), new(tls.Config))
+	for range 10 {
+		now = now.Add(time.Minute)
+		keys.Rotate(now)
+	}
+	if logs.Len() != 1 {
+		t.Errorf("%d lines in the log, want 1", logs.Len())
+	}
+	for _, path := range []string{folder, file} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Minute)
+		keys.Rotate(now)
+		if other := NewTickets(file, now, zap.NewNop(), new(tls.Config)); other.keys[0] != keys.keys[0] {
+			t.Errorf("a copy that starts a minute after %s was removed has another key", path)
+		}
+	}
+}
