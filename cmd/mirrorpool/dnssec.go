@@ -40,14 +40,19 @@ and written, and if signatures are made anew long before they expire; otherwise 
 			if err := client.call(cmd.Context(), http.MethodGet, "/api/v1/dnssec", nil, &text); err != nil {
 				return failed(err)
 			}
-			if asJSON {
-				return failed(printJSON(cmd.OutOrStdout(), text))
+			status, err := readDNSSEC(&client, text)
+			if err != nil {
+				return err
 			}
-			status, err := writeDNSSEC(cmd, &client, text)
-			if err == nil && (status.Parent.Problem != "" || status.Trouble(time.Now()) != "") {
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), text)
+			} else {
+				err = term.WriteDNSSEC(cmd.OutOrStdout(), &status, time.Now())
+			}
+			if err == nil && (status.Parent.Seen.IsZero() || status.Parent.Problem != "" || status.Trouble(time.Now()) != "") {
 				return &failure{code: exitFailure}
 			}
-			return err
+			return failed(err)
 		},
 	}
 	client.flags(cmd)
@@ -55,11 +60,11 @@ and written, and if signatures are made anew long before they expire; otherwise 
 	return cmd
 }
 
-func writeDNSSEC(cmd *cobra.Command, client *adminClient, text json.RawMessage) (status dnssec.Status, err error) {
+func readDNSSEC(client *adminClient, text json.RawMessage) (status dnssec.Status, err error) {
 	if err := json.Unmarshal(text, &status); err != nil {
 		return status, failed(fmt.Errorf("%s did not return the state of signatures: %v", client.address, err))
 	}
-	return status, failed(term.WriteDNSSEC(cmd.OutOrStdout(), &status, time.Now()))
+	return status, nil
 }
 
 func newDNSSECDSCommand() *cobra.Command {
@@ -105,8 +110,11 @@ doubles the signatures meanwhile. Where several servers sign the zone, begin on 
 			if err := client.call(cmd.Context(), http.MethodPost, "/api/v1/dnssec/rollover", query, &text); err != nil {
 				return failed(err)
 			}
-			_, err := writeDNSSEC(cmd, &client, text)
-			return err
+			status, err := readDNSSEC(&client, text)
+			if err != nil {
+				return err
+			}
+			return failed(term.WriteDNSSEC(cmd.OutOrStdout(), &status, time.Now()))
 		},
 	}
 	client.flags(cmd)

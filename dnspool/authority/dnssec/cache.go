@@ -179,11 +179,11 @@ func (p *Pass) noteExpiry(at time.Time) {
 }
 
 // appendKey appends what signatures of a set are kept under, besides their keys: all that they depend on but the time.
-// The type is in the records, or is seen in the length of an address.
 func (p *Pass) appendKey(dst []byte, set []dns.RR) []byte {
 	h := set[0].Header()
 	dst = append(dst, h.Name...)
 	dst = append(dst, 0)
+	dst = binary.BigEndian.AppendUint16(dst, h.Rrtype)
 	dst = binary.BigEndian.AppendUint32(dst, h.Ttl)
 	p.records, p.data = p.records[:0], p.data[:0]
 	for _, rr := range set {

@@ -159,6 +159,17 @@ func TestSignaturesAreKeptInAnyOrder(t *testing.T) {
 	}
 }
 
+// TestTypesHaveTheirOwnSignatures signs both sets of a name whose records have the same bytes, as an IPv4 address and
+// the mapped IPv6 address have in memory.
+func TestTypesHaveTheirOwnSignatures(t *testing.T) {
+	t.Parallel()
+	v4 := []dns.RR{rr(t, "x.dl.example.org. 60 IN A 192.0.2.1")}
+	v6 := []dns.RR{rr(t, "x.dl.example.org. 60 IN AAAA ::ffff:192.0.2.1")}
+	if _, made := pass(t, newSigner(t), testNow, v4, v6); made != 2 {
+		t.Errorf("%d signatures of two sets", made)
+	}
+}
+
 // manySets are as many sets, of which a number is part of the name.
 func manySets(t *testing.T, n, number int) (sets [][]dns.RR) {
 	t.Helper()

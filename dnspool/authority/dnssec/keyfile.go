@@ -69,16 +69,34 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	return k, err
 }
 
-// checkBefore returns an error if keys are missing that signed the zone when it was last served: with keys of this
-// program's own, any; with those that the configuration names, all.
+// checkBefore returns an error if keys are missing that were in use when the zone was last served: with keys of this
+// program's own, any; with those that the configuration names, all, or all that sign keys.
 func (k *Keys) checkBefore(before *signers, now time.Time) error {
-	missing, all := len(before.missing(k, now)), len(before.Keys)
+	inUse := before.inUse(now)
+	if !k.auto {
+		inUse = signKeys(inUse)
+	}
+	all, missing := len(inUse), 0
+	for _, id := range inUse {
+		if !slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id }) {
+			missing++
+		}
+	}
 	if missing == 0 || !k.auto && missing < all {
 		return nil
 	}
 	return fmt.Errorf("%d of %d keys that signed %s before are not there; put them back from a backup, or validators may "+
 		"take the zone for forged; if the parent has no DS record of them any more, remove %s", missing, all, k.Zone,
 		signersFile(k.dir))
+}
+
+// signKeys returns those of some remembered keys that sign keys, or all if none does.
+func signKeys(ids []string) []string {
+	sep := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !strings.HasPrefix(id, "257 ") })
+	if len(sep) == 0 {
+		return ids
+	}
+	return sep
 }
 
 // autoFiles returns the files of keys that this program has made before. Where there are none, it makes the first key.
@@ -223,8 +241,11 @@ func parsePublic(text, zone string) (*dns.DNSKEY, error) {
 	parser := dns.NewZoneParser(strings.NewReader(text), "", "")
 	parser.SetDefaultTTL(KeyTTL)
 	rr, ok := parser.Next()
-	if err := parser.Err(); err != nil || !ok {
-		return nil, fmt.Errorf("want a DNSKEY record: %w", errors.Join(err))
+	if err := parser.Err(); err != nil {
+		return nil, fmt.Errorf("want a DNSKEY record: %w", err)
+	}
+	if !ok {
+		return nil, errors.New("want a DNSKEY record, got an empty file")
 	}
 	record, ok := rr.(*dns.DNSKEY)
 	if _, more := parser.Next(); !ok || more || parser.Err() != nil {

@@ -163,15 +163,41 @@ func TestSame(t *testing.T) {
 	}
 }
 
+// TestOtherKeyFiles refuses key files of which none was in use before, where the configuration names them.
+func TestOtherKeyFiles(t *testing.T) {
+	t.Parallel()
+	ended := map[string]time.Time{"257 13 a": testNow.Add(-time.Hour)}
+	for name, test := range map[string]struct {
+		before signers
+		keys   string // that are there
+		ok     bool
+	}{
+		"the same":                       {signers{Keys: []string{"257 13 a"}}, "257 13 a", true},
+		"another":                        {signers{Keys: []string{"257 13 a"}}, "257 13 b", false},
+		"one of two":                     {signers{Keys: []string{"257 13 a", "257 13 b"}}, "257 13 b", true},
+		"the one in use":                 {signers{Keys: []string{"257 13 a", "257 13 b"}, Ends: ended}, "257 13 b", true},
+		"another, beside one that ended": {signers{Keys: []string{"257 13 a", "257 13 b"}, Ends: ended}, "257 13 c", false},
+		"another, as all have ended":     {signers{Keys: []string{"257 13 a"}, Ends: ended}, "257 13 c", false},
+		"the one for the rest alone":     {signers{Keys: []string{"257 13 a", "256 13 z"}}, "256 13 z", false},
+	} {
+		k := &Keys{Zone: testZone, All: []*Key{{id: test.keys}}}
+		if err := k.checkBefore(&test.before, testNow); (err == nil) != test.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestLostKey refuses keys of which one is lost that is still in use, whatever the others are. A key that was removed
 // from the zone may go.
 func TestLostKey(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		ends time.Duration // when the lost key leaves the zone; 0: that is not planned
-		want string
+		ends     time.Duration // when the lost key leaves the zone; 0: that is not planned
+		inactive time.Duration // when it signs no more
+		want     string
 	}{
-		"in use": {0, "1 of 2 keys that signed"}, "to be removed": {time.Hour, "1 of 2 keys that signed"}, "removed": {-time.Hour, ""},
+		"in use": {0, 0, "1 of 2 keys that signed"}, "to be removed": {time.Hour, time.Hour, "1 of 2 keys that signed"},
+		"removed": {-time.Hour, -2 * time.Hour, ""}, "still signing": {-time.Hour, time.Hour, "1 of 2 keys that signed"},
 	} {
 		dir := t.TempDir()
 		k, err := read(testConfig(), dir, testNow)
@@ -183,7 +209,7 @@ func TestLostKey(t *testing.T) {
 		}
 		old, next := *k.All[0], *k.All[1]
 		if next.Times.Activate = testNow.Add(-2 * time.Hour); test.ends != 0 {
-			old.Times.Delete = testNow.Add(test.ends)
+			old.Times.Delete, old.Times.Inactive = testNow.Add(test.ends), testNow.Add(test.inactive)
 		}
 		if err := k.with(&old, &next).Save(); err != nil {
 			t.Fatal(err)

@@ -29,15 +29,15 @@ func (s *signers) equal(other *signers) bool {
 	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && maps.EqualFunc(s.Ends, other.Ends, time.Time.Equal)
 }
 
-// missing returns the keys that are not in k, and have not left the zone in good order.
-func (s *signers) missing(k *Keys, now time.Time) (ids []string) {
+// inUse returns the keys that have not left the zone in good order; all, if none is left.
+func (s *signers) inUse(now time.Time) (ids []string) {
 	for _, id := range s.Keys {
-		if end, ok := s.Ends[id]; ok && !now.Before(end) {
-			continue
-		}
-		if !slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id }) {
+		if end, ok := s.Ends[id]; !ok || now.Before(end) {
 			ids = append(ids, id)
 		}
+	}
+	if len(ids) == 0 {
+		return s.Keys
 	}
 	return ids
 }

@@ -50,10 +50,14 @@ func (k *Keys) rolling(now time.Time) (next, old *Key) {
 	if len(keys) != 2 || !k.auto {
 		return nil, nil
 	}
-	slices.SortStableFunc(keys, func(a, b *Key) int { // made within one second, the new key is announced later
-		return cmp.Or(a.Times.Created.Compare(b.Times.Created), a.Times.SyncPublish.Compare(b.Times.SyncPublish))
-	})
+	slices.SortStableFunc(keys, oldestFirst)
 	return keys[1], keys[0]
+}
+
+// oldestFirst compares keys by when they were made; within one second, by when they are announced to the parent, which
+// for a new key is later.
+func oldestFirst(a, b *Key) int {
+	return cmp.Or(a.Times.Created.Compare(b.Times.Created), a.Times.SyncPublish.Compare(b.Times.SyncPublish))
 }
 
 // Roll returns k with a new key that is to replace the one there is. An empty algorithm is that of the old key. zoneTTL

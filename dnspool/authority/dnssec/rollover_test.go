@@ -19,6 +19,38 @@ func seenBy(k *Keys) *View {
 	return v
 }
 
+// TestNewKeyIsKeptFirst has a crash between two files leave a zone that can be signed, whichever key has the lower tag.
+func TestNewKeyIsKeptFirst(t *testing.T) {
+	t.Parallel()
+	for range 8 { // the tags are drawn
+		dir := t.TempDir()
+		k, err := read(testConfig(), dir, testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err = k.Roll("", testNow, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Save(); err != nil {
+			t.Fatal(err)
+		}
+		changes, err := k.Advance(seenBy(k), time.Hour).stage()
+		if err != nil || len(changes) < 3 {
+			t.Fatal(changes, err)
+		}
+		for i, change := range changes {
+			if i > 0 {
+				change.Discard() // the crash
+			} else if err := change.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Read(testConfig(), dir, testNow.AddDate(0, 1, 0)); err != nil {
+			t.Errorf("after a crash, and a month: %v", err)
+		}
+	}
+}
+
 // TestHalfARolloverGoesOn has a rollover go on where only one of two files was replaced before a crash, and where its
 // times were set by a clock that was far ahead.
 func TestHalfARolloverGoesOn(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"mirrorpool/config/safefile"
@@ -33,8 +34,10 @@ func (k *Keys) Save() error {
 }
 
 // stage writes all that has changed beside the files that it is to replace. After an error it returns what to discard.
+// The newest key is the first: where a crash comes in between, a rollover goes on, while an old key that retires alone
+// would leave none to sign with.
 func (k *Keys) stage() (changes []*statefile.Staged, err error) {
-	for _, key := range k.All {
+	for _, key := range slices.Backward(slices.SortedStableFunc(slices.Values(k.All), oldestFirst)) {
 		if key.secret == "" || k.leader != "" {
 			continue
 		}
@@ -58,13 +61,22 @@ func (k *Keys) stage() (changes []*statefile.Staged, err error) {
 	return append(changes, change), nil
 }
 
+// end returns when a key does nothing any more, or zero if that is not planned. With another algorithm, it signs on
+// after it has left the DNSKEY records.
+func (t *Times) end() time.Time {
+	if t.Delete.IsZero() || t.Inactive.Before(t.Delete) {
+		return t.Delete
+	}
+	return t.Inactive
+}
+
 // signers is what is remembered of k.
 func (k *Keys) signers() signers {
 	s := signers{Zone: k.Zone}
 	for _, key := range k.All {
 		if key.private != nil || len(key.signed) > 0 {
 			s.Keys = append(s.Keys, key.id)
-			if end := key.Times.Delete; !end.IsZero() {
+			if end := key.Times.end(); !end.IsZero() {
 				if s.Ends == nil {
 					s.Ends = map[string]time.Time{}
 				}

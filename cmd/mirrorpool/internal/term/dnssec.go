@@ -3,6 +3,7 @@ package term
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -55,7 +56,11 @@ func WriteDNSSEC(w io.Writer, s *dnssec.Status, now time.Time) error {
 	if s.Next != "" {
 		fmt.Fprintln(w, "Next:", s.Next)
 	}
-	for _, problem := range []string{s.Parent.Problem, s.Trouble(now)} {
+	trouble := s.Trouble(now)
+	if s.KeyFiles != "" && strings.Contains(trouble, s.KeyFiles) {
+		trouble = ""
+	}
+	for _, problem := range []string{trouble, s.Parent.Problem, s.KeyFiles} {
 		if problem != "" {
 			fmt.Fprintln(w, "Problem:", config.Printable(problem))
 		}
