@@ -31,10 +31,14 @@ type savedAccount struct {
 }
 
 // accountOf returns our account at an authority, which is made unless there is one.
-func (i *issuer) accountOf(ctx context.Context, client *acmez.Client) (acme.Account, error) {
-	i.accounts.Lock() // several names may be the first at once
-	defer i.accounts.Unlock()
-	account, err := i.loadAccount(ctx)
+func (i *issuer) accountOf(ctx context.Context, client *acmez.Client) (account acme.Account, err error) {
+	if account, err = i.loadAccount(ctx); errors.Is(err, fs.ErrNotExist) {
+		if err := i.storage.Lock(ctx, i.accountKey()); err != nil { // several names, or copies, may be the first at once
+			return acme.Account{}, err
+		}
+		defer i.storage.Unlock(ctx, i.accountKey())
+		account, err = i.loadAccount(ctx)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return i.newAccount(ctx, client)
@@ -105,8 +109,10 @@ func (i *issuer) newAccount(ctx context.Context, client *acmez.Client) (acme.Acc
 // replaceAccount registers another account in place of one that the authority no longer knows. It returns the account
 // that is in force, which an order for another name may have registered already.
 func (i *issuer) replaceAccount(ctx context.Context, client *acmez.Client, lost acme.Account) (acme.Account, error) {
-	i.accounts.Lock()
-	defer i.accounts.Unlock()
+	if err := i.storage.Lock(ctx, i.accountKey()); err != nil {
+		return acme.Account{}, err
+	}
+	defer i.storage.Unlock(ctx, i.accountKey())
 	if account, err := i.loadAccount(ctx); err == nil && account.Location != lost.Location {
 		return account, nil
 	}

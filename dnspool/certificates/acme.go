@@ -46,8 +46,7 @@ type ACME struct {
 	stop    context.Context // ends with Run; cancels all requests to authorities
 	stopNow context.CancelFunc
 
-	setting  sync.Mutex // held while now is replaced
-	accounts sync.Mutex // held while an account is registered
+	setting sync.Mutex // held while now is replaced
 
 	mu       sync.Mutex        // guards problems
 	problems map[string]string // by name

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -38,7 +37,6 @@ type issuer struct {
 	client    *http.Client
 	solvers   func(name string) ([]solver, error) // in the order in which they are tried
 	stop      context.Context                     // ends all requests
-	accounts  *sync.Mutex
 }
 
 // A solver answers challenges of one kind.

@@ -150,7 +150,7 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 	var issuers []certmagic.Issuer
 	for _, directory := range c.Directories {
 		issuers = append(issuers, &issuer{
-			directory: directory, config: c, storage: a.storage, log: a.o.Log, client: client, stop: a.stop, accounts: &a.accounts,
+			directory: directory, config: c, storage: a.storage, log: a.o.Log, client: client, stop: a.stop,
 			solvers: func(name string) ([]solver, error) { return a.solvers(name, c.Challenge) },
 		})
 	}
