@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ func (s *storage) TryLock(_ context.Context, name string) (locked bool, err erro
 	if s.held[name] != nil {
 		return false, nil
 	}
-	file := s.Filename(filepath.Join("locks", certmagic.StorageKeys.Safe(name)+".flock"))
+	file := s.lockFile(name)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return false, err
 	}
@@ -73,11 +74,29 @@ func (s *storage) TryLock(_ context.Context, name string) (locked bool, err erro
 		f.Close()
 		return false, err
 	}
+	if !isAt(f, file) { // its last holder has removed it: a lock on it holds off no one
+		return false, f.Close()
+	}
 	s.held[name] = f
 	return true, nil
 }
 
-// Unlock releases a lock. The file stays: another process may wait for it.
+// lockFile returns the file of a lock.
+func (s *storage) lockFile(name string) string {
+	return s.Filename(filepath.Join("locks", certmagic.StorageKeys.Safe(name)+".flock"))
+}
+
+// isAt reports whether an open file is the one that a name leads to.
+func isAt(f *os.File, file string) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(file)
+	return err == nil && os.SameFile(opened, now)
+}
+
+// Unlock releases a lock. The file stays for the next holder, unless it is of a TXT record: each order has its own.
 func (s *storage) Unlock(_ context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,5 +105,8 @@ func (s *storage) Unlock(_ context.Context, name string) error {
 		return fmt.Errorf("the lock %s is not held", name)
 	}
 	delete(s.held, name)
+	if path.Dir(name) == notedFolder {
+		_ = os.Remove(f.Name()) // while it is locked; see isAt
+	}
 	return errors.Join(unlockFile(f), f.Close())
 }

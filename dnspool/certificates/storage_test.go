@@ -5,7 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +56,43 @@ func TestLocks(t *testing.T) {
 	defer cancel()
 	if err := newStorage(dir).Lock(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("waiting for a lock: %v", err)
+	}
+}
+
+// TestLocksOfTXTRecords has several copies of the program take and release the lock of one TXT record: one holds it at
+// a time, and no file is left.
+func TestLocksOfTXTRecords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lock := notedRecord{Value: "digest"}.key()
+	var holders, taken atomic.Int64
+	var copies sync.WaitGroup
+	for range 4 {
+		copies.Go(func() {
+			s := newStorage(dir)
+			for range 500 {
+				locked, err := s.TryLock(t.Context(), lock)
+				if err != nil {
+					t.Error(err)
+				}
+				if !locked {
+					continue
+				}
+				if taken.Add(1); holders.Add(1) != 1 {
+					t.Error("the lock is held twice")
+				}
+				runtime.Gosched()
+				holders.Add(-1)
+				if err := s.Unlock(t.Context(), lock); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	copies.Wait()
+	left, err := os.ReadDir(filepath.Join(dir, "locks"))
+	if err != nil || len(left) > 0 || taken.Load() == 0 {
+		t.Errorf("taken %d times; %d files left, %v", taken.Load(), len(left), err)
 	}
 }
 
