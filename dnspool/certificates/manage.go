@@ -167,11 +167,11 @@ func (a *ACME) newMagic(c *config.ACME, cache *certmagic.Cache) (*certmagic.Conf
 
 // solvers returns the solvers of the challenges to try for a name, or an error if there is none.
 func (a *ACME) solvers(name, forced string) (list []solver, err error) {
+	if err := a.checkAlone(name, forced); err != nil {
+		return nil, err
+	}
 	reach := a.o.Reach(name)
 	kinds := challengesFor(name, forced, reach)
-	if reach.OwnZone && len(kinds) > 0 && kinds[0] == acme.ChallengeTypeDNS01 && a.storage.upgrading() {
-		return nil, errNotAlone
-	}
 	for _, kind := range kinds {
 		switch kind {
 		case acme.ChallengeTypeDNS01:
@@ -186,6 +186,16 @@ func (a *ACME) solvers(name, forced string) (list []solver, err error) {
 		return nil, noChallenge(name, forced, reach)
 	}
 	return list, nil
+}
+
+// checkAlone returns errNotAlone while no order for a name may be made beside another copy of the program.
+func (a *ACME) checkAlone(name, forced string) error {
+	reach := a.o.Reach(name)
+	kinds := challengesFor(name, forced, reach)
+	if reach.OwnZone && len(kinds) > 0 && kinds[0] == acme.ChallengeTypeDNS01 && a.storage.upgrading() {
+		return errNotAlone
+	}
+	return nil
 }
 
 // txtRecords returns where TXT records for a name are added. Those in our own zone end with the process.

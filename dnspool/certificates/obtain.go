@@ -132,6 +132,11 @@ func (a *ACME) get(ctx context.Context, m *managed, name string) (again bool, er
 	}
 	cert, err := m.magic.CacheManagedCertificate(ctx, name)
 	saved := err == nil
+	if !saved || cert.NeedsRenewal(m.magic) {
+		if err := a.checkAlone(name, m.Challenge); err != nil {
+			return true, err // not by certmagic, which would log it as a failure
+		}
+	}
 	switch {
 	case !saved:
 		err = m.magic.ObtainCertSync(ctx, name)
