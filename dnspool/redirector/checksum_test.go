@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"mirrorpool/config"
 	"mirrorpool/testdata/testbed"
 )
@@ -168,6 +170,15 @@ func TestMetalinkOfKnownFile(t *testing.T) {
 	resp := get(w.handler, "/stable/x.img.sig.meta4", "198.51.100.1")
 	if text := resp.Body.String(); strings.Contains(text, "http://") || !strings.Contains(text, fallback+"stable/x.img.sig<") {
 		t.Errorf("the Metalink of a signature: %d %s", resp.Code, text)
+	}
+	w.catalog.Withhold(map[uint64][]int{xxhash.Sum64String("stable/x.img"): {0, 1, 2}}) // no mirror carries it
+	resp = get(w.handler, "/stable/x.img.meta4", "198.51.100.1")
+	if text := resp.Body.String(); strings.Contains(text, "http://m") || !strings.Contains(text, fallback+"stable/x.img<") ||
+		!strings.Contains(text, "<size>9</size>") {
+		t.Errorf("the Metalink of a file that no mirror carries: %d %s", resp.Code, text)
+	}
+	if a, _, err := w.handler.Explain(netip.MustParseAddr("198.51.100.1"), false, "/stable/x.img.meta4"); a.Status != http.StatusOK {
+		t.Errorf("it is explained as %+v: %v", a, err)
 	}
 	list := get(w.handler, "/stable/x.img.sig?mirrorlist", "198.51.100.1")
 	if text := list.Body.String(); strings.Contains(text, `href="http://m`) {

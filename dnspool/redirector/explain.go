@@ -62,6 +62,8 @@ func (h *Handler) explainPage(snapshot *dnspool.Snapshot, s *scratch, to *route)
 	h.carry(s, file)
 	snapshot.Choose(&s.choice, &s.request)
 	switch {
+	case s.choice.Picked == nil && !to.list && h.metalinkOrigin(s, file) != "":
+		return Answer{Status: http.StatusOK, What: "a Metalink"}, nil
 	case s.choice.Picked == nil:
 		return Answer{Status: http.StatusServiceUnavailable}, errNoMirror
 	case to.list:

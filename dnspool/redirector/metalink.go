@@ -37,9 +37,7 @@ func (h *Handler) serveMetalink(
 	}
 	h.carry(s, to.metalinkOf)
 	about := metalinkFile{path: to.metalinkOf, known: h.checksumFile(to.metalinkOf)}
-	if h.isFromOrigin(unescape(to.metalinkOf)) {
-		about.origin = h.fallback(s.request.Secure)
-	}
+	about.size, about.origin = about.knownSize(), h.metalinkOrigin(s, to.metalinkOf)
 	if snapshot.Choose(&s.choice, &s.request); s.choice.Picked != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), sizeTime)
 		defer cancel()
@@ -48,7 +46,7 @@ func (h *Handler) serveMetalink(
 			h.redirect(w, r, snapshot, s, to.path, to.query)
 			return
 		}
-		if about.size = about.knownSize(); !about.size.found {
+		if !about.size.found {
 			about.size = h.fileSizeOf(ctx, network, s.choice.Picked, to.metalinkOf)
 		}
 	}
@@ -62,7 +60,17 @@ type metalinkFile struct {
 	path   string          // escaped
 	known  *checksums.File // nil if its checksum is not known
 	size   fileSize
-	origin string // the only url_prefix that serves it, or ""
+	origin string // the url_prefix of the fallback, if that serves it; or ""
+}
+
+// metalinkOrigin returns the url_prefix of the fallback, if that serves the file at a path, as a redirect would lead;
+// or "". The carriers of the file are in s.
+func (h *Handler) metalinkOrigin(s *scratch, file string) string {
+	uncarried := s.known != nil && s.known.Status == files.Published && s.known.Carrying() == 0
+	if uncarried || h.isFromOrigin(unescape(file)) {
+		return h.fallback(s.request.Secure)
+	}
+	return ""
 }
 
 // isPublished reports whether the origin has a file at a path.
