@@ -40,6 +40,8 @@ type bed struct {
 	all    int
 	peak   int
 	hosts  map[string][2]Answer // what the resolver knows
+
+	lookupTime time.Duration // that the resolver takes for an answer
 }
 
 // newBed returns a bed with the default settings, changed by change unless that is nil.
@@ -142,8 +144,9 @@ func (b *bed) Probe(ctx context.Context, t Target) Observation {
 	return o
 }
 
-// Lookup answers from hosts.
+// Lookup answers from hosts, after lookupTime.
 func (b *bed) Lookup(_ context.Context, host string) (v4, v6 Answer) {
+	time.Sleep(b.lookupTime) // in the bubble: nothing is waited for
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	found, ok := b.hosts[host]

@@ -162,6 +162,7 @@ func TestChangedMirrorIsCheckedAtOnce(t *testing.T) {
 func TestGivenAndFoundAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
+		b.lookupTime = time.Millisecond // the given addresses count until it is over
 		b.knows("a.example.net", "192.0.2.1 2001:db8::1")
 		b.SetPool(pool(t, "a.example.net=192.0.2.1,192.0.2.9"))
 		defer b.start()()

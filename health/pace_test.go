@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -32,6 +33,13 @@ func (l *limits) probe(_ context.Context, t Target) Observation {
 	return o
 }
 
+// seen returns the times of the requests so far, and how many of them were refused.
+func (l *limits) seen() (times []time.Time, refused int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.times), l.refused
+}
+
 // request reports whether the server allows a request.
 func (l *limits) request(now time.Time) bool {
 	l.mu.Lock()
@@ -59,7 +67,7 @@ func TestGuest(t *testing.T) {
 				defer b.start()()
 				<-b.Swept()
 				wait(2 * time.Minute)
-				before := server.refused
+				_, before := server.seen()
 				for range 60 {
 					wait(10 * time.Second)
 					for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
@@ -70,8 +78,8 @@ func TestGuest(t *testing.T) {
 						}
 					}
 				}
-				if server.refused > before {
-					t.Errorf("%d requests came too soon after a refusal was seen", server.refused-before)
+				if _, refused := server.seen(); refused > before {
+					t.Errorf("%d requests came too soon after a refusal was seen", refused-before)
 				}
 			})
 		})
@@ -89,13 +97,14 @@ func TestPoliteAfterTheSweep(t *testing.T) {
 		<-b.Swept()
 		swept := time.Now()
 		wait(10 * time.Minute)
-		for i := 2; i < len(server.times); i++ {
-			if first := server.times[i-2]; first.After(swept) && server.times[i].Sub(first) < time.Second {
-				t.Errorf("three requests within %v", server.times[i].Sub(first))
+		times, _ := server.seen()
+		for i := 2; i < len(times); i++ {
+			if first := times[i-2]; first.After(swept) && times[i].Sub(first) < time.Second {
+				t.Errorf("three requests within %v", times[i].Sub(first))
 			}
 		}
-		if len(server.times) < 3*19 {
-			t.Errorf("%d requests in ten minutes", len(server.times))
+		if len(times) < 3*19 {
+			t.Errorf("%d requests in ten minutes", len(times))
 		}
 	})
 }
