@@ -13,11 +13,9 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"go.uber.org/zap"
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
-	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/health"
 )
 
@@ -358,59 +356,6 @@ func TestFewSignaturesForAChange(t *testing.T) {
 		next := withDown(in, 7*change)
 		next.Previous = previous
 		previous = dnspool.Build(next)
-	}
-}
-
-// TestUnsignableZone wants the zone before to stay where the next one cannot be signed, and SERVFAIL where there is
-// none.
-func TestUnsignableZone(t *testing.T) {
-	t.Parallel()
-	c, keys := signedConfig(t, testConfig())
-	signer := dnssec.NewSigner(rand.New(rand.NewPCG(1, 2))) // without keys
-	s := &Server{o: Options{Config: c, Signer: signer, Log: zap.NewNop()}, limiter: newLimiter(testNow)}
-	ask := func() *dns.Msg {
-		t.Helper()
-		packed, _, err := s.respond(attestedQuery("dl.example.org.", dns.TypeA), overTCP)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp := new(dns.Msg)
-		if err := resp.Unpack(packed); err != nil {
-			t.Fatal(err)
-		}
-		return resp
-	}
-	s.Publish(c, nil, testSnapshot(t, 1, 2))
-	if resp := ask(); resp.Rcode != dns.RcodeServerFailure {
-		t.Errorf("without keys from the start: %v", resp)
-	}
-	signer.SetKeys(keys, c.DNSSEC.Validity)
-	s.Publish(c, nil, testSnapshot(t, 1, 2))
-	before := ask()
-	if !hasType(before.Answer, dns.TypeRRSIG) {
-		t.Fatalf("with keys: %v", before)
-	}
-	signer.SetKeys(nil, 0)
-	s.Publish(c, nil, testSnapshot(t, 6, 2))
-	if after := ask(); after.Rcode != dns.RcodeSuccess || fmt.Sprint(after.Answer) != fmt.Sprint(before.Answer) {
-		t.Errorf("after the keys were lost: %v", after)
-	}
-	leap := *testSnapshot(t, 1, 2)
-	for _, days := range []int{400, -300} { // the clock leaps, and is set back
-		leap.Built = testNow.AddDate(0, 0, days)
-		signer.SetKeys(keys, c.DNSSEC.Validity)
-		s.Publish(c, nil, &leap)
-		from := overTCP
-		from.now = leap.Built
-		packed, _, err := s.respond(attestedQuery("dl.example.org.", dns.TypeA), from)
-		resp := new(dns.Msg)
-		if err != nil || resp.Unpack(packed) != nil {
-			t.Fatal(err)
-		}
-		v := &validator{zone: c.Zone, keys: []*dns.DNSKEY{keys.All[0].Record}, now: leap.Built, good: map[string]bool{}}
-		if err := v.sets(resp.Answer, nil); err != nil {
-			t.Errorf("after the clock went by %d days: %v", days, err)
-		}
 	}
 }
 

@@ -13,6 +13,7 @@
 //	fastpath.go      a query over UDP, answered from these bytes
 //	respond.go       any query, answered record by record
 //	dnssec.go        the zone's signatures
+//	lastsigned.go    who gets what while the zone cannot be signed
 //	cardsets.go      the sets of addresses that are signed
 //	denial.go        proofs that something does not exist
 //	zonemd.go        the digest of the zone as it is transferred

@@ -95,10 +95,14 @@ func (p *fastPath) refuse(dst, msg []byte, z *zone, s wire.Shape, f wire.Fault, 
 
 // respondPrepared appends the prepared response to a plain query.
 func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from *client) (response []byte, ok bool) {
-	n, how := z.prepared.find(q.Name)
-	if q.DO && z.signing != nil {
-		return p.respondAttested(dst, msg, z, q, from, n, how)
+	switch {
+	case z.signed == nil: // it is not to be signed
+	case q.DO:
+		return p.respondAttested(dst, msg, z, q, from)
+	case z.signed != z && isSignedOnly(q.Type):
+		return dst, false
 	}
+	n, how := z.prepared.find(q.Name)
 	a := n.plain(how, q.Type)
 	if a == nil || q.End+a.size > z.room(q, from, false) {
 		return dst, false
@@ -114,13 +118,14 @@ func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from
 
 // respondAttested is respondPrepared with signatures. It leaves it to respond once one has expired.
 func (p *fastPath) respondAttested(
-	dst, msg []byte, z *zone, q *wire.Query, from *client, n *node, how relation,
+	dst, msg []byte, z *zone, q *wire.Query, from *client,
 ) (response []byte, ok bool) {
-	proofs := z.prepared.attested
-	if proofs == nil || !z.signing.holds(from.now) {
+	signed := z.signed
+	if !signed.signing.holds(from.now) || signed.prepared.attested == nil {
 		return dst, false
 	}
-	a := proofs.answer(n, how, q, &p.key)
+	n, how := signed.prepared.find(q.Name)
+	a := signed.prepared.attested.answer(n, how, q, &p.key)
 	if a.preparedRRs == nil || q.End+a.fullSize() > z.room(q, from, true) {
 		return dst, false
 	}

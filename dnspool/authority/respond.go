@@ -3,6 +3,7 @@ package authority
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -62,12 +63,8 @@ func (z *zone) message(req *dns.Msg, from client) *dns.Msg {
 		return resp
 	}
 	place, subnet := z.at(opt, from)
-	attested := opt != nil && opt.Do() && z.signing != nil
-	if attested && !z.signing.holds(from.now) {
-		resp.Rcode = dns.RcodeServerFailure // which is what validators would make of it
-		return resp
-	}
-	z.answer(resp, req.Question[0], from.addr, question{place, attested})
+	attested := opt != nil && opt.Do() && z.signed != nil
+	z.answer(resp, req.Question[0], from.addr, question{place, attested, from.now})
 	offered, trusted := dns.MinMsgSize, false
 	if opt != nil {
 		offered = max(offered, int(opt.UDPSize()))
@@ -101,6 +98,7 @@ const maxChain = 8
 type question struct {
 	place    *dnspool.Place // of the client; nil where places do not count
 	attested bool           // the answer is to have signatures and proofs
+	now      time.Time
 }
 
 // answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says.
@@ -118,7 +116,12 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, how ques
 		z.answerStatus(resp, q)
 		return
 	}
-	z.answerName(resp, q, how)
+	version := z.versionFor(q.Qtype, how)
+	if version == nil {
+		resp.Authoritative, resp.Rcode = false, dns.RcodeServerFailure // which is what validators would make of it
+		return
+	}
+	version.answerName(resp, q, how)
 }
 
 // answerName is answer for a name in the zone, and those that its CNAME records lead to.

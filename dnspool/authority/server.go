@@ -146,14 +146,10 @@ func (s *Server) add(srv *dns.Server) {
 func (s *Server) Addrs() []net.Addr { return s.addrs }
 
 // Publish makes the answers come from snapshot, as c has it, and from what the zone file holds, if there is one.
-// c.Listen is left alone. It must not be called at the same time as itself. A zone that cannot be signed changes
-// nothing.
+// c.Listen is left alone. It must not be called at the same time as itself. Where the zone cannot be signed, clients
+// that ask for signatures, and transfers, get the last version that could be.
 func (s *Server) Publish(c config.DNS, static *StaticRecords, snapshot *dnspool.Snapshot) {
-	z, err := s.newZone(c, static, snapshot)
-	if err != nil {
-		s.o.Log.Error("cannot sign the zone; its old records are answered until their signatures expire", zap.Error(err))
-		return
-	}
+	z := s.newZone(c, static, snapshot)
 	if len(c.CookieSecrets) == 0 {
 		z.cookies = s.cookies // clients keep theirs through changes of the pool
 	}
@@ -164,17 +160,27 @@ func (s *Server) Publish(c config.DNS, static *StaticRecords, snapshot *dnspool.
 		z.limiter = s.limiter
 	}
 	// While no address is known yet, secondaries keep what they have. Later, a disabled mirror's must go in any case.
-	if !z.blind || s.o.Transfers.Published() {
-		s.o.Transfers.Publish(z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), z.transferred) // before a client can ask for it
+	if z.oneVersion() && (!z.blind || s.o.Transfers.Published()) {
+		s.o.Transfers.Publish(z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), z.transferred, z.expiry()) // before a client can ask for it
 	}
 	s.zone.Store(z)
 }
 
-func (s *Server) newZone(c config.DNS, static *StaticRecords, snapshot *dnspool.Snapshot) (*zone, error) {
+func (s *Server) newZone(c config.DNS, static *StaticRecords, snapshot *dnspool.Snapshot) *zone {
 	if c.DNSSEC == nil {
-		return newZone(c, static, snapshot, randomStart()), nil
+		return newZone(c, static, snapshot, randomStart())
 	}
-	return newSignedZone(c, static, snapshot, randomStart(), s.o.Signer)
+	z, err := newSignedZone(c, static, snapshot, randomStart(), s.o.Signer)
+	if err == nil {
+		return z
+	}
+	s.o.Log.Error("cannot sign the zone; clients that ask for signatures get the last signed version until its signatures expire",
+		zap.Error(err))
+	signed := neverSigned()
+	if before := s.zone.Load(); before != nil {
+		signed = before.signed // nil while signing is turned on: validators do not expect signatures before
+	}
+	return newUnsignableZone(c, static, snapshot, randomStart(), signed)
 }
 
 // Run answers queries until ctx ends, and then those that have come in. It closes the sockets, but not before the

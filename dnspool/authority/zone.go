@@ -51,6 +51,7 @@ type zone struct {
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
 	prepared *prepared
 	signing  *signing // nil: the zone is not signed
+	signed   *zone    // answers where signatures count; nil: the zone is not to be signed, see lastsigned.go
 }
 
 // newZone joins a configuration, the records of a zone file and a snapshot. Without a zone file, static is nil.
@@ -69,8 +70,17 @@ func newSignedZone(
 	if err := z.sign(signer, len(c.AllowTransfer) > 0); err != nil {
 		return nil, err
 	}
+	z.signed = z
 	z.prepared = prepare(z)
 	return z, nil
+}
+
+// newUnsignableZone is newZone where the zone is to be signed and cannot be. signed is the last version that could be.
+func newUnsignableZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]uint32, signed *zone) *zone {
+	z := joinZone(c, static, s, start)
+	z.signed = signed
+	z.prepared = prepare(z)
+	return z
 }
 
 // joinZone is newZone without what is made from the records.

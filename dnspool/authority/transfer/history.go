@@ -5,6 +5,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -58,8 +59,12 @@ type Records []record
 // A version is the zone as a transfer gives it.
 type version struct {
 	soa     *dns.SOA
-	records Records // without the SOA
+	records Records   // without the SOA
+	expires time.Time // the first signature; zero if there is none
 }
+
+// holds reports whether no signature has expired at a time.
+func (v *version) holds(now time.Time) bool { return v.expires.IsZero() || now.Before(v.expires) }
 
 // A delta leads from one version to the next.
 type delta struct {

@@ -26,8 +26,8 @@ func randomVersion(r *rand.Rand, serial uint32) version {
 		}
 	}
 	r.Shuffle(len(rrs), func(i, j int) { rrs[i], rrs[j] = rrs[j], rrs[i] })
-	return version{&dns.SOA{Hdr: testHeader("dl.example.org.", dns.TypeSOA, 3600), Ns: "ns1.example.org.",
-		Mbox: "x.example.org.", Serial: serial}, Sort(rrs)}
+	return version{soa: &dns.SOA{Hdr: testHeader("dl.example.org.", dns.TypeSOA, 3600), Ns: "ns1.example.org.",
+		Mbox: "x.example.org.", Serial: serial}, records: Sort(rrs)}
 }
 
 // apply is what a secondary makes of a version when it gets d.
@@ -37,7 +37,7 @@ func (d delta) apply(v version) version {
 		removed[r.key] = true
 	}
 	kept := slices.DeleteFunc(slices.Clone(v.records), func(r record) bool { return removed[r.key] })
-	return version{d.to, Merge(kept, d.added)}
+	return version{soa: d.to, records: Merge(kept, d.added)}
 }
 
 func keysOf(records []record) (keys []string) {

@@ -75,7 +75,7 @@ func decodeHistory(body []byte, origin string) (*history, error) {
 		return nil, fmt.Errorf("it is of the zone %s", saved.Zone)
 	}
 	var d decoder
-	h := &history{version: version{d.soa(saved.SOA), d.records(saved.Records)}}
+	h := &history{version: version{soa: d.soa(saved.SOA), records: d.records(saved.Records)}}
 	for _, s := range saved.Deltas {
 		h.deltas = append(h.deltas, delta{d.soa(s.From), d.soa(s.To), d.records(s.Removed), d.records(s.Added)})
 	}

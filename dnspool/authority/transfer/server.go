@@ -70,13 +70,14 @@ func (s *Server) enabled() bool {
 }
 
 // Publish takes in the version of the zone that is going to be in force. Its records are asked for only if a server may
-// transfer them, and the serial is a new one. It is not called concurrently.
-func (s *Server) Publish(soa *dns.SOA, records func() Records) {
+// transfer them, and the serial is a new one. It is given until the first of its signatures expires; a zero time means
+// that it has none. It is not called concurrently.
+func (s *Server) Publish(soa *dns.SOA, records func() Records, expires time.Time) {
 	if s == nil || s.serial.Swap(soa.Serial) == soa.Serial {
 		return
 	}
 	if s.enabled() {
-		v := version{soa, records()}
+		v := version{soa, records(), expires}
 		h := s.history.Load()
 		switch {
 		case h != nil && int32(v.soa.Serial-h.soa.Serial) > 0:
@@ -100,6 +101,11 @@ func (s *Server) Serve(send Sender, req *dns.Msg, stream bool) (rcode int, err e
 	h := s.history.Load()
 	if h == nil || !s.Published() {
 		return s.deny(send, req, dns.RcodeServerFailure, "not ready")
+	}
+	if !h.holds(time.Now()) { // a secondary that has them gives the zone up in the end, which it would not after an answer
+		s.log.Warn("zone not transferred: its signatures have expired", zap.Uint32("serial", h.soa.Serial),
+			zap.Time("expired", h.expires), zap.String("key", keyName(req)))
+		return s.deny(send, req, dns.RcodeServerFailure, "expired")
 	}
 	kind, records := "axfr", iter.Seq[dns.RR](nil)
 	if req.Question[0].Qtype == dns.TypeIXFR {
