@@ -102,7 +102,7 @@ type Pass struct {
 	records   [][]byte
 }
 
-// A job is a set that has no fresh signatures yet.
+// A job is a set that has no fresh signatures yet, but for those that were made ahead elsewhere.
 type job struct {
 	set        []dns.RR
 	keys       []*Key
@@ -145,17 +145,15 @@ func (p *Pass) KeyRecords() map[uint16][]dns.RR { return p.roles.records() }
 // Add has a set signed. All records have the same owner, type and TTL, which is the one that the signatures cover:
 // in an answer it may be lower (RFC 4035 section 5.3.3).
 func (p *Pass) Add(set []dns.RR) *Signatures {
-	keys, id := p.roles.signZone, &p.zoneID
+	keys, id, ahead := p.roles.signZone, &p.zoneID, []*signedSet(nil)
 	if rrtype := set[0].Header().Rrtype; slices.Contains(keyTypes, rrtype) {
-		if signed := p.roles.signed[rrtype]; signed != nil {
-			p.noteExpiry(signed.until())
-			s := &Signatures{}
-			p.failed = errors.Join(p.failed, s.add(dns.Copy(signed.signature).(*dns.RRSIG)))
-			return s
-		}
-		keys, id = p.roles.signKeys, &p.keysID
+		keys, id, ahead = p.roles.signKeys, &p.keysID, p.roles.signed[rrtype]
 	}
 	p.key = p.appendKey(append(p.key[:0], id[:]...), set)
+	for _, s := range ahead {
+		p.noteExpiry(s.until())
+		p.key = append(p.key, s.signature.Signature...)
+	}
 	kept := p.signer.kept[string(p.key)]
 	switch {
 	case kept != nil && kept.used == p.signer.passes:
@@ -164,6 +162,9 @@ func (p *Pass) Add(set []dns.RR) *Signatures {
 		p.noteExpiry(kept.expires)
 	default:
 		kept = &Signatures{}
+		for _, s := range ahead {
+			p.failed = errors.Join(p.failed, kept.add(dns.Copy(s.signature).(*dns.RRSIG)))
+		}
 		p.signer.kept[string(p.key)] = kept
 		p.jobs = append(p.jobs, job{set, keys, kept})
 	}
@@ -237,10 +238,15 @@ func (p *Pass) End() (expires time.Time, err error) {
 		})
 	}
 	if err := errors.Join(p.failed, g.Wait()); err != nil {
-		p.signer.forget(func(s *Signatures) bool { return len(s.Records) == 0 })
+		for _, job := range p.jobs {
+			job.signatures.due = time.Time{} // some may be missing
+		}
 		return time.Time{}, err
 	}
-	made := len(p.jobs)
+	made := 0
+	for _, job := range p.jobs {
+		made += len(job.keys)
+	}
 	if made > 0 {
 		p.noteExpiry(to)
 	}

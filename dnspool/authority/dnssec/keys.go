@@ -146,7 +146,7 @@ type roles struct {
 	signZone  []*Key // all other sets
 	synced    []*Key
 	withdraw  bool
-	signed    map[uint16]*signedSet // of keys, if the key that signs them is elsewhere
+	signed    map[uint16][]*signedSet // of keys, if a key that signs them is elsewhere
 }
 
 // at returns what each key does at a time. It returns an error if the zone cannot be signed then.
@@ -228,8 +228,8 @@ func (k *Keys) sorted() []*Key { return slices.SortedStableFunc(slices.Values(k.
 func (r *roles) records() map[uint16][]dns.RR {
 	sets := map[uint16][]dns.RR{}
 	if r.signed != nil {
-		for rrtype, set := range r.signed {
-			sets[rrtype] = set.records
+		for rrtype, ahead := range r.signed {
+			sets[rrtype] = ahead[0].records
 		}
 		return sets
 	}

@@ -93,16 +93,37 @@ func parseSigned(text string, key *dns.DNSKEY) (sets []signedSet, err error) {
 	return sets, nil
 }
 
-// signedAt returns, by type, what was signed ahead for a time: the latest where there is more than one.
-func (k *Keys) signedAt(now time.Time) map[uint16]*signedSet {
+// same reports whether s and other are the same records.
+func (s *signedSet) same(other *signedSet) bool {
+	return len(s.records) == len(other.records) && !slices.ContainsFunc(s.records, func(rr dns.RR) bool {
+		return !slices.ContainsFunc(other.records, func(other dns.RR) bool { return rr.String() == other.String() })
+	})
+}
+
+// signedAt returns, by type, what was signed ahead for a time: the latest where there is more than one, and the same
+// records as the other keys have signed them.
+func (k *Keys) signedAt(now time.Time) map[uint16][]*signedSet {
+	found := map[uint16][]*signedSet{}
+	for _, key := range k.sorted() {
+		for rrtype, set := range key.signedAt(now) {
+			found[rrtype] = append(found[rrtype], set)
+		}
+	}
+	for rrtype, sets := range found {
+		slices.SortStableFunc(sets, func(a, b *signedSet) int { return b.from().Compare(a.from()) })
+		found[rrtype] = slices.DeleteFunc(sets, func(s *signedSet) bool { return !s.same(sets[0]) })
+	}
+	return found
+}
+
+// signedAt returns, by type, what a key has signed ahead for a time: the latest where there is more than one.
+func (k *Key) signedAt(now time.Time) map[uint16]*signedSet {
 	found := map[uint16]*signedSet{}
-	for _, key := range k.All {
-		for i := range key.signed {
-			s := &key.signed[i]
-			other := found[s.signature.TypeCovered]
-			if !now.Before(s.from()) && now.Before(s.until()) && (other == nil || other.from().Before(s.from())) {
-				found[s.signature.TypeCovered] = s
-			}
+	for i := range k.signed {
+		s := &k.signed[i]
+		other := found[s.signature.TypeCovered]
+		if !now.Before(s.from()) && now.Before(s.until()) && (other == nil || other.from().Before(s.from())) {
+			found[s.signature.TypeCovered] = s
 		}
 	}
 	return found
@@ -117,24 +138,28 @@ func (k *Keys) offline() *Key {
 	return k.All[i]
 }
 
-// useSigned has the sets of keys be those that were signed ahead. It returns an error if there are none at that time,
-// or if a key that signs the zone is not among them.
+// useSigned has the sets of keys be those that were signed ahead, which the keys that are here sign, too. It returns an
+// error if there are none at that time, or if a key that signs is not among them. One that retires may be left out.
 func (r *roles) useSigned(k *Keys, now time.Time) error {
 	offline := k.offline()
 	if offline == nil {
 		return nil
 	}
 	r.signed = k.signedAt(now)
-	set := r.signed[dns.TypeDNSKEY]
-	if set == nil {
+	ahead := r.signed[dns.TypeDNSKEY]
+	if len(ahead) == 0 {
 		return fmt.Errorf("no file of the key %d has signed DNSKEY records for %s", offline.Tag, now.UTC().Format(time.RFC3339))
 	}
 	if len(r.signZone) == 0 {
 		return fmt.Errorf("the private part of the key %d is elsewhere; want one more key without the flag SEP (256)", offline.Tag)
 	}
-	for _, key := range r.signZone {
-		if !slices.ContainsFunc(set.records, func(rr dns.RR) bool { d, ok := rr.(*dns.DNSKEY); return ok && keyID(d) == key.id }) {
-			return fmt.Errorf("the signed DNSKEY records do not have the key %d, which signs the zone", key.Tag)
+	missing := func(key *Key) bool {
+		return !slices.ContainsFunc(ahead[0].records, func(rr dns.RR) bool { d, ok := rr.(*dns.DNSKEY); return ok && keyID(d) == key.id })
+	}
+	r.signKeys = slices.DeleteFunc(r.signKeys, func(key *Key) bool { return key.Times.At(now) == Retired && missing(key) })
+	for _, key := range slices.Concat(r.signZone, r.signKeys) {
+		if missing(key) {
+			return fmt.Errorf("the signed DNSKEY records do not have the key %d, which signs", key.Tag)
 		}
 	}
 	return nil

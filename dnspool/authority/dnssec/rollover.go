@@ -160,7 +160,7 @@ func (k *Keys) Phase(now time.Time) string {
 	}
 	ahead := k.signedAt(now)
 	for _, rrtype := range keyTypes {
-		if set := ahead[rrtype]; set != nil {
+		for _, set := range ahead[rrtype] {
 			text += fmt.Sprintf("%d from %d to %d ", rrtype, set.signature.Inception, set.signature.Expiration)
 		}
 	}

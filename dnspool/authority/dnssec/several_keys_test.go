@@ -1,0 +1,122 @@
+package dnssec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// TestSeveralKeysSignKeys has two keys sign the keys, of which one or both are elsewhere: the parent may have a DS
+// record of either, so that both signatures are needed.
+func TestSeveralKeysSignKeys(t *testing.T) {
+	t.Parallel()
+	k, second := newSplitKey(t), newSplitKey(t)
+	all := func() []dns.RR { return append(k.both(), dns.Copy(second.ksk)) }
+	c := testConfig(k.kskAt, k.zskAt, second.kskAt)
+	want := []uint16{k.ksk.KeyTag(), second.ksk.KeyTag()}
+	slices.Sort(want)
+
+	k.moveAway(t, ".1", testNow.Add(-backdating), 10, k.both()...)
+	refusal := fmt.Sprintf("do not have the key %d, which signs", second.ksk.KeyTag())
+	if _, err := Read(c, "", testNow); err == nil || !strings.Contains(err.Error(), refusal) {
+		t.Errorf("with a key that signs keys and is not among them: %v", err)
+	}
+	k.moveAway(t, ".1", testNow.Add(-backdating), 10, all()...)
+	for _, away := range []bool{false, true} {
+		if away {
+			second.moveAway(t, ".1", testNow.Add(-2*backdating), 9, all()...)
+		}
+		keys, err := Read(c, "", testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signers, ofOthers, expires := signersOf(t, keys, testNow)
+		if slices.Sort(signers); !slices.Equal(signers, want) || !slices.Equal(ofOthers, []uint16{k.zsk.KeyTag()}) {
+			t.Errorf("both away %v: keys are signed by %d, want %d; others by %d", away, signers, want, ofOthers)
+		}
+		if !expires.Equal(testNow.Add(week)) {
+			t.Errorf("both away %v: the first signature expires at %v", away, expires)
+		}
+		s := newSigner(t)
+		s.SetKeys(keys, week)
+		for i, made := range []uint64{1, 0} {
+			p, err := s.Begin(testNow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := s.Stats().Made
+			p.Add(p.KeyRecords()[dns.TypeDNSKEY])
+			if _, err := p.End(); err != nil {
+				t.Fatal(err)
+			}
+			if away {
+				made = 0
+			}
+			if got := s.Stats().Made - before; got != made {
+				t.Errorf("both away %v, pass %d: %d signatures were made, want %d", away, i, got, made)
+			}
+		}
+	}
+
+	second.moveAway(t, ".2", testNow.Add(-3*backdating), 8, k.both()...) // other records, of an earlier period
+	keys, err := Read(c, "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signers, _, _ := signersOf(t, keys, testNow); len(signers) != 2 {
+		t.Errorf("with an older file of other records, keys are signed by %d", signers)
+	}
+}
+
+// TestRetiredKeyIsLeftOut has a key that signs keys retire beside one whose private part is elsewhere, which may sign
+// DNSKEY records without it.
+func TestRetiredKeyIsLeftOut(t *testing.T) {
+	t.Parallel()
+	k, second := newSplitKey(t), newSplitKey(t)
+	k.moveAway(t, ".1", testNow.Add(-backdating), 10, k.both()...)
+	keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retired, err := newKey(second.ksk, second.kskPrivate, Times{Publish: testNow.AddDate(0, 0, -9), Activate: testNow.AddDate(0, 0, -9), Inactive: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signers, _, _ := signersOf(t, keys.with(retired), testNow); !slices.Equal(signers, []uint16{k.ksk.KeyTag()}) {
+		t.Errorf("keys are signed by %d", signers)
+	}
+}
+
+// TestNoneOfSomeSignatures wants nothing to be kept of a set that only one of two keys could sign.
+func TestNoneOfSomeSignatures(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	two, err := s.Keys().Roll("ED25519", testNow, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sorted := two.sorted()
+	broken := *sorted[1]
+	broken.private = brokenKey{broken.private}
+	set := manySets(t, 1, 1)[0]
+	s.SetKeys(two.with(&broken), week)
+	p, err := s.Begin(testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Add(set)
+	if _, err := p.End(); err == nil {
+		t.Fatal("signed with a broken key")
+	}
+	s.SetKeys(two, week)
+	if p, err = s.Begin(testNow); err != nil {
+		t.Fatal(err)
+	}
+	signatures := p.Add(set)
+	if _, err := p.End(); err != nil || len(signatures.Records) != 2 {
+		t.Errorf("the set has %d signatures, want 2: %v", len(signatures.Records), err)
+	}
+}
