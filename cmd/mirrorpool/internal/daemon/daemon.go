@@ -16,6 +16,7 @@
 //	files.go      which mirror carries which file
 //	verification.go  which copies of files are corrupt
 //	signing.go    the keys that sign the zone, and when its signatures are made anew
+//	parent.go     the DS records that the zone's parent has
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
 //	state.go      what outlives the process
 //	status.go     status, explanations and metrics for the administrator

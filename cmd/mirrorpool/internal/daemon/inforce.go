@@ -45,6 +45,7 @@ type inForce struct {
 	signer   *dnssec.Signer
 	parent   *parent
 
+	keysChange      sync.Mutex    // held from when key files are read until what they hold is in force; before mu
 	savingOverrides sync.Mutex    // held while they are written
 	overridesFile   string        // "" without state_dir
 	overridden      chan struct{} // of capacity 1: overrides have changed
@@ -77,11 +78,14 @@ func (f *inForce) takePool() {
 	}
 }
 
-// setFiles puts a configuration and a zone file in force.
-func (f *inForce) setFiles(c *config.Server, zoneFile *authority.StaticRecords) {
+// setFiles puts a configuration, a zone file and, if they are to change, keys in force.
+func (f *inForce) setFiles(n *newSettings) {
 	f.mu.Lock()
-	f.config.Store(c)
-	f.zoneFile = zoneFile
+	if n.changesKeys() {
+		f.setKeys(n.config, n.keys)
+	}
+	f.config.Store(n.config)
+	f.zoneFile = n.zoneFile
 	f.zoneChanged = true
 	f.mu.Unlock()
 	f.rebuild()

@@ -110,6 +110,8 @@ func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecor
 
 // reloadSettings reads the configuration again, and puts in force what can change now.
 func (d *Daemon) reloadSettings() admin.SettingsReload {
+	d.keysChange.Lock()
+	defer d.keysChange.Unlock()
 	n := d.readSettings()
 	if n.answer.Error == "" && len(n.answer.Applied) > 0 {
 		if err := d.list.SetSettings(listSettings(n.config)); err != nil { // a list that came meanwhile
@@ -176,10 +178,7 @@ func (d *Daemon) apply(n *newSettings) {
 	if d.admin != nil {
 		d.admin.SetToken(n.token)
 	}
-	if n.changesKeys() {
-		d.setKeys(c, n.keys)
-	}
-	d.setFiles(c, n.zoneFile)
+	d.setFiles(n)
 }
 
 // checkDatabases returns an error if a geographical database is to come from another file, and that is not usable.

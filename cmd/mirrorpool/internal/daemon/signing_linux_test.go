@@ -40,7 +40,7 @@ func TestRolloverOnAFullDisk(t *testing.T) {
 
 	disk.Fill(t, 1)
 	for range 2 {
-		if err := d.moveKeys(c, view); err == nil || !strings.Contains(err.Error(), "no space left") {
+		if err := d.moveKeys(view); err == nil || !strings.Contains(err.Error(), "no space left") {
 			t.Errorf("on a full disk: %v", err)
 		}
 		s, _ := d.signatures()
@@ -49,13 +49,13 @@ func TestRolloverOnAFullDisk(t *testing.T) {
 		}
 	}
 	disk.Empty(t)
-	if err := d.moveKeys(c, view); err != nil {
+	if err := d.moveKeys(view); err != nil {
 		t.Fatal(err)
 	}
 	if s, _ := d.signatures(); s.KeyFiles != "" || !strings.Contains(s.Next, "signs at") {
 		t.Errorf("with space again: %+v", s)
 	}
-	if err := d.takeKeyFiles(c); err != nil || d.signer.Keys().Phase(now) != before.Phase(now) {
+	if err := d.takeKeyFiles(); err != nil || d.signer.Keys().Phase(now) != before.Phase(now) {
 		t.Errorf("what was kept is read as %s: %v", d.signer.Keys().Phase(now), err)
 	}
 }

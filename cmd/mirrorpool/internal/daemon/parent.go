@@ -1,0 +1,120 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+
+	"mirrorpool/config"
+	"mirrorpool/config/failure"
+	"mirrorpool/dnspool/authority/dnssec"
+	"mirrorpool/dnspool/listen"
+)
+
+const (
+	parentInterval = 10 * time.Minute // between two looks at the parent's DS records
+	parentTime     = 10 * time.Second // for one
+	resolvConf     = "/etc/resolv.conf"
+)
+
+// A parent is what is known of the zone's parent.
+type parent struct {
+	ask chan struct{} // of capacity 1: look again now
+
+	mu      sync.Mutex
+	view    *dnssec.View // nil: nothing yet
+	problem string       // why view is old, or missing
+	keys    string       // why keys could not be read or kept; "" if they could
+}
+
+// lookNow has the parent looked at now.
+func (p *parent) lookNow() {
+	select {
+	case p.ask <- struct{}{}:
+	default:
+	}
+}
+
+// known is what is known of the parent, and why keys could not be read or kept.
+func (p *parent) known() (view *dnssec.View, problem, keys string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.view, p.problem, p.keys
+}
+
+// watchParent looks at the parent's DS records from time to time, and has a rollover go on, until ctx ends.
+func (d *Daemon) watchParent(ctx context.Context) error {
+	timer := time.NewTimer(parentInterval)
+	defer timer.Stop()
+	var unseen, unusable failure.Last
+	for {
+		if c := d.config.Load(); c.DNS.DNSSEC != nil {
+			view, err := d.lookAtParent(ctx, c)
+			if ctx.Err() == nil && unseen.IsNew(err) {
+				d.log.Warn("the parent's DS records cannot be seen", zap.Error(err))
+			}
+			if err := d.moveKeys(view); unusable.IsNew(err) {
+				d.log.Error("keys cannot be read or kept; those before sign on", zap.Error(err))
+			}
+		}
+		timer.Reset(parentInterval)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-d.parent.ask:
+		}
+	}
+}
+
+// lookAtParent looks at the parent's DS records once.
+func (d *Daemon) lookAtParent(ctx context.Context, c *config.Server) (*dnssec.View, error) {
+	view, err := lookUpDS(ctx, c.DNS.DNSSEC.Resolver, c.DNS.Zone, d.now())
+	d.parent.mu.Lock()
+	defer d.parent.mu.Unlock()
+	if err != nil {
+		d.parent.problem = err.Error()
+		return nil, err
+	}
+	d.parent.view, d.parent.problem = view, ""
+	return view, nil
+}
+
+// lookUpDS asks a resolver, or without one the first of this host's, for the parent's DS records.
+func lookUpDS(ctx context.Context, resolver, zone string, now time.Time) (*dnssec.View, error) {
+	if resolver == "" {
+		local, err := dns.ClientConfigFromFile(resolvConf)
+		if err != nil || len(local.Servers) == 0 {
+			return nil, fmt.Errorf("no resolver in %s, and no dns.dnssec.resolver: %v", resolvConf, err)
+		}
+		resolver = net.JoinHostPort(local.Servers[0], local.Port)
+	}
+	ctx, cancel := context.WithTimeout(ctx, parentTime)
+	defer cancel()
+	req := new(dns.Msg)
+	req.SetQuestion(zone, dns.TypeDS)
+	req.SetEdns0(dns.DefaultMsgSize, false)
+	resp, _, err := new(dns.Client).ExchangeContext(ctx, req, resolver)
+	if err == nil && resp.Truncated {
+		resp, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, req, resolver)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking %s for the DS records of %s: %w", resolver, zone, listen.HideAddresses(err)) // our port differs
+	}
+	if resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError {
+		return nil, fmt.Errorf("%s answers %s when asked for the DS records of %s", resolver, dns.RcodeToString[resp.Rcode], zone)
+	}
+	view := &dnssec.View{At: now, TTL: parentInterval}
+	for _, rr := range resp.Answer {
+		if ds, ok := rr.(*dns.DS); ok {
+			view.DS = append(view.DS, ds)
+			view.TTL = max(view.TTL, time.Duration(ds.Hdr.Ttl)*time.Second+parentInterval)
+		}
+	}
+	return view, nil
+}

@@ -1,0 +1,176 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool/authority/dnssec"
+	"mirrorpool/health"
+	"mirrorpool/health/probe"
+	"mirrorpool/testdata/testbed"
+)
+
+// A signedDaemon is a daemon of a signed zone that listens nowhere and checks nothing.
+type signedDaemon struct {
+	*Daemon
+	t     *testing.T
+	dir   string
+	clock atomic.Pointer[time.Time]
+	hook  atomic.Pointer[func(zapcore.Entry)] // called for each line of the log
+	logs  *observer.ObservedLogs
+}
+
+func newSignedDaemon(t *testing.T, dnssecKeys string) *signedDaemon {
+	t.Helper()
+	d := &signedDaemon{t: t, dir: t.TempDir()}
+	now := time.Unix(1_800_000_000, 0)
+	d.clock.Store(&now)
+	if err := d.start(dnssecKeys); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// start makes the daemon, as a start of the program does.
+func (d *signedDaemon) start(dnssecKeys string) error {
+	d.t.Helper()
+	d.write(dnssecKeys, "")
+	c, _, err := config.LoadServer(d.file())
+	if err != nil {
+		return err
+	}
+	c.DNS.Listen, c.HTTP.Listen = nil, nil
+	core, logs := observer.New(zap.InfoLevel)
+	d.logs = logs
+	log := zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+		if hook := d.hook.Load(); hook != nil {
+			(*hook)(e)
+		}
+		return nil
+	}))
+	o := Options{Config: c, File: d.file(), Log: log, Level: zap.NewAtomicLevel(),
+		List: []byte(`{"version": 1, "mirrors": [{"url_prefix": "http://192.0.2.1/", "weight": 1}]}`)}
+	list, err := startList(d.t.Context(), o)
+	if err != nil {
+		return err
+	}
+	newChecker := func(o health.Options) (*health.Checker, error) { return probe.NewChecker(o, nil) }
+	d.Daemon, err = newDaemon(o, list, newChecker, func() time.Time { return *d.clock.Load() })
+	if err != nil {
+		return err
+	}
+	d.begin()
+	d.rebuild()
+	return nil
+}
+
+func (d *signedDaemon) file() string { return filepath.Join(d.dir, "mirrorpool.json") }
+
+// write writes the configuration, with what dns.dnssec is; "" for none.
+func (d *signedDaemon) write(dnssecKeys, more string) {
+	d.t.Helper()
+	if dnssecKeys != "" {
+		dnssecKeys = `, "dnssec": ` + dnssecKeys
+	}
+	testbed.Put(d.t, d.file(), fmt.Sprintf(`{"mirrors": "mirrors.json", "state_dir": "state", "health": {"enabled": false},
+		"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]%s}%s}`, dnssecKeys, more))
+}
+
+// startResolver runs a resolver until the test ends, and returns its address.
+func startResolver(t *testing.T, answer dns.HandlerFunc) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &dns.Server{PacketConn: conn, Handler: answer}
+	started, done := make(chan struct{}), make(chan error, 1)
+	server.NotifyStartedFunc = func() { close(started) }
+	go func() { done <- server.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() {
+		server.Shutdown()
+		<-done
+	})
+	return conn.LocalAddr().String()
+}
+
+// TestReloadDuringALookAtTheParent has a configuration come into force while the parent is waited for. What follows
+// from that look goes by the new one.
+func TestReloadDuringALookAtTheParent(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	resolver := startResolver(t, func(w dns.ResponseWriter, req *dns.Msg) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		<-release
+		w.WriteMsg(new(dns.Msg).SetReply(req))
+	})
+	d := newSignedDaemon(t, fmt.Sprintf(`{"keys": "auto", "resolver": %q}`, resolver))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.watchParent(ctx) }()
+	<-asked
+	d.write(fmt.Sprintf(`{"keys": "auto", "resolver": %q, "withdraw": true}`, resolver), "")
+	if answer := d.reloadSettings(); answer.Error != "" {
+		t.Fatal(answer.Error)
+	}
+	<-d.parent.ask // so that there is no second look
+	close(release)
+	testbed.Eventually(t, "the parent is seen", func() bool { view, _, _ := d.parent.known(); return view != nil })
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := d.signatures(); len(s.DS) > 0 || s.KeyFiles != "" {
+		t.Errorf("the configuration before is in force again: %+v", s)
+	}
+}
+
+// TestRolloverDuringAReload begins a rollover after a reload has read the key files and before what it has read is in
+// force. Neither undoes the other.
+func TestRolloverDuringAReload(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	rolled := make(chan error, 1)
+	hook := func(e zapcore.Entry) {
+		if e.Message != "the configuration has changes that need a restart" {
+			return
+		}
+		roll := func() { rolled <- d.rollKeys("") }
+		if d.keysChange.TryLock() { // or else the rollover waits for the reload
+			d.keysChange.Unlock()
+			roll()
+			return
+		}
+		go roll()
+	}
+	d.hook.Store(&hook)
+	d.write(`{"keys": "auto", "validity": "72h"}`, `, "admin": {"listen": "127.0.0.1:8059"}`)
+	if answer := d.reloadSettings(); answer.Error != "" || len(answer.Restart) == 0 {
+		t.Fatalf("%+v", answer)
+	}
+	if err := <-rolled; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(d.signer.Keys().All); n != 2 {
+		t.Errorf("there are %d keys after a rollover has begun, want 2", n)
+	}
+	c := d.config.Load()
+	if read, err := dnssec.Read(c.DNS, c.StateDir, d.now()); err != nil || !read.Same(d.signer.Keys()) || c.DNS.DNSSEC.Validity != 72*time.Hour {
+		t.Errorf("the files hold other keys, or the validity is %v: %v", c.DNS.DNSSEC.Validity, err)
+	}
+}
