@@ -17,13 +17,23 @@ var signersFormat = statefile.Format{Kind: "mirrorpool-dnssec", Version: 1, Limi
 
 func signersFile(dir string) string { return filepath.Join(dir, "dnssec") }
 
-// A signers is what the file holds.
+// A signers is what is remembered of one zone.
 type signers struct {
 	Zone string   `json:"zone"`
 	Keys []string `json:"keys"` // public keys with flags and algorithm
 	// Ends are when keys leave the zone, if that is known.
 	Ends map[string]time.Time `json:"ends,omitempty"`
 }
+
+// A memory is what the file holds: the zone that was signed last, and those before it. Their parents may still have DS
+// records when the configuration names one of them again.
+type memory struct {
+	signers
+	Before []signers `json:"before,omitempty"`
+}
+
+// maxBefore is how many zones besides the last one are remembered; then the oldest is forgotten.
+const maxBefore = 100
 
 func (s *signers) equal(other *signers) bool {
 	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && maps.EqualFunc(s.Ends, other.Ends, time.Time.Equal)
@@ -42,19 +52,63 @@ func (s *signers) inUse(now time.Time) (ids []string) {
 	return ids
 }
 
-// loadSigners returns the keys that signed the zone when it was last served; none if it was not signed.
-func loadSigners(dir, zone string) (s signers, err error) {
+func loadMemory(dir string) (m memory, err error) {
 	if dir == "" {
-		return s, nil
+		return m, nil
 	}
-	err = signersFormat.Load(signersFile(dir), func(body []byte) error { return json.Unmarshal(body, &s) })
+	err = signersFormat.Load(signersFile(dir), func(body []byte) error { return json.Unmarshal(body, &m) })
+	if err != nil {
+		return memory{}, err
+	}
+	return m, nil
+}
+
+// of returns what is remembered of a zone.
+func (m *memory) of(zone string) signers {
+	for _, s := range append([]signers{m.signers}, m.Before...) {
+		if s.Zone == zone {
+			return s
+		}
+	}
+	return signers{}
+}
+
+// with returns m with what is to be remembered of a zone, as the last one.
+func (m *memory) with(s signers) memory {
+	before := m.without(s.Zone)
+	next := memory{signers: s, Before: before.Before}
+	if len(before.Keys) > 0 {
+		next.Before = append([]signers{before.signers}, next.Before...)
+	}
+	next.Before = next.Before[:min(len(next.Before), maxBefore)]
+	return next
+}
+
+// without returns m without a zone.
+func (m *memory) without(zone string) memory {
+	next := memory{Before: slices.DeleteFunc(slices.Clone(m.Before), func(s signers) bool { return s.Zone == zone })}
+	if m.Zone != zone {
+		next.signers = m.signers
+	}
+	return next
+}
+
+// stage prepares the file that holds m.
+func (m *memory) stage(dir string) (*statefile.Staged, error) {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return signersFormat.Stage(signersFile(dir), body)
+}
+
+// loadSigners returns the keys that signed the zone when it was last served; none if it was not signed.
+func loadSigners(dir, zone string) (signers, error) {
+	m, err := loadMemory(dir)
 	if err != nil {
 		return signers{}, fmt.Errorf("cannot tell which keys signed %s before: %w", zone, err)
 	}
-	if s.Zone != zone {
-		return signers{}, nil
-	}
-	return s, nil
+	return m.of(zone), nil
 }
 
 // forgotten reports whether that file was of no use, and set aside.

@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -46,15 +45,12 @@ func (k *Keys) stage() (changes []*statefile.Staged, err error) {
 		}
 	}
 	signers := k.signers()
-	before, err := loadSigners(k.dir, k.Zone)
-	if err == nil && before.equal(&signers) {
+	before, err := loadMemory(k.dir)
+	if err == nil && before.signers.equal(&signers) {
 		return changes, nil
 	}
-	body, err := json.Marshal(signers)
-	if err != nil {
-		return changes, err
-	}
-	change, err := signersFormat.Stage(signersFile(k.dir), body)
+	next := before.with(signers)
+	change, err := next.stage(k.dir)
 	if err != nil {
 		return changes, err
 	}

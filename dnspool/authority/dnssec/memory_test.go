@@ -1,0 +1,64 @@
+package dnssec
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestOtherZonesAreRemembered serves another zone for a while. What signed the first is still known: without its keys,
+// no new ones are made.
+func TestOtherZonesAreRemembered(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, second := testConfig(), testConfig()
+	second.Zone = "other.example."
+	for range 2 {
+		if _, err := read(first, dir, testNow); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := read(second, dir, testNow); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !WasSigned(dir, first.Zone) || !WasSigned(dir, second.Zone) {
+		t.Error("one of two zones is forgotten")
+	}
+	files, err := filepath.Glob(filepath.Join(dir, keysFolder, "K"+first.Zone+"*"))
+	if err != nil || len(files) != 2 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := read(first, dir, testNow); err == nil || !strings.Contains(err.Error(), "put them back from a backup") {
+		t.Errorf("with the first zone again, without its key: %v", err)
+	}
+	if _, err := read(second, dir, testNow); err != nil {
+		t.Errorf("with the second zone: %v", err)
+	}
+}
+
+// TestMemory remembers each zone once, the last first, and not too many.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	m := memory{signers: signers{Zone: "a.", Keys: []string{"1"}}} // as files of earlier versions have it
+	for i := range 2 * maxBefore {
+		m = m.with(signers{Zone: fmt.Sprintf("%d.", i%(maxBefore+10)), Keys: []string{fmt.Sprint(i)}})
+	}
+	m = m.with(signers{Zone: "b.", Keys: []string{"2"}})
+	m = m.with(signers{Zone: "b.", Keys: []string{"3"}})
+	if s := m.of("b."); len(m.Before) != maxBefore || m.Zone != "b." || s.Keys[0] != "3" || len(m.of("a.").Keys) != 0 {
+		t.Errorf("%d zones besides %v", len(m.Before), m.signers)
+	}
+	if s := m.of("89."); len(s.Keys) != 1 || s.Keys[0] != "199" {
+		t.Errorf("the zone before is remembered as %v", s)
+	}
+	if m = m.without("b."); len(m.of("b.").Keys) != 0 || len(m.Before) != maxBefore {
+		t.Errorf("%v", m.of("b."))
+	}
+}
