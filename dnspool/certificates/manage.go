@@ -49,11 +49,11 @@ func (a *ACME) Open(ctx context.Context) error {
 	return nil
 }
 
-// configFor returns the configuration that renews a certificate. That for a name which a reload has removed renews
-// nothing: certmagic does not renew what it would get on demand.
+// configFor returns the configuration that renews a certificate. That for a name which a reload has removed, or whose
+// order has to wait for the end of an upgrade, renews nothing: certmagic does not renew what it would get on demand.
 func (a *ACME) configFor(cert certmagic.Certificate) (*certmagic.Config, error) {
 	m := a.now.Load()
-	if m.wants(cert) {
+	if m.wants(cert) && a.checkAlone(cert.Names[0], m.Challenge) == nil {
 		return m.magic, nil
 	}
 	return certmagic.New(m.cache, certmagic.Config{

@@ -21,10 +21,11 @@ type storage struct {
 	*certmagic.FileStorage
 	waits func(lock string, waiting bool) // signals that a lock is waited for, and the end of that; may be nil
 
+	looking sync.Mutex // held while other copies of the program are looked for
+
 	mu     sync.Mutex
 	held   map[string]*os.File // by the name of the lock
 	copies *os.File            // locked by all copies of the program at once; nil before join
-	joined time.Time
 }
 
 func newStorage(dir string) *storage {
