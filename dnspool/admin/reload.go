@@ -38,7 +38,7 @@ type PoolReload struct {
 
 // ReloadOptions say what a reload may do.
 type ReloadOptions struct {
-	Confirm bool // accept an update that the guard holds back
+	Confirm bool // accept an update that the guard holds back, and that signing is turned off too early
 	DryRun  bool // put nothing in force
 }
 

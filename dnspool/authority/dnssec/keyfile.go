@@ -87,7 +87,7 @@ func (k *Keys) checkBefore(before *signers, now time.Time) error {
 	}
 	return fmt.Errorf("%d of %d keys that signed %s before are not there; put them back from a backup, or validators may "+
 		"take the zone for forged; if the parent has no DS record of them any more, remove %s", missing, all, k.Zone,
-		signersFile(k.dir))
+		SignersFile(k.dir))
 }
 
 // signKeys returns those of some remembered keys that sign keys, or all if none does.
@@ -107,7 +107,7 @@ func (k *Keys) autoFiles(algorithm string, signedBefore bool, now time.Time) ([]
 		return files, err
 	case forgotten(k.dir):
 		return nil, fmt.Errorf("which keys signed %s before cannot be told from %s, and none is in %s; put them back from a "+
-			"backup, or remove that file if the parent has no DS record of them", k.Zone, signersFile(k.dir)+statefile.Aside, k.folder())
+			"backup, or remove that file if the parent has no DS record of them", k.Zone, SignersFile(k.dir)+statefile.Aside, k.folder())
 	case k.leader != "":
 		return nil, k.awaitKeys()
 	}

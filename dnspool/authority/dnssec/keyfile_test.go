@@ -104,7 +104,7 @@ func TestKeysOfOthersStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, err := os.ReadDir(dir)
-	if err != nil || len(names) != 1 || names[0].Name() != filepath.Base(signersFile(dir)) {
+	if err != nil || len(names) != 1 || names[0].Name() != filepath.Base(SignersFile(dir)) {
 		t.Errorf("%v, %v; want what is remembered only", names, err)
 	}
 	if _, err := keys.Roll("", testNow, time.Hour); err == nil || !strings.Contains(err.Error(), "dnssec-settime") {
@@ -251,7 +251,7 @@ func TestForgottenKeys(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, keysFolder), kept); err != nil {
 		t.Fatal(err)
 	}
-	testbed.Put(t, signersFile(dir), "garbage")
+	testbed.Put(t, SignersFile(dir), "garbage")
 	for _, want := range []string{"cannot tell which keys signed", "put them back from a backup", "put them back from a backup"} {
 		if _, err := Read(testConfig(), dir, testNow); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -94,7 +94,7 @@ func TestLostKeys(t *testing.T) {
 	if _, err := read(testConfig(foreign...), dir, testNow); err == nil {
 		t.Error("with another key: no error")
 	}
-	if err := os.Remove(signersFile(dir)); err != nil {
+	if err := os.Remove(SignersFile(dir)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := read(testConfig(foreign...), dir, testNow); err != nil {

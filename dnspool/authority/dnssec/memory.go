@@ -15,7 +15,8 @@ import (
 // signersFormat is the file in the state folder that remembers which keys have signed the zone.
 var signersFormat = statefile.Format{Kind: "mirrorpool-dnssec", Version: 1, Limit: 1 << 20}
 
-func signersFile(dir string) string { return filepath.Join(dir, "dnssec") }
+// SignersFile is that file in a state folder.
+func SignersFile(dir string) string { return filepath.Join(dir, "dnssec") }
 
 // A signers is what is remembered of one zone.
 type signers struct {
@@ -56,7 +57,7 @@ func loadMemory(dir string) (m memory, err error) {
 	if dir == "" {
 		return m, nil
 	}
-	err = signersFormat.Load(signersFile(dir), func(body []byte) error { return json.Unmarshal(body, &m) })
+	err = signersFormat.Load(SignersFile(dir), func(body []byte) error { return json.Unmarshal(body, &m) })
 	if err != nil {
 		return memory{}, err
 	}
@@ -99,7 +100,7 @@ func (m *memory) stage(dir string) (*statefile.Staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	return signersFormat.Stage(signersFile(dir), body)
+	return signersFormat.Stage(SignersFile(dir), body)
 }
 
 // loadSigners returns the keys that signed the zone when it was last served; none if it was not signed.
@@ -113,7 +114,7 @@ func loadSigners(dir, zone string) (signers, error) {
 
 // forgotten reports whether that file was of no use, and set aside.
 func forgotten(dir string) bool {
-	_, err := os.Stat(signersFile(dir) + statefile.Aside)
+	_, err := os.Stat(SignersFile(dir) + statefile.Aside)
 	return err == nil
 }
 
@@ -121,4 +122,20 @@ func forgotten(dir string) bool {
 func WasSigned(dir, zone string) bool {
 	before, err := loadSigners(dir, zone)
 	return err == nil && len(before.Keys) > 0
+}
+
+// Forget has it that the zone was not signed, once that was turned off.
+func Forget(dir, zone string) error {
+	m, err := loadMemory(dir)
+	if err == nil && len(m.of(zone).Keys) > 0 {
+		var change *statefile.Staged
+		next := m.without(zone)
+		if change, err = next.stage(dir); err == nil {
+			err = change.Commit()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot forget the keys of %s: %w", zone, err)
+	}
+	return nil
 }

@@ -119,6 +119,9 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.checkUnsigned(ctx, ""); err != nil {
+		return nil, err
+	}
 	if err := checkListeners(ctx, o.Sockets, o.Config, o.Log); err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ type parent struct {
 	mu      sync.Mutex
 	view    *dnssec.View // nil: nothing yet
 	problem string       // why view is old, or missing
+	cached  time.Time    // until when caches may have DS records that were seen; zero: none were
 	keys    string       // why keys could not be read or kept; "" if they could
 }
 
@@ -82,7 +83,52 @@ func (d *Daemon) lookAtParent(ctx context.Context, c *config.Server) (*dnssec.Vi
 		return nil, err
 	}
 	d.parent.view, d.parent.problem = view, ""
+	if len(view.DS) > 0 {
+		d.parent.cached = view.At.Add(view.TTL)
+	}
 	return view, nil
+}
+
+// expectsSignatures returns an error if validators would refuse a zone that is not signed any more, or if that is not
+// known.
+func (p *parent) expectsSignatures(zone string, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	const otherwise = "leave dns.dnssec in until then (see mirrorpool dnssec status), or confirm with mirrorpool reload --confirm"
+	switch {
+	case p.view == nil && p.problem != "":
+		return fmt.Errorf("whether the parent of %s has DS records is not known: %s; %s", zone, p.problem, otherwise)
+	case p.view == nil:
+		return fmt.Errorf("whether the parent of %s has DS records is not known yet; %s", zone, otherwise)
+	case len(p.view.DS) > 0:
+		return fmt.Errorf("the parent of %s has DS records, so that validators would refuse the unsigned zone; have them removed, and %s",
+			zone, otherwise)
+	case now.Before(p.cached):
+		return fmt.Errorf("caches may have the DS records of %s until %s, so that validators would refuse the unsigned zone; %s", zone,
+			p.cached.UTC().Format(time.RFC3339), otherwise)
+	}
+	return nil
+}
+
+// checkUnsigned asks the parent where the zone was signed before and is not to be any more. It returns an error if that
+// has DS records. If it cannot be asked, which may have other causes at the start of a host, that is only logged.
+func (d *Daemon) checkUnsigned(ctx context.Context, resolver string) error {
+	c := d.o.Config
+	if c.DNS.DNSSEC != nil || !dnssec.WasSigned(c.StateDir, c.DNS.Zone) {
+		return nil
+	}
+	view, err := lookUpDS(ctx, resolver, c.DNS.Zone, d.now())
+	switch {
+	case err != nil:
+		d.log.Error("the zone was signed before and is not any more, and whether its parent has DS records is not known; validators "+
+			"refuse it if so", zap.String("zone", c.DNS.Zone), zap.Error(err))
+		return nil
+	case len(view.DS) > 0:
+		return &ConfigError{fmt.Errorf("%s was signed before, and its parent has DS records, so that validators would refuse the unsigned "+
+			"zone; put dns.dnssec back until they are removed, or remove %s", c.DNS.Zone, dnssec.SignersFile(c.StateDir))}
+	default:
+		return dnssec.Forget(c.StateDir, c.DNS.Zone)
+	}
 }
 
 // lookUpDS asks a resolver, or without one the first of this host's, for the parent's DS records.

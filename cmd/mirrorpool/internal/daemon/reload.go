@@ -16,10 +16,10 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 	defer d.reloading.Unlock()
 	answer := admin.ReloadAnswer{DryRun: o.DryRun}
 	if o.DryRun {
-		answer.Settings = d.readSettings().answer
+		answer.Settings = d.readSettings(o.Confirm).answer
 		answer.Pool = poolReload(d.list.Preview(ctx, o.Confirm))
 	} else {
-		answer.Settings = d.reloadSettings()
+		answer.Settings = d.reloadSettings(o.Confirm)
 		d.events.ReloadSettings(&answer.Settings)
 		answer.Pool = poolReload(d.reloadPool(ctx, o.Confirm))
 		d.catalog.Reread()

@@ -35,8 +35,9 @@ func (n *newSettings) changesKeys() bool { return slices.Contains(n.answer.Appli
 // refuse leaves the old settings in force.
 func (n *newSettings) refuse(err error) { n.answer.Error = err.Error() }
 
-// readSettings reads the configuration again, and puts nothing in force.
-func (d *Daemon) readSettings() newSettings {
+// readSettings reads the configuration again, and puts nothing in force. With confirm, signing may be turned off while
+// validators expect signatures.
+func (d *Daemon) readSettings(confirm bool) newSettings {
 	n := newSettings{answer: admin.SettingsReload{Applied: []string{}, Restart: []string{}}}
 	if d.o.File == "" {
 		return n
@@ -60,6 +61,12 @@ func (d *Daemon) readSettings() newSettings {
 	if n.keys, err = dnssec.Read(now.DNS, now.StateDir, d.now()); err != nil {
 		n.refuse(err)
 		return n
+	}
+	if n.keys == nil && d.signer.Keys() != nil && !confirm {
+		if err := d.parent.expectsSignatures(now.DNS.Zone, d.now()); err != nil {
+			n.refuse(err)
+			return n
+		}
 	}
 	changed := d.feeds.changedKeys(n.feed) // files may hold something else under the same path
 	if !n.keys.Same(d.signer.Keys()) {
@@ -109,17 +116,17 @@ func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecor
 }
 
 // reloadSettings reads the configuration again, and puts in force what can change now.
-func (d *Daemon) reloadSettings() admin.SettingsReload {
+func (d *Daemon) reloadSettings(confirm bool) admin.SettingsReload {
 	d.keysChange.Lock()
 	defer d.keysChange.Unlock()
-	n := d.readSettings()
+	n := d.readSettings(confirm)
 	if n.answer.Error == "" && len(n.answer.Applied) > 0 {
 		if err := d.list.SetSettings(listSettings(n.config)); err != nil { // a list that came meanwhile
 			n.answer = admin.SettingsReload{Applied: []string{}, Restart: []string{}, Error: err.Error()}
 		}
 	}
 	if n.answer.Error == "" && n.changesKeys() {
-		if err := n.keys.Save(); err != nil {
+		if err := keepKeys(n.config, n.keys); err != nil {
 			n.refuse(err)
 		}
 	}

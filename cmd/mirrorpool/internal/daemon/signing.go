@@ -29,29 +29,29 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 	if err := keys.Save(); err != nil {
 		return err
 	}
-	if keys == nil && dnssec.WasSigned(c.StateDir, c.DNS.Zone) {
-		d.warnUnsigned(c)
-	}
 	d.setKeys(c, keys)
 	return nil
-}
-
-func (f *inForce) warnUnsigned(c *config.Server) {
-	f.log.Warn("the zone was signed before and is not any more; validators refuse it while its parent has a DS record",
-		zap.String("zone", c.DNS.Zone))
 }
 
 // setKeys has the next zone signed with keys. f.mu is held.
 func (f *inForce) setKeys(c *config.Server, keys *dnssec.Keys) {
 	if keys == nil {
 		if f.signer.Keys() != nil {
-			f.warnUnsigned(c)
+			f.log.Warn("the zone is not signed any more; validators refuse it while its parent has a DS record", zap.String("zone", c.DNS.Zone))
 		}
 		f.signer.SetKeys(nil, 0)
 		return
 	}
 	f.signer.SetKeys(keys, c.DNS.DNSSEC.Validity)
 	f.parent.lookNow()
+}
+
+// keepKeys keeps keys that are going to be in force, or forgets the zone's if it is not to be signed any more.
+func keepKeys(c *config.Server, keys *dnssec.Keys) error {
+	if keys == nil {
+		return dnssec.Forget(c.StateDir, c.DNS.Zone)
+	}
+	return keys.Save()
 }
 
 // needsVersion reports whether secondaries need a new version of the zone: a key does something else, or they have had

@@ -125,7 +125,7 @@ func TestReloadDuringALookAtTheParent(t *testing.T) {
 	go func() { done <- d.watchParent(ctx) }()
 	<-asked
 	d.write(fmt.Sprintf(`{"keys": "auto", "resolver": %q, "withdraw": true}`, resolver), "")
-	if answer := d.reloadSettings(); answer.Error != "" {
+	if answer := d.reloadSettings(false); answer.Error != "" {
 		t.Fatal(answer.Error)
 	}
 	<-d.parent.ask // so that there is no second look
@@ -160,7 +160,7 @@ func TestRolloverDuringAReload(t *testing.T) {
 	}
 	d.hook.Store(&hook)
 	d.write(`{"keys": "auto", "validity": "72h"}`, `, "admin": {"listen": "127.0.0.1:8059"}`)
-	if answer := d.reloadSettings(); answer.Error != "" || len(answer.Restart) == 0 {
+	if answer := d.reloadSettings(false); answer.Error != "" || len(answer.Restart) == 0 {
 		t.Fatalf("%+v", answer)
 	}
 	if err := <-rolled; err != nil {
