@@ -127,22 +127,22 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	}
 	a, b := *next, *old
 	known := v.At.Add(v.TTL + margin) // then all caches have what v says
+	// Times that lie too far ahead were set while the clock was wrong.
+	planned := func(t time.Time) bool { return !t.IsZero() && !t.After(known.Add(margin)) }
 	switch {
 	case a.Record.Algorithm == b.Record.Algorithm:
-		// Times that lie too far ahead were set while the clock was wrong; others are missing where a crash came between
-		// both files.
-		planned := !a.Times.Activate.IsZero() && !a.Times.Activate.After(known.Add(margin))
-		if planned && !b.Times.Delete.IsZero() {
+		// One of both is missing where a crash came between the files.
+		if planned(a.Times.Activate) && !b.Times.Delete.IsZero() {
 			return k
 		}
-		if !planned {
+		if !planned(a.Times.Activate) {
 			a.Times.Activate = known
 		}
 		b.Times.Inactive, b.Times.SyncDelete = known, known
 		b.Times.Delete = known.Add(max(zoneTTL, KeyTTL*time.Second) + margin)
-	case b.Times.SyncDelete.IsZero():
-		b.Times.SyncDelete = known
-	case b.Times.Delete.IsZero() && passed(b.Times.SyncDelete, v.At) && !v.has(old):
+	case !planned(b.Times.SyncDelete):
+		b.Times.SyncDelete, b.Times.Delete, b.Times.Inactive = known, time.Time{}, time.Time{}
+	case !planned(b.Times.Delete) && passed(b.Times.SyncDelete, v.At) && !v.has(old):
 		b.Times.Delete = known
 		b.Times.Inactive = known.Add(KeyTTL*time.Second + margin)
 	default:

@@ -55,7 +55,8 @@ func keepKeys(c *config.Server, keys *dnssec.Keys) error {
 }
 
 // needsVersion reports whether secondaries need a new version of the zone: a key does something else, or they have had
-// their signatures for an eighth of the validity, so that theirs are never older than five eighths of it.
+// their signatures for an eighth of the validity, so that theirs are never older than five eighths of it; or the clock
+// was set back, and theirs are from a time that is yet to come.
 func (f *inForce) needsVersion(c *config.Server) bool {
 	keys := f.signer.Keys()
 	if c.DNS.DNSSEC == nil || keys == nil {
@@ -64,7 +65,8 @@ func (f *inForce) needsVersion(c *config.Server) bool {
 	phase := keys.Phase(f.now())
 	changed := f.keyPhase != phase
 	f.keyPhase = phase
-	return changed || f.now().Sub(f.serialSince) >= c.DNS.DNSSEC.Validity/8
+	age := f.now().Sub(f.serialSince)
+	return changed || age < 0 || age >= c.DNS.DNSSEC.Validity/8
 }
 
 // moveKeys has the keys be those in the files, and a rollover go on if the parent has been seen. After an error the

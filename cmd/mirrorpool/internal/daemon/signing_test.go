@@ -174,3 +174,23 @@ func TestRolloverDuringAReload(t *testing.T) {
 		t.Errorf("the files hold other keys, or the validity is %v: %v", c.DNS.DNSSEC.Validity, err)
 	}
 }
+
+// TestNewVersionAfterTheClockWasSetBack has secondaries fetch signatures that hold now.
+func TestNewVersionAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	right := d.now()
+	for _, now := range []time.Time{right.AddDate(1, 0, 0), right} {
+		before := d.current.Load().Serial
+		d.clock.Store(&now)
+		d.rebuild()
+		if serial := d.current.Load().Serial; serial == before {
+			t.Errorf("at %v, the serial stays %d", now, serial)
+		}
+		before = d.current.Load().Serial
+		d.rebuild()
+		if serial := d.current.Load().Serial; serial != before {
+			t.Errorf("at %v, the serial changes again, from %d to %d", now, before, serial)
+		}
+	}
+}
