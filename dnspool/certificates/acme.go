@@ -27,9 +27,12 @@ type Options struct {
 	Dir    string       // where accounts, keys and certificates are saved
 	// Reach returns how an authority can see answers to challenges for a name, which may begin with "*.".
 	Reach func(name string) Reach
-	// TXT returns where TXT records for a name are added, if its Reach has OwnZone or Published.
-	TXT func(name string) TXTRecords
-	Log *zap.Logger
+	// OwnZone is where TXT records are added for names whose Reach has OwnZone.
+	OwnZone TXTRecords
+	// UpdatesAt returns where TXT records for a name are added, if its Reach has UpdatedAt, which is server. It returns
+	// also where to remove them after a change of the Reach. For "" it is any server that takes updates for the name.
+	UpdatesAt func(name, server string) TXTRecords
+	Log       *zap.Logger
 
 	renewCheck time.Duration           // how often certificates are checked for renewal; 0: certmagic's default
 	tune       func(*certmagic.Config) // nil but in tests

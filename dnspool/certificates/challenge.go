@@ -15,26 +15,33 @@ import (
 type Reach struct {
 	OwnZone      bool // our DNS server is authoritative for the name
 	OtherServers bool // other servers are too, and do not get our records
-	Published    bool // another DNS server takes updates for the name from us (RFC 2136)
 	HTTP         bool // the redirector listens for http, besides https
+	// UpdatedAt is host:port of another DNS server that takes updates for the name from us (RFC 2136), or "".
+	UpdatedAt string
 }
 
 // ReachOf returns the Reach of a name under a configuration.
 func ReachOf(c *config.Server, name string) Reach {
-	return Reach{
+	r := Reach{
 		OwnZone:      len(c.DNS.Listen) > 0 && isIn(c.DNS.Zone, name),
 		OtherServers: len(c.DNS.Nameservers) > 1 && len(c.DNS.Notify) == 0,
-		Published:    UpdateTarget(c, name) != nil,
 		HTTP:         len(c.HTTP.Listen) > 0,
 	}
+	if to := UpdateTarget(c, name, ""); to != nil {
+		r.UpdatedAt = to.Server
+	}
+	return r
 }
 
 // isIn reports whether a host name, without a final dot, is in a zone.
 func isIn(zone, name string) bool { return strings.HasSuffix("."+name+".", "."+zone) }
 
-// UpdateTarget returns the first target of updates whose zone has a name, or nil.
-func UpdateTarget(c *config.Server, name string) *config.Publish {
-	i := slices.IndexFunc(c.Publish, func(p config.Publish) bool { return isIn(p.Zone, name) })
+// UpdateTarget returns the first target of updates at a server whose zone has a name, or nil. The server may be "", for
+// any.
+func UpdateTarget(c *config.Server, name, server string) *config.Publish {
+	i := slices.IndexFunc(c.Publish, func(p config.Publish) bool {
+		return isIn(p.Zone, name) && (server == "" || p.Server == server)
+	})
 	if i < 0 {
 		return nil
 	}
@@ -83,7 +90,7 @@ func challengesFor(name, forced string, r Reach) []string {
 	switch {
 	case r.OwnZone && !r.OtherServers:
 		order = slices.Insert(order, 0, dns)
-	case r.OwnZone, r.Published:
+	case r.OwnZone, r.UpdatedAt != "":
 		order = append(order, dns)
 	}
 	wild := strings.HasPrefix(name, "*.") // DNS-01 alone proves a wildcard

@@ -30,21 +30,25 @@ func TestReach(t *testing.T) {
 		name string
 		want Reach
 	}{
-		{c, "dl.example.org", Reach{OwnZone: true, Published: true, HTTP: true}},
-		{c, "*.dl.example.org", Reach{OwnZone: true, Published: true, HTTP: true}},
-		{c, "xdl.example.org", Reach{Published: true, HTTP: true}},
-		{c, "www.example.net", Reach{Published: true, HTTP: true}},
+		{c, "dl.example.org", Reach{OwnZone: true, HTTP: true, UpdatedAt: "192.0.2.53:53"}},
+		{c, "*.dl.example.org", Reach{OwnZone: true, HTTP: true, UpdatedAt: "192.0.2.53:53"}},
+		{c, "xdl.example.org", Reach{HTTP: true, UpdatedAt: "192.0.2.53:53"}},
+		{c, "www.example.net", Reach{HTTP: true, UpdatedAt: "192.0.2.54:53"}},
 		{c, "example.com", Reach{HTTP: true}},
-		{&equal, "dl.example.org", Reach{OwnZone: true, OtherServers: true, Published: true, HTTP: true}},
-		{&primary, "dl.example.org", Reach{OwnZone: true, Published: true, HTTP: true}},
+		{&equal, "dl.example.org", Reach{OwnZone: true, OtherServers: true, HTTP: true, UpdatedAt: "192.0.2.53:53"}},
+		{&primary, "dl.example.org", Reach{OwnZone: true, HTTP: true, UpdatedAt: "192.0.2.53:53"}},
 		{&off, "dl.example.org", Reach{}},
 	} {
 		if got := ReachOf(test.c, test.name); got != test.want {
 			t.Errorf("%s: %+v", test.name, got)
 		}
 	}
-	if at := UpdateTarget(c, "a.example.net"); at == nil || at.Server != "192.0.2.54:53" {
-		t.Errorf("updates for a.example.net go to %v", at)
+	two := []config.Publish{{Server: "192.0.2.53:53", Zone: "example.org."}, {Server: "192.0.2.54:53", Zone: "example.org."}}
+	for _, server := range []string{"192.0.2.53:53", "192.0.2.54:53", "192.0.2.55:53"} {
+		at := UpdateTarget(&config.Server{Publish: two}, "a.example.org", server)
+		if found := at != nil && at.Server == server; found != (server != "192.0.2.55:53") {
+			t.Errorf("updates at %s go to %v", server, at)
+		}
 	}
 }
 
@@ -59,17 +63,17 @@ func TestChallengesFor(t *testing.T) {
 		{"a.example", "", Reach{}, []string{alpn}},
 		{"a.example", "", Reach{HTTP: true}, []string{alpn, http}},
 		{"a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns, alpn, http}},
-		{"a.example", "", Reach{HTTP: true, Published: true}, []string{alpn, http, dns}},
-		{"a.example", "", Reach{OwnZone: true, Published: true}, []string{dns, alpn}},
+		{"a.example", "", Reach{HTTP: true, UpdatedAt: "192.0.2.53:53"}, []string{alpn, http, dns}},
+		{"a.example", "", Reach{OwnZone: true, UpdatedAt: "192.0.2.53:53"}, []string{dns, alpn}},
 		{"a.example", "", Reach{HTTP: true, OwnZone: true, OtherServers: true}, []string{alpn, http, dns}},
 		{"*.a.example", "", Reach{HTTP: true, OwnZone: true, OtherServers: true}, []string{dns}},
 		{"*.a.example", "", Reach{HTTP: true}, nil},
 		{"*.a.example", "", Reach{HTTP: true, OwnZone: true}, []string{dns}},
-		{"*.a.example", "", Reach{HTTP: true, Published: true}, []string{dns}},
+		{"*.a.example", "", Reach{HTTP: true, UpdatedAt: "192.0.2.53:53"}, []string{dns}},
 		{"a.example", http, Reach{HTTP: true, OwnZone: true}, []string{http}},
 		{"a.example", http, Reach{OwnZone: true}, nil},
 		{"a.example", dns, Reach{HTTP: true}, nil},
-		{"a.example", dns, Reach{Published: true}, []string{dns}},
+		{"a.example", dns, Reach{UpdatedAt: "192.0.2.53:53"}, []string{dns}},
 	} {
 		if got := challengesFor(test.name, test.forced, test.reach); !slices.Equal(got, test.want) {
 			t.Errorf("%+v: %v", test, got)

@@ -246,7 +246,7 @@ func (f *fakeACME) renewalInfo(id string, header http.Header) (int, any) {
 func (f *fakeACME) options(dir string, reach Reach, txt TXTRecords, log *zap.Logger) Options {
 	return Options{
 		Config: &config.ACME{Names: []string{f.name}, Directories: []string{f.url() + "/dir"}}, Dir: dir, Log: log,
-		Reach: func(string) Reach { return reach }, TXT: func(string) TXTRecords { return txt },
+		Reach: func(string) Reach { return reach }, OwnZone: txt, UpdatesAt: func(string, string) TXTRecords { return txt },
 		tune: func(c *certmagic.Config) {
 			for _, authority := range c.Issuers {
 				authority.(*issuer).client = &http.Client{Transport: f}

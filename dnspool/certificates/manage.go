@@ -201,9 +201,9 @@ func (a *ACME) checkAlone(name, forced string) error {
 // txtRecords returns where TXT records for a name are added. Those in our own zone end with the process.
 func (a *ACME) txtRecords(name string, reach Reach) TXTRecords {
 	if reach.OwnZone {
-		return a.o.TXT(name)
+		return a.o.OwnZone
 	}
-	return notedTXT{a.o.TXT(name), name, a.storage, a.removed}
+	return notedTXT{a.o.UpdatesAt(name, reach.UpdatedAt), name, reach.UpdatedAt, a.storage, a.removed}
 }
 
 // errRemoved is why no certificate is ordered for a name that a reload has removed.

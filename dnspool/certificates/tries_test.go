@@ -128,7 +128,7 @@ func TestRemovalFails(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		authority := newFakeACME(t)
 		txt := fakeTXT{remove: errors.New("the server is away")}
-		acme, stop := runACME(t, authority.options(dir, Reach{Published: true}, txt, zap.New(core)))
+		acme, stop := runACME(t, authority.options(dir, Reach{UpdatedAt: "192.0.2.53:53"}, txt, zap.New(core)))
 		defer stop()
 		if err := acme.SetConfig(&config.ACME{Names: []string{authority.name}, Directories: []string{authority.url() + "/dir"},
 			Challenge: "dns-01"}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,13 +14,14 @@ import (
 
 const (
 	notedFolder = "txt"
-	maxNoted    = 200 // that are removed at a time
+	maxNoted    = 200 // that are tried to remove at a time
 	removeTime  = 30 * time.Second
 )
 
 // A notedRecord is a TXT record at another server. It is noted in state_dir until it is removed.
 type notedRecord struct {
-	Name   string `json:"name"` // that a certificate is ordered for
+	Name   string `json:"name"`   // that a certificate is ordered for
+	Server string `json:"server"` // host:port that the record was added at; "": any target of updates for the name
 	Record string `json:"record"`
 	Value  string `json:"value"`
 }
@@ -30,13 +32,14 @@ func (r notedRecord) key() string { return path.Join(notedFolder, r.Value+".json
 type notedTXT struct {
 	TXTRecords
 	name    string
+	server  string
 	storage *storage
 	removed chan<- struct{} // signals that the server takes removals
 }
 
 // AddTXT is described at [TXTRecords].
 func (n notedTXT) AddTXT(ctx context.Context, name, value string) error {
-	record := notedRecord{n.name, name, value}
+	record := notedRecord{n.name, n.server, name, value}
 	if err := n.storage.Lock(ctx, record.key()); err != nil {
 		return err
 	}
@@ -64,9 +67,11 @@ func (n notedTXT) RemoveTXT(ctx context.Context, name, value string) error {
 // removeLeft removes the TXT records that a crash or a failed removal has left, at the start and when an order has
 // removed its own, until ctx ends.
 func (a *ACME) removeLeft(ctx context.Context) {
+	latest := ""
 	for {
 		keys, _ := a.storage.List(ctx, notedFolder, false) // without the folder there are none
-		for _, key := range keys[:min(len(keys), maxNoted)] {
+		for _, key := range nextNoted(keys, latest) {
+			latest = key
 			if locked, err := a.storage.TryLock(ctx, key); !locked || err != nil {
 				continue // its order is under way
 			}
@@ -79,6 +84,17 @@ func (a *ACME) removeLeft(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// nextNoted returns which notes follow on the latest one that was tried, and then from the first one on. So notes of
+// records that cannot be removed do not keep the others from their turn.
+func nextNoted(keys []string, latest string) []string {
+	keys = slices.Sorted(slices.Values(keys))
+	at, found := slices.BinarySearch(keys, latest)
+	if found {
+		at++
+	}
+	return slices.Concat(keys[at:], keys[:at])[:min(len(keys), maxNoted)]
 }
 
 // removeNoted removes one record, and its note.
@@ -97,13 +113,13 @@ func (a *ACME) removeNoted(ctx context.Context, key string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, removeTime)
 	defer cancel()
-	fields := []zap.Field{zap.String("record", record.Record), zap.String("value", record.Value)}
-	if err = a.o.TXT(record.Name).RemoveTXT(ctx, record.Record, record.Value); err == nil {
+	fields := []zap.Field{zap.String("server", record.Server), zap.String("record", record.Record), zap.String("value", record.Value)}
+	if err = a.o.UpdatesAt(record.Name, record.Server).RemoveTXT(ctx, record.Record, record.Value); err == nil {
 		err = a.storage.Delete(ctx, key)
 	}
 	if err != nil {
 		a.o.Log.Warn("cannot remove a TXT record that an earlier order has left; the next order tries again",
-			append(fields, zap.Error(err))...)
+			append(fields, zap.String("note", a.storage.Filename(key)), zap.Error(err))...)
 		return
 	}
 	a.o.Log.Info("removed a TXT record that an earlier order had left", fields...)

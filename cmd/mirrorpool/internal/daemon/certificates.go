@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -25,20 +26,16 @@ func (d *Daemon) newACME(c *config.Server) *certificates.ACME {
 	}
 	return certificates.NewACME(certificates.Options{
 		Config: c.HTTP.ACME, Dir: d.stateFile("certificates"), Log: d.log,
-		Reach: func(name string) certificates.Reach { return certificates.ReachOf(d.config.Load(), name) },
-		TXT:   d.txtRecords,
+		Reach:   func(name string) certificates.Reach { return certificates.ReachOf(d.config.Load(), name) },
+		OwnZone: ownZone{d.inForce}, UpdatesAt: d.updatesAt,
 	})
 }
 
-// txtRecords returns where TXT records for a name are added: to our own zone, or at another server.
-func (d *Daemon) txtRecords(name string) certificates.TXTRecords {
-	c := d.config.Load()
-	if certificates.ReachOf(c, name).OwnZone {
-		return ownZone{d.inForce}
-	}
-	to := certificates.UpdateTarget(c, name)
-	if to == nil { // a reload has taken it away since
-		return unusable{fmt.Errorf("no target of publish has the zone of %s any more", name)}
+// updatesAt returns where TXT records for a name are added, and removed, at another server.
+func (d *Daemon) updatesAt(name, server string) certificates.TXTRecords {
+	to := certificates.UpdateTarget(d.config.Load(), name, server)
+	if to == nil { // a reload or a restart has taken it away since
+		return unusable{fmt.Errorf("publish has no target any more with the zone of %s at %s", name, cmp.Or(server, "a server"))}
 	}
 	t, err := publish.NewTXT(*to)
 	if err != nil {

@@ -11,9 +11,16 @@ import (
 func TestTargetTakenAway(t *testing.T) {
 	t.Parallel()
 	d := &Daemon{inForce: &inForce{}}
-	d.config.Store(&config.Server{})
-	if err := d.txtRecords("www.example.net").AddTXT(t.Context(), "_acme-challenge.www.example.net.", "x"); err == nil {
-		t.Error("a record for a zone of no target is added")
+	d.config.Store(&config.Server{Publish: []config.Publish{{Server: "127.0.0.1:9", Zone: "example.net."}}})
+	const at = "_acme-challenge.www.example.net."
+	for _, server := range []string{"127.0.0.1:9", ""} { // where the target is still, or any
+		if err := d.updatesAt("www.example.net", server).RemoveTXT(t.Context(), at, "x"); err == nil || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("at %q: %v, want that the target is asked", server, err)
+		}
+	}
+	err := d.updatesAt("www.example.net", "127.0.0.2:9").AddTXT(t.Context(), at, "x")
+	if err == nil || !strings.Contains(err.Error(), "no target any more with the zone of www.example.net at 127.0.0.2:9") {
+		t.Errorf("at a server that is gone: %v", err)
 	}
 }
 
@@ -24,7 +31,7 @@ func TestOwnZoneRefuses(t *testing.T) {
 	d.config.Store(&config.Server{DNS: config.DNS{
 		Listen: []string{"127.0.0.1:53"}, Zone: "dl.example.org.", Names: []string{"@", "*"}, Nameservers: []string{"ns1.example.org."},
 	}})
-	err := d.txtRecords("x.dl.example.org").AddTXT(t.Context(), "_acme-challenge.x.dl.example.org.", "value")
+	err := ownZone{d.inForce}.AddTXT(t.Context(), "_acme-challenge.x.dl.example.org.", "value")
 	if err == nil || !strings.Contains(err.Error(), "x.dl.example.org. exists by a wildcard") || len(d.txt) > 0 {
 		t.Errorf("%v, records %v", err, d.txt)
 	}
