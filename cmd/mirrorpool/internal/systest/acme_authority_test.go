@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"mirrorpool/testdata/testbed"
 )
 
@@ -211,8 +209,8 @@ func TestCertificateByUpdate(t *testing.T) {
 	r.serve(t)
 	r.await(t, "download.example.org")
 	testbed.Eventually(t, "the TXT record is gone", func() bool {
-		resp, _, err := (&dns.Client{Net: "tcp"}).Exchange(new(dns.Msg).SetQuestion("_acme-challenge.download.example.org.", dns.TypeTXT), at)
-		return err == nil && len(resp.Answer) == 0
+		left, err := txtAt(at, "_acme-challenge.download.example.org.")
+		return err == nil && len(left) == 0
 	})
 	r.program.stop(t)
 }
