@@ -65,7 +65,10 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	if err := k.checkBefore(&before, now); err != nil {
 		return nil, err
 	}
-	_, err = k.at(now)
+	r, err := k.at(now)
+	if err == nil {
+		err = r.checkAhead(k)
+	}
 	return k, err
 }
 

@@ -146,21 +146,62 @@ func (r *roles) useSigned(k *Keys, now time.Time) error {
 		return nil
 	}
 	r.signed = k.signedAt(now)
-	ahead := r.signed[dns.TypeDNSKEY]
-	if len(ahead) == 0 {
+	if len(r.signed[dns.TypeDNSKEY]) == 0 {
 		return fmt.Errorf("no file of the key %d has signed DNSKEY records for %s", offline.Tag, now.UTC().Format(time.RFC3339))
 	}
 	if len(r.signZone) == 0 {
 		return fmt.Errorf("the private part of the key %d is elsewhere; want one more key without the flag SEP (256)", offline.Tag)
 	}
-	missing := func(key *Key) bool {
-		return !slices.ContainsFunc(ahead[0].records, func(rr dns.RR) bool { d, ok := rr.(*dns.DNSKEY); return ok && keyID(d) == key.id })
-	}
-	r.signKeys = slices.DeleteFunc(r.signKeys, func(key *Key) bool { return key.Times.At(now) == Retired && missing(key) })
+	r.signKeys = slices.DeleteFunc(r.signKeys, func(key *Key) bool { return key.Times.At(now) == Retired && !r.signedAhead(key) })
 	for _, key := range slices.Concat(r.signZone, r.signKeys) {
-		if missing(key) {
+		if !r.signedAhead(key) {
 			return fmt.Errorf("the signed DNSKEY records do not have the key %d, which signs", key.Tag)
 		}
 	}
 	return nil
+}
+
+// checkAhead returns an error if sets that were signed ahead leave out what the configuration asks for: only the key
+// that is elsewhere can sign it.
+func (r *roles) checkAhead(k *Keys) error {
+	if r.signed == nil {
+		return nil
+	}
+	for _, key := range k.All {
+		if key.private == nil && len(key.signed) == 0 && !r.signedAhead(key) {
+			return fmt.Errorf("the signed DNSKEY records do not have the key %d (dns.dnssec.other_keys); sign them with it where the "+
+				"private part of the key %d is", key.Tag, k.offline().Tag)
+		}
+	}
+	if r.withdraw && !r.withdrawsAhead() {
+		return fmt.Errorf(`want signed records "CDS 0 0 0 00" and "CDNSKEY 0 3 0 AA==" for dns.dnssec.withdraw; make them where the `+
+			"private part of the key %d is", k.offline().Tag)
+	}
+	return nil
+}
+
+// signedAhead reports whether a key is among the DNSKEY records that were signed ahead.
+func (r *roles) signedAhead(key *Key) bool {
+	return slices.ContainsFunc(r.signed[dns.TypeDNSKEY][0].records, func(rr dns.RR) bool {
+		d, ok := rr.(*dns.DNSKEY)
+		return ok && keyID(d) == key.id
+	})
+}
+
+// withdrawsAhead reports whether the CDS and CDNSKEY records that were signed ahead ask for no DS record (RFC 8078).
+func (r *roles) withdrawsAhead() bool {
+	asks := func(rrtype uint16) bool {
+		sets := r.signed[rrtype]
+		if len(sets) == 0 || len(sets[0].records) != 1 {
+			return false
+		}
+		switch rr := sets[0].records[0].(type) {
+		case *dns.CDS:
+			return rr.Algorithm == 0
+		case *dns.CDNSKEY:
+			return rr.Algorithm == 0
+		}
+		return false
+	}
+	return asks(dns.TypeCDS) && asks(dns.TypeCDNSKEY)
 }

@@ -2,11 +2,14 @@ package dnssec
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // TestSeveralKeysSignKeys has two keys sign the keys, of which one or both are elsewhere: the parent may have a DS
@@ -119,4 +122,63 @@ func TestNoneOfSomeSignatures(t *testing.T) {
 	if _, err := p.End(); err != nil || len(signatures.Records) != 2 {
 		t.Errorf("the set has %d signatures, want 2: %v", len(signatures.Records), err)
 	}
+}
+
+// TestSignedAheadAsConfigured wants what the configuration asks for beside a key that is elsewhere to be among the sets
+// that this has signed, and an error otherwise.
+func TestSignedAheadAsConfigured(t *testing.T) {
+	t.Parallel()
+	k, other := newSplitKey(t), newSplitKey(t)
+	c := testConfig(k.kskAt, k.zskAt)
+	check := func(what, want string) {
+		t.Helper()
+		keys, err := Read(c, "", testNow)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+		if err == nil {
+			signersOf(t, keys, testNow)
+		}
+	}
+	k.moveAway(t, ".1", testNow.Add(-backdating), 10, k.both()...)
+	check("as usual", "")
+
+	c.DNSSEC.OtherKeys = []string{other.kskAt + publicEnd}
+	check("with another server's key", fmt.Sprintf("do not have the key %d (dns.dnssec.other_keys)", other.ksk.KeyTag()))
+	k.moveAway(t, ".1", testNow.Add(-backdating), 10, append(k.both(), dns.Copy(other.ksk))...)
+	check("with another server's key that was signed", "")
+
+	c.DNSSEC.Withdraw = true
+	check("withdrawn", "for dns.dnssec.withdraw")
+	none := []dns.RR{rr(t, testZone+" 7200 IN CDS 0 0 0 00"), rr(t, testZone+" 7200 IN CDNSKEY 0 3 0 AA==")}
+	keep := []dns.RR{k.ksk.ToDS(dns.SHA256).ToCDS(), k.ksk.ToCDNSKEY()}
+	for name, test := range map[string]struct {
+		sets []dns.RR
+		want string
+	}{
+		"withdrawn by CDS alone":       {none[:1], "for dns.dnssec.withdraw"},
+		"withdrawn by CDNSKEY alone":   {none[1:], "for dns.dnssec.withdraw"},
+		"withdrawn by CDS, not by key": {[]dns.RR{none[0], keep[1]}, "for dns.dnssec.withdraw"},
+		"withdrawn by key, not by CDS": {[]dns.RR{keep[0], none[1]}, "for dns.dnssec.withdraw"},
+		"withdrawn by both":            {none, ""},
+	} {
+		k.signAhead(t, ".2", append(k.both(), dns.Copy(other.ksk)), test.sets...)
+		check(name, test.want)
+	}
+}
+
+// signAhead writes DNSKEY records and further sets of one record each to one file.
+func (k *splitKey) signAhead(t *testing.T, name string, keys []dns.RR, sets ...dns.RR) {
+	t.Helper()
+	text := ""
+	file := k.kskAt + name + signedEnd
+	for _, set := range append([][]dns.RR{keys}, slices.Collect(slices.Chunk(sets, 1))...) {
+		k.moveAway(t, name, testNow.Add(-backdating), 10, set...)
+		part, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(part)
+	}
+	testbed.Put(t, file, text)
 }
