@@ -54,6 +54,8 @@ type Signer struct {
 type Stats struct {
 	Made    uint64    // signatures
 	Expires time.Time // the first of those in force; zero before the first pass
+	Ours    time.Time // the same of those that were not made ahead elsewhere
+	Failed  bool      // the latest pass
 }
 
 // NewSigner returns a signer, which spreads what falls due by random.
@@ -67,7 +69,7 @@ func (s *Signer) SetKeys(keys *Keys, validity time.Duration) {
 	defer s.mu.Unlock()
 	s.keys, s.validity = keys, validity
 	if keys == nil {
-		s.stats.Expires = time.Time{}
+		s.stats.Expires, s.stats.Ours = time.Time{}, time.Time{}
 	}
 }
 
@@ -93,7 +95,8 @@ type Pass struct {
 	roles    *roles
 	jobs     []job
 	used     int
-	expires  time.Time // of what was kept
+	expires  time.Time // of what was kept or made ahead
+	ours     time.Time // of what was kept
 	failed   error
 
 	zoneID, keysID [sha256.Size]byte // of roles.signZone and roles.signKeys
@@ -115,13 +118,13 @@ func (s *Signer) Begin(now time.Time) (*Pass, error) {
 	keys, validity := s.keys, s.validity
 	s.mu.Unlock()
 	if keys == nil {
-		return nil, errors.New("there is no key to sign the zone with")
+		return nil, s.fail(errors.New("there is no key to sign the zone with"))
 	}
 	// By the wall clock, which may be set while the monotonic one goes on, and in whole seconds, as signatures have it.
 	now = now.Truncate(time.Second)
 	roles, err := keys.at(now)
 	if err != nil {
-		return nil, err
+		return nil, s.fail(err)
 	}
 	s.passes++
 	return &Pass{
@@ -151,7 +154,7 @@ func (p *Pass) Add(set []dns.RR) *Signatures {
 	}
 	p.key = p.appendKey(append(p.key[:0], id[:]...), set)
 	for _, s := range ahead {
-		p.noteExpiry(s.until())
+		p.expires = first(p.expires, s.until())
 		p.key = append(p.key, s.signature.Signature...)
 	}
 	kept := p.signer.kept[string(p.key)]
@@ -159,7 +162,7 @@ func (p *Pass) Add(set []dns.RR) *Signatures {
 	case kept != nil && kept.used == p.signer.passes:
 		return kept // it has been added to this pass before
 	case kept != nil && kept.fresh(p.now):
-		p.noteExpiry(kept.expires)
+		p.expires, p.ours = first(p.expires, kept.expires), first(p.ours, kept.expires)
 	default:
 		kept = &Signatures{}
 		for _, s := range ahead {
@@ -173,10 +176,12 @@ func (p *Pass) Add(set []dns.RR) *Signatures {
 	return kept
 }
 
-func (p *Pass) noteExpiry(at time.Time) {
-	if p.expires.IsZero() || at.Before(p.expires) {
-		p.expires = at
+// first returns the earlier of two times, of which a is none if it is zero.
+func first(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
 	}
+	return a
 }
 
 // appendKey appends what signatures of a set are kept under, besides their keys: all that they depend on but the time.
@@ -241,20 +246,20 @@ func (p *Pass) End() (expires time.Time, err error) {
 		for _, job := range p.jobs {
 			job.signatures.due = time.Time{} // some may be missing
 		}
-		return time.Time{}, err
+		return time.Time{}, p.signer.fail(err)
 	}
 	made := 0
 	for _, job := range p.jobs {
 		made += len(job.keys)
 	}
 	if made > 0 {
-		p.noteExpiry(to)
+		p.expires, p.ours = first(p.expires, to), first(p.ours, to)
 	}
 	p.jobs = nil
 	if len(p.signer.kept) > 2*p.used+minKept {
 		p.signer.forget(func(s *Signatures) bool { return s.used != p.signer.passes })
 	}
-	p.signer.note(made, p.expires)
+	p.signer.note(made, p.expires, p.ours)
 	return p.expires, nil
 }
 
@@ -298,9 +303,16 @@ func (s *Signer) forget(old func(*Signatures) bool) {
 	}
 }
 
-func (s *Signer) note(made int, expires time.Time) {
+func (s *Signer) note(made int, expires, ours time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats.Made += uint64(made)
-	s.stats.Expires = expires
+	s.stats = Stats{Made: s.stats.Made + uint64(made), Expires: expires, Ours: ours}
+}
+
+// fail notes that a pass failed, and returns why.
+func (s *Signer) fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Failed = true
+	return err
 }

@@ -161,6 +161,26 @@ func (r *roles) useSigned(k *Keys, now time.Time) error {
 	return nil
 }
 
+// HoldsUntil returns when the first of the zone's signatures expires that no other follows. Of periods for which keys
+// were signed ahead, the next one follows, as long as the zone can be signed then.
+func (k *Keys) HoldsUntil(stats Stats, now time.Time) time.Time {
+	if k.offline() == nil || stats.Expires.IsZero() || stats.Failed {
+		return stats.Expires
+	}
+	end := now
+	for _, err := k.at(end); err == nil; _, err = k.at(end) {
+		var next time.Time
+		for _, set := range k.signedAt(end)[dns.TypeDNSKEY] {
+			next = first(next, set.until())
+		}
+		end = next
+	}
+	if stats.Ours.IsZero() {
+		return end
+	}
+	return first(stats.Ours, end)
+}
+
 // checkAhead returns an error if sets that were signed ahead leave out what the configuration asks for: only the key
 // that is elsewhere can sign it.
 func (r *roles) checkAhead(k *Keys) error {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -181,4 +182,48 @@ func (k *splitKey) signAhead(t *testing.T, name string, keys []dns.RR, sets ...d
 		text += string(part)
 	}
 	testbed.Put(t, file, text)
+}
+
+// TestPeriodsFollowEachOther has keys signed ahead for periods that overlap by an hour, as they should. The end of one
+// is no trouble while the next is there, and the zone can be signed then.
+func TestPeriodsFollowEachOther(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 1, k.both()...)
+	k.moveAway(t, ".2", testNow.Add(22*time.Hour), 1, k.both()...)
+	k.moveAway(t, ".3", testNow.Add(45*time.Hour), 1, k.ksk) // without the key that signs the zone
+	keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSigner(t)
+	s.SetKeys(keys, week)
+	for _, test := range []struct {
+		hours   int
+		trouble bool
+	}{{0, false}, {20, false}, {22, false}, {34, false}, {35, true}, {45, true}} {
+		now := testNow.Add(time.Duration(test.hours) * time.Hour)
+		p, err := s.Begin(now)
+		if err == nil {
+			p.Add(p.KeyRecords()[dns.TypeDNSKEY])
+			p.Add(manySets(t, 1, 1)[0])
+			_, err = p.End()
+		}
+		if (err != nil) != (test.hours == 45) {
+			t.Fatalf("after %d hours: %v", test.hours, err)
+		}
+		status := Status{Expires: keys.HoldsUntil(s.Stats(), now)}
+		if want := testNow.Add(46 * time.Hour); !status.Expires.Equal(want) {
+			t.Errorf("after %d hours, signatures hold until %v, want %v", test.hours, status.Expires, want)
+		}
+		if got := status.Trouble(now); (got != "") != test.trouble {
+			t.Errorf("after %d hours: trouble %q", test.hours, got)
+		}
+	}
+	if stats := (Stats{Expires: testNow.Add(time.Hour), Failed: true}); !keys.HoldsUntil(stats, testNow).Equal(stats.Expires) {
+		t.Error("nothing follows where the zone cannot be signed")
+	}
+	if stats := (Stats{Expires: testNow.Add(time.Hour), Ours: testNow.Add(2 * time.Hour)}); !keys.HoldsUntil(stats, testNow).Equal(stats.Ours) {
+		t.Error("signatures that were made here hold as long as they do")
+	}
 }

@@ -12,8 +12,8 @@ import (
 type Status struct {
 	Zone    string       `json:"zone"` // without its final dot
 	Keys    []KeyStatus  `json:"keys"`
-	DS      []string     `json:"ds"` // the records that the parent is to have
-	Expires time.Time    `json:"first_expiry,omitzero"`
+	DS      []string     `json:"ds"`                    // the records that the parent is to have
+	Expires time.Time    `json:"first_expiry,omitzero"` // see HoldsUntil
 	Made    uint64       `json:"signatures_made"`
 	Parent  ParentStatus `json:"parent"`
 	Next    string       `json:"next"`             // what a rollover waits for; "" if there is none
