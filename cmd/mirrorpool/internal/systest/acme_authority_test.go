@@ -194,7 +194,8 @@ func saved(directory string) string {
 	return strings.NewReplacer("https://", "", "/", "-", ":", "-").Replace(directory)
 }
 
-// TestCertificateByUpdate gets a certificate for a name in a zone of BIND, by DNS-01 with updates.
+// TestCertificateByUpdate gets certificates for a name in a zone of BIND, and for the names below it, by DNS-01 with
+// updates.
 func TestCertificateByUpdate(t *testing.T) {
 	t.Parallel()
 	at := "127.0.0.1:" + testbed.FreePort(t)
@@ -205,10 +206,10 @@ func TestCertificateByUpdate(t *testing.T) {
 	o.Resolver = testbed.StartNames(t, nil, map[string]string{"example.org": at})
 	r.pebble, _ = testbed.StartPebble(t, o)
 	r.config.json["publish"] = []any{map[string]any{"server": at, "zone": "example.org", "names": []string{"dl"}, "tsig": s.key}}
-	r.acme([]string{"download.example.org"}, map[string]any{"challenge": "dns-01"})
+	r.acme([]string{"download.example.org", "*.download.example.org"}, map[string]any{"challenge": "dns-01"})
 	r.serve(t)
-	r.await(t, "download.example.org")
-	testbed.Eventually(t, "the TXT record is gone", func() bool {
+	r.await(t, "download.example.org", "any.download.example.org")
+	testbed.Eventually(t, "the TXT records are gone", func() bool {
 		left, err := txtAt(at, "_acme-challenge.download.example.org.")
 		return err == nil && len(left) == 0
 	})

@@ -101,18 +101,21 @@ func TestFirstCertificate(t *testing.T) {
 		challenge string
 		names     []string
 		signed    bool // the zone
+		basePath  string
 	}{
-		"tls-alpn-01":                 {"tls-alpn-01", []string{"download.example.net"}, false},
-		"http-01":                     {"http-01", []string{"download.example.net"}, false},
-		"dns-01":                      {"dns-01", []string{"www.dl.example.org"}, false},
-		"dns-01 for a wildcard":       {"dns-01", []string{"dl.example.org", "*.dl.example.org"}, false},
-		"dns-01 in a signed zone":     {"dns-01", []string{"www.dl.example.org", "*.dl.example.org"}, true},
-		"any, in our zone or outside": {"", []string{"download.example.net", "www.dl.example.org"}, false},
+		"tls-alpn-01":                 {"tls-alpn-01", []string{"download.example.net"}, false, "/"},
+		"http-01":                     {"http-01", []string{"download.example.net"}, false, "/"},
+		"http-01 with a base path":    {"http-01", []string{"download.example.net"}, false, "/pub/"},
+		"dns-01":                      {"dns-01", []string{"www.dl.example.org"}, false, "/"},
+		"dns-01 for a wildcard":       {"dns-01", []string{"dl.example.org", "*.dl.example.org"}, false, "/"},
+		"dns-01 in a signed zone":     {"dns-01", []string{"www.dl.example.org", "*.dl.example.org"}, true, "/"},
+		"any, in our zone or outside": {"", []string{"download.example.net", "www.dl.example.org"}, false, "/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newACMERig(t, "download.example.net")
 			r.acme(test.names, map[string]any{"challenge": test.challenge})
+			r.config.set("http", "base_path", test.basePath)
 			if test.signed {
 				r.config.set("dns", "dnssec", map[string]any{"keys": "auto"})
 			}
