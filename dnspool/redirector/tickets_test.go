@@ -15,8 +15,8 @@ import (
 	"mirrorpool/dnspool/certificates"
 )
 
-// TestTicketsAreRotated runs a server for a day of simulated time: the keys of session tickets change every 8 hours, and
-// none is older than a day.
+// TestTicketsAreRotated runs a server for a day of simulated time: the keys of session tickets change every 8 hours,
+// and none is older than a day.
 func TestTicketsAreRotated(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ticketkeys")
