@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -32,6 +33,7 @@ type simulatedAuthority struct {
 	name   string // that it is asked to certify
 	key    *ecdsa.PrivateKey
 	cert   *x509.Certificate
+	ocsp   []string // URLs of OCSP responders, in certificates
 	down   atomic.Bool
 	hangs  atomic.Bool
 	asked  atomic.Int64
@@ -76,12 +78,14 @@ func (a *simulatedAuthority) Issue(ctx context.Context, csr *x509.CertificateReq
 		return nil, errors.New("the authority is down")
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1 + a.issued.Add(1)), DNSNames: csr.DNSNames, NotBefore: time.Now(),
-		NotAfter: time.Now().Add(90 * day), KeyUsage: x509.KeyUsageDigitalSignature}
+		NotAfter: time.Now().Add(90 * day), KeyUsage: x509.KeyUsageDigitalSignature, OCSPServer: a.ocsp}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, csr.PublicKey, a.key)
 	if err != nil {
 		return nil, err
 	}
-	return &certmagic.IssuedCertificate{Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
+	chain := slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
+	return &certmagic.IssuedCertificate{Certificate: chain}, nil
 }
 
 // serves returns the serial number of the certificate that clients get, 0 for none. It may have ended, if ended says
