@@ -1,6 +1,7 @@
 package systest
 
 import (
+	"crypto/x509"
 	"net"
 	"os"
 	"path/filepath"
@@ -214,4 +215,43 @@ func TestCertificateByUpdate(t *testing.T) {
 		return err == nil && len(left) == 0
 	})
 	r.program.stop(t)
+}
+
+// TestTwoInstancesOfOneName: two servers that answer at one name, with a state of their own, order at the same time. By
+// updates at BIND, where an authority finds the records of both, each gets a certificate.
+func TestTwoInstancesOfOneName(t *testing.T) {
+	t.Parallel()
+	const name = "download.example.org"
+	at := "127.0.0.1:" + testbed.FreePort(t)
+	s := newSite(t, "")
+	s.primary(t, "bind", at)
+	rigs := []*acmeRig{newACMERig(t), newACMERig(t)}
+	o := rigs[0].options
+	o.Resolver = testbed.StartNames(t, nil, map[string]string{"example.org": at})
+	pebble, _ := testbed.StartPebble(t, o)
+	for _, r := range rigs {
+		r.pebble = pebble
+		r.config.json["publish"] = []any{map[string]any{"server": at, "zone": "example.org", "names": []string{"dl"}, "tsig": s.key}}
+		r.acme([]string{name}, map[string]any{"challenge": "dns-01"})
+		r.serve(t)
+	}
+	var certs []*x509.Certificate
+	for _, r := range rigs {
+		r.await(t, name)
+		cert, err := r.handshake(pebble.Roots(t), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs = append(certs, cert)
+	}
+	if certs[0].Equal(certs[1]) {
+		t.Error("both serve one certificate")
+	}
+	testbed.Eventually(t, "the TXT records are gone", func() bool {
+		left, err := txtAt(at, "_acme-challenge."+name+".")
+		return err == nil && len(left) == 0
+	})
+	for _, r := range rigs {
+		r.program.stop(t)
+	}
 }
