@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -93,21 +94,31 @@ are others at other times: see mirrorpool dnssec status.`,
 func newDNSSECRolloverCommand() *cobra.Command {
 	var client adminClient
 	var algorithm string
+	var abort bool
 	cmd := &cobra.Command{
 		Use:   "rollover",
-		Short: "Begin to replace the key that signs the zone",
+		Short: "Begin to replace the key that signs the zone, or give that up",
 		Long: `Begin to replace the key that signs the zone, where the server has made it ("keys": "auto"). It goes on by itself, for about a
 day and a half with a parent that follows CDS records; otherwise, give the parent the DS records whenever
 mirrorpool dnssec status waits for them. --algorithm changes to another algorithm, which takes longer, and
-doubles the signatures meanwhile. Where several servers sign the zone, begin on the one that dns.dnssec.leader names.`,
+doubles the signatures meanwhile. Where several servers sign the zone, begin on the one that dns.dnssec.leader names.
+
+--abort gives a rollover up that is under way: the old key signs on, and the new one goes, two days after the parent was asked
+for a DS record of it. It is refused once the parent has one.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
+			if abort && algorithm != "" {
+				return errors.New("want --abort or --algorithm, not both")
+			}
+			query, method := url.Values{}, http.MethodPost
 			if algorithm != "" {
 				query.Set("algorithm", algorithm)
 			}
+			if abort {
+				method = http.MethodDelete
+			}
 			var text json.RawMessage
-			if err := client.call(cmd.Context(), http.MethodPost, "/api/v1/dnssec/rollover", query, &text); err != nil {
+			if err := client.call(cmd.Context(), method, "/api/v1/dnssec/rollover", query, &text); err != nil {
 				return failed(err)
 			}
 			status, err := readDNSSEC(&client, text)
@@ -119,5 +130,6 @@ doubles the signatures meanwhile. Where several servers sign the zone, begin on 
 	}
 	client.flags(cmd)
 	cmd.Flags().StringVar(&algorithm, "algorithm", "", "ECDSAP256SHA256 or ED25519; that of the key unless given")
+	cmd.Flags().BoolVar(&abort, "abort", false, "give up the rollover that is under way")
 	return cmd
 }

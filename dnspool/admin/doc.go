@@ -12,7 +12,7 @@
 //	condition.go   the one word for how a mirror is
 //	downloads.go   GET /api/v1/stats, and the chart of downloads
 //	mail.go        POST /api/v1/mail/test
-//	dnssec.go      GET /api/v1/dnssec and POST /api/v1/dnssec/rollover
+//	dnssec.go      GET /api/v1/dnssec and POST and DELETE /api/v1/dnssec/rollover
 //	ledger.go      GET /api/v1/ledger, and what the status says of half a year
 //	certificates.go  the redirector's certificates
 //	shares.go      each mirror's share of redirects and DNS answers

@@ -61,6 +61,8 @@ type Backend struct {
 	// RollKeys begins to replace the key, by one of an algorithm, or of the same if that is "".
 	Signatures func() (s dnssec.Status, ok bool)
 	RollKeys   func(algorithm string) error
+	// AbortRollover gives up what RollKeys has begun.
+	AbortRollover func(ctx context.Context) error
 	// Collect sends the metrics of the faces. It may be nil.
 	Collect func(ch chan<- prometheus.Metric)
 }
@@ -169,6 +171,7 @@ func newMux(b Backend) *http.ServeMux {
 	if b.Signatures != nil {
 		mux.HandleFunc("GET /api/v1/dnssec", showSignatures(b))
 		mux.HandleFunc("POST /api/v1/dnssec/rollover", rollKeys(b))
+		mux.HandleFunc("DELETE /api/v1/dnssec/rollover", abortRollover(b))
 	}
 	if b.Files != nil {
 		mux.HandleFunc("GET /api/v1/files", showFiles(b))

@@ -248,3 +248,46 @@ func rollOver(t *testing.T, w *signedWorld) {
 	}
 	t.Logf("%v of simulated time, %d changes of verdicts, %d answers validated", w.now.Sub(testNow), w.changed, w.checked)
 }
+
+// TestAbortedRollovers gives rollovers up at several times. Some parents add the DS record of the new key nevertheless,
+// and remove it later.
+func TestAbortedRollovers(t *testing.T) {
+	t.Parallel()
+	const pause = time.Hour
+	for _, algorithm := range []string{"ECDSAP256SHA256", "ED25519"} {
+		w := newSignedWorld(t)
+		w.changes = 1
+		for _, test := range []struct{ after, lateDS time.Duration }{{0, 0}, {4 * time.Hour, 0}, {7 * time.Hour, 3 * time.Hour},
+			{7 * time.Hour, 40 * time.Hour}} {
+			w.step(pause)
+			keys, err := w.keys.Roll(algorithm, w.now, zoneTTL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.keys = keys
+			for begun := w.now; w.now.Sub(begun) < test.after; {
+				w.step(pause)
+			}
+			view := &dnssec.View{DS: w.ds, TTL: parentTTL, At: w.now}
+			if w.keys, err = w.keys.Abort(view, w.now); err != nil {
+				t.Fatalf("%s, after %v: %v", algorithm, test.after, err)
+			}
+			w.change()
+			w.asked = time.Time{}
+			before, aborted, late := w.ds, w.now, test.lateDS > 0
+			for ; w.status().Next != ""; w.step(pause) {
+				if late && w.now.Sub(aborted) >= test.lateDS {
+					late = false
+					w.ds = append(slices.Clone(w.ds), w.keys.All[len(w.keys.All)-1].DS())
+				}
+				if w.now.Sub(aborted) > 20*24*time.Hour {
+					t.Fatalf("%s, after %v: it does not end: %+v", algorithm, test.after, w.status())
+				}
+			}
+			if status := w.status(); late || !slices.EqualFunc(w.ds, before, func(a, b *dns.DS) bool { return a.KeyTag == b.KeyTag }) ||
+				len(status.DS) != 1 {
+				t.Errorf("%s, after %v: %+v", algorithm, test.after, status)
+			}
+		}
+	}
+}

@@ -26,6 +26,7 @@
 //	cache.go    the pass: signatures made and kept
 //	nsec.go     the chain of names
 //	rollover.go from one key to the next
+//	abort.go    and back, while that is safe
 //	leader.go   which of several servers does that
 //	status.go   what an administrator wants to know
 //	metrics.go  the same for Prometheus

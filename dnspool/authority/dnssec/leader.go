@@ -37,8 +37,8 @@ func (k *Keys) awaitKeys() error {
 		k.leader, k.Zone, k.folder(), keysFolder)
 }
 
-// refuseToLead is why a follower does not begin a rollover.
+// refuseToLead is why a follower does not begin a rollover, or give it up.
 func (k *Keys) refuseToLead() error {
-	return fmt.Errorf("%s leads the rollovers of %s (dns.dnssec.leader): begin it there, and copy its state_dir/%s here",
+	return fmt.Errorf("%s leads the rollovers of %s (dns.dnssec.leader): do it there, and copy its state_dir/%s here",
 		k.leader, k.Zone, keysFolder)
 }

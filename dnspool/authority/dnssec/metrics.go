@@ -6,7 +6,7 @@ import (
 
 var (
 	expiryDesc = prometheus.NewDesc("mirrorpool_dnssec_signature_expiry_timestamp_seconds",
-		"When the first of the zone's signatures expires, in seconds since 1970.", nil, nil)
+		"When the first of the zone's signatures expires that no other follows, in seconds since 1970.", nil, nil)
 	madeDesc  = prometheus.NewDesc("mirrorpool_dnssec_signatures_total", "Signatures made.", nil, nil)
 	keysDesc  = prometheus.NewDesc("mirrorpool_dnssec_keys", "Keys of the zone, by state.", []string{"state"}, nil)
 	filesDesc = prometheus.NewDesc("mirrorpool_dnssec_key_files_ok",

@@ -70,7 +70,9 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 		return nil, errors.New(`the configuration names the key files: make new ones with dnssec-keygen, set their times with ` +
 			`dnssec-settime, list them and reload`)
 	}
-	if next, old := k.rolling(now); next != nil {
+	if next, old := k.rolling(now); next != nil && next.aborted() {
+		return nil, fmt.Errorf("the rollover to the key %d was given up, and that is still there: %s", next.Tag, nextOfAborted(next, now, nil))
+	} else if next != nil {
 		return nil, fmt.Errorf("a rollover from the key %d to %d is under way", old.Tag, next.Tag)
 	}
 	roles, err := k.at(now)
@@ -122,7 +124,12 @@ func (k *Keys) with(changed ...*Key) *Keys {
 // another server leads.
 func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	next, old := k.rolling(v.At)
-	if k.leader != "" || next == nil || !next.Times.synced(v.At) || !v.has(next) {
+	switch {
+	case k.leader != "" || next == nil:
+		return k
+	case next.aborted():
+		return k.advanceAborted(v, next, old)
+	case !next.Times.synced(v.At) || !v.has(next):
 		return k
 	}
 	a, b := *next, *old

@@ -115,6 +115,9 @@ func (k *Keys) next(now time.Time, seen *View) string {
 		}
 		return ""
 	}
+	if next.aborted() {
+		return nextOfAborted(next, now, seen)
+	}
 	until := func(what string, at time.Time) string { return what + " at " + at.UTC().Format(time.RFC3339) }
 	switch t, o := next.Times, old.Times; {
 	case !passed(t.Publish, now):

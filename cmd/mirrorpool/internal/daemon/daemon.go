@@ -128,7 +128,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Config.Admin.Listen != "" {
 		backend := admin.Backend{Status: d.describe, Ready: d.ready, Reload: d.reload, Explain: d.explain,
 			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status,
-			TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Signatures: d.signatures, RollKeys: d.rollKeys, Collect: d.collect}
+			TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Signatures: d.signatures, RollKeys: d.rollKeys,
+			AbortRollover: d.abortRollover, Collect: d.collect}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}

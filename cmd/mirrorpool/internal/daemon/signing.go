@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -147,6 +148,26 @@ func (d *Daemon) rollKeys(algorithm string) error {
 	if err != nil {
 		d.log.Error("a rollover cannot begin", zap.Error(err))
 	}
+	return err
+}
+
+// abortRollover gives a rollover up, after a look at the parent.
+func (d *Daemon) abortRollover(ctx context.Context) error {
+	var view *dnssec.View
+	var unseen error
+	if c := d.config.Load(); c.DNS.DNSSEC != nil {
+		view, unseen = d.lookAtParent(ctx, c)
+	}
+	err := d.changeKeys(func(_ *config.Server, keys *dnssec.Keys, _ time.Duration) (*dnssec.Keys, error) {
+		return keys.Abort(view, d.now())
+	})
+	if err == nil {
+		return nil
+	}
+	if unseen != nil {
+		err = fmt.Errorf("%w: %w", err, unseen)
+	}
+	d.log.Error("a rollover cannot be given up", zap.Error(err))
 	return err
 }
 

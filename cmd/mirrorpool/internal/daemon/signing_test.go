@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -191,6 +192,27 @@ func TestNewVersionAfterTheClockWasSetBack(t *testing.T) {
 		d.rebuild()
 		if serial := d.current.Load().Serial; serial != before {
 			t.Errorf("at %v, the serial changes again, from %d to %d", now, before, serial)
+		}
+	}
+}
+
+// TestAbortWithoutAParent gives a rollover up where the parent cannot be seen: only before it was asked for anything.
+func TestAbortWithoutAParent(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto", "resolver": "127.0.0.1:1"}`)
+	begun := d.now()
+	for _, test := range []struct {
+		after time.Duration
+		want  string
+	}{{time.Minute, ""}, {6 * time.Hour, "is not known: asking 127.0.0.1:1 for the DS records"}} {
+		if err := d.rollKeys(""); err != nil {
+			t.Fatal(err)
+		}
+		begun = begun.Add(test.after)
+		d.clock.Store(&begun)
+		err := d.abortRollover(t.Context())
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("after %v: %v, want %q", test.after, err, test.want)
 		}
 	}
 }

@@ -138,6 +138,13 @@ func TestDNSSECCommands(t *testing.T) {
 		t.Errorf("the first signature holds for %v, want nearly a week", left)
 	}
 	r.parent.ds.Store(&ds)
+	if out := r.run(t, exitFailure, "dnssec", "rollover", "--abort"); !strings.Contains(out, "no rollover is under way") {
+		t.Errorf("--abort without a rollover: %s", out)
+	}
+	r.run(t, exitOK, "dnssec", "rollover")
+	if out := r.run(t, exitOK, "dnssec", "rollover", "--abort"); !strings.Contains(out, "removed") || strings.Contains(out, "published") {
+		t.Errorf("after the rollover was given up:\n%s", out)
+	}
 	status := r.run(t, exitOK, "dnssec", "rollover")
 	if !strings.Contains(status, "published") || !strings.Contains(status, "Next: the parent is asked for a DS record of the key") {
 		t.Errorf("after the rollover began:\n%s", status)
