@@ -10,9 +10,9 @@
 //	*_parse.go   rules that a schema cannot say; the typed value (pool.go, server.go)
 //
 // The rules on single values are in syntax.go (names, addresses, URLs), fields.go, server_dns.go, server_http.go,
-// server_health.go, server_files.go, server_mail.go, server_acme.go, caa.go, collision.go, absent.go and public.go.
-// load.go reads files, keys.go makes the tables of keys for the documents, and printable.go makes foreign text safe to
-// print.
+// server_health.go, server_files.go, server_mail.go, server_acme.go, server_watch.go, caa.go, collision.go, absent.go
+// and public.go. load.go reads files, keys.go makes the tables of keys for the documents, and printable.go makes
+// foreign text safe to print.
 //
 // What is allowed, but seldom meant, is a warning (warnings.go). For what becomes of a file that changes there are
 // pure functions: [Compare] tells two pools apart (change.go), [Guard] says whether one may replace the other unasked

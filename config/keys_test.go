@@ -20,6 +20,7 @@ func TestKeyTables(t *testing.T) {
 		{"README.md", MirrorsKeys(), []string{"version", "mirrors"}},
 		{"../health/README.md", ServerKeys(), []string{"health."}},
 		{"../health/files/README.md", ServerKeys(), []string{"files."}},
+		{"../health/watch/README.md", ServerKeys(), []string{"watch."}},
 		{"../dnspool/README.md", ServerKeys(), []string{"selection.", "geoip."}},
 		{"../dnspool/redirector/README.md", ServerKeys(), []string{"http.", "stats."}},
 		{"../dnspool/authority/README.md", ServerKeys(), []string{"dns.", "publish"}},

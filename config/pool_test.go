@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-var comparers = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})}
+var comparers = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})}
 
 // TestParsePoolReference reads the example of the contract.
 func TestParsePoolReference(t *testing.T) {

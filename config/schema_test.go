@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -89,7 +90,9 @@ func TestSchemaDefaults(t *testing.T) {
 		given[key] = object
 	}
 	mail := given["mail"].(map[string]any)
+	watch := given["watch"].(map[string]any)
 	delete(given, "mail") // without it, there is none
+	delete(given, "watch")
 	dns := given["dns"].(map[string]any)
 	dns["zone"], dns["nameservers"] = "dl.example.org", []string{"ns1.example.org"}
 	data, err := json.Marshal(given)
@@ -122,5 +125,15 @@ func TestSchemaDefaults(t *testing.T) {
 	}
 	if len(mail) < 5 {
 		t.Errorf("the schema has few defaults of mail: %v", mail)
+	}
+	watch["name"], watch["key_file"] = "fra", "/key"
+	data, err = json.Marshal(map[string]any{"dns": dns, "watch": watch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromSchema, _, err = ParseServer("x.json", data)
+	group := Watch{Name: "fra", Listen: "0.0.0.0:7946", KeyFile: "/key", Quorum: 0.5}
+	if err != nil || !reflect.DeepEqual(*fromSchema.Watch, group) {
+		t.Errorf("watch: %+v, %v, want %+v", fromSchema.Watch, err, group)
 	}
 }

@@ -32,7 +32,8 @@ type Server struct {
 	Health    Health
 	Files     Files
 	Publish   []Publish
-	Mail      *Mail // nil: none is sent
+	Mail      *Mail  // nil: none is sent
+	Watch     *Watch // nil: by itself
 	Stats     Stats
 	Log       Log
 }

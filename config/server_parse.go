@@ -100,6 +100,7 @@ func (c *checker) server(root object) *Server {
 	c.mirrorsKeys(root, s)
 	root.float("mirrors_guard", &s.MirrorsGuard)
 	root.path("state_dir", &s.StateDir)
+	c.watch(root, s) // before the faces, which it may turn off
 	c.dns(root, &s.DNS)
 	c.http(root.object("http"), &s.HTTP)
 	selection := root.object("selection")

@@ -84,6 +84,7 @@ var settings = []setting{
 	{"files.from_origin", func(s *Server) any { return &s.Files.FromOrigin }, true},
 	{"publish", func(s *Server) any { return &s.Publish }, true},
 	{"mail", func(s *Server) any { return &s.Mail }, true},
+	{"watch", func(s *Server) any { return &s.Watch }, false},
 	{"stats.keep", func(s *Server) any { return &s.Stats.Keep }, true},
 	{"log.level", func(s *Server) any { return &s.Log.Level }, true},
 	{"log.format", func(s *Server) any { return &s.Log.Format }, false},

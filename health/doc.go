@@ -20,10 +20,10 @@
 // # Parts
 //
 // [Checker] (checker.go) joins them. schedule.go says when to probe, and knows no verdicts. mirror.go sets up the
-// checks and look-ups of a mirror, observe.go turns a probe into a verdict, survey.go watches the pool as a whole, and
-// memory.go and history.go hold what outlives a restart (sealed.go: its format). state.go and observation.go are the
-// words for what was seen, report.go collects it, reference.go is the trace of the origin, and settings.go the
-// configuration. The rules have a file each:
+// checks and look-ups of a mirror, observe.go turns a probe into a verdict, survey.go watches the pool as a whole,
+// and memory.go and history.go hold what outlives a restart (sealed.go: its format). state.go and observation.go are
+// the words for what was seen, report.go collects it (views.go: as other watchers see it), reference.go is the trace
+// of the origin, and settings.go the configuration. The rules have a file each:
 //
 //	verdict.go     when an endpoint is up or down
 //	rate.go        what becomes of one that fails now and then

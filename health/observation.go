@@ -19,8 +19,8 @@ type Target struct {
 
 	UserAgent      string        // in roles HTTP and DNS
 	RequestTimeout time.Duration // of each request, in roles HTTP and DNS; 0: none but the context's
-	// Await, unless it is nil, waits for the turn of a request to the host, or until ctx ends, and returns how long that
-	// took.
+	// Await, unless it is nil, waits for the turn of a request to the host, or until ctx ends, and returns how long
+	// that took.
 	Await          func(ctx context.Context) time.Duration
 	ConnectTimeout time.Duration // in role Rsync; 0: none but the context's
 }
@@ -38,6 +38,8 @@ type Observation struct {
 	Result  State         // Up, Stale or Down; Unknown where nothing can be said of the mirror
 	Reason  string        // why the result is not Up
 	Cause   Cause         // of a result that is not Up
+	// Evidence says that the mirror has sent something wrong: a certificate, or content. Anyone who asks sees it.
+	Evidence bool
 
 	// Late is, of a time-out, how long after it was due this host noticed.
 	Late time.Duration

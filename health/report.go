@@ -70,6 +70,8 @@ type Endpoint struct {
 	ExcludedBecause string
 	// Suspect is the name of what explains the latest failure by a fault of this host, or "".
 	Suspect string
+	// Views are what the watchers of a group say of it; nil without one. The verdict is the joint one then.
+	Views []View
 }
 
 // Report returns what is known now. Verdicts that were not renewed for too long are unknown in it.

@@ -39,13 +39,14 @@ const (
 // A Verdict is the outcome of all checks of one endpoint in one role. The zero Verdict is that of an endpoint which was
 // never checked.
 type Verdict struct {
-	State   State         `json:"state"`
-	Reason  string        `json:"reason"` // why State is not Up; or, of one that is up, what the latest failure was
-	Since   time.Time     `json:"since"`  // when State was entered
-	Checked time.Time     `json:"checked"`
-	Cause   Cause         `json:"cause,omitzero"` // of the latest failure
-	Latency time.Duration `json:"latency"`        // of the last probe
-	Usual   time.Duration `json:"usual,omitzero"` // the longest latency of late, of probes that got an answer
+	State    State         `json:"state"`
+	Reason   string        `json:"reason"` // why State is not Up; or, of one that is up, what the latest failure was
+	Since    time.Time     `json:"since"`  // when State was entered
+	Checked  time.Time     `json:"checked"`
+	Cause    Cause         `json:"cause,omitzero"`    // of the latest failure
+	Evidence bool          `json:"evidence,omitzero"` // the latest failure is one that [Observation.Evidence] says of
+	Latency  time.Duration `json:"latency"`           // of the last probe
+	Usual    time.Duration `json:"usual,omitzero"`    // the longest latency of late, of probes that got an answer
 
 	Trace       time.Time `json:"trace,omitzero"`        // as last read; see Observation
 	CertExpires time.Time `json:"cert_expires,omitzero"` // as last seen; see Observation
@@ -167,6 +168,7 @@ func (v *Verdict) restless(o *Observation, p Policy) string {
 // note takes over what o saw besides its result.
 func (v Verdict) note(o *Observation) Verdict {
 	v.Checked, v.Latency, v.Timings, v.Restored, v.Cause = o.At, o.Took, o.Timings, false, o.Cause
+	v.Evidence = o.Evidence
 	if !o.Trace.IsZero() {
 		v.Trace = o.Trace
 	}
@@ -219,6 +221,11 @@ func (v *Verdict) ForSelection() State {
 	}
 	return v.State
 }
+
+// Evident reports whether the endpoint is unfit because of something that it sent, and that anyone who asks sees: a
+// wrong certificate, or wrong or old content. An endpoint that cannot be reached from here may well be from
+// elsewhere.
+func (v *Verdict) Evident() bool { return v.State == Stale || v.State == Down && v.Evidence }
 
 // threshold is how many consecutive observations it takes to go from one state to another.
 func (p *Policy) threshold(from, to State) int {

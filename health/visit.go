@@ -9,6 +9,16 @@ import (
 // visitAgain is when a visit of others would be made again, if it did not end before.
 const visitAgain = 24 * time.Hour
 
+// CheckSoon has all endpoints of a mirror checked now: something else says that they are not what they were.
+func (c *Checker) CheckSoon(urlPrefix string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.mirrors[urlPrefix]; m != nil {
+		c.expedite(m, c.now())
+		signal(c.wake)
+	}
+}
+
 // Visit waits until no check is under way at the host of a mirror. Further ones wait until the returned function is
 // called, but not for longer than an interval: then they go on beside the visit. ok is false if there is no such
 // mirror, or ctx ends before.

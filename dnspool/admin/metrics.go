@@ -73,7 +73,7 @@ type family struct {
 // writeStatusMetrics writes the status as metrics, a part at a time: all at once would be 20 KB for each mirror.
 func writeStatusMetrics(w io.Writer, s *Status) {
 	buffer := newGaugeBuffer(w)
-	for _, families := range [...][]family{poolFamilies, groupFamilies, mirrorFamilies, endpointFamilies, fileFamilies, verificationFamilies} {
+	for _, families := range [...][]family{poolFamilies, groupFamilies, mirrorFamilies, endpointFamilies, fileFamilies, verificationFamilies, watchFamilies} {
 		for i := range families {
 			buffer.begin(&families[i])
 			families[i].collect(s, buffer)

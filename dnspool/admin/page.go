@@ -211,6 +211,9 @@ func pageFacts(s *Status, now time.Time) []pageFact {
 			reference += "; " + strings.TrimSuffix(ahead, ".")
 		}
 	}
+	if s.Watch != nil {
+		facts = append(facts, pageFact{"Watchers", s.Watch.Text()})
+	}
 	return append(facts,
 		pageFact{"Last reload", reloadText(s.Reload, now)},
 		pageFact{"Release", reference},

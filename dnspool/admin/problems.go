@@ -49,6 +49,9 @@ func pageProblems(s *Status, now time.Time) []string {
 		trouble := s.Certificates[i].Trouble(now)
 		add(trouble != "", "%s", trouble)
 	}
+	if s.Watch != nil && s.Ready {
+		problems = append(problems, s.Watch.Problems(now)...)
+	}
 	problems = append(problems, feedProblems("NOTIFY", s.Notify, now)...)
 	problems = append(problems, feedProblems("Publishing", s.Publish, now)...)
 	if s.Reload != nil {

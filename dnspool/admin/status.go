@@ -42,6 +42,8 @@ type Status struct {
 	Downloads     *DownloadsStatus  `json:"downloads"` // null if they are not counted
 	// DNSSEC is how the zone is signed; nil if it is not.
 	DNSSEC *dnssec.Status `json:"dnssec,omitempty"`
+	// Watch is the group of watchers; null if this server goes by itself.
+	Watch *WatchStatus `json:"watch"`
 	// Certificates are those of the redirector.
 	Certificates []CertificateStatus `json:"certificates"`
 }
@@ -204,19 +206,20 @@ type StateSeconds struct {
 // An EndpointStatus is the verdict on one endpoint in one role. In role "rsync" it is that on the mirror's rsync
 // daemon, which is checked at one address.
 type EndpointStatus struct {
-	Address     netip.Addr   `json:"address"`
-	Role        health.Role  `json:"role"`
-	State       health.State `json:"state"`
-	Reason      string       `json:"reason"`
-	Since       *time.Time   `json:"since"`   // null if it was never checked
-	Checked     *time.Time   `json:"checked"` // null if it was never checked
-	LatencyMS   float64      `json:"latency_ms"`
-	Trace       *time.Time   `json:"trace"`        // the mirror's trace file, null if it was never read
-	CertExpires *time.Time   `json:"cert_expires"` // null without TLS
-	Warning     string       `json:"warning"`      // of what is no failure yet, such as a certificate that expires soon
-	Aside       string       `json:"aside"`        // why it does not count in selection, or ""
-	Suspect     string       `json:"suspect"`      // of this host, what explains its latest failure, or ""
-	Share       float64      `json:"share"`        // how much of its weight counts: less than 1 where checks fail now and then
+	Address     netip.Addr    `json:"address"`
+	Role        health.Role   `json:"role"`
+	State       health.State  `json:"state"`
+	Reason      string        `json:"reason"`
+	Since       *time.Time    `json:"since"`   // null if it was never checked
+	Checked     *time.Time    `json:"checked"` // null if it was never checked
+	LatencyMS   float64       `json:"latency_ms"`
+	Trace       *time.Time    `json:"trace"`           // the mirror's trace file, null if it was never read
+	CertExpires *time.Time    `json:"cert_expires"`    // null without TLS
+	Warning     string        `json:"warning"`         // of what is no failure yet, such as a certificate that expires soon
+	Aside       string        `json:"aside"`           // why it does not count in selection, or ""
+	Suspect     string        `json:"suspect"`         // of this host, what explains its latest failure, or ""
+	Views       []health.View `json:"views,omitempty"` // of the watchers, if State is what they come to
+	Share       float64       `json:"share"`           // how much of its weight counts: less than 1 where checks fail now and then
 }
 
 // Note says in a line what is to be known of an endpoint, or returns "".
@@ -224,6 +227,9 @@ func (e *EndpointStatus) Note() string {
 	notes := []string{cmp.Or(e.Reason, e.Warning), e.Aside}
 	if e.Suspect != "" {
 		notes = append(notes, "not counted, suspect: "+e.Suspect)
+	}
+	if e.State == health.Up && e.disputed() {
+		notes = append(notes, health.ViewsText(e.Views))
 	}
 	return strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "; ")
 }
@@ -356,7 +362,7 @@ func describeEndpoint(e *health.Endpoint) EndpointStatus {
 		Since: timeOrNull(e.Since), Checked: timeOrNull(e.Checked),
 		LatencyMS: float64(e.Latency.Microseconds()) / 1000,
 		Trace:     timeOrNull(e.Trace), CertExpires: timeOrNull(e.CertExpires), Warning: e.Warning,
-		Aside: e.ExcludedBecause, Suspect: e.Suspect, Share: e.Share(),
+		Aside: e.ExcludedBecause, Suspect: e.Suspect, Share: e.Share(), Views: e.Views,
 	}
 }
 

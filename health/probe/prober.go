@@ -35,6 +35,7 @@ func (p *Prober) Probe(ctx context.Context, t health.Target) health.Observation 
 	o.Timings.Total = o.Took
 	if err != nil {
 		o.Result, o.Cause, o.Reason = judge(err)
+		o.Evidence = o.Result == health.Down && isEvidence(err)
 		var busy *busyError
 		if errors.As(err, &busy) {
 			o.RetryAfter = busy.retryAfter

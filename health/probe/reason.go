@@ -33,6 +33,31 @@ type stepError struct {
 func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
 func (e *stepError) Unwrap() error { return e.err }
 
+// A brokenOff error is why a body did not arrive whole. It says nothing of what the mirror carries.
+type brokenOff struct{ error }
+
+func (e *brokenOff) Unwrap() error { return e.error }
+
+// isEvidence reports whether the error of a probe comes from something wrong that the mirror has sent.
+func isEvidence(err error) bool {
+	var (
+		failed  *stepError
+		invalid x509.CertificateInvalidError
+		host    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		broken  *brokenOff
+	)
+	switch {
+	case errors.As(err, &invalid), errors.As(err, &host), errors.As(err, &unknown):
+		return true
+	case !errors.As(err, &failed):
+		return false
+	case failed.step == health.StepBody:
+		return !errors.As(err, &broken)
+	}
+	return failed.step == health.StepFreshness
+}
+
 // judge turns the error of a probe into a state, a cause, and a reason in words that an operator understands.
 // The state is Unknown if the fault is on our side, or a busy daemon may serve the next client.
 func judge(err error) (health.State, health.Cause, string) {

@@ -40,7 +40,7 @@ func readResponse(resp *http.Response, of *part, now time.Time) ([]byte, error) 
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTraceBytes+1))
 	switch {
 	case err != nil:
-		return nil, &stepError{health.StepBody, err}
+		return nil, &stepError{health.StepBody, &brokenOff{err}}
 	case bytes.HasPrefix(body, []byte("\x1f\x8b")):
 		return nil, &stepError{health.StepBody, errors.New("the file is compressed with gzip, want an epoch second")}
 	case len(body) > maxTraceBytes:

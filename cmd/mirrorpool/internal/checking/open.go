@@ -25,6 +25,7 @@ import (
 	"mirrorpool/dnspool/redirector"
 	"mirrorpool/dnspool/tsig"
 	"mirrorpool/health/files"
+	"mirrorpool/health/watch"
 )
 
 // openErrors opens what a valid mirrorpool.json names, as the server does at its start, and returns what fails, at the
@@ -49,6 +50,7 @@ func openErrors(in *input) []*config.Error {
 		{"/http/tls/acme", func() error { return checkACME(c) }},
 		{"/admin/token_file", func() error { _, err := admin.ReadToken(c.Admin.TokenFile); return err }},
 		{"/mail/login_file", func() error { return mail.Check(c.Mail) }},
+		{"/watch/key_file", func() error { return openWatchKeys(c.Watch) }},
 		{"/geoip/city", func() error { return geo.Check(c.GeoIP.City) }},
 		{"/geoip/asn", func() error { return geo.Check(c.GeoIP.ASN) }},
 		{"/files/origin", func() error { return openOrigin(c.Files.Origin) }},
@@ -105,6 +107,14 @@ func checkNotifyKeys(c *config.Server) error {
 		return nil
 	}
 	_, err = publish.NewNotifier(c.DNS, keys, zap.NewNop())
+	return err
+}
+
+func openWatchKeys(w *config.Watch) error {
+	if w == nil {
+		return nil
+	}
+	_, err := watch.ReadKeys(w.KeyFile)
 	return err
 }
 
@@ -188,7 +198,7 @@ func namesSecrets(c *config.Server) bool {
 	for i := range c.Publish {
 		publishes = publishes || c.Publish[i].TSIG != ""
 	}
-	return publishes || len(c.DNS.TSIGKeys) > 0 || c.DNS.DNSSEC != nil || c.HTTP.TLS != nil || c.Admin.TokenFile != "" ||
+	return publishes || len(c.DNS.TSIGKeys) > 0 || c.DNS.DNSSEC != nil || c.HTTP.TLS != nil || c.Admin.TokenFile != "" || c.Watch != nil ||
 		c.Mail != nil && c.Mail.LoginFile != "" || isFolder(c.StateDir)
 }
 

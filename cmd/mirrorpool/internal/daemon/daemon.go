@@ -15,6 +15,7 @@
 //	settings.go   what a new configuration comes to
 //	files.go      which mirror carries which file
 //	verification.go  which copies of files are corrupt
+//	watch.go      other watchers of the same mirrors
 //	signing.go    the keys that sign the zone, and when its signatures are made anew
 //	parent.go     the DS records that the zone's parent has
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
@@ -200,6 +201,9 @@ func newDaemon(
 	d.catalog = d.newCatalog(c.Files, d.stateFile("files"), o.Roots, o.Log, now)
 	d.verifier = d.newVerifier(o.Roots)
 	d.acme = d.newACME(c)
+	if d.watchers, err = newWatchers(o, now); err != nil {
+		return nil, &ConfigError{err}
+	}
 	if err := cmp.Or(certificates.Check(c), redirector.CheckBasePath(c.HTTP.BasePath)); err != nil {
 		return nil, &ConfigError{err}
 	}
@@ -247,6 +251,7 @@ func (d *Daemon) begin() {
 func (d *Daemon) tasks() []func(context.Context) error {
 	tasks := []func(context.Context) error{
 		d.check,
+		d.runWatchers,
 		d.followVerdicts,
 		d.endOverrides,
 		d.watchParent,

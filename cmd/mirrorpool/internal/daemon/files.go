@@ -164,7 +164,7 @@ func (d *Daemon) lacks(ctx context.Context, mirror string) (lacks files.MirrorLa
 
 // report is what the checks know now, with what is known of files.
 func (f *inForce) report() *health.Report {
-	report := f.checker.Report()
+	report := f.verdicts()
 	f.judge(report)
 	return report
 }

@@ -22,6 +22,7 @@ import (
 	"mirrorpool/health/files"
 	"mirrorpool/health/files/verify"
 	"mirrorpool/health/ledger"
+	"mirrorpool/health/watch"
 )
 
 // gatherTime is how long changes are gathered before they make a new snapshot.
@@ -44,6 +45,7 @@ type inForce struct {
 	feeds    *feeds
 	signer   *dnssec.Signer
 	parent   *parent
+	watchers *watch.Group // nil: this server goes by itself
 
 	keysChange      sync.Mutex    // held from when key files are read until what they hold is in force; before mu
 	savingOverrides sync.Mutex    // held while they are written
@@ -119,8 +121,8 @@ func (f *inForce) faces() (*authority.Server, *redirector.Server) {
 	return f.dns, f.web
 }
 
-// followVerdicts makes a new snapshot whenever a verdict has changed, until ctx ends; and else at each interval of the
-// checks, because verdicts that are not renewed become old.
+// followVerdicts makes a new snapshot whenever a verdict has changed, here or at another watcher, until ctx ends; and
+// else at each interval of the checks, because verdicts that are not renewed become old.
 func (f *inForce) followVerdicts(ctx context.Context) error {
 	gather := time.NewTimer(0)
 	defer gather.Stop()
@@ -132,13 +134,17 @@ func (f *inForce) followVerdicts(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-again.C:
+			gather.Reset(0)
 		case <-f.checker.Changed():
 			gather.Reset(gatherTime)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-gather.C:
-			}
+		case <-f.watchersChanged():
+			f.takeSecondLooks()
+			gather.Reset(gatherTime)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-gather.C:
 		}
 		f.rebuild()
 	}
@@ -155,7 +161,7 @@ func (f *inForce) rebuild() {
 func (f *inForce) rebuildLocked() {
 	c := f.config.Load()
 	previous := f.current.Load()
-	report := f.checker.Report()
+	report := f.verdicts()
 	f.observeCopies(report)
 	f.judge(report)
 	f.history.Note(report)

@@ -20,13 +20,14 @@ import (
 
 // newSettings are what the configuration's file comes to.
 type newSettings struct {
-	config   *config.Server // in force, with what can change while the server runs
-	zoneFile *authority.StaticRecords
-	keys     *dnssec.Keys
-	feed     newFeed
-	token    []byte // the administrator's
-	warnings []*config.Error
-	answer   admin.SettingsReload
+	config    *config.Server // in force, with what can change while the server runs
+	zoneFile  *authority.StaticRecords
+	keys      *dnssec.Keys
+	feed      newFeed
+	token     []byte   // the administrator's
+	watchKeys [][]byte // of the group of watchers; nil without one
+	warnings  []*config.Error
+	answer    admin.SettingsReload
 }
 
 // changesKeys reports whether the zone is to be signed otherwise.
@@ -68,6 +69,10 @@ func (d *Daemon) readSettings(confirm bool) newSettings {
 			return n
 		}
 	}
+	if n.watchKeys, err = d.readWatchKeys(next); err != nil {
+		n.refuse(err)
+		return n
+	}
 	changed := d.feeds.changedKeys(n.feed) // files may hold something else under the same path
 	if !n.keys.Same(d.signer.Keys()) {
 		changed = append(changed, "dns.dnssec")
@@ -78,6 +83,9 @@ func (d *Daemon) readSettings(confirm bool) newSettings {
 	}
 	if d.admin != nil && !d.admin.HasToken(n.token) {
 		changed = append(changed, "admin.token_file")
+	}
+	if d.watchers != nil && n.watchKeys != nil && !d.watchers.HasKeys(n.watchKeys) {
+		changed = append(changed, "watch.key_file")
 	}
 	for _, key := range changed {
 		if !slices.Contains(applied, key) {
@@ -184,6 +192,11 @@ func (d *Daemon) apply(n *newSettings) {
 	d.stats.SetKeep(c.Stats.Keep)
 	if d.admin != nil {
 		d.admin.SetToken(n.token)
+	}
+	if n.watchKeys != nil {
+		if err := d.watchers.SetKeys(n.watchKeys); err != nil {
+			d.log.Error("cannot use the new keys of the group of watchers", zap.Error(err)) // they were good just now
+		}
 	}
 	d.setFiles(n)
 }

@@ -59,6 +59,7 @@ func (d *Daemon) describe() admin.Status {
 	if s, ok := d.signatures(); ok {
 		status.DNSSEC = &s
 	}
+	status.Watch = d.watchStatus(time.Now())
 	status.Certificates = certificateStatus(d.ownCertificates(), time.Now())
 	d.feeds.describe(&status)
 	return status

@@ -29,7 +29,7 @@ import (
 //	m1 ... m12   mirrors: nginx, and rsync; m12 is disabled. m1 to m4 speak https; m1 to m8 have IPv6
 //	web          the project's web site: mirrors.json and the trace, over https
 //	parent       Knot, with the zone example.org, which delegates dl.example.org
-//	ns1, ns2     two mirrorpools
+//	ns1, ns2     two mirrorpools, and in some tests ns3, a third one
 //	resolver     unbound
 //	client       who asks
 //
@@ -74,7 +74,7 @@ const (
 
 // boxNumbers are the last bytes of the hosts' addresses.
 func boxNumbers() map[string]int {
-	numbers := map[string]int{"parent": 2, "web": 3, "resolver": 4, "ns1": 11, "ns2": 12, "client": 250}
+	numbers := map[string]int{"parent": 2, "web": 3, "resolver": 4, "ns1": 11, "ns2": 12, "ns3": 13, "client": 250}
 	for i := 1; i <= boxMirrors; i++ {
 		numbers[fmt.Sprint("m", i)] = 100 + i
 	}
@@ -299,7 +299,13 @@ func (b *box) status(name string) (status admin.Status, err error) {
 // healthy waits until both mirrorpools serve every mirror but the disabled one, in both ways.
 func (b *box) healthy() {
 	b.t.Helper()
-	for _, name := range []string{"ns1", "ns2"} {
+	b.healthyAt("ns1", "ns2")
+}
+
+// healthyAt waits until mirrorpools on some hosts do.
+func (b *box) healthyAt(names ...string) {
+	b.t.Helper()
+	for _, name := range names {
 		missing := ""
 		ok := func() bool {
 			status, err := b.status(name)

@@ -141,6 +141,12 @@ func statusHeader(s *admin.Status, now time.Time) []string {
 			lines = append(lines, "Warning: "+trouble)
 		}
 	}
+	if s.Watch != nil {
+		lines = append(lines, "Watchers: "+s.Watch.Text()+".")
+		for _, problem := range s.Watch.Problems(now) {
+			lines = append(lines, "Warning: "+problem)
+		}
+	}
 	for i := range s.Certificates {
 		if trouble := s.Certificates[i].Trouble(now); trouble != "" {
 			lines = append(lines, "Warning: "+trouble)

@@ -1,0 +1,143 @@
+package admin
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"mirrorpool/health"
+	"mirrorpool/health/watch"
+)
+
+// A WatchStatus is the group of watchers, as this server knows it.
+type WatchStatus struct {
+	Name     string          `json:"name"`    // of this server
+	Joint    bool            `json:"joint"`   // enough others are heard of: verdicts are what all of them come to
+	Problem  string          `json:"problem"` // why others cannot be reached, or ""
+	Watchers []WatcherStatus `json:"watchers"`
+}
+
+// A WatcherStatus is another watcher; one that is gone is shown for an hour.
+type WatcherStatus struct {
+	Name     string        `json:"name"`
+	Address  string        `json:"address"` // host:port
+	Alive    bool          `json:"alive"`
+	Since    time.Time     `json:"since"`    // when it joined, or was lost
+	Heard    *time.Time    `json:"heard"`    // when it last said something; null if it never did
+	Counts   bool          `json:"counts"`   // what it sees counts: it is alive, and was heard of in time
+	Only     bool          `json:"only"`     // it serves no clients
+	Roles    []health.Role `json:"roles"`    // for which what it sees counts; empty: all
+	Suspects string        `json:"suspects"` // what it holds for a fault of its own host, or ""
+	Mirrors  int           `json:"mirrors"`  // how many it has an opinion of
+	Version  string        `json:"version"`
+}
+
+// DescribeWatchers returns the status of a group.
+func DescribeWatchers(g watch.Status) WatchStatus {
+	s := WatchStatus{Name: g.Name, Joint: g.Joint, Problem: g.Problem, Watchers: []WatcherStatus{}}
+	for _, m := range g.Members {
+		roles := m.Roles
+		if roles == nil {
+			roles = []health.Role{}
+		}
+		s.Watchers = append(s.Watchers, WatcherStatus{
+			Name: m.Name, Address: m.Address, Alive: m.Alive, Since: m.Since.UTC(), Heard: timeOrNull(m.Heard), Counts: m.Counts,
+			Only: m.Only, Roles: roles, Suspects: m.Suspects, Mirrors: m.Mirrors, Version: m.Version,
+		})
+	}
+	return s
+}
+
+// Text says in a line who watches, as "fra, with ams and nyc".
+func (s *WatchStatus) Text() string {
+	var names []string
+	for i := range s.Watchers {
+		if s.Watchers[i].Counts {
+			names = append(names, s.Watchers[i].Name)
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return s.Name + ", by itself"
+	case !s.Joint:
+		return s.Name + ", by itself; with " + strings.Join(names, " and ") + " it takes one more to decide together"
+	case len(names) == 2:
+		return s.Name + ", with " + strings.Join(names, " and ")
+	default:
+		last := len(names) - 1
+		return s.Name + ", with " + strings.Join(names[:last], ", ") + " and " + names[last]
+	}
+}
+
+// Problems are what an administrator has to know of the group.
+func (s *WatchStatus) Problems(now time.Time) (texts []string) {
+	for i := range s.Watchers {
+		w := &s.Watchers[i]
+		switch {
+		case !w.Alive:
+			texts = append(texts, fmt.Sprintf("The watcher %s (%s) has been gone for %s.", w.Name, w.Address, Age(now.Sub(w.Since))))
+		case w.Suspects != "":
+			texts = append(texts, fmt.Sprintf("The watcher %s suspects its own host (%s): what it sees does not count there.", w.Name, w.Suspects))
+		case !w.Counts:
+			texts = append(texts, fmt.Sprintf("The watcher %s says nothing: what it saw does not count.", w.Name))
+		}
+	}
+	switch {
+	case s.Problem != "":
+		texts = append(texts, "Watchers: "+s.Problem+".")
+	case !s.Joint:
+		texts = append(texts, "Fewer than two other watchers are heard of: this server goes by its own checks.")
+	}
+	return texts
+}
+
+// disputed reports whether the watchers differ on an endpoint.
+func (e *EndpointStatus) disputed() bool {
+	fit, unfit := false, false
+	for i := range e.Views {
+		switch e.Views[i].State {
+		case health.Up:
+			fit = true
+		case health.Down, health.Stale:
+			unfit = true
+		}
+	}
+	return fit && unfit
+}
+
+// watchFamilies describe the group of watchers. Without one there are none.
+var watchFamilies = []family{
+	{"watch_joint", "1 if verdicts are what several watchers come to.", nil, func(s *Status, b *gaugeBuffer) {
+		if s.Watch != nil {
+			b.add(number(s.Watch.Joint))
+		}
+	}},
+	watcherFamily("watcher_up", "1 if another watcher is there, and what it sees counts.",
+		func(w *WatcherStatus) float64 { return number(w.Counts) }),
+	watcherFamily("watcher_suspects_itself", "1 if another watcher suspects a fault of its own host.",
+		func(w *WatcherStatus) float64 { return number(w.Suspects != "") }),
+	{"mirror_disputed_endpoints", "How many endpoints of a mirror some watchers find fit and others unfit.", []string{"mirror"},
+		func(s *Status, b *gaugeBuffer) {
+			for i := range s.Mirrors {
+				if s.Watch == nil {
+					return
+				}
+				n := 0.0
+				for k := range s.Mirrors[i].Endpoints {
+					n += number(s.Mirrors[i].Endpoints[k].disputed())
+				}
+				b.add(n, s.Mirrors[i].label())
+			}
+		}},
+}
+
+func watcherFamily(name, help string, value func(w *WatcherStatus) float64) family {
+	return family{name, help, []string{"watcher"}, func(s *Status, b *gaugeBuffer) {
+		if s.Watch == nil {
+			return
+		}
+		for i := range s.Watch.Watchers {
+			b.add(value(&s.Watch.Watchers[i]), s.Watch.Watchers[i].Name)
+		}
+	}}
+}

@@ -1,0 +1,107 @@
+package watch
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// A Book holds what one watcher has said.
+//
+// Books that have merged the same views are equal, in whatever order they came and however often.
+type Book struct {
+	complete uint64 // no part with a lower count is left
+	count    uint64 // the highest seen
+	suspects string
+	mirrors  map[string]Opinions
+}
+
+// Merge takes in a view of the watcher, and reports whether any opinion has changed. wanted says which mirrors are of
+// interest; others are left out.
+func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool) {
+	if v.Count > b.count {
+		changed = v.Suspects != b.suspects
+		b.count, b.suspects = v.Count, v.Suspects
+	}
+	if v.Complete > b.complete {
+		b.complete = v.Complete
+		for prefix, m := range b.mirrors {
+			if _, stays := v.Mirrors[prefix]; m.Count < b.complete && !stays {
+				delete(b.mirrors, prefix)
+				changed = true
+			}
+		}
+	}
+	for prefix, m := range v.Mirrors {
+		if m.Count < b.complete || m.Count <= b.mirrors[prefix].Count || !wanted(prefix) {
+			continue
+		}
+		if b.mirrors == nil {
+			b.mirrors = map[string]Opinions{}
+		}
+		changed = changed || !slices.Equal(b.mirrors[prefix].List, m.List)
+		b.mirrors[prefix] = m
+	}
+	return changed
+}
+
+// forget drops opinions of mirrors that are not wanted any more.
+func (b *Book) forget(wanted func(urlPrefix string) bool) {
+	maps.DeleteFunc(b.mirrors, func(prefix string, _ Opinions) bool { return !wanted(prefix) })
+}
+
+// view returns all that the book holds.
+func (b *Book) view(watcher string) *View {
+	return &View{Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Mirrors: b.mirrors}
+}
+
+// observe makes the book say what a report of the watcher itself says. It returns what is new, or nil; all of it, with
+// whole true, if the mirrors are others.
+func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool) {
+	suspects := r.SuspectNames()
+	suspects = suspects[:min(len(suspects), maxReason)]
+	whole = len(b.mirrors) != len(r.Mirrors) || b.complete == 0
+	fresh := make(map[string]Opinions)
+	for prefix := range r.Mirrors {
+		m := r.Mirrors[prefix]
+		list := opinionsOf(&m)
+		old, known := b.mirrors[prefix]
+		whole = whole || !known
+		if !known || !slices.Equal(old.List, list) {
+			fresh[prefix] = Opinions{b.count + 1, list}
+		}
+	}
+	if len(fresh) == 0 && suspects == b.suspects && !whole {
+		return nil, false
+	}
+	b.count++
+	b.suspects = suspects
+	if !whole {
+		maps.Copy(b.mirrors, fresh)
+		return &View{Watcher: watcher, Count: b.count, Suspects: suspects, Mirrors: fresh}, false
+	}
+	b.complete = b.count
+	mirrors := make(map[string]Opinions, len(r.Mirrors))
+	for prefix := range r.Mirrors {
+		list := b.mirrors[prefix].List
+		if m, ok := fresh[prefix]; ok {
+			list = m.List
+		}
+		mirrors[prefix] = Opinions{b.count, list}
+	}
+	b.mirrors = mirrors
+	return b.view(watcher), true
+}
+
+// begin makes the count one that no earlier run of the watcher has reached.
+func (b *Book) begin(now time.Time) { b.count = max(b.count+1, uint64(now.UnixNano())) }
+
+// surpass makes the book's count higher than one that others have of this watcher, from an earlier run under a clock
+// that was ahead. All is said anew.
+func (b *Book) surpass(count uint64) {
+	if count > b.count {
+		b.count, b.complete = count, 0
+	}
+}

@@ -1,0 +1,202 @@
+package watch
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mirrorpool/health"
+)
+
+func all(string) bool { return true }
+
+// books compares what books hold.
+var books = cmp.Options{cmp.AllowUnexported(Book{}), cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
+
+// TestMergeInAnyOrder has a watcher say many things, and others hear them in any order, in part, again, and by way of
+// each other. With the same messages heard, they hold the same, which is what the watcher says.
+func TestMergeInAnyOrder(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 24))
+		var own Book
+		own.begin(time.Unix(1e9, 0))
+		var said []*View
+		for range 1 + rng.IntN(30) {
+			if news, whole := own.observe(randomReport(rng), "fra"); whole {
+				v := own.view("fra")
+				v.Mirrors = maps.Clone(v.Mirrors)
+				said = append(said, v)
+			} else if news != nil {
+				said = append(said, news)
+			}
+		}
+		want := own
+		var first, second Book
+		for _, b := range []*Book{&first, &second} {
+			order := rng.Perm(len(said))
+			for _, i := range append(order, order[:rng.IntN(len(order)+1)]...) {
+				b.Merge(said[i], all)
+			}
+		}
+		if diff := cmp.Diff(want, first, books); diff != "" {
+			t.Fatalf("seed %d: -said +heard:\n%s", seed, diff)
+		}
+		if diff := cmp.Diff(first, second, books); diff != "" {
+			t.Fatalf("seed %d: -heard +heard in another order:\n%s", seed, diff)
+		}
+		var half, relayed Book
+		for _, v := range said[:len(said)/2] {
+			half.Merge(v, all)
+		}
+		relayed.Merge(own.view("fra"), all)
+		if relayed.Merge(half.view("fra"), all) {
+			t.Fatalf("seed %d: an old view has changed something", seed)
+		}
+		half.Merge(relayed.view("fra"), all)
+		if diff := cmp.Diff(want, half, books); diff != "" {
+			t.Fatalf("seed %d: by way of another, -said +heard:\n%s", seed, diff)
+		}
+	}
+}
+
+// randomReport is of up to four mirrors with up to two endpoints each.
+func randomReport(rng *rand.Rand) *health.Report {
+	r := &health.Report{Mirrors: map[string]health.MirrorReport{}}
+	if rng.IntN(4) == 0 {
+		r.Suspects = []health.Suspect{{Name: health.SuspectResolver}}
+	}
+	stable := rng.IntN(3) > 0 // most of the time the list does not change
+	for i := range 4 {
+		if !stable && rng.IntN(2) == 0 {
+			continue
+		}
+		var m health.MirrorReport
+		for k := range 1 + rng.IntN(2) {
+			state := health.State(rng.IntN(4))
+			m.Endpoints = append(m.Endpoints, health.Endpoint{
+				Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(k)}), Verdict: health.Verdict{State: state, Reason: "connect: " + state.String()},
+			})
+		}
+		r.Mirrors[fmt.Sprintf("https://m%d.example.net/", i)] = m
+	}
+	return r
+}
+
+// TestMergeSaysWhatHasChanged: a message that changes nothing is no reason to decide anew.
+func TestMergeSaysWhatHasChanged(t *testing.T) {
+	t.Parallel()
+	opinion := func(s health.State) Opinion { return Opinion{Role: health.HTTP, State: s} }
+	view := func(count, complete uint64, suspects string, mirrors map[string]Opinions) *View {
+		return &View{"fra", count, complete, suspects, mirrors}
+	}
+	up, down := []Opinion{opinion(health.Up)}, []Opinion{opinion(health.Down)}
+	var b Book
+	for i, step := range []struct {
+		view *View
+		want bool
+	}{
+		{view(5, 5, "", map[string]Opinions{"a": {5, up}, "b": {5, up}}), true},
+		{view(5, 5, "", map[string]Opinions{"a": {5, up}, "b": {5, up}}), false},
+		{view(6, 0, "", nil), false},
+		{view(7, 0, "clock", nil), true},
+		{view(6, 0, "", nil), false},
+		{view(8, 0, "clock", map[string]Opinions{"a": {8, down}}), true},
+		{view(7, 0, "clock", map[string]Opinions{"a": {7, up}}), false},
+		{view(4, 0, "", map[string]Opinions{"c": {4, up}}), false},
+		{view(9, 9, "clock", map[string]Opinions{"a": {9, down}, "b": {9, up}}), false},
+		{view(10, 10, "clock", map[string]Opinions{"a": {10, down}}), true},
+		{view(11, 0, "clock", map[string]Opinions{"unwanted": {11, down}}), false},
+	} {
+		if got := b.Merge(step.view, func(p string) bool { return p != "unwanted" }); got != step.want {
+			t.Errorf("step %d: changed %v, want %v", i, got, step.want)
+		}
+	}
+	if got := slices.Sorted(maps.Keys(b.mirrors)); !slices.Equal(got, []string{"a"}) || b.mirrors["a"].List[0].State != health.Down {
+		t.Errorf("left: %v", b.mirrors)
+	}
+}
+
+// TestRestart: what a watcher says after a restart replaces what it said before, even if its clock was set back.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 2))
+	var before, after, other Book
+	before.begin(time.Unix(2e9, 0))
+	before.observe(randomReport(rng), "fra")
+	other.Merge(before.view("fra"), all)
+	after.begin(time.Unix(1e9, 0))
+	report := &health.Report{Mirrors: map[string]health.MirrorReport{"https://m0.example.net/": {}}}
+	after.observe(report, "fra")
+	if other.Merge(after.view("fra"), all) {
+		t.Error("a lower count has changed something")
+	}
+	after.surpass(other.count) // the others have told it
+	if news, whole := after.observe(report, "fra"); news == nil || !whole {
+		t.Error("it does not say all anew")
+	}
+	other.Merge(after.view("fra"), all)
+	if diff := cmp.Diff(after, other, books); diff != "" {
+		t.Errorf("-said +heard:\n%s", diff)
+	}
+}
+
+// TestHostileViews: whatever a member sends, what is kept is bounded, and what is no view is refused.
+func TestHostileViews(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		``, `{`, `[]`, `{"w":""}`, `{"w":"two words"}`, `{"w":"` + string(slices.Repeat([]byte("x"), 64)) + `"}`,
+		`{"w":"a,b"}`, `{"w":"fra","n":-1}`, `{"w":"fra","n":1,"m":{"a":{"n":2}}}`, `{"w":"fra","n":3,"c":2,"m":{"a":{"n":1}}}`,
+		`{"w":"fra","m":{"a":{"o":[{"a":"nonsense"}]}}}`, `{"w":"fra","m":{"a":{"o":[{"r":"smtp","s":"up"}]}}}`,
+		`{"w":"fra","m":{"a":{"o":[{"r":"http","s":"broken"}]}}}`,
+		`{"w":"fra","s":"` + string(slices.Repeat([]byte("x"), 201)) + `"}`,
+		`{"w":"fra","m":{"a":{"o":[{"r":"http","s":"up","w":"` + string(slices.Repeat([]byte("x"), 201)) + `"}]}}}`,
+		`{"w":"fra","m":{"a":{"o":[` + string(slices.Repeat([]byte(`{"r":"http","s":"up"},`), 64)) + `{"r":"http","s":"up"}]}}}`,
+	} {
+		if v, err := parseView([]byte(text)); err == nil {
+			t.Errorf("%.80s: %+v", text, v)
+		}
+	}
+	if _, err := parseView([]byte(`{"w":"fra","n":3,"c":2,"m":{"a":{"n":2,"o":[{"a":"2001:db8::1","r":"dns","s":"stale","e":true}]}},"new":1}`)); err != nil {
+		t.Errorf("a view, with a key of a later version: %v", err)
+	}
+}
+
+func FuzzParseView(f *testing.F) {
+	f.Add([]byte(`{"w":"fra","n":3,"c":2,"m":{"a":{"n":2,"o":[{"a":"2001:db8::1","r":"dns","s":"stale","e":true}]}}}`))
+	f.Add([]byte(`{"w":"fra","n":18446744073709551615,"s":"clock","m":{"":{}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		v, err := parseView(data)
+		if err != nil {
+			return
+		}
+		var b Book
+		b.Merge(v, all)
+		if b.Merge(v, all) {
+			t.Error("the same view changes something the second time")
+		}
+		if len(v.Mirrors) == 0 {
+			return
+		}
+		if parts, err := split(v); err == nil {
+			var joined Book
+			for _, part := range parts {
+				again, err := parseView(part)
+				if err != nil {
+					t.Fatalf("a part of a view: %v", err)
+				}
+				joined.Merge(again, all)
+			}
+			if diff := cmp.Diff(b.mirrors, joined.mirrors, books); diff != "" && v.Complete == 0 {
+				t.Errorf("-view +parts:\n%s", diff)
+			}
+		}
+	})
+}

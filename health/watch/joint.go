@@ -1,0 +1,148 @@
+package watch
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// minVotes is how many watchers it takes to decide anything. So what one alone says changes no verdict.
+const minVotes = 2
+
+// A vote is the opinion of one watcher.
+type vote struct {
+	watcher string
+	Opinion
+}
+
+// Decide returns what opinions on one endpoint come to; Unknown if they decide nothing. It is unfit if more than quorum
+// of those that do not abstain say so, or two of them have seen evidence.
+func Decide(opinions []Opinion, quorum float64) health.State {
+	votes, down, stale, downSeen, staleSeen := 0, 0, 0, 0, 0
+	for i := range opinions {
+		o := &opinions[i]
+		switch o.State {
+		case health.Unknown:
+			continue
+		case health.Down:
+			down++
+			downSeen += count(o.Evidence)
+		case health.Stale:
+			stale++
+			staleSeen += count(o.Evidence)
+		}
+		votes++
+	}
+	enough := func(n int) bool { return float64(n) > quorum*float64(votes) }
+	switch {
+	case votes < minVotes:
+		return health.Unknown
+	case enough(down), downSeen >= minVotes:
+		return health.Down
+	case enough(down + stale), downSeen+staleSeen >= minVotes:
+		return health.Stale
+	}
+	return health.Up
+}
+
+func count(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// A joint verdict is what was decided of an endpoint.
+type joint struct {
+	state  health.State
+	since  time.Time // when it became that
+	at     time.Time // when it was decided the last time
+	reason string
+}
+
+// jointVerdicts remembers what was decided.
+type jointVerdicts map[string]map[place]joint // by url_prefix
+
+// apply replaces the verdict of one endpoint by what the votes decide. The watcher's own vote is the first of them. A
+// decision holds for young where a watcher cannot tell by itself.
+func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes []vote, quorum float64, now time.Time, young time.Duration) {
+	opinions := make([]Opinion, len(votes))
+	for i := range votes {
+		opinions[i] = votes[i].Opinion
+	}
+	if len(votes) > 1 {
+		e.Views = views(votes)
+	}
+	last, known := j[prefix][p]
+	known = known && now.Sub(last.at) <= young
+	next := joint{state: Decide(opinions, quorum), since: now, at: now}
+	switch {
+	case next.state == health.Unknown && votes[0].State == health.Unknown && known:
+		override(e, last)
+		return
+	case next.state == health.Unknown:
+		return
+	case known && last.state == next.state:
+		next.since = last.since
+	case !known && e.State == next.state:
+		next.since = e.Since
+	}
+	next.reason = reasonFor(next.state, votes)
+	if j[prefix] == nil {
+		j[prefix] = map[place]joint{}
+	}
+	j[prefix][p] = next
+	override(e, next)
+}
+
+// override makes an endpoint's verdict the joint one. What else was seen of it, such as its latency, stays.
+func override(e *health.Endpoint, j joint) {
+	same := e.State == j.state
+	e.State, e.Since = j.state, j.since
+	if same && j.state == health.Up {
+		return // this watcher's doubts stay
+	}
+	e.Reason, e.Suspect, e.From = j.reason, "", health.Unknown
+	e.Pending, e.Count, e.Inconclusive = health.Unknown, 0, 0
+	switch {
+	case j.state == health.Up:
+		e.Rate = health.Rate{} // as seen from here alone
+	case !same:
+		e.PassingSince = time.Time{}
+	}
+}
+
+// reasonFor is why an endpoint is in a state: the reason of the first watcher, in the order of names, that says so, and
+// what each of them sees if they differ. It does not depend on which watcher asks.
+func reasonFor(state health.State, votes []vote) string {
+	if state == health.Up {
+		return ""
+	}
+	byName := slices.SortedFunc(slices.Values(votes), func(a, b vote) int { return cmp.Compare(a.watcher, b.watcher) })
+	reason := ""
+	for i := range byName {
+		if v := &byName[i]; v.State == state || reason == "" && v.unfit() {
+			reason = v.Reason
+			if v.State == state {
+				break
+			}
+		}
+	}
+	if text := health.ViewsText(views(votes)); strings.Contains(text, ";") {
+		reason += " (" + text + ")"
+	}
+	return reason
+}
+
+// views are votes as an endpoint shows them, in the order of the watchers' names.
+func views(votes []vote) []health.View {
+	list := make([]health.View, len(votes))
+	for i := range votes {
+		list[i] = health.View{Watcher: votes[i].watcher, State: votes[i].State, Reason: votes[i].Reason}
+	}
+	slices.SortFunc(list, func(a, b health.View) int { return cmp.Compare(a.Watcher, b.Watcher) })
+	return list
+}

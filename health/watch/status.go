@@ -1,0 +1,53 @@
+package watch
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// A Status is a group as one watcher knows it.
+type Status struct {
+	Name    string
+	Problem string // why others cannot be reached, or ""
+	// Joint reports whether enough watchers are heard of for joint verdicts.
+	Joint   bool
+	Members []Member // the others, by name; also those that are gone, for an hour
+}
+
+// A Member is another watcher.
+type Member struct {
+	Name    string
+	Address string // host:port
+	Alive   bool
+	Since   time.Time // when it joined, or was lost
+	Heard   time.Time // when it last said something; zero if it never did
+	Counts  bool      // it is alive, and was heard of in time
+	Only    bool      // it serves no clients
+	Version string
+	// Roles are those for which its opinions count; empty: all.
+	Roles []health.Role
+	// Suspects are the names of what is wrong with its host, with commas between them; or "".
+	Suspects string
+	// Mirrors is how many mirrors of this watcher's list it has an opinion of.
+	Mirrors int
+}
+
+// Status returns what is known of the group at a time.
+func (g *Group) Status(now time.Time) Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	counted := g.counted(now)
+	s := Status{Name: g.o.Config.Name, Problem: g.problem, Joint: len(counted) >= minOthers}
+	for name, m := range g.members {
+		s.Members = append(s.Members, Member{
+			Name: name, Address: m.address, Alive: m.alive, Since: m.since, Heard: m.heard, Counts: counted[name] != nil,
+			Only: m.meta.Only, Version: m.meta.Version, Roles: m.meta.Roles,
+			Suspects: m.book.suspects, Mirrors: len(m.book.mirrors),
+		})
+	}
+	slices.SortFunc(s.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	return s
+}

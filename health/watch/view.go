@@ -1,0 +1,124 @@
+package watch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"mirrorpool/health"
+)
+
+const (
+	maxReason    = 200 // bytes of a reason
+	maxOpinions  = 64  // of one mirror
+	maxName      = 63  // bytes of a watcher's name
+	maxViewBytes = 32 << 20
+)
+
+// An Opinion is what one watcher says of one endpoint.
+type Opinion struct {
+	Address netip.Addr   `json:"a,omitzero"` // not valid in role Rsync: a daemon is judged as a whole
+	Role    health.Role  `json:"r"`
+	State   health.State `json:"s"` // Unknown if the watcher abstains
+	// Evidence says that an unfit mirror has sent something which shows that it is: see [health.Verdict.Evident].
+	Evidence bool   `json:"e,omitempty"`
+	Reason   string `json:"w,omitempty"` // of one that is not up
+}
+
+// place is the part of an opinion that says of what it is.
+type place struct {
+	address netip.Addr
+	role    health.Role
+}
+
+func (o *Opinion) place() place { return place{o.Address, o.Role} }
+
+// unfit reports whether the opinion is that an endpoint should not serve.
+func (o *Opinion) unfit() bool { return o.State == health.Down || o.State == health.Stale }
+
+// Opinions of one mirror, with the count at which they became what they are.
+type Opinions struct {
+	Count uint64    `json:"n"`
+	List  []Opinion `json:"o"`
+}
+
+// A View is what one watcher says, or a part of it.
+type View struct {
+	Watcher string `json:"w"`
+	// Count grows with whatever the watcher says. It begins with the time of its start in nanoseconds, so that it grows
+	// over restarts, too.
+	Count uint64 `json:"n"`
+	// Complete is the count since which a mirror that is not in Mirrors is none of the watcher's. 0: it says nothing of
+	// those, as in a part of a view.
+	Complete uint64              `json:"c,omitempty"`
+	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
+	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
+}
+
+// opinionsOf are the opinions in a report on one mirror.
+func opinionsOf(r *health.MirrorReport) []Opinion {
+	list := make([]Opinion, 0, len(r.Endpoints)+1)
+	for i := range r.Endpoints {
+		e := &r.Endpoints[i]
+		list = append(list, opinionOf(e, place{e.Address, e.Role}))
+	}
+	if r.Rsync != nil {
+		list = append(list, opinionOf(r.Rsync, place{role: health.Rsync}))
+	}
+	return list[:min(len(list), maxOpinions)]
+}
+
+// opinionOf is the opinion that comes from a verdict.
+func opinionOf(e *health.Endpoint, p place) Opinion {
+	o := Opinion{Address: p.address, Role: p.role, State: e.State}
+	if e.Suspect != "" && e.State != health.Up {
+		o.State = health.Unknown
+	}
+	if o.State != health.Up {
+		o.Reason = e.Reason[:min(len(e.Reason), maxReason)]
+	}
+	o.Evidence = o.unfit() && e.Evident()
+	return o
+}
+
+// parseView reads a view that another member has sent, and refuses what no watcher says.
+func parseView(data []byte) (*View, error) {
+	if len(data) > maxViewBytes {
+		return nil, fmt.Errorf("view of %d bytes, more than %d", len(data), maxViewBytes)
+	}
+	v := new(View)
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, fmt.Errorf("read view: %w", err)
+	}
+	if err := checkName(v.Watcher); err != nil {
+		return nil, err
+	}
+	if len(v.Suspects) > maxReason {
+		return nil, errors.New("too long a list of suspects")
+	}
+	for prefix, m := range v.Mirrors {
+		if len(m.List) > maxOpinions || m.Count > v.Count || m.Count < v.Complete {
+			return nil, fmt.Errorf("%d opinions of %.100q, of count %d in a view of %d to %d",
+				len(m.List), prefix, m.Count, v.Complete, v.Count)
+		}
+		if slices.ContainsFunc(m.List, func(o Opinion) bool { return len(o.Reason) > maxReason }) {
+			return nil, fmt.Errorf("too long a reason of %.100q", prefix)
+		}
+	}
+	return v, nil
+}
+
+// checkName says what is wrong with the name of a watcher.
+func checkName(name string) error {
+	if name == "" || len(name) > maxName {
+		return fmt.Errorf("a watcher's name has 1 to %d characters, not %d", maxName, len(name))
+	}
+	for _, c := range []byte(name) {
+		if c <= ' ' || c > '~' || c == ',' || c == '"' {
+			return fmt.Errorf("%q is no watcher's name", name)
+		}
+	}
+	return nil
+}
