@@ -55,39 +55,11 @@ func (d *Daemon) readSettings(confirm bool) newSettings {
 	before, zoneFile := d.files()
 	now, applied, restart := config.MergeLive(before, next)
 	n.config, n.zoneFile = now, zoneFile
-	if n.feed, err = d.feeds.prepare(now); err != nil {
+	if err := d.readKeys(&n, next, confirm); err != nil {
 		n.refuse(err)
 		return n
 	}
-	if n.keys, err = dnssec.Read(now.DNS, now.StateDir, d.now()); err != nil {
-		n.refuse(err)
-		return n
-	}
-	if n.keys == nil && d.signer.Keys() != nil && !confirm {
-		if err := d.parent.expectsSignatures(now.DNS.Zone, d.now()); err != nil {
-			n.refuse(err)
-			return n
-		}
-	}
-	if n.watchKeys, err = d.readWatchKeys(next); err != nil {
-		n.refuse(err)
-		return n
-	}
-	changed := d.feeds.changedKeys(n.feed) // files may hold something else under the same path
-	if !n.keys.Same(d.signer.Keys()) {
-		changed = append(changed, "dns.dnssec")
-	}
-	if next.DNS.Zone == now.DNS.Zone && !read.Same(zoneFile) { // else it waits for the restart
-		n.zoneFile = read
-		changed = append(changed, "dns.zone_file")
-	}
-	if d.admin != nil && !d.admin.HasToken(n.token) {
-		changed = append(changed, "admin.token_file")
-	}
-	if d.watchers != nil && n.watchKeys != nil && !d.watchers.HasKeys(n.watchKeys) {
-		changed = append(changed, "watch.key_file")
-	}
-	for _, key := range changed {
+	for _, key := range d.changedFiles(&n, next, read) {
 		if !slices.Contains(applied, key) {
 			applied = append(applied, key)
 		}
@@ -97,6 +69,43 @@ func (d *Daemon) readSettings(confirm bool) newSettings {
 	}
 	n.answer.Applied, n.answer.Restart = append(n.answer.Applied, applied...), append(n.answer.Restart, restart...)
 	return n
+}
+
+// readKeys reads the keys that a new configuration names: of feeds, of the zone, and of the group of watchers.
+func (d *Daemon) readKeys(n *newSettings, next *config.Server, confirm bool) (err error) {
+	if n.feed, err = d.feeds.prepare(n.config); err != nil {
+		return err
+	}
+	if n.keys, err = dnssec.Read(n.config.DNS, n.config.StateDir, d.now()); err != nil {
+		return err
+	}
+	if n.keys == nil && d.signer.Keys() != nil && !confirm {
+		if err := d.parent.expectsSignatures(n.config.DNS.Zone, d.now()); err != nil {
+			return err
+		}
+	}
+	n.watchKeys, err = d.readWatchKeys(next)
+	return err
+}
+
+// changedFiles are the keys of the configuration under which files hold something else than before. read is what the
+// zone file holds now.
+func (d *Daemon) changedFiles(n *newSettings, next *config.Server, read *authority.StaticRecords) []string {
+	changed := d.feeds.changedKeys(n.feed)
+	if !n.keys.Same(d.signer.Keys()) {
+		changed = append(changed, "dns.dnssec")
+	}
+	if next.DNS.Zone == n.config.DNS.Zone && !read.Same(n.zoneFile) { // else it waits for the restart
+		n.zoneFile = read
+		changed = append(changed, "dns.zone_file")
+	}
+	if d.admin != nil && !d.admin.HasToken(n.token) {
+		changed = append(changed, "admin.token_file")
+	}
+	if n.watchKeys != nil && !d.watchers.HasKeys(n.watchKeys) {
+		changed = append(changed, "watch.key_file")
+	}
+	return changed
 }
 
 // readFiles reads what a new configuration names, but for the keys of feeds. It returns an error if that, or the pool
