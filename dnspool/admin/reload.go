@@ -44,9 +44,10 @@ type ReloadOptions struct {
 
 // A SettingsReload is the result of reading the configuration again.
 type SettingsReload struct {
-	Applied []string `json:"applied"` // keys whose new values are in force now
-	Restart []string `json:"restart"` // keys whose new values need a restart
-	Error   string   `json:"error"`   // why the old configuration stays in force, or ""
+	Applied []string `json:"applied"`         // keys whose new values are in force now
+	Restart []string `json:"restart"`         // keys whose new values need a restart
+	Notes   []string `json:"notes,omitempty"` // when and how new values take effect, where that is not at once
+	Error   string   `json:"error"`           // why the old configuration stays in force, or ""
 }
 
 // reload handles POST /api/v1/reload. Its options are in the query or in a JSON object.

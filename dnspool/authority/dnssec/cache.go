@@ -31,9 +31,10 @@ type Signatures struct {
 	used               uint64 // the latest pass
 }
 
-// fresh reports whether s may be used in a zone that is made now.
-func (s *Signatures) fresh(now time.Time) bool {
-	return s.expires.After(now) && now.Before(s.due) && !now.Before(s.made.Add(-backdating))
+// fresh reports whether s may be used in a zone that is made now, with signatures that hold for validity.
+func (s *Signatures) fresh(now time.Time, validity time.Duration) bool {
+	return s.expires.After(now) && now.Before(s.due) && !now.Before(s.made.Add(-backdating)) &&
+		!s.expires.After(now.Add(validity+backdating)) // as after a reload with a lower one
 }
 
 // A Signer makes signatures and keeps them from one pass to the next. It is used by one goroutine at a time, but for
@@ -161,7 +162,7 @@ func (p *Pass) Add(set []dns.RR) *Signatures {
 	switch {
 	case kept != nil && kept.used == p.signer.passes:
 		return kept // it has been added to this pass before
-	case kept != nil && kept.fresh(p.now):
+	case kept != nil && kept.fresh(p.now, p.validity):
 		p.expires, p.ours = first(p.expires, kept.expires), first(p.ours, kept.expires)
 	default:
 		kept = &Signatures{}

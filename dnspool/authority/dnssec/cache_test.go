@@ -133,6 +133,24 @@ func TestSignaturesAreRenewed(t *testing.T) {
 	}
 }
 
+// TestLowerValidityTakesHoldAtOnce makes signatures anew that hold for longer than they should since a reload.
+func TestLowerValidityTakesHoldAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t)
+	set := manySets(t, 1, 1)[0]
+	for _, test := range []struct {
+		validity time.Duration
+		made     uint64
+		holds    time.Duration
+	}{{week, 1, week}, {week, 0, week}, {2 * week, 0, week}, {week / 2, 1, week / 2}, {week / 2, 0, week / 2}} {
+		s.SetKeys(s.Keys(), test.validity)
+		if _, made := pass(t, s, testNow, set); made != test.made || !s.Stats().Expires.Equal(testNow.Add(test.holds)) {
+			t.Errorf("with a validity of %v, %d signatures were made, want %d; the first expires at %v", test.validity, made, test.made,
+				s.Stats().Expires)
+		}
+	}
+}
+
 // TestSignaturesGoByTheWallClock wants no monotonic time in what is kept: compared with another, it would hide that the
 // clock was set, or that the machine was suspended.
 func TestSignaturesGoByTheWallClock(t *testing.T) {

@@ -262,6 +262,13 @@ func (k *Keys) Includes(other *Keys, now time.Time) bool {
 	})
 }
 
+// UsesAlgorithm reports whether a key of an algorithm, named as in the configuration, is in use or is going to be.
+func (k *Keys) UsesAlgorithm(name string, now time.Time) bool {
+	return slices.ContainsFunc(k.All, func(key *Key) bool {
+		return key.Record.Algorithm == algorithms[name] && key.Times.At(now) != Removed
+	})
+}
+
 // Same reports whether k and other are the same keys with the same times, sets signed ahead, and leader. Either may be
 // nil.
 func (k *Keys) Same(other *Keys) bool {

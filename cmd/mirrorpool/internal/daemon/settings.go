@@ -68,6 +68,7 @@ func (d *Daemon) readSettings(confirm bool) newSettings {
 		n.warnings = warnings
 	}
 	n.answer.Applied, n.answer.Restart = append(n.answer.Applied, applied...), append(n.answer.Restart, restart...)
+	n.answer.Notes = signingNotes(before.DNS.DNSSEC, now.DNS.DNSSEC, n.keys, d.now())
 	return n
 }
 
@@ -160,7 +161,7 @@ func (d *Daemon) reloadSettings(confirm bool) admin.SettingsReload {
 			d.feeds.apply(n.feed)
 		}
 		d.apply(&n)
-		d.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied))
+		d.log.Info("configuration has changed", zap.Strings("keys", n.answer.Applied), zap.Strings("notes", n.answer.Notes))
 	} else {
 		d.applyACME(d.config.Load()) // to try certificates that are missing
 	}

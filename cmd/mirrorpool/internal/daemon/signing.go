@@ -47,6 +47,25 @@ func (f *inForce) setKeys(c *config.Server, keys *dnssec.Keys) {
 	f.parent.lookNow()
 }
 
+// signingNotes say when and how changes of dns.dnssec take effect that leave the keys as they are.
+func signingNotes(before, now *config.DNSSEC, keys *dnssec.Keys, at time.Time) (notes []string) {
+	if before == nil || now == nil {
+		return nil
+	}
+	if now.Auto && now.Algorithm != before.Algorithm && !keys.UsesAlgorithm(now.Algorithm, at) {
+		notes = append(notes, fmt.Sprintf("dns.dnssec.algorithm is for a key that is made; to replace the key that signs the zone, run "+
+			"mirrorpool dnssec rollover --algorithm %s", now.Algorithm))
+	}
+	switch hours := now.Validity.Hours(); {
+	case now.Validity < before.Validity:
+		notes = append(notes, fmt.Sprintf("dns.dnssec.validity: all signatures are made anew, and hold for %.0f hours", hours))
+	case now.Validity > before.Validity:
+		notes = append(notes, fmt.Sprintf("dns.dnssec.validity: signatures hold for %.0f hours from when they are made anew, as they fall due "+
+			"within %.0f hours", hours, (before.Validity/2).Hours()))
+	}
+	return notes
+}
+
 // keepKeys keeps keys that are going to be in force, or forgets the zone's if it is not to be signed any more.
 func keepKeys(c *config.Server, keys *dnssec.Keys) error {
 	if keys == nil {

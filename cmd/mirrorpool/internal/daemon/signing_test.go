@@ -216,3 +216,38 @@ func TestAbortWithoutAParent(t *testing.T) {
 		}
 	}
 }
+
+// TestSigningNotes has a reload say what comes of changes that leave the keys as they are.
+func TestSigningNotes(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	for _, step := range []struct {
+		dnssec string
+		want   string // in the note; "" for none
+	}{
+		{`{"keys": "auto", "algorithm": "ED25519"}`, "run mirrorpool dnssec rollover --algorithm ED25519"},
+		{`{"keys": "auto"}`, ""},
+		{`{"keys": "auto", "validity": "48h"}`, "all signatures are made anew, and hold for 48 hours"},
+		{`{"keys": "auto", "validity": "30d"}`, "hold for 720 hours from when they are made anew, as they fall due within 24 hours"},
+		{`{"keys": "auto", "validity": "30d", "withdraw": true}`, ""},
+	} {
+		d.write(step.dnssec, "")
+		d.logs.TakeAll()
+		answer := d.reloadSettings(false)
+		notes := strings.Join(answer.Notes, "; ")
+		if answer.Error != "" || (notes == "") != (step.want == "") || !strings.Contains(notes, step.want) {
+			t.Errorf("%s: %+v, want %q", step.dnssec, answer, step.want)
+		}
+		logged := d.logs.FilterMessage("configuration has changed").All()
+		if len(logged) != 1 || !strings.Contains(fmt.Sprint(logged[0].ContextMap()["notes"]), step.want) {
+			t.Errorf("%s: the log has %v, want %q", step.dnssec, logged, step.want)
+		}
+	}
+	if err := d.rollKeys("ED25519"); err != nil {
+		t.Fatal(err)
+	}
+	d.write(`{"keys": "auto", "algorithm": "ED25519"}`, "")
+	if notes := fmt.Sprint(d.reloadSettings(false).Notes); strings.Contains(notes, "algorithm") {
+		t.Errorf("after the rollover has begun: %s", notes)
+	}
+}

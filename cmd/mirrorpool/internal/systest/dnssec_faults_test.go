@@ -137,6 +137,11 @@ func TestDNSSECCommands(t *testing.T) {
 	if left := time.Until(expires); left < 6*24*time.Hour || left > 7*24*time.Hour {
 		t.Errorf("the first signature holds for %v, want nearly a week", left)
 	}
+	r.config.set("dns", "dnssec", map[string]any{"keys": "auto", "resolver": r.parent.addr, "validity": "14d"})
+	r.config.write(t, "mirrorpool.json", r.config.json)
+	if out := r.run(t, exitOK, "reload"); !strings.Contains(out, "note: dns.dnssec.validity: signatures hold for 336 hours") {
+		t.Errorf("a reload with another validity: %s", out)
+	}
 	r.parent.ds.Store(&ds)
 	if out := r.run(t, exitFailure, "dnssec", "rollover", "--abort"); !strings.Contains(out, "no rollover is under way") {
 		t.Errorf("--abort without a rollover: %s", out)

@@ -26,6 +26,9 @@ func WriteReload(stdout, stderr io.Writer, a *admin.ReloadAnswer, now time.Time)
 	}
 	printKeys(stdout, a.Settings.Applied, verb("changed", "would change", a.DryRun))
 	printKeys(stdout, a.Settings.Restart, "changed, which needs a restart")
+	for _, note := range a.Settings.Notes {
+		fmt.Fprintln(stdout, "note:", config.Printable(note))
+	}
 	recent := a.Pool.Latest != nil && now.Sub(a.Pool.Latest.At) < latestTime
 	switch {
 	case a.Pool.Change != nil && a.Pool.Error != "":
