@@ -107,7 +107,7 @@ func roots(c *config.ACME) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s: want a certificate in PEM", c.CARoot)
+		return nil, fmt.Errorf("cannot use ca_root: %s: want a certificate in PEM", c.CARoot)
 	}
 	return pool, nil
 }

@@ -105,7 +105,32 @@ func (i *issuer) issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 	if err != nil {
 		return nil, err
 	}
+	if err := i.readDirectory(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := i.accountOf(ctx, &acmez.Client{Client: i.acmeClient()}); err != nil {
+		return nil, err
+	}
 	return i.tryEach(ctx, csr, solvers)
+}
+
+// readDirectory returns an error that says what to do if the authority's directory cannot be read.
+func (i *issuer) readDirectory(ctx context.Context) error {
+	_, err := i.acmeClient().GetDirectory(ctx)
+	if err == nil {
+		return nil
+	}
+	advice := "http.tls.acme.directory has to be the URL of an ACME directory"
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		advice = "for a private authority, http.tls.acme.ca_root has to be a file with its root"
+	case errors.As(err, new(*url.Error)):
+		advice = "this host has to reach the authority; see whether http.tls.acme.directory is right, and what a firewall blocks"
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner // without "provisioning client"
+	}
+	return fmt.Errorf("cannot read the authority's directory at %s: %w; %s", i.directory, err, advice)
 }
 
 // tryEach tries one challenge after the other, while the authority's limit on failures permits it.

@@ -3,8 +3,11 @@ package certificates
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,8 +92,8 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 		case errors.Is(err, errNotAlone): // soon it is
 			a.setProblem(name, err.Error())
 		default:
-			a.setProblem(name, err.Error())
-			a.o.Log.Error("cannot get a certificate", zap.String("name", name), zap.Error(err))
+			a.setProblem(name, reason(name, err))
+			a.o.Log.Error("cannot get a certificate", zap.String("name", name), zap.String("error", reason(name, err)))
 		}
 		if again {
 			pause = time.After(pauseAfter(failures, err))
@@ -106,6 +109,11 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 		case <-pause:
 		}
 	}
+}
+
+// reason is the text of an error on a name, without what certmagic puts before it.
+func reason(name string, err error) string {
+	return strings.TrimPrefix(err.Error(), "["+name+"] Obtain: ")
 }
 
 // pauseAfter is for how long nothing is tried after some failures, of which err is the latest.
@@ -131,6 +139,9 @@ func (a *ACME) get(ctx context.Context, m *managed, name string) (again bool, er
 		return true, err
 	}
 	cert, err := m.magic.CacheManagedCertificate(ctx, name)
+	if atFile := (*fs.PathError)(nil); errors.As(err, &atFile) && !errors.Is(err, fs.ErrNotExist) {
+		return true, fmt.Errorf("cannot read saved certificates; the server's user has to read and write all in state_dir: %w", err)
+	}
 	saved := err == nil
 	if !saved || cert.NeedsRenewal(m.magic) {
 		if err := a.checkAlone(name, m.Challenge); err != nil {
