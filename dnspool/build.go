@@ -32,6 +32,9 @@ type Input struct {
 	// LastSerial is the serial before the start, which the first snapshot's has to follow; 0 if it is not known.
 	LastSerial uint32
 
+	// Agree has the snapshot tell the same as those of other servers; nil: it stands for itself.
+	Agree *Agreement
+
 	// ZoneChanged says that DNS tells something new that is not in the snapshot, such as another TTL.
 	ZoneChanged bool
 }
@@ -58,6 +61,9 @@ func Build(in Input) *Snapshot {
 		for only := range s.http[family] {
 			s.http[family][only] = buildWeb(entries, room, family, only, in, s.drained(health.HTTP, family, only, &in))
 		}
+	}
+	if in.Agree != nil {
+		s.Content = in.Agree.contentOf(s)
 	}
 	s.Serial = nextSerial(in, s)
 	return s
@@ -105,11 +111,19 @@ func buildDNS(mirrors []Mirror, all []candidate, family Family, in Input, out fu
 }
 
 // deckAfter returns the deck for g, with as many cards as possible of the one before.
+//
+// Servers that agree make theirs anew: what is taken over depends on what each has seen before.
 func (g *DNSGroup) deckAfter(p *Snapshot, family Family, in Input) Deck {
-	if p == nil {
+	var before *DNSGroup
+	if p != nil {
+		before = &p.dns[family]
+	}
+	if in.Agree != nil {
+		return g.agreedDeck(before, in.Policy.MaxAnswers, in.Now)
+	}
+	if before == nil {
 		return newDeck(g.Weights, in.Policy.MaxAnswers, in.Rand)
 	}
-	before := &p.dns[family]
 	if before.sameCandidates(g) && before.Deck.serves(g.Weights, in.Policy.MaxAnswers) {
 		return before.Deck // a new one takes most of the time
 	}
@@ -217,13 +231,17 @@ func buildWeb(all []entry, candidates []candidate, family Family, only int, in I
 // and then counts changes of what DNS tells. Where the clock was set back, it goes on from the one before.
 func nextSerial(in Input, next *Snapshot) uint32 {
 	now, last := uint32(next.Built.Unix()), in.LastSerial // as RFC 1982 has it: 2106 is not an end
+	changed := true
 	if in.Previous != nil {
 		last = in.Previous.Serial
-		if !in.ZoneChanged && sameRecords(in.Previous, next) {
-			return last
-		}
+		changed = in.ZoneChanged || !sameRecords(in.Previous, next)
 	}
-	if last != 0 && int32(now-last) <= 0 {
+	switch {
+	case in.Agree != nil:
+		return in.Agree.serial(next.Content, last, max(now, 1), changed, next.Built)
+	case !changed:
+		return last
+	case !after(now, last):
 		now = last + 1
 	}
 	return max(now, 1)

@@ -108,6 +108,7 @@
 //
 //	snapshot.go   what both faces answer from
 //	build.go      how it is made of mirrors and verdicts
+//	agree.go      how several servers tell the same under one serial
 //	policy.go     the settings that matter for it
 //	eligible.go   which mirrors are eligible, and panic
 //	override.go   drains, and mirrors that a person has forced up

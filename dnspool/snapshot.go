@@ -36,6 +36,7 @@ func FamilyOf(addr netip.Addr) Family {
 
 // A Snapshot is all that an answer needs, frozen: nothing in it is written after Build has returned.
 type Snapshot struct {
+	Content uint64    // a hash of what DNS tells; 0 without an Agreement
 	Serial  uint32    // SOA serial (RFC 1035 section 3.3.13): grows when anything that DNS tells changes
 	Built   time.Time // when it was built
 	Mirrors []Mirror  // of the pool, in the order of the file, disabled ones too

@@ -72,6 +72,16 @@ type Endpoint struct {
 	Suspect string
 	// Views are what the watchers of a group say of it; nil without one. The verdict is the joint one then.
 	Views []View
+	// JointShare is how much of the endpoint's weight counts by the word of all watchers; 0: see [Rate.Share].
+	JointShare float64
+}
+
+// Share is how much of the endpoint's weight counts: 1, or less where checks fail or hesitate now and then.
+func (e *Endpoint) Share() float64 {
+	if e.JointShare > 0 {
+		return e.JointShare
+	}
+	return e.Rate.Share()
 }
 
 // Report returns what is known now. Verdicts that were not renewed for too long are unknown in it.

@@ -24,6 +24,7 @@
 //	chaos.go         id.server. and version.bind.
 //	status.go        _status and _mirrors: the state of the pool in TXT records
 //	client.go        the client of a query, and to which clients UDP answers go
+//	digest.go        a hash of what the zone holds besides the pool
 //	ratelimit.go     response rate limiting
 //	connections.go   how many TCP connections are open, in all and from a network
 //	stream.go        TCP: pipelining, timeouts and what a client may leave unread

@@ -15,6 +15,7 @@ type Book struct {
 	complete uint64 // no part with a lower count is left
 	count    uint64 // the highest seen
 	suspects string
+	zone     ZoneVersion
 	mirrors  map[string]Opinions
 }
 
@@ -23,7 +24,8 @@ type Book struct {
 func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool) {
 	if v.Count > b.count {
 		changed = v.Suspects != b.suspects
-		b.count, b.suspects = v.Count, v.Suspects
+		changed = changed || v.Zone != b.zone
+		b.count, b.suspects, b.zone = v.Count, v.Suspects, v.Zone
 	}
 	if v.Complete > b.complete {
 		b.complete = v.Complete
@@ -54,7 +56,7 @@ func (b *Book) forget(wanted func(urlPrefix string) bool) {
 
 // view returns all that the book holds.
 func (b *Book) view(watcher string) *View {
-	return &View{Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Mirrors: b.mirrors}
+	return &View{Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Zone: b.zone, Mirrors: b.mirrors}
 }
 
 // observe makes the book say what a report of the watcher itself says. It returns what is new, or nil; all of it, with
@@ -80,7 +82,7 @@ func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool
 	b.suspects = suspects
 	if !whole {
 		maps.Copy(b.mirrors, fresh)
-		return &View{Watcher: watcher, Count: b.count, Suspects: suspects, Mirrors: fresh}, false
+		return &View{Watcher: watcher, Count: b.count, Suspects: suspects, Zone: b.zone, Mirrors: fresh}, false
 	}
 	b.complete = b.count
 	mirrors := make(map[string]Opinions, len(r.Mirrors))
@@ -93,6 +95,12 @@ func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool
 	}
 	b.mirrors = mirrors
 	return b.view(watcher), true
+}
+
+// header makes the book's count grow, and returns a view without opinions.
+func (b *Book) header(watcher string) *View {
+	b.count++
+	return &View{Watcher: watcher, Count: b.count, Suspects: b.suspects, Zone: b.zone}
 }
 
 // begin makes the count one that no earlier run of the watcher has reached.

@@ -95,7 +95,7 @@ func TestMergeSaysWhatHasChanged(t *testing.T) {
 	t.Parallel()
 	opinion := func(s health.State) Opinion { return Opinion{Role: health.HTTP, State: s} }
 	view := func(count, complete uint64, suspects string, mirrors map[string]Opinions) *View {
-		return &View{"fra", count, complete, suspects, mirrors}
+		return &View{Watcher: "fra", Count: count, Complete: complete, Suspects: suspects, Mirrors: mirrors}
 	}
 	up, down := []Opinion{opinion(health.Up)}, []Opinion{opinion(health.Down)}
 	var b Book

@@ -202,8 +202,7 @@ func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
 // beat gossips that this watcher is alive, and returns when to do so again.
 func (g *Group) beat() time.Duration {
 	g.mu.Lock()
-	g.own.count++
-	v := &View{Watcher: g.o.Config.Name, Count: g.own.count, Suspects: g.own.suspects}
+	v := g.own.header(g.o.Config.Name)
 	every := min(max(g.young/(silence*3), time.Second), 10*time.Second)
 	g.mu.Unlock()
 	if text, err := json.Marshal(v); err == nil {

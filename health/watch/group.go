@@ -404,6 +404,32 @@ func (g *Group) Apply(r *health.Report) {
 	}
 }
 
+// Announce tells the others which version of the zone this watcher serves.
+func (g *Group) Announce(z ZoneVersion) {
+	g.mu.Lock()
+	if z == g.own.zone {
+		g.mu.Unlock()
+		return
+	}
+	g.own.zone = z
+	v := g.own.header(g.o.Config.Name)
+	g.mu.Unlock()
+	g.broadcast(v)
+}
+
+// ZoneVersions are those that the other watchers serve, by name.
+func (g *Group) ZoneVersions() map[string]ZoneVersion {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	versions := map[string]ZoneVersion{}
+	for name, m := range g.members {
+		if m.alive && m.book.zone.Serial != 0 {
+			versions[name] = m.book.zone
+		}
+	}
+	return versions
+}
+
 // follow takes over the list of mirrors and the interval. g.mu is held.
 func (g *Group) follow(r *health.Report) {
 	g.young = silence*r.Policy.Interval + r.Policy.Timeout

@@ -155,6 +155,14 @@ func TestGroup(t *testing.T) {
 	nyc.states["https://c/"] = "S"
 	become(t, peers, 5*time.Second, "dus", "dus", "dus")
 
+	served := ZoneVersion{Serial: 1_800_000_000, Content: 7}
+	ams.Announce(served)
+	for deadline := time.Now().Add(10 * time.Second); fra.ZoneVersions()["ams"] != served; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("versions of the zone: %v", fra.ZoneVersions())
+		}
+	}
+
 	ams.stop()
 	nyc.stop()
 	become(t, peers[1:2], 20*time.Second, "duu") // by itself: of c it cannot tell
@@ -162,6 +170,9 @@ func TestGroup(t *testing.T) {
 		if m.Alive {
 			t.Errorf("%s has stopped, and is there", m.Name)
 		}
+	}
+	if versions := fra.ZoneVersions(); len(versions) > 0 {
+		t.Errorf("versions of the zone of those that have stopped: %v", versions)
 	}
 	again := startPeer(t, "ams", ams.address, []string{fra.address}, key("one"))
 	third := startPeer(t, "nyc", nyc.address, []string{fra.address}, key("one"))

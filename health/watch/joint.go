@@ -61,6 +61,7 @@ type joint struct {
 	since  time.Time // when it became that
 	at     time.Time // when it was decided the last time
 	reason string
+	share  float64 // of the weight of one that is up
 }
 
 // jointVerdicts remembers what was decided.
@@ -90,7 +91,7 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	case !known && e.State == next.state:
 		next.since = e.Since
 	}
-	next.reason = reasonFor(next.state, votes)
+	next.reason, next.share = reasonFor(next.state, votes), medianShare(votes)
 	if j[prefix] == nil {
 		j[prefix] = map[place]joint{}
 	}
@@ -101,18 +102,31 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 // override makes an endpoint's verdict the joint one. What else was seen of it, such as its latency, stays.
 func override(e *health.Endpoint, j joint) {
 	same := e.State == j.state
-	e.State, e.Since = j.state, j.since
+	e.State, e.Since, e.JointShare = j.state, j.since, j.share
 	if same && j.state == health.Up {
 		return // this watcher's doubts stay
 	}
 	e.Reason, e.Suspect, e.From = j.reason, "", health.Unknown
 	e.Pending, e.Count, e.Inconclusive = health.Unknown, 0, 0
-	switch {
-	case j.state == health.Up:
-		e.Rate = health.Rate{} // as seen from here alone
-	case !same:
+	if !same && j.state != health.Up {
 		e.PassingSince = time.Time{}
 	}
+}
+
+// medianShare is how much of an endpoint's weight counts, by the median of those that find it up: of two in the middle,
+// the lower one.
+func medianShare(votes []vote) float64 {
+	var shares []float64
+	for i := range votes {
+		if v := &votes[i]; v.State == health.Up {
+			shares = append(shares, cmp.Or(v.Share, 1))
+		}
+	}
+	if len(shares) == 0 {
+		return 1
+	}
+	slices.Sort(shares)
+	return shares[(len(shares)-1)/2]
 }
 
 // reasonFor is why an endpoint is in a state: the reason of the first watcher, in the order of names, that says so, and

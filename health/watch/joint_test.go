@@ -150,6 +150,36 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// TestShares: where watchers differ on how much of a mirror's weight should count, the median does.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		shares []float64 // 0: all of it; below 0: not up
+		want   float64
+	}{
+		{[]float64{0, 0, 0}, 1},
+		{[]float64{0.25, 0, 0}, 1},
+		{[]float64{0.25, 0.125, 0}, 0.25},
+		{[]float64{0.25, 0}, 0.25},
+		{[]float64{0.25, -1, 0.5, 0}, 0.5},
+		{[]float64{-1, -1}, 1},
+	} {
+		var votes []vote
+		for _, share := range test.shares {
+			state := health.Up
+			if share < 0 {
+				state = health.Down
+			}
+			votes = append(votes, vote{Opinion: Opinion{State: state, Share: share}})
+		}
+		e := &health.Endpoint{Verdict: health.Verdict{State: health.Up}}
+		override(e, joint{state: health.Up, share: medianShare(votes)})
+		if got := e.Share(); got != test.want {
+			t.Errorf("%v: %v, want %v", test.shares, got, test.want)
+		}
+	}
+}
+
 // TestOverride: of a verdict that others have overruled, nothing is left by which selection would doubt the joint one.
 func TestOverride(t *testing.T) {
 	t.Parallel()

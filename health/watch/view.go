@@ -25,6 +25,8 @@ type Opinion struct {
 	// Evidence says that an unfit mirror has sent something which shows that it is: see [health.Verdict.Evident].
 	Evidence bool   `json:"e,omitempty"`
 	Reason   string `json:"w,omitempty"` // of one that is not up
+	// Share is how much of the weight of one that is up should count; 0: all of it.
+	Share float64 `json:"h,omitempty"`
 }
 
 // place is the part of an opinion that says of what it is.
@@ -54,7 +56,14 @@ type View struct {
 	// those, as in a part of a view.
 	Complete uint64              `json:"c,omitempty"`
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
+	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves
 	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
+}
+
+// A ZoneVersion is the version of the zone that a watcher serves.
+type ZoneVersion struct {
+	Serial  uint32 `json:"n"`
+	Content uint64 `json:"h"` // a hash of what the version tells; the same in all watchers that tell the same
 }
 
 // opinionsOf are the opinions in a report on one mirror.
@@ -78,6 +87,9 @@ func opinionOf(e *health.Endpoint, p place) Opinion {
 	}
 	if o.State != health.Up {
 		o.Reason = e.Reason[:min(len(e.Reason), maxReason)]
+	}
+	if share := e.Rate.Share(); o.State == health.Up && share < 1 {
+		o.Share = share
 	}
 	o.Evidence = o.unfit() && e.Evident()
 	return o
@@ -103,8 +115,8 @@ func parseView(data []byte) (*View, error) {
 			return nil, fmt.Errorf("%d opinions of %.100q, of count %d in a view of %d to %d",
 				len(m.List), prefix, m.Count, v.Complete, v.Count)
 		}
-		if slices.ContainsFunc(m.List, func(o Opinion) bool { return len(o.Reason) > maxReason }) {
-			return nil, fmt.Errorf("too long a reason of %.100q", prefix)
+		if slices.ContainsFunc(m.List, func(o Opinion) bool { return len(o.Reason) > maxReason || o.Share < 0 || o.Share > 1 }) {
+			return nil, fmt.Errorf("too long a reason, or no share, of %.100q", prefix)
 		}
 	}
 	return v, nil

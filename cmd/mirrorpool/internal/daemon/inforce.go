@@ -177,6 +177,7 @@ func (f *inForce) rebuildLocked() {
 		f.serialSince = next.Built
 	}
 	f.current.Publish(next)
+	f.announce(next)
 	if f.dns == nil {
 		return // the faces are not open yet
 	}
@@ -192,7 +193,7 @@ func (f *inForce) input(c *config.Server, report *health.Report) dnspool.Input {
 		Pool: f.pool, Health: report, Previous: f.current.Load(), Now: f.now(), Rand: rand.New(globalSource{}),
 		Overrides: overrides, Policy: dnspool.PolicyOf(c),
 		Place: f.places.Place, Number: f.catalog.Number,
-		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial,
+		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial, Agree: f.agreement(c),
 	}
 }
 

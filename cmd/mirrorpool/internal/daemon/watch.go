@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/dnspool/authority"
 	"mirrorpool/health"
 	"mirrorpool/health/watch"
 )
@@ -25,6 +27,25 @@ func (f *inForce) verdicts() *health.Report {
 		f.watchers.Apply(report)
 	}
 	return report
+}
+
+// agreement is what makes the next snapshot tell the same as those of other servers; nil without any. f.mu is held.
+func (f *inForce) agreement(c *config.Server) *dnspool.Agreement {
+	if f.watchers == nil {
+		return nil
+	}
+	versions := map[string]dnspool.ZoneVersion{}
+	for name, v := range f.watchers.ZoneVersions() {
+		versions[name] = dnspool.ZoneVersion(v)
+	}
+	return &dnspool.Agreement{Name: c.Watch.Name, Versions: versions, Zone: authority.Digest(c.DNS, f.zoneFile, f.txt)}
+}
+
+// announce tells other servers which version of the zone this one serves.
+func (f *inForce) announce(s *dnspool.Snapshot) {
+	if f.watchers != nil && len(f.config.Load().DNS.Listen) > 0 {
+		f.watchers.Announce(watch.ZoneVersion{Serial: s.Serial, Content: s.Content})
+	}
 }
 
 // watchersChanged delivers a value when other watchers have said something new; never without any.

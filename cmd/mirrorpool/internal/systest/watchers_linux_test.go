@@ -183,8 +183,11 @@ func TestWatchers(t *testing.T) {
 		return b.states("m5", health.Up, watchers...) && b.states("m6", health.Up, watchers...)
 	})
 
+	b.took("all have the same serial", 10*time.Second, func() bool { return b.sameSerial(watchers...) })
+
 	b.cutOff(t)
 	b.split(t)
+	b.took("all have the same serial after the group was split", 10*time.Second, func() bool { return b.sameSerial(watchers...) })
 	b.lossy(t)
 	b.killTwo(t)
 }
@@ -213,6 +216,19 @@ func (b *box) mirrorsUp(names ...string) bool {
 		}
 	}
 	return true
+}
+
+// sameSerial reports whether watchers serve one version of the zone.
+func (b *box) sameSerial(names ...string) bool {
+	serials := map[uint32]bool{}
+	for _, name := range names {
+		status, err := b.status(name)
+		if err != nil {
+			return false
+		}
+		serials[status.Serial] = true
+	}
+	return len(serials) == 1
 }
 
 // cutOff takes a watcher's way to everything but the other watchers.

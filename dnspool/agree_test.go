@@ -1,0 +1,149 @@
+package dnspool
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestAgreedDecks: two servers that have come to the same candidates in different ways deal the same cards.
+func TestAgreedDecks(t *testing.T) {
+	t.Parallel()
+	const now = "a 1 192.0.2.1=up/up\nb 2 192.0.2.2=up/up\nc 3 192.0.2.3=up/up\nd 1 192.0.2.4=down/up\n"
+	build := func(w world, previous *Snapshot, seed uint64) *Snapshot {
+		in := w.input(t)
+		in.Rand, in.Previous, in.Agree = rand.New(rand.NewPCG(seed, seed)), previous, &Agreement{Name: "fra", Zone: 7}
+		return Build(in)
+	}
+	direct := build(now, nil, 1)
+	before := build("a 1 192.0.2.1=up/up\nb 2 192.0.2.2=down/up\nc 3 192.0.2.3=up/up\nd 1 192.0.2.4=up/up\n", nil, 2)
+	detour := build(now, before, 3)
+	if !slices.Equal(direct.dns[IPv4].Deck.places, detour.dns[IPv4].Deck.places) || direct.Content != detour.Content {
+		t.Error("two servers with the same candidates deal other cards")
+	}
+	if slices.Equal(direct.dns[IPv4].Deck.places, before.dns[IPv4].Deck.places) || direct.Content == before.Content {
+		t.Error("other candidates, and the same cards or content")
+	}
+	in := world(now).input(t)
+	in.Agree = &Agreement{Name: "fra", Zone: 8}
+	if Build(in).Content == direct.Content {
+		t.Error("another zone file, and the same content")
+	}
+}
+
+// TestAgreedTurns: of more candidates than a deck has places, each gets its turn, and at each time all servers deal the
+// same.
+func TestAgreedTurns(t *testing.T) {
+	t.Parallel()
+	g := &DNSGroup{}
+	for i := range 3 * maxCards {
+		g.Addresses = append(g.Addresses, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+		g.Weights = append(g.Weights, 1)
+	}
+	now := time.Unix(1_800_000_000, 0).Truncate(turnTime)
+	first, again := g.agreedDeck(nil, 1, now), g.agreedDeck(nil, 1, now.Add(turnTime-time.Second))
+	later := g.agreedDeck(nil, 1, now.Add(turnTime))
+	if !slices.Equal(first.places, again.places) || slices.Equal(first.places, later.places) {
+		t.Error("the turns do not follow the time alone")
+	}
+}
+
+func TestAgreedSerial(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	const mine, last, fresh = 5, 1000, 1_800_000_000
+	for name, test := range map[string]struct {
+		others  map[string]ZoneVersion
+		last    uint32
+		changed bool
+		want    uint32
+	}{
+		"alone":                                  {nil, last, false, last},
+		"alone, changed":                         {nil, last, true, fresh},
+		"all have the same":                      {map[string]ZoneVersion{"ams": {Serial: last, Content: mine}}, last, false, last},
+		"another has it under a higher serial":   {map[string]ZoneVersion{"ams": {Serial: last + 1, Content: mine}}, last, false, last + 1},
+		"the highest of several":                 {map[string]ZoneVersion{"ams": {Serial: last + 1, Content: mine}, "nyc": {Serial: last + 3, Content: mine}}, last, false, last + 3},
+		"another has it under a lower serial":    {map[string]ZoneVersion{"ams": {Serial: last - 1, Content: mine}}, last, false, last},
+		"changed to what another has":            {map[string]ZoneVersion{"ams": {Serial: last + 1, Content: mine}}, last, true, last + 1},
+		"changed to something new":               {map[string]ZoneVersion{"ams": {Serial: fresh + 9, Content: 6}}, last, true, fresh + 10},
+		"others have something else":             {map[string]ZoneVersion{"ams": {Serial: last + 1, Content: 6}}, last, false, last},
+		"a clash with one whose name is first":   {map[string]ZoneVersion{"ams": {Serial: last, Content: 6}}, last, false, last},
+		"a clash with one whose name is later":   {map[string]ZoneVersion{"nyc": {Serial: last, Content: 6}}, last, false, fresh},
+		"a clash, and the time is used already":  {map[string]ZoneVersion{"nyc": {Serial: fresh, Content: 6}}, fresh, false, fresh + 1},
+		"an absurd serial":                       {map[string]ZoneVersion{"ams": {Serial: last + 1<<31 - 2, Content: mine}}, last, false, last},
+		"an absurd serial of something else":     {map[string]ZoneVersion{"ams": {Serial: fresh + 90_000, Content: 6}}, last, true, fresh},
+		"a clock that is an hour ahead":          {map[string]ZoneVersion{"ams": {Serial: fresh + 3600, Content: 6}}, last, true, fresh + 3601},
+		"the first of this server":               {nil, 0, true, fresh},
+		"the first, and another serves the same": {map[string]ZoneVersion{"ams": {Serial: last, Content: mine}}, 0, true, last},
+	} {
+		a := &Agreement{Name: "fra", Versions: test.others}
+		if got := a.serial(mine, test.last, fresh, test.changed, now); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+// TestSerialsConverge has servers change what they tell, and hear of each other in any order. When all tell the same,
+// they come to one serial soon; none goes back, and no two that know of each other keep one serial for two contents.
+func TestSerialsConverge(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		names := []string{"ams", "fra", "nyc", "tor"}[:2+rng.IntN(3)]
+		versions := make([]ZoneVersion, len(names))
+		heard := make([]map[string]ZoneVersion, len(names))
+		for i := range heard {
+			heard[i] = map[string]ZoneVersion{}
+		}
+		now := time.Unix(1_800_000_000, 0)
+		step := func(i int, content uint64) (moved bool) {
+			a := &Agreement{Name: names[i], Versions: heard[i]}
+			before := versions[i]
+			serial := a.serial(content, before.Serial, uint32(now.Unix()), content != before.Content, now)
+			if before.Serial != 0 && serial != before.Serial && !after(serial, before.Serial) {
+				t.Fatalf("seed %d: %s goes back from %d to %d", seed, names[i], before.Serial, serial)
+			}
+			versions[i] = ZoneVersion{Serial: serial, Content: content}
+			return versions[i] != before
+		}
+		tell := func(from, to int) { heard[to][names[from]] = versions[from] }
+		for range 100 {
+			i, k := rng.IntN(len(names)), rng.IntN(len(names))
+			switch rng.IntN(3) {
+			case 0:
+				step(i, uint64(1+rng.IntN(3)))
+			case 1:
+				if i != k && versions[i].Serial != 0 {
+					tell(i, k)
+				}
+			case 2:
+				if versions[i].Serial != 0 {
+					step(i, versions[i].Content)
+				}
+				now = now.Add(time.Duration(rng.IntN(3)) * time.Second)
+			}
+		}
+		rounds := 0
+		for moving := true; moving; rounds++ {
+			moving = false
+			for i := range names {
+				moving = step(i, 9) || moving
+				for k := range names {
+					if i != k {
+						tell(i, k)
+					}
+				}
+			}
+			if rounds > 4 {
+				t.Fatalf("seed %d: no end: %v", seed, versions)
+			}
+		}
+		for _, v := range versions {
+			if v != versions[0] {
+				t.Fatalf("seed %d: they tell the same, and differ: %v", seed, versions)
+			}
+		}
+	}
+}
