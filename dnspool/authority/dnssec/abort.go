@@ -49,28 +49,24 @@ func (k *Keys) Abort(v *View, now time.Time) (*Keys, error) {
 	}
 	a := *next
 	a.Times.SyncDelete = now
-	a.remove(gone, old)
+	a.remove(gone)
 	return k.with(&a), nil
 }
 
 // aborted reports whether k is the new key of a rollover that was given up.
 func (k *Key) aborted() bool { return !k.Times.SyncDelete.IsZero() }
 
-// remove has a new key be removed at a time. One of another algorithm than the old one's has to sign for as long as
-// caches have the DNSKEY records with it, if it was among them.
-func (k *Key) remove(at time.Time, old *Key) {
-	k.Times.Delete = at
-	if k.Record.Algorithm != old.Record.Algorithm {
-		k.Times.Inactive = at
-		if passed(k.Times.Publish, at) {
-			k.Times.Inactive = at.Add(KeyTTL*time.Second + margin)
-		}
+// remove has a new key be removed at a time. If it was published and signs, it goes on to sign for as long as caches
+// have the DNSKEY records with it: validators expect signatures by its algorithm.
+func (k *Key) remove(at time.Time) {
+	if k.Times.Delete = at; passed(k.Times.Publish, at) {
+		k.Times.Inactive = at.Add(KeyTTL*time.Second + margin)
 	}
 	k.Times = k.Times.whole()
 }
 
 // advanceAborted has the new key of a rollover that was given up stay while the parent has a DS record of it.
-func (k *Keys) advanceAborted(v *View, next, old *Key) *Keys {
+func (k *Keys) advanceAborted(v *View, next *Key) *Keys {
 	left := next.Times.Delete.Sub(v.At)
 	tooSoon := v.has(next) && left < v.TTL+margin
 	tooLate := left > 2*v.stays() // it was set while the clock was wrong
@@ -78,7 +74,7 @@ func (k *Keys) advanceAborted(v *View, next, old *Key) *Keys {
 		return k
 	}
 	a := *next
-	a.remove(v.At.Add(v.stays()), old)
+	a.remove(v.At.Add(v.stays()))
 	return k.with(&a)
 }
 

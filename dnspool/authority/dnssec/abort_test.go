@@ -69,6 +69,7 @@ func TestAbort(t *testing.T) {
 		if algorithm != "" {
 			wantStates(t, "while caches have its DNSKEY record", late, gone, Signing, 2)
 			gone = gone.Add(KeyTTL*time.Second + margin)
+			wantStates(t, "a second before caches have forgotten it", late, gone.Add(-time.Second), Signing, 2)
 		}
 		wantStates(t, "two days later", late, gone, Removed, 1)
 		if late.Advance(view, time.Hour) != late {
@@ -110,6 +111,23 @@ func TestAbort(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantStates(t, "with a clock that is right again", wrong.Advance(view, time.Hour), view.At.AddDate(0, 0, 4), Removed, 1)
+	}
+}
+
+// TestAbortWaitsForCaches has the new key stay for as long as caches may hide its DS record from a resolver, twice. Its
+// times are those that a file can have.
+func TestAbortWaitsForCaches(t *testing.T) {
+	t.Parallel()
+	k, view := rolledKeys(t, "")
+	now := k.All[1].Times.SyncPublish.Add(time.Millisecond)
+	view.At, view.TTL = now, 72*time.Hour
+	k, err := k.Abort(view, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := k.All[1].Times
+	if want := now.Truncate(time.Second).Add(2 * (72*time.Hour + margin)); times != times.whole() || !times.Delete.Equal(want) {
+		t.Errorf("%+v, want it removed at %v", times, want)
 	}
 }
 

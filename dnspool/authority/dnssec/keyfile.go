@@ -2,6 +2,8 @@ package dnssec
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,12 +75,9 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 }
 
 // checkBefore returns an error if keys are missing that were in use when the zone was last served: with keys of this
-// program's own, any; with those that the configuration names, all, or all that sign keys.
+// program's own, any; with those that the configuration names, all that sign keys.
 func (k *Keys) checkBefore(before *signers, now time.Time) error {
-	inUse := before.inUse(now)
-	if !k.auto {
-		inUse = signKeys(inUse)
-	}
+	inUse := signKeys(before.inUse(now))
 	all, missing := len(inUse), 0
 	for _, id := range inUse {
 		if !slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id }) {
@@ -93,13 +92,9 @@ func (k *Keys) checkBefore(before *signers, now time.Time) error {
 		SignersFile(k.dir))
 }
 
-// signKeys returns those of some remembered keys that sign keys, or all if none does.
+// signKeys returns those of some remembered keys that sign keys; there is always one.
 func signKeys(ids []string) []string {
-	sep := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !strings.HasPrefix(id, "257 ") })
-	if len(sep) == 0 {
-		return ids
-	}
-	return sep
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !strings.HasPrefix(id, "257 ") })
 }
 
 // autoFiles returns the files of keys that this program has made before. Where there are none, it makes the first key.
@@ -217,7 +212,6 @@ func readOffline(stem, public, zone string) (*Key, error) {
 		return nil, err
 	}
 	always := time.Unix(0, 0).UTC()
-	record.Hdr.Ttl = KeyTTL
 	return &Key{Record: record, Tag: record.KeyTag(), Times: Times{Publish: always, Activate: always}, id: keyID(record), signed: signed}, nil
 }
 
@@ -228,21 +222,35 @@ func parseKey(public, secret, zone string) (*Key, error) {
 		return nil, err
 	}
 	private, err := record.NewPrivateKey(secret)
-	signer, ok := private.(crypto.Signer)
-	if err != nil || !ok {
+	if err != nil || !fits(private, record.Algorithm) {
 		return nil, fmt.Errorf("want a private key of the algorithm %s, as dnssec-keygen makes it", dns.AlgorithmToString[record.Algorithm])
 	}
 	times, err := parseTimes(secret)
 	if err != nil {
 		return nil, err
 	}
-	return newKey(record, signer, times)
+	return newKey(record, private.(crypto.Signer), times)
+}
+
+// fits reports whether a private key is one of an algorithm. miekg/dns takes a file for good that lacks the number, or
+// is of another algorithm, and panics once that signs.
+func fits(private crypto.PrivateKey, algorithm uint8) bool {
+	switch private := private.(type) {
+	case ed25519.PrivateKey:
+		return algorithm == dns.ED25519 && len(private) == ed25519.PrivateKeySize
+	case *ecdsa.PrivateKey:
+		if algorithm != dns.ECDSAP256SHA256 {
+			return false
+		}
+		_, err := private.Bytes()
+		return err == nil
+	}
+	return false
 }
 
 // parsePublic reads the one DNSKEY record in a file.
 func parsePublic(text, zone string) (*dns.DNSKEY, error) {
 	parser := dns.NewZoneParser(strings.NewReader(text), "", "")
-	parser.SetDefaultTTL(KeyTTL)
 	rr, ok := parser.Next()
 	if err := parser.Err(); err != nil {
 		return nil, fmt.Errorf("want a DNSKEY record: %w", err)
@@ -294,9 +302,7 @@ func (t Times) text() string {
 // whole is t in UTC, in whole seconds, as a file has it.
 func (t Times) whole() Times {
 	for _, f := range t.fields() {
-		if !f.at.IsZero() {
-			*f.at = f.at.UTC().Truncate(time.Second)
-		}
+		*f.at = f.at.UTC().Truncate(time.Second)
 	}
 	return t
 }

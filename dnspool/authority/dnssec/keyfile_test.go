@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ func TestBadPublicKeys(t *testing.T) {
 		"in another case":   {strings.ToUpper(testZone) + " IN DNSKEY 256 3 13 " + data, ""},
 		"ED25519":           {testZone + " IN DNSKEY 257 3 15 " + data, ""},
 		"empty":             {"", "want a DNSKEY record"},
-		"garbage":           {"garbage (", "want a DNSKEY record"},
+		"garbage":           {"garbage (", "want a DNSKEY record: "},
 		"another type":      {testZone + " IN A 192.0.2.1", "want one DNSKEY record, and nothing else"},
 		"two keys":          {good + "\n" + good, "want one DNSKEY record, and nothing else"},
 		"garbage behind it": {good + "\ngarbage (", "want one DNSKEY record, and nothing else"},
@@ -41,6 +42,54 @@ func TestBadPublicKeys(t *testing.T) {
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
+	}
+}
+
+// TestBadKeyFiles wants files that are no key to be refused, and says which part is wrong.
+func TestBadKeyFiles(t *testing.T) {
+	t.Parallel()
+	ecdsa, err := generate(testZone, dns.ECDSAP256SHA256, Times{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed25519, err := generate(testZone, dns.ED25519, Times{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		algorithm       uint8
+		public, private string // in place of the good ones; "-": there is none; "": the good one
+		want            string
+	}{
+		"good":                          {dns.ED25519, "", "", ""},
+		"no private, bad public":        {dns.ED25519, "garbage", "-", "want a DNSKEY record: "},
+		"empty private":                 {dns.ED25519, "", "\n", "want a private key of the algorithm ED25519"},
+		"empty private, other":          {dns.ECDSAP256SHA256, "", "\n", "want a private key of the algorithm ECDSAP256SHA256"},
+		"private without its number":    {dns.ED25519, "", "Private-key-format: v1.3\nAlgorithm: 15 (ED25519)\n", "want a private key of the algorithm"},
+		"private without its number, 2": {dns.ECDSAP256SHA256, "", "Private-key-format: v1.3\nAlgorithm: 13 (ECDSAP256SHA256)\n", "private key"},
+		"ECDSA with ED25519":            {dns.ED25519, "", ecdsa.secret, "want a private key of the algorithm ED25519"},
+		"ED25519 with ECDSA":            {dns.ECDSAP256SHA256, "", ed25519.secret, "want a private key of the algorithm ECDSAP256SHA256"},
+		"another algorithm":             {dns.ED25519, "", "Private-key-format: v1.3\nAlgorithm: 8 (RSASHA256)\n", "want a private key of the algorithm ED25519"},
+	} {
+		key, err := generate(testZone, test.algorithm, Times{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stem := filepath.Join(t.TempDir(), "K")
+		testbed.Put(t, stem+publicEnd, cmp.Or(test.public, key.Record.String()))
+		if test.private != "-" {
+			testbed.Put(t, stem+privateEnd, cmp.Or(test.private, key.secret))
+			if err := os.Chmod(stem+privateEnd, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err = readKey(stem, testZone, false)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+	if text := (Times{Created: testNow}).text(); text != "Created: 20270115080000\n" {
+		t.Errorf("times are written as %q", text)
 	}
 }
 

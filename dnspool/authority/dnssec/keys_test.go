@@ -229,6 +229,12 @@ func FuzzKey(f *testing.F) {
 	}
 	f.Add(made.Record.String(), made.secret+made.Times.text())
 	f.Add("; a comment\n"+made.Record.String()+"\n", "Private-key-format: v1.2\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: AAAA\n")
+	other, err := generate(testZone, dns.ED25519, Times{Publish: testNow})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(other.Record.String(), made.secret)
+	f.Add(other.Record.String(), "Private-key-format: v1.3\nAlgorithm: 15 (ED25519)\n")
 	f.Fuzz(func(t *testing.T, public, secret string) {
 		if record, err := parsePublic(public, testZone); err == nil {
 			if sets, err := parseSigned(secret, record); err == nil && sets[0].signature.Verify(record, sets[0].records) != nil {

@@ -127,15 +127,15 @@ func WasSigned(dir, zone string) bool {
 // Forget has it that the zone was not signed, once that was turned off.
 func Forget(dir, zone string) error {
 	m, err := loadMemory(dir)
-	if err == nil && len(m.of(zone).Keys) > 0 {
-		var change *statefile.Staged
-		next := m.without(zone)
-		if change, err = next.stage(dir); err == nil {
-			err = change.Commit()
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("cannot forget the keys of %s: %w", zone, err)
 	}
-	return nil
+	if len(m.of(zone).Keys) == 0 {
+		return nil
+	}
+	body, err := json.Marshal(m.without(zone))
+	if err != nil {
+		return err
+	}
+	return signersFormat.Replace(SignersFile(dir), body)
 }

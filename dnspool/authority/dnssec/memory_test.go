@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mirrorpool/config"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestOtherZonesAreRemembered serves another zone for a while. What signed the first is still known: without its keys,
@@ -47,6 +50,9 @@ func TestOtherZonesAreRemembered(t *testing.T) {
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	m := memory{signers: signers{Zone: "a.", Keys: []string{"1"}}} // as files of earlier versions have it
+	if first := new(memory).with(m.signers); len(first.Before) > 0 {
+		t.Errorf("besides the first zone, %v is remembered", first.Before)
+	}
 	for i := range 2 * maxBefore {
 		m = m.with(signers{Zone: fmt.Sprintf("%d.", i%(maxBefore+10)), Keys: []string{fmt.Sprint(i)}})
 	}
@@ -60,5 +66,31 @@ func TestMemory(t *testing.T) {
 	}
 	if m = m.without("b."); len(m.of("b.").Keys) != 0 || len(m.Before) != maxBefore {
 		t.Errorf("%v", m.of("b."))
+	}
+}
+
+// TestForget forgets one zone, and writes no file where there is nothing to forget.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := Forget(dir, testZone); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(SignersFile(dir)); err == nil {
+		t.Error("a file was written where nothing was remembered")
+	}
+	other := testConfig()
+	other.Zone = "other.example."
+	for _, zone := range []config.DNS{other, testConfig()} {
+		if _, err := read(zone, dir, testNow); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Forget(dir, testZone); err != nil || WasSigned(dir, testZone) || !WasSigned(dir, other.Zone) {
+		t.Errorf("%v; want one of two zones to be forgotten", err)
+	}
+	testbed.Put(t, SignersFile(dir), "garbage")
+	if err := Forget(dir, testZone); err == nil || !strings.Contains(err.Error(), "cannot forget the keys of "+testZone) {
+		t.Errorf("a file that cannot be read: %v", err)
 	}
 }

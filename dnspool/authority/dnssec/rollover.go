@@ -128,7 +128,7 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	case k.leader != "" || next == nil:
 		return k
 	case next.aborted():
-		return k.advanceAborted(v, next, old)
+		return k.advanceAborted(v, next)
 	case !next.Times.synced(v.At) || !v.has(next):
 		return k
 	}
