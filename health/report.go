@@ -70,7 +70,8 @@ type Endpoint struct {
 	ExcludedBecause string
 	// Suspect is the name of what explains the latest failure by a fault of this host, or "".
 	Suspect string
-	// Views are what the watchers of a group say of it; nil without one. The verdict is the joint one then.
+	// Views are what the watchers of a group say of it; nil without one, or if all say that it is up. The verdict is the
+	// joint one.
 	Views []View
 	// JointShare is how much of the endpoint's weight counts by the word of all watchers; 0: see [Rate.Share].
 	JointShare float64

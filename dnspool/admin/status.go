@@ -218,7 +218,7 @@ type EndpointStatus struct {
 	Warning     string        `json:"warning"`         // of what is no failure yet, such as a certificate that expires soon
 	Aside       string        `json:"aside"`           // why it does not count in selection, or ""
 	Suspect     string        `json:"suspect"`         // of this host, what explains its latest failure, or ""
-	Views       []health.View `json:"views,omitempty"` // of the watchers, if State is what they come to
+	Views       []health.View `json:"views,omitempty"` // of the watchers, unless all find it up; State is what they come to
 	Share       float64       `json:"share"`           // how much of its weight counts: less than 1 where checks fail now and then
 }
 

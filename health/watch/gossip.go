@@ -35,8 +35,14 @@ func (d *delegate) NodeMeta(limit int) []byte {
 	return text
 }
 
-// NotifyMsg takes in a view that a member has sent.
-func (d *delegate) NotifyMsg(data []byte) { (*Group)(d).take(data) }
+// NotifyMsg takes in a view that a member has sent, and gossips it further if it is news. memberlist passes on what it
+// knows of members alone.
+func (d *delegate) NotifyMsg(data []byte) {
+	g := (*Group)(d)
+	if g.take(data) && len(data) <= maxPacket {
+		g.queue.QueueBroadcast(&packet{text: bytes.Clone(data)})
+	}
+}
 
 // GetBroadcasts returns what is to be gossiped.
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
@@ -152,30 +158,32 @@ func (g *Group) forgetGone() {
 // memoryOfGone is for how long a member that is gone is shown, and sought.
 const memoryOfGone = time.Hour
 
-// take takes in a view. One of a watcher that is no member is of no use.
-func (g *Group) take(data []byte) {
+// take takes in a view, and reports whether it was news. One of a watcher that is no member is of no use.
+func (g *Group) take(data []byte) (news bool) {
 	v, err := parseView(data)
 	if err != nil {
 		g.o.Log.Debug("another watcher has sent what cannot be read", zap.Error(err))
-		return
+		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if v.Watcher == g.o.Config.Name {
 		g.own.surpass(v.Count)
-		return
+		return false
 	}
 	m := g.members[v.Watcher]
 	if m == nil || !m.alive {
-		return
+		return false
 	}
-	if v.Count > m.book.count {
+	if news = v.Count > m.book.count; news {
 		m.heard = g.o.Now()
 	}
 	if m.book.Merge(v, g.wants) {
 		g.claim(v)
 		signal(g.changed)
+		return true
 	}
+	return news
 }
 
 // send says that this watcher is alive, and sends its whole view when that is wanted, until ctx ends.
@@ -206,7 +214,7 @@ func (g *Group) beat() time.Duration {
 	every := min(max(g.young/(silence*3), time.Second), 10*time.Second)
 	g.mu.Unlock()
 	if text, err := json.Marshal(v); err == nil {
-		g.queue.QueueBroadcast(&packet{text, true})
+		g.queue.QueueBroadcast(&packet{text, g.o.Config.Name})
 	}
 	return every
 }
@@ -243,7 +251,7 @@ func (g *Group) broadcast(v *View) {
 		return
 	}
 	for _, text := range parts {
-		g.queue.QueueBroadcast(&packet{text, false})
+		g.queue.QueueBroadcast(&packet{text: text})
 	}
 }
 
@@ -281,13 +289,13 @@ func split(v *View) ([][]byte, error) {
 // A packet is a view that is gossiped.
 type packet struct {
 	text []byte
-	beat bool // it only says that the watcher is alive
+	beat string // the watcher, if all that it says is that this one is alive
 }
 
 // Invalidates reports whether an older packet need not be sent any more.
 func (p *packet) Invalidates(old memberlist.Broadcast) bool {
 	other, ok := old.(*packet)
-	return ok && p.beat && other.beat
+	return ok && p.beat != "" && p.beat == other.beat
 }
 
 // Message returns the view.

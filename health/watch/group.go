@@ -36,6 +36,7 @@ const (
 	// protocol is the version of what views mean. Members with another one are refused.
 	protocol = 1
 
+	gossipEvery = 100 * time.Millisecond
 	syncEvery   = 10 * time.Second // how often two members at random exchange their views
 	rejoinEvery = 2 * time.Second  // how often members are sought that are missing
 	retryListen = time.Second      // after the listener could not be opened
@@ -217,6 +218,7 @@ func (g *Group) settings(ctx context.Context) (*memberlist.Config, error) {
 	c.Keyring = g.keyring
 	c.ProbeTimeout = time.Second // Tor and other continents are slow
 	c.TCPTimeout = dialTimeout
+	c.GossipInterval = gossipEvery
 	c.PushPullInterval = syncEvery
 	c.DeadNodeReclaimTime = retryListen // a watcher may come back at another address
 	c.DelegateProtocolVersion, c.DelegateProtocolMin, c.DelegateProtocolMax = protocol, protocol, protocol

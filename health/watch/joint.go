@@ -74,7 +74,7 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	for i := range votes {
 		opinions[i] = votes[i].Opinion
 	}
-	if len(votes) > 1 {
+	if slices.ContainsFunc(votes, func(v vote) bool { return v.State != health.Up }) && len(votes) > 1 {
 		e.Views = views(votes)
 	}
 	last, known := j[prefix][p]
