@@ -81,8 +81,8 @@ func BenchmarkApply(b *testing.B) {
 	runtime.KeepAlive(g)
 }
 
-// startMany starts so many watchers on loopback, which all know of the first, with a report of so many mirrors, and waits
-// until they have found each other.
+// startMany starts so many watchers on loopback, which all know of the first, with a report of so many mirrors, and
+// waits until they have found each other.
 func startMany(b *testing.B, watchers, mirrors int) []*Group {
 	b.Helper()
 	port := testbed.FreePort(b, "127.0.25.1")
