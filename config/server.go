@@ -144,6 +144,9 @@ type Health struct {
 	AllowPrivate   bool
 	AddressGrace   time.Duration // for which an address that passes serves on after DNS has dropped it
 	MaxUnresolved  time.Duration // after which a host that cannot be resolved is not redirected to
+	Proxy          string        // host:port of a SOCKS5 proxy, through which mirrors are checked; empty: directly
+	Source         []string      // addresses of this host, at most one of each family, or one interface; none: as the system likes
+	Family         string        // "ipv4" or "ipv6", the only one in which mirrors are checked; empty: both
 	UserAgent      string        // of the probes
 }
 

@@ -1,7 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -37,6 +42,14 @@ func (c *checker) health(o object, h *Health, zone string) {
 	o.duration("address_grace", &h.AddressGrace, 0, year, 1)
 	o.duration("max_unresolved", &h.MaxUnresolved, 0, year, 1)
 	o.string("user_agent", &h.UserAgent)
+	if n := o.get("proxy"); n != nil && n.text() != "" {
+		var err error
+		if h.Proxy, err = parseProxy(n.text()); err != nil {
+			c.failValue(n, `a URL such as "socks5://127.0.0.1:9050"`, err)
+		}
+	}
+	c.healthSource(o, h)
+	o.string("family", &h.Family)
 	if h.Timeout > h.Interval {
 		n := timeout
 		if n == nil {
@@ -48,6 +61,43 @@ func (c *checker) health(o object, h *Health, zone string) {
 		}
 	}
 }
+
+// parseProxy reads the URL of a SOCKS5 proxy.
+func parseProxy(text string) (server string, err error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "", errors.New("not a URL")
+	case u.Scheme != "socks5":
+		return "", errors.New("not socks5://")
+	case u.User != nil:
+		return "", errors.New("no user: each mirror gets one of its own")
+	case u.Hostname() == "":
+		return "", errors.New("no host")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		return "", errors.New("nothing after the host")
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "1080")), nil
+}
+
+// healthSource reads where checks come from: addresses, or the name of an interface.
+func (c *checker) healthSource(o object, h *Health) {
+	items := o.items("source")
+	if len(items) == 1 {
+		if _, err := netip.ParseAddr(items[0].text()); err != nil && interfaceName.MatchString(items[0].text()) {
+			h.Source = []string{items[0].text()}
+			return
+		}
+	}
+	var addresses []netip.Addr
+	o.sources("source", &addresses)
+	for _, addr := range addresses {
+		h.Source = append(h.Source, addr.String())
+	}
+}
+
+// interfaceName is what Linux calls its network interfaces.
+var interfaceName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,14}$`)
 
 func isZero(s string) bool {
 	d, err := time.ParseDuration(s)

@@ -143,6 +143,7 @@ func TestParseServerValues(t *testing.T) {
 			StartupTimeout: 0, Path: "trace", ReferenceURL: "https://origin.example.org/trace",
 			MaxLag: time.Hour, MaxAge: 48 * time.Hour, DNSURL: "http://dl.example.org:8081/tails/project/trace",
 			PanicThreshold: 1, AddressGrace: 2 * time.Hour, MaxUnresolved: 5 * time.Minute, AllowPrivate: true,
+			Proxy: "Localhost:9050", Source: []string{"192.0.2.1", "2001:db8::1"}, Family: "ipv4",
 			UserAgent: "example.org mirror monitor (mirrors@example.org)",
 		},
 		Files: Files{

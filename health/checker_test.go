@@ -374,3 +374,27 @@ func TestFamiliesAreJudgedApart(t *testing.T) {
 		}
 	})
 }
+
+// TestFamily: with health.family nothing is known of the other one, and nothing is asked there.
+func TestFamily(t *testing.T) {
+	for family, unknown := range map[string]string{"": "", "ipv4": "2001:db8::1", "ipv6": "192.0.2.1"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBed(t, func(o *Options) { o.Settings.Family = family })
+			b.SetPool(pool(t, "a.example.net=192.0.2.1,2001:db8::1"))
+			defer b.start()()
+			<-b.Swept()
+			for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+				v, want := b.verdictAt(addr, HTTP), Up
+				if addr == unknown {
+					want = Unknown
+				}
+				if v.State != want || (b.count(addr, HTTP) == 0) != (want == Unknown) {
+					t.Errorf("family %q: %s is %v, %q, after %d probes", family, addr, v.State, v.Reason, b.count(addr, HTTP))
+				}
+			}
+			if suspects := b.Report().Suspects; len(suspects) > 0 {
+				t.Errorf("family %q: %v", family, suspects)
+			}
+		})
+	}
+}

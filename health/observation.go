@@ -17,12 +17,19 @@ type Target struct {
 	Address netip.Addr // the only address that is connected to
 	OwnHost string     // the mirror's own host name: besides URL's, redirects may lead to it
 
+	Route          Route         // of all connections
 	UserAgent      string        // in roles HTTP and DNS
 	RequestTimeout time.Duration // of each request, in roles HTTP and DNS; 0: none but the context's
 	// Await, unless it is nil, waits for the turn of a request to the host, or until ctx ends, and returns how long
 	// that took.
 	Await          func(ctx context.Context) time.Duration
 	ConnectTimeout time.Duration // in role Rsync; 0: none but the context's
+}
+
+// A Route is how this host connects to mirrors.
+type Route struct {
+	Proxy  string   // host:port of a SOCKS5 proxy (RFC 1928); empty: directly
+	Source []string // addresses of this host, at most one of each family, or the name of an interface; none: any
 }
 
 // A Prober probes one target once. It returns by ctx's deadline, does not retry and changes nothing.

@@ -22,14 +22,17 @@ func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Dura
 	if k.role != Rsync {
 		await = k.mirror.maxAwait()
 	}
-	withoutAddress := c.observeWithoutAddress(k)
+	notLooked := c.observeWithoutAddress(k)
+	if notLooked == nil {
+		notLooked = c.observeOtherFamily(k)
+	}
 	var further []netip.Addr
 	if k.role == Rsync {
 		further = furtherAddresses(k.mirror.rsyncLookup().addresses(c.settings.AllowPrivate), k.address)
 	}
 	c.mu.Unlock()
-	if withoutAddress != nil {
-		return c.finish(k, *withoutAddress, target.Address, target.Address)
+	if notLooked != nil {
+		return c.finish(k, *notLooked, target.Address, target.Address)
 	}
 	target.RequestTimeout = patience
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(requestsOf(k.role))*patience+await)
@@ -55,6 +58,18 @@ func (c *Checker) probe(ctx context.Context, k *check) func(time.Time) time.Dura
 	}
 }
 
+// observeOtherFamily returns what is known of an endpoint of a family in which nothing is checked; nil for others.
+func (c *Checker) observeOtherFamily(k *check) *Observation {
+	family := "ipv4"
+	if k.address.Is6() {
+		family = "ipv6"
+	}
+	if c.settings.Family == "" || c.settings.Family == family {
+		return nil
+	}
+	return &Observation{At: c.now(), Reason: "not checked: health.family is " + c.settings.Family}
+}
+
 // finish returns the function that takes in o, the result of a probe of address. The probe may have reached another
 // address of the same host.
 func (c *Checker) finish(k *check, o Observation, address, reached netip.Addr) func(time.Time) time.Duration {
@@ -72,6 +87,7 @@ func (c *Checker) target(k *check) Target {
 	t := Target{
 		Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address,
 		OwnHost: m.web.host, UserAgent: c.settings.UserAgent,
+		Route: Route{Proxy: c.settings.Proxy, Source: c.settings.Source},
 	}
 	if k.role == DNS {
 		t.URL = c.settings.dnsURL

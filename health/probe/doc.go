@@ -16,6 +16,7 @@
 //	tls.go          TLS: versions, ciphers, warnings
 //	certificate.go  when a certificate ends
 //	timing.go       how long each step took, and which one failed
+//	route.go        by which proxy or from which address
 //	reason.go       a failure in words, and whose fault it may be
 //	agents.go       whether a mirror refuses wget or curl by name
 //	checker.go      a health.Checker with these probes

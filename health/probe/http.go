@@ -53,9 +53,16 @@ func dialPinned(ctx context.Context, network, hostport string) (net.Conn, error)
 	return dialAddress(ctx, addr, port)
 }
 
-// dialAddress connects to one address.
+// dialAddress connects to one address, by the route that ctx has from [withRoute].
 func dialAddress(ctx context.Context, addr netip.Addr, port string) (net.Conn, error) {
-	var d net.Dialer
+	r, _ := ctx.Value(routeKey{}).(route)
+	if r.Proxy != "" {
+		return r.dialProxy(ctx, net.JoinHostPort(addr.String(), port))
+	}
+	d, err := r.dialer(addr)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), port))
 	if err != nil && unreachable(err) && !routed(addr) {
 		return nil, errNoRoute

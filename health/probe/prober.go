@@ -29,7 +29,7 @@ func (p *Prober) Probe(ctx context.Context, t health.Target) health.Observation 
 	if t.Role == health.Rsync {
 		look = p.statRsync
 	}
-	err := look(ctx, t, &o)
+	err := look(withRoute(ctx, &t), t, &o)
 	o.At = p.now()
 	o.Took = o.At.Sub(start) - o.Awaited
 	o.Timings.Total = o.Took

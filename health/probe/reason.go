@@ -127,7 +127,8 @@ var localErrors = [...]error{
 
 // localFault reports whether err is this host's fault and says nothing of the mirror.
 func localFault(err error) bool {
-	return slices.ContainsFunc(localErrors[:], func(local error) bool { return errors.Is(err, local) })
+	var own *routeError
+	return errors.As(err, &own) || slices.ContainsFunc(localErrors[:], func(local error) bool { return errors.Is(err, local) })
 }
 
 // unreachable reports whether err may mean that this host has no route. It may also mean that a router
@@ -150,6 +151,10 @@ func routed(addr netip.Addr) bool {
 
 // describe puts the cause of err into a few words, without addresses and URLs that the reader has already.
 func describe(err error) string {
+	var own *routeError
+	if errors.As(err, &own) {
+		return shorten(own.Error(), 200)
+	}
 	if errors.Is(err, rsync.ErrBusy) {
 		return shorten(err.Error(), 300)
 	}
