@@ -175,9 +175,6 @@ func (k *Keys) HoldsUntil(stats Stats, now time.Time) time.Time {
 		}
 		end = next
 	}
-	if stats.Ours.IsZero() {
-		return end
-	}
 	return first(stats.Ours, end)
 }
 

@@ -266,6 +266,25 @@ func TestParentHas(t *testing.T) {
 	}
 }
 
+// TestNewKeyIsTheLaterOne tells the new key from the old one whatever their order in the folder of keys.
+func TestNewKeyIsTheLaterOne(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err = k.Roll("", testNow.Add(time.Hour), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	turned := *k
+	turned.All = []*Key{k.All[1], k.All[0]}
+	for _, keys := range []*Keys{k, &turned} {
+		if next, old := keys.rolling(testNow.Add(time.Hour)); next != k.All[1] || old != k.All[0] {
+			t.Errorf("%s: it rolls from %v to %v", keys.describe(testNow), old, next)
+		}
+	}
+}
+
 // TestRollIsRefused lists where no rollover can begin.
 func TestRollIsRefused(t *testing.T) {
 	t.Parallel()

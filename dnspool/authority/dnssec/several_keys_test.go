@@ -65,13 +65,27 @@ func TestSeveralKeysSignKeys(t *testing.T) {
 		}
 	}
 
-	second.moveAway(t, ".2", testNow.Add(-3*backdating), 8, k.both()...) // other records, of an earlier period
+	// The latest file counts, and those of other keys only if they have the same records.
+	for _, latest := range []*splitKey{k, second} {
+		latest.moveAway(t, ".2", testNow.Add(-backdating/2), 8, dns.Copy(latest.ksk), dns.Copy(k.zsk))
+		keys, err := Read(c, "", testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if signers, _, _ := signersOf(t, keys, testNow); !slices.Equal(signers, []uint16{latest.ksk.KeyTag()}) {
+			t.Errorf("keys are signed by %d, want the key of the latest file, %d", signers, latest.ksk.KeyTag())
+		}
+		if err := os.Remove(latest.kskAt + ".2" + signedEnd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.moveAway(t, ".1", testNow.Add(-3*backdating), 10, k.both()...) // a part of what the second has signed
 	keys, err := Read(c, "", testNow)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if signers, _, _ := signersOf(t, keys, testNow); len(signers) != 2 {
-		t.Errorf("with an older file of other records, keys are signed by %d", signers)
+	if signers, _, _ := signersOf(t, keys, testNow); !slices.Equal(signers, []uint16{second.ksk.KeyTag()}) {
+		t.Errorf("keys are signed by %d, want those that have signed all: %d", signers, second.ksk.KeyTag())
 	}
 }
 
@@ -219,6 +233,16 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 		if got := status.Trouble(now); (got != "") != test.trouble {
 			t.Errorf("after %d hours: trouble %q", test.hours, got)
 		}
+	}
+	if until := keys.HoldsUntil(Stats{}, testNow); !until.IsZero() {
+		t.Errorf("before the first pass, signatures hold until %v", until)
+	}
+	here, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats := (Stats{Expires: testNow.Add(time.Hour)}); !here.HoldsUntil(stats, testNow).Equal(stats.Expires) {
+		t.Error("signatures of a key that is here hold as long as they do")
 	}
 	if stats := (Stats{Expires: testNow.Add(time.Hour), Failed: true}); !keys.HoldsUntil(stats, testNow).Equal(stats.Expires) {
 		t.Error("nothing follows where the zone cannot be signed")
