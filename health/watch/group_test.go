@@ -27,6 +27,7 @@ type peer struct {
 	address string
 	keyFile string
 	states  map[string]string // by url_prefix: a letter of opinionsFrom
+	clock   time.Duration     // by how much it is ahead
 	stop    func()
 }
 
@@ -55,13 +56,16 @@ func startPeers(t *testing.T, names ...string) []*peer {
 func startPeer(t *testing.T, name, address string, join []string, keys string) *peer {
 	t.Helper()
 	p := &peer{t: t, address: address, keyFile: filepath.Join(t.TempDir(), "watch.key"), states: map[string]string{}}
+	if name == "nyc" {
+		p.clock = -time.Hour // nothing rests on whose clock is right
+	}
 	if err := os.WriteFile(p.keyFile, []byte(keys+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var err error
 	p.Group, err = New(Options{
 		Config: config.Watch{Name: name, Listen: address, Join: join, KeyFile: p.keyFile, Quorum: 0.5}, Version: "test",
-		Log: zap.NewNop(), Now: time.Now,
+		Log: zap.NewNop(), Now: p.now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -83,10 +87,12 @@ func startPeer(t *testing.T, name, address string, join []string, keys string) *
 	return p
 }
 
+func (p *peer) now() time.Time { return time.Now().Add(p.clock) }
+
 // judge is what the peer's mirrors come to, as letters in the order of the prefixes, and the reasons of those that are
 // not up.
 func (p *peer) judge() (states string, reasons []string) {
-	r := &health.Report{At: time.Now(), Mirrors: map[string]health.MirrorReport{}, Policy: health.Policy{Interval: interval}}
+	r := &health.Report{At: p.now(), Mirrors: map[string]health.MirrorReport{}, Policy: health.Policy{Interval: interval}}
 	names := []string{"https://a/", "https://b/", "https://c/"}
 	for _, prefix := range names {
 		o := opinionsFrom(p.states[prefix] + "u")[0]
@@ -122,7 +128,7 @@ func become(t *testing.T, peers []*peer, within time.Duration, want ...string) {
 		if time.Now().After(deadline) {
 			var problems []string
 			for _, p := range peers {
-				problems = append(problems, fmt.Sprintf("%+v", p.Status(time.Now())))
+				problems = append(problems, fmt.Sprintf("%+v", p.Status(p.now())))
 			}
 			t.Fatalf("after %v: %q, want %q\n%s", within, got, want, strings.Join(problems, "\n"))
 		}
@@ -166,7 +172,7 @@ func TestGroup(t *testing.T) {
 	ams.stop()
 	nyc.stop()
 	become(t, peers[1:2], 20*time.Second, "duu") // by itself: of c it cannot tell
-	for _, m := range fra.Status(time.Now()).Members {
+	for _, m := range fra.Status(fra.now()).Members {
 		if m.Alive {
 			t.Errorf("%s has stopped, and is there", m.Name)
 		}
@@ -204,7 +210,7 @@ func TestKeys(t *testing.T) {
 	peers := startPeers(t, "ams", "fra", "nyc")
 	stranger := startPeer(t, "xxx", strings.Replace(peers[0].address, "24.1:", "24.4:", 1), []string{peers[0].address}, key("other"))
 	members := func(p *peer) (n int) {
-		for _, m := range p.Status(time.Now()).Members {
+		for _, m := range p.Status(p.now()).Members {
 			n += count(m.Alive)
 		}
 		return n
@@ -213,7 +219,7 @@ func TestKeys(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: %+v; %+v", what, peers[0].Status(time.Now()), stranger.Status(time.Now()))
+				t.Fatalf("%s: %+v; %+v", what, peers[0].Status(peers[0].now()), stranger.Status(stranger.now()))
 			}
 		}
 	}
@@ -286,5 +292,32 @@ func TestParseKeys(t *testing.T) {
 	first, _ := base64.StdEncoding.DecodeString(key("b"))
 	if err != nil || len(keys) != 2 || !bytes.Equal(keys[0], first) {
 		t.Errorf("%d keys, %v", len(keys), err)
+	}
+}
+
+// TestLiar has one of three watchers lie: it neither takes a mirror away nor brings one back.
+func TestLiar(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, "ams", "fra", "liar")
+	honest, liar := peers[:2], peers[2]
+	for _, p := range honest {
+		p.states["https://a/"] = "d"
+	}
+	become(t, honest, 20*time.Second, "duu", "duu")
+	for _, lie := range []string{"d", "D", "S", "u", "-"} {
+		for _, prefix := range []string{"https://a/", "https://b/", "https://c/"} {
+			liar.states[prefix] = lie
+		}
+		liar.judge()
+		served := ZoneVersion{Serial: liar.own.zone.Serial + 1}
+		liar.Announce(served) // what is heard after the lie
+		for deadline := time.Now().Add(10 * time.Second); honest[0].ZoneVersions()["liar"] != served ||
+			honest[1].ZoneVersions()["liar"] != served; time.Sleep(20 * time.Millisecond) {
+			become(t, honest, 0, "duu", "duu")
+			if time.Now().After(deadline) {
+				t.Fatal("the liar is not heard")
+			}
+		}
+		become(t, honest, 0, "duu", "duu")
 	}
 }
