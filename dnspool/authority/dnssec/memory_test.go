@@ -94,3 +94,16 @@ func TestForget(t *testing.T) {
 		t.Errorf("a file that cannot be read: %v", err)
 	}
 }
+
+// TestKeysCannotBeKept wants an error, and nothing to be remembered, where there is no place for key files.
+func TestKeysCannotBeKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	testbed.Put(t, filepath.Join(dir, keysFolder), "a file")
+	if _, err := read(testConfig(), dir, testNow); err == nil || !strings.Contains(err.Error(), "cannot keep the keys of "+testZone) {
+		t.Errorf("with a file in the place of the folder: %v", err)
+	}
+	if WasSigned(dir, testZone) {
+		t.Error("keys are remembered that were not kept")
+	}
+}

@@ -285,6 +285,31 @@ func TestNewKeyIsTheLaterOne(t *testing.T) {
 	}
 }
 
+// TestUsesAlgorithm knows which algorithms keys have that are in use, or are going to be.
+func TestUsesAlgorithm(t *testing.T) {
+	t.Parallel()
+	k, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolled, err := k.Roll("ED25519", testNow, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aborted, err := rolled.Abort(nil, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		keys *Keys
+		want bool
+	}{"one key": {k, false}, "a rollover": {rolled, true}, "a rollover that was given up": {aborted, false}} {
+		if !test.keys.UsesAlgorithm("ECDSAP256SHA256", testNow) || test.keys.UsesAlgorithm("ED25519", testNow) != test.want {
+			t.Errorf("%s: the algorithms are not those of %s", name, test.keys.describe(testNow))
+		}
+	}
+}
+
 // TestRollIsRefused lists where no rollover can begin.
 func TestRollIsRefused(t *testing.T) {
 	t.Parallel()

@@ -219,9 +219,12 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 		now := testNow.Add(time.Duration(test.hours) * time.Hour)
 		p, err := s.Begin(now)
 		if err == nil {
-			p.Add(p.KeyRecords()[dns.TypeDNSKEY])
+			signatures := p.Add(p.KeyRecords()[dns.TypeDNSKEY])
 			p.Add(manySets(t, 1, 1)[0])
 			_, err = p.End()
+			if !signatures.Records[0].ValidityPeriod(now) {
+				t.Errorf("after %d hours, keys have the signature of another period: %v", test.hours, signatures.Records[0])
+			}
 		}
 		if (err != nil) != (test.hours == 45) {
 			t.Fatalf("after %d hours: %v", test.hours, err)
