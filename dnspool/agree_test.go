@@ -26,10 +26,57 @@ func TestAgreedDecks(t *testing.T) {
 	if slices.Equal(direct.dns[IPv4].Deck.places, before.dns[IPv4].Deck.places) || direct.Content == before.Content {
 		t.Error("other candidates, and the same cards or content")
 	}
+	if again := build(now, direct, 4); &again.dns[IPv4].Deck.places[0] != &direct.dns[IPv4].Deck.places[0] {
+		t.Error("a deck is made anew though the candidates are the same")
+	}
+	moved := build("a 1 192.0.2.9=up/up\nb 2 192.0.2.2=up/up\nc 3 192.0.2.3=up/up\nd 1 192.0.2.4=down/up\n", nil, 1)
+	if slices.Equal(direct.dns[IPv4].Deck.places, moved.dns[IPv4].Deck.places) {
+		t.Error("the shuffle does not depend on the addresses")
+	}
 	in := world(now).input(t)
+	in.Agree, in.Policy.MaxAnswers = &Agreement{Name: "fra", Zone: 7}, 1
+	if Build(in).Content == direct.Content {
+		t.Error("shorter answers, and the same content")
+	}
+	in = world(now).input(t)
 	in.Agree = &Agreement{Name: "fra", Zone: 8}
 	if Build(in).Content == direct.Content {
 		t.Error("another zone file, and the same content")
+	}
+}
+
+// TestContent: whatever DNS tells is in the content, and nothing else.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	const base = "a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n"
+	content := func(w world) uint64 {
+		in := w.input(t)
+		in.Agree = &Agreement{Name: "fra"}
+		return Build(in).Content
+	}
+	contents := map[uint64]world{}
+	for _, w := range []world{
+		base,
+		base + "c 0 192.0.2.3=up/up\n", // has a name without an address
+		base + "d 0 192.0.2.3=up/up\n",
+		base + "c 1 192.0.2.3=down/up\n", // has an address at its name alone
+		base + "c 1 192.0.2.4=down/up\n",
+		base + "c 0 192.0.2.3=up/up\nde 0 192.0.2.4=up/up\n",
+		base + "cd 0 192.0.2.3=up/up\ne 0 192.0.2.4=up/up\n",
+		"a 1 192.0.2.1=up/up\nb 2 192.0.2.2=up/up\n",
+		"b 1 192.0.2.1=up/up\na 1 192.0.2.2=up/up\n",
+	} {
+		c := content(w)
+		if other, taken := contents[c]; taken {
+			t.Errorf("the same content of\n%s\nand\n%s", other, w)
+		}
+		contents[c] = w
+	}
+	if content(base+"c 0 192.0.2.3=up/up\n") != content(base+"c 0 192.0.2.4=down/up\n") {
+		t.Error("the address of a disabled mirror is in the content")
+	}
+	if content(base) != content("a 1 192.0.2.1=up/down\nb 1 192.0.2.2=up/up\n") {
+		t.Error("what redirects know is in the content")
 	}
 }
 
@@ -47,6 +94,10 @@ func TestAgreedTurns(t *testing.T) {
 	later := g.agreedDeck(nil, 1, now.Add(turnTime))
 	if !slices.Equal(first.places, again.places) || slices.Equal(first.places, later.places) {
 		t.Error("the turns do not follow the time alone")
+	}
+	few := &DNSGroup{Addresses: g.Addresses[:5], Weights: g.Weights[:5]}
+	if a, b := few.agreedDeck(nil, 1, now), few.agreedDeck(nil, 1, now.Add(turnTime)); !slices.Equal(a.places, b.places) {
+		t.Error("a deck on which all have a place changes with time")
 	}
 }
 

@@ -63,7 +63,6 @@ func (b *Book) view(watcher string) *View {
 // whole true, if the mirrors are others.
 func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool) {
 	suspects := r.SuspectNames()
-	suspects = suspects[:min(len(suspects), maxReason)]
 	whole = len(b.mirrors) != len(r.Mirrors) || b.complete == 0
 	fresh := make(map[string]Opinions)
 	for prefix := range r.Mirrors {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,8 +120,74 @@ func TestMergeSaysWhatHasChanged(t *testing.T) {
 			t.Errorf("step %d: changed %v, want %v", i, got, step.want)
 		}
 	}
+	moved := view(12, 0, "clock", nil)
+	moved.Zone = ZoneVersion{Serial: 1}
+	if !b.Merge(moved, all) || b.zone != moved.Zone {
+		t.Error("another version of the zone is no change")
+	}
 	if got := slices.Sorted(maps.Keys(b.mirrors)); !slices.Equal(got, []string{"a"}) || b.mirrors["a"].List[0].State != health.Down {
 		t.Errorf("left: %v", b.mirrors)
+	}
+}
+
+// TestObserve: a watcher says what has changed, and all anew where the list of mirrors has.
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	report := func(mirrors map[string]health.State) *health.Report {
+		r := &health.Report{Mirrors: map[string]health.MirrorReport{}}
+		for prefix, state := range mirrors {
+			r.Mirrors[prefix] = health.MirrorReport{Endpoints: []health.Endpoint{{Verdict: health.Verdict{State: state}}}}
+		}
+		return r
+	}
+	type states = map[string]health.State
+	var b Book
+	for i, step := range []struct {
+		now   states
+		news  []string // nil: nothing
+		whole bool
+	}{
+		{states{"a": health.Up, "b": health.Up}, []string{"a", "b"}, true},
+		{states{"a": health.Up, "b": health.Up}, nil, false},
+		{states{"a": health.Up, "b": health.Down}, []string{"b"}, false},
+		{states{"a": health.Up, "b": health.Down}, nil, false},
+		{states{"a": health.Up, "c": health.Down}, []string{"a", "c"}, true},
+		{states{"a": health.Down, "c": health.Down}, []string{"a"}, false},
+		{states{"a": health.Down}, []string{"a"}, true},
+		{states{"a": health.Up, "b": health.Up}, []string{"a", "b"}, true},
+	} {
+		news, whole := b.observe(report(step.now), "fra")
+		var got []string
+		if news != nil {
+			got = slices.Sorted(maps.Keys(news.Mirrors))
+		}
+		if !slices.Equal(got, step.news) || whole != step.whole || (news == nil) != (step.news == nil) {
+			t.Errorf("step %d: news of %q, whole %v, want %q, %v", i, got, whole, step.news, step.whole)
+		}
+		for prefix, state := range step.now {
+			if o := b.mirrors[prefix].List; len(o) != 1 || o[0].State != state {
+				t.Errorf("step %d: %s is %+v, want %v", i, prefix, o, state)
+			}
+		}
+		if len(b.mirrors) != len(step.now) {
+			t.Errorf("step %d: %d mirrors", i, len(b.mirrors))
+		}
+	}
+	count := b.count
+	for _, echo := range []uint64{count, count - 1} {
+		b.surpass(echo)
+		if news, _ := b.observe(report(states{"a": health.Up, "b": health.Up}), "fra"); news != nil || b.count != count {
+			t.Error("it hears itself, and says all anew")
+		}
+	}
+	r := report(states{"a": health.Up, "b": health.Up})
+	r.Suspects = []health.Suspect{{Name: health.SuspectClock}}
+	if news, whole := b.observe(r, "fra"); news == nil || whole || news.Suspects != health.SuspectClock || len(news.Mirrors) > 0 {
+		t.Errorf("it suspects its clock, and says %+v, whole %v", news, whole)
+	}
+	b.forget(func(prefix string) bool { return prefix == "b" })
+	if got := slices.Sorted(maps.Keys(b.mirrors)); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("left: %q", got)
 	}
 }
 
@@ -164,6 +231,21 @@ func TestHostileViews(t *testing.T) {
 			t.Errorf("%.80s: %+v", text, v)
 		}
 	}
+	largest := fmt.Sprintf(`{"w":%q,"n":1,"s":%q,"m":{"a":{"n":1,"o":[%s{"r":"dns","s":"up","h":0.125}]}}}`,
+		strings.Repeat("~", maxName), strings.Repeat("x", maxReason),
+		strings.Repeat(fmt.Sprintf(`{"r":"http","s":"up","h":1,"w":%q},`, strings.Repeat("x", maxReason)), maxOpinions-1))
+	largest += strings.Repeat(" ", maxViewBytes-len(largest))
+	if v, err := parseView([]byte(largest)); err != nil || len(v.Mirrors["a"].List) != maxOpinions {
+		t.Errorf("the largest view: %v", err)
+	}
+	if _, err := parseView([]byte(largest + " ")); err == nil {
+		t.Error("a larger one is taken")
+	}
+	for _, share := range []string{"-0.1", "1.1"} {
+		if _, err := parseView([]byte(`{"w":"fra","n":1,"m":{"a":{"n":1,"o":[{"r":"dns","s":"up","h":` + share + `}]}}}`)); err == nil {
+			t.Errorf("a share of %s is taken", share)
+		}
+	}
 	if _, err := parseView([]byte(`{"w":"fra","n":3,"c":2,"m":{"a":{"n":2,"o":[{"a":"2001:db8::1","r":"dns","s":"stale","e":true}]}},"new":1}`)); err != nil {
 		t.Errorf("a view, with a key of a later version: %v", err)
 	}
@@ -199,4 +281,45 @@ func FuzzParseView(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestOpinions: what a watcher says of a mirror comes from its verdicts. Where it cannot tell, it abstains.
+func TestOpinions(t *testing.T) {
+	t.Parallel()
+	addr := netip.MustParseAddr("192.0.2.1")
+	long := strings.Repeat("x", maxReason+1)
+	endpoint := func(state health.State, suspect, reason string, evidence bool, rate health.Rate) health.Endpoint {
+		return health.Endpoint{Address: addr, Role: health.DNS, Suspect: suspect,
+			Verdict: health.Verdict{State: state, Reason: reason, Evidence: evidence, Rate: rate}}
+	}
+	shaky := health.Rate{Failed: 0b101} // two failures
+	for _, test := range []struct {
+		endpoint health.Endpoint
+		want     Opinion
+	}{
+		{endpoint(health.Up, "", "", false, health.Rate{}), Opinion{State: health.Up}},
+		{endpoint(health.Up, "clock", "of a failure", true, health.Rate{}), Opinion{State: health.Up}},
+		{endpoint(health.Up, "", "", false, shaky), Opinion{State: health.Up, Share: 0.25}},
+		{endpoint(health.Down, "", "connect: timed out", false, shaky), Opinion{State: health.Down, Reason: "connect: timed out"}},
+		{endpoint(health.Down, "", "tls: expired", true, health.Rate{}), Opinion{State: health.Down, Reason: "tls: expired", Evidence: true}},
+		{endpoint(health.Stale, "", "freshness: old", false, health.Rate{}), Opinion{State: health.Stale, Reason: "freshness: old", Evidence: true}},
+		{endpoint(health.Down, "IPv4", "connect: timed out", true, health.Rate{}), Opinion{Reason: "connect: timed out"}},
+		{endpoint(health.Unknown, "", "no route", false, health.Rate{}), Opinion{Reason: "no route"}},
+		{endpoint(health.Down, "", long, false, health.Rate{}), Opinion{State: health.Down, Reason: long[:maxReason]}},
+	} {
+		test.want.Address, test.want.Role = addr, health.DNS
+		report := health.MirrorReport{Endpoints: []health.Endpoint{test.endpoint}}
+		if got := opinionsOf(&report); len(got) != 1 || got[0] != test.want {
+			t.Errorf("%+v:\n%+v, want\n%+v", test.endpoint, got, test.want)
+		}
+	}
+	daemon := endpoint(health.Down, "", "connect: refused", false, health.Rate{})
+	report := health.MirrorReport{Rsync: &daemon}
+	if got := opinionsOf(&report); len(got) != 1 || got[0] != (Opinion{Role: health.Rsync, State: health.Down, Reason: "connect: refused"}) {
+		t.Errorf("of an rsync daemon: %+v", got)
+	}
+	report.Endpoints = make([]health.Endpoint, maxOpinions+1)
+	if got := opinionsOf(&report); len(got) != maxOpinions {
+		t.Errorf("%d opinions of one mirror", len(got))
+	}
 }

@@ -135,14 +135,11 @@ func reasonFor(state health.State, votes []vote) string {
 	if state == health.Up {
 		return ""
 	}
-	byName := slices.SortedFunc(slices.Values(votes), func(a, b vote) int { return cmp.Compare(a.watcher, b.watcher) })
 	reason := ""
-	for i := range byName {
-		if v := &byName[i]; v.State == state || reason == "" && v.unfit() {
+	for _, v := range views(votes) {
+		if v.State == state { // one has it, or it would not have been decided
 			reason = v.Reason
-			if v.State == state {
-				break
-			}
+			break
 		}
 	}
 	if text := health.ViewsText(views(votes)); strings.Contains(text, ";") {

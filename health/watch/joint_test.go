@@ -124,6 +124,7 @@ func TestApply(t *testing.T) {
 		{3 * time.Second, "u", "dd", health.Down, 2 * time.Second, "reason of ams (down from ams, nyc; up from fra)"},
 		{4 * time.Second, "-", "dd", health.Down, 2 * time.Second, "reason of ams"},
 		{5 * time.Second, "-", "", health.Down, 2 * time.Second, "reason of ams"}, // cut off: for as long as it is young
+		{4*time.Second + young, "-", "", health.Down, 2 * time.Second, "reason of ams"},
 		{5*time.Second + young, "-", "", health.Unknown, -time.Hour, "reason of fra"},
 		{6*time.Second + young, "u", "", health.Up, -time.Hour, ""}, // by itself
 		{7*time.Second + young, "u", "uu", health.Up, -time.Hour, ""},
@@ -147,6 +148,30 @@ func TestApply(t *testing.T) {
 		if shown := len(e.Views) > 0; shown != (len(votes) > 1 && step.own+step.others != "uuu") {
 			t.Errorf("after %v: views %v", step.at, e.Views)
 		}
+	}
+}
+
+// TestEachByItself: what was decided of one endpoint of a mirror does not touch another one.
+func TestEachByItself(t *testing.T) {
+	t.Parallel()
+	j, now := jointVerdicts{}, time.Unix(1e9, 0)
+	decide := func(role health.Role, letters string) health.State {
+		e := &health.Endpoint{}
+		var votes []vote
+		for _, o := range opinionsFrom(letters) {
+			votes = append(votes, vote{Opinion: o})
+		}
+		e.State = votes[0].State
+		j.apply("https://m/", place{role: role}, e, votes, 0.5, now, time.Minute)
+		return e.State
+	}
+	decide(health.DNS, "dd")
+	decide(health.HTTP, "uu")
+	if got := decide(health.DNS, "-"); got != health.Down {
+		t.Errorf("of one cut off, dns: %v", got)
+	}
+	if got := decide(health.HTTP, "-"); got != health.Up {
+		t.Errorf("of one cut off, http: %v", got)
 	}
 }
 
@@ -193,8 +218,16 @@ func TestOverride(t *testing.T) {
 	if !down.PassingSince.IsZero() || down.Suspect != "" || down.Reason != "joint" || down.Latency != time.Second {
 		t.Errorf("down by others: %+v", down)
 	}
+	stillDown := own(health.Down)
+	override(stillDown, joint{state: health.Down})
+	if stillDown.PassingSince.IsZero() {
+		t.Error("down by all, and it is forgotten that it passes from here")
+	}
 	up := own(health.Down)
 	override(up, joint{state: health.Up})
+	if up.PassingSince.IsZero() {
+		t.Error("up by others, and it is forgotten that it passes from here")
+	}
 	if up.InDoubt() || up.Reason != "" || up.ForSelection() != health.Up || up.Share() != 1 {
 		t.Errorf("up by others: %+v", up)
 	}

@@ -38,6 +38,7 @@ import (
 var rules = []struct{ file, tests string }{
 	{"dnspool/listen/connlimit.go", "dnspool/listen/connlimit_test.go"},
 	{"dnspool/build.go", "dnspool/build_test.go"},
+	{"dnspool/agree.go", "dnspool/agree_test.go"},
 	{"dnspool/choose.go", "dnspool/choose_test.go"},
 	{"dnspool/deck.go", "dnspool/deck_test.go"},
 	{"dnspool/deck_lead.go", "dnspool/deck_renew_test.go"},
@@ -65,6 +66,9 @@ var rules = []struct{ file, tests string }{
 	{"config/caa.go", "config/caa_test.go"},
 	{"health/verdict.go", "health/verdict_test.go"},
 	{"health/files/checksums/list.go", "health/files/checksums/list_test.go"},
+	{"health/watch/book.go", "health/watch/book_test.go"},
+	{"health/watch/joint.go", "health/watch/joint_test.go"},
+	{"health/watch/view.go", "health/watch/book_test.go"},
 	{"health/freshness.go", "health/freshness_test.go"},
 	{"health/majority.go", "health/majority_test.go"},
 	{"health/memory.go", "health/memory_test.go"},
