@@ -13,6 +13,7 @@
 //	manage.go        the configuration in force, and certmagic's form of it
 //	obtain.go        obtaining and renewing them
 //	saved.go         those in state_dir: of former authorities, damaged ones, and their modes
+//	saving.go        how a new certificate replaces a saved one
 //	issuer.go        an order at an authority
 //	lock_unix.go     a lock that ends with its process; lock_other.go for systems without
 //	storage.go       files and locks in state_dir, shared with other copies of the program

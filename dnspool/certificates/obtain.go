@@ -135,7 +135,7 @@ func (a *ACME) get(ctx context.Context, m *managed, name string) (again bool, er
 		serveOnly(m.cache, name, cert)
 		return false, nil
 	}
-	if err := a.setDamagedAside(ctx, m, name); err != nil {
+	if err := a.repairSaved(ctx, m, name); err != nil {
 		return true, err
 	}
 	cert, err := m.magic.CacheManagedCertificate(ctx, name)

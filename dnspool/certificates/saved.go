@@ -25,7 +25,7 @@ import (
 // load serves the saved certificate for a name. Without a valid one of an authority in the configuration, those of
 // former authorities are served until there is one.
 func (a *ACME) load(ctx context.Context, m *managed, name string) {
-	_ = a.setDamagedAside(ctx, m, name) // get reports the error
+	_ = a.repairSaved(ctx, m, name) // get reports the error
 	if cert, err := m.magic.CacheManagedCertificate(ctx, name); err == nil && !cert.Expired() {
 		return
 	}
@@ -57,17 +57,17 @@ func (f formerAuthority) Issue(context.Context, *x509.CertificateRequest) (*cert
 	return nil, errors.New("this authority is no longer in http.tls.acme.directory")
 }
 
-// setDamagedAside renames the files of saved certificates for a name whose content is of no use. It returns an error if
-// one of an authority in the configuration cannot be read. While an order for the name is under way it leaves them:
-// certmagic saves one file after the other.
-func (a *ACME) setDamagedAside(ctx context.Context, m *managed, name string) (err error) {
+// repairSaved mends the saved certificates for a name: it finishes what was cut off, and sets files aside whose content
+// is of no use. It returns an error if one of an authority in the configuration cannot be read. While an order for the
+// name is under way it leaves them: it may be saving.
+func (a *ACME) repairSaved(ctx context.Context, m *managed, name string) (err error) {
 	lock := issueLock + name
 	if locked, err := a.storage.TryLock(ctx, lock); !locked || err != nil {
 		return nil // without the lock nothing is ordered, either
 	}
 	defer func() { err = cmp.Or(err, a.storage.Unlock(ctx, lock)) }()
 	for _, authority := range a.authorities(ctx) {
-		unread := a.checkSaved(authority, name)
+		unread := a.checkSaved(ctx, authority, name)
 		if slices.ContainsFunc(m.magic.Issuers, func(i certmagic.Issuer) bool { return i.IssuerKey() == authority }) {
 			err = cmp.Or(err, unread)
 		}
@@ -75,22 +75,28 @@ func (a *ACME) setDamagedAside(ctx context.Context, m *managed, name string) (er
 	return err
 }
 
-// checkSaved is setDamagedAside for one authority.
-func (a *ACME) checkSaved(authority, name string) error {
+// checkSaved is repairSaved for one authority.
+func (a *ACME) checkSaved(ctx context.Context, authority, name string) error {
 	keys := certmagic.StorageKeys
+	key, chain, metadata := keys.SitePrivateKey(authority, name), keys.SiteCert(authority, name), keys.SiteMeta(authority, name)
+	_, err := a.storage.finish(ctx, strings.TrimSuffix(key, ".key"))
+	if err != nil {
+		err = fmt.Errorf("cannot replace a saved certificate by the new one; make its folder writable for the server's user: %w", err)
+	}
 	var keyText []byte
-	return cmp.Or(
-		a.check(keys.SitePrivateKey(authority, name), func(text []byte) error {
+	err = cmp.Or(
+		err,
+		a.check(key, func(text []byte) error {
 			_, err := certmagic.PEMDecodePrivateKey(text)
 			if err == nil {
 				keyText = text
 			}
 			return err
 		}),
-		a.check(keys.SiteMeta(authority, name), func(text []byte) error {
+		a.check(metadata, func(text []byte) error {
 			return json.Unmarshal(text, new(certmagic.CertificateResource))
 		}),
-		a.check(keys.SiteCert(authority, name), func(text []byte) error {
+		a.check(chain, func(text []byte) error {
 			_, err := leafOf(text)
 			if err == nil && keyText != nil {
 				_, err = tls.X509KeyPair(text, keyText)
@@ -98,6 +104,10 @@ func (a *ACME) checkSaved(authority, name string) error {
 			return err
 		}),
 	)
+	if !a.storage.Exists(ctx, metadata) && a.storage.isPair(key, chain) { // without the metadata, certmagic loads no pair
+		err = cmp.Or(err, a.storage.Store(ctx, metadata, []byte(noMetadata)))
+	}
+	return err
 }
 
 // check sets a file in state_dir aside if use does not accept its content. A file that cannot be read stays, because

@@ -128,7 +128,7 @@ func TestCheckWhileSaving(t *testing.T) {
 	other, keys := newStorage(acme.o.Dir), certmagic.StorageKeys
 	save := func(key string, text []byte) {
 		t.Helper()
-		if err := other.Store(t.Context(), key, text); err != nil {
+		if err := other.FileStorage.Store(t.Context(), key, text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -144,7 +144,7 @@ func TestCheckWhileSaving(t *testing.T) {
 	}
 	save(keys.SitePrivateKey("authority", name), text)
 	for _, saving := range []bool{true, false} {
-		if err := acme.setDamagedAside(t.Context(), acme.now.Load(), name); err != nil {
+		if err := acme.repairSaved(t.Context(), acme.now.Load(), name); err != nil {
 			t.Error(err)
 		}
 		if stays := other.Exists(t.Context(), keys.SiteCert("authority", name)); stays != saving {
