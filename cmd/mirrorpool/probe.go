@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"mirrorpool/cmd/mirrorpool/internal/probing"
 	"mirrorpool/cmd/mirrorpool/internal/term"
 	"mirrorpool/config"
+	"mirrorpool/dnspool/admin"
 )
 
 // completionTime is how long the tab key may wait for a list on the web.
@@ -29,6 +33,7 @@ it is not up, the reason.
   mirrorpool probe --config FILE             all mirrors of the pool
   mirrorpool probe --config FILE MIRROR...   some, each given by its url_prefix, name or host
   mirrorpool probe --url-prefix URL          one that is in no pool yet
+  mirrorpool probe --from WATCHER            nothing is probed: what another watcher sees, as a running server has heard
 
 With files.origin, each MIRROR that has an rsync_url is also listed, and what it lacks is counted and named.
 
@@ -46,6 +51,9 @@ the usage, the configuration or the list of mirrors is bad.`,
 			if err := flags.check(cmd, args); err != nil {
 				return err
 			}
+			if flags.from != "" {
+				return showWatcher(cmd, &flags, args)
+			}
 			return runProbe(cmd.Context(), &flags, args, cmd)
 		},
 	}
@@ -53,6 +61,8 @@ the usage, the configuration or the list of mirrors is bad.`,
 	f := cmd.Flags()
 	f.StringVar(&flags.config, "config", "", "the server's configuration, a `FILE` such as mirrorpool.json")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document")
+	f.StringVar(&flags.from, "from", "", "print what this `WATCHER` of the group sees, see --admin")
+	flags.client.flags(cmd)
 	f.StringVar(&flags.one.URLPrefix, "url-prefix", "", "probe the mirror at this `URL`, without a configuration")
 	f.StringSliceVar(&flags.one.IPs, "ip", nil, "at this `ADDRESS`, whatever DNS says; may be repeated")
 	f.StringVar(&flags.one.DNSURL, "dns-url", "", "also judge role dns: the `URL` of the trace file at the pool's own name")
@@ -68,6 +78,8 @@ type probeFlags struct {
 	config string
 	json   bool
 	one    probing.OneMirror
+	from   string
+	client adminClient // for from
 }
 
 // complete returns, for the shell, the mirrors of the pool that are not among args: by name, or by host where that is
@@ -115,6 +127,9 @@ func (f *probeFlags) complete(cmd *cobra.Command, args []string, _ string) ([]co
 // check says what is wrong with the flags and arguments taken together.
 func (f *probeFlags) check(cmd *cobra.Command, args []string) error {
 	one := cmd.Flags().Changed("url-prefix")
+	if cmd.Flags().Changed("from") {
+		return f.checkFrom(cmd)
+	}
 	switch {
 	case one && f.config != "":
 		return errors.New("want either --config or --url-prefix, got both")
@@ -127,6 +142,45 @@ func (f *probeFlags) check(cmd *cobra.Command, args []string) error {
 		if !one && cmd.Flags().Changed(name) {
 			return fmt.Errorf("--%s goes with --url-prefix; with --config, it is the files that say", name)
 		}
+	}
+	return nil
+}
+
+// checkFrom is check with --from.
+func (f *probeFlags) checkFrom(cmd *cobra.Command) error {
+	if f.from == "" {
+		return errors.New("want a name after --from; 'mirrorpool status' names the watchers")
+	}
+	var err error
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if !slices.Contains([]string{"from", "admin", "token-file", "json"}, flag.Name) {
+			err = fmt.Errorf("--from asks a running server and probes nothing: it does not go with --%s", flag.Name)
+		}
+	})
+	return err
+}
+
+// showWatcher prints what a watcher sees, of all mirrors or those that args name.
+func showWatcher(cmd *cobra.Command, flags *probeFlags, args []string) error {
+	var view admin.WatcherView
+	err := flags.client.call(cmd.Context(), http.MethodGet, "/api/v1/watch", url.Values{"from": {flags.from}}, &view)
+	if err != nil {
+		return failed(err)
+	}
+	if err := view.Only(args); err != nil {
+		return &failure{exitUsage, err}
+	}
+	out := cmd.OutOrStdout()
+	if flags.json {
+		err = term.WriteJSON(out, view)
+	} else {
+		err = term.WriteView(out, &view, time.Now(), term.Colours(out))
+	}
+	if err != nil {
+		return failed(err)
+	}
+	if slices.ContainsFunc(view.Seen, func(m admin.SeenMirror) bool { return !m.Up() }) {
+		return &failure{code: exitFailure}
 	}
 	return nil
 }

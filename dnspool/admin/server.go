@@ -63,6 +63,9 @@ type Backend struct {
 	RollKeys   func(algorithm string) error
 	// AbortRollover gives up what RollKeys has begun.
 	AbortRollover func(ctx context.Context) error
+	// WatcherView returns what one watcher of the group sees of the mirrors, or why there is nothing to return. It is nil
+	// without a group.
+	WatcherView func(watcher string) (WatcherView, error)
 	// Collect sends the metrics of the faces. It may be nil.
 	Collect func(ch chan<- prometheus.Metric)
 }
@@ -181,6 +184,9 @@ func newMux(b Backend) *http.ServeMux {
 	}
 	if b.Explain != nil {
 		mux.HandleFunc("GET /api/v1/explain", explain(b))
+	}
+	if b.WatcherView != nil {
+		mux.HandleFunc("GET /api/v1/watch", showView(b))
 	}
 	if b.Override != nil {
 		mux.HandleFunc("POST /api/v1/drain", drain(b))

@@ -2,9 +2,13 @@ package admin
 
 import (
 	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/health"
 	"mirrorpool/health/watch"
 )
@@ -36,16 +40,104 @@ type WatcherStatus struct {
 func DescribeWatchers(g watch.Status) WatchStatus {
 	s := WatchStatus{Name: g.Name, Joint: g.Joint, Problem: g.Problem, Watchers: []WatcherStatus{}}
 	for _, m := range g.Members {
-		roles := m.Roles
-		if roles == nil {
-			roles = []health.Role{}
-		}
-		s.Watchers = append(s.Watchers, WatcherStatus{
-			Name: m.Name, Address: m.Address, Alive: m.Alive, Since: m.Since.UTC(), Heard: timeOrNull(m.Heard), Counts: m.Counts,
-			Only: m.Only, Roles: roles, Suspects: m.Suspects, Mirrors: m.Mirrors, Version: m.Version,
-		})
+		s.Watchers = append(s.Watchers, describeWatcher(m))
 	}
 	return s
+}
+
+func describeWatcher(m watch.Member) WatcherStatus {
+	roles := m.Roles
+	if roles == nil {
+		roles = []health.Role{}
+	}
+	return WatcherStatus{
+		Name: m.Name, Address: m.Address, Alive: m.Alive, Since: m.Since.UTC(), Heard: timeOrNull(m.Heard), Counts: m.Counts,
+		Only: m.Only, Roles: roles, Suspects: m.Suspects, Mirrors: m.Mirrors, Version: m.Version,
+	}
+}
+
+// A WatcherView is what one watcher sees of the mirrors: the response of /api/v1/watch.
+type WatcherView struct {
+	WatcherStatus
+	Seen []SeenMirror `json:"seen"` // in the order of the list
+}
+
+// A SeenMirror is a mirror as one watcher sees it.
+type SeenMirror struct {
+	URLPrefix string         `json:"url_prefix"`
+	Name      string         `json:"name"`
+	Weight    uint32         `json:"weight"`
+	Endpoints []SeenEndpoint `json:"endpoints"` // none if the watcher says nothing of it
+}
+
+// A SeenEndpoint is what one watcher says of an endpoint.
+type SeenEndpoint struct {
+	Address netip.Addr   `json:"address"` // not valid in role "rsync"
+	Role    health.Role  `json:"role"`
+	State   health.State `json:"state"` // unknown if it cannot tell
+	Reason  string       `json:"reason"`
+}
+
+// Up reports whether an enabled mirror is up wherever the watcher can tell, and it can somewhere. A disabled one does
+// not count.
+func (m *SeenMirror) Up() bool {
+	up := false
+	for i := range m.Endpoints {
+		switch m.Endpoints[i].State {
+		case health.Up:
+			up = true
+		case health.Down, health.Stale:
+			return m.Weight == 0
+		}
+	}
+	return up || m.Weight == 0
+}
+
+// DescribeView returns what a watcher says of the mirrors of a pool.
+func DescribeView(about watch.Member, said map[string]watch.Opinions, mirrors []config.Mirror) WatcherView {
+	v := WatcherView{WatcherStatus: describeWatcher(about), Seen: []SeenMirror{}}
+	for i := range mirrors {
+		m := SeenMirror{URLPrefix: mirrors[i].URLPrefix, Name: mirrors[i].Name, Weight: mirrors[i].Weight, Endpoints: []SeenEndpoint{}}
+		for _, o := range said[m.URLPrefix].List {
+			m.Endpoints = append(m.Endpoints, SeenEndpoint{o.Address, o.Role, o.State, o.Reason})
+		}
+		v.Seen = append(v.Seen, m)
+	}
+	return v
+}
+
+// Only leaves the mirrors that a person may mean by some names, or all if there are none: see [config.Mirror.IsCalled].
+func (v *WatcherView) Only(names []string) error {
+	var kept []SeenMirror
+	for _, name := range names {
+		found := false
+		for _, m := range v.Seen {
+			u, err := url.Parse(m.URLPrefix)
+			if err == nil && (&config.Mirror{URLPrefix: m.URLPrefix, Name: m.Name, URL: u}).IsCalled(name) {
+				kept, found = append(kept, m), true
+			}
+		}
+		if !found {
+			return fmt.Errorf("no mirror has the url_prefix, name or host %q", name)
+		}
+	}
+	if len(names) > 0 {
+		v.Seen = kept
+	}
+	return nil
+}
+
+// showView handles GET /api/v1/watch?from=NAME.
+func showView(b Backend) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name := r.URL.Query().Get("from")
+		view, err := b.WatcherView(name)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		writeJSON(w, view)
+	}
 }
 
 // Text says in a line who watches, as "fra, with ams and nyc".

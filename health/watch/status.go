@@ -2,6 +2,7 @@ package watch
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -33,6 +34,22 @@ type Member struct {
 	Suspects string
 	// Mirrors is how many mirrors of this watcher's list it has an opinion of.
 	Mirrors int
+}
+
+// Said returns what a watcher, this one included, says of the mirrors in this watcher's list, by url_prefix, and of
+// itself. It must not be changed. ok is false if there is no such watcher.
+func (g *Group) Said(name string, now time.Time) (said map[string]Opinions, about Member, ok bool) {
+	s := g.Status(now)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if name == g.o.Config.Name {
+		return maps.Clone(g.own.mirrors), Member{Name: name, Alive: true, Counts: true, Suspects: g.own.suspects}, true
+	}
+	i := slices.IndexFunc(s.Members, func(m Member) bool { return m.Name == name })
+	if i < 0 || g.members[name] == nil {
+		return nil, Member{}, false
+	}
+	return maps.Clone(g.members[name].book.mirrors), s.Members[i], true
 }
 
 // Status returns what is known of the group at a time.

@@ -131,6 +131,9 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 			Override: d.override, EndOverride: d.endOverride, Ledger: d.incidents, Mail: d.mailer.Status,
 			TestMail: d.mailer.Test, Stats: d.stats.Report, Files: d.fileStatus, Lacks: d.lacks, Signatures: d.signatures, RollKeys: d.rollKeys,
 			AbortRollover: d.abortRollover, Collect: d.collect}
+		if d.watchers != nil {
+			backend.WatcherView = d.watcherView
+		}
 		if d.admin, err = admin.Listen(ctx, o.Sockets, o.Config.Admin, backend); err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"mirrorpool/config"
@@ -78,6 +79,15 @@ func (d *Daemon) readWatchKeys(next *config.Server) ([][]byte, error) {
 		return nil, nil
 	}
 	return watch.ReadKeys(d.config.Load().Watch.KeyFile)
+}
+
+// watcherView is what one watcher sees of the mirrors.
+func (d *Daemon) watcherView(watcher string) (admin.WatcherView, error) {
+	said, about, ok := d.watchers.Said(watcher, d.now())
+	if !ok {
+		return admin.WatcherView{}, fmt.Errorf("there is no watcher %q; this one is %s", watcher, d.config.Load().Watch.Name)
+	}
+	return admin.DescribeView(about, said, d.list.Pool().Mirrors), nil
 }
 
 // watchStatus is what an administrator learns of the group of watchers; nil without one.

@@ -177,6 +177,7 @@ func TestWatchers(t *testing.T) {
 	if !b.states("m6", health.Up, watchers...) {
 		t.Error("a mirror that two of three reach has left")
 	}
+	b.probeFrom(t)
 	b.hosts["m5"].filter()
 	b.hosts["m6"].filter()
 	b.took("both are back", 30*time.Second, func() bool {
@@ -190,6 +191,42 @@ func TestWatchers(t *testing.T) {
 	b.took("all have the same serial after the group was split", 10*time.Second, func() bool { return b.sameSerial(watchers...) })
 	b.lossy(t)
 	b.killTwo(t)
+}
+
+// probeFrom asks one server what another one sees, while ns1 does not reach m6 and the others do.
+func (b *box) probeFrom(t *testing.T) {
+	t.Helper()
+	program, err := buildProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := func(args ...string) (code int, text string) {
+		cmd := b.hosts["ns3"].command(t.Context(), append([]string{program, "probe"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil && cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--from", "ns1", "m6"}, exitFailure, "As the watcher ns1 sees them, heard "},
+		{[]string{"--from", "ns1", "m6"}, exitFailure, "down"},
+		{[]string{"--from", "ns2", "m6"}, exitOK, "up"},
+		{[]string{"--from", "ns3", "m6"}, exitOK, "As the watcher ns3, the server that was asked, sees them."},
+		{[]string{"--from", "ns2", "--json", "m6"}, exitOK, `"state": "up"`},
+		{[]string{"--from", "ns4"}, exitFailure, `there is no watcher "ns4"; this one is ns3`},
+		{[]string{"--from", "ns1", "m77"}, exitUsage, `no mirror has the url_prefix, name or host "m77"`},
+		{[]string{"--from", "ns1", "--config", "x"}, exitUsage, "it does not go with --config"},
+		{[]string{"--from", ""}, exitUsage, "want a name after --from"},
+	} {
+		if code, text := probe(test.args...); code != test.code || !strings.Contains(text, test.want) {
+			t.Errorf("probe %q: exit code %d, want %d and %q in\n%s", test.args, code, test.code, test.want, text)
+		}
+	}
 }
 
 // viewsOf is what a watcher says that the watchers see of a mirror in role dns over IPv4.

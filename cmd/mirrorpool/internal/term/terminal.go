@@ -10,6 +10,7 @@
 //	json.go         any answer as JSON
 //	status.go       the answer to status
 //	explanation.go  the answer to explain
+//	watch.go        what one watcher of a group sees
 //	files.go        the answer to files
 //	reload.go       the answer to reload
 //	stats.go        the answer to stats
