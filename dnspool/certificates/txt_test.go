@@ -57,6 +57,7 @@ func TestLeftRecords(t *testing.T) {
 			o.Config.Challenge = "dns-01"
 			authority.accepts = func(string) bool {
 				if away { // while the order is under way
+					time.Sleep(time.Second) // until the start has tried to remove it: simulated time passes when all wait
 					txt.away.Store(false)
 				}
 				return true
