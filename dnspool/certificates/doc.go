@@ -15,6 +15,7 @@
 //	saved.go         those in state_dir: of former authorities, damaged ones, and their modes
 //	saving.go        how a new certificate replaces a saved one
 //	issuer.go        an order at an authority
+//	response.go      how much of its responses is read
 //	lock_unix.go     a lock that ends with its process; lock_other.go for systems without
 //	storage.go       files and locks in state_dir, shared with other copies of the program
 //	copies.go        other copies of the program, beside which no order is made that needs our zone alone

@@ -47,12 +47,12 @@ type solver struct {
 
 // newClient returns the client for an authority. roots is nil for those of the system.
 func newClient(roots *x509.CertPool) *http.Client {
-	return &http.Client{Timeout: requestTime, Transport: &http.Transport{
+	return &http.Client{Timeout: requestTime, Transport: limitedTransport{&http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: requestTime}).DialContext,
 		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: requestTime, ResponseHeaderTimeout: requestTime, ForceAttemptHTTP2: true,
 		IdleConnTimeout: requestTime,
-	}}
+	}}}
 }
 
 // IssuerKey returns a name for the authority, which is a part of file names.
@@ -176,8 +176,13 @@ func (f failures) Error() string {
 // Unwrap is described at [errors.Is].
 func (f failures) Unwrap() []error { return f }
 
-// oneLine returns a text, which may come from an authority, on one line.
+const maxText = 2 << 10 // bytes of an error in the log and in the status
+
+// oneLine returns a text, which may come from an authority, on one line that is not too long.
 func oneLine(text string) string {
+	if len(text) > maxText {
+		text = text[:maxText] + " ..."
+	}
 	return config.Printable(strings.Join(strings.Fields(text), " "))
 }
 

@@ -113,7 +113,7 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 
 // reason is the text of an error on a name, without what certmagic puts before it.
 func reason(name string, err error) string {
-	return strings.TrimPrefix(err.Error(), "["+name+"] Obtain: ")
+	return oneLine(strings.TrimPrefix(err.Error(), "["+name+"] Obtain: "))
 }
 
 // pauseAfter is for how long nothing is tried after some failures, of which err is the latest.
