@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ import (
 )
 
 // A session ticket tells clients apart for as long as its key is known. A key encrypts new tickets for ticketTime, and
-// is forgotten after keyTime: then all tickets that it has encrypted are worth nothing.
+// is forgotten after keyTime: then all tickets that it has encrypted are worth nothing. That is enough for TLS 1.3,
+// where each ticket has a secret of its own. In TLS 1.2 all tickets of a session have one secret; see unwrap.
 const (
 	ticketTime     = 8 * time.Hour
 	keyTime        = 24 * time.Hour
@@ -50,8 +52,38 @@ type Tickets struct {
 // NewTickets sets the keys in configs. file is where they are shared, or "".
 func NewTickets(file string, now time.Time, log *zap.Logger, configs ...*tls.Config) *Tickets {
 	t := &Tickets{file: file, log: log, configs: configs}
+	for _, c := range configs {
+		c.UnwrapSession = func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+			return unwrap(c, ticket, state)
+		}
+	}
 	t.Rotate(now)
 	return t
+}
+
+// unwrap decrypts a ticket, as crypto/tls does, which resumes sessions of TLS 1.2 for 7 days. A session whose secret is
+// older than keyTime is not resumed: the client gets a full handshake.
+func unwrap(c *tls.Config, ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+	now := time.Now
+	if c.Time != nil {
+		now = c.Time
+	}
+	session, err := c.DecryptTicket(ticket, state)
+	if session == nil || err != nil || now().Sub(secretMade(session)) >= keyTime {
+		return nil, err
+	}
+	return session, nil
+}
+
+// secretMade returns when the secret of a session was made. It is at a fixed place in the encoding, which all versions
+// of Go share: behind the TLS version, the type, and the cipher suite. It is the zero time if it is not there.
+func secretMade(session *tls.SessionState) time.Time {
+	const at = 2 + 1 + 2
+	text, err := session.Bytes()
+	if err != nil || len(text) < at+8 {
+		return time.Time{}
+	}
+	return time.Unix(int64(binary.BigEndian.Uint64(text[at:])), 0)
 }
 
 // Run rotates the keys until ctx ends.

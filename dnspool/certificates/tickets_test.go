@@ -98,6 +98,70 @@ func TestTickets(t *testing.T) {
 	}
 }
 
+// TestSessionsAreShort has a client that resumes its session every hour for a week, at two copies of the program: none
+// of its tickets has a secret that is a day old, so that a ticket of TLS 1.2 is refused once a day. The next session is
+// resumed again.
+func TestSessionsAreShort(t *testing.T) {
+	t.Parallel()
+	authority := testbed.NewAuthority(t)
+	start := time.Now()
+	cert := authority.Issue(t, "dl.example.org", start.Add(30*day))
+	for version, want := range map[uint16]int{tls.VersionTLS12: 7, tls.VersionTLS13: 0} {
+		now := start
+		clock := func() time.Time { return now }
+		file := filepath.Join(t.TempDir(), "ticketkeys")
+		var copies [2]ticketCopy
+		for i := range copies {
+			copies[i] = newTicketCopy(t, cert, file, start)
+			copies[i].config.Time = clock
+		}
+		client := &tls.Config{ServerName: "dl.example.org", RootCAs: authority.Roots(), MaxVersion: version, Time: clock,
+			ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		copies[0].resumes(t, client)
+		full, seen := 0, map[string]time.Time{} // when a secret was first seen
+		for range 7 * 24 {
+			now = now.Add(time.Hour)
+			for _, c := range copies {
+				c.Rotate(now)
+				if !c.resumes(t, client) {
+					full++
+				}
+				secret := secretOf(t, c, client)
+				if first, ok := seen[secret]; !ok {
+					seen[secret] = now
+				} else if now.Sub(first) >= day {
+					t.Fatalf("%x: tickets have had the same secret for %v", version, now.Sub(first))
+				}
+			}
+		}
+		if full != want {
+			t.Errorf("%x: %d full handshakes in a week, want %d", version, full, want)
+		}
+	}
+}
+
+// secretOf returns the secret in the ticket that a client has.
+func secretOf(t *testing.T, c ticketCopy, client *tls.Config) string {
+	t.Helper()
+	session, ok := client.ClientSessionCache.Get(client.ServerName)
+	if !ok {
+		t.Fatal("no ticket")
+	}
+	ticket, _, err := session.ResumptionState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := c.config.DecryptTicket(ticket, tls.ConnectionState{})
+	if state == nil || err != nil {
+		t.Fatal("cannot decrypt a ticket", err)
+	}
+	text, err := state.Bytes()
+	if err != nil || len(text) < 14 {
+		t.Fatalf("a session of %d bytes: %v", len(text), err)
+	}
+	return string(text[14 : 14+text[13]]) // behind the version, the type, the cipher suite, and the time
+}
+
 // TestTicketKeys looks at the keys after a long time, at their file, and at one that is of no use.
 func TestTicketKeys(t *testing.T) {
 	t.Parallel()
