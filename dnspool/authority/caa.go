@@ -46,13 +46,33 @@ func NameWithoutCAA(c config.DNS, zoneFile *StaticRecords) string {
 	return ""
 }
 
+// MirrorWithoutCAA is NameWithoutCAA for the names that mirrors have in the zone, as in the list of mirrors. There the
+// mirror's own operator can get a certificate.
+func MirrorWithoutCAA(c config.DNS, zoneFile *StaticRecords, mirrors []string) string {
+	pool := poolNames(c)
+	for _, mirror := range mirrors {
+		name := absolute(mirror, c.Zone)
+		if mirror == "" || zoneFile != nil && zoneFile.sets[name] != nil { // the zone file says what is there
+			continue
+		}
+		if !config.CAAKeepsMirrorsOut(relevantCAA(c, zoneFile, append(slices.Clip(pool), name), name)) {
+			return name
+		}
+	}
+	return ""
+}
+
 // RelevantCAA returns the CAA records that hold for a name in the zone, in lower case: its own, or those of the nearest
 // name above it that has some (RFC 8659 section 3). Above the zone there may be others. zoneFile is nil without one.
-func RelevantCAA(c config.DNS, zoneFile *StaticRecords, name string) (list []config.CAA) {
+func RelevantCAA(c config.DNS, zoneFile *StaticRecords, name string) []config.CAA {
+	return relevantCAA(c, zoneFile, poolNames(c), name)
+}
+
+// relevantCAA is RelevantCAA where the names in pool lead to mirrors.
+func relevantCAA(c config.DNS, zoneFile *StaticRecords, pool []string, name string) (list []config.CAA) {
 	if zoneFile == nil {
 		zoneFile = defaultZone(c)
 	}
-	pool := poolNames(c)
 	for at := name; at != "" && dns.IsSubDomain(c.Zone, at); at = parent(at) {
 		source := zoneFile.source(at, pool)
 		for _, rr := range zoneFile.sets[source][dns.TypeCAA] {

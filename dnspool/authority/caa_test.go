@@ -93,6 +93,37 @@ func TestNameWithoutCAA(t *testing.T) {
 	}
 }
 
+// TestMirrorWithoutCAA looks for a mirror's own name that lacks protection, beside pool names that have it.
+func TestMirrorWithoutCAA(t *testing.T) {
+	t.Parallel()
+	const head = "@ SOA ns1.example.org. h.example.org. 1 2 3 4 5\n@ NS ns1.example.org.\n"
+	strict := []config.CAA{{Tag: "issue", Value: "ca.example; validationmethods=dns-01"}}
+	for name, test := range map[string]struct {
+		names []string
+		caa   []config.CAA
+		file  string
+		want  string
+	}{
+		"none":                        {[]string{"@"}, nil, "", "m1.dl.example.org."},
+		"at the pool's name alone":    {[]string{"www"}, nil, "www CAA 0 issue \";\"\n", "m1.dl.example.org."},
+		"at the pool's name above":    {[]string{"@"}, nil, "@ CAA 0 issue \";\"\n", ""},
+		"configured":                  {[]string{"www"}, strict, "", ""},
+		"configured, the file's wins": {[]string{"www"}, strict, "m1 CAA 0 issue \"ca.example\"\nm1 A 192.0.2.80\n", ""},
+		"in the file":                 {[]string{"www"}, nil, "www CAA 0 issue \";\"\nm1 A 192.0.2.80\n", "m2.dl.example.org."},
+		"a wildcard in the file":      {[]string{"www"}, nil, "* CAA 0 issue \";\"\n", "m1.dl.example.org."},
+	} {
+		c := testConfig()
+		c.Names, c.CAA = test.names, test.caa
+		static, err := parseStatic("zone", []byte(head+test.file), c.Zone, poolNames(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := MirrorWithoutCAA(c, static, []string{"", "m1", "m2"}); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 // TestRelevantCAA looks for the records that hold for a name: by wildcards, at the pool's names, and above.
 func TestRelevantCAA(t *testing.T) {
 	t.Parallel()

@@ -145,9 +145,9 @@ func openWarnings(in *input) []*config.Error {
 			}
 		}
 	}
-	if name := nameWithoutCAA(&in.server.DNS); name != "" {
-		warn(config.WarnNoCAA, "/dns", `the operator of any mirror can get a certificate for %s, where its server answers; want "caa", `+
-			`such as ["0 issue \"letsencrypt.org; validationmethods=dns-01\""], unless the zone above has such a record`, name)
+	if name, operator := nameWithoutCAA(in.server); name != "" {
+		warn(config.WarnNoCAA, "/dns", `the operator of %s can get a certificate for %s, where its server answers; want "caa", such as `+
+			`["0 issue \"letsencrypt.org; validationmethods=dns-01\""], unless the zone above has such a record`, operator, name)
 	}
 	for i := range in.server.Publish {
 		warn(config.WarnNoCAA, fmt.Sprintf("/publish/%d", i), "the operator of any mirror can get a certificate for %s, where its "+
@@ -163,14 +163,35 @@ func openWarnings(in *input) []*config.Error {
 	return list
 }
 
-// nameWithoutCAA returns the first of the pool's names that lacks CAA records which keep mirrors from getting
-// certificates for it, or "". A zone that is served on this host alone, for a trial, needs none.
-func nameWithoutCAA(c *config.DNS) string {
-	zoneFile, err := authority.LoadZoneFile(*c)
-	if err != nil || !servesOthers(c) { // a zone file that cannot be read has been reported
-		return ""
+// nameWithoutCAA returns the first of the pool's names, or else of the mirrors' own ones, that lacks CAA records which
+// keep operators of mirrors from getting certificates for it, and whose operators; or "". A zone that is served on this
+// host alone, for a trial, needs none.
+func nameWithoutCAA(c *config.Server) (name, operator string) {
+	zoneFile, err := authority.LoadZoneFile(c.DNS)
+	if err != nil || !servesOthers(&c.DNS) { // a zone file that cannot be read has been reported
+		return "", ""
 	}
-	return authority.NameWithoutCAA(*c, zoneFile)
+	if name := authority.NameWithoutCAA(c.DNS, zoneFile); name != "" {
+		return name, "any mirror"
+	}
+	return authority.MirrorWithoutCAA(c.DNS, zoneFile, mirrorNames(c.Mirrors)), "a mirror"
+}
+
+// mirrorNames returns the names in the zone of the mirrors in a file; none if the list is not in a file, or invalid.
+func mirrorNames(file string) (names []string) {
+	if strings.Contains(file, "://") {
+		return nil
+	}
+	text, err := config.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	if pool, _, err := config.ParsePool(file, text); err == nil {
+		for i := range pool.Mirrors {
+			names = append(names, pool.Mirrors[i].Name)
+		}
+	}
+	return names
 }
 
 // publishedName returns the first name of a target of updates.
