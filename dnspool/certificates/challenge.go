@@ -29,6 +29,7 @@ func ReachOf(c *config.Server, name string) Reach {
 	}
 	if to := UpdateTarget(c, name, ""); to != nil {
 		r.UpdatedAt = to.Server
+		r.OwnZone = r.OwnZone && len(c.DNS.Zone) >= len(to.Zone) // not in a zone below ours
 	}
 	return r
 }
@@ -36,16 +37,17 @@ func ReachOf(c *config.Server, name string) Reach {
 // isIn reports whether a host name, without a final dot, is in a zone.
 func isIn(zone, name string) bool { return strings.HasSuffix("."+name+".", "."+zone) }
 
-// UpdateTarget returns the first target of updates at a server whose zone has a name, or nil. The server may be "", for
-// any.
-func UpdateTarget(c *config.Server, name, server string) *config.Publish {
-	i := slices.IndexFunc(c.Publish, func(p config.Publish) bool {
-		return isIn(p.Zone, name) && (server == "" || p.Server == server)
-	})
-	if i < 0 {
-		return nil
+// UpdateTarget returns the target of updates, at a server, whose zone has a name, or nil. It is the longest such zone:
+// a name below a zone cut is not in the zone above. The server may be "", for any.
+func UpdateTarget(c *config.Server, name, server string) (target *config.Publish) {
+	for i := range c.Publish {
+		p := &c.Publish[i]
+		fits := isIn(p.Zone, name) && (server == "" || p.Server == server)
+		if fits && (target == nil || len(p.Zone) > len(target.Zone)) {
+			target = p
+		}
 	}
-	return &c.Publish[i]
+	return target
 }
 
 // Challenges returns the challenges to try for a name under a configuration with ACME, the first one first.

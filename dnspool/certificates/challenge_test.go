@@ -23,6 +23,9 @@ func TestReach(t *testing.T) {
 	equal, primary := *c, *c
 	equal.DNS.Nameservers = []string{"ns1.example.org.", "ns2.example.org."}
 	primary.DNS.Nameservers, primary.DNS.Notify = equal.DNS.Nameservers, []string{"192.0.2.53:53"}
+	below := *c
+	below.Publish = append(slices.Clone(c.Publish), config.Publish{Server: "192.0.2.55:53", Zone: "sub.dl.example.org."},
+		config.Publish{Server: "192.0.2.56:53", Zone: "dl.example.org."})
 	off := *c
 	off.DNS, off.HTTP, off.Publish = config.DNS{}, config.HTTP{}, nil
 	for _, test := range []struct {
@@ -37,6 +40,10 @@ func TestReach(t *testing.T) {
 		{c, "example.com", Reach{HTTP: true}},
 		{&equal, "dl.example.org", Reach{OwnZone: true, OtherServers: true, HTTP: true, UpdatedAt: "192.0.2.53:53"}},
 		{&primary, "dl.example.org", Reach{OwnZone: true, HTTP: true, UpdatedAt: "192.0.2.53:53"}},
+		{&below, "a.sub.dl.example.org", Reach{HTTP: true, UpdatedAt: "192.0.2.55:53"}},
+		{&below, "sub.dl.example.org", Reach{HTTP: true, UpdatedAt: "192.0.2.55:53"}},
+		{&below, "a.dl.example.org", Reach{OwnZone: true, HTTP: true, UpdatedAt: "192.0.2.56:53"}},
+		{&below, "a.example.org", Reach{HTTP: true, UpdatedAt: "192.0.2.53:53"}},
 		{&off, "dl.example.org", Reach{}},
 	} {
 		if got := ReachOf(test.c, test.name); got != test.want {
