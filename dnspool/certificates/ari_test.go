@@ -11,6 +11,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // TestSuggestedRenewal has an authority suggest when to renew (ARI, RFC 9773): first on day 50, and then, because it
@@ -49,6 +50,46 @@ func TestSuggestedRenewal(t *testing.T) {
 			t.Errorf("%d orders, the second replaces %q", len(orders), orders[1].replaces)
 		}
 		served(62*day, 4) // the second one's window is over
+	})
+}
+
+// TestOutageBeforeRenewal has the authority away for days, twice, while no certificate is due: the log says so once.
+func TestOutageBeforeRenewal(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		authority := newFakeACME(t)
+		authority.window = func(leaf *x509.Certificate) (start, end time.Time) {
+			return leaf.NotBefore.Add(50 * day), leaf.NotBefore.Add(51 * day)
+		}
+		_, stop := runACME(t, authority.options(dir, Reach{}, nil, zap.New(core)))
+		defer stop()
+		for outage := range 2 {
+			time.Sleep(day)
+			authority.away.Store(true)
+			time.Sleep(3 * day)
+			authority.away.Store(false)
+			synctest.Wait()
+			lines := logs.TakeAll()
+			if len(lines) != 1 || !strings.Contains(lines[0].Message, "cannot ask the authority when to renew") ||
+				lines[0].ContextMap()["name"] != authority.name {
+				t.Errorf("outage %d: %d lines, the first: %v", outage, len(lines), lines[:min(1, len(lines))])
+			}
+		}
+	})
+}
+
+// TestAuthorityWithoutSuggestions has an authority that suggests no renewals: there is nothing to log.
+func TestAuthorityWithoutSuggestions(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		_, stop := runACME(t, newFakeACME(t).options(dir, Reach{}, nil, zap.New(core)))
+		time.Sleep(day)
+		stop()
+		if logs.Len() > 0 {
+			t.Errorf("%d lines, the first: %v", logs.Len(), logs.All()[0])
+		}
 	})
 }
 

@@ -11,6 +11,7 @@
 //	fixed.go         one that never changes
 //	acme.go          certificates by ACME: which one a client gets, and their state
 //	manage.go        the configuration in force, and certmagic's form of it
+//	magiclog.go      what certmagic logs
 //	obtain.go        obtaining and renewing them
 //	saved.go         those in state_dir: of former authorities, damaged ones, and their modes
 //	saving.go        how a new certificate replaces a saved one

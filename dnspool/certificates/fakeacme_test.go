@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +33,8 @@ type fakeACME struct {
 	accepts func(kind string) bool
 	window  func(leaf *x509.Certificate) (start, end time.Time) // nil: no ARI
 
-	remembers bool // a name that was validated once is not validated again
+	away      atomic.Bool // it cannot be reached
+	remembers bool        // a name that was validated once is not validated again
 
 	mu     sync.Mutex
 	orders []*fakeOrder
@@ -81,6 +84,9 @@ func (f *fakeACME) takeTries() []fakeTry {
 
 // RoundTrip answers a request.
 func (f *fakeACME) RoundTrip(req *http.Request) (*http.Response, error) {
+	if f.away.Load() {
+		return nil, errors.New("the authority is away")
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var body struct{ Payload string }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -37,6 +38,9 @@ type issuer struct {
 	client    *http.Client
 	solvers   func(name string) ([]solver, error) // in the order in which they are tried
 	stop      context.Context                     // ends all requests
+
+	mu       sync.Mutex      // guards noAdvice
+	noAdvice map[string]bool // names for which the latest request for renewal information has failed
 }
 
 // A solver answers challenges of one kind.
@@ -79,7 +83,28 @@ func (i *issuer) untilStop(ctx context.Context) (context.Context, context.Cancel
 func (i *issuer) GetRenewalInfo(ctx context.Context, cert certmagic.Certificate) (acme.RenewalInfo, error) {
 	ctx, cancel := i.untilStop(ctx)
 	defer cancel()
-	return i.acmeClient().GetRenewalInfo(ctx, cert.Leaf)
+	info, err := i.acmeClient().GetRenewalInfo(ctx, cert.Leaf)
+	if name := cert.Names[0]; i.isNewFailure(name, err) {
+		i.log.Warn("cannot ask the authority when to renew a certificate; it is renewed when a third of its time is left",
+			zap.String("name", name), zap.String("error", oneLine(err.Error())))
+	}
+	return info, err
+}
+
+// isNewFailure reports whether a request for renewal information has failed after one that has not. certmagic makes
+// such a request every 10 minutes, also of authorities that have none.
+func (i *issuer) isNewFailure(name string, err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, acme.ErrUnsupported) {
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	before := i.noAdvice[name]
+	if i.noAdvice == nil {
+		i.noAdvice = map[string]bool{}
+	}
+	i.noAdvice[name] = err != nil
+	return err != nil && !before
 }
 
 // Issue orders a certificate for the name in a request. It tries one challenge after the other.

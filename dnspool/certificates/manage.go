@@ -11,7 +11,6 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"mirrorpool/config"
 )
@@ -59,39 +58,6 @@ func (a *ACME) configFor(cert certmagic.Certificate) (*certmagic.Config, error) 
 	return certmagic.New(m.cache, certmagic.Config{
 		OnDemand: new(certmagic.OnDemandConfig), Storage: a.storage, Logger: a.magicLog(),
 	}), nil
-}
-
-// magicLog is the logger of certmagic. Below errors it logs each step.
-func (a *ACME) magicLog() *zap.Logger {
-	return a.o.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel), zap.WrapCore(func(c zapcore.Core) zapcore.Core {
-		return withoutCancelled{c}
-	}))
-}
-
-// withoutCancelled drops entries on what a stop or a reload has cancelled.
-type withoutCancelled struct{ zapcore.Core }
-
-// With is described at [zapcore.Core].
-func (c withoutCancelled) With(fields []zap.Field) zapcore.Core {
-	return withoutCancelled{c.Core.With(fields)}
-}
-
-// Check is described at [zapcore.Core].
-func (c withoutCancelled) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) {
-		return checked.AddCore(e, c)
-	}
-	return checked
-}
-
-// Write is described at [zapcore.Core].
-func (c withoutCancelled) Write(e zapcore.Entry, fields []zap.Field) error {
-	for _, f := range fields {
-		if err, ok := f.Interface.(error); ok && errors.Is(err, context.Canceled) {
-			return nil
-		}
-	}
-	return c.Core.Write(e, fields)
 }
 
 // Close stops what Open has started, where Run is not called.
