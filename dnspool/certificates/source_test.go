@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
@@ -66,6 +67,49 @@ func TestBothSources(t *testing.T) {
 			t.Error("an expired certificate covers its name")
 		}
 	})
+}
+
+// TestOtherNames has a client ask for a name that is not in the configuration: it gets the certificate of the first
+// name that has a valid one, or else of the first that has one.
+func TestOtherNames(t *testing.T) {
+	t.Parallel()
+	const first, second, third = "a.example.org", "b.example.org", "c.example.org"
+	authority := testbed.NewAuthority(t)
+	for _, test := range []struct {
+		valid, expired []string
+		want           string // "": none
+	}{
+		{[]string{first, second}, nil, first},
+		{[]string{second, third}, []string{first}, second},
+		{[]string{third}, []string{first, second}, third},
+		{nil, []string{second, third}, second},
+		{nil, nil, ""},
+	} {
+		dir := t.TempDir()
+		save := func(names []string, until time.Time) {
+			for _, name := range names {
+				site := certmagic.StorageKeys.CertsSitePrefix("authority", name) + "/" + name
+				savedSite{newStorage(dir), site}.save(t, authority.Issue(t, name, until), nil)
+			}
+		}
+		save(test.valid, time.Now().Add(day))
+		save(test.expired, time.Now().Add(-day))
+		acme := NewACME(Options{Config: &config.ACME{Names: []string{first, second, third}}, Dir: dir, Log: zap.NewNop()})
+		if err := acme.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer acme.Close()
+		for _, asked := range []string{"", "x.example.net"} {
+			got := ""
+			cert, err := acme.Certificate(&tls.ClientHelloInfo{ServerName: asked})
+			if err == nil {
+				got = cert.Leaf.DNSNames[0]
+			}
+			if got != test.want || (err != nil) != (test.want == "") {
+				t.Errorf("valid %v, expired %v: %q gets that of %q, %v, want %q", test.valid, test.expired, asked, got, err, test.want)
+			}
+		}
+	}
 }
 
 // expiring is a certificate without a key.

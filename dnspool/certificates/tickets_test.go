@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -200,6 +201,31 @@ func TestTicketKeys(t *testing.T) {
 	keys.Rotate(now)
 	if logs.Len() != 1 || keys.keys[0] != before {
 		t.Errorf("with a bad file: %d lines in the log, another key: %v", logs.Len(), keys.keys[0] != before)
+	}
+}
+
+// TestCurrentKeys has keys of which some are too old, and some of the future, as when the clock was set back: it would
+// be a day more until they are forgotten.
+func TestCurrentKeys(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var keys, want []ticketKey
+	for i, test := range []struct {
+		age  time.Duration
+		kept bool
+	}{
+		{-25 * time.Hour, false}, {-ticketInterval - time.Second, false}, {-ticketInterval, true}, {-time.Second, true},
+		{0, true}, {keyTime - time.Second, true}, {keyTime, false}, {48 * time.Hour, false},
+	} {
+		key := ticketKey{Key: [32]byte{byte(i)}, Made: now.Add(-test.age)}
+		keys = append(keys, key, key)
+		if test.kept {
+			want = append(want, key)
+		}
+	}
+	slices.Reverse(keys)
+	if got := current(keys, now); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

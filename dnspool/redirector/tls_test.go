@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool/certificates"
+	"mirrorpool/testdata/testbed"
 )
 
 // writeCertificate writes a new certificate with a serial number, and its key.
@@ -229,6 +232,44 @@ func TestOnlyLeadsToItself(t *testing.T) {
 		location := resp.Header.Get("Location")
 		if resp.StatusCode != want || location != "" && !strings.HasPrefix(location, "https://dl.example.org/") {
 			t.Errorf("%s: %s to %q, want %d", target, resp.Status, location, want)
+		}
+	}
+}
+
+// TestOnlyBehindProxy has a proxy pass on, over http, what clients asked over https, with http.tls.only: they are not
+// led to https again. What others say of themselves does not count.
+func TestOnlyBehindProxy(t *testing.T) {
+	t.Parallel()
+	cert := testbed.NewAuthority(t).Issue(t, "dl.example.org", time.Now().Add(time.Hour))
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert.Leaf = leaf
+	s, handler := &Server{certificates: certificates.Fixed{Cert: &cert}, httpsPort: "443"}, placedHandler(t, config.HTTP{})
+	const proxy, other = "192.0.2.1:1234", "198.51.100.1:1234"
+	for _, test := range []struct {
+		peer, header, value string
+		leads               bool
+	}{
+		{proxy, "X-Forwarded-Proto", "https", false},
+		{proxy, "X-Forwarded-Proto", "http", true},
+		{proxy, "Forwarded", "for=203.0.113.1;proto=https", false},
+		{proxy, "", "", true},
+		{other, "X-Forwarded-Proto", "https", true},
+		{other, "Forwarded", "for=203.0.113.1;proto=https", true},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/x", nil)
+		r.Host, r.RemoteAddr = "dl.example.org", test.peer
+		if test.header != "" {
+			r.Header.Set(test.header, test.value)
+		}
+		want := ""
+		if test.leads {
+			want = "https://dl.example.org/x"
+		}
+		if got := s.toHTTPS(r, handler); got != want {
+			t.Errorf("%s with %s: %s: led to %q, want %q", test.peer, test.header, test.value, got, want)
 		}
 	}
 }
