@@ -18,7 +18,7 @@ func (v *View) stays() time.Duration { return max(abortWait, 2*(v.TTL+margin)) }
 
 // Abort returns k with the rollover given up that is under way: the old key signs on, and the new one is removed. v is
 // what the parent has now, or nil if that is not known. It returns an error if the parent has a DS record of the new
-// key, or had one, as the old key is on its way out since.
+// key, or if the old key is on its way out because it had one.
 func (k *Keys) Abort(v *View, now time.Time) (*Keys, error) {
 	if k.leader != "" {
 		return nil, k.refuseToLead()
@@ -29,6 +29,10 @@ func (k *Keys) Abort(v *View, now time.Time) (*Keys, error) {
 	next, old := k.rolling(now)
 	if next == nil {
 		return nil, errors.New("no rollover is under way")
+	}
+	if v != nil && !v.has(next) && !next.aborted() {
+		k = k.takeBack(now, next, old)
+		next, old = k.rolling(now)
 	}
 	asked := passed(next.Times.SyncPublish, now)
 	switch {

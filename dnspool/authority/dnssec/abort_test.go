@@ -157,7 +157,7 @@ func TestAbortIsRefused(t *testing.T) {
 		want string
 	}{
 		"the parent has the DS record":    {k, both, asked, fmt.Sprintf("the parent has a DS record of the new key %d", next.Tag)},
-		"the parent had it":               {k.Advance(both, time.Hour), view, asked, "is on its way out since"},
+		"the parent had it":               {k.Advance(both, time.Hour), view, asked.Add(4 * time.Hour), "is on its way out since"},
 		"it had one by an algorithm":      {planned, nil, otherAsked, "is on its way out since"},
 		"the parent cannot be seen":       {k, nil, asked, fmt.Sprintf("whether the parent has a DS record of the new key %d is not known", next.Tag)},
 		"no rollover":                     {single, view, testNow, "no rollover is under way"},

@@ -18,6 +18,9 @@ import (
 // to have a DS record of both (double DS). Once that is seen, and no cache can have the set without it, the new key
 // signs alone; the old one goes when no cache can have what it has signed. Each answer has one signature all the time.
 //
+// If the parent loses the new DS record again, the steps that it has led to and that have not been reached yet are
+// taken back. The old key is never removed while the parent may have a DS record of that alone.
+//
 // Another algorithm has to sign all before it is published, and until the parent has no DS record of it any more
 // (RFC 6781 section 4.1.4). Both keys sign, and the old one stays until the parent has let go of it.
 
@@ -129,8 +132,10 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 		return k
 	case next.aborted():
 		return k.advanceAborted(v, next)
-	case !next.Times.synced(v.At) || !v.has(next):
+	case !next.Times.synced(v.At):
 		return k
+	case !v.has(next):
+		return k.takeBack(v.At, next, old)
 	}
 	a, b := *next, *old
 	known := v.At.Add(v.TTL + margin) // then all caches have what v says
@@ -145,7 +150,10 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 		if !planned(a.Times.Activate) {
 			a.Times.Activate = known
 		}
-		b.Times.Inactive, b.Times.SyncDelete = known, known
+		// The old key has retired already where the parent had lost the new DS record meanwhile.
+		if !passed(a.Times.Activate, v.At) || !passed(b.Times.Inactive, v.At) {
+			b.Times.Inactive, b.Times.SyncDelete = known, known
+		}
 		b.Times.Delete = known.Add(max(zoneTTL, KeyTTL*time.Second) + margin)
 	case !planned(b.Times.SyncDelete):
 		b.Times.SyncDelete, b.Times.Delete, b.Times.Inactive = known, time.Time{}, time.Time{}
@@ -156,6 +164,28 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 		return k
 	}
 	a.Times, b.Times = a.Times.whole(), b.Times.whole()
+	return k.with(&a, &b)
+}
+
+// takeBack returns k with the steps taken back that have not been reached yet and need the new key's DS record at the
+// parent, which does not have it: the registrar has undone the change, or one of the parent's servers was ahead of the
+// others. A key that signs already goes on, but the old one stays, since validators may trust that alone.
+func (k *Keys) takeBack(now time.Time, next, old *Key) *Keys {
+	a, b := *next, *old
+	sameAlgorithm := a.Record.Algorithm == b.Record.Algorithm
+	b.Times.Delete = time.Time{}
+	if !sameAlgorithm || !passed(a.Times.Activate, now) {
+		b.Times.Inactive = time.Time{}
+	}
+	if sameAlgorithm && !passed(a.Times.Activate, now) {
+		a.Times.Activate, b.Times.SyncDelete = time.Time{}, time.Time{}
+	}
+	if !passed(b.Times.SyncDelete, now) {
+		b.Times.SyncDelete = time.Time{}
+	}
+	if a.Times == next.Times && b.Times == old.Times {
+		return k
+	}
 	return k.with(&a, &b)
 }
 

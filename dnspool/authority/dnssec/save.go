@@ -33,10 +33,10 @@ func (k *Keys) Save() error {
 }
 
 // stage writes all that has changed beside the files that it is to replace. After an error it returns what to discard.
-// The newest key is the first: where a crash comes in between, a rollover goes on, while an old key that retires alone
-// would leave none to sign with.
+// Keys that sign without end come first, the newest before others: where a crash comes in between, there is one that
+// signs, whether a rollover goes on or steps of it are taken back.
 func (k *Keys) stage() (changes []*statefile.Staged, err error) {
-	for _, key := range slices.Backward(slices.SortedStableFunc(slices.Values(k.All), oldestFirst)) {
+	for _, key := range slices.SortedStableFunc(slices.Values(k.All), savedFirst) {
 		if key.secret == "" || k.leader != "" {
 			continue
 		}
@@ -55,6 +55,21 @@ func (k *Keys) stage() (changes []*statefile.Staged, err error) {
 		return changes, err
 	}
 	return append(changes, change), nil
+}
+
+// savedFirst compares keys by the order in which their files are replaced.
+func savedFirst(a, b *Key) int {
+	withoutEnd := func(k *Key) bool {
+		return !k.Times.Activate.IsZero() && k.Times.end().IsZero() && k.Times.Inactive.IsZero()
+	}
+	switch {
+	case withoutEnd(a) == withoutEnd(b):
+		return oldestFirst(b, a)
+	case withoutEnd(a):
+		return -1
+	default:
+		return 1
+	}
 }
 
 // end returns when a key does nothing any more, or zero if that is not planned. With another algorithm, it signs on

@@ -1,0 +1,121 @@
+package dnssec
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// TestRolloverAfterTheParentLosesTheDS has the parent lose the new key's DS record at each hour of a rollover, and get
+// it back three days later. At all times the DNSKEY set is signed by a key that the parent's DS records name, and each
+// answer has as many signatures as without that. In the end the new key signs alone.
+func TestRolloverAfterTheParentLosesTheDS(t *testing.T) {
+	t.Parallel()
+	const zoneTTL = 2 * time.Hour
+	for _, algorithm := range []string{"", "ED25519"} {
+		for lost := range 90 {
+			k, err := read(testConfig(), "", testNow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := k.All[0].DS()
+			if k, err = k.Roll(algorithm, testNow, zoneTTL); err != nil {
+				t.Fatal(err)
+			}
+			next := k.All[1].DS()
+			for hour := range 24 * 12 {
+				v := &View{At: testNow.Add(time.Duration(hour) * time.Hour), TTL: time.Hour, DS: []*dns.DS{old, next}}
+				oldKey := k.All[0]
+				switch {
+				case oldKey.Times.At(v.At) == Removed && hour <= lost:
+					v.DS = []*dns.DS{next}
+				case hour < 8 || hour > lost && hour < lost+72:
+					v.DS = []*dns.DS{old}
+				case passed(oldKey.Times.SyncDelete, v.At):
+					v.DS = []*dns.DS{next}
+				}
+				if oldKey.Times.At(v.At) == Removed {
+					break // too late for any of this
+				}
+				k = k.Advance(v, zoneTTL)
+				r, err := k.at(v.At)
+				if err != nil {
+					t.Fatalf("%q, lost at %d h: after %d h: %v", algorithm, lost, hour, err)
+				}
+				if !slices.ContainsFunc(r.signKeys, func(key *Key) bool { return v.has(key) }) {
+					t.Fatalf("%q, lost at %d h: after %d h, no DS record of the parent names a key: %s", algorithm, lost, hour, k.describe(v.At))
+				}
+				if len(r.signZone) > 1 && algorithm == "" {
+					t.Fatalf("lost at %d h: after %d h, two keys sign all: %s", lost, hour, k.describe(v.At))
+				}
+				if k.Advance(v, zoneTTL) != k {
+					t.Fatalf("%q, lost at %d h: after %d h, it is planned again at once", algorithm, lost, hour)
+				}
+			}
+			end := testNow.AddDate(0, 0, 12)
+			if k.All[0].Times.At(end) != Removed || k.All[1].Times.At(end) != Active {
+				t.Errorf("%q, lost at %d h: in the end %s", algorithm, lost, k.describe(end))
+			}
+		}
+	}
+}
+
+// TestAbortAfterTheParentLosesTheDS gives a rollover up whose new DS record was at the parent for a while, before the
+// new key signs.
+func TestAbortAfterTheParentLosesTheDS(t *testing.T) {
+	t.Parallel()
+	for algorithm, signers := range map[string]int{"": 1, "ED25519": 2} {
+		k, view := rolledKeys(t, algorithm)
+		view.At = k.All[1].Times.SyncPublish
+		both := &View{At: view.At, TTL: view.TTL, DS: []*dns.DS{k.All[0].DS(), k.All[1].DS()}}
+		planned := k.Advance(both, time.Hour)
+		got, err := planned.Abort(view, view.At.Add(time.Minute))
+		if err != nil {
+			t.Fatalf("%q: %v", algorithm, err)
+		}
+		state := Published
+		if algorithm != "" {
+			state = Active
+		}
+		wantStates(t, "given up", got, view.At.Add(abortWait-time.Hour), state, signers)
+		wantStates(t, "in the end", got, view.At.AddDate(0, 1, 0), Removed, 1)
+	}
+}
+
+// TestCrashWhileStepsAreTakenBack has a crash between two files leave a zone that can be signed.
+func TestCrashWhileStepsAreTakenBack(t *testing.T) {
+	t.Parallel()
+	for range 8 { // the tags are drawn
+		dir := t.TempDir()
+		k, err := read(testConfig(), dir, testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err = k.Roll("", testNow, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		seen := seenBy(k)
+		k = k.Advance(seen, time.Hour)
+		if err := k.Save(); err != nil {
+			t.Fatal(err)
+		}
+		lost := *seen
+		lost.DS, lost.At = lost.DS[:1], lost.At.Add(time.Minute)
+		changes, err := k.Advance(&lost, time.Hour).stage()
+		if err != nil || len(changes) < 2 {
+			t.Fatal(changes, err)
+		}
+		for i, change := range changes {
+			if i > 0 {
+				change.Discard() // the crash
+			} else if err := change.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Read(testConfig(), dir, testNow.AddDate(0, 1, 0)); err != nil {
+			t.Errorf("after a crash, and a month: %v", err)
+		}
+	}
+}
