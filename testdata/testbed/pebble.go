@@ -92,10 +92,12 @@ func StartPebble(t testing.TB, o PebbleOptions) (p *Pebble, stop func()) {
 		Directory:      "https://" + o.Listen + "/dir", CARoot: authority.File(t), roots: "https://" + manage + "/roots/0",
 		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: authority.Roots()}}},
 	}
-	EventuallyNil(t, func() error {
-		_, err := p.get(p.Directory)
-		return err
-	})
+	for _, url := range []string{p.Directory, p.roots} { // of two listeners
+		EventuallyNil(t, func() error {
+			_, err := p.get(url)
+			return err
+		})
+	}
 	return p, stop
 }
 
