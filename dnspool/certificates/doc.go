@@ -19,6 +19,7 @@
 //	response.go      how much of its responses is read
 //	lock_unix.go     a lock that ends with its process; lock_other.go for systems without
 //	storage.go       files and locks in state_dir, shared with other copies of the program
+//	stale.go         what certificates of the past have left there
 //	copies.go        other copies of the program, beside which no order is made that needs our zone alone
 //	writable.go      whether state_dir takes what an authority issues
 //	tries.go         how many validations may fail in an hour

@@ -41,6 +41,7 @@ func (a *ACME) Open(ctx context.Context) error {
 	}
 	a.closeToOthers()
 	a.answers.shared.removeOld(ctx)
+	a.storage.removeStale(ctx)
 	m := a.now.Load()
 	for _, name := range m.Names {
 		a.load(ctx, m, name)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -97,7 +98,11 @@ func isAt(f *os.File, file string) bool {
 	return err == nil && os.SameFile(opened, now)
 }
 
-// Unlock releases a lock. The file stays for the next holder, unless it is of a TXT record: each order has its own.
+// suggestionLock begins the name of the lock that certmagic holds while it asks when to renew a certificate.
+const suggestionLock = "ari_"
+
+// Unlock releases a lock. The file stays for the next holder, unless it is of a TXT record or a certificate: there are
+// always new ones.
 func (s *storage) Unlock(_ context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +111,7 @@ func (s *storage) Unlock(_ context.Context, name string) error {
 		return fmt.Errorf("the lock %s is not held", name)
 	}
 	delete(s.held, name)
-	if path.Dir(name) == notedFolder {
+	if path.Dir(name) == notedFolder || strings.HasPrefix(name, suggestionLock) {
 		_ = os.Remove(f.Name()) // while it is locked; see isAt
 	}
 	return errors.Join(unlockFile(f), f.Close())
