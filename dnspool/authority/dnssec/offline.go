@@ -168,14 +168,38 @@ func (k *Keys) HoldsUntil(stats Stats, now time.Time) time.Time {
 		return stats.Expires
 	}
 	end := now
-	for _, err := k.at(end); err == nil; _, err = k.at(end) {
+	for k.usableAt(end) {
 		var next time.Time
-		for _, set := range k.signedAt(end)[dns.TypeDNSKEY] {
-			next = first(next, set.until())
+		for _, sets := range k.signedAt(end) {
+			for _, set := range sets {
+				next = first(next, set.until())
+			}
 		}
 		end = next
 	}
 	return first(stats.Ours, end)
+}
+
+// usableAt reports whether the zone can be signed at a time, with all that the configuration asks for. CDS records may
+// be missing otherwise: then the parent changes nothing.
+func (k *Keys) usableAt(now time.Time) bool {
+	r, err := k.at(now)
+	return err == nil && r.checkAhead(k) == nil
+}
+
+// NextPeriod returns the first time after now at which a period begins or ends for which keys were signed ahead; zero
+// if there is none.
+func (k *Keys) NextPeriod(now time.Time) (next time.Time) {
+	for _, key := range k.All {
+		for i := range key.signed {
+			for _, at := range [...]time.Time{key.signed[i].from(), key.signed[i].until()} {
+				if at.After(now) {
+					next = first(next, at)
+				}
+			}
+		}
+	}
+	return next
 }
 
 // checkAhead returns an error if sets that were signed ahead leave out what the configuration asks for: only the key

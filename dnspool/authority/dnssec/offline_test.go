@@ -290,3 +290,45 @@ func TestPrivateKeyIsMissing(t *testing.T) {
 	}
 	refused("with a private key that others can read", "chmod 600")
 }
+
+// TestNextPeriod lists when records of the keys that were signed ahead begin to hold, or end.
+func TestNextPeriod(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	k.moveAway(t, ".1", testNow.AddDate(0, 0, -1), 3, k.both()...)
+	k.moveAway(t, ".2", testNow.AddDate(0, 0, 1), 3, k.both()...)
+	keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := testNow
+	for _, days := range []int{1, 2, 4} {
+		if now = keys.NextPeriod(now); !now.Equal(testNow.AddDate(0, 0, days)) {
+			t.Errorf("the next period begins or ends at %v, want it after %d days", now, days)
+		}
+	}
+	if at := keys.NextPeriod(now); !at.IsZero() {
+		t.Errorf("after the last, there is one at %v", at)
+	}
+}
+
+// TestHoldsUntilCDSEnds has CDS and CDNSKEY records that were signed ahead end before the DNSKEY records do. That is
+// the end of what the configuration asks for if it has the DS records withdrawn, and no trouble otherwise.
+func TestHoldsUntilCDSEnds(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	k.signAhead(t, ".1", k.both(), rr(t, testZone+" CDS 0 0 0 00"), rr(t, testZone+" CDNSKEY 0 3 0 AA=="))
+	k.moveAway(t, ".2", testNow.AddDate(0, 0, 8), 30, k.both()...)
+	for withdraw, want := range map[bool]time.Time{true: testNow.Add(-backdating).AddDate(0, 0, 10), false: testNow.AddDate(0, 0, 38)} {
+		c := testConfig(k.kskAt, k.zskAt)
+		c.DNSSEC.Withdraw = withdraw
+		keys, err := Read(c, "", testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stats := Stats{Expires: testNow.AddDate(0, 0, 7), Ours: testNow.AddDate(1, 0, 0)}
+		if got := keys.HoldsUntil(stats, testNow); !got.Equal(want) {
+			t.Errorf("withdraw %v: it holds until %v, want %v", withdraw, got, want)
+		}
+	}
+}

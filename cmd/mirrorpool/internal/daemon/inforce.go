@@ -122,14 +122,14 @@ func (f *inForce) faces() (*authority.Server, *redirector.Server) {
 }
 
 // followVerdicts makes a new snapshot whenever a verdict has changed, here or at another watcher, until ctx ends; and
-// else at each interval of the checks, because verdicts that are not renewed become old.
+// else when untilRebuild says so.
 func (f *inForce) followVerdicts(ctx context.Context) error {
 	gather := time.NewTimer(0)
 	defer gather.Stop()
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for {
-		again.Reset(min(f.config.Load().Health.Interval, signingInterval))
+		again.Reset(f.untilRebuild())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -148,6 +148,22 @@ func (f *inForce) followVerdicts(ctx context.Context) error {
 		}
 		f.rebuild()
 	}
+}
+
+// untilRebuild is for how long a snapshot may be in force: an interval of the checks, because verdicts that are not
+// renewed become old; and until other records of the keys are in force that were signed ahead, because the ones before
+// may expire then, and the zone with them.
+func (f *inForce) untilRebuild() time.Duration {
+	wait := min(f.config.Load().Health.Interval, signingInterval)
+	keys := f.signer.Keys()
+	if keys == nil {
+		return wait
+	}
+	now := f.now()
+	if next := keys.NextPeriod(now); !next.IsZero() {
+		wait = min(wait, next.Sub(now))
+	}
+	return wait
 }
 
 // rebuild puts a new snapshot in force.
