@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -27,10 +28,30 @@ type parent struct {
 	ask chan struct{} // of capacity 1: look again now
 
 	mu      sync.Mutex
-	view    *dnssec.View // nil: nothing yet
-	problem string       // why view is old, or missing
-	cached  time.Time    // until when caches may have DS records that were seen; zero: none were
-	keys    string       // why keys could not be read or kept; "" if they could
+	view    *dnssec.View  // nil: nothing yet
+	problem string        // why view is old, or missing
+	longest time.Duration // the longest TTL that DS records were seen with: a cache gives what is left of it; zero: none were
+	gone    time.Time     // when they were first seen to be gone; zero: they are not
+	keys    string        // why keys could not be read or kept; "" if they could
+}
+
+// take takes in what the parent has. p.mu is held.
+func (p *parent) take(view *dnssec.View) {
+	p.view, p.problem = view, ""
+	switch {
+	case len(view.DS) > 0:
+		p.longest, p.gone = max(p.longest, view.TTL), time.Time{}
+	case p.longest > 0 && p.gone.IsZero():
+		p.gone = view.At
+	}
+}
+
+// cached is until when caches may have DS records that are gone. p.mu is held.
+func (p *parent) cached() time.Time { return p.gone.Add(p.longest) }
+
+// isOld reports whether the parent may have other DS records by now than those that were seen. p.mu is held.
+func (p *parent) isOld(now time.Time) bool {
+	return p.problem != "" || now.Before(p.view.At) || now.Sub(p.view.At) > 2*parentInterval
 }
 
 // lookNow has the parent looked at now.
@@ -82,10 +103,7 @@ func (d *Daemon) lookAtParent(ctx context.Context, c *config.Server) (*dnssec.Vi
 		d.parent.problem = err.Error()
 		return nil, err
 	}
-	d.parent.view, d.parent.problem = view, ""
-	if len(view.DS) > 0 {
-		d.parent.cached = view.At.Add(view.TTL)
-	}
+	d.parent.take(view)
 	return view, nil
 }
 
@@ -103,9 +121,12 @@ func (p *parent) expectsSignatures(zone string, now time.Time) error {
 	case len(p.view.DS) > 0:
 		return fmt.Errorf("the parent of %s has DS records, so that validators would refuse the unsigned zone; have them removed, and %s",
 			zone, otherwise)
-	case now.Before(p.cached):
+	case p.isOld(now):
+		return fmt.Errorf("whether the parent of %s still has no DS records is not known since %s: %s; %s", zone,
+			p.view.At.UTC().Format(time.RFC3339), cmp.Or(p.problem, "it was not asked since"), otherwise)
+	case now.Before(p.cached()):
 		return fmt.Errorf("caches may have the DS records of %s until %s, so that validators would refuse the unsigned zone; %s", zone,
-			p.cached.UTC().Format(time.RFC3339), otherwise)
+			p.cached().UTC().Format(time.RFC3339), otherwise)
 	}
 	return nil
 }

@@ -23,16 +23,37 @@ func TestSigningIsTurnedOffTooEarly(t *testing.T) {
 	}{
 		"not looked yet": {func(*signedDaemon) {}, false, "is not known yet"},
 		"cannot look":    {func(d *signedDaemon) { d.parent.problem = "no resolver" }, false, "is not known: no resolver"},
-		"DS":             {func(d *signedDaemon) { d.see(true) }, false, "the parent of dl.example.org. has DS records"},
-		"DS in caches":   {func(d *signedDaemon) { d.see(true); d.see(false) }, false, "caches may have the DS records"},
+		"cannot look any more": {func(d *signedDaemon) { d.see(noDS); d.parent.problem = "no resolver" }, false,
+			"is not known since 2027-01-15T08:00:00Z: no resolver"},
+		"looked long ago": {func(d *signedDaemon) { d.see(noDS); d.wait(time.Hour) }, false, "it was not asked since"},
+		"looked later":    {func(d *signedDaemon) { d.see(noDS); d.wait(-time.Hour) }, false, "it was not asked since"},
+		"DS":              {func(d *signedDaemon) { d.see(3600) }, false, "the parent of dl.example.org. has DS records"},
+		"DS in caches":    {func(d *signedDaemon) { d.see(3600); d.see(noDS) }, false, "caches may have the DS records"},
+		"DS in caches, as a resolver with a cache sees it": {func(d *signedDaemon) {
+			d.see(3600)
+			d.wait(time.Hour - time.Second)
+			d.see(1)
+			d.wait(time.Second)
+			d.see(noDS)
+			d.wait(time.Hour)
+			d.see(noDS)
+		}, false, "caches may have the DS records of dl.example.org. until 2027-01-15T10:10:00Z"},
 		"DS long ago": {func(d *signedDaemon) {
-			d.see(true)
-			later := d.now().Add(time.Hour + parentInterval)
-			d.clock.Store(&later)
-			d.see(false)
+			d.see(3600)
+			d.see(noDS)
+			d.wait(time.Hour + parentInterval)
+			d.see(noDS)
 		}, false, ""},
-		"no DS":     {func(d *signedDaemon) { d.see(false) }, false, ""},
-		"confirmed": {func(d *signedDaemon) { d.see(true) }, true, ""},
+		"DS again": {func(d *signedDaemon) {
+			d.see(3600)
+			d.see(noDS)
+			d.wait(time.Hour)
+			d.see(3600)
+			d.see(noDS)
+			d.wait(parentInterval)
+		}, false, "caches may have the DS records"},
+		"no DS":     {func(d *signedDaemon) { d.see(noDS) }, false, ""},
+		"confirmed": {func(d *signedDaemon) { d.see(3600) }, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -52,24 +73,33 @@ func TestSigningIsTurnedOffTooEarly(t *testing.T) {
 	}
 }
 
-// see looks at a parent, which has a DS record or none.
-func (d *signedDaemon) see(ds bool) {
+// noDS is in place of a TTL where the parent has no DS record.
+const noDS = 0
+
+// wait has time pass.
+func (d *signedDaemon) wait(time time.Duration) {
+	later := d.now().Add(time)
+	d.clock.Store(&later)
+}
+
+// see looks at a parent, which has a DS record with a TTL, or noDS.
+func (d *signedDaemon) see(ttl uint32) {
 	d.t.Helper()
 	c := *d.config.Load()
 	signing := *c.DNS.DNSSEC
-	signing.Resolver = startResolver(d.t, answerDS(ds))
+	signing.Resolver = startResolver(d.t, answerDS(ttl))
 	c.DNS.DNSSEC = &signing
 	if _, err := d.lookAtParent(d.t.Context(), &c); err != nil {
 		d.t.Fatal(err)
 	}
 }
 
-// answerDS answers each query with a DS record of a TTL of one hour, or with none.
-func answerDS(ds bool) dns.HandlerFunc {
+// answerDS answers each query with a DS record with a TTL, or noDS.
+func answerDS(ttl uint32) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, req *dns.Msg) {
 		resp := new(dns.Msg).SetReply(req)
-		if ds {
-			resp.Answer = []dns.RR{&dns.DS{Hdr: dns.RR_Header{Name: req.Question[0].Name, Rrtype: dns.TypeDS, Class: dns.ClassINET, Ttl: 3600},
+		if ttl != noDS {
+			resp.Answer = []dns.RR{&dns.DS{Hdr: dns.RR_Header{Name: req.Question[0].Name, Rrtype: dns.TypeDS, Class: dns.ClassINET, Ttl: ttl},
 				KeyTag: 1, Algorithm: dns.ECDSAP256SHA256, DigestType: dns.SHA256, Digest: strings.Repeat("00", 32)}}
 		}
 		w.WriteMsg(resp)
@@ -83,8 +113,8 @@ func TestStartUnsigned(t *testing.T) {
 		resolver           string
 		refused, forgotten bool
 	}{
-		"DS":        {startResolver(t, answerDS(true)), true, false},
-		"no DS":     {startResolver(t, answerDS(false)), false, true},
+		"DS":        {startResolver(t, answerDS(3600)), true, false},
+		"no DS":     {startResolver(t, answerDS(noDS)), false, true},
 		"no answer": {"127.0.0.1:1", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
