@@ -122,6 +122,32 @@ func TestUnsignableZone(t *testing.T) {
 	}
 }
 
+// TestSigningFailureIsLoggedOnce logs why the zone cannot be signed when that begins or changes, and not each time the
+// zone is made.
+func TestSigningFailureIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	s := newSignedServer(t)
+	core, logs := observer.New(zap.ErrorLevel)
+	s.o.Log = zap.New(core)
+	ended := *s.keys.All[0]
+	ended.Times.Delete = testNow
+	other := *s.keys
+	other.All = []*dnssec.Key{&ended}
+	for i, step := range []struct {
+		keys *dnssec.Keys
+		want int
+	}{{nil, 1}, {nil, 1}, {&other, 2}, {&other, 2}, {s.keys, 2}, {nil, 3}} {
+		s.o.Signer.SetKeys(step.keys, s.config.DNSSEC.Validity)
+		s.Publish(s.config, nil, snapshotAt(t, 6, uint32(i+1)))
+		if got := logs.FilterMessageSnippet("cannot sign the zone").Len(); got != step.want {
+			t.Errorf("after step %d, the log has %d lines, want %d", i, got, step.want)
+		}
+		if failed := s.o.Signer.Stats().Failure != ""; failed != (step.keys != s.keys) {
+			t.Errorf("step %d: failed %v", i, failed)
+		}
+	}
+}
+
 // TestClockLeaps signs anew whatever the clock shows.
 func TestClockLeaps(t *testing.T) {
 	t.Parallel()

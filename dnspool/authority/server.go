@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mirrorpool/config"
+	"mirrorpool/config/failure"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/dnspool/authority/transfer"
@@ -44,6 +45,7 @@ type Server struct {
 	limiter     *limiter       // for where a rate limit is
 	connLimiter *listen.ConnLimiter
 	zone        atomic.Pointer[zone]
+	signing     failure.Last // used by Publish alone
 	latency     *prometheus.HistogramVec
 	tallies     []*tally // of the sockets and, first, of what miekg/dns hands to ServeDNS over UDP and over TCP
 }
@@ -171,11 +173,14 @@ func (s *Server) newZone(c config.DNS, static *StaticRecords, snapshot *dnspool.
 		return newZone(c, static, snapshot, randomStart())
 	}
 	z, err := newSignedZone(c, static, snapshot, randomStart(), s.o.Signer)
+	isNew := s.signing.IsNew(err)
 	if err == nil {
 		return z
 	}
-	s.o.Log.Error("cannot sign the zone; clients that ask for signatures get the last signed version until its signatures expire",
-		zap.Error(err))
+	if isNew {
+		s.o.Log.Error("cannot sign the zone; clients that ask for signatures get the last signed version until its signatures expire",
+			zap.Error(err))
+	}
 	signed := neverSigned()
 	if before := s.zone.Load(); before != nil {
 		signed = before.signed // nil while signing is turned on: validators do not expect signatures before

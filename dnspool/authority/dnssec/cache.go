@@ -56,7 +56,7 @@ type Stats struct {
 	Made    uint64    // signatures
 	Expires time.Time // the first of those in force; zero before the first pass
 	Ours    time.Time // the same of those that were not made ahead elsewhere
-	Failed  bool      // the latest pass
+	Failure string    // of the latest pass; "" if it succeeded
 }
 
 // NewSigner returns a signer, which spreads what falls due by random.
@@ -314,6 +314,6 @@ func (s *Signer) note(made int, expires, ours time.Time) {
 func (s *Signer) fail(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats.Failed = true
+	s.stats.Failure = err.Error()
 	return err
 }

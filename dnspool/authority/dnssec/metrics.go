@@ -11,6 +11,8 @@ var (
 	keysDesc  = prometheus.NewDesc("mirrorpool_dnssec_keys", "Keys of the zone, by state.", []string{"state"}, nil)
 	filesDesc = prometheus.NewDesc("mirrorpool_dnssec_key_files_ok",
 		"Whether the zone's key files could be read, and written where a rollover had to, when last tried.", nil, nil)
+	signingDesc = prometheus.NewDesc("mirrorpool_dnssec_signing_ok",
+		"Whether the zone could be signed when it was made last; if not, the last signed version serves until its signatures expire.", nil, nil)
 	matchesDesc = prometheus.NewDesc("mirrorpool_dnssec_ds_matches",
 		"Whether one of the parent's DS records names a key of the zone; missing while the parent has none.", nil, nil)
 )
@@ -29,6 +31,7 @@ func (s *Status) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(keysDesc, prometheus.GaugeValue, float64(states[state]), string(state))
 	}
 	ch <- prometheus.MustNewConstMetric(filesDesc, prometheus.GaugeValue, truth(s.KeyFiles == ""))
+	ch <- prometheus.MustNewConstMetric(signingDesc, prometheus.GaugeValue, truth(s.Signing == ""))
 	if len(s.Parent.DS) > 0 {
 		ch <- prometheus.MustNewConstMetric(matchesDesc, prometheus.GaugeValue, truth(s.trusted()))
 	}

@@ -147,7 +147,7 @@ func (r *roles) useSigned(k *Keys, now time.Time) error {
 	}
 	r.signed = k.signedAt(now)
 	if len(r.signed[dns.TypeDNSKEY]) == 0 {
-		return fmt.Errorf("no file of the key %d has signed DNSKEY records for %s", offline.Tag, now.UTC().Format(time.RFC3339))
+		return fmt.Errorf("no file of the key %d has signed DNSKEY records for the present time", offline.Tag)
 	}
 	if len(r.signZone) == 0 {
 		return fmt.Errorf("the private part of the key %d is elsewhere; want one more key without the flag SEP (256)", offline.Tag)
@@ -164,7 +164,7 @@ func (r *roles) useSigned(k *Keys, now time.Time) error {
 // HoldsUntil returns when the first of the zone's signatures expires that no other follows. Of periods for which keys
 // were signed ahead, the next one follows, as long as the zone can be signed then.
 func (k *Keys) HoldsUntil(stats Stats, now time.Time) time.Time {
-	if k.offline() == nil || stats.Expires.IsZero() || stats.Failed {
+	if k.offline() == nil || stats.Expires.IsZero() || stats.Failure != "" {
 		return stats.Expires
 	}
 	end := now

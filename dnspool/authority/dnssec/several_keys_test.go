@@ -247,7 +247,7 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 	if stats := (Stats{Expires: testNow.Add(time.Hour)}); !here.HoldsUntil(stats, testNow).Equal(stats.Expires) {
 		t.Error("signatures of a key that is here hold as long as they do")
 	}
-	if stats := (Stats{Expires: testNow.Add(time.Hour), Failed: true}); !keys.HoldsUntil(stats, testNow).Equal(stats.Expires) {
+	if stats := (Stats{Expires: testNow.Add(time.Hour), Failure: "no key"}); !keys.HoldsUntil(stats, testNow).Equal(stats.Expires) {
 		t.Error("nothing follows where the zone cannot be signed")
 	}
 	if stats := (Stats{Expires: testNow.Add(time.Hour), Ours: testNow.Add(2 * time.Hour)}); !keys.HoldsUntil(stats, testNow).Equal(stats.Ours) {

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -20,6 +21,8 @@ type Status struct {
 	Leader  string       `json:"leader,omitempty"` // the server that leads rollovers, if it is another one
 	// KeyFiles is why key files could not be read or written, so that the keys before sign on; "" if they could.
 	KeyFiles string `json:"key_files_problem,omitempty"`
+	// Signing is why the zone cannot be signed, so that the last signed version serves on; "" if it can.
+	Signing string `json:"signing_problem,omitempty"`
 }
 
 // A KeyStatus is one key.
@@ -46,13 +49,15 @@ const soon = 12 * time.Hour
 func (s *Status) Trouble(now time.Time) string {
 	switch {
 	case s.Expires.IsZero():
-		return "No signature of the zone could be made: see the log."
+		return "No signature of the zone could be made: " + cmp.Or(s.Signing, "see the log.")
 	case s.Expires.Before(now):
 		return fmt.Sprintf("The zone's signatures are not made anew, and the first expired at %s: see the log.",
 			s.Expires.UTC().Format(time.RFC3339))
 	case s.Expires.Before(now.Add(soon)):
 		return fmt.Sprintf("The zone's signatures are not made anew, and the first expires at %s: see the log.",
 			s.Expires.UTC().Format(time.RFC3339))
+	case s.Signing != "":
+		return "The zone cannot be signed; validators get the last signed version until its signatures expire: " + s.Signing
 	case len(s.Parent.DS) > 0 && !s.trusted():
 		return "The parent's DS records name no key of the zone, so that validators refuse it: see mirrorpool dnssec status."
 	case s.KeyFiles != "":

@@ -97,6 +97,21 @@ func TestTroubleWithKeyFiles(t *testing.T) {
 	}
 }
 
+// TestTroubleWithSigning says at once that the zone cannot be signed, with the cause, unless there is worse.
+func TestTroubleWithSigning(t *testing.T) {
+	t.Parallel()
+	s := Status{Expires: testNow.Add(6 * 24 * time.Hour), Signing: "no key", KeyFiles: "no space left on device"}
+	if got := s.Trouble(testNow); !strings.HasPrefix(got, "The zone cannot be signed") || !strings.HasSuffix(got, ": no key") {
+		t.Errorf("%q", got)
+	}
+	if s.Expires = testNow.Add(-time.Hour); !strings.Contains(s.Trouble(testNow), "the first expired") {
+		t.Errorf("%q", s.Trouble(testNow))
+	}
+	if s.Expires = (time.Time{}); s.Trouble(testNow) != "No signature of the zone could be made: no key" {
+		t.Errorf("%q", s.Trouble(testNow))
+	}
+}
+
 // TestTrusted wants a DS record of a key that validators can use.
 func TestTrusted(t *testing.T) {
 	t.Parallel()
@@ -117,8 +132,8 @@ func TestMetrics(t *testing.T) {
 	}{
 		"all": {Status{Expires: testNow, Made: 7, Parent: ParentStatus{DS: []string{"x"}}, Keys: []KeyStatus{{State: Active, DS: true}, {State: Active}}},
 			map[string]float64{"signature_expiry_timestamp_seconds": float64(testNow.Unix()), "signatures_total": 7, "ds_matches": 1,
-				"key_files_ok": 1, "keys active": 2, "keys removed": 0}},
-		"little": {Status{KeyFiles: "gone"}, map[string]float64{"signatures_total": 0, "key_files_ok": 0, "keys active": 0, "keys removed": 0}},
+				"key_files_ok": 1, "signing_ok": 1, "keys active": 2, "keys removed": 0}},
+		"little": {Status{KeyFiles: "gone", Signing: "no key"}, map[string]float64{"signatures_total": 0, "key_files_ok": 0, "signing_ok": 0, "keys active": 0, "keys removed": 0}},
 	} {
 		got := collect(t, &test.status)
 		for metric, want := range test.want {

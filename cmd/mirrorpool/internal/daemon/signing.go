@@ -200,7 +200,7 @@ func (d *Daemon) signatures() (s dnssec.Status, ok bool) {
 	s = keys.Describe(d.now(), view, problem)
 	s.KeyFiles = files
 	stats := d.signer.Stats()
-	s.Expires, s.Made = keys.HoldsUntil(stats, d.now()), stats.Made
+	s.Expires, s.Made, s.Signing = keys.HoldsUntil(stats, d.now()), stats.Made, stats.Failure
 	return s, true
 }
 

@@ -196,6 +196,18 @@ func TestNewVersionAfterTheClockWasSetBack(t *testing.T) {
 	}
 }
 
+// TestSigningFailsIsTrouble has the status say that the zone cannot be signed.
+func TestSigningFailsIsTrouble(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	if _, err := d.signer.Begin(d.now().AddDate(-100, 0, 0)); err == nil {
+		t.Fatal("a key signs before 1970")
+	}
+	if s, _ := d.signatures(); !strings.Contains(s.Signing, "want an active key") {
+		t.Errorf("the status has %q", s.Signing)
+	}
+}
+
 // TestAbortWithoutAParent gives a rollover up where the parent cannot be seen: only before it was asked for anything.
 func TestAbortWithoutAParent(t *testing.T) {
 	t.Parallel()
