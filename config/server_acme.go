@@ -14,10 +14,14 @@ const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
 // acme reads the section of that name.
 func (c *checker) acme(o object) *ACME {
 	a := &ACME{Directories: []string{letsEncrypt}}
+	o.path("ca_root", &a.CARoot)
 	for _, n := range o.items("names") {
 		name, err := parseCertName(n.text())
 		if err == nil && slices.Contains(a.Names, name) {
 			err = errors.New("it is in the list already")
+		}
+		if err == nil && strings.Contains(name, "_") && a.CARoot == "" {
+			err = errors.New("only a private authority, with ca_root, may issue for a name with an underscore")
 		}
 		if err != nil {
 			c.failValue(n, `a host name such as "download.example.org"`, err)
@@ -37,7 +41,6 @@ func (c *checker) acme(o object) *ACME {
 	eab.string("kid", &a.EABKeyID)
 	eab.path("key_file", &a.EABKeyFile)
 	o.string("challenge", &a.Challenge)
-	o.path("ca_root", &a.CARoot)
 	isWild := func(name string) bool { return strings.HasPrefix(name, "*.") }
 	if n := o.get("challenge"); a.Challenge != "" && a.Challenge != "dns-01" && slices.ContainsFunc(a.Names, isWild) {
 		c.fail(n, `want "dns-01", the only challenge for names with "*"`)
