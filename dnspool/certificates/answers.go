@@ -133,7 +133,8 @@ func (s dnsSolver) CleanUp(ctx context.Context, c acme.Challenge) error {
 	owner := c.DNS01TXTRecordName() + "."
 	err := s.records.RemoveTXT(context.WithoutCancel(ctx), owner, c.DNS01KeyAuthorization())
 	if err != nil {
-		s.log.Warn("cannot remove the TXT record of a challenge; remove it by hand", zap.String("record", owner), zap.Error(err))
+		s.log.Warn("the TXT record of a challenge may be left; the next order and the next start try again to remove it",
+			zap.String("record", owner), zap.Error(err))
 	}
 	return err
 }

@@ -93,7 +93,11 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 			a.setProblem(name, err.Error())
 		default:
 			a.setProblem(name, reason(name, err))
-			a.o.Log.Error("cannot get a certificate", zap.String("name", name), zap.String("error", reason(name, err)))
+			message := "cannot get a certificate"
+			if a.find(name) != nil {
+				message = "cannot renew a certificate"
+			}
+			a.o.Log.Error(message, zap.String("name", name), zap.String("error", reason(name, err)))
 		}
 		if again {
 			pause = time.After(pauseAfter(failures, err))
@@ -113,7 +117,8 @@ func (a *ACME) keep(ctx context.Context, wake <-chan struct{}, name string) {
 
 // reason is the text of an error on a name, without what certmagic puts before it.
 func reason(name string, err error) string {
-	return oneLine(strings.TrimPrefix(err.Error(), "["+name+"] Obtain: "))
+	text := strings.TrimPrefix(err.Error(), "["+name+"] ")
+	return oneLine(strings.TrimPrefix(strings.TrimPrefix(text, "Obtain: "), "Renew: "))
 }
 
 // pauseAfter is for how long nothing is tried after some failures, of which err is the latest.

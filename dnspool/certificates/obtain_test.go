@@ -84,6 +84,40 @@ func TestReloadTriesNow(t *testing.T) {
 	})
 }
 
+// TestFailedOrdersInTheLog has a first order fail, and a renewal: the log says which it is, without certmagic's words.
+func TestFailedOrdersInTheLog(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.ErrorLevel)
+		authority := newSimulatedAuthority(t)
+		authority.down.Store(true)
+		acme, stop := runSimulated(t, dir, authority, zap.New(core))
+		defer stop()
+		check := func(message string) {
+			t.Helper()
+			synctest.Wait()
+			const want = "the authority is down"
+			lines := logs.FilterMessageSnippet("cannot ").All()
+			if len(lines) == 0 || lines[0].Message != message || lines[0].ContextMap()["error"] != want {
+				t.Errorf("in the log: %v", lines)
+			}
+			if problem := acme.Status()[0].Problem; problem != want {
+				t.Errorf("problem: %s", problem)
+			}
+		}
+		check("cannot get a certificate")
+		authority.down.Store(false)
+		time.Sleep(61 * day)
+		authority.down.Store(true)
+		time.Sleep(60 * day)
+		logs.TakeAll()
+		if err := acme.SetConfig(&config.ACME{Names: []string{authority.name}}); err != nil {
+			t.Fatal(err)
+		}
+		check("cannot renew a certificate")
+	})
+}
+
 // TestCancelledOrders: a reload leaves an order for a name that stays alone; one for a name that goes, and a stop, end
 // orders without errors in the log.
 func TestCancelledOrders(t *testing.T) {

@@ -179,7 +179,7 @@ func (a *ACME) closeToOthers() {
 		}
 		switch mode := info.Mode(); {
 		case mode.IsDir() && mode&othersMayChange != 0:
-			a.setMode("other users could change a folder of certificates", file, mode, mode.Perm()&^othersMayChange)
+			a.setMode("other users could change a folder of certificates", file, mode, mode&^othersMayChange)
 		case mode.IsRegular() && holdsKey(file) && mode&othersMayUse != 0:
 			a.setMode("other users could read a private key; have it replaced if they may have done so", file, mode, 0o600)
 		}

@@ -109,8 +109,14 @@ func TestExposedKeys(t *testing.T) {
 		if err != nil || info.Mode().Perm() != m.now {
 			t.Errorf("%s: %v, %v, want %v", m.name, info.Mode(), err, m.now)
 		}
-		if n := logs.FilterField(zap.String("file", file)).Len(); (n == 1) != (m.mode.Perm() != m.now) || n > 1 {
+		lines := logs.FilterField(zap.String("file", file)).All()
+		if n := len(lines); (n == 1) != (m.mode.Perm() != m.now) || n > 1 {
 			t.Errorf("%s: %d warnings", m.name, n)
+		}
+		for _, line := range lines { // both as ls shows them
+			if got := line.ContextMap(); got["mode"] != m.mode.String() || got["corrected"] != info.Mode().String() {
+				t.Errorf("%s: the log has mode %v, corrected %v", m.name, got["mode"], got["corrected"])
+			}
 		}
 	}
 }

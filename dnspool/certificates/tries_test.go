@@ -1,12 +1,14 @@
 package certificates
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -120,6 +122,30 @@ func TestUnanswerableChallenge(t *testing.T) {
 	})
 }
 
+// TestNothingAdded has an order end before it could note the TXT record that it was to add, and then the server of
+// updates away: there is no record to remove.
+func TestNothingAdded(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.WarnLevel)
+	order := notedTXT{TXTRecords: fakeTXT{remove: errors.New("the server is away")}, storage: newStorage(t.TempDir())}
+	challenge := acme.Challenge{Identifier: acme.Identifier{Value: "a.example.org"}}
+	held := notedRecord{Value: challenge.DNS01KeyAuthorization()}.key()
+	other := newStorage(order.storage.Path)
+	if err := other.Lock(t.Context(), held); err != nil {
+		t.Fatal(err)
+	}
+	defer other.abandon()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	s := dnsSolver{order, zap.New(core)}
+	if err := s.Present(ended, challenge); err == nil {
+		t.Error("a record was added that is not noted")
+	}
+	if err := s.CleanUp(ended, challenge); err != nil || logs.Len() > 0 {
+		t.Errorf("%v, in the log: %v", err, logs.All())
+	}
+}
+
 // TestRemovalFails has a TXT record stay although it should be removed: there is a certificate, and the log says so.
 func TestRemovalFails(t *testing.T) {
 	t.Parallel()
@@ -139,7 +165,7 @@ func TestRemovalFails(t *testing.T) {
 		if serves(t, acme, authority.simulatedAuthority, false) == 0 {
 			t.Fatalf("no certificate: %v", logs.All())
 		}
-		lines := logs.FilterMessageSnippet("cannot remove the TXT record").All()
+		lines := logs.FilterMessageSnippet("TXT record of a challenge may be left").All()
 		if len(lines) == 0 || lines[0].ContextMap()["record"] != "_acme-challenge."+authority.name+"." ||
 			lines[0].ContextMap()["error"] != "the server is away" {
 			t.Errorf("in the log: %v", logs.All())

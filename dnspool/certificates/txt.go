@@ -57,6 +57,9 @@ func (n notedTXT) AddTXT(ctx context.Context, name, value string) error {
 func (n notedTXT) RemoveTXT(ctx context.Context, name, value string) error {
 	key := notedRecord{Value: value}.key()
 	defer n.storage.Unlock(ctx, key)
+	if !n.storage.Exists(ctx, key) { // nothing was added
+		return nil
+	}
 	if err := n.TXTRecords.RemoveTXT(ctx, name, value); err != nil {
 		return err
 	}
