@@ -170,6 +170,49 @@ func TestSaveCutOff(t *testing.T) {
 	}
 }
 
+// TestReplacingFails has the chain of a new certificate not moved to its place, after its key was: certmagic then
+// deletes what it has stored, and may begin to save another one. The certificate is not lost: the next start serves it.
+func TestReplacingFails(t *testing.T) {
+	t.Parallel()
+	const name = "a.example.org"
+	authority, until := testbed.NewAuthority(t), time.Now().Add(90*day).Truncate(time.Second)
+	cert := authority.Issue(t, name, until)
+	key, err := certmagic.PEMEncodePrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := certmagic.PEMEncodePrivateKey(authority.Issue(t, name, until).PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
+	for _, again := range []bool{false, true} {
+		dir := t.TempDir()
+		s, site := newStorage(dir), certmagic.StorageKeys.CertsSitePrefix("authority", name)+"/"+name
+		inTheWay := filepath.Join(dir, site+".crt")
+		if err := os.MkdirAll(inTheWay, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		err := errors.Join(s.Store(t.Context(), site+".key", key), s.Store(t.Context(), site+".crt", chain))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Store(t.Context(), site+".json", []byte("{}")); err == nil {
+			t.Error("a file was moved onto a folder")
+		}
+		err = errors.Join(s.Delete(t.Context(), site+".crt"), s.Delete(t.Context(), site+".key"), os.Remove(inTheWay))
+		if again {
+			err = errors.Join(err, s.Store(t.Context(), site+".key", other))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := served(t, dir, name); !got.Equal(until) {
+			t.Errorf("another one begun %v: the certificate that ends %v is served, want %v", again, got, until)
+		}
+	}
+}
+
 // TestDamagedMetadata has the metadata of a saved certificate missing or damaged: it is served nevertheless.
 func TestDamagedMetadata(t *testing.T) {
 	t.Parallel()
