@@ -7,7 +7,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/authority/dnssec"
 )
 
@@ -213,11 +212,11 @@ func (z *zone) signatures(source string, set []dns.RR) []dns.RR {
 }
 
 // anySet returns one of the sets at a name, which is an answer to a query for all (RFC 8482 section 4.1).
-func (z *zone) anySet(source, owner string, place *dnspool.Place) []dns.RR {
+func (z *zone) anySet(source, owner string, how question) []dns.RR {
 	types := slices.Clone(z.signing.types[source])
 	slices.Sort(types)
 	for _, qtype := range types {
-		if rrs := z.records(source, owner, qtype, place); len(rrs) > 0 {
+		if rrs := z.records(source, owner, qtype, how); len(rrs) > 0 {
 			return rrs
 		}
 	}

@@ -14,6 +14,7 @@
 //	respond.go       any query, answered record by record
 //	dnssec.go        the zone's signatures
 //	lastsigned.go    who gets what while the zone cannot be signed
+//	withheld.go      what they do not get of it: mirrors that were disabled since
 //	cardsets.go      the sets of addresses that are signed
 //	denial.go        proofs that something does not exist
 //	zonemd.go        the digest of the zone as it is transferred

@@ -116,12 +116,14 @@ func (p *fastPath) respondPrepared(dst, msg []byte, z *zone, q *wire.Query, from
 	return dst, true
 }
 
-// respondAttested is respondPrepared with signatures. It leaves it to respond once one has expired.
+// respondAttested is respondPrepared with signatures. It leaves it to respond once one has expired,
+// or where mirrors are withheld.
 func (p *fastPath) respondAttested(
 	dst, msg []byte, z *zone, q *wire.Query, from *client,
 ) (response []byte, ok bool) {
 	signed := z.signed
-	if !signed.signing.holds(from.now) || signed.prepared.attested == nil {
+	withheld := z.withheld != nil && isAddress(q.Type)
+	if withheld || !signed.signing.holds(from.now) || signed.prepared.attested == nil {
 		return dst, false
 	}
 	n, how := signed.prepared.find(q.Name)

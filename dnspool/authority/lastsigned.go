@@ -8,9 +8,9 @@ import (
 
 // A zone that cannot be signed any more, because a key or the clock is wrong, has two versions in force. Clients that
 // do not ask for signatures get the health of the mirrors as it is now. Those that do get the last version that was
-// signed, as long as its signatures hold, and then SERVFAIL. All clients get its SOA, DNSKEY and other records that
-// come with signing, which agree with what transfers give: secondaries do not come for a version that there is not, and
-// give the zone up in the end.
+// signed, as long as its signatures hold, and then SERVFAIL; but no mirror that was disabled since, see withheld.go.
+// All clients get its SOA, DNSKEY and other records that come with signing, which agree with what transfers give:
+// secondaries do not come for a version that there is not, and give the zone up in the end.
 
 // neverSigned stands for the last signed version where there is none.
 func neverSigned() *zone { return &zone{signing: &signing{}} }

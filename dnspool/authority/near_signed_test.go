@@ -66,6 +66,19 @@ func signedNearZone(t *testing.T, answers, more int) (*zone, *validator) {
 	return z, v
 }
 
+// withSubnet adds a client's network to a query.
+func withSubnet(t *testing.T, req *dns.Msg, subnet string) *dns.Msg {
+	t.Helper()
+	ip, network, err := net.ParseCIDR(subnet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bits, _ := network.Mask.Size()
+	req.IsEdns0().Option = append(req.IsEdns0().Option,
+		&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: uint8(bits), Address: ip})
+	return req
+}
+
 // TestNearSigned validates the answers for places, of which Berlin has addresses of its own, and wants them from no
 // prepared deck.
 func TestNearSigned(t *testing.T) {
@@ -78,14 +91,7 @@ func TestNearSigned(t *testing.T) {
 		seen := map[string]bool{}
 		for range 300 {
 			for _, subnet := range []string{"198.51.100.0/24", "203.0.113.0/25", "192.0.2.0/24"} {
-				req := attestedQuery("www.dl.example.org.", dns.TypeA)
-				ip, network, err := net.ParseCIDR(subnet)
-				if err != nil {
-					t.Fatal(err)
-				}
-				bits, _ := network.Mask.Size()
-				req.IsEdns0().Option = append(req.IsEdns0().Option,
-					&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: uint8(bits), Address: ip})
+				req := withSubnet(t, attestedQuery("www.dl.example.org.", dns.TypeA), subnet)
 				resp := exchange(t, z, req, overUDP)
 				if err := v.check(req.Question[0], resp); err != nil {
 					t.Fatalf("%+v, %s: %v\n%v", test, subnet, err, resp)

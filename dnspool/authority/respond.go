@@ -64,7 +64,7 @@ func (z *zone) message(req *dns.Msg, from client) *dns.Msg {
 	}
 	place, subnet := z.at(opt, from)
 	attested := opt != nil && opt.Do() && z.signed != nil
-	z.answer(resp, req.Question[0], from.addr, question{place, attested, from.now})
+	z.answer(resp, req.Question[0], from.addr, question{place: place, attested: attested, now: from.now})
 	offered, trusted := dns.MinMsgSize, false
 	if opt != nil {
 		offered = max(offered, int(opt.UDPSize()))
@@ -99,6 +99,7 @@ type question struct {
 	place    *dnspool.Place // of the client; nil where places do not count
 	attested bool           // the answer is to have signatures and proofs
 	now      time.Time
+	withheld *withholding // the answer is to be without that; nil: nothing
 }
 
 // answer fills the sections of resp, and its code, as RFC 1034 section 4.3.2 says.
@@ -121,6 +122,9 @@ func (z *zone) answer(resp *dns.Msg, q dns.Question, client netip.Addr, how ques
 		resp.Authoritative, resp.Rcode = false, dns.RcodeServerFailure // which is what validators would make of it
 		return
 	}
+	if version != z {
+		how.withheld = z.withheld
+	}
 	version.answerName(resp, q, how)
 }
 
@@ -136,19 +140,19 @@ func (z *zone) answerName(resp *dns.Msg, q dns.Question, how question) {
 		source, exists := z.find(name)
 		var rrs []dns.RR
 		switch {
-		case z.blind && z.pool[source] && isAddress(q.Qtype):
+		case z.blind && z.pool[source] && isAddress(q.Qtype), how.withheld.leavesNone(z, source, q.Qtype):
 			resp.Authoritative, resp.Rcode, resp.Answer, resp.Ns = false, dns.RcodeServerFailure, nil, nil
 			return
 		case !exists:
 			resp.Rcode = dns.RcodeNameError
 		case q.Qtype == dns.TypeANY && how.attested:
-			rrs = z.anySet(source, name, how.place)
+			rrs = z.anySet(source, name, how)
 		case q.Qtype == dns.TypeANY:
 			rrs = []dns.RR{minimalAny(name)}
 		case q.Qtype == dns.TypeRRSIG && z.signing != nil:
 			rrs = z.someSignatures(source, name)
 		default:
-			rrs = z.records(source, name, q.Qtype, how.place)
+			rrs = z.records(source, name, q.Qtype, how)
 		}
 		if len(rrs) > 0 {
 			z.addAnswer(resp, rrs, source, how.attested)

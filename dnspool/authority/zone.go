@@ -50,8 +50,9 @@ type zone struct {
 	blind    bool             // no mirror's address is known: SERVFAIL, as an empty answer would be cached
 	next     [2]atomic.Uint32 // the card that respond deals next, by family
 	prepared *prepared
-	signing  *signing // nil: the zone is not signed
-	signed   *zone    // answers where signatures count; nil: the zone is not to be signed, see lastsigned.go
+	signing  *signing     // nil: the zone is not signed
+	signed   *zone        // answers where signatures count; nil: the zone is not to be signed, see lastsigned.go
+	withheld *withholding // what signed must not answer with any more; nil: nothing
 }
 
 // newZone joins a configuration, the records of a zone file and a snapshot. Without a zone file, static is nil.
@@ -78,7 +79,7 @@ func newSignedZone(
 // newUnsignableZone is newZone where the zone is to be signed and cannot be. signed is the last version that could be.
 func newUnsignableZone(c config.DNS, static *StaticRecords, s *dnspool.Snapshot, start [2]uint32, signed *zone) *zone {
 	z := joinZone(c, static, s, start)
-	z.signed = signed
+	z.signed, z.withheld = signed, signed.withhold(s)
 	z.prepared = prepare(z)
 	return z
 }
@@ -236,14 +237,14 @@ func (z *zone) find(name string) (source string, ok bool) {
 	return "", false
 }
 
-// records returns the records of a type at source, a name that exists, with the given owner, for clients at a place.
-func (z *zone) records(source, owner string, qtype uint16, place *dnspool.Place) []dns.RR {
+// records returns the records of a type at source, a name that exists, with the given owner.
+func (z *zone) records(source, owner string, qtype uint16, how question) []dns.RR {
 	address := isAddress(qtype)
 	switch {
 	case qtype == dns.TypeSOA && source == z.origin:
 		return []dns.RR{z.soa(z.static.soa.Hdr.Ttl)}
 	case address && z.pool[source]:
-		return z.poolRecords(owner, familyOf(qtype), place)
+		return z.poolRecords(owner, familyOf(qtype), how)
 	case address && z.named[source] != nil:
 		return z.addresses(owner, familyOf(qtype), z.named[source])
 	case qtype == dns.TypeCAA && z.servesCAA(source):
@@ -258,20 +259,28 @@ func (z *zone) records(source, owner string, qtype uint16, place *dnspool.Place)
 func isAddress(qtype uint16) bool { return qtype == dns.TypeA || qtype == dns.TypeAAAA }
 
 // poolRecords returns the next card.
-func (z *zone) poolRecords(owner string, family dnspool.Family, place *dnspool.Place) []dns.RR {
+func (z *zone) poolRecords(owner string, family dnspool.Family, how question) []dns.RR {
 	group := z.snapshot.DNS(family)
 	if group.Deck.Len() == 0 {
 		return nil
 	}
-	card, ok := z.nearCard(family, place)
-	if !ok {
-		card = group.Deck.Card(z.next[family].Add(1))
-	}
+	card := z.card(family, how)
 	rrs := make([]dns.RR, len(card))
 	for i, c := range card {
 		rrs[i] = address(owner, group.Addresses[c], z.poolTTL[family])
 	}
 	return rrs
+}
+
+// card returns the next card for a client. There is one.
+func (z *zone) card(family dnspool.Family, how question) []int32 {
+	if how.withheld != nil {
+		return how.withheld.card(z, family, how.place)
+	}
+	if card, ok := z.nearCard(family, how.place); ok {
+		return card
+	}
+	return z.snapshot.DNS(family).Deck.Card(z.next[family].Add(1))
 }
 
 // addresses returns records for those of addrs that are of the family.

@@ -38,6 +38,8 @@ type Server struct {
 	history atomic.Pointer[history] // nil if no server may transfer, or before the first snapshot
 	changed chan struct{}           // there is something to save
 
+	withheld atomic.Bool // see Withhold
+
 	requests *prometheus.CounterVec
 }
 
@@ -92,6 +94,14 @@ func (s *Server) Publish(soa *dns.SOA, records func() Records, expires time.Time
 	}
 }
 
+// Withhold has the zone not transferred while withheld, because the version that there is has mirrors that have been
+// disabled since, and no later one can be signed.
+func (s *Server) Withhold(withheld bool) {
+	if s != nil {
+		s.withheld.Store(withheld)
+	}
+}
+
 // Published reports whether the zone has been published, not only restored from the journal.
 func (s *Server) Published() bool { return s != nil && s.serial.Load() != 0 }
 
@@ -106,6 +116,11 @@ func (s *Server) Serve(send Sender, req *dns.Msg, stream bool) (rcode int, err e
 		s.log.Warn("zone not transferred: its signatures have expired", zap.Uint32("serial", h.soa.Serial),
 			zap.Time("expired", h.expires), zap.String("key", keyName(req)))
 		return s.deny(send, req, dns.RcodeServerFailure, "expired")
+	}
+	if s.withheld.Load() {
+		s.log.Warn("zone not transferred: it has mirrors that have been disabled since it was signed", zap.Uint32("serial", h.soa.Serial),
+			zap.String("key", keyName(req)))
+		return s.deny(send, req, dns.RcodeServerFailure, "withheld")
 	}
 	kind, records := "axfr", iter.Seq[dns.RR](nil)
 	if req.Question[0].Qtype == dns.TypeIXFR {
