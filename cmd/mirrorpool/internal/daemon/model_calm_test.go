@@ -126,7 +126,7 @@ func (m *model) checkFlaky() error {
 // distrustsAll reports whether so many mirrors fail over https alike that this host's trust store is suspected. ok is
 // false where that cannot be said.
 func (m *model) distrustsAll() (suspected, ok bool) {
-	failing, of := 0, 0
+	failing, of, flakyOnes := 0, 0, 0
 	for _, e := range m.pool {
 		if e.scheme() != "https" || e.weight == 0 {
 			continue
@@ -135,13 +135,16 @@ func (m *model) distrustsAll() (suspected, ok bool) {
 		if !known {
 			return false, false
 		}
-		fails, passing := false, false
+		fails, passing, sometimes := false, false, false
 		for _, addr := range addrs {
 			mood := m.world.moods[key(e.host, addr, health.HTTP)]
-			fails, passing = fails || mood == distrusted, passing || mood == passes
+			fails, passing, sometimes = fails || mood == distrusted, passing || mood == passes, sometimes || mood == flaky
 		}
-		if len(addrs) > 0 {
+		switch { // one that fails otherwise says nothing of the trust store
+		case fails || passing:
 			of++
+		case sometimes:
+			flakyOnes++
 		}
 		if fails && !passing {
 			failing++
@@ -150,7 +153,8 @@ func (m *model) distrustsAll() (suspected, ok bool) {
 	if failing == 2 && 2*failing > of {
 		return false, false // enough for a suspicion to last, and not for it to begin
 	}
-	return failing >= 3 && 2*failing > of, true
+	suspected = failing >= 3 && 2*failing > of
+	return suspected, suspected == (failing >= 3 && 2*failing > of+flakyOnes)
 }
 
 // rank is how trusted an address should be in a role. ok is false where it depends on what was before.

@@ -96,6 +96,11 @@ func (m *model) checkProbes() error {
 	return nil
 }
 
+// everUp reports whether an endpoint is up, or has been since it is known.
+func everUp(e *health.Endpoint) bool {
+	return e.State == health.Up || e.Changes != (health.Verdict{}).Changes
+}
+
 // mayAnswer returns the addresses that may be in answers, and whether there have to be any of a family.
 func (m *model) mayAnswer() (may map[netip.Addr]bool, must [2]bool) {
 	may = map[netip.Addr]bool{}
@@ -114,9 +119,11 @@ func (m *model) mayAnswer() (may map[netip.Addr]bool, must [2]bool) {
 				known = append(known, endpoint.Address)
 			}
 		}
-		// Where nothing else was ever known of a mirror, what the resolver says is all there is.
-		may[portalAddress] = may[portalAddress] || len(seen) > 0 && !slices.ContainsFunc(seen, func(e health.Endpoint) bool {
-			return e.Address != portalAddress
+		// Where nothing else of a mirror has ever passed, what the resolver said first is as good as what it says now.
+		may[portalAddress] = may[portalAddress] || slices.ContainsFunc(seen, func(e health.Endpoint) bool {
+			return e.Address == portalAddress
+		}) && !slices.ContainsFunc(seen, func(e health.Endpoint) bool {
+			return e.Address != portalAddress && everUp(&e)
 		})
 		for _, addr := range known {
 			must[dnspool.FamilyOf(addr)] = true
