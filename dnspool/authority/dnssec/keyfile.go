@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,7 +100,7 @@ func signKeys(ids []string) []string {
 
 // autoFiles returns the files of keys that this program has made before. Where there are none, it makes the first key.
 func (k *Keys) autoFiles(algorithm string, signedBefore bool, now time.Time) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(k.folder(), "K"+k.Zone+"+*"+publicEnd))
+	files, err := filesNamed(k.folder(), "K"+k.Zone+"+", publicEnd)
 	switch {
 	case err != nil || len(files) > 0 || signedBefore:
 		return files, err
@@ -115,6 +116,20 @@ func (k *Keys) autoFiles(algorithm string, signedBefore bool, now time.Time) ([]
 		k.All = []*Key{first}
 	}
 	return nil, err
+}
+
+// filesNamed returns the files in a folder, if there is one, whose names begin and end in a way.
+func filesNamed(dir, start, end string) (files []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot look for DNSSEC keys: %w", err)
+	}
+	for _, entry := range entries {
+		if rest, ok := strings.CutPrefix(entry.Name(), start); ok && strings.HasSuffix(rest, end) {
+			files = append(files, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return files, nil
 }
 
 // add reads a key's files.

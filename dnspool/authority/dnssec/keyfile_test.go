@@ -313,3 +313,36 @@ func TestForgottenKeys(t *testing.T) {
 		t.Errorf("with the keys back: %v, %v", again, err)
 	}
 }
+
+// TestFolderNamesArePlain finds keys in folders whose names have characters that are special to a shell.
+func TestFolderNamesArePlain(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"[a-z]", "*", "?", `back\slash`, "[", "[]"} {
+		dir := filepath.Join(t.TempDir(), name)
+		first, err := read(testConfig(), dir, testNow)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if err := first.Save(); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Read(testConfig(), dir, testNow); err != nil || !again.Same(first) {
+			t.Errorf("%s: the second start: %v", name, err)
+		}
+		k := newSplitKey(t)
+		k.moveAway(t, ".1", testNow.Add(-time.Hour), 3, k.both()...)
+		if err := os.Rename(filepath.Dir(k.kskAt), filepath.Join(dir, "listed")); err != nil {
+			t.Fatal(err)
+		}
+		in := func(stem string) string { return filepath.Join(dir, "listed", filepath.Base(stem)) }
+		if _, err := Read(testConfig(in(k.kskAt), in(k.zskAt)), "", testNow); err != nil {
+			t.Errorf("%s: keys that are listed: %v", name, err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	testbed.Put(t, file, "")
+	if _, err := filesNamed(file, "K", publicEnd); err == nil {
+		t.Error("a folder that cannot be read has no keys")
+	}
+}

@@ -99,8 +99,12 @@ func TestForget(t *testing.T) {
 func TestKeysCannotBeKept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	k, err := Read(testConfig(), dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
 	testbed.Put(t, filepath.Join(dir, keysFolder), "a file")
-	if _, err := read(testConfig(), dir, testNow); err == nil || !strings.Contains(err.Error(), "cannot keep the keys of "+testZone) {
+	if err := k.Save(); err == nil || !strings.Contains(err.Error(), "cannot keep the keys of "+testZone) {
 		t.Errorf("with a file in the place of the folder: %v", err)
 	}
 	if WasSigned(dir, testZone) {

@@ -33,7 +33,7 @@ var keyTypes = []uint16{dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY}
 
 // readSigned returns what a key has signed ahead, as the files beside it have it.
 func readSigned(stem string, key *dns.DNSKEY) (sets []signedSet, err error) {
-	files, err := filepath.Glob(stem + "*" + signedEnd)
+	files, err := filesNamed(filepath.Dir(stem), filepath.Base(stem), signedEnd)
 	if err != nil {
 		return nil, err
 	}
