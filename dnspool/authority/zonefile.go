@@ -164,8 +164,10 @@ func mayBeEmpty(rr dns.RR) bool {
 	return false
 }
 
-// notServed are types that need more than to be looked up, which this server does not do.
-var notServed = []uint16{dns.TypeDNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeDNSKEY}
+// notServed are types that need more than to be looked up, which this server does not do, and obsolete ones with which
+// secondaries refuse a zone.
+var notServed = []uint16{dns.TypeDNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeDNSKEY,
+	dns.TypeMD, dns.TypeMF, dns.TypeSIG, dns.TypeNXT}
 
 // add takes in one record.
 func (s *StaticRecords) add(rr dns.RR, pool []string) error {
@@ -180,6 +182,8 @@ func (s *StaticRecords) add(rr dns.RR, pool []string) error {
 		return fmt.Errorf("want class IN, got %s", dns.ClassToString[h.Class])
 	case slices.Contains(notServed, rrtype) || isMeta(rrtype):
 		return errors.New("is of a type that is not served")
+	case rrtype == dns.TypeDS && name == s.origin:
+		return errors.New("belongs into the parent zone (RFC 4034 section 5)")
 	case rrtype == dns.TypeSOA && name != s.origin:
 		return fmt.Errorf("want the SOA record at %s", s.origin)
 	case rrtype == dns.TypeSOA && s.soa != nil:
