@@ -118,7 +118,8 @@ func (t *tally) add(m *mirror, now, since time.Time) {
 		if k.passes() {
 			t.passing[k.role] = true
 		}
-		shaky = shaky || k.verdict.Failures() > 1
+		// One that is down as a whole says nothing of it: its rate is that of the time before.
+		shaky = shaky || k.verdict.Failures() > 1 && (k.verdict.State == Up || k.verdict.Unsteady)
 		switch {
 		case !k.failingSince.IsZero() && k.failedUp:
 			t.wereUp++

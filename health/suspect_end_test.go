@@ -88,3 +88,34 @@ func TestLossyNetwork(t *testing.T) {
 		}
 	})
 }
+
+// TestDeadMirrorsAreNotLossy: mirrors that failed now and then before they died do not excuse one that does so now.
+func TestDeadMirrorsAreNotLossy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		var died atomic.Bool
+		var n [8]atomic.Int64
+		for i := range 8 {
+			b.set(fmt.Sprintf("198.51.0.%d", i), func(context.Context, Target) Observation {
+				switch now := n[i].Add(1); {
+				case i > 4: // passes
+				case died.Load() && i > 0, now%6 == 0:
+					return Observation{Result: Down, Reason: "request: timed out"}
+				}
+				return Observation{Result: Up, Trace: traceTime}
+			})
+		}
+		b.SetPool(pool(t, many(8)))
+		defer b.start()()
+		<-b.Swept()
+		wait(30 * time.Minute)
+		if !b.Report().Policy.Lossy {
+			t.Error("five of eight fail now and then, and that is not seen")
+		}
+		died.Store(true)
+		wait(30 * time.Minute)
+		if r := b.Report(); r.Policy.Lossy {
+			t.Error("four of these are dead, and the way to all mirrors is blamed")
+		}
+	})
+}
