@@ -139,13 +139,8 @@ func (d *Daemon) reloadSettings(confirm bool) admin.SettingsReload {
 	defer d.keysChange.Unlock()
 	n := d.readSettings(confirm)
 	if n.answer.Error == "" && len(n.answer.Applied) > 0 {
-		if err := d.list.SetSettings(listSettings(n.config)); err != nil { // a list that came meanwhile
+		if err := d.keepSettings(&n); err != nil {
 			n.answer = admin.SettingsReload{Applied: []string{}, Restart: []string{}, Error: err.Error()}
-		}
-	}
-	if n.answer.Error == "" && n.changesKeys() {
-		if err := keepKeys(n.config, n.keys); err != nil {
-			n.refuse(err)
 		}
 	}
 	if n.answer.Error != "" {
@@ -166,6 +161,23 @@ func (d *Daemon) reloadSettings(confirm bool) admin.SettingsReload {
 		d.applyACME(d.config.Load()) // to try certificates that are missing
 	}
 	return n.answer
+}
+
+// keepSettings does what may still fail before new settings come into force. After an error all is as before.
+func (d *Daemon) keepSettings(n *newSettings) error {
+	if n.changesKeys() {
+		if err := keepKeys(n.config, n.keys); err != nil {
+			return err
+		}
+	}
+	err := d.list.SetSettings(listSettings(n.config)) // which a list that came meanwhile may not fit
+	if err == nil || !n.changesKeys() {
+		return err
+	}
+	if before := d.signer.Keys(); before != nil {
+		err = errors.Join(err, before.Save()) // they sign on
+	}
+	return err
 }
 
 // isFeedKey reports whether a key of the configuration decides what other DNS servers get.

@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -193,6 +195,25 @@ func TestNewVersionAfterTheClockWasSetBack(t *testing.T) {
 		if serial := d.current.Load().Serial; serial != before {
 			t.Errorf("at %v, the serial changes again, from %d to %d", now, before, serial)
 		}
+	}
+}
+
+// TestRefusedReloadChangesNothing turns signing off where that cannot be noted. The reload is refused, and what it says
+// on the list of mirrors is not in force either.
+func TestRefusedReloadChangesNothing(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	file := dnssec.SignersFile(d.config.Load().StateDir)
+	if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	d.write("", `, "mirrors_key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"`)
+	answer := d.reloadSettings(true)
+	if !strings.Contains(answer.Error, "cannot forget the keys") || len(answer.Applied) > 0 || d.signer.Keys() == nil {
+		t.Errorf("the reload is answered with %+v", answer)
+	}
+	if r := d.list.Preview(t.Context(), false); r.Err != nil {
+		t.Errorf("the list is read with settings that were refused: %v", r.Err)
 	}
 }
 
