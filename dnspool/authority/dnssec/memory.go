@@ -2,7 +2,9 @@ package dnssec
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -118,10 +120,17 @@ func forgotten(dir string) bool {
 	return err == nil
 }
 
-// WasSigned reports whether the zone was signed when it was last served with the state folder dir.
+// unknown reports whether that file was set aside, and none has taken its place.
+func unknown(dir string) bool {
+	_, err := os.Stat(SignersFile(dir))
+	return dir != "" && errors.Is(err, fs.ErrNotExist) && forgotten(dir)
+}
+
+// WasSigned reports whether the zone was signed when it was last served with the state folder dir, or may have been, as
+// the file that remembers it is of no use.
 func WasSigned(dir, zone string) bool {
 	before, err := loadSigners(dir, zone)
-	return err == nil && len(before.Keys) > 0
+	return err != nil || len(before.Keys) > 0 || unknown(dir)
 }
 
 // Forget has it that the zone was not signed, once that was turned off.
@@ -130,7 +139,7 @@ func Forget(dir, zone string) error {
 	if err != nil {
 		return fmt.Errorf("cannot forget the keys of %s: %w", zone, err)
 	}
-	if len(m.of(zone).Keys) == 0 {
+	if len(m.of(zone).Keys) == 0 && !unknown(dir) {
 		return nil
 	}
 	body, err := json.Marshal(m.without(zone))

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/dnspool/authority/dnssec"
+	"mirrorpool/testdata/testbed"
 )
 
 // TestSigningIsTurnedOffTooEarly wants a reload to be refused that turns signing off while the parent has DS records,
@@ -137,6 +138,22 @@ func TestStartUnsigned(t *testing.T) {
 				t.Errorf("%d lines of the log say that it is not known", told)
 			}
 		})
+	}
+	for ds, refused := range map[uint32]bool{3600: true, noDS: false} {
+		d := newSignedDaemon(t, `{"keys": "auto"}`)
+		c := d.config.Load()
+		testbed.Put(t, dnssec.SignersFile(c.StateDir), "garbage")
+		if err := d.start(""); err != nil {
+			t.Fatal(err)
+		}
+		for start := range 2 {
+			if err := d.checkUnsigned(t.Context(), startResolver(t, answerDS(ds))); (err != nil) != refused {
+				t.Errorf("where it cannot be told whether the zone was signed, start %d: %v, want it refused: %v", start, err, refused)
+			}
+		}
+		if dnssec.WasSigned(c.StateDir, c.DNS.Zone) != refused {
+			t.Errorf("the parent was asked, and it is still not known whether the zone was signed")
+		}
 	}
 	d := newSignedDaemon(t, `{"keys": "auto"}`)
 	if err := d.checkUnsigned(t.Context(), "127.0.0.1:0"); err != nil || d.logs.FilterLevelExact(zap.ErrorLevel).Len() > 0 {
