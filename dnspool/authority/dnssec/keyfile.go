@@ -263,6 +263,7 @@ func fits(private crypto.PrivateKey, algorithm uint8) bool {
 // parsePublic reads the one DNSKEY record in a file.
 func parsePublic(text, zone string) (*dns.DNSKEY, error) {
 	parser := dns.NewZoneParser(strings.NewReader(text), "", "")
+	parser.SetDefaultTTL(KeyTTL) // which some tools leave out
 	rr, ok := parser.Next()
 	if err := parser.Err(); err != nil {
 		return nil, fmt.Errorf("want a DNSKEY record: %w", err)

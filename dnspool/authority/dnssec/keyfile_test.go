@@ -27,6 +27,8 @@ func TestBadPublicKeys(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"good":              {good, ""},
 		"in another case":   {strings.ToUpper(testZone) + " IN DNSKEY 256 3 13 " + data, ""},
+		"without a class":   {testZone + " DNSKEY 257 3 13 " + data, ""},
+		"with a TTL alone":  {testZone + " 300 DNSKEY 257 3 13 " + data, ""},
 		"ED25519":           {testZone + " IN DNSKEY 257 3 15 " + data, ""},
 		"empty":             {"", "want a DNSKEY record"},
 		"garbage":           {"garbage (", "want a DNSKEY record: "},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -59,11 +60,31 @@ func (s *Status) Trouble(now time.Time) string {
 	case s.Signing != "":
 		return "The zone cannot be signed; validators get the last signed version until its signatures expire: " + s.Signing
 	case len(s.Parent.DS) > 0 && !s.trusted():
-		return "The parent's DS records name no key of the zone, so that validators refuse it: see mirrorpool dnssec status."
+		return otherKeysTrouble
 	case s.KeyFiles != "":
 		return "The zone's keys cannot be read or kept; those before sign on: " + s.KeyFiles
 	}
 	return ""
+}
+
+// What is said of a parent whose DS records name other keys: where to look, and there.
+const (
+	otherKeysTrouble = "The parent's DS records name no key of the zone, so that validators refuse it: see mirrorpool dnssec status."
+	otherKeysProblem = "the parent's DS records name no key of the zone: validators refuse it"
+)
+
+// Problems are all that is wrong, each once.
+func (s *Status) Problems(now time.Time) (problems []string) {
+	trouble := s.Trouble(now)
+	if trouble == otherKeysTrouble && s.Parent.Problem == otherKeysProblem {
+		trouble = ""
+	}
+	for _, problem := range []string{trouble, s.Signing, s.Parent.Problem, s.KeyFiles} {
+		if problem != "" && (problem == trouble || !strings.Contains(trouble, problem)) {
+			problems = append(problems, problem)
+		}
+	}
+	return problems
 }
 
 // trusted reports whether the parent has a DS record of a key that is published or signs.
@@ -92,7 +113,7 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 			s.Parent.DS = append(s.Parent.DS, dsText(ds))
 		}
 		if len(seen.DS) > 0 && !matches && problem == "" {
-			s.Parent.Problem = "the parent's DS records name no key of the zone: validators refuse it"
+			s.Parent.Problem = otherKeysProblem
 		}
 	}
 	s.Next = k.next(now, seen)

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,30 @@ func TestTroubleWithSigning(t *testing.T) {
 	}
 	if s.Expires = (time.Time{}); s.Trouble(testNow) != "No signature of the zone could be made: no key" {
 		t.Errorf("%q", s.Trouble(testNow))
+	}
+}
+
+// TestProblems wants each problem once.
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	week := testNow.AddDate(0, 0, 7)
+	parent := ParentStatus{DS: []string{"x"}, Problem: otherKeysProblem}
+	cannotSign := "The zone cannot be signed; validators get the last signed version until its signatures expire: no key"
+	for name, test := range map[string]struct {
+		status Status
+		want   []string
+	}{
+		"none":           {Status{Expires: week}, nil},
+		"other keys":     {Status{Expires: week, Parent: parent}, []string{otherKeysProblem}},
+		"cannot sign":    {Status{Expires: week, Signing: "no key"}, []string{cannotSign}},
+		"both":           {Status{Expires: week, Signing: "no key", Parent: parent}, []string{cannotSign, otherKeysProblem}},
+		"unseen":         {Status{Expires: week, Parent: ParentStatus{Problem: "no answer"}}, []string{"no answer"}},
+		"key files":      {Status{Expires: week, KeyFiles: "gone"}, []string{"The zone's keys cannot be read or kept; those before sign on: gone"}},
+		"nothing signed": {Status{Signing: "no key", KeyFiles: "gone"}, []string{"No signature of the zone could be made: no key", "gone"}},
+	} {
+		if got := test.status.Problems(testNow); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package term
 import (
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -56,14 +55,8 @@ func WriteDNSSEC(w io.Writer, s *dnssec.Status, now time.Time) error {
 	if s.Next != "" {
 		fmt.Fprintln(w, "Next:", s.Next)
 	}
-	trouble := s.Trouble(now)
-	if s.KeyFiles != "" && strings.Contains(trouble, s.KeyFiles) {
-		trouble = ""
-	}
-	for _, problem := range []string{trouble, s.Parent.Problem, s.KeyFiles} {
-		if problem != "" {
-			fmt.Fprintln(w, "Problem:", config.Printable(problem))
-		}
+	for _, problem := range s.Problems(now) {
+		fmt.Fprintln(w, "Problem:", config.Printable(problem))
 	}
 	return nil
 }
