@@ -340,7 +340,7 @@ func main() {
 	only := flag.String("run", "", "only mutants whose text matches this regular expression")
 	sample := flag.Int("sample", 0, "only so many mutants, drawn by chance; 0: all")
 	seed := flag.String("seed", "", "of that chance")
-	limit := flag.Duration("timeout", 30*time.Second, "how long the tests of one mutant may take")
+	limit := flag.Duration("timeout", 2*time.Minute, "how long the tests of one mutant may take")
 	workers := flag.Int("workers", runtime.NumCPU(), "how many mutants are tried at a time")
 	flag.Parse()
 	if err := run(*only, *sample, *seed, *limit, *workers); err != nil {
