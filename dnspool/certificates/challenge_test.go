@@ -164,3 +164,18 @@ func TestWatcher(t *testing.T) {
 		}
 	}
 }
+
+func TestCAADomain(t *testing.T) {
+	t.Parallel()
+	for directory, want := range map[string]string{
+		"https://acme-v02.api.letsencrypt.org/directory":         "letsencrypt.org",
+		"https://acme-staging-v02.api.letsencrypt.org/directory": "letsencrypt.org",
+		"https://acme.example.org/directory":                     "",
+		"https://api.letsencrypt.org.example.net/directory":      "",
+		"%": "",
+	} {
+		if got := CAADomain(directory); got != want {
+			t.Errorf("%s: %q, want %q", directory, got, want)
+		}
+	}
+}

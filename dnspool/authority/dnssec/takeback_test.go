@@ -119,3 +119,23 @@ func TestCrashWhileStepsAreTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// TestReachedStepsStay: a step that others have seen is not taken back, and one that they have not is.
+func TestReachedStepsStay(t *testing.T) {
+	t.Parallel()
+	now := testNow.AddDate(0, 0, 30)
+	k, _ := rolledKeys(t, "ED25519")
+	for at, stays := range map[time.Time]bool{now.Add(-time.Hour): true, now.Add(time.Hour): false} {
+		next, old := *k.All[1], *k.All[0]
+		next.Times.Activate, old.Times.SyncDelete, old.Times.Delete = testNow, at, now.Add(2*time.Hour)
+		got := k.with(&next, &old).takeBack(now, &next, &old)
+		for _, key := range got.All {
+			if key.Tag != old.Tag {
+				continue
+			}
+			if key.Times.SyncDelete.IsZero() == stays || !key.Times.Delete.IsZero() {
+				t.Errorf("with CDS records until %v, at %v: %+v", at, now, key.Times)
+			}
+		}
+	}
+}
