@@ -214,7 +214,7 @@ func (p *Pass) appendData(dst []byte, rr dns.RR) []byte {
 	case *dns.AAAA:
 		return append(dst, rr.AAAA...)
 	}
-	end, err := dns.PackRR(rr, p.signer.packed, 0, nil, false)
+	end, err := dns.PackRR(dns.Copy(rr), p.signer.packed, 0, nil, false) // packing writes into the header
 	if err != nil {
 		return dst // the zone has no record that cannot be packed
 	}
