@@ -39,6 +39,9 @@
 //	book.go   how views are merged
 //	joint.go  the rule, and the memory of what was decided
 //	group.go  the members: memberlist joined to the rest
+//	listen.go where this watcher listens
+//	seek.go   how it finds the others
+//	verdicts.go  a report's verdicts made the joint ones
 //	gossip.go what is sent to other members, and taken from them
 //	key.go    the key file
 //	status.go what an administrator wants to know

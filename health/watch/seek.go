@@ -1,0 +1,121 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"go.uber.org/zap"
+)
+
+// seek joins the group, and looks for members that are missing until ctx ends: those of the configuration, and those
+// that were lost.
+func (g *Group) seek(ctx context.Context, list *memberlist.Memberlist) error {
+	ticker := time.NewTicker(rejoinEvery)
+	defer ticker.Stop()
+	for {
+		g.join(ctx, list)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-g.resync:
+			g.fetch(list)
+		}
+	}
+}
+
+// fetch exchanges views with all members that live. What they said of mirrors that were not in this watcher's list
+// until now was not kept.
+func (g *Group) fetch(list *memberlist.Memberlist) {
+	var peers []string
+	for _, node := range list.Members() {
+		if node.Name != g.o.Config.Name {
+			peers = append(peers, node.Address())
+		}
+	}
+	if _, err := list.Join(peers); err != nil { // the next exchange of two mends it
+		g.o.Log.Debug("cannot fetch what other watchers say", zap.Error(err))
+	}
+}
+
+// join tries to reach the members that are missing, all at once.
+func (g *Group) join(ctx context.Context, list *memberlist.Memberlist) {
+	var mu sync.Mutex
+	failed := ""
+	var trying sync.WaitGroup
+	for _, peer := range g.missing(ctx, list) {
+		trying.Go(func() {
+			if _, err := list.Join([]string{peer}); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = fmt.Sprintf("cannot reach %s: %s", peer, joinError(err, peer))
+			}
+		})
+	}
+	trying.Wait()
+	g.setProblem(failed)
+}
+
+// joinError says why a member could not be joined, in a line.
+func joinError(err error, peer string) string {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return op.Err.Error()
+	}
+	if errors.Is(err, io.EOF) || strings.Contains(err.Error(), "decrypt") {
+		return "its keys are others: look at watch.key_file of both"
+	}
+	if inner := errors.Unwrap(err); inner != nil { // the first of a list of one
+		err = inner
+	}
+	return strings.TrimPrefix(err.Error(), "failed to join "+peer+": ")
+}
+
+// missing are the addresses at which a member is expected, and none is known to live.
+func (g *Group) missing(ctx context.Context, list *memberlist.Memberlist) []string {
+	there := map[string]bool{}
+	for _, node := range list.Members() {
+		there[node.Address()] = true
+	}
+	var peers []string
+	for _, peer := range g.o.Config.Join {
+		if !slices.ContainsFunc(lookup(ctx, peer), func(addr string) bool { return there[addr] }) {
+			peers = append(peers, peer)
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		if !m.alive && m.address != "" && !there[m.address] && !slices.Contains(peers, m.address) {
+			peers = append(peers, m.address)
+		}
+	}
+	return peers
+}
+
+// lookup returns the addresses of host:port, each with the port.
+func lookup(ctx context.Context, peer string) []string {
+	host, port, err := net.SplitHostPort(peer)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil
+	}
+	list := make([]string, len(found))
+	for i, addr := range found {
+		list[i] = net.JoinHostPort(addr.Unmap().String(), port)
+	}
+	return list
+}

@@ -1,0 +1,127 @@
+package watch
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// Apply shares what a report says, and makes the verdicts in it the joint ones.
+func (g *Group) Apply(r *health.Report) {
+	g.mu.Lock()
+	news, whole := g.own.observe(r, g.o.Config.Name)
+	g.follow(r)
+	others := g.counted(r.At)
+	if len(others) < minOthers {
+		others = nil
+	}
+	if len(others) > 0 || len(g.joints) > 0 {
+		g.decide(r, others)
+	}
+	g.mu.Unlock()
+	switch {
+	case whole:
+		signal(g.whole)
+	case news != nil:
+		g.broadcast(news)
+	}
+}
+
+// follow takes over the list of mirrors and the interval. g.mu is held.
+func (g *Group) follow(r *health.Report) {
+	g.young = silence*r.Policy.Interval + r.Policy.Timeout
+	others := len(g.wanted) != len(r.Mirrors)
+	for prefix := range r.Mirrors {
+		others = others || !g.wanted[prefix]
+	}
+	if !others {
+		return
+	}
+	signal(g.resync)
+	g.wanted = make(map[string]bool, len(r.Mirrors))
+	for prefix := range r.Mirrors {
+		g.wanted[prefix] = true
+	}
+	for _, m := range g.members {
+		m.book.forget(g.wants)
+	}
+	maps.DeleteFunc(g.joints, func(prefix string, _ map[place]joint) bool { return !g.wanted[prefix] })
+	maps.DeleteFunc(g.looked, func(prefix string, _ time.Time) bool { return !g.wanted[prefix] })
+}
+
+// wants reports whether a mirror is in this watcher's own list. g.mu is held.
+func (g *Group) wants(urlPrefix string) bool { return g.wanted[urlPrefix] }
+
+// counted are the other watchers whose opinions count at a time. g.mu is held.
+func (g *Group) counted(now time.Time) map[string]*member {
+	list := map[string]*member{}
+	for name, m := range g.members {
+		if m.alive && !m.heard.IsZero() && now.Sub(m.heard) <= g.young {
+			list[name] = m
+		}
+	}
+	return list
+}
+
+// decide makes the verdicts in a report the joint ones. g.mu is held.
+func (g *Group) decide(r *health.Report, others map[string]*member) {
+	for prefix, m := range r.Mirrors {
+		said := make(map[place][]vote, len(m.Endpoints)+1)
+		for name, other := range others {
+			for _, o := range other.book.mirrors[prefix].List {
+				if !other.meta.counts(o.Role) {
+					o.State = health.Unknown
+				}
+				said[o.place()] = append(said[o.place()], vote{name, o})
+			}
+		}
+		judge := func(e *health.Endpoint, p place) {
+			own := vote{g.o.Config.Name, opinionOf(e, p)}
+			if !(&meta{Roles: g.roles}).counts(p.role) {
+				own.State = health.Unknown
+			}
+			g.joints.apply(prefix, p, e, append([]vote{own}, said[p]...), g.o.Config.Quorum, r.At, g.young)
+		}
+		for i := range m.Endpoints {
+			e := &m.Endpoints[i]
+			judge(e, place{e.Address, e.Role})
+			if e.State == health.Up && e.Role != health.Rsync {
+				m.Newcomer[e.Role] = false
+			}
+		}
+		if m.Rsync != nil {
+			judge(m.Rsync, place{role: health.Rsync})
+		}
+		r.Mirrors[prefix] = m
+	}
+}
+
+// counts reports whether a watcher's opinions count for a role.
+func (m *meta) counts(role health.Role) bool {
+	return len(m.Roles) == 0 || slices.Contains(m.Roles, role)
+}
+
+// claim notes that another watcher holds mirrors unfit: they want a second look, though not more often than every
+// interval, whatever others claim. g.mu is held.
+func (g *Group) claim(v *View) {
+	now := g.o.Now()
+	for prefix, m := range v.Mirrors {
+		if slices.ContainsFunc(m.List, func(o Opinion) bool { return o.unfit() }) && g.wanted[prefix] &&
+			now.Sub(g.looked[prefix]) >= g.young/silence {
+			g.looked[prefix] = now
+			g.claims[prefix] = true
+		}
+	}
+}
+
+// Claims returns the mirrors that another watcher has found unfit since the last call: this one should look at them,
+// because it takes two to decide.
+func (g *Group) Claims() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := slices.Sorted(maps.Keys(g.claims))
+	clear(g.claims)
+	return list
+}
