@@ -185,9 +185,7 @@ func newMux(b Backend) *http.ServeMux {
 	if b.Explain != nil {
 		mux.HandleFunc("GET /api/v1/explain", explain(b))
 	}
-	if b.WatcherView != nil {
-		mux.HandleFunc("GET /api/v1/watch", showView(b))
-	}
+	mux.HandleFunc("GET /api/v1/watch", showView(b))
 	if b.Override != nil {
 		mux.HandleFunc("POST /api/v1/drain", drain(b))
 		mux.HandleFunc("DELETE /api/v1/drain", drain(b))

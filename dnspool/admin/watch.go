@@ -130,6 +130,10 @@ func (v *WatcherView) Only(names []string) error {
 // showView handles GET /api/v1/watch?from=NAME.
 func showView(b Backend) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if b.WatcherView == nil {
+			http.Error(w, "this server is in no group of watchers: see watch in its configuration", http.StatusNotFound)
+			return
+		}
 		name := r.URL.Query().Get("from")
 		view, err := b.WatcherView(name)
 		if err != nil {

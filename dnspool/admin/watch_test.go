@@ -2,6 +2,8 @@ package admin
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +74,16 @@ func TestWatcherMetrics(t *testing.T) {
 	writeStatusMetrics(&text, &s)
 	if strings.Contains(text.String(), "watch") || strings.Contains(text.String(), "disputed") {
 		t.Errorf("metrics of watchers without any:\n%s", &text)
+	}
+}
+
+// TestNoGroup: a server without a group says so, to those who ask what a watcher sees.
+func TestNoGroup(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	newMux(testBackend(1)).ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/watch?from=ams", nil))
+	if w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "in no group of watchers") {
+		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 }
 

@@ -30,15 +30,7 @@ func TestProxy(t *testing.T) {
 		}
 		return err == nil
 	})
-	l := listen(t, "127.0.0.1")
-	from := make(chan string, 10)
-	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from <- r.RemoteAddr
-		w.Write([]byte(trace))
-	})}}
-	server.Start()
-	t.Cleanup(server.Close)
-	tgt := target(t, health.HTTP, "http", mirrorHost, portOf(l), "127.0.0.1")
+	tgt, from := startCaller(t)
 	tgt.Route.Proxy = proxy
 	prober := New(nil, time.Now)
 	if o := prober.Probe(within(t, 5*time.Second), tgt); o.Result != health.Up || !o.Trace.Equal(traceTime) {
@@ -65,18 +57,24 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestSource checks a mirror from addresses of this host, and from an interface.
-func TestSource(t *testing.T) {
-	t.Parallel()
+// startCaller starts a mirror that tells from where it is asked.
+func startCaller(t *testing.T) (tgt health.Target, from chan string) {
+	t.Helper()
 	l := listen(t, "127.0.0.1")
-	from := make(chan string, 10)
+	from = make(chan string, 10)
 	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from <- r.RemoteAddr
 		w.Write([]byte(trace))
 	})}}
 	server.Start()
 	t.Cleanup(server.Close)
-	tgt := target(t, health.HTTP, "http", mirrorHost, portOf(l), "127.0.0.1")
+	return target(t, health.HTTP, "http", mirrorHost, portOf(l), "127.0.0.1"), from
+}
+
+// TestSource checks a mirror from addresses of this host, and from an interface.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	tgt, from := startCaller(t)
 	for _, test := range []struct {
 		source []string
 		from   string // "": it cannot be checked
