@@ -138,3 +138,13 @@ func parsedCAA(t *testing.T, values []string) (list []CAA) {
 	}
 	return list
 }
+
+func TestIsSeriesOf(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"az": true, "AZ": true, "09": true, "a-Z": true, "": false, "-a": false, "a-": false,
+		"a_b": false, "`": false, "{": false, "@": false, "[": false, "/": false, ":": false} {
+		if got := isSeriesOf([]string{"ca", text}); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}

@@ -400,3 +400,21 @@ func TestNextStarved(t *testing.T) {
 		t.Errorf("in the end: %v", v.State)
 	}
 }
+
+// TestEvident: old content is evidence, and of a mirror that is down what the latest check says.
+func TestEvident(t *testing.T) {
+	t.Parallel()
+	seen := Verdict{}.Next(Observation{At: epoch, Result: Down, Evidence: true}, policy)
+	notSeen := seen.Next(Observation{At: epoch.Add(time.Second), Result: Down}, policy)
+	for _, test := range []struct {
+		verdict Verdict
+		want    bool
+	}{
+		{seen, true}, {notSeen, false}, {Verdict{State: Stale}, true}, {Verdict{State: Down}, false},
+		{Verdict{State: Up, Evidence: true}, false}, {Verdict{State: Unknown, Evidence: true}, false}, {Verdict{}, false},
+	} {
+		if got := test.verdict.Evident(); got != test.want {
+			t.Errorf("%v, evidence %v: %v", test.verdict.State, test.verdict.Evidence, got)
+		}
+	}
+}

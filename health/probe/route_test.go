@@ -1,12 +1,16 @@
 package probe
 
 import (
+	"crypto/x509"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,5 +112,29 @@ func TestInterfaceAddresses(t *testing.T) {
 	list, err := interfaceAddresses("lo")
 	if err != nil || len(list) == 0 || list[0] != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("addresses of lo: %v, %v", list, err)
+	}
+}
+
+// TestIsEvidence: what a mirror has sent proves something, and what did not arrive does not.
+func TestIsEvidence(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{&stepError{health.StepTLS, x509.UnknownAuthorityError{}}, true},
+		{&stepError{health.StepTLS, x509.HostnameError{Certificate: new(x509.Certificate), Host: "m"}}, true},
+		{&stepError{health.StepTLS, x509.CertificateInvalidError{Cert: new(x509.Certificate), Reason: x509.Expired}}, true},
+		{&stepError{health.StepTLS, errors.New("handshake failure")}, false},
+		{&stepError{health.StepBody, errors.New("more than 64 bytes")}, true},
+		{&stepError{health.StepBody, &brokenOff{io.ErrUnexpectedEOF}}, false},
+		{&stepError{health.StepFreshness, futureError(time.Hour)}, true},
+		{&stepError{health.StepStatus, errors.New("403 Forbidden")}, false},
+		{&stepError{health.StepConnect, syscall.ECONNREFUSED}, false},
+		{errors.New("something else"), false},
+	} {
+		if got := isEvidence(test.err); got != test.want {
+			t.Errorf("%v: %v, want %v", test.err, got, test.want)
+		}
 	}
 }
