@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 )
 
@@ -31,7 +32,8 @@ func (a *Agreement) contentOf(s *Snapshot) uint64 {
 	sum := fnv.New64a()
 	writeNumber(sum, a.Zone)
 	for f := range s.dns {
-		writeCandidates(sum, &s.dns[f], s.dns[f].Deck.size)
+		g := &s.dns[f]
+		writeCandidates(sum, g.Addresses, g.Weights, g.Deck.size)
 	}
 	for _, m := range s.named() {
 		sum.Write([]byte(m.Name))
@@ -49,28 +51,34 @@ func (a *Agreement) contentOf(s *Snapshot) uint64 {
 // turnTime is how long a deck serves on which not all candidates have a place.
 const turnTime = time.Hour
 
-// agreedDeck returns the deck for g that each server makes of the same candidates. Where not all of them have a place,
-// it is another one every turnTime, so that each gets its turn.
+// agreedDeck returns the deck for g that each server makes of the same candidates.
 func (g *DNSGroup) agreedDeck(before *DNSGroup, size int, now time.Time) Deck {
 	if before != nil && before.sameCandidates(g) && before.Deck.serves(g.Weights, size) {
 		return before.Deck
 	}
-	sum := fnv.New64a()
-	writeCandidates(sum, g, size)
-	deck := newDeck(g.Weights, size, rand.New(rand.NewPCG(sum.Sum64(), 0)))
-	if deck.serves(g.Weights, size) {
-		return deck
-	}
-	return newDeck(g.Weights, size, rand.New(rand.NewPCG(sum.Sum64(), uint64(now.Unix()/int64(turnTime/time.Second)))))
+	return agreedDeckOf(maxCards, g.Addresses, g.Weights, size, now)
 }
 
-func writeCandidates(sum hash.Hash64, g *DNSGroup, size int) {
+// agreedDeckOf is newDeckOf, where the candidates seed the shuffle. Where not all of them have a place, the deck is
+// another one every turnTime, so that each gets its turn.
+func agreedDeckOf(cards int, addrs []netip.Addr, weights []float64, size int, now time.Time) Deck {
+	sum := fnv.New64a()
+	writeCandidates(sum, addrs, weights, size)
+	deck := newDeckOf(cards, weights, size, rand.New(rand.NewPCG(sum.Sum64(), 0)))
+	if deck.serves(weights, size) {
+		return deck
+	}
+	turn := uint64(now.Unix() / int64(turnTime/time.Second))
+	return newDeckOf(cards, weights, size, rand.New(rand.NewPCG(sum.Sum64(), turn)))
+}
+
+func writeCandidates(sum hash.Hash64, addrs []netip.Addr, weights []float64, size int) {
 	writeNumber(sum, uint64(size))
-	writeNumber(sum, uint64(len(g.Addresses)))
-	for i, addr := range g.Addresses {
+	writeNumber(sum, uint64(len(addrs)))
+	for i, addr := range addrs {
 		text, _ := addr.MarshalBinary() // which never fails
 		sum.Write(text)
-		writeNumber(sum, math.Float64bits(g.Weights[i]))
+		writeNumber(sum, math.Float64bits(weights[i]))
 	}
 }
 

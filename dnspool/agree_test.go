@@ -45,6 +45,51 @@ func TestAgreedDecks(t *testing.T) {
 	}
 }
 
+// TestAgreedNearDecks: servers that agree deal the same cards to clients at a place, whichever way they have come to
+// the group, and one that stands for itself deals its own.
+func TestAgreedNearDecks(t *testing.T) {
+	t.Parallel()
+	build := func(a atlas, agree *Agreement, previous *Snapshot, now time.Time) *Snapshot {
+		in := nearInput(t, a, testSelection)
+		for _, m := range in.Pool.Mirrors { // for the atlas tells of role HTTP
+			endpoints := in.Health.Mirrors[m.URLPrefix].Endpoints
+			endpoints[1].State = endpoints[0].State
+		}
+		in.Agree, in.Previous, in.Now = agree, previous, now
+		return Build(in)
+	}
+	deck := func(s *Snapshot, place string) []int32 {
+		at := testPlaces[place]
+		near, ok := s.Near(new(Choice), IPv4, &at)
+		if !ok {
+			t.Fatalf("the answers in %s are those of all", place)
+		}
+		return s.NearDeck(IPv4, &near, 1).places
+	}
+	const now = "b 10 berlin-dfn\nv 10 vienna\np 20 paris\ns 90 sydney\n"
+	fra, ams := &Agreement{Name: "fra"}, &Agreement{Name: "ams"}
+	first := build(now, fra, nil, testNow)
+	before := build("b 10 berlin-dfn\nv 10 vienna down\np 20 paris\ns 90 sydney\n", ams, nil, testNow)
+	second := build(now, ams, before, testNow.Add(3*turnTime))
+	if !slices.Equal(deck(first, "berlin"), deck(second, "berlin")) {
+		t.Error("two servers deal other cards to clients at the same place")
+	}
+	if slices.Equal(deck(first, "berlin"), deck(first, "sydney")) || slices.Equal(deck(first, "berlin"), deck(before, "berlin")) {
+		t.Error("other candidates get the same cards")
+	}
+	if alone := build(now, nil, nil, testNow); slices.Equal(deck(alone, "berlin"), deck(alone, "berlin")) {
+		t.Error("a server that stands for itself deals the same cards twice")
+	}
+	const least = "a 100000 berlin\nb 100000 berlin\nc 100000 berlin\nd 1 berlin\n" // d is on none of the cards in some turns
+	agreed := build(least, fra, nil, testNow)
+	if !slices.Equal(deck(agreed, "berlin"), deck(build(least, ams, nil, testNow), "berlin")) {
+		t.Error("two servers give turns to others at the same time")
+	}
+	if slices.Equal(deck(agreed, "berlin"), deck(build(least, fra, nil, testNow.Add(turnTime)), "berlin")) {
+		t.Error("one that is on no card does not get its turn")
+	}
+}
+
 // TestContent: whatever DNS tells is in the content, and nothing else.
 func TestContent(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 )
 
 // nearCards is how many cards a deck for a place has. There may be many such decks.
@@ -84,9 +85,19 @@ func (n *NearGroup) Key() string {
 	return string(key)
 }
 
-// Deck returns a deck of indices in the group's Addresses, with at most size addresses on a card.
-func (n *NearGroup) Deck(size int, r *rand.Rand) Deck {
-	d := newDeckOf(nearCards, n.Weights, size, r)
+// NearDeck returns a deck for a group that Near has returned, with at most size addresses on a card: of indices in the
+// family's addresses. Servers that agree make the same one of the same group.
+func (s *Snapshot) NearDeck(f Family, n *NearGroup, size int) Deck {
+	var d Deck
+	if s.agreed {
+		addrs := make([]netip.Addr, len(n.Addresses))
+		for i, index := range n.Addresses {
+			addrs[i] = s.dns[f].Addresses[index]
+		}
+		d = agreedDeckOf(nearCards, addrs, n.Weights, size, s.Built)
+	} else {
+		d = newDeckOf(nearCards, n.Weights, size, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+	}
 	for i, index := range d.places {
 		d.places[i] = n.Addresses[index]
 	}

@@ -42,6 +42,7 @@ type Snapshot struct {
 	Mirrors []Mirror  // of the pool, in the order of the file, disabled ones too
 
 	policy Policy
+	agreed bool           // other servers deal the same cards
 	dns    [2]DNSGroup    // by family
 	http   [2][2]webGroup // by family, then 1 for https only
 }

@@ -83,7 +83,9 @@ func (z *zone) nearCard(family dnspool.Family, place *dnspool.Place) (card []int
 		return nil, false
 	}
 	deck := z.near.find(nearKey{family, group.Key()}, func() *nearDeck {
-		return &nearDeck{Deck: group.Deck(z.answers[family], rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))}
+		made := &nearDeck{Deck: z.snapshot.NearDeck(family, &group, z.answers[family])}
+		made.next.Store(rand.Uint32()) // one that is not kept deals its first card alone
+		return made
 	})
 	return deck.Card(deck.next.Add(1)), true
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -177,6 +178,62 @@ func TestNearLimits(t *testing.T) {
 	})
 	if got, _ := asks(t, z, "198.51.100.9", ""); len(got) != len(nearMirrors) {
 		t.Errorf("all exclude Germany: %v, want all: an answer is not empty while a mirror is enabled", got)
+	}
+}
+
+// TestNearAgreed: two servers that agree deal the same cards to clients at a place, one after the other.
+func TestNearAgreed(t *testing.T) {
+	t.Parallel()
+	deal := func(server string) (cards []int32, next uint32) {
+		in := nearInput(nil)
+		in.Agree = &dnspool.Agreement{Name: server}
+		c := testConfig()
+		c.Geo, c.MaxAnswers = true, 1
+		z := newZone(c, nil, dnspool.Build(in), [2]uint32{})
+		place := nearPlaces(netip.MustParseAddr("198.51.100.9"))
+		if _, ok := z.nearCard(dnspool.IPv4, &place); !ok {
+			t.Fatal("the answers are those of all")
+		}
+		for _, deck := range z.near.decks {
+			next = deck.next.Load()
+			for i := range deck.Len() {
+				cards = append(cards, deck.Card(uint32(i))...)
+			}
+		}
+		return cards, next
+	}
+	fra, first := deal("fra")
+	ams, second := deal("ams")
+	if !slices.Equal(fra, ams) {
+		t.Error("two servers that agree deal other cards")
+	}
+	if first == second {
+		t.Error("both begin with the same card")
+	}
+}
+
+// TestNearDecksThatAreNotKept: where each query has a deck of its own, each mirror has its share all the same.
+func TestNearDecksThatAreNotKept(t *testing.T) {
+	t.Parallel()
+	in := nearInput(nil)
+	in.Agree = &dnspool.Agreement{Name: "fra"}
+	c := testConfig()
+	c.Geo, c.MaxAnswers = true, 1
+	z := newZone(c, nil, dnspool.Build(in), [2]uint32{})
+	for i := range maxNearDecks {
+		z.near.decks[nearKey{group: fmt.Sprint(i)}] = new(nearDeck)
+	}
+	place := nearPlaces(netip.MustParseAddr("198.51.100.9"))
+	dealt := map[int32]int{}
+	for range 400 {
+		card, ok := z.nearCard(dnspool.IPv4, &place)
+		if !ok {
+			t.Fatal("the answers are those of all")
+		}
+		dealt[card[0]]++
+	}
+	if len(dealt) != 3 || dealt[0] < 100 || dealt[0] > 300 { // half of them; 10 standard deviations are 100
+		t.Errorf("dealt: %v, want three mirrors, the first one half of the time", dealt)
 	}
 }
 
