@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,10 +56,19 @@ func (k *Keys) rolling(now time.Time) (next, old *Key) {
 	return keys[1], keys[0]
 }
 
-// oldestFirst compares keys by when they were made; within one second, by when they are announced to the parent, which
-// for a new key is later.
-func oldestFirst(a, b *Key) int {
-	return cmp.Or(a.Times.Created.Compare(b.Times.Created), a.Times.SyncPublish.Compare(b.Times.SyncPublish))
+// oldestFirst compares keys by when they were made: see createdAfter.
+func oldestFirst(a, b *Key) int { return a.Times.Created.Compare(b.Times.Created) }
+
+// createdAfter is the Created time of a key that is made now: after that of all others, even if the clock was ahead
+// when they were made. Which of two keys is the new one depends on it.
+func (k *Keys) createdAfter(now time.Time) time.Time {
+	now = now.Truncate(time.Second) // as files have it
+	for _, key := range k.All {
+		if !now.After(key.Times.Created) {
+			now = key.Times.Created.Add(time.Second)
+		}
+	}
+	return now
 }
 
 // Roll returns k with a new key that is to replace the one there is. An empty algorithm is that of the old key. zoneTTL
@@ -92,9 +100,10 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 			return nil, fmt.Errorf("want the algorithm ECDSAP256SHA256 or ED25519, got %q", algorithm)
 		}
 	}
-	times := Times{Created: now, Publish: now, SyncPublish: now.Add(KeyTTL*time.Second + margin)}
+	created := k.createdAfter(now)
+	times := Times{Created: created, Publish: now, SyncPublish: now.Add(KeyTTL*time.Second + margin)}
 	if number != before {
-		times = Times{Created: now, Activate: now, Publish: now.Add(zoneTTL + margin)}
+		times = Times{Created: created, Activate: now, Publish: now.Add(zoneTTL + margin)}
 		times.SyncPublish = times.Publish.Add(KeyTTL*time.Second + margin)
 	}
 	for {

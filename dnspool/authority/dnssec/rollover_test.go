@@ -285,6 +285,41 @@ func TestNewKeyIsTheLaterOne(t *testing.T) {
 	}
 }
 
+// TestNewKeyIsTheLaterOneByAnyClock rolls a key over that was made by a clock that was ahead. The key that signs stays
+// in its place until the parent has the DS record of the new one, and then gives way to that.
+func TestNewKeyIsTheLaterOneByAnyClock(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{
+		"right": -time.Hour, "in the same second": 0, "a year ahead": 365 * 24 * time.Hour,
+	} {
+		dir := t.TempDir()
+		first, err := read(testConfig(), dir, testNow.Add(ahead))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := first.Roll("", testNow.Add(300*time.Millisecond), time.Hour)
+		if err == nil {
+			err = k.Save()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err = read(testConfig(), dir, testNow); err != nil { // which may turn their order
+			t.Fatal(err)
+		}
+		if next, old := k.rolling(testNow); old == nil || old.id != first.All[0].id || next.Times.At(testNow) != Published {
+			t.Errorf("%s: it rolls from %v to %v, want from %v", name, old, next, first.All[0])
+		}
+		seen := seenBy(k)
+		k = k.Advance(seen, time.Hour)
+		end := seen.At.Add(24 * time.Hour)
+		r, err := k.at(end)
+		if err != nil || len(r.published) != 1 || r.published[0].id == first.All[0].id {
+			t.Errorf("%s: in the end the keys are %s: %v", name, k.describe(end), err)
+		}
+	}
+}
+
 // TestUsesAlgorithm knows which algorithms keys have that are in use, or are going to be.
 func TestUsesAlgorithm(t *testing.T) {
 	t.Parallel()
