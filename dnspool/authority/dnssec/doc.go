@@ -23,6 +23,7 @@
 //	save.go     state_dir/keys and what is remembered, changed together
 //	offline.go  keys whose private part is elsewhere
 //	memory.go   which keys signed before
+//	past.go     what caches may still have
 //	cache.go    the pass: signatures made and kept
 //	nsec.go     the chain of names
 //	rollover.go from one key to the next

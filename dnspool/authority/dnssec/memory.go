@@ -26,6 +26,7 @@ type signers struct {
 	Keys []string `json:"keys"` // public keys with flags and algorithm
 	// Ends are when keys leave the zone, if that is known.
 	Ends map[string]time.Time `json:"ends,omitempty"`
+	Past Past                 `json:"past,omitzero"`
 }
 
 // A memory is what the file holds: the zone that was signed last, and those before it. Their parents may still have DS
@@ -38,7 +39,8 @@ type memory struct {
 // maxBefore is how many zones besides the last one are remembered; then the oldest is forgotten.
 const maxBefore = 100
 
-func (s *signers) equal(other *signers) bool {
+// sameKeys reports whether s and other have the same keys, with the same ends.
+func (s *signers) sameKeys(other *signers) bool {
 	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && maps.EqualFunc(s.Ends, other.Ends, time.Time.Equal)
 }
 

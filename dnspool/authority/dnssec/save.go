@@ -46,9 +46,10 @@ func (k *Keys) stage() (changes []*statefile.Staged, err error) {
 	}
 	signers := k.signers()
 	before, err := loadMemory(k.dir)
-	if err == nil && before.signers.equal(&signers) {
+	if err == nil && before.signers.sameKeys(&signers) {
 		return changes, nil
 	}
+	signers.Past = before.of(k.Zone).Past
 	next := before.with(signers)
 	change, err := next.stage(k.dir)
 	if err != nil {

@@ -28,26 +28,18 @@ type parent struct {
 	ask chan struct{} // of capacity 1: look again now
 
 	mu      sync.Mutex
-	view    *dnssec.View  // nil: nothing yet
-	problem string        // why view is old, or missing
-	longest time.Duration // the longest TTL that DS records were seen with: a cache gives what is left of it; zero: none were
-	gone    time.Time     // when they were first seen to be gone; zero: they are not
-	keys    string        // why keys could not be read or kept; "" if they could
+	view    *dnssec.View // nil: nothing yet
+	problem string       // why view is old, or missing
+	seen    dnssec.Seen  // also before the start
+	keys    string       // why keys could not be read or kept; "" if they could
 }
 
-// take takes in what the parent has. p.mu is held.
+// take takes in what the parent has, and has view say for how long caches may have had something else. p.mu is held.
 func (p *parent) take(view *dnssec.View) {
+	p.seen = p.seen.With(view)
+	view.TTL = max(view.TTL, p.seen.Longest)
 	p.view, p.problem = view, ""
-	switch {
-	case len(view.DS) > 0:
-		p.longest, p.gone = max(p.longest, view.TTL), time.Time{}
-	case p.longest > 0 && p.gone.IsZero():
-		p.gone = view.At
-	}
 }
-
-// cached is until when caches may have DS records that are gone. p.mu is held.
-func (p *parent) cached() time.Time { return p.gone.Add(p.longest) }
 
 // isOld reports whether the parent may have other DS records by now than those that were seen. p.mu is held.
 func (p *parent) isOld(now time.Time) bool {
@@ -124,9 +116,9 @@ func (p *parent) expectsSignatures(zone string, now time.Time) error {
 	case p.isOld(now):
 		return fmt.Errorf("whether the parent of %s still has no DS records is not known since %s: %s; %s", zone,
 			p.view.At.UTC().Format(time.RFC3339), cmp.Or(p.problem, "it was not asked since"), otherwise)
-	case now.Before(p.cached()):
+	case now.Before(p.seen.CachedUntil()):
 		return fmt.Errorf("caches may have the DS records of %s until %s, so that validators would refuse the unsigned zone; %s", zone,
-			p.cached().UTC().Format(time.RFC3339), otherwise)
+			p.seen.CachedUntil().UTC().Format(time.RFC3339), otherwise)
 	}
 	return nil
 }

@@ -74,6 +74,44 @@ func TestSigningIsTurnedOffTooEarly(t *testing.T) {
 	}
 }
 
+// TestRestartShortensNoWait restarts the daemon while caches may have DS records that are gone, or others than the
+// present ones, and while the resolver has them for a short time only.
+func TestRestartShortensNoWait(t *testing.T) {
+	t.Parallel()
+	const signed = `{"keys": "auto", "resolver": "127.0.0.1:1"}`
+	d := newSignedDaemon(t, signed)
+	restart := func() {
+		t.Helper()
+		if err := d.moveKeys(nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.start(signed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.see(86400)
+	restart()
+	if d.see(5); d.parent.view.TTL < 24*time.Hour {
+		t.Errorf("after a restart, caches are waited for during %v, want a day at least", d.parent.view.TTL)
+	}
+	d.wait(time.Minute)
+	d.see(noDS)
+	restart()
+	for range 2 {
+		d.see(noDS)
+		d.write("", "")
+		if answer := d.reloadSettings(false); !strings.Contains(answer.Error, "caches may have the DS records of dl.example.org. until 2027-01-16T08:11:00Z") {
+			t.Errorf("after a restart, signing is turned off too early: %+v", answer)
+		}
+		d.wait(time.Hour)
+	}
+	d.wait(24 * time.Hour)
+	d.see(noDS)
+	if answer := d.reloadSettings(false); answer.Error != "" {
+		t.Errorf("after the wait: %s", answer.Error)
+	}
+}
+
 // noDS is in place of a TTL where the parent has no DS record.
 const noDS = 0
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,11 +28,32 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 	if err != nil {
 		return err
 	}
+	if keys != nil {
+		past, err := dnssec.Recall(c.StateDir, c.DNS.Zone)
+		if err != nil {
+			return err
+		}
+		d.parent.seen = past.Parent
+	}
 	if err := keys.Save(); err != nil {
 		return err
 	}
 	d.setKeys(c, keys)
 	return nil
+}
+
+// keepPast remembers what caches may have, for a restart.
+func (d *Daemon) keepPast() error {
+	d.keysChange.Lock()
+	defer d.keysChange.Unlock()
+	c := d.config.Load()
+	if c.DNS.DNSSEC == nil {
+		return nil
+	}
+	d.parent.mu.Lock()
+	past := dnssec.Past{Parent: d.parent.seen}
+	d.parent.mu.Unlock()
+	return past.Keep(c.StateDir, c.DNS.Zone)
 }
 
 // setKeys has the next zone signed with keys. f.mu is held.
@@ -92,7 +114,7 @@ func (f *inForce) needsVersion(c *config.Server) bool {
 // moveKeys has the keys be those in the files, and a rollover go on if the parent has been seen. After an error the
 // keys before stay in force, and the next look at the parent is the next attempt.
 func (d *Daemon) moveKeys(view *dnssec.View) error {
-	err := d.takeKeyFiles()
+	err := cmp.Or(d.keepPast(), d.takeKeyFiles())
 	if err == nil && view != nil {
 		err = d.changeKeys(func(_ *config.Server, keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
 			return keys.Advance(view, zoneTTL), nil

@@ -1,0 +1,91 @@
+package dnssec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A Past is what caches may still have of a zone and its parent. It is remembered beside the keys, so that a restart
+// shortens no wait for caches.
+type Past struct {
+	Parent Seen `json:"parent,omitzero"`
+}
+
+// A Seen is the parent's DS records as they were seen last, and for how long caches may have others.
+type Seen struct {
+	Longest time.Duration        `json:"longest,omitzero"` // TTL they were seen with; a resolver's cache gives what is left of it
+	Since   map[string]time.Time `json:"since,omitempty"`  // when each of them was first seen
+	Changed time.Time            `json:"changed,omitzero"` // when they were first seen as they are; zero: there never were any
+}
+
+// With returns s after a look at the parent.
+func (s *Seen) With(v *View) Seen {
+	next := Seen{Longest: s.Longest, Since: map[string]time.Time{}, Changed: s.Changed}
+	at := v.At.UTC().Truncate(time.Second)
+	changed := false
+	for _, ds := range v.DS {
+		next.Longest = max(next.Longest, v.TTL)
+		since, ok := s.Since[dsData(ds)]
+		if !ok || since.After(at) { // by a clock that was ahead
+			since = at
+		}
+		changed = changed || !ok
+		next.Since[dsData(ds)] = since
+	}
+	if changed || len(next.Since) != len(s.Since) || at.Before(s.Changed) {
+		next.Changed = at
+	}
+	return next
+}
+
+// CachedUntil is until when caches may have other DS records than those that were seen last.
+func (s *Seen) CachedUntil() time.Time { return s.Changed.Add(s.Longest) }
+
+// dsData is the data of a DS record as text.
+func dsData(ds *dns.DS) string {
+	return fmt.Sprintf("%d %d %d %s", ds.KeyTag, ds.Algorithm, ds.DigestType, strings.ToUpper(ds.Digest))
+}
+
+// Recall returns what is remembered of a zone in a state folder.
+func Recall(dir, zone string) (Past, error) {
+	m, err := loadMemory(dir)
+	if err != nil {
+		return Past{}, fmt.Errorf("cannot tell what caches may have of %s: %w", zone, err)
+	}
+	return m.of(zone).Past, nil
+}
+
+// Keep remembers p of a zone whose keys are remembered.
+func (p *Past) Keep(dir, zone string) error {
+	if dir == "" {
+		return nil
+	}
+	m, err := loadMemory(dir)
+	if err != nil {
+		return fmt.Errorf("cannot remember what caches may have of %s: %w", zone, err)
+	}
+	s := m.of(zone)
+	before, err := json.Marshal(s.Past)
+	if err != nil {
+		return err
+	}
+	now, err := json.Marshal(p)
+	if err != nil || bytes.Equal(before, now) || len(s.Keys) == 0 {
+		return err
+	}
+	s.Past = *p
+	next := m.with(s)
+	change, err := next.stage(dir)
+	if err == nil {
+		err = change.Commit()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remember what caches may have of %s: %w", zone, err)
+	}
+	return nil
+}
