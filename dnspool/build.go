@@ -41,7 +41,7 @@ type Input struct {
 
 // Build makes a snapshot. It is a pure function of its input.
 func Build(in Input) *Snapshot {
-	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors)), policy: in.Policy, agreed: in.Agree != nil}
+	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors)), policy: in.Policy, Agreement: in.Agree}
 	for i, m := range in.Pool.Mirrors {
 		s.Mirrors[i] = Mirror{Mirror: m, MirrorReport: in.Health.Mirrors[m.URLPrefix], id: mirrorID(m.URLPrefix)}
 		if in.Number != nil {

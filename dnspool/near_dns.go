@@ -89,7 +89,7 @@ func (n *NearGroup) Key() string {
 // family's addresses. Servers that agree make the same one of the same group.
 func (s *Snapshot) NearDeck(f Family, n *NearGroup, size int) Deck {
 	var d Deck
-	if s.agreed {
+	if s.Agreement != nil {
 		addrs := make([]netip.Addr, len(n.Addresses))
 		for i, index := range n.Addresses {
 			addrs[i] = s.dns[f].Addresses[index]

@@ -41,8 +41,10 @@ type Snapshot struct {
 	Built   time.Time // when it was built
 	Mirrors []Mirror  // of the pool, in the order of the file, disabled ones too
 
+	// Agreement is that with other servers; nil without any.
+	Agreement *Agreement
+
 	policy Policy
-	agreed bool           // other servers deal the same cards
 	dns    [2]DNSGroup    // by family
 	http   [2][2]webGroup // by family, then 1 for https only
 }

@@ -164,7 +164,7 @@ func (s *Server) Publish(c config.DNS, static *StaticRecords, snapshot *dnspool.
 	s.o.Transfers.Withhold(z.withheld != nil)
 	// While no address is known yet, secondaries keep what they have. Later, a disabled mirror's must go in any case.
 	if z.oneVersion() && (!z.blind || s.o.Transfers.Published()) {
-		s.o.Transfers.Publish(z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), z.transferred, z.expiry()) // before a client can ask for it
+		s.o.Transfers.Publish(z.toTransfer()) // before a client can ask for it
 	}
 	s.zone.Store(z)
 }

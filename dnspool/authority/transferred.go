@@ -10,6 +10,20 @@ import (
 	"mirrorpool/dnspool/authority/transfer"
 )
 
+// toTransfer is the version of the zone as a transfer gives it.
+func (z *zone) toTransfer() transfer.Version {
+	v := transfer.Version{SOA: z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), Records: z.transferred, Expires: z.expiry(),
+		Content: z.snapshot.Content}
+	switch agreement := z.snapshot.Agreement; {
+	case agreement == nil:
+	case z.signing != nil: // each server's signatures are its own
+		v.Conflicts = func(uint32, uint64) bool { return true }
+	default:
+		v.Conflicts = agreement.Conflicts
+	}
+	return v
+}
+
 // transferred returns the records that a transfer gives, without the SOA: those of the zone file, at the pool's names
 // all addresses that are eligible, as many as there are, and at a mirror's name its own. Records have no weights.
 // Their TTL is the configured one even while a verdict is in doubt, which is not worth a serial.

@@ -61,6 +61,7 @@ type version struct {
 	soa     *dns.SOA
 	records Records   // without the SOA
 	expires time.Time // the first signature; zero if there is none
+	content uint64    // tells it from another server's version with the same serial; 0 where that is not known
 }
 
 // holds reports whether no signature has expired at a time.
@@ -70,11 +71,12 @@ func (v *version) holds(now time.Time) bool { return v.expires.IsZero() || now.B
 type delta struct {
 	from, to       *dns.SOA
 	removed, added []record
+	content        uint64 // of the version from which it leads
 }
 
 // diff returns what leads from one version to another.
 func diff(from, to version) delta {
-	d := delta{from: from.soa, to: to.soa}
+	d := delta{from: from.soa, to: to.soa, content: from.content}
 	a, b := from.records, to.records
 	for len(a) > 0 && len(b) > 0 {
 		switch c := compareRecords(a[0], b[0]); {
@@ -103,8 +105,12 @@ type history struct {
 	packError error
 }
 
-// next is the history once v has become the latest version. Of old deltas, it forgets those that are too many.
+// next is the history once v has become the latest version. Of old deltas, it forgets those that are too many. It is a
+// new one if v is the first version, or if the journal is ahead of its time.
 func (h *history) next(v version) *history {
+	if h == nil || int32(v.soa.Serial-h.soa.Serial) <= 0 {
+		return &history{version: v}
+	}
 	d := diff(h.version, v)
 	n := &history{version: v, deltas: append(slices.Clone(h.deltas), d)}
 	size := 0
@@ -115,6 +121,25 @@ func (h *history) next(v version) *history {
 		}
 	}
 	return n
+}
+
+// distrust is the history without the deltas from versions that conflict with those of other servers, and without the
+// older ones: a secondary that has such a serial may have the other server's records, which the delta does not fit.
+func (h *history) distrust(conflicts func(serial uint32, content uint64) bool) *history {
+	first := 0
+	for i, d := range h.deltas {
+		if conflicts(d.from.Serial, d.content) {
+			first = i + 1
+		}
+	}
+	latest := h.version
+	if latest.content != 0 && conflicts(latest.soa.Serial, latest.content) {
+		latest.content = 0
+	}
+	if first == 0 && latest.content == h.content {
+		return h
+	}
+	return &history{version: latest, deltas: slices.Clone(h.deltas[first:])}
 }
 
 // since returns the deltas that lead from the version with a serial to the latest one. ok is false if there are none,

@@ -113,6 +113,56 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestDistrust: a version that another server has with other records leads nowhere, and those before it neither.
+func TestDistrust(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(5, 6))
+	const last = 6
+	var h *history
+	for serial := uint32(1); serial <= last; serial++ {
+		v := randomVersion(r, serial)
+		v.content = uint64(serial)
+		h = h.next(v)
+	}
+	body, err := encodeHistory(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err = decodeHistory(body, "dl.example.org."); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		conflicts []uint32
+		first     uint32 // that leads to the latest
+	}{
+		"none":                   {nil, 1},
+		"the oldest":             {[]uint32{1}, 2},
+		"one between":            {[]uint32{3}, 4},
+		"two":                    {[]uint32{2, 4}, 5},
+		"the latest but one":     {[]uint32{5}, last},
+		"the latest":             {[]uint32{last}, 1},
+		"one that was never had": {[]uint32{9}, 1},
+	} {
+		got := h.distrust(func(serial uint32, content uint64) bool {
+			return content == 0 || uint64(serial) != content || slices.Contains(test.conflicts, serial)
+		})
+		first := got.soa.Serial
+		if len(got.deltas) > 0 {
+			first = got.deltas[0].from.Serial
+		}
+		if first != test.first || len(got.deltas) != int(last-test.first) || got.soa.Serial != last {
+			t.Errorf("%s: %d deltas from %d, want them from %d", name, len(got.deltas), first, test.first)
+		}
+		next := got.next(randomVersion(r, last+1)).distrust(func(_ uint32, content uint64) bool { return content == 0 })
+		if kept := len(next.deltas) > 0; kept == slices.Contains(test.conflicts, last) {
+			t.Errorf("%s: after the next version there are %d deltas", name, len(next.deltas))
+		}
+	}
+	if got := h.distrust(func(uint32, uint64) bool { return false }); got != h {
+		t.Error("a history without conflicts is made anew")
+	}
+}
+
 // TestHistoryIsBounded changes a zone wholly, again and again.
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
@@ -126,6 +176,8 @@ func TestHistoryIsBounded(t *testing.T) {
 		if i%2 == 1 {
 			v.records = nil
 		}
+		v.soa = dns.Copy(v.soa).(*dns.SOA)
+		v.soa.Serial = uint32(i + 1)
 		h = h.next(v)
 	}
 	size := 0

@@ -36,6 +36,7 @@ type savedHistory struct {
 	Zone    string       `json:"zone"`
 	SOA     []byte       `json:"soa"`
 	Records []byte       `json:"records"`
+	Content uint64       `json:"content,omitempty"`
 	Deltas  []savedDelta `json:"deltas"`
 }
 
@@ -44,13 +45,14 @@ type savedDelta struct {
 	To      []byte `json:"to"`
 	Removed []byte `json:"removed"`
 	Added   []byte `json:"added"`
+	Content uint64 `json:"content,omitempty"`
 }
 
 // encodeHistory is a history as decodeHistory reads it.
 func encodeHistory(h *history) ([]byte, error) {
-	saved := savedHistory{Zone: h.soa.Hdr.Name, SOA: wireOfSOA(h.soa), Records: wireOf(h.records)}
+	saved := savedHistory{Zone: h.soa.Hdr.Name, SOA: wireOfSOA(h.soa), Records: wireOf(h.records), Content: h.content}
 	for _, d := range h.deltas {
-		saved.Deltas = append(saved.Deltas, savedDelta{wireOfSOA(d.from), wireOfSOA(d.to), wireOf(d.removed), wireOf(d.added)})
+		saved.Deltas = append(saved.Deltas, savedDelta{wireOfSOA(d.from), wireOfSOA(d.to), wireOf(d.removed), wireOf(d.added), d.content})
 	}
 	return json.Marshal(saved)
 }
@@ -75,9 +77,9 @@ func decodeHistory(body []byte, origin string) (*history, error) {
 		return nil, fmt.Errorf("it is of the zone %s", saved.Zone)
 	}
 	var d decoder
-	h := &history{version: version{soa: d.soa(saved.SOA), records: d.records(saved.Records)}}
+	h := &history{version: version{soa: d.soa(saved.SOA), records: d.records(saved.Records), content: saved.Content}}
 	for _, s := range saved.Deltas {
-		h.deltas = append(h.deltas, delta{d.soa(s.From), d.soa(s.To), d.records(s.Removed), d.records(s.Added)})
+		h.deltas = append(h.deltas, delta{d.soa(s.From), d.soa(s.To), d.records(s.Removed), d.records(s.Added), s.Content})
 	}
 	if d.err != nil {
 		return nil, d.err

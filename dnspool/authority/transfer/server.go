@@ -71,23 +71,44 @@ func (s *Server) enabled() bool {
 	return len(a.networks)+len(a.keyNames) > 0
 }
 
+// A Version is a version of the zone.
+type Version struct {
+	SOA     *dns.SOA
+	Records func() Records
+	Expires time.Time // the first of its signatures; zero if it has none
+	Content uint64    // a hash of what it tells, or 0
+
+	// Conflicts reports whether another server gives other records under a serial than those with a content. It is nil
+	// if no other server gives the zone.
+	Conflicts func(serial uint32, content uint64) bool
+}
+
 // Publish takes in the version of the zone that is going to be in force. Its records are asked for only if a server may
-// transfer them, and the serial is a new one. It is given until the first of its signatures expires; a zero time means
-// that it has none. It is not called concurrently.
-func (s *Server) Publish(soa *dns.SOA, records func() Records, expires time.Time) {
-	if s == nil || s.serial.Swap(soa.Serial) == soa.Serial {
+// transfer them, and the serial is a new one. It is given until the first of its signatures expires. It is not called
+// concurrently.
+func (s *Server) Publish(next Version) {
+	if s == nil {
 		return
 	}
-	if s.enabled() {
-		v := version{soa, records(), expires}
-		h := s.history.Load()
-		switch {
-		case h != nil && int32(v.soa.Serial-h.soa.Serial) > 0:
-			s.history.Store(h.next(v))
-		default: // the first one, or a journal that is ahead of its time
-			s.history.Store(&history{version: v})
-		}
+	before := s.history.Load()
+	h := before
+	isNew := s.serial.Swap(next.SOA.Serial) != next.SOA.Serial
+	if isNew && s.enabled() {
+		h = before.next(version{next.SOA, next.Records(), next.Expires, next.Content})
 	}
+	if h != nil && next.Conflicts != nil {
+		h = h.distrust(next.Conflicts)
+	}
+	if h != before {
+		s.history.Store(h)
+	}
+	if isNew || h != before {
+		s.toSave()
+	}
+}
+
+// toSave says that there is something to save.
+func (s *Server) toSave() {
 	select {
 	case s.changed <- struct{}{}:
 	default:
