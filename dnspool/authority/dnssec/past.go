@@ -14,6 +14,28 @@ import (
 // shortens no wait for caches.
 type Past struct {
 	Parent Seen `json:"parent,omitzero"`
+	TTLs   TTLs `json:"ttls,omitzero"`
+}
+
+// TTLs are the longest ones of the zone's records, now and before.
+type TTLs struct {
+	Longest time.Duration `json:"longest,omitzero"`
+	Before  time.Duration `json:"before,omitzero"` // that caches may have records with
+	Until   time.Time     `json:"until,omitzero"`  // for how long they may
+}
+
+// With returns t as the longest TTL in the zone becomes another one.
+func (t TTLs) With(longest time.Duration, now time.Time) TTLs {
+	if longest == t.Longest {
+		return t
+	}
+	held := t.Held(now)
+	return TTLs{Longest: longest, Before: held, Until: now.Add(held).UTC().Truncate(time.Second)}
+}
+
+// Held is the longest time for which caches may have records of the zone as they are now, or were before.
+func (t TTLs) Held(now time.Time) time.Duration {
+	return max(t.Longest, min(t.Until.Sub(now), t.Before)) // not longer if the clock was ahead
 }
 
 // A Seen is the parent's DS records as they were seen last, and for how long caches may have others.

@@ -100,3 +100,71 @@ func TestPastIsKept(t *testing.T) {
 		t.Error("kept in what is no folder")
 	}
 }
+
+// TestTTLs knows for how long caches may have records, whatever TTLs these had before.
+func TestTTLs(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	at := func(hours int) time.Time { return testNow.Add(time.Duration(hours) * time.Hour) }
+	var ttls TTLs
+	for i, step := range []struct {
+		hours int
+		ttl   time.Duration
+		held  time.Duration
+	}{
+		{0, time.Hour, time.Hour},
+		{1, day, day},
+		{2, time.Minute, day},
+		{10, time.Minute, 16 * time.Hour},
+		{11, 2 * time.Minute, 15 * time.Hour}, // the longest of all before counts
+		{26, 2 * time.Minute, 2 * time.Minute},
+		{-1000, 2 * time.Minute, 15 * time.Hour}, // the clock was set back
+	} {
+		ttls = ttls.With(step.ttl, at(step.hours))
+		if got := ttls.Held(at(step.hours)); got != step.held {
+			t.Errorf("step %d: records may be in caches for %v, want %v", i, got, step.held)
+		}
+	}
+}
+
+// TestOutlive has the old key of a rollover stay for longer where it signs records that get a longer TTL, and not where
+// it signs no more.
+func TestOutlive(t *testing.T) {
+	t.Parallel()
+	const week = 7 * 24 * time.Hour
+	begun, view := rolledKeys(t, "")
+	view.At, view.DS = testNow.Add(6*time.Hour), seenBy(begun).DS
+	seen := begun.Advance(view, time.Hour)
+	signsUntil := seen.All[0].Times.Inactive
+	led := *seen
+	led.leader = "ns1"
+	other, _ := rolledKeys(t, "ED25519")
+	for name, test := range map[string]struct {
+		keys *Keys
+		ttl  time.Duration
+		now  time.Time
+		want time.Duration // for which the old key stays after it has signed; 0: as it was
+	}{
+		"longer":                  {seen, week, view.At, week + margin},
+		"longer, at the last":     {seen, week, signsUntil.Add(-time.Second), week + margin},
+		"longer, too late":        {seen, week, signsUntil, 0},
+		"as long":                 {seen, time.Hour, view.At, 0},
+		"shorter":                 {seen, time.Minute, view.At, 0},
+		"of another leader":       {&led, week, view.At, 0},
+		"before the DS is seen":   {begun, week, view.At, 0},
+		"with another algorithm":  {other, week, view.At, 0},
+		"without a rollover":      {seen.with(), week, view.At.AddDate(1, 0, 0), 0},
+		"where nothing is signed": {nil, week, view.At, 0},
+	} {
+		got := test.keys.Outlive(test.ttl, test.now)
+		if test.want == 0 {
+			if got != test.keys {
+				t.Errorf("%s: the keys are %s", name, got.describe(test.now))
+			}
+			continue
+		}
+		if old := got.All[0].Times; old.Delete.Sub(old.Inactive) != test.want || !old.Inactive.Equal(signsUntil) {
+			t.Errorf("%s: the old key stays until %v", name, old.Delete)
+		}
+	}
+}

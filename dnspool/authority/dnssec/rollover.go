@@ -72,7 +72,7 @@ func (k *Keys) createdAfter(now time.Time) time.Time {
 }
 
 // Roll returns k with a new key that is to replace the one there is. An empty algorithm is that of the old key. zoneTTL
-// is the longest TTL in the zone.
+// is the longest TTL with which caches may have records of the zone.
 func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Keys, error) {
 	if k.leader != "" {
 		return nil, k.refuseToLead()
@@ -163,7 +163,7 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 		if !passed(a.Times.Activate, v.At) || !passed(b.Times.Inactive, v.At) {
 			b.Times.Inactive, b.Times.SyncDelete = known, known
 		}
-		b.Times.Delete = known.Add(max(zoneTTL, KeyTTL*time.Second) + margin)
+		b.Times.Delete = known.Add(cachedFor(zoneTTL))
 	case !planned(b.Times.SyncDelete):
 		b.Times.SyncDelete, b.Times.Delete, b.Times.Inactive = known, time.Time{}, time.Time{}
 	case !planned(b.Times.Delete) && passed(b.Times.SyncDelete, v.At) && !v.has(old):
@@ -175,6 +175,26 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	a.Times, b.Times = a.Times.whole(), b.Times.whole()
 	return k.with(&a, &b)
 }
+
+// Outlive returns k with the old key of a rollover staying for longer where it still signs, and records get a longer
+// TTL. k may be nil.
+func (k *Keys) Outlive(zoneTTL time.Duration, now time.Time) *Keys {
+	if k == nil || k.leader != "" {
+		return k
+	}
+	next, old := k.rolling(now)
+	if next == nil || next.Record.Algorithm != old.Record.Algorithm || old.Times.Delete.IsZero() || passed(old.Times.Inactive, now) {
+		return k
+	}
+	b := *old
+	if b.Times.Delete = b.Times.Inactive.Add(cachedFor(zoneTTL)); !b.Times.Delete.After(old.Times.Delete) {
+		return k
+	}
+	return k.with(&b)
+}
+
+// cachedFor is for how long a key stays after it has signed for the last time.
+func cachedFor(zoneTTL time.Duration) time.Duration { return max(zoneTTL, KeyTTL*time.Second) + margin }
 
 // takeBack returns k with the steps taken back that have not been reached yet and need the new key's DS record at the
 // parent, which does not have it: the registrar has undone the change, or one of the parent's servers was ahead of the

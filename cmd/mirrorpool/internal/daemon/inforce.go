@@ -48,6 +48,7 @@ type inForce struct {
 	watchers *watch.Group // nil: this server goes by itself
 
 	keysChange      sync.Mutex    // held from when key files are read until what they hold is in force; before mu
+	ttls            dnssec.TTLs   // of the zone, if it is signed; keysChange guards it
 	savingOverrides sync.Mutex    // held while they are written
 	overridesFile   string        // "" without state_dir
 	overridden      chan struct{} // of capacity 1: overrides have changed
@@ -80,8 +81,9 @@ func (f *inForce) takePool() {
 	}
 }
 
-// setFiles puts a configuration, a zone file and, if they are to change, keys in force.
+// setFiles puts a configuration, a zone file and, if they are to change, keys in force. f.keysChange is held.
 func (f *inForce) setFiles(n *newSettings) {
+	f.ttls = n.ttls
 	f.mu.Lock()
 	if n.changesKeys() {
 		f.setKeys(n.config, n.keys)

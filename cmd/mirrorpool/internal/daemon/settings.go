@@ -23,6 +23,7 @@ type newSettings struct {
 	config    *config.Server // in force, with what can change while the server runs
 	zoneFile  *authority.StaticRecords
 	keys      *dnssec.Keys
+	ttls      dnssec.TTLs
 	feed      newFeed
 	token     []byte   // the administrator's
 	watchKeys [][]byte // of the group of watchers; nil without one
@@ -55,11 +56,14 @@ func (d *Daemon) readSettings(confirm bool) newSettings {
 	before, zoneFile := d.files()
 	now, applied, restart := config.MergeLive(before, next)
 	n.config, n.zoneFile = now, zoneFile
+	if next.DNS.Zone == now.DNS.Zone { // else it waits for the restart
+		n.zoneFile = read
+	}
 	if err := d.readKeys(&n, next, confirm); err != nil {
 		n.refuse(err)
 		return n
 	}
-	for _, key := range d.changedFiles(&n, next, read) {
+	for _, key := range d.changedFiles(&n, zoneFile) {
 		if !slices.Contains(applied, key) {
 			applied = append(applied, key)
 		}
@@ -80,6 +84,10 @@ func (d *Daemon) readKeys(n *newSettings, next *config.Server, confirm bool) (er
 	if n.keys, err = dnssec.Read(n.config.DNS, n.config.StateDir, d.now()); err != nil {
 		return err
 	}
+	if n.keys != nil {
+		n.ttls = d.ttls.With(authority.LongestTTL(n.config.DNS, n.zoneFile), d.now())
+		n.keys = n.keys.Outlive(n.ttls.Held(d.now()), d.now())
+	}
 	if n.keys == nil && d.signer.Keys() != nil && !confirm {
 		if err := d.parent.expectsSignatures(n.config.DNS.Zone, d.now()); err != nil {
 			return err
@@ -89,15 +97,14 @@ func (d *Daemon) readKeys(n *newSettings, next *config.Server, confirm bool) (er
 	return err
 }
 
-// changedFiles are the keys of the configuration under which files hold something else than before. read is what the
-// zone file holds now.
-func (d *Daemon) changedFiles(n *newSettings, next *config.Server, read *authority.StaticRecords) []string {
+// changedFiles are the keys of the configuration under which files hold something else than before. zoneFile is what
+// the zone file held.
+func (d *Daemon) changedFiles(n *newSettings, zoneFile *authority.StaticRecords) []string {
 	changed := d.feeds.changedKeys(n.feed)
 	if !n.keys.Same(d.signer.Keys()) {
 		changed = append(changed, "dns.dnssec")
 	}
-	if next.DNS.Zone == n.config.DNS.Zone && !read.Same(n.zoneFile) { // else it waits for the restart
-		n.zoneFile = read
+	if !n.zoneFile.Same(zoneFile) {
 		changed = append(changed, "dns.zone_file")
 	}
 	if d.admin != nil && !d.admin.HasToken(n.token) {
@@ -167,6 +174,11 @@ func (d *Daemon) reloadSettings(confirm bool) admin.SettingsReload {
 func (d *Daemon) keepSettings(n *newSettings) error {
 	if n.changesKeys() {
 		if err := keepKeys(n.config, n.keys); err != nil {
+			return err
+		}
+	}
+	if n.keys != nil && n.ttls != d.ttls {
+		if err := d.past(n.ttls).Keep(n.config.StateDir, n.config.DNS.Zone); err != nil {
 			return err
 		}
 	}

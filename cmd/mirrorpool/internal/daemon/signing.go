@@ -34,6 +34,8 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 			return err
 		}
 		d.parent.seen = past.Parent
+		d.ttls = past.TTLs.With(authority.LongestTTL(c.DNS, d.zoneFile), d.now())
+		keys = keys.Outlive(d.ttls.Held(d.now()), d.now())
 	}
 	if err := keys.Save(); err != nil {
 		return err
@@ -50,10 +52,14 @@ func (d *Daemon) keepPast() error {
 	if c.DNS.DNSSEC == nil {
 		return nil
 	}
+	return d.past(d.ttls).Keep(c.StateDir, c.DNS.Zone)
+}
+
+// past is what caches may have of the parent and of a zone with such TTLs.
+func (d *Daemon) past(ttls dnssec.TTLs) *dnssec.Past {
 	d.parent.mu.Lock()
-	past := dnssec.Past{Parent: d.parent.seen}
-	d.parent.mu.Unlock()
-	return past.Keep(c.StateDir, c.DNS.Zone)
+	defer d.parent.mu.Unlock()
+	return &dnssec.Past{Parent: d.parent.seen, TTLs: ttls}
 }
 
 // setKeys has the next zone signed with keys. f.mu is held.
@@ -165,7 +171,7 @@ func (f *inForce) changeKeys(
 	if c.DNS.DNSSEC == nil || keys == nil {
 		return errUnsigned
 	}
-	next, err := change(c, keys, authority.LongestTTL(c.DNS, f.zoneFile))
+	next, err := change(c, keys, f.ttls.Held(f.now()))
 	if err != nil || next == keys {
 		return err
 	}
