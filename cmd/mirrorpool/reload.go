@@ -23,9 +23,9 @@ func newReloadCommand() *cobra.Command {
 		Long: `Make a running server read its configuration and its list of mirrors again, and print what changed.
 
 An update that takes away or moves more of the pool than mirrors_guard allows is held back, and so is a configuration without
-dns.dnssec while the zone's parent has DS records; --confirm accepts both. --dry-run prints what would change, and changes
-nothing. The server also reads the list of mirrors when it changes; an update that it applied within the last ten minutes
-is printed too.
+dns.dnssec while the zone's parent has DS records, or without keys that validators still need; --confirm accepts all of
+these. --dry-run prints what would change, and changes nothing. The server also reads the list of mirrors when it changes;
+an update that it applied within the last ten minutes is printed too.
 
 A reload puts all keys of the configuration in force, but for these, which need a restart:
   ` + strings.Join(config.RestartKeys(), ", ") + `
@@ -55,7 +55,7 @@ The exit code is 0 if all that is new is in force, or waits for a restart, and 1
 		},
 	}
 	client.flags(cmd)
-	cmd.Flags().BoolVar(&confirm, "confirm", false, "accept an update of the pool that is held back, and that signing is turned off")
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "accept an update of the pool that is held back, and that signing is turned off or keys are replaced")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would change, and change nothing")
 	return cmd
 }

@@ -38,7 +38,7 @@ type PoolReload struct {
 
 // ReloadOptions say what a reload may do.
 type ReloadOptions struct {
-	Confirm bool // accept an update that the guard holds back, and that signing is turned off too early
+	Confirm bool // accept an update that the guard holds back, and keys or signing that end too early
 	DryRun  bool // put nothing in force
 }
 

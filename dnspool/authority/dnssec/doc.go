@@ -26,6 +26,7 @@
 //	past.go     what caches may still have
 //	cache.go    the pass: signatures made and kept
 //	nsec.go     the chain of names
+//	replace.go  whether caches go with keys that replace others
 //	rollover.go from one key to the next
 //	abort.go    and back, while that is safe
 //	leader.go   which of several servers does that

@@ -68,6 +68,7 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 	if err := k.checkBefore(&before, now); err != nil {
 		return nil, err
 	}
+	k.follow(before, now)
 	r, err := k.at(now)
 	if err == nil {
 		err = r.checkAhead(k)

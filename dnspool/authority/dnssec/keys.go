@@ -137,6 +137,9 @@ type Keys struct {
 	auto     bool   // they are in dir, and a rollover may change them
 	withdraw bool   // the parent is to have no DS record
 	leader   string // the server that leads rollovers; "" for this one
+
+	before signers              // what k replaces
+	since  map[string]time.Time // when keys were listed that were not always
 }
 
 // A role is what the keys do at a time.

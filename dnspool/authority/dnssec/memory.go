@@ -26,7 +26,10 @@ type signers struct {
 	Keys []string `json:"keys"` // public keys with flags and algorithm
 	// Ends are when keys leave the zone, if that is known.
 	Ends map[string]time.Time `json:"ends,omitempty"`
-	Past Past                 `json:"past,omitzero"`
+	// Inactive are when keys sign no more, if that is known. Since are when keys were added that were not always there.
+	Inactive map[string]time.Time `json:"inactive,omitempty"`
+	Since    map[string]time.Time `json:"since,omitempty"`
+	Past     Past                 `json:"past,omitzero"`
 }
 
 // A memory is what the file holds: the zone that was signed last, and those before it. Their parents may still have DS
@@ -39,9 +42,11 @@ type memory struct {
 // maxBefore is how many zones besides the last one are remembered; then the oldest is forgotten.
 const maxBefore = 100
 
-// sameKeys reports whether s and other have the same keys, with the same ends.
+// sameKeys reports whether s and other have the same keys, with the same times.
 func (s *signers) sameKeys(other *signers) bool {
-	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && maps.EqualFunc(s.Ends, other.Ends, time.Time.Equal)
+	same := func(a, b map[string]time.Time) bool { return maps.EqualFunc(a, b, time.Time.Equal) }
+	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && same(s.Ends, other.Ends) && same(s.Inactive, other.Inactive) &&
+		same(s.Since, other.Since)
 }
 
 // inUse returns the keys that have not left the zone in good order; all, if none is left.

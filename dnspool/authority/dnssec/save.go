@@ -84,15 +84,18 @@ func (t *Times) end() time.Time {
 
 // signers is what is remembered of k.
 func (k *Keys) signers() signers {
-	s := signers{Zone: k.Zone}
+	s := signers{Zone: k.Zone, Ends: map[string]time.Time{}, Inactive: map[string]time.Time{}, Since: map[string]time.Time{}}
 	for _, key := range k.All {
-		if key.private != nil || len(key.signed) > 0 {
-			s.Keys = append(s.Keys, key.id)
-			if end := key.Times.end(); !end.IsZero() {
-				if s.Ends == nil {
-					s.Ends = map[string]time.Time{}
-				}
-				s.Ends[key.id] = end.UTC()
+		if key.private == nil && len(key.signed) == 0 {
+			continue
+		}
+		s.Keys = append(s.Keys, key.id)
+		for _, time := range []struct {
+			of map[string]time.Time
+			at time.Time
+		}{{s.Ends, key.Times.end()}, {s.Inactive, key.Times.Inactive}, {s.Since, k.since[key.id]}} {
+			if !time.at.IsZero() {
+				time.of[key.id] = time.at.UTC()
 			}
 		}
 	}

@@ -40,7 +40,7 @@ func openErrors(in *input) []*config.Error {
 		{"/state_dir", func() error { return checkStateDir(c) }},
 		{"/dns/zone_file", func() error { _, err := authority.LoadZoneFile(c.DNS); return err }},
 		{"/dns/tsig_keys", func() error { _, err := tsig.Load(c.DNS.TSIGKeys...); return err }},
-		{"/dns/dnssec", func() error { _, err := dnssec.Read(c.DNS, c.StateDir, time.Now()); return err }},
+		{"/dns/dnssec", func() error { return checkKeys(c) }},
 		{"/dns/allow_transfer", func() error { return checkTransferKeys(c) }},
 		{"/dns/notify", func() error { return checkNotifyKeys(c) }},
 		{"/publish", func() error { _, err := publish.NewPublisher(c.Publish, zap.NewNop()); return err }},
@@ -87,6 +87,19 @@ func openOrigin(origin string) error {
 		return nil
 	}
 	return files.StatFolder(origin, ".")
+}
+
+// checkKeys returns an error if the zone's keys cannot be used, or not after those that signed it before.
+func checkKeys(c *config.Server) error {
+	keys, err := dnssec.Read(c.DNS, c.StateDir, time.Now())
+	if err != nil || keys == nil {
+		return err
+	}
+	past, err := dnssec.Recall(c.StateDir, c.DNS.Zone)
+	if err != nil {
+		return err
+	}
+	return keys.CheckStart(&past, time.Now())
 }
 
 // checkTransferKeys returns an error if allow_transfer names a key that no key file has. Key files that cannot be read

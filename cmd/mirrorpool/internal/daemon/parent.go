@@ -123,6 +123,22 @@ func (p *parent) expectsSignatures(zone string, now time.Time) error {
 	return nil
 }
 
+// checkReplaced returns an error if validators would refuse the zone with keys that replace others, or if that is not
+// known. held is for how long caches may have records of the zone.
+func (p *parent) checkReplaced(keys *dnssec.Keys, held time.Duration, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	const otherwise = "or confirm with mirrorpool reload --confirm"
+	if left := keys.LeavesOut(now); len(left) > 0 && (p.view == nil || p.isOld(now)) {
+		return fmt.Errorf("whether the parent of %s has DS records of the keys %d, which are not published any more, is not known: %s; "+
+			"list them again until it is (see mirrorpool dnssec status), %s", keys.Zone, left, cmp.Or(p.problem, "it was not asked"), otherwise)
+	}
+	if err := keys.CheckReplaced(&p.seen, held, now); err != nil {
+		return fmt.Errorf("%w; %s", err, otherwise)
+	}
+	return nil
+}
+
 // checkUnsigned asks the parent where the zone was signed before and is not to be any more. It returns an error if that
 // has DS records. If it cannot be asked, which may have other causes at the start of a host, that is only logged.
 func (d *Daemon) checkUnsigned(ctx context.Context, resolver string) error {

@@ -81,17 +81,8 @@ func (d *Daemon) readKeys(n *newSettings, next *config.Server, confirm bool) (er
 	if n.feed, err = d.feeds.prepare(n.config); err != nil {
 		return err
 	}
-	if n.keys, err = dnssec.Read(n.config.DNS, n.config.StateDir, d.now()); err != nil {
+	if err := d.readZoneKeys(n, confirm); err != nil {
 		return err
-	}
-	if n.keys != nil {
-		n.ttls = d.ttls.With(authority.LongestTTL(n.config.DNS, n.zoneFile), d.now())
-		n.keys = n.keys.Outlive(n.ttls.Held(d.now()), d.now())
-	}
-	if n.keys == nil && d.signer.Keys() != nil && !confirm {
-		if err := d.parent.expectsSignatures(n.config.DNS.Zone, d.now()); err != nil {
-			return err
-		}
 	}
 	n.watchKeys, err = d.readWatchKeys(next)
 	return err

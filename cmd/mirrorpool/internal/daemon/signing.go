@@ -34,7 +34,11 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 			return err
 		}
 		d.parent.seen = past.Parent
-		d.ttls = past.TTLs.With(authority.LongestTTL(c.DNS, d.zoneFile), d.now())
+		past.TTLs = past.TTLs.With(authority.LongestTTL(c.DNS, d.zoneFile), d.now())
+		d.ttls = past.TTLs
+		if err := keys.CheckStart(&past, d.now()); err != nil {
+			return err
+		}
 		keys = keys.Outlive(d.ttls.Held(d.now()), d.now())
 	}
 	if err := keys.Save(); err != nil {
@@ -42,6 +46,29 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 	}
 	d.setKeys(c, keys)
 	return nil
+}
+
+// readZoneKeys reads the keys that a new configuration names to sign the zone. With confirm, validators may refuse what
+// comes of it.
+func (d *Daemon) readZoneKeys(n *newSettings, confirm bool) error {
+	c, now := n.config, d.now()
+	keys, err := dnssec.Read(c.DNS, c.StateDir, now)
+	switch {
+	case err != nil:
+		return err
+	case keys == nil && d.signer.Keys() != nil && !confirm:
+		return d.parent.expectsSignatures(c.DNS.Zone, now)
+	case keys == nil:
+		return nil
+	}
+	n.ttls = d.ttls.With(authority.LongestTTL(c.DNS, n.zoneFile), now)
+	held := n.ttls.Held(now)
+	n.keys = keys.Outlive(held, now).Follow(d.signer.Keys(), now)
+	err = d.parent.checkReplaced(n.keys, held, now)
+	if err != nil && confirm {
+		n.keys, err = n.keys.Confirmed(), nil
+	}
+	return err
 }
 
 // keepPast remembers what caches may have, for a restart.

@@ -1,0 +1,74 @@
+package checking
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool/authority/dnssec"
+	"mirrorpool/testdata/testbed"
+)
+
+// newServer writes a mirrorpool.json with what dns.dnssec is, and reads it.
+func newServer(t *testing.T, dir, signing string) *input {
+	t.Helper()
+	file := filepath.Join(dir, "mirrorpool.json")
+	testbed.Put(t, filepath.Join(dir, "mirrors.json"), `{"version": 1, "mirrors": [{"url_prefix": "https://m1.example.org/", "weight": 1}]}`)
+	testbed.Put(t, file, fmt.Sprintf(`{"mirrors": "mirrors.json", "state_dir": "state",
+		"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "dnssec": %s}}`, signing))
+	in := readInput(file, nil)
+	if in.err != nil || in.server == nil {
+		t.Fatalf("%+v", in)
+	}
+	return &in
+}
+
+// TestCheckReplacedKeys checks a configuration that swaps the key that signs the zone, where another was in use before.
+func TestCheckReplacedKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var names []string
+	for _, flags := range []uint16{257, 256, 256} {
+		record := &dns.DNSKEY{Hdr: dns.RR_Header{Name: "dl.example.org.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600},
+			Flags: flags, Protocol: 3, Algorithm: dns.ECDSAP256SHA256}
+		private, err := record.Generate(256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("Kdl.example.org.+013+%05d", record.KeyTag())
+		testbed.Put(t, filepath.Join(dir, name+".key"), record.String()+"\n")
+		if err := os.WriteFile(filepath.Join(dir, name+".private"), []byte(record.PrivateKeyString(private)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, fmt.Sprintf("%q", name))
+	}
+	if err := os.Mkdir(filepath.Join(dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before := newServer(t, dir, fmt.Sprintf(`{"keys": [%s, %s]}`, names[0], names[1]))
+	if list := openErrors(before); len(list) > 0 {
+		t.Fatalf("at first: %v", list)
+	}
+	keys, err := dnssec.Read(before.server.DNS, before.server.StateDir, time.Now())
+	if err == nil {
+		err = keys.Save()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := openErrors(newServer(t, dir, fmt.Sprintf(`{"keys": [%s, %s, %s]}`, names[0], names[1], names[2]))); len(list) > 0 {
+		t.Errorf("one key more: %v", list)
+	}
+	swapped := openErrors(newServer(t, dir, fmt.Sprintf(`{"keys": [%s, %s]}`, names[0], names[2])))
+	if len(swapped) != 1 || swapped[0].Pointer != "/dns/dnssec" || !strings.Contains(swapped[0].Error(), "would sign dl.example.org. at once") {
+		t.Errorf("another key: %v", swapped)
+	}
+	if list := openErrors(newServer(t, dir, `{"keys": "auto"}`)); len(list) != 1 || !strings.Contains(list[0].Error(), "put them back from a backup") {
+		t.Errorf("keys of its own: %v", list)
+	}
+}

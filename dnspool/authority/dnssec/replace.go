@@ -1,0 +1,195 @@
+package dnssec
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Keys that the configuration lists are replaced by its administrator, who may leave one out too early, or have another
+// one sign at once. Validators take what is signed for good only with the DS and DNSKEY records in their caches.
+
+// Follow returns k as what replaces other keys, which may be nil.
+func (k *Keys) Follow(before *Keys, now time.Time) *Keys {
+	if before == nil {
+		return k
+	}
+	n := *k
+	n.follow(before.signers(), now)
+	return &n
+}
+
+func (k *Keys) follow(before signers, now time.Time) {
+	k.before, k.since = before, map[string]time.Time{}
+	for _, key := range k.All {
+		since, ok := before.Since[key.id]
+		switch {
+		case !ok && (len(before.Keys) == 0 || slices.Contains(before.Keys, key.id)):
+			continue // since ever, as far as caches go
+		case !ok || since.After(now):
+			since = now.UTC().Truncate(time.Second)
+		}
+		k.since[key.id] = since
+	}
+}
+
+// LeavesOut returns the tags of keys that signed the zone's keys before, and have left it now before their time.
+func (k *Keys) LeavesOut(now time.Time) (tags []uint16) {
+	if k.auto {
+		return nil
+	}
+	for _, id := range signKeys(k.left(now)) {
+		tags = append(tags, k.recordOf(id).KeyTag())
+	}
+	return tags
+}
+
+// CheckReplaced returns an error if validators would refuse the zone since keys have been replaced. seen is what the
+// parent has, and held is for how long caches may have records of the zone.
+func (k *Keys) CheckReplaced(seen *Seen, held time.Duration, now time.Time) error {
+	if k.auto || len(k.before.Keys) == 0 { // keys of this program's own say when they may do what
+		return nil
+	}
+	r, err := k.at(now)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now), k.checkLeft(r, held, now))
+}
+
+// Confirmed returns k as if its keys had always been listed: they have been found to be too new, and are to sign
+// nevertheless.
+func (k *Keys) Confirmed() *Keys {
+	n := *k
+	n.since = nil
+	return &n
+}
+
+// CheckStart is CheckReplaced by what is remembered.
+func (k *Keys) CheckStart(past *Past, now time.Time) error {
+	err := k.CheckReplaced(&past.Parent, past.TTLs.Held(now), now)
+	if err != nil && k.dir != "" {
+		err = fmt.Errorf("%w; to have it so nevertheless, remove %s", err, SignersFile(k.dir))
+	}
+	return err
+}
+
+// checkAnchors returns an error if a key has left that signed keys, and in some cache the DS records may name no other
+// key that does.
+func (k *Keys) checkAnchors(r *roles, seen *Seen, now time.Time) error {
+	for _, id := range signKeys(k.left(now)) {
+		gone := k.recordOf(id)
+		_, named := seen.since(gone)
+		if !named && !now.Before(seen.CachedUntil()) {
+			continue
+		}
+		var known time.Time // when all caches have the DS record of a key that stays
+		for _, key := range k.All {
+			if since, ok := seen.since(key.Record); ok && key.Record.Algorithm == gone.Algorithm && r.signsKeys(key, now) {
+				known = first(known, since.Add(seen.Longest))
+			}
+		}
+		if known.IsZero() && !named && len(seen.Since) == 0 {
+			known = seen.CachedUntil() // and no cache has a DS record
+		}
+		switch {
+		case known.IsZero():
+			return fmt.Errorf("the key %d of %s is not published any more, and the parent has a DS record of no other key that is; "+
+				"list it again until the parent has one, and for the TTL of that", gone.KeyTag(), k.Zone)
+		case now.Before(known):
+			return fmt.Errorf("the key %d of %s is not published any more, and caches may have a DS record of no other key until %s; "+
+				"list it again until then", gone.KeyTag(), k.Zone, known.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// checkPublished returns an error if some cache may have the DNSKEY records without any key that signs the zone.
+func (k *Keys) checkPublished(r *roles, now time.Time) error {
+	ttl := KeyTTL * time.Second
+	if r.signed != nil {
+		ttl = time.Duration(r.signed[dns.TypeDNSKEY][0].records[0].Header().Ttl) * time.Second
+	}
+	if slices.ContainsFunc(r.signZone, func(key *Key) bool {
+		since, added := k.since[key.id]
+		return !added || !now.Before(latest(since, key.Times.Publish).Add(ttl))
+	}) {
+		return nil
+	}
+	return fmt.Errorf("the key %d would sign %s at once, and caches may have the DNSKEY records without it for %s; list it beside those "+
+		"that signed before, and have it sign later than that (dnssec-settime -A)", r.signZone[0].Tag, k.Zone, ttl)
+}
+
+// checkLeft returns an error if a key has left that signed the zone, and caches may have records that no other one has
+// signed.
+func (k *Keys) checkLeft(r *roles, held time.Duration, now time.Time) error {
+	signedToo := slices.ContainsFunc(r.signZone, func(key *Key) bool {
+		return slices.Contains(k.before.Keys, key.id) && k.before.signsZone(key.id) &&
+			!now.Before(latest(k.since[key.id], key.Times.Activate).Add(max(held, KeyTTL*time.Second)))
+	})
+	for _, id := range k.left(now) {
+		inactive := k.before.Inactive[id]
+		switch {
+		case !k.before.signsZone(id) || signedToo || !inactive.IsZero() && !now.Before(inactive.Add(held)):
+		case inactive.IsZero():
+			return fmt.Errorf("the key %d is not published any more, and caches may have records of %s that it has signed for %s; list it "+
+				"again, have it sign no more (dnssec-settime -I), reload, and leave it out after that time", k.recordOf(id).KeyTag(), k.Zone, held)
+		default:
+			return fmt.Errorf("the key %d is not published any more, and caches may have records of %s that it has signed until %s; list it "+
+				"again until then", k.recordOf(id).KeyTag(), k.Zone, inactive.Add(held).UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// left returns the keys that have left the zone before their time.
+func (k *Keys) left(now time.Time) []string {
+	return slices.DeleteFunc(slices.Clone(k.before.Keys), func(id string) bool {
+		return passed(k.before.Ends[id], now) ||
+			slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id && key.Times.At(now) != Removed })
+	})
+}
+
+// signsKeys reports whether the DNSKEY records have a signature of a key, wherever that is.
+func (r *roles) signsKeys(key *Key, now time.Time) bool {
+	return slices.Contains(r.signKeys, key) || r.signed != nil && key.signedAt(now)[dns.TypeDNSKEY] != nil
+}
+
+// recordOf returns the key with an id.
+func (k *Keys) recordOf(id string) *dns.DNSKEY {
+	record := &dns.DNSKEY{Hdr: dns.RR_Header{Name: k.Zone, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: KeyTTL}, Protocol: 3}
+	_, _ = fmt.Sscan(id, &record.Flags, &record.Algorithm, &record.PublicKey) // keyID made it
+	return record
+}
+
+// signsZone reports whether a key signed what is no key: one without the flag SEP, or if there is none.
+func (s *signers) signsZone(id string) bool {
+	parts := strings.Fields(id)
+	return parts[0] == "256" || !slices.ContainsFunc(s.Keys, func(other string) bool { return strings.HasPrefix(other, "256 "+parts[1]+" ") })
+}
+
+// since returns since when the parent has a DS record of a key.
+func (s *Seen) since(key *dns.DNSKEY) (since time.Time, ok bool) {
+	for _, digest := range [...]uint8{dns.SHA256, dns.SHA384, dns.SHA1} {
+		ds := key.ToDS(digest)
+		if ds == nil {
+			continue
+		}
+		if at, named := s.Since[dsData(ds)]; named {
+			since, ok = first(since, at), true
+		}
+	}
+	return since, ok
+}
+
+// latest returns the later of two times.
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,162 @@
+package dnssec
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// listedKeys are key files that a configuration may list, by a letter and a number.
+type listedKeys struct {
+	t     *testing.T
+	dir   string
+	files map[string]string // without their ends
+	text  map[string]string // of private files, without times
+	ds    map[string]*dns.DS
+}
+
+// newListedKeys makes keys that sign keys (K) and others (Z).
+func newListedKeys(t *testing.T, names ...string) *listedKeys {
+	t.Helper()
+	l := &listedKeys{t, t.TempDir(), map[string]string{}, map[string]string{}, map[string]*dns.DS{}}
+	for _, name := range names {
+		key, err := generate(testZone, dns.ECDSAP256SHA256, Times{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name[0] == 'Z' {
+			key.Record.Flags = dns.ZONE
+		}
+		l.files[name] = filepath.Join(l.dir, fmt.Sprintf("K%s+013+%05d", testZone, key.Record.KeyTag()))
+		testbed.Put(t, l.files[name]+publicEnd, key.Record.String()+"\n")
+		l.text[name], l.ds[name] = key.secret, key.DS()
+		l.set(name, "")
+	}
+	return l
+}
+
+// set sets the times of a key, as dnssec-settime does: "Activate 3" is three hours after the start.
+func (l *listedKeys) set(name, times string) {
+	l.t.Helper()
+	text := l.text[name]
+	for time := range strings.SplitSeq(times, ", ") {
+		field, hours := "", 0
+		if _, err := fmt.Sscan(time, &field, &hours); err == nil {
+			text += fmt.Sprintf("%s: %s\n", field, l.at(hours).UTC().Format(timeFormat))
+		}
+	}
+	if err := os.WriteFile(l.files[name]+privateEnd, []byte(text), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *listedKeys) at(hours int) time.Time { return testNow.Add(time.Duration(hours) * time.Hour) }
+
+// A listing is a step of a test of keys that are listed: the configuration is read again, perhaps after changes.
+type listing struct {
+	hours int
+	times map[string]string // of keys, from now on
+	ds    string            // that the parent has from now on; "-" for none, "" for those before
+	keys  string            // that are listed
+	want  string            // in the error; "" for none
+}
+
+var listings = map[string][]listing{
+	"the key that the parent names is left out": {{ds: "K1", keys: "K1 K2 Z1"}, {hours: 99, keys: "K2 Z1", want: "DS record of no other key"},
+		{hours: 99, ds: "K1 K2", keys: "K2 Z1", want: "may have a DS record of no other key until 2027-01-20T11:00:00Z"},
+		{hours: 122, keys: "K2 Z1", want: "until 2027-01-20"}, {hours: 123, keys: "K2 Z1"}},
+	"its DS record has gone just now": {{ds: "K1", keys: "K1 K2 Z1"}, {hours: 99, ds: "K2", keys: "K2 Z1", want: "no other key until"},
+		{hours: 123, keys: "K2 Z1"}},
+	"its DS record has gone, and no other came": {{ds: "K1", keys: "K1 K2 Z1"}, {hours: 99, ds: "-", keys: "K2 Z1", want: "no other key until"},
+		{hours: 123, keys: "K2 Z1"}},
+	"there never was a DS record":          {{keys: "K1 K2 Z1"}, {keys: "K2 Z1"}},
+	"the parent names a stranger":          {{ds: "K3", keys: "K1 K2 Z1"}, {hours: 24, keys: "K2 Z1"}},
+	"the parent named a key just now":      {{keys: "K1 K2 Z1"}, {ds: "K3", keys: "K2 Z1", want: "DS record of no other key"}},
+	"it is removed by its time":            {{ds: "K1", keys: "K1 K2 Z1"}, {hours: 99, times: map[string]string{"K1": "Publish 0, Activate 0, Delete 98"}, keys: "K1 K2 Z1", want: "no other key"}},
+	"it was to be removed":                 {{times: map[string]string{"K1": "Publish 0, Activate 0, Delete 98"}, ds: "K1", keys: "K1 K2 Z1"}, {hours: 98, keys: "K2 Z1"}},
+	"another key for the zone at once":     {{keys: "K1 Z1"}, {hours: 9, keys: "K1 Z2", want: "would sign dl.example.org. at once"}},
+	"a key for the zone where none was":    {{keys: "K1"}, {hours: 9, keys: "K1 Z1", want: "would sign dl.example.org. at once"}},
+	"no key for the zone any more":         {{keys: "K1 Z1"}, {hours: 9, keys: "K1", want: "that it has signed for 4h0m0s"}},
+	"one key that signs all, then another": {{ds: "K1", keys: "K1"}, {hours: 9, ds: "K1 K2", keys: "K1 K2"}, {hours: 32, keys: "K2", want: "until"}, {hours: 33, keys: "K2"}},
+	"pre-publication": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 9, Activate 12", "Z1": "Publish 0, Activate 0, Inactive 12"}, keys: "K1 Z1 Z2"},
+		{hours: 10, keys: "K1 Z1 Z2"}, {hours: 11, keys: "K1 Z2", want: "that it has signed until 2027-01-16T00:00:00Z"}, {hours: 12, keys: "K1 Z1 Z2"},
+		{hours: 15, keys: "K1 Z2", want: "that it has signed until 2027-01-16T00:00:00Z"}, {hours: 16, keys: "K1 Z2"}},
+	"pre-publication, too short": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 9, Activate 10"}, keys: "K1 Z1 Z2"},
+		{hours: 10, times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 10", "Z2": "Publish 10, Activate 10"}, keys: "K1 Z1 Z2", want: "at once"}},
+	"double signature": {{keys: "K1 Z1"}, {hours: 9, keys: "K1 Z1 Z2"}, {hours: 12, keys: "K1 Z2", want: "that it has signed for 4h0m0s"},
+		{hours: 13, keys: "K1 Z2"}},
+	"pre-publication that is given up": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 9, Activate 99"}, keys: "K1 Z1 Z2"}, {hours: 10, keys: "K1 Z1"}},
+	"the same soon after the first":    {{times: map[string]string{"Z1": "Publish 0, Activate 0"}, keys: "K1 Z1"}, {keys: "K1 Z1"}},
+	"a key for the zone is removed":    {{times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 1, Delete 2"}, keys: "K1 Z1"}, {hours: 2, keys: "K1"}},
+}
+
+// TestReplacedKeys replaces keys that the configuration lists, at a parent whose DS records are cached for a day and in
+// a zone whose records are cached for four hours. What would break the chain in a cache is refused; a restart makes no
+// difference.
+func TestReplacedKeys(t *testing.T) {
+	t.Parallel()
+	for name, steps := range listings {
+		for _, restarts := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restarts %v", name, restarts), func(t *testing.T) {
+				t.Parallel()
+				l := newListedKeys(t, "K1", "K2", "K3", "Z1", "Z2")
+				dir, past, ds := "", Past{TTLs: TTLs{Longest: 4 * time.Hour}}, []*dns.DS(nil)
+				if restarts {
+					dir = t.TempDir()
+				}
+				var inForce *Keys
+				for i, step := range steps {
+					now := l.at(step.hours)
+					for key, times := range step.times {
+						l.set(key, times)
+					}
+					if step.ds != "" {
+						ds = nil
+						for _, key := range strings.Fields(strings.Trim(step.ds, "-")) {
+							ds = append(ds, l.ds[key])
+						}
+					}
+					past.Parent = past.Parent.With(&View{DS: ds, TTL: 24 * time.Hour, At: now})
+					if inForce != nil {
+						if err := past.Keep(dir, testZone); err != nil {
+							t.Fatal(err)
+						}
+					}
+					var files []string
+					for _, key := range strings.Fields(step.keys) {
+						files = append(files, l.files[key])
+					}
+					next, err := Read(testConfig(files...), dir, now)
+					if err == nil && restarts {
+						var known Past
+						if known, err = Recall(dir, testZone); err != nil {
+							t.Fatal(err)
+						}
+						err = next.CheckStart(&known, now)
+					} else if err == nil {
+						next = next.Follow(inForce, now)
+						err = next.CheckReplaced(&past.Parent, past.TTLs.Held(now), now)
+					}
+					if (err == nil) != (step.want == "") || err != nil && !strings.Contains(err.Error(), step.want) {
+						t.Fatalf("step %d: %v, want %q", i, err, step.want)
+					}
+					if err != nil {
+						continue
+					}
+					if inForce = next; restarts {
+						if err := next.Save(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			})
+		}
+	}
+}
