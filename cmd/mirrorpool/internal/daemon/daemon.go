@@ -16,6 +16,7 @@
 //	files.go      which mirror carries which file
 //	verification.go  which copies of files are corrupt
 //	watch.go      other watchers of the same mirrors
+//	keylock.go    who may use key files
 //	signing.go    the keys that sign the zone, and when its signatures are made anew
 //	parent.go     the DS records that the zone's parent has
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
@@ -106,6 +107,9 @@ type Daemon struct {
 	updates    chan source.Result // from the list, of what it has read by itself
 	reloading  sync.Mutex         // held during a reload: one at a time
 	lastReload atomic.Pointer[admin.ReloadStatus]
+	patience   time.Duration // of a reload with the disks
+
+	readingSettings chan struct{} // of capacity 1: full while a reload reads the settings, for longer than it if they hang
 }
 
 // New prepares a daemon, with a list of mirrors in force. The administrator's listener is open once it returns. The
@@ -178,7 +182,7 @@ func newDaemon(
 			overridden: make(chan struct{}, 1), signer: dnssec.NewSigner(rand.New(globalSource{})),
 			parent: &parent{ask: make(chan struct{}, 1)}},
 		o: o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
-		updates: make(chan source.Result),
+		updates: make(chan source.Result), patience: patience, readingSettings: make(chan struct{}, 1),
 	}
 	d.config.Store(c)
 	d.overridesFile = d.stateFile("overrides")

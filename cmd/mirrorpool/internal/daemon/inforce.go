@@ -47,7 +47,7 @@ type inForce struct {
 	parent   *parent
 	watchers *watch.Group // nil: this server goes by itself
 
-	keysChange      sync.Mutex    // held from when key files are read until what they hold is in force; before mu
+	keysChange      keyLock       // before mu
 	ttls            dnssec.TTLs   // of the zone, if it is signed; keysChange guards it
 	savingOverrides sync.Mutex    // held while they are written
 	overridesFile   string        // "" without state_dir

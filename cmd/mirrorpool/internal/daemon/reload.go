@@ -3,11 +3,17 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 
 	"mirrorpool/config/source"
 	"mirrorpool/dnspool/admin"
 )
+
+// patience is for how long a reload waits for the disks that hold the configuration and the files that it names.
+const patience = 20 * time.Second
 
 // reload reads the configuration and the list of mirrors again, and puts in force what is good; with o.DryRun nothing.
 // It is called on request.
@@ -16,10 +22,10 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 	defer d.reloading.Unlock()
 	answer := admin.ReloadAnswer{DryRun: o.DryRun}
 	if o.DryRun {
-		answer.Settings = d.readSettings(o.Confirm).answer
+		answer.Settings = d.inTime(func() admin.SettingsReload { return d.readSettings(o.Confirm).answer })
 		answer.Pool = poolReload(d.list.Preview(ctx, o.Confirm))
 	} else {
-		answer.Settings = d.reloadSettings(o.Confirm)
+		answer.Settings = d.inTime(func() admin.SettingsReload { return d.reloadSettings(o.Confirm) })
 		d.events.ReloadSettings(&answer.Settings)
 		answer.Pool = poolReload(d.reloadPool(ctx, o.Confirm))
 		d.catalog.Reread()
@@ -35,6 +41,31 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 		})
 	}
 	return answer
+}
+
+// inTime returns what a reload of the settings comes to, or that it goes on: a disk that hangs must not keep the list
+// of mirrors from being read. There is one at a time.
+func (d *Daemon) inTime(reload func() admin.SettingsReload) admin.SettingsReload {
+	done := make(chan admin.SettingsReload, 1)
+	limit, cancel := context.WithTimeout(context.Background(), d.patience)
+	defer cancel()
+	select {
+	case d.readingSettings <- struct{}{}:
+		go func() {
+			defer func() { <-d.readingSettings }()
+			done <- reload()
+		}()
+	case <-limit.Done():
+	}
+	select {
+	case answer := <-done:
+		return answer
+	case <-limit.Done():
+	}
+	err := fmt.Sprintf("reading the configuration and the files that it names takes longer than %s, and goes on; "+
+		"a disk, or a server with a mounted folder, may hang", d.patience)
+	d.log.Error("a reload of the configuration hangs", zap.String("error", err))
+	return admin.SettingsReload{Applied: []string{}, Restart: []string{}, Error: err}
 }
 
 // reloadPool reads the list of mirrors again, and puts in force what it has come to.

@@ -186,15 +186,13 @@ func (d *Daemon) takeKeyFiles() error {
 }
 
 // changeKeys puts other keys in force, made from those that are and the configuration; the same are none. They are kept
-// before they sign.
+// before they sign. A disk may take its time over that, while mu is free for all else.
 func (f *inForce) changeKeys(
 	change func(c *config.Server, keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error),
 ) error {
 	f.keysChange.Lock()
 	defer f.keysChange.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c, keys := f.config.Load(), f.signer.Keys()
+	c, keys := f.config.Load(), f.signer.Keys() // which stay in force meanwhile
 	if c.DNS.DNSSEC == nil || keys == nil {
 		return errUnsigned
 	}
@@ -205,6 +203,8 @@ func (f *inForce) changeKeys(
 	if err := next.Save(); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.log.Info("keys of the zone have changed", zap.String("now", next.Phase(f.now())))
 	f.signer.SetKeys(next, c.DNS.DNSSEC.Validity)
 	if f.current.Load() != nil {
@@ -253,7 +253,7 @@ func (d *Daemon) signatures() (s dnssec.Status, ok bool) {
 	}
 	view, problem, files := d.parent.known()
 	s = keys.Describe(d.now(), view, problem)
-	s.KeyFiles = files
+	s.KeyFiles = cmp.Or(files, d.keysChange.trouble())
 	stats := d.signer.Stats()
 	s.Expires, s.Made, s.Signing = keys.HoldsUntil(stats, d.now()), stats.Made, stats.Failure
 	return s, true
