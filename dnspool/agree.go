@@ -27,19 +27,6 @@ type Agreement struct {
 	Zone     uint64                 // a hash of what the zone tells besides the pool
 }
 
-// Conflicts reports whether another server has other content under a serial, or may have.
-func (a *Agreement) Conflicts(serial uint32, content uint64) bool {
-	if content == 0 {
-		return true // it is not known any more
-	}
-	for _, v := range a.Versions {
-		if v.Serial == serial && v.Content != content {
-			return true
-		}
-	}
-	return false
-}
-
 // contentOf is a hash of what DNS tells of a snapshot, and of what the zone holds besides.
 func (a *Agreement) contentOf(s *Snapshot) uint64 {
 	sum := fnv.New64a()

@@ -181,24 +181,6 @@ func TestAgreedSerial(t *testing.T) {
 	}
 }
 
-// TestConflicts: a serial stands for one content only where no other server says otherwise.
-func TestConflicts(t *testing.T) {
-	t.Parallel()
-	a := &Agreement{Name: "fra", Versions: map[string]ZoneVersion{"ams": {Serial: 7, Content: 1}, "nyc": {Serial: 8, Content: 2}}}
-	for _, test := range []struct {
-		serial  uint32
-		content uint64
-		want    bool
-	}{
-		{7, 1, false}, {7, 2, true}, {8, 2, false}, {8, 1, true}, {9, 3, false},
-		{9, 0, true}, // it may have been anything
-	} {
-		if got := a.Conflicts(test.serial, test.content); got != test.want {
-			t.Errorf("serial %d of content %d conflicts: %v", test.serial, test.content, got)
-		}
-	}
-}
-
 // TestSerialsConverge has servers change what they tell, and hear of each other in any order. When all tell the same,
 // they come to one serial soon; none goes back, and no two that know of each other keep one serial for two contents.
 func TestSerialsConverge(t *testing.T) {

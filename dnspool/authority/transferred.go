@@ -12,14 +12,15 @@ import (
 
 // toTransfer is the version of the zone as a transfer gives it.
 func (z *zone) toTransfer() transfer.Version {
-	v := transfer.Version{SOA: z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), Records: z.transferred, Expires: z.expiry(),
-		Content: z.snapshot.Content}
-	switch agreement := z.snapshot.Agreement; {
-	case agreement == nil:
-	case z.signing != nil: // each server's signatures are its own
-		v.Conflicts = func(uint32, uint64) bool { return true }
-	default:
-		v.Conflicts = agreement.Conflicts
+	v := transfer.Version{SOA: z.soa(z.static.soa.Hdr.Ttl).(*dns.SOA), Records: z.transferred, Expires: z.expiry()}
+	if z.signing == nil { // each server's signatures are its own
+		v.Content = z.snapshot.Content
+	}
+	if agreement := z.snapshot.Agreement; agreement != nil {
+		v.Others = make(map[string]transfer.Other, len(agreement.Versions))
+		for name, other := range agreement.Versions {
+			v.Others[name] = transfer.Other(other)
+		}
 	}
 	return v
 }

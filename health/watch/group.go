@@ -209,13 +209,14 @@ func (g *Group) Announce(z ZoneVersion) {
 	g.broadcast(v)
 }
 
-// ZoneVersions are those that the other watchers serve, by name.
+// ZoneVersions are those that the other watchers serve, by name. One that is gone may only be out of reach, and serve
+// on.
 func (g *Group) ZoneVersions() map[string]ZoneVersion {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	versions := map[string]ZoneVersion{}
 	for name, m := range g.members {
-		if m.alive && m.book.zone.Serial != 0 {
+		if m.book.zone.Serial != 0 && (m.alive || g.o.Now().Sub(m.since) <= memoryOfGone) {
 			versions[name] = m.book.zone
 		}
 	}

@@ -177,8 +177,14 @@ func TestGroup(t *testing.T) {
 			t.Errorf("%s has stopped, and is there", m.Name)
 		}
 	}
+	if versions := fra.ZoneVersions(); len(versions) != 1 || versions["ams"] != served {
+		t.Errorf("versions of the zone: %v, want that of the one which has stopped, or may only be out of reach", versions)
+	}
+	fra.mu.Lock()
+	fra.members["ams"].since = fra.now().Add(-memoryOfGone - time.Second)
+	fra.mu.Unlock()
 	if versions := fra.ZoneVersions(); len(versions) > 0 {
-		t.Errorf("versions of the zone of those that have stopped: %v", versions)
+		t.Errorf("versions of the zone of one that has been gone for long: %v", versions)
 	}
 	again := startPeer(t, "ams", ams.address, []string{fra.address}, key("one"))
 	third := startPeer(t, "nyc", nyc.address, []string{fra.address}, key("one"))

@@ -3,6 +3,7 @@ package transfer
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -61,7 +62,13 @@ type version struct {
 	soa     *dns.SOA
 	records Records   // without the SOA
 	expires time.Time // the first signature; zero if there is none
-	content uint64    // tells it from another server's version with the same serial; 0 where that is not known
+	identity
+}
+
+// An identity is what is known of a version besides its serial.
+type identity struct {
+	content uint64   // a hash of what it tells; 0: no other server has the same records
+	shared  []string // the other servers that have had the same under the same serial, sorted
 }
 
 // holds reports whether no signature has expired at a time.
@@ -71,12 +78,12 @@ func (v *version) holds(now time.Time) bool { return v.expires.IsZero() || now.B
 type delta struct {
 	from, to       *dns.SOA
 	removed, added []record
-	content        uint64 // of the version from which it leads
+	identity       // of the version from which it leads
 }
 
 // diff returns what leads from one version to another.
 func diff(from, to version) delta {
-	d := delta{from: from.soa, to: to.soa, content: from.content}
+	d := delta{from: from.soa, to: to.soa, identity: from.identity}
 	a, b := from.records, to.records
 	for len(a) > 0 && len(b) > 0 {
 		switch c := compareRecords(a[0], b[0]); {
@@ -98,7 +105,8 @@ func (d delta) size() int { return len(d.removed) + len(d.added) + 2 }
 // A history is the latest version, and how it came about. Neither is changed once made.
 type history struct {
 	version
-	deltas []delta // the last one leads to version, and each to the next
+	deltas []delta  // the last one leads to version, and each to the next
+	others []string // servers of the zone, besides this one
 
 	packing   sync.Once // fills what follows, at the first request
 	packed    [][]byte  // the answer to AXFR
@@ -123,27 +131,44 @@ func (h *history) next(v version) *history {
 	return n
 }
 
-// distrust is the history without the deltas from versions that conflict with those of other servers, and without the
-// older ones: a secondary that has such a serial may have the other server's records, which the delta does not fit.
-func (h *history) distrust(conflicts func(serial uint32, content uint64) bool) *history {
-	first := 0
-	for i, d := range h.deltas {
-		if conflicts(d.from.Serial, d.content) {
-			first = i + 1
+// hear is the history once it is known what other servers of the zone give. A secondary that has been at one of them
+// may have other records under a serial of this server's: both may have made a version at the same second. So only a
+// serial under which each of the others has had the same is one from which a delta may lead.
+func (h *history) hear(others map[string]Other) (next *history, confirmed bool) {
+	names := slices.Sorted(maps.Keys(others))
+	next = &history{version: h.version, deltas: slices.Clone(h.deltas), others: names}
+	confirmed = next.version.hear(next.soa.Serial, names, others)
+	for i := range next.deltas {
+		d := &next.deltas[i]
+		confirmed = d.hear(d.from.Serial, names, others) || confirmed
+	}
+	if !confirmed && slices.Equal(names, h.others) {
+		return h, false
+	}
+	return next, confirmed
+}
+
+// hear notes which other servers have the version, under its serial, and reports whether that is news.
+func (i *identity) hear(serial uint32, names []string, others map[string]Other) (news bool) {
+	for _, name := range names {
+		if i.content == 0 || others[name] != (Other{serial, i.content}) || slices.Contains(i.shared, name) {
+			continue
 		}
+		i.shared, news = append(slices.Clip(i.shared), name), true
 	}
-	latest := h.version
-	if latest.content != 0 && conflicts(latest.soa.Serial, latest.content) {
-		latest.content = 0
+	if news {
+		slices.Sort(i.shared)
 	}
-	if first == 0 && latest.content == h.content {
-		return h
-	}
-	return &history{version: latest, deltas: slices.Clone(h.deltas[first:])}
+	return news
+}
+
+// sharedBy reports whether each of other servers has had the version.
+func (i *identity) sharedBy(others []string) bool {
+	return !slices.ContainsFunc(others, func(name string) bool { return !slices.Contains(i.shared, name) })
 }
 
 // since returns the deltas that lead from the version with a serial to the latest one. ok is false if there are none,
-// or if they are longer than the zone.
+// if they are longer than the zone, or if another server may have other records under the serial.
 func (h *history) since(serial uint32) (deltas []delta, ok bool) {
 	size := 0
 	for i := len(h.deltas) - 1; i >= 0; i-- {
@@ -151,7 +176,7 @@ func (h *history) since(serial uint32) (deltas []delta, ok bool) {
 			return nil, false
 		}
 		if h.deltas[i].from.Serial == serial {
-			return h.deltas[i:], true
+			return h.deltas[i:], h.deltas[i].sharedBy(h.others)
 		}
 	}
 	return nil, false

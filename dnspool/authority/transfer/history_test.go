@@ -113,55 +113,67 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// TestDistrust: a version that another server has with other records leads nowhere, and those before it neither.
-func TestDistrust(t *testing.T) {
+// TestShared: changes are given since a version that all other servers have had, too, and since no other.
+func TestShared(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))
-	const last = 6
 	var h *history
-	for serial := uint32(1); serial <= last; serial++ {
+	publish := func(serial uint32, others map[string]Other) {
 		v := randomVersion(r, serial)
+		v.records = Merge(largeVersion.records, v.records) // so that the changes are never longer than the zone
 		v.content = uint64(serial)
-		h = h.next(v)
-	}
-	body, err := encodeHistory(h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h, err = decodeHistory(body, "dl.example.org."); err != nil {
-		t.Fatal(err)
-	}
-	for name, test := range map[string]struct {
-		conflicts []uint32
-		first     uint32 // that leads to the latest
-	}{
-		"none":                   {nil, 1},
-		"the oldest":             {[]uint32{1}, 2},
-		"one between":            {[]uint32{3}, 4},
-		"two":                    {[]uint32{2, 4}, 5},
-		"the latest but one":     {[]uint32{5}, last},
-		"the latest":             {[]uint32{last}, 1},
-		"one that was never had": {[]uint32{9}, 1},
-	} {
-		got := h.distrust(func(serial uint32, content uint64) bool {
-			return content == 0 || uint64(serial) != content || slices.Contains(test.conflicts, serial)
-		})
-		first := got.soa.Serial
-		if len(got.deltas) > 0 {
-			first = got.deltas[0].from.Serial
+		if h == nil || serial != h.soa.Serial {
+			h = h.next(v)
 		}
-		if first != test.first || len(got.deltas) != int(last-test.first) || got.soa.Serial != last {
-			t.Errorf("%s: %d deltas from %d, want them from %d", name, len(got.deltas), first, test.first)
+		h, _ = h.hear(others)
+	}
+	want := func(when string, since ...uint32) {
+		t.Helper()
+		body, err := encodeHistory(h)
+		if err != nil {
+			t.Fatal(err)
 		}
-		next := got.next(randomVersion(r, last+1)).distrust(func(_ uint32, content uint64) bool { return content == 0 })
-		if kept := len(next.deltas) > 0; kept == slices.Contains(test.conflicts, last) {
-			t.Errorf("%s: after the next version there are %d deltas", name, len(next.deltas))
+		restored, err := decodeHistory(body, "dl.example.org.")
+		if err != nil {
+			t.Fatal(err)
+		}
+		restored.others = h.others
+		for serial := uint32(1); serial <= h.soa.Serial; serial++ {
+			_, ok := h.since(serial)
+			if _, kept := restored.since(serial); ok != slices.Contains(since, serial) || kept != ok {
+				t.Errorf("%s: changes since %d: %v, after a restart %v", when, serial, ok, kept)
+			}
 		}
 	}
-	if got := h.distrust(func(uint32, uint64) bool { return false }); got != h {
-		t.Error("a history without conflicts is made anew")
-	}
+	publish(1, nil)
+	publish(2, nil)
+	want("alone", 1)
+	publish(3, map[string]Other{"ams": {3, 3}})
+	publish(4, map[string]Other{"ams": {3, 3}})
+	want("another one has come", 3)
+	publish(4, map[string]Other{"ams": {4, 99}})
+	publish(5, map[string]Other{"ams": {5, 5}})
+	publish(6, map[string]Other{"ams": {6, 6}})
+	want("both have made a version 4", 3, 5)
+	publish(7, map[string]Other{"ams": {6, 6}, "nyc": {6, 6}})
+	want("a third one has come late", 6)
+	publish(8, map[string]Other{"ams": {8, 8}, "nyc": {7, 7}}) // and so it is known what it had
+	want("the third one is behind", 6)
+	publish(9, map[string]Other{"ams": {9, 9}, "nyc": {8, 8}})
+	publish(9, map[string]Other{"ams": {7, 7}, "nyc": {8, 8}}) // late news
+	want("the other is behind", 6, 7, 8)
+	publish(9, map[string]Other{"ams": {9, 9}})
+	want("the third is gone", 3, 5, 6, 7, 8)
 }
+
+// largeVersion has records that stay.
+var largeVersion = func() version {
+	var rrs []dns.RR
+	for i := range 1000 {
+		rrs = append(rrs, &dns.TXT{Hdr: testHeader(fmt.Sprintf("t%d.dl.example.org.", i), dns.TypeTXT, 60), Txt: []string{"x"}})
+	}
+	return version{records: Sort(rrs)}
+}()
 
 // TestHistoryIsBounded changes a zone wholly, again and again.
 func TestHistoryIsBounded(t *testing.T) {

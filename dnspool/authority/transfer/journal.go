@@ -37,22 +37,24 @@ type savedHistory struct {
 	SOA     []byte       `json:"soa"`
 	Records []byte       `json:"records"`
 	Content uint64       `json:"content,omitempty"`
+	Shared  []string     `json:"shared,omitempty"`
 	Deltas  []savedDelta `json:"deltas"`
 }
 
 type savedDelta struct {
-	From    []byte `json:"from"`
-	To      []byte `json:"to"`
-	Removed []byte `json:"removed"`
-	Added   []byte `json:"added"`
-	Content uint64 `json:"content,omitempty"`
+	From    []byte   `json:"from"`
+	To      []byte   `json:"to"`
+	Removed []byte   `json:"removed"`
+	Added   []byte   `json:"added"`
+	Content uint64   `json:"content,omitempty"`
+	Shared  []string `json:"shared,omitempty"`
 }
 
 // encodeHistory is a history as decodeHistory reads it.
 func encodeHistory(h *history) ([]byte, error) {
-	saved := savedHistory{Zone: h.soa.Hdr.Name, SOA: wireOfSOA(h.soa), Records: wireOf(h.records), Content: h.content}
+	saved := savedHistory{Zone: h.soa.Hdr.Name, SOA: wireOfSOA(h.soa), Records: wireOf(h.records), Content: h.content, Shared: h.shared}
 	for _, d := range h.deltas {
-		saved.Deltas = append(saved.Deltas, savedDelta{wireOfSOA(d.from), wireOfSOA(d.to), wireOf(d.removed), wireOf(d.added), d.content})
+		saved.Deltas = append(saved.Deltas, savedDelta{wireOfSOA(d.from), wireOfSOA(d.to), wireOf(d.removed), wireOf(d.added), d.content, d.shared})
 	}
 	return json.Marshal(saved)
 }
@@ -77,9 +79,11 @@ func decodeHistory(body []byte, origin string) (*history, error) {
 		return nil, fmt.Errorf("it is of the zone %s", saved.Zone)
 	}
 	var d decoder
-	h := &history{version: version{soa: d.soa(saved.SOA), records: d.records(saved.Records), content: saved.Content}}
+	h := &history{version: version{soa: d.soa(saved.SOA), records: d.records(saved.Records),
+		identity: identity{saved.Content, saved.Shared}}}
 	for _, s := range saved.Deltas {
-		h.deltas = append(h.deltas, delta{d.soa(s.From), d.soa(s.To), d.records(s.Removed), d.records(s.Added), s.Content})
+		h.deltas = append(h.deltas, delta{d.soa(s.From), d.soa(s.To), d.records(s.Removed), d.records(s.Added),
+			identity{s.Content, s.Shared}})
 	}
 	if d.err != nil {
 		return nil, d.err

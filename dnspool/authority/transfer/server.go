@@ -76,11 +76,18 @@ type Version struct {
 	SOA     *dns.SOA
 	Records func() Records
 	Expires time.Time // the first of its signatures; zero if it has none
-	Content uint64    // a hash of what it tells, or 0
 
-	// Conflicts reports whether another server gives other records under a serial than those with a content. It is nil
-	// if no other server gives the zone.
-	Conflicts func(serial uint32, content uint64) bool
+	// Content is a hash of what the version tells, the same at servers that have the same records; 0 if no other server
+	// has them.
+	Content uint64
+	// Others are the versions that other servers give, by the servers' names, as far as they are known.
+	Others map[string]Other
+}
+
+// An Other is the version of the zone that another server gives.
+type Other struct {
+	Serial  uint32
+	Content uint64
 }
 
 // Publish takes in the version of the zone that is going to be in force. Its records are asked for only if a server may
@@ -90,19 +97,17 @@ func (s *Server) Publish(next Version) {
 	if s == nil {
 		return
 	}
-	before := s.history.Load()
-	h := before
+	h := s.history.Load()
 	isNew := s.serial.Swap(next.SOA.Serial) != next.SOA.Serial
 	if isNew && s.enabled() {
-		h = before.next(version{next.SOA, next.Records(), next.Expires, next.Content})
+		h = h.next(version{soa: next.SOA, records: next.Records(), expires: next.Expires, identity: identity{content: next.Content}})
 	}
-	if h != nil && next.Conflicts != nil {
-		h = h.distrust(next.Conflicts)
-	}
-	if h != before {
+	confirmed := false
+	if h != nil {
+		h, confirmed = h.hear(next.Others)
 		s.history.Store(h)
 	}
-	if isNew || h != before {
+	if isNew || confirmed {
 		s.toSave()
 	}
 }
