@@ -36,6 +36,7 @@ const (
 	WarnAsRoot           WarningKind = "as-root"
 	WarnNoCAA            WarningKind = "no-caa"
 	WarnCAARefuses       WarningKind = "caa-refuses"
+	WarnNoLeader         WarningKind = "no-leader"
 )
 
 // WarningKinds lists all kinds of warning.
@@ -44,6 +45,7 @@ func WarningKinds() []WarningKind {
 		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
 		WarnEmptyServeOnly, WarnNotInDNS, WarnLegacyList, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
 		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot, WarnNoCAA, WarnCAARefuses,
+		WarnNoLeader,
 	}
 }
 

@@ -284,6 +284,19 @@ func LongestTTL(c config.DNS, static *StaticRecords) time.Duration {
 	return longest
 }
 
+// Nameservers are those of the zone that a configuration and a zone file make; static is nil without one.
+func Nameservers(c config.DNS, static *StaticRecords) (names []string) {
+	if static == nil {
+		return c.Nameservers
+	}
+	for _, rr := range static.sets[static.origin][dns.TypeNS] {
+		if ns, ok := rr.(*dns.NS); ok {
+			names = append(names, dns.CanonicalName(ns.Ns))
+		}
+	}
+	return names
+}
+
 // records returns the records of a type at source, with the given owner.
 func (s *StaticRecords) records(source, owner string, rrtype uint16) []dns.RR {
 	return owned(s.sets[source][rrtype], source, owner)

@@ -170,10 +170,28 @@ func openWarnings(in *input) []*config.Error {
 		warn(config.WarnCAARefuses, "/http/tls/acme/names", "CAA records of the zone keep the authority in "+
 			"http.tls.acme.directory from issuing for %s; want a dns.caa or zone file that lets it", name)
 	}
+	if n := keysOfTheirOwn(in.server); n > 1 {
+		warn(config.WarnNoLeader, "/dns/dnssec", `the zone has %d nameservers, each of which makes a key of its own if all run mirrorpool, so `+
+			`that validators refuse the others; want "leader", the dns.nsid or host name of the one that makes keys`, n)
+	}
 	if os.Geteuid() == 0 && namesSecrets(in.server) {
 		warn(config.WarnAsRoot, "", "files were opened as root, whose rights the server may not have; give --as USER")
 	}
 	return list
+}
+
+// keysOfTheirOwn is how many nameservers of the zone may make keys of their own. Secondaries make none, but members of
+// a group of watchers do.
+func keysOfTheirOwn(c *config.Server) int {
+	secondaries := len(c.DNS.Notify)+len(c.DNS.AllowTransfer) > 0
+	if c.DNS.DNSSEC == nil || !c.DNS.DNSSEC.Auto || c.DNS.DNSSEC.Leader != "" || secondaries && c.Watch == nil {
+		return 0
+	}
+	zoneFile, err := authority.LoadZoneFile(c.DNS)
+	if err != nil { // which has been reported
+		return 0
+	}
+	return len(authority.Nameservers(c.DNS, zoneFile))
 }
 
 // nameWithoutCAA returns the first of the pool's names, or else of the mirrors' own ones, that lacks CAA records which

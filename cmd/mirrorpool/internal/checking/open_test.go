@@ -4,23 +4,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/testdata/testbed"
 )
 
-// newServer writes a mirrorpool.json with what dns.dnssec is, and reads it.
+// newServer writes a mirrorpool.json of a zone with one nameserver and with what dns.dnssec is, and reads it.
 func newServer(t *testing.T, dir, signing string) *input {
+	t.Helper()
+	return readServer(t, dir, fmt.Sprintf(`"nameservers": ["ns1.example.org"], "dnssec": %s}`, signing))
+}
+
+// readServer writes a mirrorpool.json with the rest of what it says on DNS, and reads it.
+func readServer(t *testing.T, dir, rest string) *input {
 	t.Helper()
 	file := filepath.Join(dir, "mirrorpool.json")
 	testbed.Put(t, filepath.Join(dir, "mirrors.json"), `{"version": 1, "mirrors": [{"url_prefix": "https://m1.example.org/", "weight": 1}]}`)
-	testbed.Put(t, file, fmt.Sprintf(`{"mirrors": "mirrors.json", "state_dir": "state",
-		"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"], "dnssec": %s}}`, signing))
+	testbed.Put(t, file, `{"mirrors": "mirrors.json", "state_dir": "state", "dns": {"zone": "dl.example.org", `+rest+`}`)
 	in := readInput(file, nil)
 	if in.err != nil || in.server == nil {
 		t.Fatalf("%+v", in)
@@ -70,5 +77,43 @@ func TestCheckReplacedKeys(t *testing.T) {
 	}
 	if list := openErrors(newServer(t, dir, `{"keys": "auto"}`)); len(list) != 1 || !strings.Contains(list[0].Error(), "put them back from a backup") {
 		t.Errorf("keys of its own: %v", list)
+	}
+}
+
+// TestCheckLeader warns where several nameservers may each make a key.
+func TestCheckLeader(t *testing.T) {
+	t.Parallel()
+	const one, two = `"nameservers": ["ns1.example.org"]`, `"nameservers": ["ns1.example.org", "ns2.example.org"]`
+	const auto = `, "dnssec": {"keys": "auto"}`
+	for name, test := range map[string]struct {
+		dns, more string
+		warned    bool
+	}{
+		"one":                         {one + auto, "", false},
+		"two":                         {two + auto, "", true},
+		"two, unsigned":               {two, "", false},
+		"two, with a leader":          {two + `, "dnssec": {"keys": "auto", "leader": "ns1"}`, "", false},
+		"two, with listed keys":       {two + `, "dnssec": {"keys": ["a.key"]}`, "", false},
+		"two that may transfer it":    {two + auto + `, "allow_transfer": ["192.0.2.2"]`, "", false},
+		"two that are notified":       {two + auto + `, "notify": ["192.0.2.2:53"]`, "", false},
+		"two in a group":              {two + auto + `, "allow_transfer": ["192.0.2.2"]`, `, "watch": {"name": "ns1", "listen": "192.0.2.1:7946", "join": ["192.0.2.2:7946"], "key_file": "watch.key"}`, true},
+		"one in a zone file":          {`"zone_file": "one"` + auto, "", false},
+		"two in a zone file":          {`"zone_file": "two"` + auto, "", true},
+		"in a file that is of no use": {`"zone_file": "none"` + auto, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			const zone = "$ORIGIN dl.example.org.\n@ 3600 SOA ns1.example.org. h 1 1h 1h 7d 1h\n@ 3600 NS ns1.example.org.\n"
+			testbed.Put(t, filepath.Join(dir, "one"), zone)
+			testbed.Put(t, filepath.Join(dir, "two"), zone+"@ 3600 NS ns2.example.org.\n")
+			in := readServer(t, dir, test.dns+"}"+test.more)
+			warned := slices.ContainsFunc(openWarnings(in), func(w *config.Error) bool {
+				return w.Kind == config.WarnNoLeader && w.Pointer == "/dns/dnssec" && strings.Contains(w.Error(), "has 2 nameservers")
+			})
+			if warned != test.warned {
+				t.Errorf("warned: %v", warned)
+			}
+		})
 	}
 }
