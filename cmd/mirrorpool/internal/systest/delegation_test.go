@@ -3,7 +3,8 @@
 package systest
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -125,122 +126,86 @@ zone:
 	n.await(listen[0], zone)
 }
 
-// startOurs starts mirrorpool with the given keys of dns.
-func (n internet) startOurs(keys map[string]any) {
+// startOurs starts mirrorpool with the given keys of dns, at the addresses of servers, with one more section if it is
+// not nil.
+func (n internet) startOurs(keys map[string]any, watch any, servers ...string) {
 	n.t.Helper()
 	program, err := buildProgram()
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	listen := []string{}
-	for _, addr := range slices.Concat(internetServers["one"], internetServers["two"]) {
-		listen = append(listen, net.JoinHostPort(addr, "53"))
+	var listen []string
+	for _, server := range servers {
+		for _, addr := range internetServers[server] {
+			listen = append(listen, net.JoinHostPort(addr, "53"))
+		}
 	}
 	keys["zone"], keys["listen"] = "dl.example.org", listen
-	conf, err := json.Marshal(map[string]any{"dns": keys, "http": map[string]any{"listen": "-"},
-		"health": map[string]any{"enabled": false}})
+	sections := map[string]any{"dns": keys, "http": map[string]any{"listen": "-"}, "health": map[string]any{"enabled": false}}
+	if watch != nil {
+		sections["watch"] = watch
+	}
+	conf, err := json.Marshal(sections)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.write("mirrors.json", `{"version": 1, "mirrors": [
 		{"url_prefix": "https://m1.example.net/tails/", "name": "m1", "weight": 10, "dns": {"addresses": ["9.6.0.1", "2a00:6::1"]}},
 		{"url_prefix": "https://m2.example.net/tails/", "weight": 10, "dns": {"addresses": ["9.7.0.1", "2a00:7::1"]}}]}`)
-	n.start(nil, program, "serve", "--config", n.write("mirrorpool.json", string(conf)))
-	n.await(internetServers["one"][0], poolZone)
+	n.start(nil, program, "serve", "--config", n.write(strings.Join(servers, "-")+".json", string(conf)))
+	n.await(internetServers[servers[0]][0], poolZone)
+}
+
+// startPair starts a mirrorpool at each of its names, in different seconds, and so with different serials. If they are
+// grouped, it waits until they agree on one.
+func (n internet) startPair(keys map[string]any, grouped bool) {
+	n.t.Helper()
+	secret := sha256.Sum256([]byte("of the test"))
+	n.write("watch.key", base64.StdEncoding.EncodeToString(secret[:]))
+	if err := os.Chmod(filepath.Join(n.dir, "watch.key"), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	join := []string{internetServers["one"][0] + ":7946", internetServers["two"][0] + ":7946"}
+	for i, server := range []string{"one", "two"} {
+		if i > 0 {
+			testbed.Eventually(n.t, "another second has come", func() bool {
+				return time.Now().Unix() > int64(n.serial("one"))
+			})
+		}
+		var watch any
+		if grouped {
+			watch = map[string]any{"name": server, "listen": join[i], "join": join, "key_file": "watch.key"}
+		}
+		n.startOurs(keys, watch, server)
+	}
+	if grouped {
+		testbed.Eventually(n.t, "both have one serial", func() bool { return n.serial("one") == n.serial("two") })
+	}
 }
 
 // await waits until a server answers for a zone.
 func (n internet) await(addr, zone string) {
 	n.t.Helper()
-	testbed.Eventually(n.t, addr+" answers for "+zone, func() bool {
-		conn, err := n.dial(n.t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(addr), 53).String())
-		if err != nil {
-			return false
-		}
-		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(time.Second))
-		resp, _, err := new(dns.Client).ExchangeWithConn(new(dns.Msg).SetQuestion(zone, dns.TypeSOA), &dns.Conn{Conn: conn})
-		return err == nil && resp.Authoritative && len(resp.Answer) == 1
-	})
+	testbed.Eventually(n.t, addr+" answers for "+zone, func() bool { return n.serialOf(addr, zone) != 0 })
 }
 
-// output runs a program in the internet and returns what it prints.
-func (n internet) output(stdin []byte, args ...string) []byte {
-	n.t.Helper()
-	cmd := n.command(n.t.Context(), args...)
-	var stderr bytes.Buffer
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(stdin), &stderr
-	out, err := cmd.Output()
+// serial is that of the pool's zone at one of our servers, or 0.
+func (n internet) serial(server string) uint32 {
+	return n.serialOf(internetServers[server][0], poolZone)
+}
+
+func (n internet) serialOf(addr, zone string) uint32 {
+	conn, err := n.dial(n.t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(addr), 53).String())
 	if err != nil {
-		n.t.Fatalf("%v: %v\n%s%s", args, err, out, stderr.Bytes())
+		return 0
 	}
-	return out
-}
-
-// hints are where the root server is.
-func (n internet) hints() string {
-	addrs := internetServers["a.root-servers.net."]
-	return n.write("hints", fmt.Sprintf(". 3600000 NS a.root-servers.net.\na.root-servers.net. 3600000 A "+
-		"%s\na.root-servers.net. 3600000 AAAA %s\n", addrs[0], addrs[1]))
-}
-
-// zonemaster returns the tags of what Zonemaster notes, warns of or calls an error.
-func (n internet) zonemaster() []string {
-	n.t.Helper()
-	out := n.output(nil, "zonemaster-cli", "--hints", n.hints(), "--level", "NOTICE", "--json", "--no-progress", "dl.example.org")
-	var messages []struct{ Level, Module, Tag string }
-	if err := json.Unmarshal(out, &messages); err != nil {
-		n.t.Fatalf("%v\n%s", err, out)
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Second))
+	resp, _, err := new(dns.Client).ExchangeWithConn(new(dns.Msg).SetQuestion(zone, dns.TypeSOA), &dns.Conn{Conn: conn})
+	if err != nil || !resp.Authoritative || len(resp.Answer) != 1 {
+		return 0
 	}
-	var said []string
-	for _, m := range messages {
-		said = append(said, m.Level+" "+m.Module+" "+m.Tag)
-	}
-	slices.Sort(said)
-	return slices.Compact(said)
-}
-
-// dnsviz returns what DNSViz warns of or calls an error, anywhere from the root down to names of the pool.
-func (n internet) dnsviz() []string {
-	n.t.Helper()
-	addrs := internetServers["a.root-servers.net."]
-	root := fmt.Sprintf(".:a.root-servers.net=%s,a.root-servers.net=[%s]", addrs[0], addrs[1])
-	probed := n.output(nil, "dnsviz", "probe", "-A", "-a", ".", "-x", root, "dl.example.org", "m1.dl.example.org")
-	if !bytes.Contains(probed, []byte(internetServers["one"][0])) {
-		n.t.Fatalf("DNSViz has not come to us:\n%s", probed)
-	}
-	out := n.output(probed, "dnsviz", "grok", "-l", "warning")
-	if len(bytes.TrimSpace(out)) == 0 {
-		return nil // nothing to say
-	}
-	var found any
-	if err := json.Unmarshal(out, &found); err != nil {
-		n.t.Fatalf("%v\n%s", err, out)
-	}
-	said := complaints(found)
-	slices.Sort(said)
-	return slices.Compact(said)
-}
-
-// complaints collects the codes of all errors and warnings in what DNSViz says.
-func complaints(v any) (codes []string) {
-	switch v := v.(type) {
-	case []any:
-		for _, item := range v {
-			codes = append(codes, complaints(item)...)
-		}
-	case map[string]any:
-		for key, item := range v {
-			list, _ := item.([]any)
-			for _, c := range list {
-				if complaint, ok := c.(map[string]any); ok && (key == "errors" || key == "warnings") {
-					codes = append(codes, fmt.Sprint(key, " ", complaint["code"]))
-				}
-			}
-			codes = append(codes, complaints(item)...)
-		}
-	}
-	return codes
+	return resp.Answer[0].(*dns.SOA).Serial
 }
 
 // What Zonemaster notes of a zone that is as it is meant to be.
@@ -291,6 +256,8 @@ mail A 9.4.0.1
 		delegation string    // in the parent's zone
 		zoneFile   string
 		signed     bool
+		pair       bool // a server at each of the names
+		grouped    bool // that share what they see
 		zonemaster []string
 		dnsviz     []string
 	}{
@@ -310,6 +277,28 @@ mail A 9.4.0.1
 			delegation: "dl NS ns1.dl\ndl NS ns2.dl\n" + addressRecords("ns1.dl", "one") + addressRecords("ns2.dl", "two"),
 			zoneFile:   inZone + addressRecords("ns1", "one") + addressRecords("ns2", "two"),
 			signed:     true,
+		},
+		// Two servers: CONSISTENCY01 of Zonemaster wants one serial; 02, 03 and 06 want the rest of the SOA record to be the
+		// same, and 04 and 05 the nameservers and their addresses.
+		"group": {
+			names:      [2]string{"ns3.example.org.", "ns4.example.org."},
+			delegation: "dl NS ns3\ndl NS ns4\n" + addressRecords("ns3", "one") + addressRecords("ns4", "two"),
+			pair:       true, grouped: true,
+			zonemaster: slices.Concat(unsignedZone, quickZone),
+		},
+		"signed-group": {
+			names:      [2]string{"ns1.dl.example.org.", "ns2.dl.example.org."},
+			delegation: "dl NS ns1.dl\ndl NS ns2.dl\n" + addressRecords("ns1.dl", "one") + addressRecords("ns2.dl", "two"),
+			zoneFile:   inZone + addressRecords("ns1", "one") + addressRecords("ns2", "two"),
+			signed:     true, pair: true, grouped: true,
+		},
+		// Two that do not know of each other, so that Zonemaster has something to find.
+		"strangers": {
+			names:      [2]string{"ns3.example.org.", "ns4.example.org."},
+			delegation: "dl NS ns3\ndl NS ns4\n" + addressRecords("ns3", "one") + addressRecords("ns4", "two"),
+			pair:       true,
+			zonemaster: slices.Concat([]string{"NOTICE CONSISTENCY SOA_SERIAL_VARIATION", "WARNING CONSISTENCY MULTIPLE_SOA_SERIALS",
+				"WARNING ZONE Z01_MNAME_NOT_MASTER"}, unsignedZone, quickZone),
 		},
 		// The glue of ns2 leads to another server, so that both tools have something to find.
 		"wrong": {
@@ -335,7 +324,11 @@ mail A 9.4.0.1
 				test.delegation += ds
 			}
 			n.startParents(test.delegation, test.names)
-			n.startOurs(keys)
+			if test.pair {
+				n.startPair(keys, test.grouped)
+			} else {
+				n.startOurs(keys, nil, "one", "two")
+			}
 			for tool, said := range map[string]struct{ got, want []string }{
 				"Zonemaster": {n.zonemaster(), test.zonemaster}, "DNSViz": {n.dnsviz(), test.dnsviz},
 			} {
