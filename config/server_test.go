@@ -163,7 +163,7 @@ func TestParseServerValues(t *testing.T) {
 		Mail: &Mail{Server: "mail.example.org:465", TLS: true, LoginFile: "testdata/smtp-login", From: "mirrorpool@example.org",
 			Team: "team@example.org", Operators: true, After: 2 * time.Hour, Digest: 7*time.Hour + 30*time.Minute},
 		Watch: &Watch{Name: "fra", Listen: "192.0.2.7:7947", Advertise: netip.MustParseAddrPort("198.51.100.7:7946"),
-			Join: []string{"ams.example.org:7946", "[2001:db8::7]:7946"}, KeyFile: "testdata/watch.key", Quorum: 0.6,
+			Join: []string{"ams.example.org:7946", "[2001:db8::7]:7946"}, KeyFile: "testdata/watch.key", Quorum: 0.6, Challenges: true,
 			Counts: []string{"dns", "http"}},
 		Stats: Stats{Keep: 30 * day},
 		Log:   Log{Level: "debug", Format: "console"},

@@ -14,9 +14,12 @@ type Watch struct {
 	Advertise netip.AddrPort // where the others reach it; not valid: found by itself
 	Join      []string       // host:port of others
 	KeyFile   string
-	Quorum    float64  // above 0, below 1: more than this share has to find a mirror unfit
-	Only      bool     // it serves no clients: there is no DNS server and no redirector
-	Counts    []string // roles for which what it sees counts: "dns", "http", "rsync"; empty: all
+	Quorum    float64 // above 0, below 1: more than this share has to find a mirror unfit
+	Only      bool    // it serves no clients: there is no DNS server and no redirector
+	// Challenges says that TXT records by which a certificate authority sees whose a name is count when another server
+	// of the group has set them.
+	Challenges bool
+	Counts     []string // roles for which what it sees counts: "dns", "http", "rsync"; empty: all
 }
 
 // watch reads the section of that name.
@@ -50,6 +53,7 @@ func (c *checker) watch(root object, s *Server) {
 	o.path("key_file", &w.KeyFile)
 	o.float("quorum", &w.Quorum)
 	o.bool("only", &w.Only)
+	o.bool("challenges", &w.Challenges)
 	for _, n := range o.items("counts") {
 		w.Counts = append(w.Counts, n.text())
 	}

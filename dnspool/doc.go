@@ -111,6 +111,7 @@
 //	agree.go      how several servers tell the same under one serial
 //	policy.go     the settings that matter for it
 //	eligible.go   which mirrors are eligible, and panic
+//	elsewhere.go  drains that were set at other servers
 //	override.go   drains, and mirrors that a person has forced up
 //	deck.go       DNS answers: the order in which addresses are dealt
 //	deck_*.go     a deck after a change, with most of the cards of the one before; who leads them

@@ -20,6 +20,8 @@ type Override struct {
 	Until  time.Time    `json:"until"`
 	// Anyway says that a drained mirror stays out even where nothing else is left to answer with.
 	Anyway bool `json:"anyway"`
+	// Watcher is the other server of the group where it was set, or "". It is in force here as long as it is there.
+	Watcher string `json:"watcher,omitempty"`
 }
 
 // An OverrideKind is what an override does.
@@ -60,8 +62,12 @@ func (o *Override) String() string {
 	if o.Kind == ForceUp {
 		what = "forced up"
 	}
+	by := o.By
+	if o.Watcher != "" {
+		by += " at " + o.Watcher
+	}
 	return fmt.Sprintf("%s from %s until %s by %s: %s", what, o.Since.UTC().Format("2006-01-02 15:04:05"),
-		o.Until.UTC().Format("2006-01-02 15:04:05 MST"), o.By, o.Reason)
+		o.Until.UTC().Format("2006-01-02 15:04:05 MST"), by, o.Reason)
 }
 
 // Overrides are those in force, at most one for each mirror and role, sorted by these. The methods change nothing in

@@ -30,7 +30,8 @@ func newDrainCommand() *cobra.Command {
 		Short: "Take a mirror out of answers for a while",
 		Long: `Take a mirror out of DNS answers and redirects for a while, whatever the checks say. MIRROR is its url_prefix, name or
 host. It is out within a second. The drain ends by itself, survives a restart of the server (with state_dir), and does not
-depend on the list of mirrors. A drain in place of an earlier one of the same mirror and role replaces it.
+depend on the list of mirrors. A drain in place of an earlier one of the same mirror and role replaces it. Other servers of
+the group (see watch) heed it, too.
 
 A drain that would leave no mirror that is up for DNS answers or for redirects, over IPv4 or IPv6, is refused; --anyway
 drains it all the same, even if no answer is left to give. --force-up does what 'mirrorpool pardon' does.

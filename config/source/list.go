@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -217,7 +218,7 @@ func (l *List) useSaved() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pool, l.inForce, l.marked, l.replaced = pool, d, k.Held, k.Replaced
-	l.status.Loaded, l.status.Kept = k.Accepted, true
+	l.status.Loaded, l.status.Kept, l.status.Digest = k.Accepted, true, hex.EncodeToString(sumOf(d))
 	return true
 }
 
@@ -316,6 +317,7 @@ func (l *List) accept(d *document, pool *config.Pool) {
 		status.Loaded = now
 	}
 	status.Checked, status.Kept, status.Error, status.Held = now, false, "", nil
+	status.Digest = hex.EncodeToString(sumOf(d))
 	if isNew || status.KeepError != "" || l.marked != nil {
 		l.marked = nil
 		status.KeepError = l.keep(d, status.Loaded, nil)
@@ -353,7 +355,7 @@ func (l *List) hold(d *document, r Result) Result {
 	defer l.mu.Unlock()
 	l.status.Error = r.Err.Error()
 	if !again {
-		l.status.Held = &Held{Since: l.o.Now(), Decision: *r.Held, Change: r.Change}
+		l.status.Held = &Held{Since: l.o.Now(), Decision: *r.Held, Change: r.Change, Digest: hex.EncodeToString(sumOf(d))}
 		l.o.Log.Error("update of the list of mirrors is held back; if it is meant: mirrorpool reload --confirm",
 			append(changeFields(&r.Change), zap.String("source", l.o.Source), zap.Stringer("why", r.Held))...)
 	}

@@ -15,6 +15,7 @@ type Status struct {
 	Error     string    // why the latest look came to nothing, or ""
 	KeepError string    // why the list in force could not be saved, or ""
 	Held      *Held     // an update that waits for confirmation, or nil
+	Digest    string    // SHA-256 of the list in force, in hex
 }
 
 // A Held is an update that the guard holds back until it is confirmed.
@@ -22,6 +23,7 @@ type Held struct {
 	Since time.Time `json:"since"`
 	config.Decision
 	Change config.Change `json:"change"`
+	Digest string        `json:"-"` // SHA-256 of the list that is held back, in hex
 }
 
 // A Result is what came of a look.

@@ -18,7 +18,17 @@ type WatchStatus struct {
 	Name     string          `json:"name"`    // of this server
 	Joint    bool            `json:"joint"`   // enough others are heard of: verdicts are what all of them come to
 	Problem  string          `json:"problem"` // why others cannot be reached, or ""
+	List     SharedList      `json:"list"`
 	Watchers []WatcherStatus `json:"watchers"`
+}
+
+// A SharedList is what a server tells the others about its list of mirrors.
+type SharedList struct {
+	InForce   string     `json:"sha256"`                // of the list in force, in hex
+	Since     time.Time  `json:"since"`                 // when that was accepted
+	Held      string     `json:"held_sha256,omitempty"` // of an update that is held back
+	HeldSince *time.Time `json:"held_since,omitempty"`
+	Why       string     `json:"held_because,omitempty"`
 }
 
 // A WatcherStatus is another watcher; one that is gone is shown for an hour.
@@ -34,6 +44,42 @@ type WatcherStatus struct {
 	Suspects string        `json:"suspects"` // what it holds for a fault of its own host, or ""
 	Mirrors  int           `json:"mirrors"`  // how many it has an opinion of
 	Version  string        `json:"version"`
+	// DrainsLeftOut is how many drains that were set there do not count here: they would take away more of the weight than
+	// mirrors_guard.
+	DrainsLeftOut int         `json:"drains_left_out"`
+	List          *SharedList `json:"list"` // null if it has not said
+}
+
+// Watcher returns the status of a watcher, or nil.
+func (s *WatchStatus) Watcher(name string) *WatcherStatus {
+	for i := range s.Watchers {
+		if s.Watchers[i].Name == name {
+			return &s.Watchers[i]
+		}
+	}
+	return nil
+}
+
+// listPatience is how long servers may have different lists of mirrors in force before that is worth a word.
+const listPatience = 15 * time.Minute
+
+// listProblem says how the list of mirrors of another server differs from this one's, or returns "".
+func (s *WatchStatus) listProblem(w *WatcherStatus, now time.Time) string {
+	own, theirs := &s.List, w.List
+	switch {
+	case !w.Alive || theirs == nil:
+		return ""
+	case theirs.Held != "" && theirs.Held == own.InForce:
+		return fmt.Sprintf("The watcher %s holds back the update of the list of mirrors that is in force here: "+
+			"if it is meant, run there: mirrorpool reload --confirm.", w.Name)
+	case theirs.Held != "" && theirs.Held == own.Held:
+		return fmt.Sprintf("The watcher %s holds back the same update: confirm it there, too.", w.Name)
+	case theirs.Held != "":
+		return fmt.Sprintf("The watcher %s holds back an update of the list of mirrors: %s.", w.Name, theirs.Why)
+	case own.Held == "" && own.InForce != theirs.InForce && now.Sub(own.Since) > listPatience && now.Sub(theirs.Since) > listPatience:
+		return fmt.Sprintf("The watcher %s has another list of mirrors in force, accepted %s ago.", w.Name, Age(now.Sub(theirs.Since)))
+	}
+	return ""
 }
 
 // DescribeWatchers returns the status of a group.
@@ -176,6 +222,13 @@ func (s *WatchStatus) Problems(now time.Time) (texts []string) {
 			texts = append(texts, fmt.Sprintf("The watcher %s suspects its own host (%s): what it sees does not count there.", w.Name, w.Suspects))
 		case !w.Counts:
 			texts = append(texts, fmt.Sprintf("The watcher %s says nothing: what it saw does not count.", w.Name))
+		}
+		if text := s.listProblem(w, now); text != "" {
+			texts = append(texts, text)
+		}
+		if w.DrainsLeftOut > 0 {
+			texts = append(texts, fmt.Sprintf("The watcher %s has %s left out here: all of them take away more of the weight than "+
+				"mirrors_guard allows. Drain the mirrors here, too.", w.Name, plural(w.DrainsLeftOut, "drain that is", "drains that are")))
 		}
 	}
 	switch {

@@ -17,6 +17,7 @@ type Book struct {
 	suspects string
 	zone     ZoneVersion
 	mirrors  map[string]Opinions
+	notes    map[Topic]Note
 }
 
 // Merge takes in a view of the watcher, and reports whether any opinion has changed. wanted says which mirrors are of
@@ -27,6 +28,7 @@ func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool)
 		changed = changed || v.Zone != b.zone
 		b.count, b.suspects, b.zone = v.Count, v.Suspects, v.Zone
 	}
+	changed = b.mergeNotes(v.Notes) || changed
 	if v.Complete > b.complete {
 		b.complete = v.Complete
 		for prefix, m := range b.mirrors {
@@ -56,7 +58,10 @@ func (b *Book) forget(wanted func(urlPrefix string) bool) {
 
 // view returns all that the book holds.
 func (b *Book) view(watcher string) *View {
-	return &View{Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Zone: b.zone, Mirrors: b.mirrors}
+	return &View{
+		Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Zone: b.zone, Mirrors: b.mirrors,
+		Notes: maps.Clone(b.notes),
+	}
 }
 
 // observe makes the book say what a report of the watcher itself says. It returns what is new, or nil; all of it, with
@@ -106,9 +111,12 @@ func (b *Book) header(watcher string) *View {
 func (b *Book) begin(now time.Time) { b.count = max(b.count+1, uint64(now.UnixNano())) }
 
 // surpass makes the book's count higher than one that others have of this watcher, from an earlier run under a clock
-// that was ahead. All is said anew.
-func (b *Book) surpass(count uint64) {
-	if count > b.count {
-		b.count, b.complete = count, 0
+// that was ahead. It reports whether that was the case: then all is to be said anew.
+func (b *Book) surpass(count uint64) bool {
+	if count <= b.count {
+		return false
 	}
+	b.count, b.complete = count+1, 0
+	b.restampNotes()
+	return true
 }

@@ -31,6 +31,11 @@ func TestMergeInAnyOrder(t *testing.T) {
 		own.begin(time.Unix(1e9, 0))
 		var said []*View
 		for range 1 + rng.IntN(30) {
+			if rng.IntN(4) == 0 {
+				if news := own.setNote("fra", randomTopic(rng), fmt.Append(nil, rng.IntN(3))); news != nil {
+					said = append(said, news)
+				}
+			}
 			if news, whole := own.observe(randomReport(rng), "fra"); whole {
 				v := own.view("fra")
 				v.Mirrors = maps.Clone(v.Mirrors)
@@ -66,6 +71,10 @@ func TestMergeInAnyOrder(t *testing.T) {
 			t.Fatalf("seed %d: by way of another, -said +heard:\n%s", seed, diff)
 		}
 	}
+}
+
+func randomTopic(rng *rand.Rand) Topic {
+	return [...]Topic{TopicDrains, TopicList, TopicChallenges, TopicCorrupt}[rng.IntN(4)]
 }
 
 // randomReport is of up to four mirrors with up to two endpoints each.

@@ -6,10 +6,11 @@
 //
 // # What is shared
 //
-// A [View] is what one watcher says of the endpoints that it checks. Nothing else is shared: no client, no request, no
-// configuration. Only the watcher itself makes its view, and stamps each part of it with a count that grows. So a view
-// is merged by taking of each part the one with the higher count, and it does not matter in which order, how often or
-// by whom views arrive: a [Book] is a join-semilattice, and old messages change nothing.
+// A [View] is what one watcher says of the endpoints that it checks, with a [Note] on each topic beside them, such as
+// drains. Nothing else is shared: no client, no request, no configuration. Only the watcher itself makes its view,
+// and stamps each part of it with a count that grows. So a view is merged by taking of each part the one with the
+// higher count, and it does not matter in which order, how often or by whom views arrive: a [Book] is a
+// join-semilattice, and old messages change nothing.
 //
 // A change is gossiped over UDP at once. Whole views go over TCP when a member joins, when the list of mirrors changes,
 // and every few seconds between two members at random, which mends what the network has lost.
@@ -36,6 +37,7 @@
 // cannot change a verdict; two can. What members send is bounded by this watcher's own list of mirrors.
 //
 //	view.go   views, and the opinions in them
+//	notes.go  what else watchers tell each other
 //	book.go   how views are merged
 //	joint.go  the rule, and the memory of what was decided
 //	group.go  the members: memberlist joined to the rest

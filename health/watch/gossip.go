@@ -49,7 +49,8 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-// LocalState returns this watcher's view, or for a member that joins, that of all.
+// LocalState returns this watcher's view, or for a member that joins, that of all: also what is known of that member
+// itself from an earlier run, so that it goes on above that (see [Book.surpass]).
 func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
 	g.mu.Lock()
@@ -57,9 +58,7 @@ func (d *delegate) LocalState(join bool) []byte {
 	views := []*View{g.own.view(g.o.Config.Name)}
 	if join {
 		for name, m := range g.members {
-			if m.alive {
-				views = append(views, m.book.view(name))
-			}
+			views = append(views, m.book.view(name))
 		}
 	}
 	var state bytes.Buffer
@@ -158,7 +157,8 @@ func (g *Group) forgetGone() {
 // memoryOfGone is for how long a member that is gone is shown, and sought.
 const memoryOfGone = time.Hour
 
-// take takes in a view, and reports whether it was news. One of a watcher that is no member is of no use.
+// take takes in a view, and reports whether it was news. One of a watcher that is no member is of no use; one that is
+// gone may be about to come back.
 func (g *Group) take(data []byte) (news bool) {
 	v, err := parseView(data)
 	if err != nil {
@@ -168,11 +168,13 @@ func (g *Group) take(data []byte) (news bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if v.Watcher == g.o.Config.Name {
-		g.own.surpass(v.Count)
+		if g.own.surpass(v.Count) {
+			signal(g.whole)
+		}
 		return false
 	}
 	m := g.members[v.Watcher]
-	if m == nil || !m.alive {
+	if m == nil {
 		return false
 	}
 	if news = v.Count > m.book.count; news {

@@ -58,6 +58,7 @@ type View struct {
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
 	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves
 	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
+	Notes    map[Topic]Note      `json:"t,omitempty"`
 }
 
 // A ZoneVersion is the version of the zone that a watcher serves.
@@ -109,6 +110,9 @@ func parseView(data []byte) (*View, error) {
 	}
 	if len(v.Suspects) > maxReason {
 		return nil, errors.New("too long a list of suspects")
+	}
+	if err := v.checkNotes(); err != nil {
+		return nil, err
 	}
 	for prefix, m := range v.Mirrors {
 		if len(m.List) > maxOpinions || m.Count > v.Count || m.Count < v.Complete {

@@ -2,9 +2,10 @@ package transfer
 
 import (
 	"fmt"
-	"mirrorpool/dnspool/tsig"
 	"net"
 	"net/netip"
+
+	"mirrorpool/dnspool/tsig"
 
 	"github.com/miekg/dns"
 )

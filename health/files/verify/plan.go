@@ -15,6 +15,38 @@ const (
 	shortPause  = 5 * time.Second     // between two reads of one mirror
 )
 
+// LookAt has files of mirrors, by url_prefix, read soon, because another watcher has found them corrupt. It does
+// nothing where a file is known to be corrupt, was read on such word of late, or has no checksum that is known.
+func (v *Verifier) LookAt(paths map[string][]string) {
+	if len(paths) == 0 {
+		return
+	}
+	mirrors := map[string][]string{}
+	for prefix, list := range paths {
+		for _, path := range list {
+			mirrors[path] = append(mirrors[path], prefix)
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for f, number := range v.numbers {
+		for _, prefix := range mirrors[f.Path] {
+			v.lookAt(v.mirrors[prefix], f, number)
+		}
+	}
+}
+
+// lookAt is LookAt of one file of a mirror, which may be nil. v.mu is held.
+func (v *Verifier) lookAt(m *mirror, f *checksums.File, number uint32) {
+	now := v.Now()
+	if m == nil || m.urgent != nil || m.corrupt[number] != nil || now.Sub(m.looked[number]) < retryTime || !v.Has(m.Number, f.Path) {
+		return
+	}
+	m.looked[number] = now
+	m.urgent, m.next = f, time.Time{}
+	v.hurry()
+}
+
 // choose returns the file of a mirror to read next, or nil: one that is in question, then of the newest release, then
 // any. waits says that files are due which another mirror is read for. v.mu is held.
 func (v *Verifier) choose(m *mirror, now time.Time) (next *checksums.File, waits bool) {

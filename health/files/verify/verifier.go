@@ -96,11 +96,12 @@ type mirror struct {
 	began     time.Time       // the round of reads that is under way
 	done      *roaring.Bitmap // files that have been read in it and are good
 	later     map[uint32]time.Time
-	urgent    *checksums.File // to be read next: a part of it differs from the origin's
-	next      time.Time       // when to look for a file to read
-	sampled   time.Time       // when to compare a range next
-	idle      bool            // it had no file to read
-	busy      bool            // it is being read
+	urgent    *checksums.File      // to be read next: a part of it differs from the origin's, or another watcher says so
+	looked    map[uint32]time.Time // when a file was last read on the word of another watcher
+	next      time.Time            // when to look for a file to read
+	sampled   time.Time            // when to compare a range next
+	idle      bool                 // it had no file to read
+	busy      bool                 // it is being read
 	sampling  bool
 	bucket    bucket
 	speeds    speeds
@@ -172,7 +173,7 @@ func (v *Verifier) newMirror(now time.Time) *mirror {
 	}
 	return &mirror{
 		began: now, done: roaring.New(), later: map[uint32]time.Time{}, next: now.Add(delay), sampled: now.Add(delay),
-		suspects: roaring.New(), corrupt: map[uint32]*Finding{},
+		suspects: roaring.New(), corrupt: map[uint32]*Finding{}, looked: map[uint32]time.Time{},
 	}
 }
 
@@ -223,6 +224,7 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 	for _, m := range v.mirrors {
 		m.done.Remove(number)
 		delete(m.later, number)
+		delete(m.looked, number)
 		m.suspects.Remove(number)
 		v.news = v.news || m.corrupt[number] != nil
 		delete(m.corrupt, number)

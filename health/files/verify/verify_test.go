@@ -87,6 +87,43 @@ func TestOneWrongByte(t *testing.T) {
 	})
 }
 
+// TestLookAt has a file read at once that another watcher holds corrupt, and once an hour at most.
+func TestLookAt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(1<<20), Options{}, "a", "b")
+		defer w.stop()
+		time.Sleep(5 * time.Minute) // all are read and good
+		reads := func() (n int) {
+			w.do(func() { n = w.mirrors["b"].reads["stable/3.img"] })
+			return n
+		}
+		before := reads()
+		claim := map[string][]string{"b": {"stable/3.img", "no/such/file"}, "no such mirror": {"stable/3.img"}}
+		for range 10 {
+			w.v.LookAt(claim)
+			time.Sleep(time.Minute)
+		}
+		if n := reads(); n != before+1 {
+			t.Errorf("a good file was read %d times, want once more than %d", n, before)
+		}
+		w.flip("b", "stable/3.img", 7)
+		time.Sleep(time.Hour)
+		w.v.LookAt(claim)
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"stable/3.img"}, w.corruptOf("b")); diff != "" {
+			t.Errorf("corrupt: -want +got:\n%s", diff)
+		}
+		known := reads()
+		time.Sleep(2 * time.Hour)
+		w.v.LookAt(claim)
+		time.Sleep(time.Minute)
+		if n := reads(); n != known {
+			t.Error("a file that is known to be corrupt was read again")
+		}
+	})
+}
+
 // TestNewestRelease condemns a mirror for one file of it. A pardon ends that, until the file is read again.
 func TestNewestRelease(t *testing.T) {
 	t.Parallel()

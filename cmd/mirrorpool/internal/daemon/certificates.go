@@ -60,15 +60,27 @@ func (z ownZone) AddTXT(ctx context.Context, name, value string) error {
 		return err
 	}
 	z.changeTXT(name, func(values []string) []string { return append(values, value) })
-	if len(z.config.Load().DNS.Notify) == 0 {
+	wait := z.timeToSpread()
+	if wait == 0 {
 		return nil
 	}
 	select {
-	case <-time.After(secondaryTime):
+	case <-time.After(wait):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// timeToSpread is how long other servers of the zone need to answer by a change.
+func (f *inForce) timeToSpread() time.Duration {
+	switch {
+	case len(f.config.Load().DNS.Notify) > 0:
+		return secondaryTime
+	case f.watchers != nil:
+		return shareTime
+	}
+	return 0
 }
 
 // RemoveTXT is described at [certificates.TXTRecords].

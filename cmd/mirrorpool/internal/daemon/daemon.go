@@ -17,6 +17,7 @@
 //	verification.go  which copies of files are corrupt
 //	watch.go      other watchers of the same mirrors
 //	keylock.go    who may use key files
+//	notes.go      what servers of a group tell each other beside verdicts: drains, challenges, held lists, corrupt files
 //	signing.go    the keys that sign the zone, and when its signatures are made anew
 //	parent.go     the DS records that the zone's parent has
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers

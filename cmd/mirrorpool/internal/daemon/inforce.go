@@ -61,6 +61,8 @@ type inForce struct {
 	zoneFile      *authority.StaticRecords // nil without one
 	txt           map[string][]string      // TXT records for challenges of certificate authorities, by owner; not changed
 	zoneChanged   bool                     // by other than the pool, since the latest snapshot
+	othersTXT     map[string][]string      // likewise of other servers of the group
+	drainsLeft    map[string]int           // how many drains of another server do not count here, by its name
 	serialSince   time.Time                // when the serial changed last
 	keyPhase      string                   // what the keys that sign do
 	overrides     dnspool.Overrides
@@ -113,7 +115,7 @@ func (f *inForce) join(dns *authority.Server, web *redirector.Server) {
 
 // zoneRecords are what the zone holds besides the pool. f.mu is held.
 func (f *inForce) zoneRecords() *authority.StaticRecords {
-	return f.zoneFile.WithTXT(f.config.Load().DNS, f.txt)
+	return f.zoneFile.WithTXT(f.config.Load().DNS, f.challenges())
 }
 
 // faces are the open faces, or nil.
@@ -188,6 +190,8 @@ func (f *inForce) rebuildLocked() {
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects)
 	}
+	f.takeChallenges(c)
+	f.takeSecondReads()
 	f.zoneChanged = f.needsVersion(c) || f.zoneChanged
 	next := dnspool.Build(f.input(c, report))
 	f.zoneChanged = false
@@ -196,6 +200,7 @@ func (f *inForce) rebuildLocked() {
 	}
 	f.current.Publish(next)
 	f.announce(next)
+	f.share()
 	if f.dns == nil {
 		return // the faces are not open yet
 	}
@@ -207,6 +212,7 @@ func (f *inForce) rebuildLocked() {
 // input is what a snapshot is made of now. f.mu is held.
 func (f *inForce) input(c *config.Server, report *health.Report) dnspool.Input {
 	overrides, _ := f.overrides.Split(f.now())
+	overrides, f.drainsLeft = f.withDrainsElsewhere(overrides)
 	return dnspool.Input{
 		Pool: f.pool, Health: report, Previous: f.current.Load(), Now: f.now(), Rand: rand.New(globalSource{}),
 		Overrides: overrides, Policy: dnspool.PolicyOf(c),

@@ -96,6 +96,7 @@ func (f *inForce) emptied(next dnspool.Overrides) (whom string, ok bool) {
 	in := f.input(f.config.Load(), f.report())
 	in.Overrides = in.Overrides.Anyway()
 	before := dnspool.Build(in)
+	next, _ = f.withDrainsElsewhere(next)
 	in.Overrides = next.Anyway()
 	after := dnspool.Build(in)
 	if group, ok := before.Emptied(after); ok {
@@ -142,11 +143,25 @@ func (d *Daemon) removeOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 		}
 	}
 	if len(ended) == 0 {
+		if o := d.drainElsewhere(prefix, q.Roles); o != nil {
+			return admin.OverrideAnswer{Error: fmt.Sprintf("%s was drained at the server %s: run 'mirrorpool undrain' there", prefix, o.Watcher)}
+		}
 		return admin.OverrideAnswer{Error: fmt.Sprintf("%s is neither drained nor pardoned: 'mirrorpool status' shows which mirrors are", prefix)}
 	}
 	d.saving++
 	d.putOverrides(d.overrides.Without(prefix, q.Roles...))
 	return admin.OverrideAnswer{OK: true, Overrides: ended}
+}
+
+// drainElsewhere returns a drain of a mirror in one of some roles that was set at another server, or nil. f.mu is held.
+func (f *inForce) drainElsewhere(prefix string, roles []health.Role) *dnspool.Override {
+	list, _ := f.withDrainsElsewhere(nil)
+	for _, role := range roles {
+		if o := list.Of(prefix, role); o != nil {
+			return o
+		}
+	}
+	return nil
 }
 
 // findMirror returns the mirror of the pool in force with that url_prefix, name or host. f.mu is held.

@@ -39,7 +39,7 @@ func (f *inForce) agreement(c *config.Server) *dnspool.Agreement {
 	for name, v := range f.watchers.ZoneVersions() {
 		versions[name] = dnspool.ZoneVersion(v)
 	}
-	return &dnspool.Agreement{Name: c.Watch.Name, Versions: versions, Zone: authority.Digest(c.DNS, f.zoneFile, f.txt)}
+	return &dnspool.Agreement{Name: c.Watch.Name, Versions: versions, Zone: authority.Digest(c.DNS, f.zoneFile, f.challenges())}
 }
 
 // announce tells other servers which version of the zone this one serves.
@@ -96,5 +96,19 @@ func (d *Daemon) watchStatus(now time.Time) *admin.WatchStatus {
 		return nil
 	}
 	s := admin.DescribeWatchers(d.watchers.Status(now))
+	s.List = d.sharedList()
+	notesOn(d.inForce, watch.TopicList, func(n *watch.NoteOf, theirs admin.SharedList) {
+		if w := s.Watcher(n.Watcher); w != nil {
+			theirs.Why = config.Printable(theirs.Why)
+			w.List = &theirs
+		}
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, count := range d.drainsLeft {
+		if w := s.Watcher(name); w != nil {
+			w.DrainsLeftOut = count
+		}
+	}
 	return &s
 }

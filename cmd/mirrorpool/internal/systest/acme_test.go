@@ -37,8 +37,14 @@ type acmeRig struct {
 // newACMERig starts an authority, which finds hosts and the zone dl.example.org at the mirrorpool-to-be.
 func newACMERig(t *testing.T, hosts ...string) *acmeRig {
 	t.Helper()
-	r := &acmeRig{}
-	r.config, r.where = newServerConfig(t)
+	config, where := newServerConfig(t)
+	return newACMERigAt(t, config, where, where.dns, hosts...)
+}
+
+// newACMERigAt is newACMERig where the authority asks another server for the zone.
+func newACMERigAt(t *testing.T, config *serverConfig, where *program, zoneAt string, hosts ...string) *acmeRig {
+	t.Helper()
+	r := &acmeRig{config: config, where: where}
 	r.http, r.https = r.where.web, "127.0.0.1:"+testbed.FreePort(t)
 	at := map[string]string{}
 	for _, host := range hosts {
@@ -47,7 +53,7 @@ func newACMERig(t *testing.T, hosts ...string) *acmeRig {
 	_, httpPort, _ := net.SplitHostPort(r.http)
 	_, httpsPort, _ := net.SplitHostPort(r.https)
 	r.options = testbed.PebbleOptions{
-		Resolver: testbed.StartNames(t, at, map[string]string{"dl.example.org": r.where.dns}), HTTPPort: httpPort, TLSPort: httpsPort,
+		Resolver: testbed.StartNames(t, at, map[string]string{"dl.example.org": zoneAt}), HTTPPort: httpPort, TLSPort: httpsPort,
 	}
 	r.pebble, _ = testbed.StartPebble(t, r.options)
 	r.config.json["state_dir"] = "state"

@@ -166,7 +166,8 @@ func TestWatchers(t *testing.T) {
 	b.startWatchers()
 	b.took("the three have found each other", 30*time.Second, func() bool { return b.joined(2, watchers...) })
 	b.healthyAt(watchers...)
-	const decided = 3*boxInterval + time.Second + 2*time.Second // 3 intervals and 1 s, and what is spent on asking three servers
+	// Three intervals and a second is the aim, which the log shows; a busy machine may take longer.
+	const decided = 3*boxInterval + 15*time.Second
 
 	b.hosts["m5"].filter(b.dropFrom("ns1", "ns2")...)
 	b.hosts["m6"].filter(b.dropFrom("ns1")...)
@@ -184,11 +185,11 @@ func TestWatchers(t *testing.T) {
 		return b.states("m5", health.Up, watchers...) && b.states("m6", health.Up, watchers...)
 	})
 
-	b.took("all have the same serial", 10*time.Second, func() bool { return b.sameSerial(watchers...) })
+	b.took("all have the same serial", 30*time.Second, func() bool { return b.sameSerial(watchers...) })
 
 	b.cutOff(t)
 	b.split(t)
-	b.took("all have the same serial after the group was split", 10*time.Second, func() bool { return b.sameSerial(watchers...) })
+	b.took("all have the same serial after the group was split", 30*time.Second, func() bool { return b.sameSerial(watchers...) })
 	b.lossy(t)
 	b.killTwo(t)
 }
@@ -308,7 +309,7 @@ func (b *box) split(t *testing.T) {
 		t.Error("the group is split, and mirrors have left")
 	}
 	b.hosts["ns3"].filter()
-	b.took("the group is whole again", 7*time.Second, func() bool { return b.joined(2, watchers...) }) // 5 s, and what asking takes
+	b.took("the group is whole again", 20*time.Second, func() bool { return b.joined(2, watchers...) }) // 5 s is the aim
 }
 
 // lossy drops three of ten packets between the watchers.

@@ -1,0 +1,117 @@
+package watch
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"mirrorpool/testdata/testbed"
+)
+
+// noteOf is what a peer has heard of another on a topic.
+func (p *peer) noteOf(topic Topic, watcher string) string {
+	for _, n := range p.Notes(topic) {
+		if n.Watcher == watcher {
+			return fmt.Sprintf("%s %v", n.Text, n.Alive)
+		}
+	}
+	return ""
+}
+
+// TestNotes has watchers tell each other of other things than endpoints: short ones, ones too long for a packet, to
+// members that come later, and after a restart under a clock that is behind.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	port := testbed.FreePort(t, "127.0.24.11", "127.0.24.12", "127.0.24.13")
+	var addresses []string
+	for i := range 3 {
+		addresses = append(addresses, fmt.Sprintf("127.0.24.1%d:%s", i+1, port))
+	}
+	fra, ams := startPeer(t, "fra", addresses[0], addresses, key("one")), startPeer(t, "ams", addresses[1], addresses, key("one"))
+	set := func(p *peer, topic Topic, value any) {
+		t.Helper()
+		if err := p.SetNote(topic, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hears := func(p *peer, topic Topic, watcher, want string) {
+		t.Helper()
+		testbed.Eventually(t, want[:min(len(want), 50)], func() bool { return p.noteOf(topic, watcher) == want })
+	}
+	set(fra, TopicDrains, []string{"a"})
+	hears(ams, TopicDrains, "fra", `["a"] true`)
+	long := strings.Repeat("x", maxNoteBytes-2)
+	set(fra, TopicList, long)
+	hears(ams, TopicList, "fra", fmt.Sprintf("%q true", long))
+	if err := fra.SetNote(TopicList, long+"x"); err == nil || !strings.Contains(err.Error(), "share list with other watchers: 65537 bytes") {
+		t.Errorf("too long a note: %v", err)
+	}
+	set(ams, TopicDrains, nil)
+	hears(fra, TopicDrains, "ams", `null true`)
+	nyc := startPeer(t, "nyc", addresses[2], addresses, key("one"))
+	hears(nyc, TopicDrains, "fra", `["a"] true`)
+
+	fra.stop()
+	hears(ams, TopicDrains, "fra", `["a"] false`)
+	again, err := New(fra.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.own.count = 0 // as if the clock had gone back by years
+	fra = &peer{Group: again, t: t}
+	set(fra, TopicDrains, []string{"b"})
+	ctx, done := t.Context(), make(chan error, 1)
+	go func() { done <- fra.Run(ctx) }()
+	hears(ams, TopicDrains, "fra", `["b"] true`)
+	hears(nyc, TopicDrains, "fra", `["b"] true`)
+	t.Cleanup(func() {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNotesOfGone end an hour after their watcher was lost.
+func TestNotesOfGone(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	g := &Group{o: Options{Now: func() time.Time { return now }}, members: map[string]*member{
+		"fra": {since: now, book: Book{notes: map[Topic]Note{TopicDrains: {1, []byte("1")}}}},
+	}}
+	now = now.Add(memoryOfGone)
+	if len(g.Notes(TopicDrains)) != 1 || len(g.Notes(TopicList)) != 0 {
+		t.Error("the note of a watcher that is gone for an hour is lost")
+	}
+	now = now.Add(1)
+	if len(g.Notes(TopicDrains)) != 0 {
+		t.Error("the note of a watcher that is gone for more than an hour counts")
+	}
+}
+
+// TestNotesAreBounded refuses what no watcher says, and leaves out what only a later version knows.
+func TestNotesAreBounded(t *testing.T) {
+	t.Parallel()
+	view := func(topic, text string, count int) string {
+		return fmt.Sprintf(`{"w":"fra","n":5,"t":{%q:{"n":%d,"t":%s}}}`, topic, count, text)
+	}
+	for _, text := range []string{
+		view("drains", `"`+strings.Repeat("x", maxNoteBytes-1)+`"`, 5),
+		view("drains", "1", 6),
+	} {
+		if v, err := parseView([]byte(text)); err == nil {
+			t.Errorf("%.80s: %v", text, v)
+		}
+	}
+	var b Book
+	for _, text := range []string{view("drains", "1", 5), view("weather", "2", 5), view("drains", "3", 4)} {
+		v, err := parseView([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Merge(v, all)
+	}
+	if len(b.notes) != 1 || string(b.notes[TopicDrains].Text) != "1" {
+		t.Errorf("%v", b.notes)
+	}
+}
