@@ -78,3 +78,17 @@ func TestRebuildAtTheNextPeriod(t *testing.T) {
 		t.Errorf("in the second period, a snapshot is in force for %v, want %v", got, want)
 	}
 }
+
+// TestRebuildEachHour has a zone made at least each hour, however seldom mirrors are checked.
+func TestRebuildEachHour(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	for interval, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, time.Hour: time.Hour, 24 * time.Hour: time.Hour} {
+		c := *d.config.Load()
+		c.Health.Interval = interval
+		d.config.Store(&c)
+		if got := d.untilRebuild(); got != want {
+			t.Errorf("with checks each %v, a snapshot is in force for %v, want %v", interval, got, want)
+		}
+	}
+}

@@ -178,6 +178,54 @@ func TestRolloverDuringAReload(t *testing.T) {
 	}
 }
 
+// TestReloadsBesideRollovers reloads the configuration again and again while rollovers begin and are given up. In the
+// end the files hold the keys that are in force, and keys change only where nothing else changes them.
+func TestReloadsBesideRollovers(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto", "resolver": "127.0.0.1:1"}`)
+	for _, keys := range []*dnssec.Keys{nil, d.signer.Keys()} { // nil: an error
+		err := d.changeKeys(func(*config.Server, *dnssec.Keys, time.Duration) (*dnssec.Keys, error) {
+			if d.keysChange.TryLock() {
+				d.keysChange.Unlock()
+				t.Error("keys change, and others may at the same time")
+			}
+			if keys == nil {
+				return nil, errUnsigned
+			}
+			return keys, nil
+		})
+		if (err == nil) != (keys != nil) {
+			t.Error(err)
+		}
+		if !d.keysChange.TryLock() {
+			t.Fatal("keys have changed, and others may not")
+		}
+		d.keysChange.Unlock()
+	}
+	const rounds = 20
+	rolled := make(chan error, 1)
+	go func() {
+		var errs []error
+		for range rounds {
+			errs = append(errs, d.rollKeys(""), d.abortRollover(t.Context()))
+		}
+		rolled <- errors.Join(errs...)
+	}()
+	for i := range rounds {
+		d.write(fmt.Sprintf(`{"keys": "auto", "resolver": "127.0.0.1:1", "validity": "%dh"}, "ttl": "%dm"`, 72+i%2, 1+i%2), "")
+		if answer := d.reloadSettings(false); answer.Error != "" {
+			t.Error(answer.Error)
+		}
+	}
+	if err := <-rolled; err != nil {
+		t.Error(err)
+	}
+	c := d.config.Load()
+	if read, err := dnssec.Read(c.DNS, c.StateDir, d.now()); err != nil || !read.Same(d.signer.Keys()) || len(read.All) != rounds+1 {
+		t.Errorf("the files hold other keys than those in force, or too few: %v", err)
+	}
+}
+
 // TestNewVersionAfterTheClockWasSetBack has secondaries fetch signatures that hold now.
 func TestNewVersionAfterTheClockWasSetBack(t *testing.T) {
 	t.Parallel()
