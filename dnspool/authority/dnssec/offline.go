@@ -161,14 +161,14 @@ func (r *roles) useSigned(k *Keys, now time.Time) error {
 	return nil
 }
 
-// HoldsUntil returns when the first of the zone's signatures expires that no other follows. Of periods for which keys
-// were signed ahead, the next one follows, as long as the zone can be signed then.
+// HoldsUntil returns when the first of the zone's signatures expires that no other follows. Of periods for which sets
+// were signed ahead, the next one follows, as long as the zone can be signed then, and no set is missing.
 func (k *Keys) HoldsUntil(stats Stats, now time.Time) time.Time {
 	if k.offline() == nil || stats.Expires.IsZero() || stats.Failure != "" {
 		return stats.Expires
 	}
 	end := now
-	for k.usableAt(end) {
+	for k.usableAt(end) && k.hasAhead(end, now) {
 		var next time.Time
 		for _, sets := range k.signedAt(end) {
 			for _, set := range sets {
@@ -180,11 +180,22 @@ func (k *Keys) HoldsUntil(stats Stats, now time.Time) time.Time {
 	return first(stats.Ours, end)
 }
 
-// usableAt reports whether the zone can be signed at a time, with all that the configuration asks for. CDS records may
-// be missing otherwise: then the parent changes nothing.
+// usableAt reports whether the zone can be signed at a time, with all that the configuration asks for.
 func (k *Keys) usableAt(now time.Time) bool {
 	r, err := k.at(now)
 	return err == nil && r.checkAhead(k) == nil
+}
+
+// hasAhead reports whether the sets that were signed ahead for a time are there at a later one, too: CDS records that
+// end ask the parent for nothing any more.
+func (k *Keys) hasAhead(later, now time.Time) bool {
+	then := k.signedAt(later)
+	for rrtype := range k.signedAt(now) {
+		if len(then[rrtype]) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // NextPeriod returns the first time after now at which a period begins or ends for which keys were signed ahead; zero

@@ -313,13 +313,19 @@ func TestNextPeriod(t *testing.T) {
 }
 
 // TestHoldsUntilCDSEnds has CDS and CDNSKEY records that were signed ahead end before the DNSKEY records do. That is
-// the end of what the configuration asks for if it has the DS records withdrawn, and no trouble otherwise.
+// said in time, whether they ask for DS records or have them withdrawn, and is no trouble any more once they have ended
+// and the configuration does not ask for them.
 func TestHoldsUntilCDSEnds(t *testing.T) {
 	t.Parallel()
-	k := newSplitKey(t)
-	k.signAhead(t, ".1", k.both(), rr(t, testZone+" CDS 0 0 0 00"), rr(t, testZone+" CDNSKEY 0 3 0 AA=="))
-	k.moveAway(t, ".2", testNow.AddDate(0, 0, 8), 30, k.both()...)
-	for withdraw, want := range map[bool]time.Time{true: testNow.Add(-backdating).AddDate(0, 0, 10), false: testNow.AddDate(0, 0, 38)} {
+	for withdraw, sets := range map[bool]func(k *splitKey) []dns.RR{
+		true: func(*splitKey) []dns.RR {
+			return []dns.RR{rr(t, testZone+" CDS 0 0 0 00"), rr(t, testZone+" CDNSKEY 0 3 0 AA==")}
+		},
+		false: func(k *splitKey) []dns.RR { return []dns.RR{k.ksk.ToDS(dns.SHA256).ToCDS()} },
+	} {
+		k := newSplitKey(t)
+		k.signAhead(t, ".1", k.both(), sets(k)...)
+		k.moveAway(t, ".2", testNow.AddDate(0, 0, 8), 30, k.both()...)
 		c := testConfig(k.kskAt, k.zskAt)
 		c.DNSSEC.Withdraw = withdraw
 		keys, err := Read(c, "", testNow)
@@ -327,8 +333,15 @@ func TestHoldsUntilCDSEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		stats := Stats{Expires: testNow.AddDate(0, 0, 7), Ours: testNow.AddDate(1, 0, 0)}
-		if got := keys.HoldsUntil(stats, testNow); !got.Equal(want) {
-			t.Errorf("withdraw %v: it holds until %v, want %v", withdraw, got, want)
+		end := testNow.Add(-backdating).AddDate(0, 0, 10)
+		if got := keys.HoldsUntil(stats, testNow); !got.Equal(end) {
+			t.Errorf("withdraw %v: it holds until %v, want %v", withdraw, got, end)
+		}
+		if withdraw {
+			continue
+		}
+		if got := keys.HoldsUntil(stats, end); !got.Equal(testNow.AddDate(0, 0, 38)) {
+			t.Errorf("once CDS has ended, it holds until %v", got)
 		}
 	}
 }

@@ -163,22 +163,13 @@ func (d *Daemon) reloadSettings(confirm bool) admin.SettingsReload {
 
 // keepSettings does what may still fail before new settings come into force. After an error all is as before.
 func (d *Daemon) keepSettings(n *newSettings) error {
-	if n.changesKeys() {
-		if err := keepKeys(n.config, n.keys); err != nil {
-			return err
-		}
+	err := d.keepKeys(n)
+	if err == nil {
+		err = d.list.SetSettings(listSettings(n.config)) // which a list that came meanwhile may not fit
 	}
-	if n.keys != nil && n.ttls != d.ttls {
-		if err := d.past(n.ttls).Keep(n.config.StateDir, n.config.DNS.Zone); err != nil {
-			return err
-		}
-	}
-	err := d.list.SetSettings(listSettings(n.config)) // which a list that came meanwhile may not fit
-	if err == nil || !n.changesKeys() {
-		return err
-	}
-	if before := d.signer.Keys(); before != nil {
-		err = errors.Join(err, before.Save()) // they sign on
+	if before := d.signer.Keys(); err != nil && before != nil && n.changesKeys() { // they sign on
+		c := d.config.Load()
+		err = errors.Join(err, before.Save(), d.past(d.ttls).Keep(c.StateDir, c.DNS.Zone))
 	}
 	return err
 }

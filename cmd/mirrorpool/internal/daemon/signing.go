@@ -121,12 +121,22 @@ func signingNotes(before, now *config.DNSSEC, keys *dnssec.Keys, at time.Time) (
 	return notes
 }
 
-// keepKeys keeps keys that are going to be in force, or forgets the zone's if it is not to be signed any more.
-func keepKeys(c *config.Server, keys *dnssec.Keys) error {
-	if keys == nil {
+// keepKeys keeps keys that are going to be in force, and the TTLs, or forgets the zone's keys if it is not to be signed
+// any more.
+func (d *Daemon) keepKeys(n *newSettings) error {
+	c := n.config
+	if n.changesKeys() && n.keys == nil {
 		return dnssec.Forget(c.StateDir, c.DNS.Zone)
 	}
-	return keys.Save()
+	if n.changesKeys() {
+		if err := n.keys.Save(); err != nil {
+			return err
+		}
+	}
+	if n.keys == nil || n.ttls == d.ttls {
+		return nil
+	}
+	return d.past(n.ttls).Keep(c.StateDir, c.DNS.Zone)
 }
 
 // needsVersion reports whether secondaries need a new version of the zone: a key does something else, or they have had

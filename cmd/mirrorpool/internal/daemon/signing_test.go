@@ -63,7 +63,7 @@ func (d *signedDaemon) start(dnssecKeys string) error {
 		return nil
 	}))
 	o := Options{Config: c, File: d.file(), Log: log, Level: zap.NewAtomicLevel(),
-		List: []byte(`{"version": 1, "mirrors": [{"url_prefix": "http://192.0.2.1/", "weight": 1}]}`)}
+		List: []byte(`{"version": 1, "mirrors": [{"url_prefix": "http://192.0.2.1/", "weight": 1, "name": "m1"}]}`)}
 	list, err := startList(d.t.Context(), o)
 	if err != nil {
 		return err
@@ -262,6 +262,37 @@ func TestRefusedReloadChangesNothing(t *testing.T) {
 	}
 	if r := d.list.Preview(t.Context(), false); r.Err != nil {
 		t.Errorf("the list is read with settings that were refused: %v", r.Err)
+	}
+}
+
+// TestReloadRefusedByTheList turns signing off, or changes its keys, in a reload that is refused at the last step, as a
+// list of mirrors has come meanwhile that does not go with it. What is remembered of the keys is as it was.
+func TestReloadRefusedByTheList(t *testing.T) {
+	t.Parallel()
+	for name, signing := range map[string]string{"turned off": "", "another leader": `{"keys": "auto", "leader": "ns1"}`, "as it was": `{"keys": "auto"}`} {
+		d := newSignedDaemon(t, `{"keys": "auto"}`)
+		if err := errors.Join(d.rollKeys(""), d.moveKeys(nil)); err != nil {
+			t.Fatal(err)
+		}
+		d.write(signing, `, "log": {"level": "debug"}`)
+		n := d.readSettings(true)
+		if n.answer.Error != "" || n.changesKeys() != (name != "as it was") {
+			t.Fatalf("%s: %+v", name, n.answer)
+		}
+		c := *n.config
+		c.DNS.Names = append(c.DNS.Names, "m1") // which a mirror has
+		n.config = &c
+		if err := d.keepSettings(&n); err == nil || !strings.Contains(err.Error(), "m1") {
+			t.Errorf("%s: %v", name, err)
+		}
+		c = *d.config.Load()
+		read, err := dnssec.Read(c.DNS, c.StateDir, d.now())
+		if err != nil || !read.Same(d.signer.Keys()) || !dnssec.WasSigned(c.StateDir, c.DNS.Zone) {
+			t.Errorf("%s: the zone's keys are not remembered: %v", name, err)
+		}
+		if past, err := dnssec.Recall(c.StateDir, c.DNS.Zone); err != nil || past.TTLs != d.ttls {
+			t.Errorf("%s: of what caches may have, %+v is remembered: %v", name, past, err)
+		}
 	}
 }
 
