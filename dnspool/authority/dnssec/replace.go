@@ -26,11 +26,13 @@ func (k *Keys) Follow(before *Keys, now time.Time) *Keys {
 func (k *Keys) follow(before signers, now time.Time) {
 	k.before, k.since = before, map[string]time.Time{}
 	for _, key := range k.All {
-		since, ok := before.Since[key.id]
+		since, remembered := before.Since[key.id]
 		switch {
-		case !ok && (len(before.Keys) == 0 || slices.Contains(before.Keys, key.id)):
+		case !remembered && (len(before.Keys) == 0 || slices.Contains(before.Keys, key.id)):
 			continue // since ever, as far as caches go
-		case !ok || since.After(now):
+		case remembered && since.After(now):
+			continue // the clock is behind, or was ahead; a host whose clock is behind has to start
+		case !remembered:
 			since = now.UTC().Truncate(time.Second)
 		}
 		k.since[key.id] = since

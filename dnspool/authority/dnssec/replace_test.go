@@ -90,6 +90,7 @@ var listings = map[string][]listing{
 		{hours: 15, keys: "K1 Z2", want: "that it has signed until 2027-01-16T00:00:00Z"}, {hours: 16, keys: "K1 Z2"}},
 	"pre-publication, too short": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 9, Activate 10"}, keys: "K1 Z1 Z2"},
 		{hours: 10, times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 10", "Z2": "Publish 10, Activate 10"}, keys: "K1 Z1 Z2", want: "at once"}},
+	"the clock is behind": {{keys: "K1 Z1"}, {hours: 9, keys: "K1 Z1 Z2"}, {hours: 20, keys: "K1 Z2"}, {hours: -9000, keys: "K1 Z2"}},
 	"double signature": {{keys: "K1 Z1"}, {hours: 9, keys: "K1 Z1 Z2"}, {hours: 12, keys: "K1 Z2", want: "that it has signed for 4h0m0s"},
 		{hours: 13, keys: "K1 Z2"}},
 	"pre-publication that is given up": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 9, Activate 99"}, keys: "K1 Z1 Z2"}, {hours: 10, keys: "K1 Z1"}},
