@@ -67,6 +67,9 @@ func (k *Key) signature(from, to time.Time) *dns.RRSIG {
 // SEP reports whether a key signs the keys, so that the parent's DS record may name it.
 func (k *Key) SEP() bool { return k.Record.Flags&dns.SEP != 0 }
 
+// ours reports whether a key signs here, and not on another server alone.
+func (k *Key) ours() bool { return k.private != nil || len(k.signed) > 0 }
+
 // String names a key as its file is named: algorithm and tag.
 func (k *Key) String() string {
 	return fmt.Sprintf("%s %d", dns.AlgorithmToString[k.Record.Algorithm], k.Tag)

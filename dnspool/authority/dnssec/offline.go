@@ -220,7 +220,7 @@ func (r *roles) checkAhead(k *Keys) error {
 		return nil
 	}
 	for _, key := range k.All {
-		if key.private == nil && len(key.signed) == 0 && !r.signedAhead(key) {
+		if !key.ours() && !r.signedAhead(key) {
 			return fmt.Errorf("the signed DNSKEY records do not have the key %d (dns.dnssec.other_keys); sign them with it where the "+
 				"private part of the key %d is", key.Tag, k.offline().Tag)
 		}

@@ -86,7 +86,7 @@ func (t *Times) end() time.Time {
 func (k *Keys) signers() signers {
 	s := signers{Zone: k.Zone, Ends: map[string]time.Time{}, Inactive: map[string]time.Time{}, Since: map[string]time.Time{}}
 	for _, key := range k.All {
-		if key.private == nil && len(key.signed) == 0 {
+		if !key.ours() {
 			continue
 		}
 		s.Keys = append(s.Keys, key.id)

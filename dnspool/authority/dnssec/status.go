@@ -33,7 +33,8 @@ type KeyStatus struct {
 	Flags     uint16    `json:"flags"`
 	State     State     `json:"state"`
 	Created   time.Time `json:"created,omitzero"`
-	DS        bool      `json:"ds"` // the parent has a DS record of it
+	DS        bool      `json:"ds"`         // the parent has a DS record of it
+	SignsKeys bool      `json:"signs_keys"` // the DNSKEY records have a signature of it
 }
 
 // A ParentStatus is what the parent has, as far as that is known.
@@ -69,8 +70,8 @@ func (s *Status) Trouble(now time.Time) string {
 
 // What is said of a parent whose DS records name other keys: where to look, and there.
 const (
-	otherKeysTrouble = "The parent's DS records name no key of the zone, so that validators refuse it: see mirrorpool dnssec status."
-	otherKeysProblem = "the parent's DS records name no key of the zone: validators refuse it"
+	otherKeysTrouble = "The parent's DS records name no key that signs the zone's DNSKEY records, so that validators refuse it: see mirrorpool dnssec status."
+	otherKeysProblem = "the parent's DS records name no key that signs the zone's DNSKEY records: validators refuse it"
 )
 
 // Problems are all that is wrong, each once.
@@ -87,23 +88,25 @@ func (s *Status) Problems(now time.Time) (problems []string) {
 	return problems
 }
 
-// trusted reports whether the parent has a DS record of a key that is published or signs.
+// trusted reports whether the parent has a DS record of a key that signs the zone's keys here. Another server's does
+// not, nor one that is published ahead.
 func (s *Status) trusted() bool {
-	return slices.ContainsFunc(s.Keys, func(k KeyStatus) bool { return k.DS && k.State != Removed && k.State != Waiting })
+	return slices.ContainsFunc(s.Keys, func(k KeyStatus) bool { return k.DS && k.SignsKeys })
 }
 
 // Describe returns what is to be said of keys now. seen is what the parent has, nil if that is not known because of
 // problem.
 func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 	s := Status{Zone: k.Zone[:len(k.Zone)-1], Leader: k.leader, DS: []string{}, Parent: ParentStatus{DS: []string{}, Problem: problem}}
-	matches := false
+	r, err := k.at(now)
 	for _, key := range k.All {
-		state := key.Times.At(now)
-		known := seen != nil && seen.has(key)
-		matches = matches || known && key.Times.published(now)
-		s.Keys = append(s.Keys, KeyStatus{key.Tag, dns.AlgorithmToString[key.Record.Algorithm], key.Record.Flags, state,
-			key.Times.Created, known})
-		if !k.withdraw && key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && state == Active) {
+		signs := key.SEP() && key.ours() && key.Times.published(now) // where the zone cannot be signed, its last version serves on
+		if err == nil {
+			signs = r.signsKeys(key, now)
+		}
+		s.Keys = append(s.Keys, KeyStatus{key.Tag, dns.AlgorithmToString[key.Record.Algorithm], key.Record.Flags, key.Times.At(now),
+			key.Times.Created, seen != nil && seen.has(key), signs})
+		if !k.withdraw && key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && key.Times.At(now) == Active) {
 			s.DS = append(s.DS, dsText(key.DS()))
 		}
 	}
@@ -112,7 +115,7 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 		for _, ds := range seen.DS {
 			s.Parent.DS = append(s.Parent.DS, dsText(ds))
 		}
-		if len(seen.DS) > 0 && !matches && problem == "" {
+		if len(seen.DS) > 0 && !s.trusted() && problem == "" {
 			s.Parent.Problem = otherKeysProblem
 		}
 	}

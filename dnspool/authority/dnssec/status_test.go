@@ -37,7 +37,7 @@ func TestDescribe(t *testing.T) {
 		"no DS record":         {keys: k, seen: &View{At: testNow}, ds: 1},
 		"ours":                 {keys: k, seen: &View{At: testNow, DS: []*dns.DS{ours}}, known: true, ds: 1},
 		"ours and another":     {keys: k, seen: &View{At: testNow, DS: []*dns.DS{theirs, ours}}, known: true, ds: 1},
-		"another":              {keys: k, seen: &View{At: testNow, DS: []*dns.DS{theirs}}, ds: 1, wantProblem: "name no key of the zone"},
+		"another":              {keys: k, seen: &View{At: testNow, DS: []*dns.DS{theirs}}, ds: 1, wantProblem: "name no key that signs the zone's DNSKEY records"},
 		"another, and trouble": {keys: k, seen: &View{At: testNow, DS: []*dns.DS{theirs}}, problem: "timeout", ds: 1, wantProblem: "timeout"},
 		"to be withdrawn": {keys: &withdrawn, seen: &View{At: testNow, DS: []*dns.DS{ours}}, known: true,
 			next: "the parent is to remove its DS records"},
@@ -137,13 +137,47 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestTrusted wants a DS record of a key that validators can use.
+// TestTrusted wants a DS record of a key that has signed the DNSKEY records here: not of another server's, or of one
+// that is published ahead, or not yet.
 func TestTrusted(t *testing.T) {
 	t.Parallel()
-	for state, want := range map[State]bool{Waiting: false, Signing: true, Published: true, Active: true, Retired: true, Removed: false} {
-		s := Status{Keys: []KeyStatus{{State: Active}, {State: state, DS: true}}}
-		if got := s.trusted(); got != want {
-			t.Errorf("%s: %v, want %v", state, got, want)
+	other := newSplitKey(t)
+	c := testConfig()
+	c.DNSSEC.OtherKeys = []string{other.kskAt + publicEnd}
+	k, err := read(c, "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolled, err := k.Roll("ED25519", testNow, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := rolled.All[len(rolled.All)-1]
+	listed := newListedKeys(t, "K1", "K2", "K3")
+	listed.set("K2", "Publish 0, Activate 9")
+	listed.set("K3", "Publish 0, Activate 0, Inactive 0")
+	keys, err := Read(testConfig(listed.files["K1"], listed.files["K2"], listed.files["K3"]), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		keys *Keys
+		now  time.Time
+		ds   *dns.DS
+		want bool
+	}{
+		"ours":                    {k, testNow, k.All[0].DS(), true},
+		"another server's":        {k, testNow, other.ksk.ToDS(dns.SHA256), false},
+		"not published yet":       {rolled, testNow, next.DS(), false},
+		"published":               {rolled, testNow.Add(24 * time.Hour), next.DS(), true},
+		"listed":                  {keys, testNow, listed.ds["K1"], true},
+		"listed, published ahead": {keys, testNow, listed.ds["K2"], false},
+		"listed, retired":         {keys, testNow, listed.ds["K3"], true},
+		"while nothing can sign":  {k, testNow.AddDate(-100, 0, 0), k.All[0].DS(), false},
+	} {
+		s := test.keys.Describe(test.now, &View{At: test.now, DS: []*dns.DS{test.ds}}, "")
+		if s.trusted() != test.want || (s.Parent.Problem == "") != test.want {
+			t.Errorf("%s: trusted %v, problem %q", name, s.trusted(), s.Parent.Problem)
 		}
 	}
 }
@@ -155,7 +189,7 @@ func TestMetrics(t *testing.T) {
 		status Status
 		want   map[string]float64
 	}{
-		"all": {Status{Expires: testNow, Made: 7, Parent: ParentStatus{DS: []string{"x"}}, Keys: []KeyStatus{{State: Active, DS: true}, {State: Active}}},
+		"all": {Status{Expires: testNow, Made: 7, Parent: ParentStatus{DS: []string{"x"}}, Keys: []KeyStatus{{State: Active, DS: true, SignsKeys: true}, {State: Active}}},
 			map[string]float64{"signature_expiry_timestamp_seconds": float64(testNow.Unix()), "signatures_total": 7, "ds_matches": 1,
 				"key_files_ok": 1, "signing_ok": 1, "keys active": 2, "keys removed": 0}},
 		"little": {Status{KeyFiles: "gone", Signing: "no key"}, map[string]float64{"signatures_total": 0, "key_files_ok": 0, "signing_ok": 0, "keys active": 0, "keys removed": 0}},

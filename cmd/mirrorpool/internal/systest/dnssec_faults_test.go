@@ -130,7 +130,7 @@ func TestDNSSECCommands(t *testing.T) {
 	if got := metric(t, r.admin, "mirrorpool_dnssec_ds_matches"); got != 0 {
 		t.Errorf("mirrorpool_dnssec_ds_matches is %v", got)
 	}
-	if out := r.run(t, exitOK, "status"); !strings.Contains(out, "Warning: The parent's DS records name no key of the zone") {
+	if out := r.run(t, exitOK, "status"); !strings.Contains(out, "Warning: The parent's DS records name no key that signs the zone's DNSKEY records") {
 		t.Errorf("the status does not say that the parent has a wrong DS record:\n%s", out)
 	}
 	expires := time.Unix(int64(metric(t, r.admin, "mirrorpool_dnssec_signature_expiry_timestamp_seconds")), 0)
