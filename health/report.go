@@ -45,6 +45,8 @@ type MirrorReport struct {
 	LostIPv4, LostIPv6 bool
 	// Lacks names files of the release that the mirror lacks although its trace may be new; empty if none is known.
 	Lacks string
+	// Release is a digest of which files of the newest release the mirror carries; 0 if that is not known.
+	Release uint64
 	// Problem says why addresses are missing or may be out of date; empty if all is well.
 	Problem string
 	// Resolve is how long the latest look-up of the addresses took; 0 if they are given.

@@ -18,6 +18,7 @@
 //	shares.go      each mirror's share of redirects and DNS answers
 //	verification.go  what the status says of the bytes of mirrors' files
 //	watch.go       the group of watchers
+//	watchtable.go  the table of mirrors by watcher on the page
 //	files.go       what the status says of files and releases
 //	metrics.go     the status as Prometheus metrics, whose families are in families.go
 //	events.go      counters of probes and reloads

@@ -114,6 +114,8 @@ type SeenMirror struct {
 	Name      string         `json:"name"`
 	Weight    uint32         `json:"weight"`
 	Endpoints []SeenEndpoint `json:"endpoints"` // none if the watcher says nothing of it
+	// OtherFiles says that the watcher knows of other files of the newest release at it than this server does.
+	OtherFiles bool `json:"other_files"`
 }
 
 // A SeenEndpoint is what one watcher says of an endpoint.
@@ -139,14 +141,16 @@ func (m *SeenMirror) Up() bool {
 	return up || m.Weight == 0
 }
 
-// DescribeView returns what a watcher says of the mirrors of a pool.
-func DescribeView(about watch.Member, said map[string]watch.Opinions, mirrors []config.Mirror) WatcherView {
+// DescribeView returns what a watcher says of the mirrors of a pool. own is what this server says of them.
+func DescribeView(about watch.Member, said, own map[string]watch.Opinions, mirrors []config.Mirror) WatcherView {
 	v := WatcherView{WatcherStatus: describeWatcher(about), Seen: []SeenMirror{}}
 	for i := range mirrors {
 		m := SeenMirror{URLPrefix: mirrors[i].URLPrefix, Name: mirrors[i].Name, Weight: mirrors[i].Weight, Endpoints: []SeenEndpoint{}}
 		for _, o := range said[m.URLPrefix].List {
 			m.Endpoints = append(m.Endpoints, SeenEndpoint{o.Address, o.Role, o.State, o.Reason})
 		}
+		here, there := own[m.URLPrefix].Release, said[m.URLPrefix].Release
+		m.OtherFiles = here != 0 && there != 0 && here != there
 		v.Seen = append(v.Seen, m)
 	}
 	return v

@@ -83,6 +83,50 @@ func TestBehind(t *testing.T) {
 	})
 }
 
+// TestReleaseDigest is the same for mirrors with the same files of the release, at servers that have numbered them in
+// another order; and a mirror that lacks one, by what is known here, is listed again on the word of another server.
+func TestReleaseDigest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/origin"}, tree(), "a", "b", "c", "web")
+		defer w.stop()
+		digest := func(w *world, name string) uint64 { return w.catalog.ReleaseDigest(prefixOf(name)) }
+		w.do(func() { w.origin["x.iso"], w.origin["y.iso"] = 5, 6 })
+		w.do(func() {
+			w.trees["a"]["x.iso"], w.trees["a"]["y.iso"], w.trees["b"]["x.iso"], w.trees["c"]["y.iso"] = 5, 6, 5, 6
+		})
+		after(testInterval)
+		for _, pair := range [...]string{"ab", "ac", "bc"} {
+			if one, two := digest(w, pair[:1]), digest(w, pair[1:]); one == two || one == 0 {
+				t.Errorf("%s and %s have the digests %d and %d", pair[:1], pair[1:], one, two)
+			}
+		}
+		if n := digest(w, "web") + digest(w, "none"); n != 0 {
+			t.Errorf("the digest of a mirror that is not known is %d", n)
+		}
+		other := newWorld(t, Settings{Origin: "/origin"}, tree(), "a")
+		defer other.stop()
+		for i, path := range []string{"y.iso", "x.iso"} {
+			other.do(func() { other.origin[path], other.trees["a"][path] = w.origin[path], w.origin[path] })
+			other.observe(time.Unix(int64(2+i), 0))
+			after(time.Minute)
+		}
+		other.do(func() { other.traces["a"] = time.Unix(3, 0) })
+		after(testInterval)
+		if got := digest(other, "a"); got != digest(w, "a") {
+			t.Errorf("another server has the digest %d, want %d; it knows of the release %+v", got, digest(w, "a"), other.catalog.Overview().Release)
+		}
+
+		w.do(func() { w.trees["b"]["y.iso"] = 6 })
+		visits := w.visits["a"]
+		w.catalog.LookAt([]string{prefixOf("a"), prefixOf("b"), prefixOf("none")})
+		after(minPause)
+		if digest(w, "b") != digest(w, "a") || w.visits["a"] != visits {
+			t.Errorf("digests %d and %d; a was listed %d times more", digest(w, "b"), digest(w, "a"), w.visits["a"]-visits)
+		}
+	})
+}
+
 // TestProblemsAreLogged wants a warning when the origin or a mirror cannot be read, and a notice when it can again.
 func TestProblemsAreLogged(t *testing.T) {
 	t.Parallel()

@@ -119,6 +119,41 @@ func (c *Catalog) Behind(urlPrefix string) (what string, since time.Time) {
 	return release.behind(t.rows[number], t.dueFiles()), release.Since
 }
 
+// ReleaseDigest is a digest of which files of the release a mirror carries. It is the same at each server that knows of
+// the same; 0 if nothing is known of the mirror, or there is no release.
+func (c *Catalog) ReleaseDigest(urlPrefix string) uint64 {
+	c.mu.Lock()
+	number, ok := c.numbers[urlPrefix]
+	release, t := c.release, c.table.Load()
+	c.mu.Unlock()
+	if !ok || number >= len(t.rows) || t.rows[number] == nil || len(release.Files) == 0 {
+		return 0
+	}
+	digest := uint64(1)
+	for _, f := range release.Files {
+		if t.rows[number].has.Contains(f.number) {
+			digest += mix(hashPath(f.Path) ^ mix(uint64(f.Size)))
+		}
+	}
+	return max(digest, 1)
+}
+
+// LookAt has mirrors listed soon, if they lack files of the release as far as is known here: another watcher knows
+// otherwise.
+func (c *Catalog) LookAt(prefixes []string) {
+	if len(prefixes) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, prefix := range prefixes {
+		if number, ok := c.numbers[prefix]; ok && c.mirrors[number] != nil {
+			c.mirrors[number].plan.pull(c.Now(), false)
+		}
+	}
+	c.hurry()
+}
+
 // releaseView describes the release.
 func (c *Catalog) releaseView() ReleaseView {
 	files, all := c.releaseFiles()

@@ -2,7 +2,6 @@ package watch
 
 import (
 	"maps"
-	"slices"
 	"time"
 
 	"mirrorpool/health"
@@ -45,7 +44,8 @@ func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool)
 		if b.mirrors == nil {
 			b.mirrors = map[string]Opinions{}
 		}
-		changed = changed || !slices.Equal(b.mirrors[prefix].List, m.List)
+		old := b.mirrors[prefix]
+		changed = changed || !old.says(m.List, m.Release)
 		b.mirrors[prefix] = m
 	}
 	return changed
@@ -75,8 +75,8 @@ func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool
 		list := opinionsOf(&m)
 		old, known := b.mirrors[prefix]
 		whole = whole || !known
-		if !known || !slices.Equal(old.List, list) {
-			fresh[prefix] = Opinions{b.count + 1, list}
+		if !known || !old.says(list, m.Release) {
+			fresh[prefix] = Opinions{b.count + 1, list, m.Release}
 		}
 	}
 	if len(fresh) == 0 && suspects == b.suspects && !whole {
@@ -91,11 +91,12 @@ func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool
 	b.complete = b.count
 	mirrors := make(map[string]Opinions, len(r.Mirrors))
 	for prefix := range r.Mirrors {
-		list := b.mirrors[prefix].List
-		if m, ok := fresh[prefix]; ok {
-			list = m.List
+		m := b.mirrors[prefix]
+		if said, ok := fresh[prefix]; ok {
+			m = said
 		}
-		mirrors[prefix] = Opinions{b.count, list}
+		m.Count = b.count
+		mirrors[prefix] = m
 	}
 	b.mirrors = mirrors
 	return b.view(watcher), true

@@ -95,6 +95,7 @@ func randomReport(rng *rand.Rand) *health.Report {
 				Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(k)}), Verdict: health.Verdict{State: state, Reason: "connect: " + state.String()},
 			})
 		}
+		m.Release = rng.Uint64N(2)
 		r.Mirrors[fmt.Sprintf("https://m%d.example.net/", i)] = m
 	}
 	return r
@@ -113,17 +114,17 @@ func TestMergeSaysWhatHasChanged(t *testing.T) {
 		view *View
 		want bool
 	}{
-		{view(5, 5, "", map[string]Opinions{"a": {5, up}, "b": {5, up}}), true},
-		{view(5, 5, "", map[string]Opinions{"a": {5, up}, "b": {5, up}}), false},
+		{view(5, 5, "", map[string]Opinions{"a": {5, up, 0}, "b": {5, up, 0}}), true},
+		{view(5, 5, "", map[string]Opinions{"a": {5, up, 0}, "b": {5, up, 0}}), false},
 		{view(6, 0, "", nil), false},
 		{view(7, 0, "clock", nil), true},
 		{view(6, 0, "", nil), false},
-		{view(8, 0, "clock", map[string]Opinions{"a": {8, down}}), true},
-		{view(7, 0, "clock", map[string]Opinions{"a": {7, up}}), false},
-		{view(4, 0, "", map[string]Opinions{"c": {4, up}}), false},
-		{view(9, 9, "clock", map[string]Opinions{"a": {9, down}, "b": {9, up}}), false},
-		{view(10, 10, "clock", map[string]Opinions{"a": {10, down}}), true},
-		{view(11, 0, "clock", map[string]Opinions{"unwanted": {11, down}}), false},
+		{view(8, 0, "clock", map[string]Opinions{"a": {8, down, 0}}), true},
+		{view(7, 0, "clock", map[string]Opinions{"a": {7, up, 0}}), false},
+		{view(4, 0, "", map[string]Opinions{"c": {4, up, 0}}), false},
+		{view(9, 9, "clock", map[string]Opinions{"a": {9, down, 0}, "b": {9, up, 0}}), false},
+		{view(10, 10, "clock", map[string]Opinions{"a": {10, down, 0}}), true},
+		{view(11, 0, "clock", map[string]Opinions{"unwanted": {11, down, 0}}), false},
 	} {
 		if got := b.Merge(step.view, func(p string) bool { return p != "unwanted" }); got != step.want {
 			t.Errorf("step %d: changed %v, want %v", i, got, step.want)

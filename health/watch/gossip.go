@@ -180,6 +180,7 @@ func (g *Group) take(data []byte) (news bool) {
 	if news = v.Count > m.book.count; news {
 		m.heard = g.o.Now()
 	}
+	g.compareReleases(&m.book, v)
 	if m.book.Merge(v, g.wants) {
 		g.claim(v)
 		signal(g.changed)

@@ -54,17 +54,18 @@ type Group struct {
 	roles   []health.Role // for which this watcher's opinions count; empty: all
 	queue   memberlist.TransmitLimitedQueue
 
-	mu      sync.Mutex // guards all below
-	keyring *memberlist.Keyring
-	list    *memberlist.Memberlist // nil while the listener is not open
-	members map[string]*member     // the others, by name; those that are gone stay for a while
-	own     Book
-	wanted  map[string]bool // the url_prefixes of this watcher's own list
-	young   time.Duration   // see silence
-	joints  jointVerdicts
-	looked  map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
-	claims  map[string]bool      // the mirrors that want one now
-	problem string               // why the listener is not open, or members cannot be reached
+	mu       sync.Mutex // guards all below
+	keyring  *memberlist.Keyring
+	list     *memberlist.Memberlist // nil while the listener is not open
+	members  map[string]*member     // the others, by name; those that are gone stay for a while
+	own      Book
+	wanted   map[string]bool // the url_prefixes of this watcher's own list
+	young    time.Duration   // see silence
+	joints   jointVerdicts
+	looked   map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
+	claims   map[string]bool      // the mirrors that want one now
+	releases map[string]bool      // see Releases
+	problem  string               // why the listener is not open, or members cannot be reached
 }
 
 // A member is another watcher.
@@ -98,6 +99,7 @@ func New(o Options) (*Group, error) {
 	g := &Group{
 		o: o, changed: make(chan struct{}, 1), whole: make(chan struct{}, 1), resync: make(chan struct{}, 1), keyring: keyring,
 		members: map[string]*member{}, joints: jointVerdicts{}, looked: map[string]time.Time{}, claims: map[string]bool{},
+		releases: map[string]bool{},
 	}
 	for _, name := range o.Config.Counts {
 		var role health.Role

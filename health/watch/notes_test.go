@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"mirrorpool/testdata/testbed"
 )
 
@@ -113,5 +115,30 @@ func TestNotesAreBounded(t *testing.T) {
 	}
 	if len(b.notes) != 1 || string(b.notes[TopicDrains].Text) != "1" {
 		t.Errorf("%v", b.notes)
+	}
+}
+
+// TestReleases says of a mirror once that another watcher has learned of other files at it.
+func TestReleases(t *testing.T) {
+	t.Parallel()
+	g := &Group{
+		o: Options{Now: time.Now, Log: zap.NewNop()}, members: map[string]*member{"fra": {alive: true}}, wanted: map[string]bool{"a": true, "b": true},
+		releases: map[string]bool{}, own: Book{mirrors: map[string]Opinions{"a": {Release: 7}}}, changed: make(chan struct{}, 1),
+	}
+	for i, step := range []struct {
+		mirrors string
+		want    string
+	}{
+		{`"a":{"n":1,"f":7}`, "[]"},
+		{`"a":{"n":2}`, "[]"},
+		{`"a":{"n":3,"f":8},"b":{"n":3,"f":1},"x":{"n":3,"f":1}`, "[a b]"},
+		{`"a":{"n":4,"f":8}`, "[]"},
+		{`"a":{"n":3,"f":9}`, "[]"},
+		{`"a":{"n":5,"f":9}`, "[a]"},
+	} {
+		g.take(fmt.Appendf(nil, `{"w":"fra","n":%d,"m":{%s}}`, i+1, step.mirrors))
+		if got := fmt.Sprint(g.Releases()); got != step.want {
+			t.Errorf("step %d: %s, want %s", i, got, step.want)
+		}
 	}
 }

@@ -49,6 +49,7 @@ func (g *Group) follow(r *health.Report) {
 	}
 	maps.DeleteFunc(g.joints, func(prefix string, _ map[place]joint) bool { return !g.wanted[prefix] })
 	maps.DeleteFunc(g.looked, func(prefix string, _ time.Time) bool { return !g.wanted[prefix] })
+	maps.DeleteFunc(g.releases, func(prefix string, _ bool) bool { return !g.wanted[prefix] })
 }
 
 // wants reports whether a mirror is in this watcher's own list. g.mu is held.
@@ -114,6 +115,27 @@ func (g *Group) claim(v *View) {
 			g.claims[prefix] = true
 		}
 	}
+}
+
+// compareReleases notes of which mirrors another watcher has just learned that they carry other files of the newest
+// release than is known here. g.mu is held.
+func (g *Group) compareReleases(said *Book, v *View) {
+	for prefix, m := range v.Mirrors {
+		old, own := said.mirrors[prefix], g.own.mirrors[prefix]
+		if m.Count > old.Count && m.Release != old.Release && m.Release != 0 && m.Release != own.Release && g.wanted[prefix] {
+			g.releases[prefix] = true
+		}
+	}
+}
+
+// Releases returns the mirrors of which another watcher has learned since the last call that they carry other files of
+// the newest release than this watcher knows of.
+func (g *Group) Releases() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := slices.Sorted(maps.Keys(g.releases))
+	clear(g.releases)
+	return list
 }
 
 // Claims returns the mirrors that another watcher has found unfit since the last call: this one should look at them,

@@ -42,8 +42,14 @@ func (o *Opinion) unfit() bool { return o.State == health.Down || o.State == hea
 
 // Opinions of one mirror, with the count at which they became what they are.
 type Opinions struct {
-	Count uint64    `json:"n"`
-	List  []Opinion `json:"o"`
+	Count   uint64    `json:"n"`
+	List    []Opinion `json:"o"`
+	Release uint64    `json:"f,omitempty"` // see [health.MirrorReport]
+}
+
+// says reports whether two watchers say the same of a mirror.
+func (m *Opinions) says(list []Opinion, release uint64) bool {
+	return m.Release == release && slices.Equal(m.List, list)
 }
 
 // A View is what one watcher says, or a part of it.

@@ -25,6 +25,10 @@ func newWatchers(o Options, now func() time.Time) (*watch.Group, error) {
 func (f *inForce) verdicts() *health.Report {
 	report := f.checker.Report()
 	if f.watchers != nil {
+		for prefix, m := range report.Mirrors {
+			m.Release = f.catalog.ReleaseDigest(prefix)
+			report.Mirrors[prefix] = m
+		}
 		f.watchers.Apply(report)
 	}
 	return report
@@ -57,11 +61,13 @@ func (f *inForce) watchersChanged() <-chan struct{} {
 	return f.watchers.Changed()
 }
 
-// takeSecondLooks has mirrors checked soon that another watcher holds unfit.
+// takeSecondLooks has mirrors checked soon that another watcher holds unfit, and those listed that carry other files by
+// its word.
 func (f *inForce) takeSecondLooks() {
 	for _, prefix := range f.watchers.Claims() {
 		f.checker.CheckSoon(prefix)
 	}
+	f.catalog.LookAt(f.watchers.Releases())
 }
 
 // runWatchers takes part in the group of watchers, if this server is in one, until ctx ends.
@@ -87,7 +93,8 @@ func (d *Daemon) watcherView(watcher string) (admin.WatcherView, error) {
 	if !ok {
 		return admin.WatcherView{}, fmt.Errorf("there is no watcher %q; this one is %s", watcher, d.config.Load().Watch.Name)
 	}
-	return admin.DescribeView(about, said, d.list.Pool().Mirrors), nil
+	own, _, _ := d.watchers.Said(d.config.Load().Watch.Name, d.now())
+	return admin.DescribeView(about, said, own, d.list.Pool().Mirrors), nil
 }
 
 // watchStatus is what an administrator learns of the group of watchers; nil without one.

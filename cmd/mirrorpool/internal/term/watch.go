@@ -37,7 +37,10 @@ func WriteView(w io.Writer, v *admin.WatcherView, now time.Time, colour bool) er
 			part.Rows = append(part.Rows, row)
 		}
 		if len(m.Endpoints) == 0 {
-			part.Notes = []string{"it says nothing of this one"}
+			part.Notes = append(part.Notes, "it says nothing of this one")
+		}
+		if m.OtherFiles {
+			part.Notes = append(part.Notes, "carries other files of the newest release than this server knows of")
 		}
 		table.Mirrors = append(table.Mirrors, part)
 	}

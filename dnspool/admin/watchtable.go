@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"mirrorpool/health"
+)
+
+// maxSeen is how many mirrors the table of what watchers see has: those on which they differ come first.
+const maxSeen = 100
+
+// A watchTable shows as what each watcher sees the mirrors that some of them do not find up.
+type watchTable struct {
+	Watchers []string
+	Rows     []watchRow
+	Note     string
+}
+
+type watchRow struct {
+	Mirror   string
+	Cells    []watchCell // by watcher
+	disputed bool
+}
+
+// A watchCell is how a mirror's endpoints look to one watcher. Its class is that of a condition.
+type watchCell struct{ Class, State, Why string }
+
+// newWatchTable returns the table, or nil where no other watcher is heard of.
+func newWatchTable(s *Status) *watchTable {
+	if s.Watch == nil || !s.Watch.Joint {
+		return nil
+	}
+	t := &watchTable{Watchers: []string{s.Watch.Name}}
+	for i := range s.Watch.Watchers {
+		if w := &s.Watch.Watchers[i]; w.Alive {
+			t.Watchers = append(t.Watchers, w.Name)
+		}
+	}
+	slices.Sort(t.Watchers)
+	for i := range s.Mirrors {
+		m := &s.Mirrors[i]
+		if m.Weight > 0 && slices.ContainsFunc(m.Endpoints, func(e EndpointStatus) bool { return len(e.Views) > 0 }) {
+			t.Rows = append(t.Rows, t.row(m))
+		}
+	}
+	slices.SortStableFunc(t.Rows, func(a, b watchRow) int { return cmp.Compare(number(b.disputed), number(a.disputed)) })
+	others := len(s.Mirrors) - len(t.Rows)
+	t.Note = fmt.Sprintf("All watchers find the other %s up, or disabled.", plural(others, "mirror", "mirrors"))
+	if len(t.Rows) == 0 {
+		t.Note = "All watchers find all mirrors up."
+	}
+	if more := len(t.Rows) - maxSeen; more > 0 {
+		t.Note += fmt.Sprintf(" %s that they do not find up are left out here.", plural(more, "mirror", "mirrors"))
+		t.Rows = t.Rows[:maxSeen]
+	}
+	return t
+}
+
+// row is that of one mirror.
+func (t *watchTable) row(m *MirrorStatus) watchRow {
+	r := watchRow{Mirror: cmp.Or(m.Name, m.label())}
+	for _, name := range t.Watchers {
+		r.Cells = append(r.Cells, seenBy(m, name))
+	}
+	for i := range m.Endpoints {
+		r.disputed = r.disputed || m.Endpoints[i].disputed()
+	}
+	return r
+}
+
+// seenBy is how a mirror looks to a watcher: in one state, or up in part.
+func seenBy(m *MirrorStatus, watcher string) watchCell {
+	up, worst, why := false, health.Unknown, ""
+	for i := range m.Endpoints {
+		e := &m.Endpoints[i]
+		state, reason := health.Up, "" // all watchers find an endpoint without views up
+		if len(e.Views) > 0 {
+			state = health.Unknown
+			if k := slices.IndexFunc(e.Views, func(v health.View) bool { return v.Watcher == watcher }); k >= 0 {
+				state, reason = e.Views[k].State, e.Views[k].Reason
+			}
+		}
+		switch {
+		case state == health.Up:
+			up = true
+		case state != health.Unknown && stateConditions[state] < stateConditions[worst]:
+			worst, why = state, reason
+		}
+	}
+	switch {
+	case worst == health.Unknown && up:
+		return watchCell{isUp.class(), isUp.name(), ""}
+	case worst == health.Unknown:
+		return watchCell{isUnknown.class(), "cannot tell", ""}
+	case up:
+		return watchCell{isPartly.class(), isPartly.name(), why}
+	}
+	return watchCell{stateConditions[worst].class(), worst.String(), why}
+}

@@ -1,0 +1,88 @@
+package admin
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"mirrorpool/health"
+)
+
+// TestWatchTable shows what each watcher sees of mirrors that not all find up: those first on which they differ.
+func TestWatchTable(t *testing.T) {
+	t.Parallel()
+	views := func(states string) (list []health.View) {
+		for i, name := range []string{"ams", "fra", "nyc"} {
+			state := map[byte]health.State{'u': health.Up, 'd': health.Down, 's': health.Stale, '?': health.Unknown}[states[i]]
+			v := health.View{Watcher: name, State: state}
+			if state == health.Down || state == health.Stale {
+				v.Reason = "<" + name + ">"
+			}
+			list = append(list, v)
+		}
+		return list
+	}
+	mirror := func(name string, weight uint32, endpoints ...string) MirrorStatus {
+		m := MirrorStatus{URLPrefix: "https://" + name + ".example.net/", Name: name, Weight: weight}
+		for _, states := range endpoints {
+			e := EndpointStatus{}
+			if states != "" {
+				e.Views = views(states)
+			}
+			m.Endpoints = append(m.Endpoints, e)
+		}
+		return m
+	}
+	s := &Status{
+		Watch: &WatchStatus{Name: "fra", Joint: true, Watchers: []WatcherStatus{{Name: "nyc", Alive: true}, {Name: "gone"}, {Name: "ams", Alive: true}}},
+		Mirrors: []MirrorStatus{
+			mirror("fine", 1, "", ""), mirror("dead", 1, "ddd", "sss"), mirror("off", 0, "ddd"), mirror("far", 1, "duu", "sd?"),
+			mirror("half", 1, "", "ddd"), mirror("", 1, "?u?"),
+		},
+	}
+	table := newWatchTable(s)
+	got := strings.Join(table.Watchers, " ") + "\n"
+	for _, r := range table.Rows {
+		got += r.Mirror
+		for _, c := range r.Cells {
+			got += fmt.Sprintf(", %s %s %s", c.Class, c.State, c.Why)
+		}
+		got += "\n"
+	}
+	const want = `ams fra nyc
+far, d down <ams>, p partly <fra>, u up 
+dead, d down <ams>, d down <fra>, d down <nyc>
+half, p partly <ams>, p partly <fra>, p partly <nyc>
+https://.example.net/, q cannot tell , u up , q cannot tell 
+`
+	if got != want || table.Note != "All watchers find the other 2 mirrors up, or disabled." {
+		t.Errorf("got\n%s%s\nwant\n%s", got, table.Note, want)
+	}
+	var page bytes.Buffer
+	if err := pageTemplate.Execute(&page, newPage(s, pageView{}, time.Unix(1e9, 0))); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{`<th scope="col">nyc</th>`, `<th scope="row">far</th><td><b class="d" title="&lt;ams&gt;">down</b></td>`} {
+		if !strings.Contains(page.String(), text) {
+			t.Errorf("no %s in the page", text)
+		}
+	}
+
+	s.Mirrors = nil
+	for i := range maxSeen + 2 {
+		s.Mirrors = append(s.Mirrors, mirror(fmt.Sprint(i), 1, "ddd"))
+	}
+	if table = newWatchTable(s); len(table.Rows) != maxSeen || !strings.Contains(table.Note, "2 mirrors that they do not find up are left out") {
+		t.Errorf("%d rows, and %q", len(table.Rows), table.Note)
+	}
+	s.Mirrors = s.Mirrors[:0]
+	if table = newWatchTable(s); len(table.Rows) != 0 || table.Note != "All watchers find all mirrors up." {
+		t.Errorf("%+v", table)
+	}
+	s.Watch.Joint = false
+	if newWatchTable(s) != nil {
+		t.Error("a table where a server goes by itself")
+	}
+}
