@@ -73,7 +73,7 @@ func (k *Key) remove(at time.Time) {
 func (k *Keys) advanceAborted(v *View, next *Key) *Keys {
 	left := next.Times.Delete.Sub(v.At)
 	tooSoon := v.has(next) && left < v.TTL+margin
-	tooLate := left > 2*v.stays() // it was set while the clock was wrong
+	tooLate := left > max(mostAhead, 2*v.stays()) // it was set while the clock was wrong
 	if passed(next.Times.Delete, v.At) || !tooSoon && !tooLate {
 		return k
 	}

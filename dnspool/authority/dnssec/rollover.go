@@ -26,6 +26,10 @@ import (
 // margin is added to each waiting time: for a zone that is made up to an hour late, for transfers and for clocks.
 const margin = 2 * time.Hour
 
+// mostAhead is how far ahead a step of a rollover may lie, unless TTLs are longer: one that lies further ahead was
+// planned while the clock was wrong.
+const mostAhead = 14 * 24 * time.Hour
+
 // A View is what the parent has, as a resolver sees it.
 type View struct {
 	DS  []*dns.DS
@@ -100,12 +104,8 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 			return nil, fmt.Errorf("want the algorithm ECDSAP256SHA256 or ED25519, got %q", algorithm)
 		}
 	}
-	created := k.createdAfter(now)
-	times := Times{Created: created, Publish: now, SyncPublish: now.Add(KeyTTL*time.Second + margin)}
-	if number != before {
-		times = Times{Created: created, Activate: now, Publish: now.Add(zoneTTL + margin)}
-		times.SyncPublish = times.Publish.Add(KeyTTL*time.Second + margin)
-	}
+	times := beginning(number == before, now, zoneTTL)
+	times.Created = k.createdAfter(now)
 	for {
 		key, err := generate(k.Zone, number, times)
 		if err != nil {
@@ -115,6 +115,15 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 			return k.with(key), nil
 		}
 	}
+}
+
+// beginning is when a new key does what without the parent: it is published, and the parent asked for its DS record.
+func beginning(sameAlgorithm bool, now time.Time, zoneTTL time.Duration) Times {
+	if sameAlgorithm {
+		return Times{Publish: now, SyncPublish: now.Add(KeyTTL*time.Second + margin)}
+	}
+	published := now.Add(zoneTTL + margin)
+	return Times{Activate: now, Publish: published, SyncPublish: published.Add(KeyTTL*time.Second + margin)}
 }
 
 // with returns k with other keys in place of those with the same tag, or added.
@@ -142,14 +151,14 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	case next.aborted():
 		return k.advanceAborted(v, next)
 	case !next.Times.synced(v.At):
-		return k
+		return k.beginAgain(v.At, zoneTTL, next, old)
 	case !v.has(next):
 		return k.takeBack(v.At, next, old)
 	}
 	a, b := *next, *old
 	known := v.At.Add(v.TTL + margin) // then all caches have what v says
-	// Times that lie too far ahead were set while the clock was wrong.
-	planned := func(t time.Time) bool { return !t.IsZero() && !t.After(known.Add(margin)) }
+	// A TTL that is lower by now is no reason to be earlier: caches may have what was there before.
+	planned := func(t time.Time) bool { return !t.IsZero() && !t.After(latest(known.Add(margin), v.At.Add(mostAhead))) }
 	switch {
 	case a.Record.Algorithm == b.Record.Algorithm:
 		// One of both is missing where a crash came between the files.
@@ -174,6 +183,18 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	}
 	a.Times, b.Times = a.Times.whole(), b.Times.whole()
 	return k.with(&a, &b)
+}
+
+// beginAgain returns k with the beginning of a rollover planned anew, if the clock was ahead then.
+func (k *Keys) beginAgain(now time.Time, zoneTTL time.Duration, next, old *Key) *Keys {
+	a := *next
+	a.Times = beginning(next.Record.Algorithm == old.Record.Algorithm, now, zoneTTL)
+	a.Times.Created = next.Times.Created
+	if !next.Times.SyncPublish.After(latest(a.Times.SyncPublish.Add(margin), now.Add(mostAhead))) {
+		return k
+	}
+	a.Times = a.Times.whole()
+	return k.with(&a)
 }
 
 // Outlive returns k with the old key of a rollover staying for longer where it still signs, and records get a longer

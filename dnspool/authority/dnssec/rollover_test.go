@@ -109,43 +109,6 @@ func TestHalfARolloverGoesOn(t *testing.T) {
 	}
 }
 
-// TestAlgorithmRolloverWithAWrongClock has the clock be a year ahead at each step of an algorithm rollover. Once it is
-// right again, the rollover goes on as if it had always been.
-func TestAlgorithmRolloverWithAWrongClock(t *testing.T) {
-	t.Parallel()
-	k, err := read(testConfig(), "", testNow)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k, err = k.Roll("ED25519", testNow, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	view := seenBy(k)
-	view.At = k.All[1].Times.SyncPublish
-	next, old := k.rolling(view.At)
-	for step := range 2 {
-		wrong := *view
-		wrong.At = view.At.AddDate(1, 0, 0)
-		k = k.Advance(&wrong, time.Hour)
-		k = k.Advance(view, time.Hour)
-		times, known := k.All[0].Times, view.At.Add(view.TTL+margin)
-		if k.Advance(view, time.Hour) != k {
-			t.Errorf("step %d is planned again", step)
-		}
-		switch step {
-		case 0:
-			if !times.SyncDelete.Equal(known) || !times.Delete.IsZero() || !times.Inactive.IsZero() {
-				t.Errorf("the parent is to remove the old DS record from %v on, want %v: %+v", times.SyncDelete, known, times)
-			}
-			view.At, view.DS = known, []*dns.DS{next.DS()}
-		case 1:
-			if !times.Delete.Equal(known) || !times.Inactive.Equal(known.Add(KeyTTL*time.Second+margin)) {
-				t.Errorf("the key %d is removed at %v, want %v: %+v", old.Tag, times.Delete, known, times)
-			}
-		}
-	}
-}
-
 // timeline follows a rollover hour by hour, at a parent that does what CDS asks for five hours later, and whose DS
 // records are cached for a day. It returns what has changed when: the keys, the old one first, with * where CDS asks
 // for a DS record; which of them the parent has; and what is waited for.
@@ -281,41 +244,6 @@ func TestNewKeyIsTheLaterOne(t *testing.T) {
 	for _, keys := range []*Keys{k, &turned} {
 		if next, old := keys.rolling(testNow.Add(time.Hour)); next != k.All[1] || old != k.All[0] {
 			t.Errorf("%s: it rolls from %v to %v", keys.describe(testNow), old, next)
-		}
-	}
-}
-
-// TestNewKeyIsTheLaterOneByAnyClock rolls a key over that was made by a clock that was ahead. The key that signs stays
-// in its place until the parent has the DS record of the new one, and then gives way to that.
-func TestNewKeyIsTheLaterOneByAnyClock(t *testing.T) {
-	t.Parallel()
-	for name, ahead := range map[string]time.Duration{
-		"right": -time.Hour, "in the same second": 0, "a year ahead": 365 * 24 * time.Hour,
-	} {
-		dir := t.TempDir()
-		first, err := read(testConfig(), dir, testNow.Add(ahead))
-		if err != nil {
-			t.Fatal(err)
-		}
-		k, err := first.Roll("", testNow.Add(300*time.Millisecond), time.Hour)
-		if err == nil {
-			err = k.Save()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if k, err = read(testConfig(), dir, testNow); err != nil { // which may turn their order
-			t.Fatal(err)
-		}
-		if next, old := k.rolling(testNow); old == nil || old.id != first.All[0].id || next.Times.At(testNow) != Published {
-			t.Errorf("%s: it rolls from %v to %v, want from %v", name, old, next, first.All[0])
-		}
-		seen := seenBy(k)
-		k = k.Advance(seen, time.Hour)
-		end := seen.At.Add(24 * time.Hour)
-		r, err := k.at(end)
-		if err != nil || len(r.published) != 1 || r.published[0].id == first.All[0].id {
-			t.Errorf("%s: in the end the keys are %s: %v", name, k.describe(end), err)
 		}
 	}
 }
