@@ -26,12 +26,13 @@ type corruptRig struct {
 	roots  []string // of the mirrors
 	state  string
 	image  []byte
+	pool   any
 }
 
 const corruptImage = "tails/stable/tails-7.0.img"
 
 // newCorruptRig starts them, with nginx as the mirrors' web server.
-func newCorruptRig(t *testing.T, keys map[string]any) *corruptRig {
+func newCorruptRig(t *testing.T, keys map[string]any, change ...func(*serverConfig)) *corruptRig {
 	t.Helper()
 	published := time.Now().Add(-time.Hour)
 	r := &corruptRig{origin: newTree(t, published), image: make([]byte, 2<<20)}
@@ -62,7 +63,11 @@ func newCorruptRig(t *testing.T, keys map[string]any) *corruptRig {
 	c.json["state_dir"] = r.state
 	c.json["files"] = keys
 	keys["origin"] = filepath.Join(r.origin, "tails")
-	r.program = c.serve(t, where, map[string]any{"version": 1, "mirrors": mirrors})
+	for _, f := range change {
+		f(c)
+	}
+	r.pool = map[string]any{"version": 1, "mirrors": mirrors}
+	r.program = c.serve(t, where, r.pool)
 	testbed.Eventually(t, "all mirrors serve, and the checksum is known", func() bool {
 		resp, err := (&http.Client{CheckRedirect: noRedirect}).Get(r.url())
 		if err != nil {

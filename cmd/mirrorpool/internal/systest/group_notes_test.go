@@ -1,6 +1,7 @@
 package systest
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -143,4 +144,50 @@ func TestCertificateInGroup(t *testing.T) {
 	for _, p := range servers {
 		p.stop(t)
 	}
+}
+
+// TestCorruptInGroup has one server read a file again that it has found good, because another one has found it corrupt.
+func TestCorruptInGroup(t *testing.T) {
+	t.Parallel()
+	testbed.Need(t, "nginx", "nginx")
+	const here = "127.0.0.1"
+	join := []string{here + ":" + testbed.FreePort(t, here), here + ":" + testbed.FreePort(t, here)}
+	watch := func(c *serverConfig, name, listen string) {
+		c.json["watch"] = map[string]any{"name": name, "listen": listen, "join": join, "key_file": "watch.key"}
+		if err := os.WriteFile(filepath.Join(c.dir, "watch.key"), []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := newCorruptRig(t, map[string]any{"verify_rate": "0"}, func(c *serverConfig) { watch(c, "ns1", join[0]) })
+	putFile(t, one.roots[0], corruptImage, one.image) // it is good at first
+	c, where := newServerConfig(t)
+	c.json["dns"] = one.config.json["dns"]
+	c.json["state_dir"] = t.TempDir()
+	c.json["files"] = map[string]any{"origin": filepath.Join(one.origin, "tails"), "verify_rate": "50MB"}
+	watch(c, "ns2", join[1])
+	two := c.serve(t, where, one.pool)
+	testbed.Eventually(t, "the second server has read all copies", func() bool {
+		read := 0
+		for _, m := range two.status(t).Verification.Mirrors {
+			read += m.Verified
+		}
+		return read == len(one.roots)
+	})
+	bad := bytes.Clone(one.image)
+	bad[1<<20] ^= 1
+	putFile(t, one.roots[0], corruptImage, bad)
+	one.config.set("files", "verify_rate", "50MB")
+	one.config.write(t, "mirrorpool.json", one.config.json)
+	one.wantReload(t, exitOK, "configuration: files.verify_rate changed\npool: nothing new")
+	for name, p := range map[string]*program{"the first": one.program, "the second": two} {
+		testbed.Eventually(t, name+" server has found the corrupt file", func() bool {
+			for _, m := range p.status(t).Verification.Mirrors {
+				if len(m.Corrupt) == 1 {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	two.stop(t)
 }
