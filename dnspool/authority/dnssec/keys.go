@@ -191,6 +191,10 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 	for algorithm := range signing {
 		r.signZone = append(r.signZone, k.zoneSigners(algorithm, now)...)
 	}
+	// CDS records must not ask for DS records of other keys alone (RFC 7344 section 4.1), such as another server's.
+	if !slices.ContainsFunc(r.synced, func(key *Key) bool { return slices.Contains(r.signKeys, key) }) {
+		r.synced = nil
+	}
 	slices.SortFunc(r.signZone, byTag)
 	slices.SortFunc(r.signKeys, byTag)
 	return r, r.useSigned(k, now)

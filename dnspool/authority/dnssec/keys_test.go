@@ -509,3 +509,41 @@ func TestBadOtherKeys(t *testing.T) {
 		t.Errorf("with our own key: %+v, %v", again, err)
 	}
 }
+
+// TestCDSKeepsTheChain publishes no CDS records with which a parent would have DS records only of keys that do not sign
+// the DNSKEY records here.
+func TestCDSKeepsTheChain(t *testing.T) {
+	t.Parallel()
+	l, other := newListedKeys(t, "K1", "K2"), newSplitKey(t)
+	for name, test := range map[string]struct {
+		first, second string // times
+		other         bool
+		want          int // CDS records
+	}{
+		"none is announced":              {"Publish 0, Activate 0", "Publish 0, Activate 9", false, 0},
+		"the active one":                 {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9", false, 1},
+		"both":                           {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9, SyncPublish 0", false, 2},
+		"the one that does not sign yet": {"Publish 0, Activate 0", "Publish 0, Activate 9, SyncPublish 0", false, 0},
+		"another server's":               {"Publish 0, Activate 0", "Publish 0, Activate 9", true, 0},
+		"another server's and ours":      {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9", true, 2},
+	} {
+		l.set("K1", test.first)
+		l.set("K2", test.second)
+		c := testConfig(l.files["K1"], l.files["K2"])
+		if test.other {
+			c.DNSSEC.OtherKeys = []string{other.kskAt + publicEnd}
+		}
+		k, err := Read(c, "", testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := k.at(testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets := r.records()
+		if len(sets[dns.TypeCDS]) != test.want || len(sets[dns.TypeCDNSKEY]) != test.want {
+			t.Errorf("%s: %v, want %d", name, sets[dns.TypeCDS], test.want)
+		}
+	}
+}
