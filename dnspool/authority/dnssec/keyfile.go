@@ -61,7 +61,7 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 		}
 	}
 	for _, file := range c.DNSSEC.OtherKeys {
-		if err := k.addOther(file); err != nil {
+		if err := k.addOther(file, now); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +144,7 @@ func (k *Keys) add(file string) error {
 }
 
 // addOther reads the public file of another server's key.
-func (k *Keys) addOther(file string) error {
+func (k *Keys) addOther(file string, now time.Time) error {
 	public, err := safefile.Read(file, maxKeyFile)
 	if err != nil {
 		return fmt.Errorf("cannot read a DNSSEC key: %w", err)
@@ -153,7 +153,9 @@ func (k *Keys) addOther(file string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	if !slices.ContainsFunc(k.All, func(key *Key) bool { return key.Record.Algorithm == record.Algorithm }) {
+	if !slices.ContainsFunc(k.All, func(key *Key) bool {
+		return key.Record.Algorithm == record.Algorithm && key.Times.At(now) != Removed
+	}) {
 		return fmt.Errorf("%s: want an algorithm that the zone is signed with here, too, got %s", file,
 			dns.AlgorithmToString[record.Algorithm])
 	}

@@ -504,6 +504,25 @@ func TestBadOtherKeys(t *testing.T) {
 	if _, err := read(c, dir, testNow); err == nil || !strings.Contains(err.Error(), file+": want a DNSKEY record") {
 		t.Errorf("with garbage: %v", err)
 	}
+	rolled, err := k.Roll("ED25519", testNow, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := *k.All[0]
+	old.Times.Delete = testNow
+	testbed.Put(t, file, newSplitKey(t).ksk.String()+"\n")
+	for name, test := range map[string]struct {
+		keys *Keys
+		ok   bool
+	}{"of an algorithm in use": {rolled, true}, "of one that is removed": {rolled.with(&old), false}} {
+		if err := test.keys.with().addOther(file, testNow); (err == nil) != test.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	testbed.Put(t, file, strings.Replace(k.All[0].Record.String(), "257 3 13", "257 3 15", 1)+"\n")
+	if _, err := read(c, dir, testNow); err == nil || !strings.Contains(err.Error(), "want an algorithm that the zone is signed with") {
+		t.Errorf("with another algorithm: %v", err)
+	}
 	testbed.Put(t, file, k.All[0].Record.String()+"\n")
 	if again, err := read(c, dir, testNow); err != nil || !again.Same(k) {
 		t.Errorf("with our own key: %+v, %v", again, err)

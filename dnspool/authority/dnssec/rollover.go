@@ -104,6 +104,13 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 			return nil, fmt.Errorf("want the algorithm ECDSAP256SHA256 or ED25519, got %q", algorithm)
 		}
 	}
+	switch other := k.otherServersKey(before); {
+	case k.withdraw:
+		return nil, errors.New("dns.dnssec.withdraw asks the parent for no DS record, which a new key needs: take it out and reload first")
+	case other != nil && number != before:
+		return nil, fmt.Errorf("the key %d of another server (dns.dnssec.other_keys) has the algorithm of the key that is to go: all servers "+
+			"have to change it together (RFC 8901 section 5)", other.Tag)
+	}
 	times := beginning(number == before, now, zoneTTL)
 	times.Created = k.createdAfter(now)
 	for {
@@ -115,6 +122,16 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 			return k.with(key), nil
 		}
 	}
+}
+
+// otherServersKey returns a key of another server of an algorithm, or nil.
+func (k *Keys) otherServersKey(algorithm uint8) *Key {
+	for _, key := range k.All {
+		if !key.ours() && key.Record.Algorithm == algorithm {
+			return key
+		}
+	}
+	return nil
 }
 
 // beginning is when a new key does what without the parent: it is published, and the parent asked for its DS record.

@@ -289,6 +289,12 @@ func TestRollIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	withOther, withdrawn := *k, *k
+	withOther.All = append(slices.Clone(k.All), newOtherKey(dns.Copy(split.ksk).(*dns.DNSKEY)))
+	withdrawn.withdraw = true
+	if _, err := withOther.Roll("", testNow, time.Hour); err != nil {
+		t.Errorf("with another server's key of the same algorithm: %v", err)
+	}
 	twoKeys, twoSigners, ended := *both, *both, *k.All[0]
 	twoKeys.auto = true // as if they had been put into the folder of keys
 	more, err := generate(testZone, dns.ECDSAP256SHA256, Times{Created: testNow, Publish: testNow, Activate: testNow, Delete: testNow.Add(time.Hour)})
@@ -308,6 +314,8 @@ func TestRollIsRefused(t *testing.T) {
 		"KSK and ZSK":       {&twoKeys, "", "want one key that signs all, got"},
 		"three keys":        {&twoSigners, "", "want one key that signs all, got"},
 		"no key signs":      {k.with(&ended), "", "want an active key"},
+		"withdrawn":         {&withdrawn, "", "take it out and reload first"},
+		"alone of two":      {&withOther, "ED25519", "all servers have to change it together"},
 		"another algorithm": {k, "RSASHA256", `want the algorithm ECDSAP256SHA256 or ED25519, got "RSASHA256"`},
 	} {
 		if _, err := test.keys.Roll(test.algorithm, testNow, time.Hour); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -148,7 +148,11 @@ func TestTrusted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rolled, err := k.Roll("ED25519", testNow, time.Hour)
+	alone, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolled, err := alone.Roll("ED25519", testNow, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (d *Daemon) reload(ctx context.Context, o admin.ReloadOptions) admin.Reload
 	defer d.reloading.Unlock()
 	answer := admin.ReloadAnswer{DryRun: o.DryRun}
 	if o.DryRun {
-		answer.Settings = d.inTime(func() admin.SettingsReload { return d.readSettings(o.Confirm).answer })
+		answer.Settings = d.inTime(func() admin.SettingsReload { return d.previewSettings(o.Confirm) })
 		answer.Pool = poolReload(d.list.Preview(ctx, o.Confirm))
 	} else {
 		answer.Settings = d.inTime(func() admin.SettingsReload { return d.reloadSettings(o.Confirm) })

@@ -131,6 +131,13 @@ func (d *Daemon) readFiles(next *config.Server) (zoneFile *authority.StaticRecor
 	return zoneFile, token, checkDatabases(d.config.Load().GeoIP, next.GeoIP)
 }
 
+// previewSettings reads the configuration again, and says what a reload would come to. Keys do not change meanwhile.
+func (d *Daemon) previewSettings(confirm bool) admin.SettingsReload {
+	d.keysChange.Lock()
+	defer d.keysChange.Unlock()
+	return d.readSettings(confirm).answer
+}
+
 // reloadSettings reads the configuration again, and puts in force what can change now.
 func (d *Daemon) reloadSettings(confirm bool) admin.SettingsReload {
 	d.keysChange.Lock()

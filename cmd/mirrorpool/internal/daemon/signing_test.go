@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/health"
 	"mirrorpool/health/probe"
@@ -213,8 +214,10 @@ func TestReloadsBesideRollovers(t *testing.T) {
 	}()
 	for i := range rounds {
 		d.write(fmt.Sprintf(`{"keys": "auto", "resolver": "127.0.0.1:1", "validity": "%dh"}, "ttl": "%dm"`, 72+i%2, 1+i%2), "")
-		if answer := d.reloadSettings(false); answer.Error != "" {
-			t.Error(answer.Error)
+		for _, answer := range []admin.SettingsReload{d.previewSettings(false), d.reloadSettings(false)} {
+			if answer.Error != "" || len(answer.Applied) == 0 {
+				t.Errorf("%+v", answer)
+			}
 		}
 	}
 	if err := <-rolled; err != nil {
