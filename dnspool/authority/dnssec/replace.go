@@ -100,10 +100,10 @@ func (k *Keys) checkAnchors(r *roles, seen *Seen, now time.Time) error {
 		}
 		switch {
 		case known.IsZero():
-			return fmt.Errorf("the key %d of %s is not published any more, and the parent has a DS record of no other key that is; "+
-				"list it again until the parent has one, and for the TTL of that", gone.KeyTag(), k.Zone)
+			return fmt.Errorf("the key %d of %s is not published any more, and the parent has a DS record of no other key of its algorithm that "+
+				"is; list it again until the parent has one, and for the TTL of that", gone.KeyTag(), k.Zone)
 		case now.Before(known):
-			return fmt.Errorf("the key %d of %s is not published any more, and caches may have a DS record of no other key until %s; "+
+			return fmt.Errorf("the key %d of %s is not published any more, and some caches may trust no other key until %s; "+
 				"list it again until then", gone.KeyTag(), k.Zone, known.UTC().Format(time.RFC3339))
 		}
 	}

@@ -70,7 +70,7 @@ type listing struct {
 
 var listings = map[string][]listing{
 	"the key that the parent names is left out": {{ds: "K1", keys: "K1 K2 Z1"}, {hours: 99, keys: "K2 Z1", want: "DS record of no other key"},
-		{hours: 99, ds: "K1 K2", keys: "K2 Z1", want: "may have a DS record of no other key until 2027-01-20T11:00:00Z"},
+		{hours: 99, ds: "K1 K2", keys: "K2 Z1", want: "may trust no other key until 2027-01-20T11:00:00Z"},
 		{hours: 122, keys: "K2 Z1", want: "until 2027-01-20"}, {hours: 123, keys: "K2 Z1"}},
 	"its DS record has gone just now": {{ds: "K1", keys: "K1 K2 Z1"}, {hours: 99, ds: "K2", keys: "K2 Z1", want: "no other key until"},
 		{hours: 123, keys: "K2 Z1"}},

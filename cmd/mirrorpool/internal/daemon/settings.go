@@ -72,7 +72,7 @@ func (d *Daemon) readSettings(confirm bool) newSettings {
 		n.warnings = warnings
 	}
 	n.answer.Applied, n.answer.Restart = append(n.answer.Applied, applied...), append(n.answer.Restart, restart...)
-	n.answer.Notes = signingNotes(before.DNS.DNSSEC, now.DNS.DNSSEC, n.keys, d.now())
+	n.answer.Notes = append(n.answer.Notes, signingNotes(before.DNS.DNSSEC, now.DNS.DNSSEC, n.keys, d.now())...)
 	return n
 }
 

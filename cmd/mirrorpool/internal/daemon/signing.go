@@ -63,7 +63,11 @@ func (d *Daemon) readZoneKeys(n *newSettings, confirm bool) error {
 	}
 	n.ttls = d.ttls.With(authority.LongestTTL(c.DNS, n.zoneFile), now)
 	held := n.ttls.Held(now)
-	n.keys = keys.Outlive(held, now).Follow(d.signer.Keys(), now)
+	longer := keys.Outlive(held, now)
+	if longer != keys {
+		n.answer.Notes = append(n.answer.Notes, "dns.dnssec: the old key of the rollover stays for longer, as there is a longer TTL in the zone")
+	}
+	n.keys = longer.Follow(d.signer.Keys(), now)
 	err = d.parent.checkReplaced(n.keys, held, now)
 	if err != nil && confirm {
 		n.keys, err = n.keys.Confirmed(), nil

@@ -345,6 +345,7 @@ func TestSigningNotes(t *testing.T) {
 		{`{"keys": "auto", "validity": "48h"}`, "all signatures are made anew, and hold for 48 hours"},
 		{`{"keys": "auto", "validity": "30d"}`, "hold for 720 hours from when they are made anew, as they fall due within 24 hours"},
 		{`{"keys": "auto", "validity": "30d", "withdraw": true}`, ""},
+		{`{"keys": "auto", "validity": "30d"}`, ""},
 	} {
 		d.write(step.dnssec, "")
 		d.logs.TakeAll()

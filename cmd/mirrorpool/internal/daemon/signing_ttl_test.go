@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,13 +35,16 @@ func TestRolloverWaitsForTheLongestTTL(t *testing.T) {
 				d := newSignedDaemon(t, keys)
 				file := d.dir + "/zone"
 				with := keys + `, "zone_file": "zone"`
+				var notes []string
 				put := func(text string) {
 					t.Helper()
 					testbed.Put(t, file, text)
 					if d.write(with, ""); change == "reload" {
-						if answer := d.reloadSettings(false); answer.Error != "" {
+						answer := d.reloadSettings(false)
+						if answer.Error != "" {
 							t.Fatal(answer.Error)
 						}
+						notes = append(notes, answer.Notes...)
 					} else if err := d.start(with); err != nil {
 						t.Fatal(err)
 					}
@@ -63,6 +67,10 @@ func TestRolloverWaitsForTheLongestTTL(t *testing.T) {
 					t.Fatal(err)
 				}
 				put(test.after)
+				noted := strings.Contains(fmt.Sprint(notes), "the old key of the rollover stays for longer")
+				if noted != (change == "reload" && name == "raised afterwards") {
+					t.Errorf("the reload says %q", notes)
+				}
 				last := lowered
 				var stays time.Time
 				for _, key := range d.signer.Keys().All {
