@@ -13,6 +13,7 @@ import (
 type Book struct {
 	complete uint64 // no part with a lower count is left
 	count    uint64 // the highest seen
+	begun    uint64 // when the watcher itself started, in nanoseconds
 	suspects string
 	zone     ZoneVersion
 	mirrors  map[string]Opinions
@@ -109,15 +110,23 @@ func (b *Book) header(watcher string) *View {
 }
 
 // begin makes the count one that no earlier run of the watcher has reached.
-func (b *Book) begin(now time.Time) { b.count = max(b.count+1, uint64(now.UnixNano())) }
+func (b *Book) begin(now time.Time) {
+	b.begun = uint64(now.UnixNano())
+	b.count = max(b.count+1, b.begun)
+}
 
 // surpass makes the book's count higher than one that others have of this watcher, from an earlier run under a clock
-// that was ahead. It reports whether that was the case: then all is to be said anew.
+// that was ahead. It reports whether that was the case: then all is to be said anew by the next observe.
 func (b *Book) surpass(count uint64) bool {
 	if count <= b.count {
 		return false
 	}
-	b.count, b.complete = count+1, 0
+	b.count, b.complete = count+headroom+b.begun%(1<<40), 0
 	b.restampNotes()
 	return true
 }
+
+// headroom is by how much a watcher surpasses an earlier run at least. That may have said more than has come back, and
+// another run may have surpassed the same count: what is said now must not have a count under which some have heard
+// something else. So each run adds a part of the time of its start as well.
+const headroom = 1 << 20

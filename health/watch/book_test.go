@@ -19,7 +19,8 @@ import (
 func all(string) bool { return true }
 
 // books compares what books hold.
-var books = cmp.Options{cmp.AllowUnexported(Book{}), cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
+var books = cmp.Options{cmp.AllowUnexported(Book{}), cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty(),
+	cmpopts.IgnoreFields(Book{}, "begun")}
 
 // TestMergeInAnyOrder has a watcher say many things, and others hear them in any order, in part, again, and by way of
 // each other. With the same messages heard, they hold the same, which is what the watcher says.
@@ -222,6 +223,37 @@ func TestRestart(t *testing.T) {
 	other.Merge(after.view("fra"), all)
 	if diff := cmp.Diff(after, other, books); diff != "" {
 		t.Errorf("-said +heard:\n%s", diff)
+	}
+}
+
+// TestRestartsHalfHeard: a watcher's clock was set back, and it restarts twice. Each time it hears of its first run
+// alone, from one other watcher, while a second one has heard more of each. What it says in the end replaces that, too.
+func TestRestartsHalfHeard(t *testing.T) {
+	t.Parallel()
+	says := func(state health.State) *health.Report {
+		return &health.Report{Mirrors: map[string]health.MirrorReport{"https://m0.example.net/": {Endpoints: []health.Endpoint{
+			{Verdict: health.Verdict{State: state, Reason: "connect: timed out"}}}}}}
+	}
+	var little, much Book
+	var run Book
+	run.begin(time.Unix(2e9, 0))
+	run.observe(says(health.Up), "fra")
+	little.Merge(run.view("fra"), all)
+	for _, state := range []health.State{health.Down, health.Stale, health.Up} {
+		run.observe(says(state), "fra")
+		much.Merge(run.view("fra"), all)
+	}
+	for i, state := range []health.State{health.Down, health.Stale} {
+		run = Book{}
+		run.begin(time.Unix(1e9+int64(i), 0))
+		if !run.surpass(little.count) {
+			t.Fatal("the first run had a lower count")
+		}
+		run.observe(says(state), "fra")
+		much.Merge(run.view("fra"), all)
+		if got := much.mirrors["https://m0.example.net/"].List[0].State; got != state {
+			t.Errorf("after restart %d it says %v, and is heard to say %v", i+1, state, got)
+		}
 	}
 }
 

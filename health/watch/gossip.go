@@ -49,17 +49,22 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-// LocalState returns this watcher's view, or for a member that joins, that of all: also what is known of that member
-// itself from an earlier run, so that it goes on above that (see [Book.surpass]).
+// LocalState returns this watcher's view, and what it has heard of the others: all of that for a member that joins, and
+// else how far they have counted. So a member learns how high it has counted in an earlier run (see [Book.surpass]).
 func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	views := []*View{g.own.view(g.o.Config.Name)}
-	if join {
-		for name, m := range g.members {
-			views = append(views, m.book.view(name))
+	for name, m := range g.members {
+		if m.book.count == 0 {
+			continue
 		}
+		v := m.book.view(name)
+		if !join {
+			v.Complete, v.Mirrors, v.Notes = 0, nil, nil
+		}
+		views = append(views, v)
 	}
 	var state bytes.Buffer
 	for _, v := range views {
@@ -169,7 +174,7 @@ func (g *Group) take(data []byte) (news bool) {
 	defer g.mu.Unlock()
 	if v.Watcher == g.o.Config.Name {
 		if g.own.surpass(v.Count) {
-			signal(g.whole)
+			signal(g.changed)
 		}
 		return false
 	}

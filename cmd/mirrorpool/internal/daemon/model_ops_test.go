@@ -3,8 +3,6 @@ package daemon
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
-	"testing"
 )
 
 // An op is an event in a sequence. What is random about it comes of seed, so that it is the same whatever else happens.
@@ -52,23 +50,4 @@ func randomOps(seed uint64) []op {
 		ops[i] = op{kinds[r.IntN(len(kinds))], r.Uint64()}
 	}
 	return append(ops, op{calm, 0})
-}
-
-// shrink leaves out of ops what it can without getting them to pass.
-func shrink(t *testing.T, ops []op, err error) ([]op, error) {
-	for size := len(ops) / 2; size > 0; {
-		shorter := false
-		for at := 0; at+size <= len(ops); {
-			fewer := slices.Concat(ops[:at], ops[at+size:])
-			if e := runModel(t, fewer); e != nil {
-				ops, err, shorter = fewer, e, true
-			} else {
-				at += size
-			}
-		}
-		if !shorter || size > len(ops) {
-			size /= 2
-		}
-	}
-	return ops, err
 }

@@ -52,7 +52,7 @@ func TestModel(t *testing.T) {
 			continue
 		}
 		t.Logf("MODEL_SEED=%d breaks a rule: %v", seed+i, err)
-		ops, err = shrink(t, ops, err)
+		ops, err = testbed.Shrink(ops, err, func(fewer []op) error { return runModel(t, fewer) })
 		t.Fatalf("the shortest sequence that does:\n%s\n%v", strings.Join(describeOps(ops), "\n"), err)
 	}
 }

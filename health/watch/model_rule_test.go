@@ -1,0 +1,299 @@
+package watch
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+
+	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
+)
+
+const (
+	modelMirrors  = 4
+	modelInterval = 20 * time.Second // of the servers' checks
+	modelYoung    = 3*modelInterval + time.Second
+)
+
+// A modelEndpoint is a mirror in a role.
+type modelEndpoint struct {
+	mirror int
+	role   health.Role
+}
+
+var modelEndpoints = func() (list []modelEndpoint) {
+	for i := range modelMirrors {
+		list = append(list, modelEndpoint{i, health.HTTP}, modelEndpoint{i, health.DNS})
+	}
+	return list
+}()
+
+func (e modelEndpoint) prefix() string { return fmt.Sprintf("https://m%d.example.net/", e.mirror) }
+
+func (e modelEndpoint) address() netip.Addr {
+	return netip.AddrFrom4([4]byte{192, 0, 2, byte(e.mirror + 1)})
+}
+
+// randomLetter is what may be seen of an endpoint: u up, d down, D down with evidence, S stale, - unknown.
+func randomLetter(r *rand.Rand) byte { return "uuuuddDS-"[r.IntN(9)] }
+
+// modelRule says once more what opinions on an endpoint come to, - if to nothing: more than half of those that can tell
+// find it unfit, or two have evidence; and one alone decides nothing.
+func modelRule(said []byte) byte {
+	count := func(letters string) (n int) {
+		for _, letter := range said {
+			n += bytes.Count([]byte(letters), []byte{letter})
+		}
+		return n
+	}
+	votes := count("udDS")
+	switch {
+	case votes < 2:
+		return '-'
+	case 2*count("dD") > votes || count("D") >= 2:
+		return 'd'
+	case 2*count("dDS") > votes || count("DS") >= 2:
+		return 's'
+	}
+	return 'u'
+}
+
+// A modelServer is a server of the group, and what the model knows of it.
+type modelServer struct {
+	*Group
+	world   *modelWorld
+	name    string
+	role    []health.Role // for which it counts; empty: all
+	clock   time.Duration // by how much it is ahead
+	seen    map[modelEndpoint]byte
+	lies    bool // it says anything of anything
+	stopped bool
+
+	suspects bool // itself: then what fails there is no vote
+	peers    map[string]*modelPeer
+	joint    map[modelEndpoint]modelJoint
+	verdicts map[modelEndpoint]byte
+
+	snapshot   *dnspool.Snapshot
+	lastSerial uint32
+	contents   map[uint32]uint64 // of all its versions, by serial
+	beatAt     time.Time
+	rebuildAt  time.Time
+	exchangeAt time.Time
+}
+
+// A modelPeer is what a server knows of another one.
+type modelPeer struct {
+	known bool
+	alive bool
+	since time.Time // when that was to change; zero if it is as it is
+	gone  time.Time // when it left
+	roles []health.Role
+	count uint64
+	heard time.Time // zero: never
+	said  map[string]Opinions
+}
+
+type modelJoint struct {
+	letter byte
+	at     time.Time
+}
+
+func (s *modelServer) now() time.Time { return s.world.time.Add(s.clock) }
+
+// see makes the server see an endpoint otherwise.
+func (s *modelServer) see(r *rand.Rand) {
+	s.seen[modelEndpoints[r.IntN(len(modelEndpoints))]] = randomLetter(r)
+}
+
+// hear is what the model makes of a view that the server gets: of each part, the one with the highest count.
+func (s *modelServer) hear(v *View) {
+	p := s.peers[v.Watcher]
+	if p == nil || !p.known {
+		return
+	}
+	if v.Count > p.count {
+		p.count, p.heard = v.Count, s.now()
+	}
+	for prefix, m := range v.Mirrors {
+		if m.Count > p.said[prefix].Count {
+			p.said[prefix] = m
+		}
+	}
+}
+
+// forgetGoneInModel has the model forget what it heard of those that have been gone for long.
+func (s *modelServer) forgetGoneInModel() {
+	for _, p := range s.peers {
+		if !p.alive && s.now().Sub(p.gone) > memoryOfGone {
+			p.known, p.count, p.heard = false, 0, time.Time{}
+			clear(p.said)
+		}
+	}
+}
+
+// says is what the server says of an endpoint.
+func (s *modelServer) says(e modelEndpoint) byte {
+	letter := s.seen[e]
+	if s.suspects && letter != 'u' || len(s.role) > 0 && !slices.Contains(s.role, e.role) {
+		return '-'
+	}
+	return letter
+}
+
+// counted is what the others have said of an endpoint that count now; nil with fewer than two of them.
+func (s *modelServer) counted(e modelEndpoint) (said []byte) {
+	others := 0
+	for _, p := range s.peers {
+		if !p.alive || p.heard.IsZero() || s.now().Sub(p.heard) > modelYoung {
+			continue
+		}
+		others++
+		for _, o := range p.said[e.prefix()].List {
+			if o.Role == e.role && (len(p.roles) == 0 || slices.Contains(p.roles, e.role)) {
+				said = append(said, letterOf(o.State, o.Evidence))
+			}
+		}
+	}
+	if others < 2 {
+		return nil
+	}
+	return said
+}
+
+// expect is what an endpoint has to be at the server.
+func (s *modelServer) expect(e modelEndpoint) byte {
+	said := append(s.counted(e), s.says(e))
+	if letter := modelRule(said); letter != '-' {
+		s.joint[e] = modelJoint{letter, s.now()}
+		return letter
+	}
+	if last, ok := s.joint[e]; ok && s.says(e) == '-' && s.now().Sub(last.at) <= modelYoung {
+		return last.letter
+	}
+	return letterOf(opinionsFrom(string(s.seen[e]))[0].State, false) // its own
+}
+
+// letterOf is a state as a letter.
+func letterOf(state health.State, evidence bool) byte {
+	letter := map[health.State]byte{health.Up: 'u', health.Down: 'd', health.Stale: 's', health.Unknown: '-'}[state]
+	if evidence {
+		letter -= 'a' - 'A'
+	}
+	return letter
+}
+
+// report is what the server's own checks know.
+func (s *modelServer) report() *health.Report {
+	r := &health.Report{At: s.now(), Mirrors: map[string]health.MirrorReport{},
+		Policy: health.Policy{Interval: modelInterval, Timeout: time.Second}}
+	if s.suspects {
+		r.Suspects = []health.Suspect{{Name: health.SuspectResolver}}
+	}
+	for _, e := range modelEndpoints {
+		if s.lies {
+			s.seen[e] = randomLetter(s.world.random)
+		}
+		o := opinionsFrom(string(s.seen[e]))[0]
+		endpoint := health.Endpoint{Address: e.address(), Role: e.role,
+			Verdict: health.Verdict{State: o.State, Evidence: o.Evidence, Reason: "seen from " + s.name}}
+		if s.suspects {
+			endpoint.Suspect = health.SuspectResolver
+		}
+		m := r.Mirrors[e.prefix()]
+		m.Endpoints = append(m.Endpoints, endpoint)
+		r.Mirrors[e.prefix()] = m
+	}
+	return r
+}
+
+// rebuild does what a server does when something has changed: it comes to joint verdicts, and to a version of the zone,
+// of which it tells the others. Both have to be right.
+func (s *modelServer) rebuild() error {
+	r := s.report()
+	s.Apply(r)
+	for _, e := range modelEndpoints {
+		i := slices.IndexFunc(r.Mirrors[e.prefix()].Endpoints, func(x health.Endpoint) bool { return x.Role == e.role })
+		got := letterOf(r.Mirrors[e.prefix()].Endpoints[i].State, false)
+		s.verdicts[e] = got
+		if said := append(s.counted(e), s.says(e)); got != s.expect(e) {
+			return fmt.Errorf("at %s %v is %c, want %c of %s", s.name, e, got, s.expect(e), said)
+		} else if agreed := butOne(said); agreed != 0 && got != agreed {
+			return fmt.Errorf("at %s %v is %c, though all but one say %c: %s", s.name, e, got, agreed, said)
+		}
+	}
+	if err := s.build(r); err != nil {
+		return err
+	}
+	s.Announce(ZoneVersion{Serial: s.snapshot.Serial, Content: s.snapshot.Content})
+	return nil
+}
+
+// butOne is what all that can tell say but one, whatever that one says; 0 if they do not agree, or there are too few.
+func butOne(said []byte) byte {
+	able := bytes.ToLower(bytes.ReplaceAll(said, []byte("-"), nil))
+	for _, letter := range able {
+		if n := bytes.Count(able, []byte{letter}); len(able) > 2 && n >= len(able)-1 {
+			return letter
+		}
+	}
+	return 0
+}
+
+// build makes a version of the zone, and holds the rules on what it tells.
+func (s *modelServer) build(r *health.Report) error {
+	in := dnspool.Input{Pool: &config.Pool{}, Health: r, Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 2}, Now: s.now(),
+		Previous: s.snapshot, LastSerial: s.lastSerial, Rand: s.world.random,
+		Agree: &dnspool.Agreement{Name: s.name, Versions: map[string]dnspool.ZoneVersion{}}}
+	for name, v := range s.ZoneVersions() {
+		in.Agree.Versions[name] = dnspool.ZoneVersion(v)
+	}
+	enabled, up := 0, 0
+	for i, on := range s.world.list {
+		e := modelEndpoint{i, health.DNS}
+		m := config.Mirror{URLPrefix: e.prefix()}
+		m.URL, _ = url.Parse(m.URLPrefix)
+		if on {
+			m.Weight, m.DNS.Weight = 10, 10
+			enabled++
+			if s.verdicts[e] == 'u' {
+				up++
+			}
+		}
+		in.Pool.Mirrors = append(in.Pool.Mirrors, m)
+	}
+	s.snapshot = dnspool.Build(in)
+	served := s.snapshot.DNS(dnspool.IPv4).Addresses
+	if enabled > 0 && len(served) == 0 {
+		return fmt.Errorf("rule 2: %s has no answer", s.name)
+	}
+	for i, on := range s.world.list {
+		e := modelEndpoint{i, health.DNS}
+		answered := slices.Contains(served, e.address())
+		switch {
+		case answered && !on:
+			return fmt.Errorf("rule 1: %s answers m%d, which is disabled", s.name, i)
+		case answered && s.verdicts[e] == 'd' && 2*up > enabled, !answered && on && s.verdicts[e] == 'u':
+			return fmt.Errorf("%s answers m%d: %v; it is %c there, and %d of %d are up", s.name, i, answered, s.verdicts[e], up, enabled)
+		}
+	}
+	return s.checkSerial()
+}
+
+// checkSerial holds that serials grow, and that each stands for one content.
+func (s *modelServer) checkSerial() error {
+	serial := s.snapshot.Serial
+	if s.lastSerial != 0 && serial != s.lastSerial && int32(serial-s.lastSerial) < 0 {
+		return fmt.Errorf("%s goes back from version %d to %d", s.name, s.lastSerial, serial)
+	}
+	if content, known := s.contents[serial]; known && content != s.snapshot.Content {
+		return fmt.Errorf("%s has version %d of content %x, and later of %x", s.name, serial, content, s.snapshot.Content)
+	}
+	s.lastSerial, s.contents[serial] = serial, s.snapshot.Content
+	return nil
+}
