@@ -308,6 +308,9 @@ func TestForgottenKeys(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
+	if !WasSigned(dir, testZone) || WasSigned("", testZone) || WasSigned(t.TempDir(), testZone) {
+		t.Error("a zone may have been signed where that was remembered in a file of no use, and only there")
+	}
 	if err := os.Rename(kept, filepath.Join(dir, keysFolder)); err != nil {
 		t.Fatal(err)
 	}
