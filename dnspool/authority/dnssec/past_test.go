@@ -52,6 +52,14 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+// TestSeenOfNoKey finds no DS record of what cannot be a key.
+func TestSeenOfNoKey(t *testing.T) {
+	t.Parallel()
+	if at, ok := new(Seen).since(&dns.DNSKEY{Hdr: dns.RR_Header{Name: testZone}, PublicKey: "no base64"}); ok {
+		t.Errorf("since %v", at)
+	}
+}
+
 // TestPastIsKept remembers what caches may have beside the keys, for as long as these are remembered.
 func TestPastIsKept(t *testing.T) {
 	t.Parallel()

@@ -158,7 +158,7 @@ func (k *Keys) left(now time.Time) []string {
 
 // signsKeys reports whether the DNSKEY records have a signature of a key, wherever that is.
 func (r *roles) signsKeys(key *Key, now time.Time) bool {
-	return slices.Contains(r.signKeys, key) || r.signed != nil && key.signedAt(now)[dns.TypeDNSKEY] != nil
+	return slices.Contains(r.signKeys, key) || key.signedAt(now)[dns.TypeDNSKEY] != nil
 }
 
 // recordOf returns the key with an id.

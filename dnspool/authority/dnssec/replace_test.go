@@ -149,6 +149,9 @@ func TestReplacedKeys(t *testing.T) {
 						t.Fatalf("step %d: %v, want %q", i, err, step.want)
 					}
 					if err != nil {
+						if hint := "remove " + SignersFile(dir); next != nil && strings.HasSuffix(err.Error(), hint) != restarts {
+							t.Errorf("step %d: %v, want %q with a restart", i, err, hint)
+						}
 						continue
 					}
 					if inForce = next; restarts {
@@ -158,6 +161,145 @@ func TestReplacedKeys(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestLeavesOut lists keys for keys that are left out, but not of keys that this program manages itself, which are
+// never refused.
+func TestLeavesOut(t *testing.T) {
+	t.Parallel()
+	l := newListedKeys(t, "K1", "K2", "Z1")
+	before, err := Read(testConfig(l.files["K1"], l.files["K2"], l.files["Z1"]), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := Read(testConfig(l.files["K2"]), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auto, err := Read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := (&Seen{}).With(&View{DS: []*dns.DS{l.ds["K1"]}, TTL: time.Hour, At: testNow})
+	for name, test := range map[string]struct {
+		keys    *Keys
+		left    string
+		refused bool
+	}{
+		"listed":          {listed.Follow(before, testNow), fmt.Sprint([]uint16{l.ds["K1"].KeyTag}), true},
+		"listed at first": {listed.Follow(nil, testNow), "[]", false},
+		"auto":            {auto.Follow(before, testNow), "[]", false},
+	} {
+		if got := fmt.Sprint(test.keys.LeavesOut(testNow)); got != test.left {
+			t.Errorf("%s: %s are left out, want %s", name, got, test.left)
+		}
+		if err := test.keys.CheckReplaced(&seen, time.Hour, testNow); (err != nil) != test.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := listed.Follow(before, testNow).CheckReplaced(&seen, 0, testNow.AddDate(-100, 0, 0)); err == nil ||
+		!strings.Contains(err.Error(), "want an active key") {
+		t.Errorf("while no key signs: %v", err)
+	}
+}
+
+// TestConfirmedKeys has a key sign at once that caches do not know, as was confirmed. A restart does not ask again.
+func TestConfirmedKeys(t *testing.T) {
+	t.Parallel()
+	l := newListedKeys(t, "K1", "Z1", "Z2")
+	dir, past := t.TempDir(), &Past{}
+	if _, err := read(testConfig(l.files["K1"], l.files["Z1"]), dir, testNow); err != nil {
+		t.Fatal(err)
+	}
+	swapped := testConfig(l.files["K1"], l.files["Z2"])
+	k, err := Read(swapped, dir, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.CheckStart(past, testNow) == nil {
+		t.Error("a key signs at once")
+	}
+	if k = k.Confirmed(); k.CheckReplaced(&past.Parent, 0, testNow.Add(time.Hour)) == nil {
+		t.Error("what was confirmed is how new a key is, not that another is gone")
+	}
+	if err := k.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if k, err = Read(swapped, dir, testNow); err == nil {
+		err = k.CheckStart(past, testNow)
+	}
+	if err != nil {
+		t.Errorf("a restart: %v", err)
+	}
+}
+
+// TestReplacedKeysThatWereSignedAhead goes by the TTL with which DNSKEY records were signed elsewhere: two hours.
+func TestReplacedKeysThatWereSignedAhead(t *testing.T) {
+	t.Parallel()
+	k, other := newSplitKey(t), newSplitKey(t)
+	at := func(minutes int) time.Time { return testNow.Add(time.Duration(minutes) * time.Minute) }
+	set := func(stem string, times Times) {
+		t.Helper()
+		text, err := os.ReadFile(stem + privateEnd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(stem+privateEnd, []byte(withoutTimes(string(text))+times.text()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 30, k.both()...)
+	k.moveAway(t, ".2", testNow, 30, append(k.both(), dns.Copy(other.zsk))...)
+	set(other.zskAt, Times{Publish: at(0), Activate: at(90)})
+	inForce, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := testConfig(k.kskAt, k.zskAt, other.zskAt)
+	for _, step := range []struct {
+		minutes int
+		refused bool
+	}{{0, false}, {90, true}, {119, true}, {120, false}} {
+		if step.minutes == 90 {
+			set(k.zskAt, Times{Publish: at(-99), Activate: at(-99), Inactive: at(90)})
+		}
+		next, err := Read(all, "", at(step.minutes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		next = next.Follow(inForce, at(step.minutes))
+		if err := next.CheckReplaced(&Seen{}, time.Hour, at(step.minutes)); (err != nil) != step.refused {
+			t.Errorf("after %d minutes: %v, want it refused: %v", step.minutes, err, step.refused)
+		} else if err == nil {
+			inForce = next
+		}
+	}
+}
+
+// TestDoubleSignatureWithShortTTLs has two keys sign all for as long as caches may have the DNSKEY records without the
+// new one, however low the TTLs of all else are.
+func TestDoubleSignatureWithShortTTLs(t *testing.T) {
+	t.Parallel()
+	l := newListedKeys(t, "K1", "Z1", "Z2")
+	listed := func(now time.Time, names ...string) *Keys {
+		t.Helper()
+		var files []string
+		for _, name := range names {
+			files = append(files, l.files[name])
+		}
+		k, err := Read(testConfig(files...), "", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	both := listed(testNow, "K1", "Z1", "Z2").Follow(listed(testNow, "K1", "Z1"), testNow)
+	for minutes, refused := range map[int]bool{30: true, 59: true, 60: false} {
+		now := testNow.Add(time.Duration(minutes) * time.Minute)
+		if err := listed(now, "K1", "Z2").Follow(both, now).CheckReplaced(&Seen{}, time.Minute, now); (err != nil) != refused {
+			t.Errorf("after %d minutes: %v", minutes, err)
 		}
 	}
 }

@@ -164,12 +164,20 @@ func TestTrusted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ahead := newSplitKey(t)
+	ahead.moveAway(t, ".1", testNow.Add(-time.Hour), 10, ahead.both()...)
+	offline, err := Read(testConfig(ahead.kskAt, ahead.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		keys *Keys
 		now  time.Time
 		ds   *dns.DS
 		want bool
 	}{
+		"signed ahead":            {offline, testNow, ahead.ksk.ToDS(dns.SHA256), true},
+		"signed ahead, until now": {offline, testNow.AddDate(0, 0, 10), ahead.ksk.ToDS(dns.SHA256), true},
 		"ours":                    {k, testNow, k.All[0].DS(), true},
 		"another server's":        {k, testNow, other.ksk.ToDS(dns.SHA256), false},
 		"not published yet":       {rolled, testNow, next.DS(), false},
