@@ -18,6 +18,11 @@ import (
 const (
 	maxPacket = 1000 // bytes of a view that is gossiped: it must fit into a packet beside others
 	maxParts  = 8    // of a view that is gossiped; a longer one goes over TCP as a whole
+	maxQueued = 1000 // packets that wait to be gossiped
+
+	// maxAhead is how far a count may be ahead of the time: a watcher's clock may be off by much, but counts must leave
+	// room for those to come.
+	maxAhead = 10 * 365 * 24 * time.Hour
 
 	wholeEvery = time.Second // how often the whole view is sent to all, at most
 	sendAtOnce = 8           // members that it is sent to at a time
@@ -39,8 +44,8 @@ func (d *delegate) NodeMeta(limit int) []byte {
 // knows of members alone.
 func (d *delegate) NotifyMsg(data []byte) {
 	g := (*Group)(d)
-	if g.take(data) && len(data) <= maxPacket {
-		g.queue.QueueBroadcast(&packet{text: bytes.Clone(data)})
+	if g.take(data) && len(data) <= maxPacket && g.queue.NumQueued() < maxQueued/2 { // the rest is for its own
+		g.enqueue(&packet{text: bytes.Clone(data)})
 	}
 }
 
@@ -106,9 +111,13 @@ func (d *delegate) NotifyAlive(node *memberlist.Node) error {
 	if err := checkName(node.Name); err != nil {
 		return err
 	}
+	if node.DCur != protocol {
+		return fmt.Errorf("%s speaks version %d of the protocol, this watcher %d", node.Name, node.DCur, protocol)
+	}
 	g := (*Group)(d)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.forgetGone()
 	if node.Name != g.o.Config.Name && g.members[node.Name] == nil && len(g.members) >= maxMembers {
 		return fmt.Errorf("there are %d other watchers already", maxMembers)
 	}
@@ -170,6 +179,11 @@ func (g *Group) take(data []byte) (news bool) {
 		g.o.Log.Debug("another watcher has sent what cannot be read", zap.Error(err))
 		return false
 	}
+	now := g.o.Now()
+	if limit := uint64(max(now.UnixNano(), leastTime) + int64(maxAhead)); v.Count > limit {
+		g.o.Log.Debug("another watcher has sent a count that is far ahead", zap.String("name", v.Watcher), zap.Uint64("count", v.Count))
+		return false
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if v.Watcher == g.o.Config.Name {
@@ -183,7 +197,7 @@ func (g *Group) take(data []byte) (news bool) {
 		return false
 	}
 	if news = v.Count > m.book.count; news {
-		m.heard = g.o.Now()
+		m.heard = now
 	}
 	g.compareReleases(&m.book, v)
 	if m.book.Merge(v, g.wants) {
@@ -192,6 +206,18 @@ func (g *Group) take(data []byte) (news bool) {
 		return true
 	}
 	return news
+}
+
+// leastTime is a time that has passed. A host without a clock of its own begins in 1970.
+const leastTime = 1_700_000_000e9
+
+// enqueue has a packet gossiped. Where too many wait, because there is no other member to send them to, or another one
+// floods, the oldest are dropped: the exchange of whole views makes up for that.
+func (g *Group) enqueue(p *packet) {
+	g.queue.QueueBroadcast(p)
+	if g.queue.NumQueued() > maxQueued {
+		g.queue.Prune(maxQueued)
+	}
 }
 
 // send says that this watcher is alive, and sends its whole view when that is wanted, until ctx ends.
@@ -222,7 +248,7 @@ func (g *Group) beat() time.Duration {
 	every := min(max(g.young/(silence*3), time.Second), 10*time.Second)
 	g.mu.Unlock()
 	if text, err := json.Marshal(v); err == nil {
-		g.queue.QueueBroadcast(&packet{text, g.o.Config.Name})
+		g.enqueue(&packet{text, g.o.Config.Name})
 	}
 	return every
 }
@@ -259,7 +285,7 @@ func (g *Group) broadcast(v *View) {
 		return
 	}
 	for _, text := range parts {
-		g.queue.QueueBroadcast(&packet{text: text})
+		g.enqueue(&packet{text: text})
 	}
 }
 

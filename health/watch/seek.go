@@ -73,6 +73,9 @@ func joinError(err error, peer string) string {
 	if errors.Is(err, io.EOF) || strings.Contains(err.Error(), "decrypt") {
 		return "its keys are others: look at watch.key_file of both"
 	}
+	if strings.Contains(err.Error(), "delegate protocol version") {
+		return "it speaks another version of the protocol: run the same version of mirrorpool on both"
+	}
 	if inner := errors.Unwrap(err); inner != nil { // the first of a list of one
 		err = inner
 	}

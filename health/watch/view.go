@@ -114,6 +114,9 @@ func parseView(data []byte) (*View, error) {
 	if err := checkName(v.Watcher); err != nil {
 		return nil, err
 	}
+	if v.Complete > v.Count {
+		return nil, fmt.Errorf("complete since count %d in a view of count %d", v.Complete, v.Count)
+	}
 	if len(v.Suspects) > maxReason {
 		return nil, errors.New("too long a list of suspects")
 	}
