@@ -1,9 +1,8 @@
 package dnssec
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -84,21 +83,13 @@ func Recall(dir, zone string) (Past, error) {
 
 // Keep remembers p of a zone whose keys are remembered.
 func (p *Past) Keep(dir, zone string) error {
-	if dir == "" {
-		return nil
-	}
 	m, err := loadMemory(dir)
 	if err != nil {
 		return fmt.Errorf("cannot remember what caches may have of %s: %w", zone, err)
 	}
 	s := m.of(zone)
-	before, err := json.Marshal(s.Past)
-	if err != nil {
-		return err
-	}
-	now, err := json.Marshal(p)
-	if err != nil || bytes.Equal(before, now) || len(s.Keys) == 0 {
-		return err
+	if len(s.Keys) == 0 || p.equal(&s.Past) {
+		return nil
 	}
 	s.Past = *p
 	next := m.with(s)
@@ -110,4 +101,10 @@ func (p *Past) Keep(dir, zone string) error {
 		return fmt.Errorf("cannot remember what caches may have of %s: %w", zone, err)
 	}
 	return nil
+}
+
+func (p *Past) equal(other *Past) bool {
+	a, b := &p.Parent, &other.Parent
+	return a.Longest == b.Longest && a.Changed.Equal(b.Changed) && maps.EqualFunc(a.Since, b.Since, time.Time.Equal) &&
+		p.TTLs.Longest == other.TTLs.Longest && p.TTLs.Before == other.TTLs.Before && p.TTLs.Until.Equal(other.TTLs.Until)
 }

@@ -60,6 +60,28 @@ func TestSeenOfNoKey(t *testing.T) {
 	}
 }
 
+// TestPastDiffers knows one past from another by all that is in it.
+func TestPastDiffers(t *testing.T) {
+	t.Parallel()
+	past := func() *Past {
+		return &Past{Parent: Seen{time.Hour, map[string]time.Time{"a": testNow}, testNow}, TTLs: TTLs{time.Hour, time.Hour, testNow}}
+	}
+	if same := past(); !same.equal(past()) {
+		t.Error("a past is not the same as itself")
+	}
+	later := testNow.Add(time.Second)
+	for i, change := range []func(p *Past){
+		func(p *Past) { p.Parent.Longest++ }, func(p *Past) { p.Parent.Since["a"] = later }, func(p *Past) { p.Parent.Since["b"] = testNow },
+		func(p *Past) { p.Parent.Changed = later }, func(p *Past) { p.TTLs.Longest++ }, func(p *Past) { p.TTLs.Before++ },
+		func(p *Past) { p.TTLs.Until = later },
+	} {
+		changed := past()
+		if change(changed); changed.equal(past()) || past().equal(changed) {
+			t.Errorf("change %d makes no difference", i)
+		}
+	}
+}
+
 // TestPastIsKept remembers what caches may have beside the keys, for as long as these are remembered.
 func TestPastIsKept(t *testing.T) {
 	t.Parallel()
@@ -77,6 +99,13 @@ func TestPastIsKept(t *testing.T) {
 	}
 	if err := past.Keep(dir, testZone); err != nil {
 		t.Fatal(err)
+	}
+	file, err := os.Stat(SignersFile(dir))
+	if err == nil {
+		err = past.Keep(dir, testZone)
+	}
+	if again, statErr := os.Stat(SignersFile(dir)); err != nil || statErr != nil || !os.SameFile(file, again) {
+		t.Errorf("the same is written again: %v, %v", err, statErr)
 	}
 	if k, err = k.Roll("", testNow, time.Hour); err == nil {
 		err = k.Save()

@@ -119,7 +119,8 @@ func TestNewKeyIsTheLaterOneByAnyClock(t *testing.T) {
 		if k, err = read(testConfig(), dir, testNow); err != nil { // which may turn their order
 			t.Fatal(err)
 		}
-		if next, old := k.rolling(testNow); old == nil || old.id != first.All[0].id || next.Times.At(testNow) != Published {
+		if next, old := k.rolling(testNow); old == nil || old.id != first.All[0].id || next.Times.At(testNow) != Published ||
+			!next.Times.Created.After(old.Times.Created) {
 			t.Errorf("%s: it rolls from %v to %v, want from %v", name, old, next, first.All[0])
 		}
 		seen := seenBy(k)

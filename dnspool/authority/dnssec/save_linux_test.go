@@ -132,4 +132,8 @@ func TestNothingIsWrittenAnew(t *testing.T) {
 	if _, err := read(testConfig(), disk.Dir, testNow); err != nil {
 		t.Errorf("a start on a full disk: %v", err)
 	}
+	past := &Past{TTLs: TTLs{Longest: time.Hour}}
+	if err := past.Keep(disk.Dir, testZone); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "cannot remember") {
+		t.Errorf("what caches may have, on a full disk: %v", err)
+	}
 }
