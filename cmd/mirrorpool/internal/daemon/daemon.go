@@ -259,6 +259,7 @@ func (d *Daemon) begin() {
 func (d *Daemon) tasks() []func(context.Context) error {
 	tasks := []func(context.Context) error{
 		d.check,
+		d.loadPast,
 		d.runWatchers,
 		d.followVerdicts,
 		d.endOverrides,
@@ -301,7 +302,9 @@ func (d *Daemon) face(ctx context.Context) error {
 	if !d.awaitVerdicts(ctx) {
 		return nil
 	}
-	d.rebuild()
+	if !d.warm || d.current.Load() == nil {
+		d.rebuild()
+	}
 	if err := d.open(ctx); err != nil {
 		return err
 	}

@@ -53,6 +53,8 @@ type inForce struct {
 	overridesFile   string        // "" without state_dir
 	overridden      chan struct{} // of capacity 1: overrides have changed
 
+	pastKnown atomic.Bool // the history and the ledger are loaded
+
 	config  atomic.Pointer[config.Server] // written with mu held
 	current dnspool.Current               // likewise
 
@@ -184,8 +186,10 @@ func (f *inForce) rebuildLocked() {
 	report := f.verdicts()
 	f.observeCopies(report)
 	f.judge(report)
-	f.history.Note(report)
-	f.noteIncidents(report)
+	if f.pastKnown.Load() {
+		f.history.Note(report)
+		f.noteIncidents(report)
+	}
 	f.observeFiles(report)
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects)

@@ -135,7 +135,7 @@ func (m *model) start() error {
 	m.begin()
 	m.world.watch(m.pool.hosts())
 	var g errgroup.Group
-	for _, run := range []func(context.Context) error{m.checker.Run, m.followVerdicts, m.saveState, m.face} {
+	for _, run := range []func(context.Context) error{m.checker.Run, m.loadPast, m.followVerdicts, m.saveState, m.face} {
 		g.Go(func() error { return run(ctx) })
 	}
 	m.stop = func() error { cancel(); return g.Wait() }

@@ -18,8 +18,8 @@ func (d *Daemon) stateFile(name string) string {
 	return ""
 }
 
-// loadState reads the overrides, the verdicts, the history, the ledger and the rows of files that an earlier run has
-// saved. What is wrong with them is logged; without them all starts from nothing.
+// loadState reads what answers depend on of what an earlier run has saved: the overrides, the verdicts and the rows of
+// files. What is wrong with them is logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
 	d.loadOverrides()
 	verdicts := d.stateFile("verdicts")
@@ -29,8 +29,6 @@ func (d *Daemon) loadState() {
 	var loading sync.WaitGroup // no answer is given before, and those of a large pool take a while
 	for _, load := range [...]func(){
 		func() { d.checker.LoadState(verdicts) },
-		func() { d.history.LoadHistory(d.stateFile("history"), d.now(), d.log) },
-		func() { d.ledger.Load(d.stateFile("ledger"), d.now(), d.log) },
 		d.catalog.LoadState,
 		func() { d.catalog.Sums.LoadState(); d.verifier.LoadState() },
 		func() { d.stats.Load(d.log) },
@@ -40,17 +38,42 @@ func (d *Daemon) loadState() {
 	loading.Wait()
 }
 
+// loadPast reads the history and the ledger that an earlier run has saved. Where the faces open with saved verdicts,
+// they do so first. Nothing is added to the past before it is loaded.
+func (d *Daemon) loadPast(ctx context.Context) error {
+	if d.warm {
+		select {
+		case <-d.opened:
+		case <-ctx.Done():
+			return nil // the files stay as they are
+		}
+	}
+	if history := d.stateFile("history"); history != "" {
+		d.history.LoadHistory(history, d.now(), d.log)
+		d.ledger.Load(d.stateFile("ledger"), d.now(), d.log)
+	}
+	d.pastKnown.Store(true)
+	return nil
+}
+
+// savePast saves the history and the ledger.
+func (d *Daemon) savePast() {
+	if d.pastKnown.Load() {
+		d.history.SaveHistory(d.stateFile("history"), d.log)
+		d.ledger.Save(d.stateFile("ledger"), d.log)
+	}
+}
+
 // saveState saves the verdicts, the history, the ledger and the rows of files from time to time until ctx ends, and
 // then once more. What goes wrong is logged where it does.
 func (d *Daemon) saveState(ctx context.Context) error {
-	verdicts, history := d.stateFile("verdicts"), d.stateFile("history")
+	verdicts := d.stateFile("verdicts")
 	if verdicts == "" {
 		return nil
 	}
 	save := func() {
 		d.checker.SaveState(verdicts)
-		d.history.SaveHistory(history, d.log)
-		d.ledger.Save(d.stateFile("ledger"), d.log)
+		d.savePast()
 		d.catalog.SaveState()
 		d.verifier.SaveState()
 		d.stats.Save(d.log)
