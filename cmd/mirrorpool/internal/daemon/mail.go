@@ -20,7 +20,7 @@ func (d *Daemon) mailView(since time.Time) mail.View {
 	c := d.config.Load()
 	view := mail.View{Now: now, Zone: strings.TrimSuffix(c.DNS.Zone, ".")}
 	snapshot := d.current.Load()
-	if snapshot == nil {
+	if snapshot == nil || !d.pastKnown.Load() {
 		view.Starting, view.Quiet = true, errNotReady.Error()
 		return view
 	}

@@ -76,5 +76,17 @@ func TestMailStarting(t *testing.T) {
 		if v := next.mailView(time.Time{}); !v.Starting || v.Quiet == "" {
 			t.Errorf("before the first snapshot: %+v", v)
 		}
+		next.begin()
+		next.rebuild()
+		if v := next.mailView(time.Time{}); !v.Starting || len(next.publicStats()) > 0 {
+			t.Errorf("before the ledger is loaded: %+v, and %v for the public", v, next.publicStats())
+		}
+		close(next.opened)
+		if err := next.loadPast(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if v := next.mailView(time.Time{}); v.Starting || len(next.publicStats()) != 1 {
+			t.Errorf("once it is: %+v, and %v for the public", v, next.publicStats())
+		}
 	})
 }

@@ -25,7 +25,7 @@ func (d *Daemon) publicStats() []redirector.PublicMirror {
 	defer d.public.mu.Unlock()
 	now := d.now()
 	snapshot := d.current.Load()
-	if age := now.Sub(d.public.made); snapshot == nil || age >= 0 && age < publicTime {
+	if age := now.Sub(d.public.made); snapshot == nil || !d.pastKnown.Load() || age >= 0 && age < publicTime {
 		return d.public.mirrors
 	}
 	var mirrors []redirector.PublicMirror
