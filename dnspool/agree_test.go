@@ -1,6 +1,7 @@
 package dnspool
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -87,6 +88,43 @@ func TestAgreedNearDecks(t *testing.T) {
 	}
 	if slices.Equal(deck(agreed, "berlin"), deck(build(least, fra, nil, testNow.Add(turnTime)), "berlin")) {
 		t.Error("one that is on no card does not get its turn")
+	}
+}
+
+// TestAgreedLastResort: servers with the same joint verdicts serve the same mirrors where all are down, and where the
+// group has just been in panic at one of them, whatever each has seen before.
+func TestAgreedLastResort(t *testing.T) {
+	t.Parallel()
+	served := func(w world, passed []int, previous *Snapshot) (*Snapshot, string) {
+		in := w.input(t)
+		for i, m := range in.Pool.Mirrors {
+			for k := range in.Health.Mirrors[m.URLPrefix].Endpoints {
+				if passed != nil {
+					in.Health.Mirrors[m.URLPrefix].Endpoints[k].JointPassed = worldTime.Add(-time.Duration(passed[i]) * time.Minute)
+				}
+			}
+		}
+		in.Previous, in.Agree = previous, &Agreement{Name: "fra"}
+		s := Build(in)
+		return s, fmt.Sprint(s.dns[IPv4].Addresses)
+	}
+	joint := []int{60, 5, 90, 5}
+	_, first := served("a 1 192.0.2.1=down@1/up\nb 1 192.0.2.2=down@99/up\nc 1 192.0.2.3=down@1/up\nd 1 192.0.2.4=down@7/up\n", joint, nil)
+	_, second := served("a 1 192.0.2.1=passing/up\nb 1 192.0.2.2=down@50/up\nc 1 192.0.2.3=down@2/up\nd 1 192.0.2.4=passing/up\n", joint, nil)
+	if first != "[192.0.2.2 192.0.2.4]" || second != first {
+		t.Errorf("all are down: one serves %s, and another %s, want those that passed last by the word of all", first, second)
+	}
+	var calm, panicked world
+	for i := range calmSize {
+		state := [2]string{"up", "suspected"}
+		panicked += world(fmt.Sprintf("m%d 1 192.0.2.%d=%s/up\n", i, i+1, state[min(i/(calmSize/2-1), 1)]))
+		calm += world(fmt.Sprintf("m%d 1 192.0.2.%d=%s/up\n", i, i+1, state[i/(calmSize/2)]))
+	}
+	before, _ := served(panicked, nil, nil)
+	_, first = served(calm, nil, before)
+	_, second = served(calm, nil, nil)
+	if !before.dns[IPv4].Panic || first != second {
+		t.Errorf("one was in panic before: %v; it serves %s, another %s", before.dns[IPv4].Panic, first, second)
 	}
 }
 

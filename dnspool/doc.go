@@ -25,6 +25,8 @@
 //
 // A group in which others have joined is in panic. So a group with any enabled mirror has an eligible one, and a
 // disabled mirror is in none. A large group leaves panic a little above the threshold, so as not to come back at once.
+// Servers with an [Agreement] do without that, and go by what all watchers say of when a mirror passed last, as all of
+// them are to serve the same.
 //
 // Of the mirrors that are up, those that carry the reference are enough once there are as many as should compete
 // (selection.min_candidates), and none has more than selection.max_share of their weight. Then those that are behind

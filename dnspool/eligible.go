@@ -34,7 +34,7 @@ func rankOf(e *health.Endpoint) rank {
 	case health.Stale:
 		return rankStale
 	}
-	if e.Suspect != "" || !e.PassingSince.IsZero() {
+	if e.Suspect != "" || !e.PassingSince.IsZero() && e.JointPassed.IsZero() {
 		return rankSuspected
 	}
 	return rankDown
@@ -63,8 +63,11 @@ func (c *candidate) see(e *health.Endpoint, reference time.Time) {
 }
 
 // lastPassed is about when an endpoint passed the last time: when it was last checked if it passes, but not for long
-// enough to be up; otherwise when it became what it is.
+// enough to be up; otherwise when it became what it is. Servers with a joint verdict say the same.
 func lastPassed(e *health.Endpoint) time.Time {
+	if !e.JointPassed.IsZero() {
+		return e.JointPassed
+	}
 	if !e.PassingSince.IsZero() {
 		return e.Checked
 	}
@@ -183,7 +186,7 @@ func markEligible(all, lost []candidate, in *Input, panicked bool) (tally Tally)
 	}
 	tally.UpWeight = weight[rankUp]
 	threshold := in.Policy.PanicThreshold
-	if panicked && len(all) >= calmSize {
+	if panicked && len(all) >= calmSize && in.Agree == nil { // what was before differs from server to server
 		threshold = min(1, threshold+calmMargin)
 	}
 	// A newcomer's weight is not missed: it has never served anyone.

@@ -77,6 +77,8 @@ type Endpoint struct {
 	Views []View
 	// JointShare is how much of the endpoint's weight counts by the word of all watchers; 0: see [Rate.Share].
 	JointShare float64
+	// JointPassed is when one that is unfit by the word of all watchers passed the last time, about; zero: see Verdict.
+	JointPassed time.Time
 }
 
 // Share is how much of the endpoint's weight counts: 1, or less where checks fail or hesitate now and then.

@@ -62,6 +62,7 @@ type joint struct {
 	at     time.Time // when it was decided the last time
 	reason string
 	share  float64 // of the weight of one that is up
+	passed time.Time
 }
 
 // jointVerdicts remembers what was decided.
@@ -91,7 +92,7 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	case !known && e.State == next.state:
 		next.since = e.Since
 	}
-	next.reason, next.share = reasonFor(next.state, votes), medianShare(votes)
+	next.reason, next.share, next.passed = reasonFor(next.state, votes), medianShare(votes), medianPassed(votes)
 	if j[prefix] == nil {
 		j[prefix] = map[place]joint{}
 	}
@@ -102,7 +103,7 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 // override makes an endpoint's verdict the joint one. What else was seen of it, such as its latency, stays.
 func override(e *health.Endpoint, j joint) {
 	same := e.State == j.state
-	e.State, e.Since, e.JointShare = j.state, j.since, j.share
+	e.State, e.Since, e.JointShare, e.JointPassed = j.state, j.since, j.share, j.passed
 	if same && j.state == health.Up {
 		return // this watcher's doubts stay
 	}
@@ -127,6 +128,22 @@ func medianShare(votes []vote) float64 {
 	}
 	slices.Sort(shares)
 	return shares[(len(shares)-1)/2]
+}
+
+// medianPassed is when an unfit endpoint passed the last time, by the median of those that find it unfit: of two in the
+// middle, the earlier one. It is zero if none says so.
+func medianPassed(votes []vote) time.Time {
+	var passed []int64
+	for i := range votes {
+		if v := &votes[i]; v.unfit() && v.Passed != 0 {
+			passed = append(passed, v.Passed)
+		}
+	}
+	if len(passed) == 0 {
+		return time.Time{}
+	}
+	slices.Sort(passed)
+	return time.Unix(passed[(len(passed)-1)/2], 0)
 }
 
 // reasonFor is why an endpoint is in a state: the reason of the first watcher, in the order of names, that says so, and

@@ -205,6 +205,51 @@ func TestShares(t *testing.T) {
 	}
 }
 
+// TestPassed: where watchers differ on when an unfit mirror passed last, the median does.
+func TestPassed(t *testing.T) {
+	t.Parallel()
+	const young = time.Minute
+	now := time.Unix(1e9, 0)
+	for _, test := range []struct {
+		letters string
+		passed  []int64
+		want    int64 // 0: none
+	}{
+		{"ddd", []int64{30, 10, 20}, 20},
+		{"dd", []int64{30, 10}, 10},
+		{"dsu", []int64{30, 40, 99}, 30}, // since the last is up
+		{"dd-", []int64{30, 0, 7}, 30},
+		{"ddd", []int64{10, 20, 1e17}, 20}, // a lie
+		{"uuu", []int64{1, 2, 3}, 0},
+	} {
+		var votes []vote
+		for i, o := range opinionsFrom(test.letters) {
+			o.Passed = test.passed[i]
+			votes = append(votes, vote{Opinion: o})
+		}
+		e := &health.Endpoint{Verdict: health.Verdict{State: votes[0].State}}
+		jointVerdicts{}.apply("https://m/", place{}, e, votes, 0.5, now, young)
+		if got := e.JointPassed; test.want == 0 && !got.IsZero() || test.want != 0 && got.Unix() != test.want {
+			t.Errorf("%s passed at %d: %v, want %d", test.letters, test.passed, got, test.want)
+		}
+	}
+	since, passing := time.Unix(100, 0), time.Unix(200, 0)
+	for _, test := range []struct {
+		verdict health.Verdict
+		want    int64
+	}{
+		{health.Verdict{State: health.Down, Since: since}, 100},
+		{health.Verdict{State: health.Stale, Since: since}, 100},
+		{health.Verdict{State: health.Down, Since: since, PassingSince: passing}, 200},
+		{health.Verdict{State: health.Up, Since: since}, 0},
+		{health.Verdict{State: health.Down}, 0},
+	} {
+		if o := opinionOf(&health.Endpoint{Verdict: test.verdict}, place{}); o.Passed != test.want {
+			t.Errorf("%+v: it passed at %d, want %d", test.verdict, o.Passed, test.want)
+		}
+	}
+}
+
 // TestOverride: of a verdict that others have overruled, nothing is left by which selection would doubt the joint one.
 func TestOverride(t *testing.T) {
 	t.Parallel()

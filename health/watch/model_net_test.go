@@ -90,7 +90,7 @@ func (w *modelWorld) restart(s *modelServer, r *rand.Rand) error {
 		return err
 	}
 	s.peers, s.joint, s.verdicts = map[string]*modelPeer{}, map[modelEndpoint]modelJoint{}, map[modelEndpoint]byte{}
-	s.snapshot = nil
+	s.snapshot, s.saw = nil, map[modelEndpoint]modelJoint{}
 	for _, other := range w.servers {
 		if other != s {
 			s.peers[other.name] = &modelPeer{roles: other.role, said: map[string]Opinions{}}

@@ -78,6 +78,7 @@ type modelServer struct {
 	peers    map[string]*modelPeer
 	joint    map[modelEndpoint]modelJoint
 	verdicts map[modelEndpoint]byte
+	saw      map[modelEndpoint]modelJoint
 
 	snapshot   *dnspool.Snapshot
 	lastSerial uint32
@@ -188,6 +189,14 @@ func letterOf(state health.State, evidence bool) byte {
 	return letter
 }
 
+// since is since when the server sees of an endpoint what it sees.
+func (s *modelServer) since(e modelEndpoint) time.Time {
+	if saw := s.saw[e]; saw.letter != s.seen[e] {
+		s.saw[e] = modelJoint{s.seen[e], s.now()}
+	}
+	return s.saw[e].at
+}
+
 // report is what the server's own checks know.
 func (s *modelServer) report() *health.Report {
 	r := &health.Report{At: s.now(), Mirrors: map[string]health.MirrorReport{},
@@ -201,7 +210,7 @@ func (s *modelServer) report() *health.Report {
 		}
 		o := opinionsFrom(string(s.seen[e]))[0]
 		endpoint := health.Endpoint{Address: e.address(), Role: e.role,
-			Verdict: health.Verdict{State: o.State, Evidence: o.Evidence, Reason: "seen from " + s.name}}
+			Verdict: health.Verdict{State: o.State, Since: s.since(e), Evidence: o.Evidence, Reason: "seen from " + s.name}}
 		if s.suspects {
 			endpoint.Suspect = health.SuspectResolver
 		}

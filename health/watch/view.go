@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type Opinion struct {
 	// Evidence says that an unfit mirror has sent something which shows that it is: see [health.Verdict.Evident].
 	Evidence bool   `json:"e,omitempty"`
 	Reason   string `json:"w,omitempty"` // of one that is not up
+	// Passed is when one that is unfit passed the last time, about, in seconds since 1970; 0: not known.
+	Passed int64 `json:"p,omitempty"`
 	// Share is how much of the weight of one that is up should count; 0: all of it.
 	Share float64 `json:"h,omitempty"`
 }
@@ -99,6 +102,9 @@ func opinionOf(e *health.Endpoint, p place) Opinion {
 		o.Share = share
 	}
 	o.Evidence = o.unfit() && e.Evident()
+	if passed := cmp.Or(e.PassingSince, e.Since); o.unfit() && !passed.IsZero() {
+		o.Passed = passed.Unix()
+	}
 	return o
 }
 
