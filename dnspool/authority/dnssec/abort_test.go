@@ -169,3 +169,22 @@ func TestAbortIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAbortWithALongTTL has the new key of a rollover that was given up stay for as long as its TTL takes, which is no
+// sign of a wrong clock.
+func TestAbortWithALongTTL(t *testing.T) {
+	t.Parallel()
+	k, view := rolledKeys(t, "")
+	view.At, view.TTL = k.All[1].Times.SyncPublish, 10*24*time.Hour
+	view.DS = []*dns.DS{k.All[0].DS()}
+	aborted, err := k.Abort(view, view.At)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := aborted.All[1].Times.Delete.Sub(view.At); left < 20*24*time.Hour {
+		t.Errorf("it stays for %v", left)
+	}
+	if got := aborted.Advance(view, time.Hour); got != aborted {
+		t.Errorf("it is to be removed at %v, and then at %v", aborted.All[1].Times.Delete, got.All[1].Times.Delete)
+	}
+}

@@ -93,6 +93,11 @@ func TestHalfARolloverGoesOn(t *testing.T) {
 			t.Errorf("%s: it goes on without end", name)
 		}
 	}
+	late := *seen
+	late.At = next.Times.Activate.Add(time.Hour)
+	if old := rolled.with(next, oldBefore).Advance(&late, time.Hour).All[0].Times; !old.Inactive.Equal(late.At.Add(late.TTL + margin).Truncate(time.Second)) {
+		t.Errorf("where the new key signs already, the old one signs until %v", old.Inactive)
+	}
 	short := rolled.Advance(seen, time.Minute).All[0].Times // the DNSKEY set is cached for longer than the zone is
 	if kept := short.Delete.Sub(short.Inactive); kept != KeyTTL*time.Second+margin {
 		t.Errorf("the old key is kept for %v after it was replaced", kept)
