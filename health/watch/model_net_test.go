@@ -73,7 +73,7 @@ func newModelWorld(t *testing.T, r *rand.Rand) (*modelWorld, error) {
 func (w *modelWorld) restart(s *modelServer, r *rand.Rand) error {
 	if r.IntN(3) == 0 {
 		s.clock = time.Duration(r.IntN(7200)-3600) * time.Second
-		if r.IntN(6) == 0 { // by up to a year
+		if r.IntN(20) == 0 { // by up to a year
 			s.clock *= 365 * 24
 		}
 	}

@@ -22,10 +22,10 @@ import (
 // with MIRRORPOOL_TEST_LONG they are other ones each time.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	sequences, seed := 40, uint64(1)
+	sequences, seed := 20, uint64(1)
 	switch {
 	case testbed.Long():
-		sequences, seed = 2000, rand.Uint64()
+		sequences, seed = 1000, rand.Uint64()
 	case testbed.Race, testing.Short():
 		sequences = 6
 	}
@@ -71,17 +71,19 @@ const (
 	restartOne
 	stopOne
 	editList
+	failAll
 	passTime
 	calm
 )
 
 var modelOpNames = [...]string{"some see mirrors otherwise", "all see mirrors otherwise", "links fail", "links heal", "partition",
-	"one suspects itself", "one lies", "a clock steps", "restart", "stop or start", "edit the list", "time passes", "calm"}
+	"one suspects itself", "one lies", "a clock steps", "restart", "stop or start", "edit the list",
+	"all mirrors fail", "time passes", "calm"}
 
 func randomOps(seed uint64) []modelOp {
 	r := rand.New(rand.NewPCG(seed, 1))
 	kinds := []modelOpKind{changeTruth, changeTruth, changeTruth, changeTruthForAll, changeTruthForAll, failLinks, healLinks,
-		partition, suspectItself, lie, stepClock, restartOne, stopOne, editList, passTime, calm}
+		partition, suspectItself, lie, stepClock, restartOne, stopOne, editList, failAll, passTime, calm}
 	ops := make([]modelOp, 10+r.IntN(20))
 	for i := range ops {
 		ops[i] = modelOp{kinds[r.IntN(len(kinds))], r.Uint64()}
@@ -143,6 +145,15 @@ func (w *modelWorld) do(o modelOp) error {
 		}
 	case editList:
 		w.list[r.IntN(modelMirrors)] = r.IntN(3) > 0
+	case failAll: // one after the other
+		for _, e := range modelEndpoints {
+			for _, s := range w.servers {
+				s.seen[e] = 'd'
+			}
+			if err := w.pass(pause + time.Duration(e.mirror)*modelInterval); err != nil {
+				return err
+			}
+		}
 	case passTime:
 		pause = time.Duration(r.IntN(120)) * time.Second
 	case calm:
