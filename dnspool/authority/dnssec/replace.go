@@ -131,7 +131,7 @@ func (k *Keys) checkPublished(r *roles, now time.Time) error {
 func (k *Keys) checkLeft(r *roles, held time.Duration, now time.Time) error {
 	signedToo := slices.ContainsFunc(r.signZone, func(key *Key) bool {
 		return slices.Contains(k.before.Keys, key.id) && k.before.signsZone(key.id) &&
-			!now.Before(latest(k.since[key.id], key.Times.Activate).Add(max(held, KeyTTL*time.Second)))
+			!now.Before(latest(k.since[key.id], key.Times.Activate).Add(held))
 	})
 	for _, id := range k.left(now) {
 		inactive := k.before.Inactive[id]
