@@ -59,6 +59,8 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/authority/dnssec/rollover.go", "dnspool/authority/dnssec/rollover_test.go"},
 	{"dnspool/authority/dnssec/save.go", "dnspool/authority/dnssec/save_linux_test.go"},
 	{"dnspool/authority/dnssec/status.go", "dnspool/authority/dnssec/rollover_test.go"},
+	{"dnspool/authority/dnssec/replace.go", "dnspool/authority/dnssec/replace_test.go"},
+	{"dnspool/authority/dnssec/past.go", "dnspool/authority/dnssec/past_test.go"},
 	{"dnspool/publish/sets.go", "dnspool/publish/publish_test.go"},
 	{"dnspool/certificates/challenge.go", "dnspool/certificates/challenge_test.go"},
 	{"dnspool/certificates/expiry.go", "dnspool/certificates/challenge_test.go"},
