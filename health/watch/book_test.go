@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -267,7 +268,8 @@ func TestHostileViews(t *testing.T) {
 		`{"w":"fra","m":{"a":{"o":[{"r":"http","s":"broken"}]}}}`,
 		`{"w":"fra","s":"` + string(slices.Repeat([]byte("x"), 201)) + `"}`,
 		`{"w":"fra","m":{"a":{"o":[{"r":"http","s":"up","w":"` + string(slices.Repeat([]byte("x"), 201)) + `"}]}}}`,
-		`{"w":"fra","m":{"a":{"o":[` + string(slices.Repeat([]byte(`{"r":"http","s":"up"},`), 64)) + `{"r":"http","s":"up"}]}}}`,
+		`{"w":"fra","m":{"a":{"o":[` + string(slices.Repeat([]byte(`{"r":"http","s":"up"},`), maxOpinions)) + `{"r":"http","s":"up"}]}}}`,
+		`{"w":"fra","m":{"a":{"o":[` + strings.Repeat(`{"r":"http","s":"down","w":"`+strings.Repeat("x", maxReason)+`"},`, 5) + `{"r":"dns","s":"down","w":"x"}]}}}`,
 	} {
 		if v, err := parseView([]byte(text)); err == nil {
 			t.Errorf("%.80s: %+v", text, v)
@@ -275,7 +277,7 @@ func TestHostileViews(t *testing.T) {
 	}
 	largest := fmt.Sprintf(`{"w":%q,"n":1,"s":%q,"m":{"a":{"n":1,"o":[%s{"r":"dns","s":"up","h":0.125}]}}}`,
 		strings.Repeat("~", maxName), strings.Repeat("x", maxReason),
-		strings.Repeat(fmt.Sprintf(`{"r":"http","s":"up","h":1,"w":%q},`, strings.Repeat("x", maxReason)), maxOpinions-1))
+		strings.Repeat(fmt.Sprintf(`{"r":"http","s":"up","h":1,"w":%q},`, strings.Repeat("x", maxReasons/(maxOpinions-1))), maxOpinions-1))
 	largest += strings.Repeat(" ", maxViewBytes-len(largest))
 	if v, err := parseView([]byte(largest)); err != nil || len(v.Mirrors["a"].List) != maxOpinions {
 		t.Errorf("the largest view: %v", err)
@@ -363,5 +365,22 @@ func TestOpinions(t *testing.T) {
 	report.Endpoints = make([]health.Endpoint, maxOpinions+1)
 	if got := opinionsOf(&report); len(got) != maxOpinions {
 		t.Errorf("%d opinions of one mirror", len(got))
+	}
+
+	// What is too long is cut so that it can be read.
+	report = health.MirrorReport{}
+	for range maxOpinions {
+		report.Endpoints = append(report.Endpoints, endpoint(health.Down, "", "x"+strings.Repeat("é", maxReason), false, health.Rate{}))
+	}
+	list := opinionsOf(&report)
+	text, err := json.Marshal(View{Watcher: "fra", Count: 1, Mirrors: map[string]Opinions{"a": {1, list, 0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := parseView(text); err != nil || !slices.Equal(v.Mirrors["a"].List, list) {
+		t.Errorf("as others read it: %v, %v", v, err)
+	}
+	if first, last := list[0].Reason, list[maxOpinions-1].Reason; len(first) != maxReason-1 || last != "" {
+		t.Errorf("reasons %q and %q", first, last)
 	}
 }

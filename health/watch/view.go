@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"mirrorpool/health"
 )
 
 const (
-	maxReason    = 200 // bytes of a reason
-	maxOpinions  = 64  // of one mirror
-	maxName      = 63  // bytes of a watcher's name
+	maxReason    = 200  // bytes of a reason
+	maxReasons   = 1000 // bytes of all reasons of one mirror
+	maxOpinions  = 32   // of one mirror
+	maxName      = 63   // bytes of a watcher's name
 	maxViewBytes = 32 << 20
 )
 
@@ -76,7 +78,7 @@ type ZoneVersion struct {
 	Content uint64 `json:"h"` // a hash of what the version tells; the same in all watchers that tell the same
 }
 
-// opinionsOf are the opinions in a report on one mirror.
+// opinionsOf are the opinions in a report on one mirror, or those for which there is room. So are their reasons.
 func opinionsOf(r *health.MirrorReport) []Opinion {
 	list := make([]Opinion, 0, len(r.Endpoints)+1)
 	for i := range r.Endpoints {
@@ -86,7 +88,14 @@ func opinionsOf(r *health.MirrorReport) []Opinion {
 	if r.Rsync != nil {
 		list = append(list, opinionOf(r.Rsync, place{role: health.Rsync}))
 	}
-	return list[:min(len(list), maxOpinions)]
+	list = list[:min(len(list), maxOpinions)]
+	room := maxReasons
+	for i := range list {
+		if room -= len(list[i].Reason); room < 0 {
+			list[i].Reason, room = "", 0
+		}
+	}
+	return list
 }
 
 // opinionOf is the opinion that comes from a verdict.
@@ -96,7 +105,7 @@ func opinionOf(e *health.Endpoint, p place) Opinion {
 		o.State = health.Unknown
 	}
 	if o.State != health.Up {
-		o.Reason = e.Reason[:min(len(e.Reason), maxReason)]
+		o.Reason = shortened(e.Reason)
 	}
 	if share := e.Rate.Share(); o.State == health.Up && share < 1 {
 		o.Share = share
@@ -106,6 +115,11 @@ func opinionOf(e *health.Endpoint, p place) Opinion {
 		o.Passed = passed.Unix()
 	}
 	return o
+}
+
+// shortened is a reason as it is sent: JSON would make three bytes of one that is no part of a character.
+func shortened(reason string) string {
+	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 }
 
 // parseView reads a view that another member has sent, and refuses what no watcher says.
@@ -134,8 +148,13 @@ func parseView(data []byte) (*View, error) {
 			return nil, fmt.Errorf("%d opinions of %.100q, of count %d in a view of %d to %d",
 				len(m.List), prefix, m.Count, v.Complete, v.Count)
 		}
-		if slices.ContainsFunc(m.List, func(o Opinion) bool { return len(o.Reason) > maxReason || o.Share < 0 || o.Share > 1 }) {
-			return nil, fmt.Errorf("too long a reason, or no share, of %.100q", prefix)
+		reasons := 0
+		for i := range m.List {
+			o := &m.List[i]
+			reasons += len(o.Reason)
+			if len(o.Reason) > maxReason || reasons > maxReasons || o.Share < 0 || o.Share > 1 {
+				return nil, fmt.Errorf("too long a reason, or no share, of %.100q", prefix)
+			}
 		}
 	}
 	return v, nil
