@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -113,6 +112,11 @@ func (c *Checker) Restore(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	c.adopt(state)
+	return nil
+}
+
+func (c *Checker) adopt(state *savedState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, forgotten := c.now(), 0
@@ -131,30 +135,50 @@ func (c *Checker) Restore(r io.Reader) error {
 	}
 	c.memory.mirrors = state.Mirrors
 	c.survey.fresh.changes = slices.DeleteFunc(state.Changes, func(r ReferenceChange) bool { return r.Since.After(now) })
-	return nil
 }
 
-// SavedWorking reads from the file at path, by url_prefix, which mirrors were fit to serve in a role, or could not be
-// judged, when the program ended. It is nil if nothing is saved, or it cannot be used: [Checker.LoadState] says why.
-func SavedWorking(path string, now time.Time, interval time.Duration) map[string]bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
+// A Saved is what [Checker.SaveState] has written in an earlier run.
+type Saved struct {
+	state *savedState // nil if there is none
+	err   error
+
+	// Working says, by url_prefix, which mirrors were fit to serve in a role, or could not be judged, when the program
+	// ended. It is nil if nothing is saved, or it cannot be used.
+	Working map[string]bool
+}
+
+// ReadSaved reads the file at path. A missing file is no error. A file that cannot be used is set aside, as path with
+// ".bad" appended; [Checker.Adopt] says so. interval is that of the checks: older verdicts count less.
+func ReadSaved(path string, now time.Time, interval time.Duration) *Saved {
+	s := new(Saved)
+	s.err = statefile.Load(path, func(r io.Reader) (err error) {
+		s.state, err = readState(r)
+		return err
+	})
+	if s.err != nil || s.state == nil {
+		return s
 	}
-	defer f.Close()
-	state, err := readState(f)
-	if err != nil {
-		return nil
-	}
-	working := make(map[string]bool, len(state.Mirrors))
-	for prefix, m := range state.Mirrors {
-		working[prefix] = len(m.Verdicts) == 0 || slices.ContainsFunc(m.Verdicts, func(v savedVerdict) bool {
+	s.Working = make(map[string]bool, len(s.state.Mirrors))
+	for prefix, m := range s.state.Mirrors {
+		s.Working[prefix] = len(m.Verdicts) == 0 || slices.ContainsFunc(m.Verdicts, func(v savedVerdict) bool {
 			revived := v.revive(now, restoredIntervals*interval)
 			state := revived.ForSelection()
 			return v.Role != Rsync && state != Down && state != Stale
 		})
 	}
-	return working
+	return s
+}
+
+// Adopt is Restore of what was read already, once. The checker works without it: an error is logged, and the caller may
+// ignore it.
+func (c *Checker) Adopt(s *Saved) error {
+	switch {
+	case s.err != nil:
+		c.log.Warn("cannot restore saved verdicts", zap.Error(s.err))
+	case s.state != nil:
+		c.adopt(s.state)
+	}
+	return s.err
 }
 
 // revive returns v as it is after a restart: zero if it is old, or from a clock that was ahead.
@@ -210,17 +234,6 @@ func (c *Checker) Warm() bool {
 		}
 	}
 	return known > 0 && 2*known >= enabled
-}
-
-// LoadState restores what SaveState wrote to path. A missing file is no error. A file that cannot be used is set
-// aside, as path with ".bad" appended. The checker works without it: the error is logged already, and the caller may
-// ignore it.
-func (c *Checker) LoadState(path string) error {
-	err := statefile.Load(path, c.Restore)
-	if err != nil {
-		c.log.Warn("cannot restore saved verdicts", zap.Error(err))
-	}
-	return err
 }
 
 // SaveState writes all verdicts to a file at path, atomically. The checker works without it: the error is logged

@@ -395,19 +395,19 @@ func TestSavedWorking(t *testing.T) {
 	if err := statefile.Replace(path, func(w io.Writer) error { return writeSealed(w, stateFormat, &state) }); err != nil {
 		t.Fatal(err)
 	}
-	got := SavedWorking(path, epoch.Add(time.Minute), 30*time.Second)
+	got := ReadSaved(path, epoch.Add(time.Minute), 30*time.Second).Working
 	for name, want := range map[string]bool{"up": true, "down": false, "up-in-dns": true, "rsync-alone": false, "old": true, "never-checked": true} {
 		if works, known := got["https://"+name+"/"]; works != want || !known {
 			t.Errorf("%s: works %v, known %v, want %v", name, works, known, want)
 		}
 	}
-	if got := SavedWorking(path+".missing", epoch, time.Second); got != nil {
+	if got := ReadSaved(path+".missing", epoch, time.Second).Working; got != nil {
 		t.Errorf("without a file: %v", got)
 	}
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := SavedWorking(path, epoch, time.Second); got != nil {
+	if got := ReadSaved(path, epoch, time.Second).Working; got != nil {
 		t.Errorf("with a damaged file: %v", got)
 	}
 }

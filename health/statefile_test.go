@@ -5,12 +5,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestStateFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "verdicts")
 	b := newBed(t, nil)
-	if err := b.LoadState(path); err != nil || b.logs.Len() > 0 {
+	if err := b.Adopt(ReadSaved(path, epoch, time.Second)); err != nil || b.logs.Len() > 0 {
 		t.Errorf("no file yet: %v, %d log entries", err, b.logs.Len())
 	}
 	b.SetPool(pool(t, "a.example.net=192.0.2.1"))
@@ -26,7 +27,7 @@ func TestStateFile(t *testing.T) {
 	if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
-	if err := newBed(t, nil).LoadState(path); err != nil {
+	if err := newBed(t, nil).Adopt(ReadSaved(path, epoch, time.Second)); err != nil {
 		t.Errorf("what was saved: %v", err)
 	}
 }
@@ -38,7 +39,7 @@ func TestBadStateFileIsSetAside(t *testing.T) {
 	}
 	b := newBed(t, nil)
 	want := path + ": not a file of mirrorpool-verdicts; set aside as " + path + ".bad"
-	if err := b.LoadState(path); err == nil || err.Error() != want {
+	if err := b.Adopt(ReadSaved(path, epoch, time.Second)); err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
 	if b.logs.FilterMessage("cannot restore saved verdicts").Len() != 1 || b.logs.Len() != 1 {
@@ -60,14 +61,14 @@ func TestStateFileOutOfReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBed(t, nil)
-	if err := b.LoadState(filepath.Join(file, "below")); err == nil ||
+	if err := b.Adopt(ReadSaved(filepath.Join(file, "below"), epoch, time.Second)); err == nil ||
 		b.logs.FilterMessage("cannot restore saved verdicts").Len() != 1 || b.logs.Len() != 1 {
 		t.Errorf("below a file: %v, logged %v", err, b.logs.All())
 	}
 	if err := os.Mkdir(file+".bad", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.LoadState(file); err == nil || !strings.Contains(err.Error(), "it cannot be set aside") || b.logs.Len() != 2 {
+	if err := b.Adopt(ReadSaved(file, epoch, time.Second)); err == nil || !strings.Contains(err.Error(), "it cannot be set aside") || b.logs.Len() != 2 {
 		t.Errorf("no way to set it aside: %v, logged %v", err, b.logs.All())
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "nonsense" {

@@ -38,7 +38,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,10 +102,11 @@ type Daemon struct {
 	describing  sync.Mutex
 	description weak.Pointer[description] // the latest one, while it is in memory
 
-	warm       bool               // there are verdicts from before the start that are good enough to begin with
-	opened     chan struct{}      // closed when the faces answer
-	updates    chan source.Result // from the list, of what it has read by itself
-	reloading  sync.Mutex         // held during a reload: one at a time
+	saved      func() *health.Saved // the verdicts from before the start; nil once they are restored
+	warm       bool                 // there are verdicts from before the start that are good enough to begin with
+	opened     chan struct{}        // closed when the faces answer
+	updates    chan source.Result   // from the list, of what it has read by itself
+	reloading  sync.Mutex           // held during a reload: one at a time
 	lastReload atomic.Pointer[admin.ReloadStatus]
 	patience   time.Duration // of a reload with the disks
 
@@ -116,7 +116,9 @@ type Daemon struct {
 // New prepares a daemon, with a list of mirrors in force. The administrator's listener is open once it returns. The
 // error is a [*ConfigError] where it is about the configuration, a file that it names, or the list of mirrors.
 func New(ctx context.Context, o Options) (*Daemon, error) {
-	list, err := startList(ctx, o)
+	saved := readVerdicts(o.Config, time.Now)
+	defer saved() // it has ended by then
+	list, err := startList(ctx, o, saved)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +127,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.saved = saved
 	if err := d.checkUnsigned(ctx, ""); err != nil {
 		return nil, err
 	}
@@ -147,13 +150,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 }
 
 // startList returns the list of mirrors that the configuration asks for, with a pool in force.
-func startList(ctx context.Context, o Options) (*source.List, error) {
-	var working func() map[string]bool
-	if o.Config.StateDir != "" {
-		working = sync.OnceValue(func() map[string]bool { // few starts find another list, and ask
-			return health.SavedWorking(filepath.Join(o.Config.StateDir, "verdicts"), time.Now(), o.Config.Health.Interval)
-		})
-	}
+func startList(ctx context.Context, o Options, saved func() *health.Saved) (*source.List, error) {
+	working := func() map[string]bool { return saved().Working }
 	list, err := source.New(source.Options{
 		Source: o.Config.Mirrors, Text: o.List, StateDir: o.Config.StateDir, Settings: listSettings(o.Config), Log: o.Log,
 		Now: time.Now, Working: working,

@@ -39,7 +39,7 @@ func TestFacesWaitForTheSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Config: c, Log: zap.NewNop(), List: []byte(`{"version": 1, "mirrors": [
 			{"url_prefix": "http://192.0.2.1/", "weight": 1}, {"url_prefix": "http://192.0.2.2/", "weight": 1}]}`)}
-		list, err := startList(t.Context(), o)
+		list, err := startList(t.Context(), o, readVerdicts(o.Config, time.Now))
 		if err != nil {
 			t.Fatal(err)
 		}

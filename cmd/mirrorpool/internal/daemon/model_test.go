@@ -145,7 +145,7 @@ func (m *model) start() error {
 // newDaemon is what New does, with the world in place of the network, and no listener.
 func (m *model) newDaemon(c *config.Server) (*Daemon, error) {
 	o := Options{Config: c, Log: zap.NewNop()}
-	list, err := startList(context.Background(), o)
+	list, err := startList(context.Background(), o, readVerdicts(o.Config, m.time))
 	if err != nil {
 		return nil, err
 	}

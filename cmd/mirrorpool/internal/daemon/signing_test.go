@@ -65,7 +65,7 @@ func (d *signedDaemon) start(dnssecKeys string) error {
 	}))
 	o := Options{Config: c, File: d.file(), Log: log, Level: zap.NewAtomicLevel(),
 		List: []byte(`{"version": 1, "mirrors": [{"url_prefix": "http://192.0.2.1/", "weight": 1, "name": "m1"}]}`)}
-	list, err := startList(d.t.Context(), o)
+	list, err := startList(d.t.Context(), o, readVerdicts(o.Config, time.Now))
 	if err != nil {
 		return err
 	}

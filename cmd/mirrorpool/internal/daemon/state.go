@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"mirrorpool/config"
+	"mirrorpool/health"
 )
 
 // saveInterval is how often the verdicts are saved.
@@ -18,17 +21,30 @@ func (d *Daemon) stateFile(name string) string {
 	return ""
 }
 
+// readVerdicts reads the saved verdicts, if there are such, while the caller goes on. What it returns waits for them.
+func readVerdicts(c *config.Server, now func() time.Time) func() *health.Saved {
+	if c.StateDir == "" {
+		return func() *health.Saved { return new(health.Saved) }
+	}
+	read := make(chan *health.Saved, 1)
+	go func() { read <- health.ReadSaved(filepath.Join(c.StateDir, "verdicts"), now(), c.Health.Interval) }()
+	return sync.OnceValue(func() *health.Saved { return <-read })
+}
+
 // loadState reads what answers depend on of what an earlier run has saved: the overrides, the verdicts and the rows of
 // files. What is wrong with them is logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
 	d.loadOverrides()
-	verdicts := d.stateFile("verdicts")
-	if verdicts == "" {
+	if d.saved == nil {
+		d.saved = readVerdicts(d.config.Load(), d.now)
+	}
+	d.checker.Adopt(d.saved()) // what goes wrong is logged
+	d.saved = nil
+	if d.stateFile("verdicts") == "" {
 		return
 	}
 	var loading sync.WaitGroup // no answer is given before, and those of a large pool take a while
 	for _, load := range [...]func(){
-		func() { d.checker.LoadState(verdicts) },
 		d.catalog.LoadState,
 		func() { d.catalog.Sums.LoadState(); d.verifier.LoadState() },
 		func() { d.stats.Load(d.log) },
