@@ -104,6 +104,20 @@ func (v *Verifier) Counts() Counts {
 	return v.counts
 }
 
+// Corrupt returns the paths of corrupt files, sorted, by the url_prefix of the mirror.
+func (v *Verifier) Corrupt() map[string][]string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	corrupt := map[string][]string{}
+	for prefix, m := range v.mirrors {
+		for _, found := range m.corrupt {
+			corrupt[prefix] = append(corrupt[prefix], found.Path)
+		}
+		slices.Sort(corrupt[prefix])
+	}
+	return corrupt
+}
+
 // Withheld returns the xxhashes of the paths of files that a mirror must not serve, by its url_prefix.
 func (v *Verifier) Withheld() map[string][]uint64 {
 	v.mu.Lock()

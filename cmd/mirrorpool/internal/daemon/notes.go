@@ -63,12 +63,11 @@ func (f *inForce) sharedList() admin.SharedList {
 // corruptCopies are the corrupt files that this server has found, or some of them.
 func (f *inForce) corruptCopies() sharedCorrupt {
 	shared, count := sharedCorrupt{}, 0
-	found := f.verifier.Report()
+	found := f.verifier.Corrupt()
 	for _, prefix := range slices.Sorted(maps.Keys(found)) {
-		for _, c := range found[prefix].Corrupt {
-			if count++; count <= maxSharedCorrupt {
-				shared[prefix] = append(shared[prefix], c.Path)
-			}
+		if room := maxSharedCorrupt - count; room > 0 {
+			shared[prefix] = found[prefix][:min(len(found[prefix]), room)]
+			count += len(shared[prefix])
 		}
 	}
 	return shared
