@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -187,7 +188,7 @@ func TestObserve(t *testing.T) {
 	}
 	count := b.count
 	for _, echo := range []uint64{count, count - 1} {
-		b.surpass(echo)
+		b.surpass(echo, math.MaxUint64)
 		if news, _ := b.observe(report(states{"a": health.Up, "b": health.Up}), "fra"); news != nil || b.count != count {
 			t.Error("it hears itself, and says all anew")
 		}
@@ -217,7 +218,7 @@ func TestRestart(t *testing.T) {
 	if other.Merge(after.view("fra"), all) {
 		t.Error("a lower count has changed something")
 	}
-	after.surpass(other.count) // the others have told it
+	after.surpass(other.count, math.MaxUint64) // the others have told it
 	if news, whole := after.observe(report, "fra"); news == nil || !whole {
 		t.Error("it does not say all anew")
 	}
@@ -247,7 +248,7 @@ func TestRestartsHalfHeard(t *testing.T) {
 	for i, state := range []health.State{health.Down, health.Stale} {
 		run = Book{}
 		run.begin(time.Unix(1e9+int64(i), 0))
-		if !run.surpass(little.count) {
+		if !run.surpass(little.count, math.MaxUint64) {
 			t.Fatal("the first run had a lower count")
 		}
 		run.observe(says(state), "fra")

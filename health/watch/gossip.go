@@ -180,14 +180,15 @@ func (g *Group) take(data []byte) (news bool) {
 		return false
 	}
 	now := g.o.Now()
-	if limit := uint64(max(now.UnixNano(), leastTime) + int64(maxAhead)); v.Count > limit {
+	limit := uint64(max(now.UnixNano(), leastTime) + int64(maxAhead))
+	if v.Count > limit {
 		g.o.Log.Debug("another watcher has sent a count that is far ahead", zap.String("name", v.Watcher), zap.Uint64("count", v.Count))
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if v.Watcher == g.o.Config.Name {
-		if g.own.surpass(v.Count) {
+		if g.own.surpass(v.Count, limit) {
 			signal(g.changed)
 		}
 		return false

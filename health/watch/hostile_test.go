@@ -223,3 +223,27 @@ func TestOtherProtocol(t *testing.T) {
 		t.Errorf("gossip of a member: %v", err)
 	}
 }
+
+// TestCountAtLimit: a member that forges the highest count that is accepted in another one's name does not silence it:
+// the others take what it says next.
+func TestCountAtLimit(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 1<<40-1)
+	clock := func() time.Time { return now }
+	g, other := newGroupOf(t, clock, "ams"), newGroupOf(t, clock)
+	other.o.Config.Name = "ams"
+	(*delegate)(other).NotifyJoin(&memberlist.Node{Name: "fra"})
+	for range 3 { // it does so again and again
+		forged := fmt.Appendf(nil, `{"w":"fra","n":%d}`, now.Add(maxAhead).UnixNano())
+		g.take(forged)
+		other.take(forged)
+		now = now.Add(2 * time.Millisecond)
+		beat, err := json.Marshal(g.own.header("fra"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !other.take(beat) {
+			t.Errorf("what it says is refused: it counts %v above the limit", time.Duration(g.own.count-uint64(now.Add(maxAhead).UnixNano())))
+		}
+	}
+}
