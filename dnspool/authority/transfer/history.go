@@ -68,7 +68,8 @@ type version struct {
 // An identity is what is known of a version besides its serial.
 type identity struct {
 	content uint64   // a hash of what it tells; 0: no other server has the same records
-	shared  []string // the other servers that have had the same under the same serial, sorted
+	others  []string // the other servers that were known since it was made, sorted; also those forgotten since
+	shared  []string // those of them that have had the same under the same serial, sorted
 }
 
 // holds reports whether no signature has expired at a time.
@@ -106,7 +107,7 @@ func (d delta) size() int { return len(d.removed) + len(d.added) + 2 }
 type history struct {
 	version
 	deltas []delta  // the last one leads to version, and each to the next
-	others []string // servers of the zone, besides this one
+	known  []string // other servers of the zone
 
 	packing   sync.Once // fills what follows, at the first request
 	packed    [][]byte  // the answer to AXFR
@@ -131,40 +132,49 @@ func (h *history) next(v version) *history {
 	return n
 }
 
-// hear is the history once it is known what other servers of the zone give. A secondary that has been at one of them
-// may have other records under a serial of this server's: both may have made a version at the same second. So only a
-// serial under which each of the others has had the same is one from which a delta may lead.
-func (h *history) hear(others map[string]Other) (next *history, confirmed bool) {
-	names := slices.Sorted(maps.Keys(others))
-	next = &history{version: h.version, deltas: slices.Clone(h.deltas), others: names}
-	confirmed = next.version.hear(next.soa.Serial, names, others)
+// hear is the history once it is known what other servers of the zone give, and which others there should be. A
+// secondary that has been at one of them may have other records under a serial of this server's: both may have made a
+// version at the same second. So only a serial under which each of the others has had the same is one from which a
+// delta may lead.
+func (h *history) hear(others map[string]Other, unheard []string) (next *history, news bool) {
+	names := union(slices.Collect(maps.Keys(others)), unheard)
+	next = &history{version: h.version, deltas: slices.Clone(h.deltas), known: names}
+	news = next.version.hear(next.soa.Serial, names, others)
 	for i := range next.deltas {
 		d := &next.deltas[i]
-		confirmed = d.hear(d.from.Serial, names, others) || confirmed
+		news = d.hear(d.from.Serial, names, others) || news
 	}
-	if !confirmed && slices.Equal(names, h.others) {
+	if !news && slices.Equal(names, h.known) {
 		return h, false
 	}
-	return next, confirmed
+	return next, news
 }
 
-// hear notes which other servers have the version, under its serial, and reports whether that is news.
+// hear notes which other servers there are, and which of them have the version, under its serial. It reports whether
+// that is news.
 func (i *identity) hear(serial uint32, names []string, others map[string]Other) (news bool) {
+	var agree []string
 	for _, name := range names {
-		if i.content == 0 || others[name] != (Other{serial, i.content}) || slices.Contains(i.shared, name) {
-			continue
+		if i.content != 0 && others[name] == (Other{serial, i.content}) {
+			agree = append(agree, name)
 		}
-		i.shared, news = append(slices.Clip(i.shared), name), true
 	}
-	if news {
-		slices.Sort(i.shared)
-	}
+	all, shared := union(i.others, names), union(i.shared, agree)
+	news = len(all) > len(i.others) || len(shared) > len(i.shared)
+	i.others, i.shared = all, shared
 	return news
 }
 
-// sharedBy reports whether each of other servers has had the version.
-func (i *identity) sharedBy(others []string) bool {
-	return !slices.ContainsFunc(others, func(name string) bool { return !slices.Contains(i.shared, name) })
+// union is the names of a and b, sorted, each once.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// agreed reports whether each of the other servers has had the version.
+func (i *identity) agreed() bool {
+	return !slices.ContainsFunc(i.others, func(name string) bool { return !slices.Contains(i.shared, name) })
 }
 
 // since returns the deltas that lead from the version with a serial to the latest one. ok is false if there are none,
@@ -176,7 +186,7 @@ func (h *history) since(serial uint32) (deltas []delta, ok bool) {
 			return nil, false
 		}
 		if h.deltas[i].from.Serial == serial {
-			return h.deltas[i:], h.deltas[i].sharedBy(h.others)
+			return h.deltas[i:], h.deltas[i].agreed()
 		}
 	}
 	return nil, false

@@ -37,7 +37,9 @@ type savedHistory struct {
 	SOA     []byte       `json:"soa"`
 	Records []byte       `json:"records"`
 	Content uint64       `json:"content,omitempty"`
+	Others  []string     `json:"others,omitempty"`
 	Shared  []string     `json:"shared,omitempty"`
+	Known   []string     `json:"known,omitempty"` // the other servers when it was saved
 	Deltas  []savedDelta `json:"deltas"`
 }
 
@@ -47,14 +49,17 @@ type savedDelta struct {
 	Removed []byte   `json:"removed"`
 	Added   []byte   `json:"added"`
 	Content uint64   `json:"content,omitempty"`
+	Others  []string `json:"others,omitempty"`
 	Shared  []string `json:"shared,omitempty"`
 }
 
 // encodeHistory is a history as decodeHistory reads it.
 func encodeHistory(h *history) ([]byte, error) {
-	saved := savedHistory{Zone: h.soa.Hdr.Name, SOA: wireOfSOA(h.soa), Records: wireOf(h.records), Content: h.content, Shared: h.shared}
+	saved := savedHistory{Zone: h.soa.Hdr.Name, SOA: wireOfSOA(h.soa), Records: wireOf(h.records), Content: h.content,
+		Others: h.others, Shared: h.shared, Known: h.known}
 	for _, d := range h.deltas {
-		saved.Deltas = append(saved.Deltas, savedDelta{wireOfSOA(d.from), wireOfSOA(d.to), wireOf(d.removed), wireOf(d.added), d.content, d.shared})
+		saved.Deltas = append(saved.Deltas, savedDelta{wireOfSOA(d.from), wireOfSOA(d.to), wireOf(d.removed), wireOf(d.added),
+			d.content, d.others, d.shared})
 	}
 	return json.Marshal(saved)
 }
@@ -80,10 +85,10 @@ func decodeHistory(body []byte, origin string) (*history, error) {
 	}
 	var d decoder
 	h := &history{version: version{soa: d.soa(saved.SOA), records: d.records(saved.Records),
-		identity: identity{saved.Content, saved.Shared}}}
+		identity: identity{saved.Content, saved.Others, saved.Shared}}, known: saved.Known}
 	for _, s := range saved.Deltas {
 		h.deltas = append(h.deltas, delta{d.soa(s.From), d.soa(s.To), d.records(s.Removed), d.records(s.Added),
-			identity{s.Content, s.Shared}})
+			identity{s.Content, s.Others, s.Shared}})
 	}
 	if d.err != nil {
 		return nil, d.err

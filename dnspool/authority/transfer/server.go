@@ -18,6 +18,7 @@ import (
 )
 
 const (
+	rememberOthers  = time.Hour        // after a start, those of the journal
 	MaxTransfers    = 4                // at a time; the others wait, so that answers have a CPU
 	transferWait    = 30 * time.Second // for one's turn
 	transferTime    = 2 * time.Minute  // for all messages of one
@@ -38,6 +39,9 @@ type Server struct {
 	history atomic.Pointer[history] // nil if no server may transfer, or before the first snapshot
 	changed chan struct{}           // there is something to save
 
+	began time.Time
+	known []string // the other servers when the journal was saved
+
 	withheld atomic.Bool // see Withhold
 
 	requests *prometheus.CounterVec
@@ -48,7 +52,7 @@ type Server struct {
 func NewServer(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Server, error) {
 	s := &Server{
 		log: log, dir: dir, origin: c.Zone, keys: keys,
-		turns: make(chan struct{}, MaxTransfers), changed: make(chan struct{}, 1),
+		turns: make(chan struct{}, MaxTransfers), changed: make(chan struct{}, 1), began: time.Now(),
 		requests: newRequests(),
 	}
 	a, err := NewAccess(c.AllowTransfer, keys)
@@ -57,7 +61,10 @@ func NewServer(c config.DNS, keys *tsig.Ring, dir string, log *zap.Logger) (*Ser
 	}
 	s.access.Store(a)
 	if dir != "" && s.enabled() {
-		s.history.Store(loadHistory(dir, c.Zone, log))
+		if h := loadHistory(dir, c.Zone, log); h != nil {
+			s.known = h.known
+			s.history.Store(h)
+		}
 	}
 	return s, nil
 }
@@ -80,7 +87,8 @@ type Version struct {
 	// Content is a hash of what the version tells, the same at servers that have the same records; 0 if no other server
 	// has them.
 	Content uint64
-	// Others are the versions that other servers give, by the servers' names, as far as they are known.
+	// Others are the versions that other servers give, by the servers' names, as far as they are known; nil if there
+	// are never any.
 	Others map[string]Other
 }
 
@@ -102,14 +110,26 @@ func (s *Server) Publish(next Version) {
 	if isNew && s.enabled() {
 		h = h.next(version{soa: next.SOA, records: next.Records(), expires: next.Expires, identity: identity{content: next.Content}})
 	}
-	confirmed := false
+	heard := false
 	if h != nil {
-		h, confirmed = h.hear(next.Others)
+		h, heard = h.hear(next.Others, s.unheard(next.Others))
 		s.history.Store(h)
 	}
-	if isNew || confirmed {
+	if isNew || heard {
 		s.toSave()
 	}
+}
+
+// unheard are the other servers that have to be reckoned with after a start, until they are heard of: those of the
+// journal, and without any, one without a name, so that no delta leads from what another one may have otherwise.
+func (s *Server) unheard(others map[string]Other) []string {
+	switch {
+	case others == nil || time.Since(s.began) > rememberOthers:
+		return nil
+	case len(s.known) == 0 && len(others) == 0:
+		return []string{""}
+	}
+	return s.known
 }
 
 // toSave says that there is something to save.
