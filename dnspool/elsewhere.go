@@ -74,11 +74,11 @@ func shown(text string) string {
 	return config.Printable(strings.ToValidUTF8(text[:min(len(text), maxText)], ""))
 }
 
-// Drains returns the drains among the overrides, at most limit of them.
-func (list Overrides) Drains(limit int) Overrides {
+// Drains returns the drains among the overrides.
+func (list Overrides) Drains() Overrides {
 	drains := Overrides{}
 	for _, o := range list {
-		if o.Kind == Drain && len(drains) < limit {
+		if o.Kind == Drain {
 			drains = append(drains, o)
 		}
 	}

@@ -36,6 +36,8 @@ func TestDrainsElsewhere(t *testing.T) {
 		"twice the same":       {four, nil, []string{"drain b http", "drain b http"}, 0.25, "b drain http ams", 0},
 		"pardons do not count": {four, nil, []string{"force-up b http"}, 0.5, "", 0},
 		"our own comes first":  {four, []string{"force-up b http"}, []string{"drain b http", "drain b dns"}, 0.5, "b force-up http , b drain dns ams", 0},
+		"by weight in DNS":     {"a 1 dns=9 192.0.2.1=up/up\nb 9 dns=1 192.0.2.2=up/up\n", nil, []string{"drain a dns", "drain b dns", "drain a http"}, 0.5, "a drain http ams, b drain dns ams", 1},
+		"without weight":       {four, nil, []string{"drain b http", "drain c http", "drain z http"}, 0.5, "b drain http ams, c drain http ams, z drain http ams", 0},
 		"never anyway":         {four, []string{"drain! a http"}, []string{"drain! b http"}, 0.5, "a drain http  anyway, b drain http ams", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +80,7 @@ func TestDrainsElsewhereAreBounded(t *testing.T) {
 	of := override(t, "drain b http")
 	of.Role = health.Rsync
 	got, _ := Overrides(nil).WithDrainsOf("ams", []Override{ended, of, o}, in.Pool, 0.5, worldTime)
-	if len(got) != 1 || got[0].Until.Sub(worldTime) > maxDrainTime || got[0].By != `ann\u000a` {
+	if len(got) != 1 || got[0].Until.Sub(worldTime) != maxDrainTime || got[0].By != `ann\u000a` {
 		t.Fatalf("%+v", got)
 	}
 	if text := got[0].Reason; !strings.HasPrefix(text, `\u001b[2Jdisk é`) || len(text) > maxText+5 || strings.ToValidUTF8(text, "?") != text {
@@ -86,5 +88,14 @@ func TestDrainsElsewhereAreBounded(t *testing.T) {
 	}
 	if want := `by ann\u000a at ams: `; !strings.Contains(got[0].String(), want) {
 		t.Errorf("%v, want %q in it", &got[0], want)
+	}
+}
+
+// TestDrainsAlone: what is shared is drains, and no pardons.
+func TestDrainsAlone(t *testing.T) {
+	t.Parallel()
+	list := Overrides{}.With(override(t, "drain a dns")).With(override(t, "force-up b dns")).With(override(t, "drain c http"))
+	if got := list.Drains(); len(got) != 2 || got[0] != list[0] || got[1] != list[2] {
+		t.Errorf("%+v", got)
 	}
 }

@@ -232,7 +232,7 @@ func (s *WatchStatus) Problems(now time.Time) (texts []string) {
 		}
 		if w.DrainsLeftOut > 0 {
 			texts = append(texts, fmt.Sprintf("The watcher %s has %s left out here: all of them take away more of the weight than "+
-				"mirrors_guard allows. Drain the mirrors here, too.", w.Name, plural(w.DrainsLeftOut, "drain that is", "drains that are")))
+				"mirrors_guard allows. If that is meant, drain the mirrors here, too.", w.Name, plural(w.DrainsLeftOut, "drain that is", "drains that are")))
 		}
 	}
 	switch {

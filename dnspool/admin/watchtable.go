@@ -41,15 +41,17 @@ func newWatchTable(s *Status) *watchTable {
 	slices.Sort(t.Watchers)
 	for i := range s.Mirrors {
 		m := &s.Mirrors[i]
-		if m.Weight > 0 && slices.ContainsFunc(m.Endpoints, func(e EndpointStatus) bool { return len(e.Views) > 0 }) {
-			t.Rows = append(t.Rows, t.row(m))
+		if m.Weight > 0 && slices.ContainsFunc(m.Endpoints, func(e EndpointStatus) bool { return len(e.Views) > 0 || isUnfit(e.State) }) {
+			t.Rows = append(t.Rows, t.row(m, s.Watch.Name))
 		}
 	}
 	slices.SortStableFunc(t.Rows, func(a, b watchRow) int { return cmp.Compare(number(b.disputed), number(a.disputed)) })
 	others := len(s.Mirrors) - len(t.Rows)
-	t.Note = fmt.Sprintf("All watchers find the other %s up, or disabled.", plural(others, "mirror", "mirrors"))
-	if len(t.Rows) == 0 {
-		t.Note = "All watchers find all mirrors up."
+	switch {
+	case len(t.Rows) == 0:
+		t.Note = "All watchers find all mirrors up, as far as they can tell."
+	case others > 0:
+		t.Note = fmt.Sprintf("All watchers find the other %s up, or disabled.", plural(others, "mirror", "mirrors"))
 	}
 	if more := len(t.Rows) - maxSeen; more > 0 {
 		t.Note += fmt.Sprintf(" %s that they do not find up are left out here.", plural(more, "mirror", "mirrors"))
@@ -58,11 +60,13 @@ func newWatchTable(s *Status) *watchTable {
 	return t
 }
 
-// row is that of one mirror.
-func (t *watchTable) row(m *MirrorStatus) watchRow {
+func isUnfit(s health.State) bool { return s == health.Down || s == health.Stale }
+
+// row is that of one mirror. own is the name of this server.
+func (t *watchTable) row(m *MirrorStatus, own string) watchRow {
 	r := watchRow{Mirror: cmp.Or(m.Name, m.label())}
 	for _, name := range t.Watchers {
-		r.Cells = append(r.Cells, seenBy(m, name))
+		r.Cells = append(r.Cells, seenBy(m, name, name == own))
 	}
 	for i := range m.Endpoints {
 		r.disputed = r.disputed || m.Endpoints[i].disputed()
@@ -70,14 +74,15 @@ func (t *watchTable) row(m *MirrorStatus) watchRow {
 	return r
 }
 
-// seenBy is how a mirror looks to a watcher: in one state, or up in part.
-func seenBy(m *MirrorStatus, watcher string) watchCell {
+// seenBy is how a mirror looks to a watcher: in one state, or up in part. Of an endpoint without views, all say that it
+// is up, or this server alone knows of it.
+func seenBy(m *MirrorStatus, watcher string, own bool) watchCell {
 	up, worst, why := false, health.Unknown, ""
 	for i := range m.Endpoints {
 		e := &m.Endpoints[i]
-		state, reason := health.Up, "" // all watchers find an endpoint without views up
-		if len(e.Views) > 0 {
-			state = health.Unknown
+		state, reason := e.State, e.Reason
+		if len(e.Views) > 0 || !own && isUnfit(e.State) {
+			state, reason = health.Unknown, ""
 			if k := slices.IndexFunc(e.Views, func(v health.View) bool { return v.Watcher == watcher }); k >= 0 {
 				state, reason = e.Views[k].State, e.Views[k].Reason
 			}

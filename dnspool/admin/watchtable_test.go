@@ -27,8 +27,12 @@ func TestWatchTable(t *testing.T) {
 	mirror := func(name string, weight uint32, endpoints ...string) MirrorStatus {
 		m := MirrorStatus{URLPrefix: "https://" + name + ".example.net/", Name: name, Weight: weight}
 		for _, states := range endpoints {
-			e := EndpointStatus{}
-			if states != "" {
+			e := EndpointStatus{State: health.Up}
+			switch states {
+			case "":
+			case "alone":
+				e.State, e.Reason = health.Down, "timeout"
+			default:
 				e.Views = views(states)
 			}
 			m.Endpoints = append(m.Endpoints, e)
@@ -39,7 +43,7 @@ func TestWatchTable(t *testing.T) {
 		Watch: &WatchStatus{Name: "fra", Joint: true, Watchers: []WatcherStatus{{Name: "nyc", Alive: true}, {Name: "gone"}, {Name: "ams", Alive: true}}},
 		Mirrors: []MirrorStatus{
 			mirror("fine", 1, "", ""), mirror("dead", 1, "ddd", "sss"), mirror("off", 0, "ddd"), mirror("far", 1, "duu", "sd?"),
-			mirror("half", 1, "", "ddd"), mirror("", 1, "?u?"),
+			mirror("half", 1, "", "ddd"), mirror("", 1, "?u?"), mirror("ours", 1, "alone"),
 		},
 	}
 	table := newWatchTable(s)
@@ -56,6 +60,7 @@ far, d down <ams>, p partly <fra>, u up
 dead, d down <ams>, d down <fra>, d down <nyc>
 half, p partly <ams>, p partly <fra>, p partly <nyc>
 https://.example.net/, q cannot tell , u up , q cannot tell 
+ours, q cannot tell , d down timeout, q cannot tell 
 `
 	if got != want || table.Note != "All watchers find the other 2 mirrors up, or disabled." {
 		t.Errorf("got\n%s%s\nwant\n%s", got, table.Note, want)
@@ -78,7 +83,7 @@ https://.example.net/, q cannot tell , u up , q cannot tell
 		t.Errorf("%d rows, and %q", len(table.Rows), table.Note)
 	}
 	s.Mirrors = s.Mirrors[:0]
-	if table = newWatchTable(s); len(table.Rows) != 0 || table.Note != "All watchers find all mirrors up." {
+	if table = newWatchTable(s); len(table.Rows) != 0 || table.Note != "All watchers find all mirrors up, as far as they can tell." {
 		t.Errorf("%+v", table)
 	}
 	s.Watch.Joint = false

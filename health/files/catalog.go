@@ -108,8 +108,9 @@ type mirror struct {
 	number  int
 	row     *Row
 	plan    plan
-	problem string // why the latest listing failed, or ""
-	busy    bool   // it is being listed
+	problem string    // why the latest listing failed, or ""
+	busy    bool      // it is being listed
+	looked  time.Time // when it was last listed on the word of another watcher
 }
 
 func newMirror(number int, seen Mirror) *mirror {

@@ -124,6 +124,14 @@ func TestReleaseDigest(t *testing.T) {
 		if digest(w, "b") != digest(w, "a") || w.visits["a"] != visits {
 			t.Errorf("digests %d and %d; a was listed %d times more", digest(w, "b"), digest(w, "a"), w.visits["a"]-visits)
 		}
+		visits = w.visits["c"]
+		for range 720 { // an hour
+			w.catalog.LookAt([]string{prefixOf("c")})
+			after(minPause)
+		}
+		if n := w.visits["c"] - visits; n < 20 || n > 100 {
+			t.Errorf("a mirror that lacks a file was listed %d times in an hour, want about 50", n)
+		}
 	})
 }
 

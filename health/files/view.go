@@ -139,7 +139,7 @@ func (c *Catalog) ReleaseDigest(urlPrefix string) uint64 {
 }
 
 // LookAt has mirrors listed soon, if they lack files of the release as far as is known here: another watcher knows
-// otherwise.
+// otherwise. It does so of one at most ten times in an interval, whatever other watchers say.
 func (c *Catalog) LookAt(prefixes []string) {
 	if len(prefixes) == 0 {
 		return
@@ -147,8 +147,13 @@ func (c *Catalog) LookAt(prefixes []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, prefix := range prefixes {
-		if number, ok := c.numbers[prefix]; ok && c.mirrors[number] != nil {
-			c.mirrors[number].plan.pull(c.Now(), false)
+		number, ok := c.numbers[prefix]
+		if !ok || c.mirrors[number] == nil {
+			continue
+		}
+		if m := c.mirrors[number]; c.Now().Sub(m.looked) >= max(maxPause, c.settings.Interval/10) {
+			m.looked = c.Now()
+			m.plan.pull(m.looked, false)
 		}
 	}
 	c.hurry()

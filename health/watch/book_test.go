@@ -269,16 +269,17 @@ func TestHostileViews(t *testing.T) {
 		`{"w":"fra","m":{"a":{"o":[{"r":"http","s":"broken"}]}}}`,
 		`{"w":"fra","s":"` + string(slices.Repeat([]byte("x"), 201)) + `"}`,
 		`{"w":"fra","m":{"a":{"o":[{"r":"http","s":"up","w":"` + string(slices.Repeat([]byte("x"), 201)) + `"}]}}}`,
-		`{"w":"fra","m":{"a":{"o":[` + string(slices.Repeat([]byte(`{"r":"http","s":"up"},`), maxOpinions)) + `{"r":"http","s":"up"}]}}}`,
-		`{"w":"fra","m":{"a":{"o":[` + strings.Repeat(`{"r":"http","s":"down","w":"`+strings.Repeat("x", maxReason)+`"},`, 5) + `{"r":"dns","s":"down","w":"x"}]}}}`,
+		`{"w":"fra","m":{"a":{"o":[` + opinions(maxOpinions+1, "") + `]}}}`,
+		`{"w":"fra","m":{"a":{"o":[` + opinions(6, strings.Repeat("x", maxReason)) + `]}}}`,
+		`{"w":"fra","m":{"a":{"o":[{"r":"dns","s":"down"},{"r":"dns","s":"up"}]}}}`,
+		`{"w":"fra","m":{"a":{"o":[{"a":"fe80::1%` + strings.Repeat("z", 1000) + `","r":"dns","s":"up"}]}}}`,
 	} {
 		if v, err := parseView([]byte(text)); err == nil {
 			t.Errorf("%.80s: %+v", text, v)
 		}
 	}
-	largest := fmt.Sprintf(`{"w":%q,"n":1,"s":%q,"m":{"a":{"n":1,"o":[%s{"r":"dns","s":"up","h":0.125}]}}}`,
-		strings.Repeat("~", maxName), strings.Repeat("x", maxReason),
-		strings.Repeat(fmt.Sprintf(`{"r":"http","s":"up","h":1,"w":%q},`, strings.Repeat("x", maxReasons/(maxOpinions-1))), maxOpinions-1))
+	largest := fmt.Sprintf(`{"w":%q,"n":1,"s":%q,"m":{"a":{"n":1,"o":[%s]}}}`,
+		strings.Repeat("~", maxName), strings.Repeat("x", maxReason), opinions(maxOpinions, strings.Repeat("x", maxReasons/maxOpinions)))
 	largest += strings.Repeat(" ", maxViewBytes-len(largest))
 	if v, err := parseView([]byte(largest)); err != nil || len(v.Mirrors["a"].List) != maxOpinions {
 		t.Errorf("the largest view: %v", err)
@@ -294,6 +295,15 @@ func TestHostileViews(t *testing.T) {
 	if _, err := parseView([]byte(`{"w":"fra","n":3,"c":2,"m":{"a":{"n":2,"o":[{"a":"2001:db8::1","r":"dns","s":"stale","e":true}]}},"new":1}`)); err != nil {
 		t.Errorf("a view, with a key of a later version: %v", err)
 	}
+}
+
+// opinions are so many of different endpoints, as JSON.
+func opinions(count int, reason string) string {
+	var list []string
+	for i := range count {
+		list = append(list, fmt.Sprintf(`{"a":"192.0.2.%d","r":"http","s":"up","h":1,"w":%q}`, i, reason))
+	}
+	return strings.Join(list, ",")
 }
 
 func FuzzParseView(f *testing.F) {
@@ -370,8 +380,10 @@ func TestOpinions(t *testing.T) {
 
 	// What is too long is cut so that it can be read.
 	report = health.MirrorReport{}
-	for range maxOpinions {
-		report.Endpoints = append(report.Endpoints, endpoint(health.Down, "", "x"+strings.Repeat("é", maxReason), false, health.Rate{}))
+	for i := range maxOpinions {
+		e := endpoint(health.Down, "", "x"+strings.Repeat("é", maxReason), false, health.Rate{})
+		e.Address = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		report.Endpoints = append(report.Endpoints, e)
 	}
 	list := opinionsOf(&report)
 	text, err := json.Marshal(View{Watcher: "fra", Count: 1, Mirrors: map[string]Opinions{"a": {1, list, 0}}})

@@ -25,16 +25,17 @@
 //   - It is also unfit if two of them have seen evidence, such as a wrong certificate or old content: something that a
 //     mirror has sent and that anyone who looks sees. One alone does not count, and so no single watcher, broken or
 //     lying, can take a mirror away or bring one back. The others look at it at once; see [Group.Claims].
-//   - Fewer than two votes decide nothing. Then the last joint verdict holds for three intervals where the watcher
-//     cannot tell by itself, and otherwise its own verdict does.
+//   - Fewer than two votes decide nothing, and neither do two that differ. Then the last joint verdict holds for three
+//     intervals where the watcher cannot tell by itself, and otherwise its own verdict does.
 //
 // With fewer than two others heard of, each watcher goes by its own verdicts. Rise, fall and flap damping are those of
-// each watcher: a joint verdict changes when one of theirs does, and so it is damped already.
+// each watcher: a joint verdict changes when one of theirs does, or when one abstains.
 //
 // # Trust
 //
 // Each program with the key is a member, and can speak in the name of any other one. A member that lies by itself
-// cannot change a verdict; two can. What members send is bounded by this watcher's own list of mirrors.
+// cannot change a verdict on which the others agree; two can, or one beside another that errs. What members send is
+// bounded by this watcher's own list of mirrors.
 //
 //	view.go   views, and the opinions in them
 //	notes.go  what else watchers tell each other

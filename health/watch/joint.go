@@ -19,7 +19,8 @@ type vote struct {
 }
 
 // Decide returns what opinions on one endpoint come to; Unknown if they decide nothing. It is unfit if more than quorum
-// of those that do not abstain say so, or two of them have seen evidence.
+// of those that do not abstain say so, or two of them have seen evidence. One vote decides nothing, nor do two that
+// differ.
 func Decide(opinions []Opinion, quorum float64) health.State {
 	votes, down, stale, downSeen, staleSeen := 0, 0, 0, 0, 0
 	for i := range opinions {
@@ -38,8 +39,8 @@ func Decide(opinions []Opinion, quorum float64) health.State {
 	}
 	enough := func(n int) bool { return float64(n) > quorum*float64(votes) }
 	switch {
-	case votes < minVotes:
-		return health.Unknown
+	case votes < minVotes, votes == minVotes && down+stale == 1:
+		return health.Unknown // of two that differ, neither is right
 	case enough(down), downSeen >= minVotes:
 		return health.Down
 	case enough(down + stale), downSeen+staleSeen >= minVotes:

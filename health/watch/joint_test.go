@@ -34,7 +34,10 @@ func TestDecide(t *testing.T) {
 		{"u--", 0.5, health.Unknown},
 		{"D----", 0.5, health.Unknown},
 		{"uu", 0.5, health.Up},
-		{"ud", 0.5, health.Up},
+		{"ud", 0.5, health.Unknown}, // neither is known to be right
+		{"uD-", 0.5, health.Unknown},
+		{"-su-", 0.5, health.Unknown},
+		{"sd", 0.5, health.Stale},
 		{"dd", 0.5, health.Down},
 		{"uud", 0.5, health.Up},
 		{"udd", 0.5, health.Down},
@@ -128,7 +131,7 @@ func TestApply(t *testing.T) {
 		{5*time.Second + young, "-", "", health.Unknown, -time.Hour, "reason of fra"},
 		{6*time.Second + young, "u", "", health.Up, -time.Hour, ""}, // by itself
 		{7*time.Second + young, "u", "uu", health.Up, -time.Hour, ""},
-		{8*time.Second + young, "d", "-u", health.Up, -time.Hour, ""}, // one of two is not more than half
+		{8*time.Second + young, "d", "-u", health.Down, -time.Hour, "reason of fra"}, // of two that differ, its own counts
 		{9*time.Second + young, "s", "du", health.Stale, 9*time.Second + young, "reason of fra (down from ams; stale from fra; up from nyc)"},
 	} {
 		now := start.Add(step.at)

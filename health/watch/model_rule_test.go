@@ -53,7 +53,7 @@ func modelRule(said []byte) byte {
 	}
 	votes := count("udDS")
 	switch {
-	case votes < 2:
+	case votes < 2, votes == 2 && count("dDsS") == 1:
 		return '-'
 	case 2*count("dD") > votes || count("D") >= 2:
 		return 'd'

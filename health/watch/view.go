@@ -148,16 +148,34 @@ func parseView(data []byte) (*View, error) {
 			return nil, fmt.Errorf("%d opinions of %.100q, of count %d in a view of %d to %d",
 				len(m.List), prefix, m.Count, v.Complete, v.Count)
 		}
-		reasons := 0
-		for i := range m.List {
-			o := &m.List[i]
-			reasons += len(o.Reason)
-			if len(o.Reason) > maxReason || reasons > maxReasons || o.Share < 0 || o.Share > 1 {
-				return nil, fmt.Errorf("too long a reason, or no share, of %.100q", prefix)
-			}
+		if err := checkOpinions(m.List); err != nil {
+			return nil, fmt.Errorf("opinions of %.100q: %w", prefix, err)
 		}
 	}
 	return v, nil
+}
+
+// checkOpinions says what is wrong with the opinions of one mirror. Two of one endpoint would be two votes; and a
+// zone of an IPv6 address can be of any length.
+func checkOpinions(list []Opinion) error {
+	reasons := 0
+	seen := make(map[place]bool, len(list))
+	for i := range list {
+		o := &list[i]
+		reasons += len(o.Reason)
+		switch {
+		case len(o.Reason) > maxReason || reasons > maxReasons:
+			return errors.New("too long a reason")
+		case o.Share < 0 || o.Share > 1:
+			return fmt.Errorf("a share of %v", o.Share)
+		case o.Address.Zone() != "":
+			return errors.New("an address with a zone")
+		case seen[o.place()]:
+			return fmt.Errorf("two of %v in role %v", o.Address, o.Role)
+		}
+		seen[o.place()] = true
+	}
+	return nil
 }
 
 // checkName says what is wrong with the name of a watcher.

@@ -48,6 +48,7 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/source"
+	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority"
 	"mirrorpool/dnspool/authority/dnssec"
@@ -178,13 +179,13 @@ func newDaemon(
 	c := o.Config
 	d := &Daemon{
 		inForce: &inForce{log: o.Log, now: now, list: list, history: health.NewHistory(), ledger: ledger.New(),
-			overridden: make(chan struct{}, 1), signer: dnssec.NewSigner(rand.New(globalSource{})),
+			overridden: make(chan struct{}, 1), elsewhere: map[string]dnspool.Overrides{}, signer: dnssec.NewSigner(rand.New(globalSource{})),
 			parent: &parent{ask: make(chan struct{}, 1)}},
 		o: o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
 		updates: make(chan source.Result), patience: patience, readingSettings: make(chan struct{}, 1),
 	}
 	d.config.Store(c)
-	d.overridesFile = d.stateFile("overrides")
+	d.overridesFile, d.elsewhereFile = d.stateFile("overrides"), d.stateFile("drains-elsewhere")
 	var err error
 	if d.zoneFile, err = authority.LoadZoneFile(c.DNS); err != nil {
 		return nil, &ConfigError{err}

@@ -58,20 +58,24 @@ type inForce struct {
 	config  atomic.Pointer[config.Server] // written with mu held
 	current dnspool.Current               // likewise
 
-	mu            sync.Mutex // guards all below
-	pool          *config.Pool
-	zoneFile      *authority.StaticRecords // nil without one
-	txt           map[string][]string      // TXT records for challenges of certificate authorities, by owner; not changed
-	zoneChanged   bool                     // by other than the pool, since the latest snapshot
-	othersTXT     map[string][]string      // likewise of other servers of the group
-	drainsLeft    map[string]int           // how many drains of another server do not count here, by its name
-	serialSince   time.Time                // when the serial changed last
-	keyPhase      string                   // what the keys that sign do
-	overrides     dnspool.Overrides
-	saving        int                // changes of overrides that are not saved yet
-	overridesSeen os.FileInfo        // their file, as this process has read or written it last; nil: never
-	dns           *authority.Server  // nil before the faces are open
-	web           *redirector.Server // likewise
+	mu               sync.Mutex // guards all below
+	pool             *config.Pool
+	zoneFile         *authority.StaticRecords     // nil without one
+	txt              map[string][]string          // TXT records for challenges of certificate authorities, by owner; not changed
+	zoneChanged      bool                         // by other than the pool, since the latest snapshot
+	othersTXT        map[string][]string          // likewise of other servers of the group
+	elsewhere        map[string]dnspool.Overrides // drains that were set at other servers, by the server's name
+	elsewhereFile    string                       // where they are kept; "" without state_dir
+	elsewhereChanged bool                         // they are not saved yet
+	warnedUnshared   bool                         // not all drains are shared, which is logged
+	drainsLeft       map[string]int               // how many drains of another server do not count here, by its name
+	serialSince      time.Time                    // when the serial changed last
+	keyPhase         string                       // what the keys that sign do
+	overrides        dnspool.Overrides
+	saving           int                // changes of overrides that are not saved yet
+	overridesSeen    os.FileInfo        // their file, as this process has read or written it last; nil: never
+	dns              *authority.Server  // nil before the faces are open
+	web              *redirector.Server // likewise
 }
 
 // takePool has the mirrors checked that the list has in force now, unless they are already. What has been found out
@@ -194,6 +198,7 @@ func (f *inForce) rebuildLocked() {
 	if previous != nil {
 		f.shares.Note(previous, f.handler.Redirects)
 	}
+	f.takeDrains()
 	f.takeChallenges(c)
 	f.takeSecondReads()
 	f.zoneChanged = f.needsVersion(c) || f.zoneChanged

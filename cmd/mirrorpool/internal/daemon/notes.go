@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -10,16 +11,19 @@ import (
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
+	"mirrorpool/config/statefile"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
+	"mirrorpool/health"
 	"mirrorpool/health/watch"
 )
 
 // What is shared is bounded, so that each note stays within the limit of its length.
 const (
-	maxSharedDrains     = 100
-	maxSharedChallenges = 16 // names, and values of one
-	maxSharedCorrupt    = 100
+	noteRoom            = 60 << 10 // bytes of a note
+	maxSharedNames      = 32       // with challenges, of one server
+	maxSharedChallenges = 4        // of a name, and one server
+	maxDraining         = 64       // other servers whose drains are kept
 )
 
 // shareTime is how long other servers are given to hear of a change and to answer by it.
@@ -28,25 +32,43 @@ const shareTime = 3 * time.Second
 // A sharedTXT is the TXT records for challenges of certificate authorities, by owner.
 type sharedTXT map[string][]string
 
-// A sharedCorrupt is paths of corrupt files, by the url_prefix of the mirror.
-type sharedCorrupt map[string][]string
+// A corruptCopy is a mirror's corrupt file.
+type corruptCopy struct {
+	Mirror string `json:"mirror"` // its url_prefix
+	Path   string `json:"path"`
+}
 
 // share tells other watchers what this server knows beside its verdicts. f.mu is held.
 func (f *inForce) share() {
 	if f.watchers == nil {
 		return
 	}
-	drains, _ := f.overrides.Split(f.now())
+	own, _ := f.overrides.Split(f.now())
+	drains, all := fitting(own.Drains())
+	if !all && !f.warnedUnshared {
+		f.log.Warn("too many drains to share with other servers: the last of them count here alone", zap.Int("shared", len(drains)))
+	}
+	f.warnedUnshared = !all
+	corrupt, _ := fitting(f.corruptCopies())
 	for topic, value := range map[watch.Topic]any{
-		watch.TopicDrains:     drains.Drains(maxSharedDrains),
-		watch.TopicList:       f.sharedList(),
-		watch.TopicChallenges: sharedTXT(f.txt),
-		watch.TopicCorrupt:    f.corruptCopies(),
+		watch.TopicDrains: drains, watch.TopicList: f.sharedList(), watch.TopicChallenges: sharedTXT(f.txt), watch.TopicCorrupt: corrupt,
 	} {
 		if err := f.watchers.SetNote(topic, value); err != nil {
 			f.log.Warn("cannot share all with other watchers", zap.Error(err))
 		}
 	}
+}
+
+// fitting returns as many of a list as there is room for in a note, and whether these are all.
+func fitting[T any](list []T) (some []T, all bool) {
+	size := 0
+	for i := range list {
+		text, err := json.Marshal(&list[i])
+		if size += len(text) + 1; err != nil || size > noteRoom {
+			return list[:i], false
+		}
+	}
+	return list, true
 }
 
 // sharedList says which list of mirrors is in force here, and which update is held back.
@@ -60,17 +82,15 @@ func (f *inForce) sharedList() admin.SharedList {
 	return shared
 }
 
-// corruptCopies are the corrupt files that this server has found, or some of them.
-func (f *inForce) corruptCopies() sharedCorrupt {
-	shared, count := sharedCorrupt{}, 0
+// corruptCopies are the corrupt files that this server has found.
+func (f *inForce) corruptCopies() (list []corruptCopy) {
 	found := f.verifier.Corrupt()
 	for _, prefix := range slices.Sorted(maps.Keys(found)) {
-		if room := maxSharedCorrupt - count; room > 0 {
-			shared[prefix] = found[prefix][:min(len(found[prefix]), room)]
-			count += len(shared[prefix])
+		for _, path := range found[prefix] {
+			list = append(list, corruptCopy{prefix, path})
 		}
 	}
-	return shared
+	return list
 }
 
 // notesOn calls take with what each of the other watchers says on a topic.
@@ -88,18 +108,116 @@ func notesOn[T any](f *inForce, topic watch.Topic, take func(n *watch.NoteOf, va
 	}
 }
 
+// takeDrains takes in the drains that were set at other servers. Those of a server that is gone stay until they end.
+// f.mu is held.
+func (f *inForce) takeDrains() {
+	notesOn(f, watch.TopicDrains, func(n *watch.NoteOf, theirs dnspool.Overrides) {
+		known := f.elsewhere[n.Watcher]
+		if !n.Alive || slices.Equal(known, theirs) || known == nil && len(f.elsewhere) >= maxDraining {
+			return
+		}
+		f.keepElsewhere(n.Watcher, theirs)
+	})
+	for name, list := range f.elsewhere {
+		if going, ended := list.Split(f.now()); len(ended) > 0 {
+			f.keepElsewhere(name, going)
+		}
+	}
+}
+
+// keepElsewhere makes drains those of another server. f.mu is held.
+func (f *inForce) keepElsewhere(watcher string, drains dnspool.Overrides) {
+	f.elsewhereChanged = true
+	if len(drains) == 0 {
+		delete(f.elsewhere, watcher)
+		return
+	}
+	f.elsewhere[watcher] = drains
+}
+
+// elsewhereFormat is that of the file with the drains of other servers.
+var elsewhereFormat = statefile.Format{Kind: "mirrorpool-drains-elsewhere", Version: 1, Limit: 16 << 20}
+
+// loadElsewhere reads the drains of other servers that an earlier run has saved: they count at once.
+func (f *inForce) loadElsewhere() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.watchers == nil || f.elsewhereFile == "" {
+		return
+	}
+	saved := map[string]dnspool.Overrides{}
+	err := elsewhereFormat.Load(f.elsewhereFile, func(body []byte) error { return json.Unmarshal(body, &saved) })
+	if err == nil {
+		maps.Copy(f.elsewhere, saved)
+	} else {
+		f.log.Warn("cannot read the saved drains of other servers", zap.Error(err))
+	}
+}
+
+// saveElsewhere saves the drains of other servers, if they are others than those that are saved.
+func (f *inForce) saveElsewhere() {
+	f.mu.Lock()
+	if !f.elsewhereChanged || f.elsewhereFile == "" {
+		f.mu.Unlock()
+		return
+	}
+	f.elsewhereChanged = false
+	body, err := json.Marshal(f.elsewhere)
+	f.mu.Unlock()
+	if err == nil {
+		err = elsewhereFormat.Replace(f.elsewhereFile, body)
+	}
+	if err != nil {
+		f.log.Warn("cannot save the drains of other servers", zap.Error(err))
+	}
+}
+
 // withDrainsElsewhere returns this server's overrides, and with them the drains that were set at other servers. left
 // says how many drains of which server are left out. f.mu is held.
 func (f *inForce) withDrainsElsewhere(own dnspool.Overrides) (list dnspool.Overrides, left map[string]int) {
 	list, left = own, map[string]int{}
-	notesOn(f, watch.TopicDrains, func(n *watch.NoteOf, theirs []dnspool.Override) {
+	for _, name := range slices.Sorted(maps.Keys(f.elsewhere)) {
 		var over int
-		list, over = list.WithDrainsOf(n.Watcher, theirs, f.pool, f.config.Load().MirrorsGuard, f.now())
+		list, over = list.WithDrainsOf(name, f.elsewhere[name], f.pool, f.config.Load().MirrorsGuard, f.now())
 		if over > 0 {
-			left[n.Watcher] = over
+			left[name] = over
 		}
-	})
+	}
 	return list, left
+}
+
+// drainsElsewhere returns the drains of a mirror in some roles that were set at other servers. f.mu is held.
+func (f *inForce) drainsElsewhere(prefix string, roles []health.Role) (found dnspool.Overrides) {
+	list, _ := f.withDrainsElsewhere(nil)
+	for _, role := range roles {
+		if o := list.Of(prefix, role); o != nil {
+			found = found.With(*o)
+		}
+	}
+	return found
+}
+
+// forgetDrains ends drains of a mirror here that were set at servers that are gone. Those of others end there. f.mu is
+// held.
+func (f *inForce) forgetDrains(prefix string, drains dnspool.Overrides) admin.OverrideAnswer {
+	for _, o := range drains {
+		if f.isThere(o.Watcher) {
+			return admin.OverrideAnswer{Error: fmt.Sprintf("%s was drained at the server %s: run 'mirrorpool undrain' there", prefix, o.Watcher)}
+		}
+	}
+	for _, o := range drains {
+		f.keepElsewhere(o.Watcher, f.elsewhere[o.Watcher].Without(prefix, o.Role))
+	}
+	f.saving++
+	f.putOverrides(f.overrides)
+	return admin.OverrideAnswer{OK: true, Overrides: drains}
+}
+
+// isThere reports whether another watcher is alive.
+func (f *inForce) isThere(watcher string) bool {
+	return f.watchers != nil && slices.ContainsFunc(f.watchers.Notes(watch.TopicDrains), func(n watch.NoteOf) bool {
+		return n.Watcher == watcher && n.Alive
+	})
 }
 
 // takeChallenges takes in the TXT records that other servers have to answer challenges with, if the configuration says
@@ -110,16 +228,8 @@ func (f *inForce) takeChallenges(c *config.Server) {
 	}
 	others := sharedTXT{}
 	notesOn(f, watch.TopicChallenges, func(n *watch.NoteOf, theirs sharedTXT) {
-		if !c.Watch.Challenges || n.Only || !n.Alive {
-			return
-		}
-		for name, values := range theirs {
-			for _, value := range values {
-				if isChallenge(name, value) && len(others[name]) < maxSharedChallenges &&
-					(others[name] != nil || len(others) < maxSharedChallenges) && !slices.Contains(others[name], value) {
-					others[name] = append(others[name], value)
-				}
-			}
+		if c.Watch.Challenges && !n.Only && n.Alive {
+			others.add(theirs)
 		}
 	})
 	for name := range others {
@@ -130,14 +240,32 @@ func (f *inForce) takeChallenges(c *config.Server) {
 	}
 }
 
+// add adds the challenges of one server, as far as they are such, and not too many.
+func (s sharedTXT) add(theirs sharedTXT) {
+	names := 0
+	for _, name := range slices.Sorted(maps.Keys(theirs)) {
+		if names++; names > maxSharedNames {
+			return
+		}
+		for _, value := range theirs[name][:min(len(theirs[name]), maxSharedChallenges)] {
+			if isChallenge(name, value) && !slices.Contains(s[name], value) {
+				s[name] = append(s[name], value)
+			}
+		}
+	}
+}
+
 // challengeName and challengeValue are what RFC 8555 section 8.4 has in a challenge's record.
 var (
-	challengeName  = regexp.MustCompile(`^_acme-challenge\.[a-z0-9._-]{1,230}$`)
+	challengeName  = regexp.MustCompile(`^_acme-challenge(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)+\.$`)
 	challengeValue = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 )
 
+// maxNameLength is that of a name in DNS as text (RFC 1035 section 2.3.4).
+const maxNameLength = 254
+
 func isChallenge(name, value string) bool {
-	return challengeName.MatchString(name) && challengeValue.MatchString(value)
+	return len(name) <= maxNameLength && challengeName.MatchString(name) && challengeValue.MatchString(value)
 }
 
 // challenges are the TXT records for challenges of certificate authorities: this server's, and those of others. f.mu is
@@ -159,14 +287,9 @@ func (f *inForce) challenges() map[string][]string {
 // takeSecondReads has files read soon that another watcher has found corrupt.
 func (f *inForce) takeSecondReads() {
 	paths := map[string][]string{}
-	notesOn(f, watch.TopicCorrupt, func(_ *watch.NoteOf, theirs sharedCorrupt) {
-		count := 0
-		for prefix, list := range theirs {
-			for _, path := range list {
-				if count++; count <= maxSharedCorrupt {
-					paths[prefix] = append(paths[prefix], path)
-				}
-			}
+	notesOn(f, watch.TopicCorrupt, func(_ *watch.NoteOf, theirs []corruptCopy) {
+		for _, c := range theirs {
+			paths[c.Mirror] = append(paths[c.Mirror], c.Path)
 		}
 	})
 	f.verifier.LookAt(paths)

@@ -143,25 +143,14 @@ func (d *Daemon) removeOverride(q admin.OverrideRequest) admin.OverrideAnswer {
 		}
 	}
 	if len(ended) == 0 {
-		if o := d.drainElsewhere(prefix, q.Roles); o != nil {
-			return admin.OverrideAnswer{Error: fmt.Sprintf("%s was drained at the server %s: run 'mirrorpool undrain' there", prefix, o.Watcher)}
+		if there := d.drainsElsewhere(prefix, q.Roles); len(there) > 0 {
+			return d.forgetDrains(prefix, there)
 		}
 		return admin.OverrideAnswer{Error: fmt.Sprintf("%s is neither drained nor pardoned: 'mirrorpool status' shows which mirrors are", prefix)}
 	}
 	d.saving++
 	d.putOverrides(d.overrides.Without(prefix, q.Roles...))
 	return admin.OverrideAnswer{OK: true, Overrides: ended}
-}
-
-// drainElsewhere returns a drain of a mirror in one of some roles that was set at another server, or nil. f.mu is held.
-func (f *inForce) drainElsewhere(prefix string, roles []health.Role) *dnspool.Override {
-	list, _ := f.withDrainsElsewhere(nil)
-	for _, role := range roles {
-		if o := list.Of(prefix, role); o != nil {
-			return o
-		}
-	}
-	return nil
 }
 
 // findMirror returns the mirror of the pool in force with that url_prefix, name or host. f.mu is held.
@@ -331,6 +320,7 @@ func (f *inForce) endOverrides(ctx context.Context) error {
 			f.saveOverrides() // what goes wrong is logged; a start drops what has ended
 			f.logEnded(ended, "")
 		}
+		f.saveElsewhere()
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(next.Sub(f.now()))

@@ -35,6 +35,7 @@ func readVerdicts(c *config.Server, now func() time.Time) func() *health.Saved {
 // files. What is wrong with them is logged; without them all starts from nothing.
 func (d *Daemon) loadState() {
 	d.loadOverrides()
+	d.loadElsewhere()
 	if d.saved == nil {
 		d.saved = readVerdicts(d.config.Load(), d.now)
 	}
@@ -89,6 +90,7 @@ func (d *Daemon) saveState(ctx context.Context) error {
 	}
 	save := func() {
 		d.checker.SaveState(verdicts)
+		d.saveElsewhere()
 		d.savePast()
 		d.catalog.SaveState()
 		d.verifier.SaveState()

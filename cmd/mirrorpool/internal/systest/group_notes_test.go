@@ -86,6 +86,28 @@ func TestGroupNotes(t *testing.T) {
 		testbed.Eventually(t, "all serve again", serves(p, "a", "b", "c"))
 	}
 
+	// A drain outlives its server, and restarts of the others. While its server is gone, it can be ended elsewhere.
+	run(one, 0, "drained from", "drain", "a", "--for", "1h", "--reason", "new disks", "--by", "ann")
+	testbed.Eventually(t, "the other server heeds the drain", serves(two, "b", "c"))
+	testbed.Eventually(t, "the drain is saved", func() bool {
+		text, err := os.ReadFile(filepath.Join(second.dir, "state", "drains-elsewhere"))
+		return err == nil && strings.Contains(string(text), "new disks")
+	})
+	two.cmd.Process.Kill()
+	<-two.exited
+	one.stop(t)
+	two = second.start(t)
+	if !serves(two, "b", "c")() {
+		t.Errorf("answers %v of a restarted server, while the one with the drain is gone", two.inDNS(t))
+	}
+	warns(two, "by ann at ns1: new disks")
+	run(two, 0, "ended", "undrain", "a")
+	testbed.Eventually(t, "all serve again", serves(two, "a", "b", "c"))
+	one = first.start(t)
+	testbed.Eventually(t, "the server with the drain is back", serves(two, "b", "c"))
+	run(one, 0, "ended", "undrain", "a")
+	testbed.Eventually(t, "all serve again", serves(two, "a", "b", "c"))
+
 	for _, d := range []*deployment{first, second} {
 		d.write(t, "mirrors.json", d.pool("a", "b"))
 	}
