@@ -43,6 +43,7 @@
 //	joint.go  the rule, and the memory of what was decided
 //	group.go  the members: memberlist joined to the rest
 //	listen.go where this watcher listens
+//	transport.go limits on connections
 //	seek.go   how it finds the others
 //	verdicts.go  a report's verdicts made the joint ones
 //	gossip.go what is sent to other members, and taken from them

@@ -221,8 +221,8 @@ func (g *Group) enqueue(p *packet) {
 	}
 }
 
-// send says that this watcher is alive, and sends its whole view when that is wanted, until ctx ends.
-func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
+// beats says that this watcher is alive until ctx ends.
+func (g *Group) beats(ctx context.Context) error {
 	beat := time.NewTimer(0)
 	defer beat.Stop()
 	for {
@@ -231,13 +231,24 @@ func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
 			return nil
 		case <-beat.C:
 			beat.Reset(g.beat())
+		}
+	}
+}
+
+// send sends this watcher's whole view when that is wanted, until ctx ends. Members that do not read hold it up, but no
+// beat.
+func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
 		case <-g.whole:
 			g.sendWhole(ctx, list)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(wholeEvery):
-			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wholeEvery):
 		}
 	}
 }

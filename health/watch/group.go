@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -56,8 +57,7 @@ type Group struct {
 
 	mu       sync.Mutex // guards all below
 	keyring  *memberlist.Keyring
-	list     *memberlist.Memberlist // nil while the listener is not open
-	members  map[string]*member     // the others, by name; those that are gone stay for a while
+	members  map[string]*member // the others, by name; those that are gone stay for a while
 	own      Book
 	wanted   map[string]bool // the url_prefixes of this watcher's own list
 	young    time.Duration   // see silence
@@ -65,6 +65,7 @@ type Group struct {
 	looked   map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
 	claims   map[string]bool      // the mirrors that want one now
 	releases map[string]bool      // see Releases
+	sought   map[netip.Addr]bool  // where watch.join is
 	problem  string               // why the listener is not open, or members cannot be reached
 }
 
@@ -154,14 +155,12 @@ func (g *Group) Run(ctx context.Context) error {
 	g.o.Log.Info("watching with others", zap.String("name", g.o.Config.Name), zap.String("address", list.LocalNode().Address()))
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return g.seek(ctx, list) })
+	tasks.Go(func() error { return g.beats(ctx) })
 	tasks.Go(func() error { return g.send(ctx, list) })
 	err = tasks.Wait()
 	if leaving := list.Leave(leaveTime); leaving != nil {
 		g.o.Log.Debug("other watchers may not know that this one has stopped", zap.Error(leaving))
 	}
-	g.mu.Lock()
-	g.list = nil
-	g.mu.Unlock()
 	if closing := list.Shutdown(); closing != nil {
 		g.o.Log.Warn("cannot close the listener for other watchers", zap.Error(closing))
 	}

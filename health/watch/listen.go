@@ -16,15 +16,10 @@ import (
 // have it. It fails only if ctx ends.
 func (g *Group) listen(ctx context.Context) (*memberlist.Memberlist, error) {
 	for said := ""; ; {
-		settings, err := g.settings(ctx)
+		list, err := g.open(ctx)
 		if err == nil {
-			var list *memberlist.Memberlist
-			if list, err = memberlist.Create(settings); err == nil {
-				g.mu.Lock()
-				g.list, g.problem = list, ""
-				g.mu.Unlock()
-				return list, nil
-			}
+			g.setProblem("")
+			return list, nil
 		}
 		g.setProblem(err.Error())
 		if said != err.Error() {
@@ -37,6 +32,40 @@ func (g *Group) listen(ctx context.Context) (*memberlist.Memberlist, error) {
 		case <-time.After(retryListen):
 		}
 	}
+}
+
+// open opens the listener.
+func (g *Group) open(ctx context.Context) (*memberlist.Memberlist, error) {
+	settings, err := g.settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTransport(ctx, &memberlist.NetTransportConfig{BindAddrs: []string{settings.BindAddr},
+		BindPort: settings.BindPort, Logger: settings.Logger}, g.expects)
+	if err != nil {
+		return nil, err
+	}
+	settings.Transport = t
+	list, err := memberlist.Create(settings)
+	if err != nil {
+		return nil, errors.Join(err, t.Shutdown())
+	}
+	return list, nil
+}
+
+// expects reports whether there is a member at an address, or was, or one is to be looked for there.
+func (g *Group) expects(addr netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sought[addr] {
+		return true
+	}
+	for _, m := range g.members {
+		if at, err := netip.ParseAddrPort(m.address); err == nil && at.Addr().Unmap().WithZone("") == addr {
+			return true
+		}
+	}
+	return false
 }
 
 // settings are memberlist's: those for networks across the Internet where it matters, but quicker to notice what is

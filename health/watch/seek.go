@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -89,13 +91,19 @@ func (g *Group) missing(ctx context.Context, list *memberlist.Memberlist) []stri
 		there[node.Address()] = true
 	}
 	var peers []string
+	sought := map[netip.Addr]bool{}
 	for _, peer := range g.o.Config.Join {
-		if !slices.ContainsFunc(lookup(ctx, peer), func(addr string) bool { return there[addr] }) {
+		found := lookup(ctx, peer)
+		if !slices.ContainsFunc(found, func(addr netip.AddrPort) bool { return there[addr.String()] }) {
 			peers = append(peers, peer)
+		}
+		for _, addr := range found {
+			sought[addr.Addr()] = true
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.sought = sought
 	for _, m := range g.members {
 		if !m.alive && m.address != "" && !there[m.address] && !slices.Contains(peers, m.address) {
 			peers = append(peers, m.address)
@@ -105,8 +113,12 @@ func (g *Group) missing(ctx context.Context, list *memberlist.Memberlist) []stri
 }
 
 // lookup returns the addresses of host:port, each with the port.
-func lookup(ctx context.Context, peer string) []string {
-	host, port, err := net.SplitHostPort(peer)
+func lookup(ctx context.Context, peer string) []netip.AddrPort {
+	host, text, err := net.SplitHostPort(peer)
+	if err != nil {
+		return nil
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
 		return nil
 	}
@@ -116,9 +128,9 @@ func lookup(ctx context.Context, peer string) []string {
 	if err != nil {
 		return nil
 	}
-	list := make([]string, len(found))
+	list := make([]netip.AddrPort, len(found))
 	for i, addr := range found {
-		list[i] = net.JoinHostPort(addr.Unmap().String(), port)
+		list[i] = netip.AddrPortFrom(addr.Unmap(), uint16(port))
 	}
 	return list
 }
