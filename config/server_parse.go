@@ -206,8 +206,10 @@ func (c *checker) distinctListeners(root object, s *Server) {
 	list := root.object("dns").items("listen")
 	list = append(list, root.object("http").items("listen")...)
 	list = append(list, root.object("http").object("tls").items("listen")...)
-	if n := root.object("admin").get("listen"); n != nil {
-		list = append(list, n)
+	for _, section := range [...]string{"admin", "watch"} {
+		if n := root.object(section).get("listen"); n != nil {
+			list = append(list, n)
+		}
 	}
 	for _, n := range list {
 		address, err := parseListener(n.text())

@@ -50,6 +50,15 @@ type WatcherStatus struct {
 	List          *SharedList `json:"list"` // null if it has not said
 }
 
+// Names are those of all watchers, this server's first.
+func (s *WatchStatus) Names() string {
+	names := []string{s.Name}
+	for i := range s.Watchers {
+		names = append(names, s.Watchers[i].Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // Watcher returns the status of a watcher, or nil.
 func (s *WatchStatus) Watcher(name string) *WatcherStatus {
 	for i := range s.Watchers {

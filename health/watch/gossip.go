@@ -126,9 +126,19 @@ func (d *delegate) NotifyAlive(node *memberlist.Node) error {
 
 // NotifyConflict says that two watchers have one name.
 func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
-	d.o.Log.Error("two watchers have the same name: change watch.name of one", zap.String("name", existing.Name),
-		zap.String("address", existing.Address()), zap.String("other", other.Address()))
+	g := (*Group)(d)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.o.Now().Sub(g.conflictAt) >= memoryOfConflict {
+		g.o.Log.Error("two watchers have the same name: change watch.name of one", zap.String("name", existing.Name),
+			zap.String("address", existing.Address()), zap.String("other", other.Address()))
+	}
+	g.conflict = fmt.Sprintf("%s and %s are both called %s: change watch.name of one", existing.Address(), other.Address(), existing.Name)
+	g.conflictAt = g.o.Now()
 }
+
+// memoryOfConflict is for how long it is shown that two watchers had one name.
+const memoryOfConflict = time.Minute
 
 // setMember takes in that a member lives, or is gone.
 func (g *Group) setMember(node *memberlist.Node, alive bool) {

@@ -55,18 +55,20 @@ type Group struct {
 	roles   []health.Role // for which this watcher's opinions count; empty: all
 	queue   memberlist.TransmitLimitedQueue
 
-	mu       sync.Mutex // guards all below
-	keyring  *memberlist.Keyring
-	members  map[string]*member // the others, by name; those that are gone stay for a while
-	own      Book
-	wanted   map[string]bool // the url_prefixes of this watcher's own list
-	young    time.Duration   // see silence
-	joints   jointVerdicts
-	looked   map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
-	claims   map[string]bool      // the mirrors that want one now
-	releases map[string]bool      // see Releases
-	sought   map[netip.Addr]bool  // where watch.join is
-	problem  string               // why the listener is not open, or members cannot be reached
+	mu         sync.Mutex // guards all below
+	keyring    *memberlist.Keyring
+	members    map[string]*member // the others, by name; those that are gone stay for a while
+	own        Book
+	wanted     map[string]bool // the url_prefixes of this watcher's own list
+	young      time.Duration   // see silence
+	joints     jointVerdicts
+	looked     map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
+	claims     map[string]bool      // the mirrors that want one now
+	releases   map[string]bool      // see Releases
+	sought     map[netip.Addr]bool  // where watch.join is
+	conflict   string               // which two watchers had one name, at conflictAt
+	conflictAt time.Time
+	problem    string // why the listener is not open, or members cannot be reached
 }
 
 // A member is another watcher.

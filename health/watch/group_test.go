@@ -330,3 +330,25 @@ func TestLiar(t *testing.T) {
 		become(t, honest, 0, "duu", "duu")
 	}
 }
+
+// TestSameName: where two watchers have one name, the others say so, for as long as they do.
+func TestSameName(t *testing.T) {
+	t.Parallel()
+	port := testbed.FreePort(t, "127.0.24.21", "127.0.24.22", "127.0.24.23")
+	var addresses []string
+	for i := range 3 {
+		addresses = append(addresses, fmt.Sprintf("127.0.24.2%d:%s", i+1, port))
+	}
+	ams := startPeer(t, "ams", addresses[0], addresses, key("one"))
+	startPeer(t, "fra", addresses[1], addresses, key("one"))
+	other := startPeer(t, "fra", addresses[2], addresses, key("one"))
+	testbed.Eventually(t, "the third says that two have one name", func() bool {
+		problem := ams.Status(ams.now()).Problem
+		return strings.Contains(problem, "are both called fra: change watch.name of one") && strings.Contains(problem, addresses[1]) &&
+			strings.Contains(problem, addresses[2])
+	})
+	other.stop()
+	if problem := ams.Status(ams.now().Add(memoryOfConflict)).Problem; strings.Contains(problem, "called") {
+		t.Errorf("a minute after: %s", problem)
+	}
+}

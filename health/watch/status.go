@@ -58,6 +58,9 @@ func (g *Group) Status(now time.Time) Status {
 	defer g.mu.Unlock()
 	counted := g.counted(now)
 	s := Status{Name: g.o.Config.Name, Problem: g.problem, Joint: len(counted) >= minOthers}
+	if now.Sub(g.conflictAt) < memoryOfConflict {
+		s.Problem = g.conflict
+	}
 	for name, m := range g.members {
 		s.Members = append(s.Members, Member{
 			Name: name, Address: m.address, Alive: m.alive, Since: m.since, Heard: m.heard, Counts: counted[name] != nil,

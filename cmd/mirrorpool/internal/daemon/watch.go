@@ -91,7 +91,8 @@ func (d *Daemon) readWatchKeys(next *config.Server) ([][]byte, error) {
 func (d *Daemon) watcherView(watcher string) (admin.WatcherView, error) {
 	said, about, ok := d.watchers.Said(watcher, d.now())
 	if !ok {
-		return admin.WatcherView{}, fmt.Errorf("there is no watcher %q; this one is %s", watcher, d.config.Load().Watch.Name)
+		status := d.watchStatus(d.now())
+		return admin.WatcherView{}, fmt.Errorf("there is no watcher %q, but %s", watcher, status.Names())
 	}
 	own, _, _ := d.watchers.Said(d.config.Load().Watch.Name, d.now())
 	return admin.DescribeView(about, said, own, d.list.Pool().Mirrors), nil

@@ -219,7 +219,7 @@ func (b *box) probeFrom(t *testing.T) {
 		{[]string{"--from", "ns2", "m6"}, exitOK, "up"},
 		{[]string{"--from", "ns3", "m6"}, exitOK, "As the watcher ns3, the server that was asked, sees them."},
 		{[]string{"--from", "ns2", "--json", "m6"}, exitOK, `"state": "up"`},
-		{[]string{"--from", "ns4"}, exitFailure, `there is no watcher "ns4"; this one is ns3`},
+		{[]string{"--from", "ns4"}, exitFailure, `there is no watcher "ns4", but ns3, ns1, ns2`},
 		{[]string{"--from", "ns1", "m77"}, exitUsage, `no mirror has the url_prefix, name or host "m77"`},
 		{[]string{"--from", "ns1", "--config", "x"}, exitUsage, "it does not go with --config"},
 		{[]string{"--from", ""}, exitUsage, "want a name after --from"},
