@@ -140,7 +140,7 @@ func newPage(s *Status, view pageView, now time.Time) *page {
 		CSS: template.CSS(pageCSS), Title: "Mirrors of " + cmp.Or(s.Zone, "the pool"), Refresh: view.refresh,
 		Problems: pageProblems(s, now), Facts: pageFacts(s, now), Feeds: pageFeeds(s, now), Release: s.ReleaseLines(now, pageReleaseFiles),
 		Sections: newSections(s, view.filter, now), Downloads: newDownloadsChart(s.Downloads, now),
-		Seen: newWatchTable(s), Coast: coastPath, MapWidth: mapWidth, MapHeight: mapHeight,
+		Seen: newWatchTable(s, now), Coast: coastPath, MapWidth: mapWidth, MapHeight: mapHeight,
 		MapNote: "Mirrors of one country near one another share a marker, which names them.",
 		Foot: fmt.Sprintf("mirrorpool %s, process %d, as of %s.", s.Process.Version, s.Process.PID,
 			now.UTC().Format("2006-01-02 15:04:05 MST")),

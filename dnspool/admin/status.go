@@ -229,7 +229,7 @@ func (e *EndpointStatus) Note() string {
 		notes = append(notes, "not counted, suspect: "+e.Suspect)
 	}
 	if e.State == health.Up && e.disputed() {
-		notes = append(notes, health.ViewsText(e.Views))
+		notes = append(notes, health.ViewsText(e.Views)+": "+e.objection())
 	}
 	return strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "; ")
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -251,6 +252,16 @@ func (s *WatchStatus) Problems(now time.Time) (texts []string) {
 		texts = append(texts, "Fewer than two other watchers are heard of: this server goes by its own checks.")
 	}
 	return texts
+}
+
+// objection is why the first of the watchers that find the endpoint unfit does so.
+func (e *EndpointStatus) objection() string {
+	for i := range e.Views {
+		if v := &e.Views[i]; isUnfit(v.State) {
+			return cmp.Or(v.Reason, "no reason is known")
+		}
+	}
+	return ""
 }
 
 // disputed reports whether the watchers differ on an endpoint.

@@ -90,8 +90,10 @@ func TestNoGroup(t *testing.T) {
 // TestDisputedNote: an endpoint that serves although some watchers do not reach it says so.
 func TestDisputedNote(t *testing.T) {
 	t.Parallel()
-	e := EndpointStatus{State: health.Up, Views: []health.View{{Watcher: "ams", State: health.Up}, {Watcher: "nyc", State: health.Down}}}
-	if got := e.Note(); got != "down from nyc; up from ams" {
+	e := EndpointStatus{State: health.Up, Views: []health.View{
+		{Watcher: "ams", State: health.Up}, {Watcher: "nyc", State: health.Down, Reason: "HTTP status 500"},
+	}}
+	if got := e.Note(); got != "down from nyc; up from ams: HTTP status 500" {
 		t.Errorf("note %q", got)
 	}
 	e.Views[1].State = health.Unknown

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"mirrorpool/health"
 )
@@ -13,10 +14,14 @@ const maxSeen = 100
 
 // A watchTable shows as what each watcher sees the mirrors that some of them do not find up.
 type watchTable struct {
+	Members  []watchMember // the other watchers, those included that are gone
 	Watchers []string
 	Rows     []watchRow
 	Note     string
 }
+
+// A watchMember is another watcher.
+type watchMember struct{ Class, State, Name, Address, About string }
 
 type watchRow struct {
 	Mirror   string
@@ -27,16 +32,22 @@ type watchRow struct {
 // A watchCell is how a mirror's endpoints look to one watcher. Its class is that of a condition.
 type watchCell struct{ Class, State, Why string }
 
-// newWatchTable returns the table, or nil where no other watcher is heard of.
-func newWatchTable(s *Status) *watchTable {
-	if s.Watch == nil || !s.Watch.Joint {
+// newWatchTable returns the table, or nil where there is no group of watchers.
+func newWatchTable(s *Status, now time.Time) *watchTable {
+	if s.Watch == nil {
 		return nil
 	}
 	t := &watchTable{Watchers: []string{s.Watch.Name}}
 	for i := range s.Watch.Watchers {
-		if w := &s.Watch.Watchers[i]; w.Alive {
+		w := &s.Watch.Watchers[i]
+		t.Members = append(t.Members, w.member(now))
+		if w.Alive {
 			t.Watchers = append(t.Watchers, w.Name)
 		}
+	}
+	if !s.Watch.Joint {
+		t.Note = "Fewer than two other watchers are heard of: this server goes by its own checks."
+		return t
 	}
 	slices.Sort(t.Watchers)
 	for i := range s.Mirrors {
@@ -58,6 +69,26 @@ func newWatchTable(s *Status) *watchTable {
 		t.Rows = t.Rows[:maxSeen]
 	}
 	return t
+}
+
+// member is a watcher as the page shows it.
+func (w *WatcherStatus) member(now time.Time) watchMember {
+	m := watchMember{Class: isUp.class(), State: "here", Name: w.Name, Address: w.Address, About: "joined " + Ago(w.Since, now)}
+	switch {
+	case !w.Alive:
+		m.Class, m.State, m.About = isDown.class(), "gone", "lost "+Ago(w.Since, now)
+	case !w.Counts:
+		m.Class, m.State = isUnknown.class(), "silent"
+	case w.Suspects != "":
+		m.Class, m.State, m.About = isStale.class(), "suspect", "suspects its own host: "+w.Suspects
+	}
+	if w.Heard != nil {
+		m.About += ", heard " + Ago(*w.Heard, now)
+	}
+	if w.Only {
+		m.About += "; it only watches"
+	}
+	return m
 }
 
 func isUnfit(s health.State) bool { return s == health.Down || s == health.Stale }

@@ -39,6 +39,7 @@ func TestWatchTable(t *testing.T) {
 		}
 		return m
 	}
+	now := time.Unix(1e9, 0)
 	s := &Status{
 		Watch: &WatchStatus{Name: "fra", Joint: true, Watchers: []WatcherStatus{{Name: "nyc", Alive: true}, {Name: "gone"}, {Name: "ams", Alive: true}}},
 		Mirrors: []MirrorStatus{
@@ -46,7 +47,7 @@ func TestWatchTable(t *testing.T) {
 			mirror("half", 1, "", "ddd"), mirror("", 1, "?u?"), mirror("ours", 1, "alone"),
 		},
 	}
-	table := newWatchTable(s)
+	table := newWatchTable(s, now)
 	got := strings.Join(table.Watchers, " ") + "\n"
 	for _, r := range table.Rows {
 		got += r.Mirror
@@ -79,15 +80,43 @@ ours, q cannot tell , d down timeout, q cannot tell
 	for i := range maxSeen + 2 {
 		s.Mirrors = append(s.Mirrors, mirror(fmt.Sprint(i), 1, "ddd"))
 	}
-	if table = newWatchTable(s); len(table.Rows) != maxSeen || !strings.Contains(table.Note, "2 mirrors that they do not find up are left out") {
+	if table = newWatchTable(s, now); len(table.Rows) != maxSeen || !strings.Contains(table.Note, "2 mirrors that they do not find up are left out") {
 		t.Errorf("%d rows, and %q", len(table.Rows), table.Note)
 	}
 	s.Mirrors = s.Mirrors[:0]
-	if table = newWatchTable(s); len(table.Rows) != 0 || table.Note != "All watchers find all mirrors up, as far as they can tell." {
+	if table = newWatchTable(s, now); len(table.Rows) != 0 || table.Note != "All watchers find all mirrors up, as far as they can tell." {
 		t.Errorf("%+v", table)
 	}
 	s.Watch.Joint = false
-	if newWatchTable(s) != nil {
-		t.Error("a table where a server goes by itself")
+	if table = newWatchTable(s, now); len(table.Rows) != 0 || len(table.Members) != 3 || !strings.Contains(table.Note, "goes by its own checks") {
+		t.Errorf("a server that goes by itself: %+v", table)
+	}
+	s.Watch = nil
+	if newWatchTable(s, now) != nil {
+		t.Error("a table without a group")
+	}
+}
+
+// TestWatchMembers says who is in the group, since when, and how far behind.
+func TestWatchMembers(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	heard := now.Add(-3 * time.Second)
+	w := WatcherStatus{Name: "ams", Address: "192.0.2.1:7946", Alive: true, Counts: true, Since: now.Add(-2 * time.Hour), Heard: &heard}
+	silent, suspect, gone := w, w, w
+	silent.Counts, silent.Only, suspect.Suspects, gone.Alive, gone.Counts, gone.Heard = false, true, "clock", false, false, nil
+	for _, test := range []struct {
+		w    WatcherStatus
+		want string
+	}{
+		{w, "u here joined 2h00m ago, heard 3s ago"},
+		{silent, "q silent joined 2h00m ago, heard 3s ago; it only watches"},
+		{suspect, "s suspect suspects its own host: clock, heard 3s ago"},
+		{gone, "d gone lost 2h00m ago"},
+	} {
+		m := test.w.member(now)
+		if got := m.Class + " " + m.State + " " + m.About; got != test.want || m.Name != "ams" || m.Address != "192.0.2.1:7946" {
+			t.Errorf("%+v, want %q", m, test.want)
+		}
 	}
 }
