@@ -76,7 +76,8 @@ type member struct {
 	book    Book
 	alive   bool
 	since   time.Time // when alive changed
-	heard   time.Time // when it last said something
+	heard   time.Time // when it last said something, and nothing that it had said was missed
+	behind  []string  // watchers of which it has missed something
 	address string    // host:port
 	meta    meta
 }
