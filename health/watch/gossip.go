@@ -15,6 +15,9 @@ const (
 	maxBehind = 4    // watchers that one names of which it has missed something
 	maxQueued = 1000 // packets that wait to be gossiped
 
+	// maxState is how many bytes a member sends in an exchange, beside some counts: memberlist refuses 20 MiB.
+	maxState = 16 << 20
+
 	// maxAhead is how far a count may be ahead of the time: a watcher's clock may be off by much, but counts must leave
 	// room for those to come.
 	maxAhead = 10 * 365 * 24 * time.Hour
@@ -52,27 +55,38 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	views := []*View{g.own.view(g.o.Config.Name)}
+	own := g.own.view(g.o.Config.Name)
 	missed := map[string]bool{}
 	for _, m := range g.members {
 		for _, name := range m.behind {
 			missed[name] = true
 		}
 	}
+	var others []*View
 	for name, m := range g.members {
 		if m.book.count == 0 {
 			continue
 		}
 		v := m.book.view(name)
 		if whole := join || missed[name]; !whole || !m.book.current() {
-			v.Complete, v.Mirrors, v.Notes = 0, nil, nil
+			v = v.summary()
 		}
-		views = append(views, v)
+		others = append(others, v)
 	}
+	g.mu.Unlock()
+	return stateOf(own, others, maxState)
+}
+
+// stateOf writes views for LocalState, that of this watcher first. Where there is no room for all, those of some others
+// are left out but for their counts. The member misses these then, and gets them by one of the next exchanges: others
+// come in random order.
+func stateOf(own *View, others []*View, room int) []byte {
 	var state bytes.Buffer
-	for _, v := range views {
+	for i, v := range append([]*View{own}, others...) {
 		text, err := json.Marshal(v)
+		if i > 0 && state.Len()+len(text) > room {
+			text, err = json.Marshal(v.summary())
+		}
 		if err != nil { // it holds nothing that cannot be written
 			continue
 		}

@@ -123,3 +123,45 @@ func TestHold(t *testing.T) {
 		t.Errorf("%d changes are held in mind", len(b.beyond))
 	}
 }
+
+// TestLargeState: of a state that is too large to be sent at once, a member that joins gets its sender's own view, some
+// others, and in later exchanges the rest.
+func TestLargeState(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	clock := func() time.Time { return now }
+	names := []string{"a", "b", "c", "d", "e"}
+	g, joining := newGroupNamed(t, clock, "fra", names...), newGroupNamed(t, clock, "new", append(names, "fra")...)
+	room := 0
+	for _, name := range names {
+		text, err := json.Marshal(newGroupNamed(t, clock, name).own.view(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.take(text)
+		room = 3 * len(text)
+	}
+	held := func() (n int) {
+		for _, m := range joining.members {
+			n += count(len(m.book.mirrors) > 0)
+		}
+		return n
+	}
+	for i := range 100 {
+		var others []*View
+		for name, m := range g.members { // in random order
+			others = append(others, m.book.view(name))
+		}
+		state := stateOf(g.own.view("fra"), others, room)
+		if len(state) > 2*room {
+			t.Fatalf("%d bytes where there is room for %d", len(state), room)
+		}
+		(*delegate)(joining).MergeRemoteState(state, true)
+		if n := held(); i == 0 && (n < 2 || n > 4 || len(joining.members["fra"].book.mirrors) == 0) {
+			t.Errorf("%d views after the first exchange", n)
+		}
+	}
+	if n := held(); n != len(names)+1 {
+		t.Errorf("%d views in the end, want %d", n, len(names)+1)
+	}
+}

@@ -83,8 +83,9 @@ func (g *Group) beat() time.Duration {
 // sendWhole sends this watcher's view to all others over TCP.
 func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
 	g.mu.Lock()
-	text, err := json.Marshal(g.own.view(g.o.Config.Name))
+	v := g.own.view(g.o.Config.Name)
 	g.mu.Unlock()
+	text, err := json.Marshal(v)
 	if err != nil { // it holds nothing that cannot be written
 		return
 	}

@@ -79,6 +79,11 @@ type View struct {
 // tells reports whether a view has opinions or notes. One that has none says that the watcher is alive.
 func (v *View) tells() bool { return v.Complete != 0 || len(v.Mirrors)+len(v.Notes) > 0 }
 
+// summary says how far the watcher of a view has counted.
+func (v *View) summary() *View {
+	return &View{Watcher: v.Watcher, Count: v.Count, Changes: v.Changes, Suspects: v.Suspects, Zone: v.Zone}
+}
+
 // A ZoneVersion is the version of the zone that a watcher serves.
 type ZoneVersion struct {
 	Serial  uint32 `json:"n"`
