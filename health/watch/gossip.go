@@ -256,9 +256,10 @@ func (g *Group) hear(m *member, v *View) {
 	if m.book.current() {
 		m.heard = g.o.Now()
 	}
-	if v.tells() {
+	if v.Beat == 0 {
 		return
 	}
+	m.beat = min(time.Duration(v.Beat)*time.Millisecond, maxBeat)
 	m.behind = nil
 	for _, name := range v.Behind[:min(len(v.Behind), maxBehind)] {
 		if g.members[name] != nil {

@@ -70,6 +70,7 @@ type View struct {
 	// tells of a change has the number of that. 0: a version of the program that does not count them.
 	Changes  uint64              `json:"k,omitempty"`
 	Behind   []string            `json:"b,omitempty"` // watchers of which it has missed changes
+	Beat     uint32              `json:"i,omitempty"` // milliseconds until it says again that it is alive
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
 	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves
 	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
