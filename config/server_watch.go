@@ -50,6 +50,7 @@ func (c *checker) watch(root object, s *Server) {
 		}
 		w.Join = append(w.Join, n.text())
 	}
+	c.watchAddress(o, w)
 	o.path("key_file", &w.KeyFile)
 	o.float("quorum", &w.Quorum)
 	o.bool("only", &w.Only)
@@ -59,6 +60,16 @@ func (c *checker) watch(root object, s *Server) {
 	}
 	slices.Sort(w.Counts)
 	c.watchOnly(root, s)
+}
+
+// watchAddress warns where the others could not be told at which address they reach this server: then it does not
+// listen for them.
+func (c *checker) watchAddress(o object, w *Watch) {
+	listen, err := netip.ParseAddrPort(w.Listen)
+	if err == nil && listen.Addr().IsUnspecified() && !w.Advertise.IsValid() && len(w.Join) == 0 {
+		c.warn(o.node, WarnNoAddress, `this server will not watch with others: it listens at %s, and cannot tell at which address `+
+			`they reach it; want "join" with others, or "advertise"`, w.Listen)
+	}
 }
 
 // watchOnly turns the faces off where mirrors are only watched.

@@ -37,6 +37,7 @@ const (
 	WarnNoCAA            WarningKind = "no-caa"
 	WarnCAARefuses       WarningKind = "caa-refuses"
 	WarnNoLeader         WarningKind = "no-leader"
+	WarnNoAddress        WarningKind = "no-address"
 )
 
 // WarningKinds lists all kinds of warning.
@@ -45,7 +46,7 @@ func WarningKinds() []WarningKind {
 		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
 		WarnEmptyServeOnly, WarnNotInDNS, WarnLegacyList, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
 		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot, WarnNoCAA, WarnCAARefuses,
-		WarnNoLeader,
+		WarnNoLeader, WarnNoAddress,
 	}
 }
 
