@@ -79,8 +79,13 @@ func TestDrainsElsewhereAreBounded(t *testing.T) {
 	ended.Until = worldTime
 	of := override(t, "drain b http")
 	of.Role = health.Rsync
-	got, _ := Overrides(nil).WithDrainsOf("ams", []Override{ended, of, o}, in.Pool, 0.5, worldTime)
-	if len(got) != 1 || got[0].Until.Sub(worldTime) != maxDrainTime || got[0].By != `ann\u000a` {
+	later := override(t, "drain b dns")
+	theirs := []Override{later, ended, of, o}
+	got, _ := Overrides(nil).WithDrainsOf("ams", theirs, in.Pool, 0.5, worldTime)
+	if theirs[0] != later || len(got) != 2 || !got[1].Until.Equal(later.Until) {
+		t.Errorf("%+v, of %+v", got, theirs)
+	}
+	if len(got) != 2 || got[0].Until.Sub(worldTime) != maxDrainTime || got[0].By != `ann\u000a` {
 		t.Fatalf("%+v", got)
 	}
 	if text := got[0].Reason; !strings.HasPrefix(text, `\u001b[2Jdisk é`) || len(text) > maxText+5 || strings.ToValidUTF8(text, "?") != text {

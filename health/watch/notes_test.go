@@ -146,3 +146,49 @@ func TestReleases(t *testing.T) {
 		}
 	}
 }
+
+// TestNoteNews: only what changes a note is news, on each topic.
+func TestNoteNews(t *testing.T) {
+	t.Parallel()
+	for _, topic := range []Topic{TopicDrains, TopicList, TopicChallenges, TopicCorrupt} {
+		var own, heard Book
+		own.begin(time.Unix(1e9, 0))
+		first := own.setNote("fra", topic, []byte("1"))
+		if first == nil || own.setNote("fra", topic, []byte("1")) != nil {
+			t.Fatalf("%s: not said, or said twice", topic)
+		}
+		second := own.setNote("fra", topic, []byte("2"))
+		for i, step := range []struct {
+			view *View
+			want bool
+		}{{first, true}, {first, false}, {second, true}, {first, false}} {
+			if got := heard.Merge(step.view, all); got != step.want {
+				t.Errorf("%s, step %d: changed %v, want %v", topic, i, got, step.want)
+			}
+		}
+		same := map[Topic]Note{topic: {heard.notes[topic].Count, []byte("3")}}
+		if heard.mergeNotes(same); string(heard.notes[topic].Text) != "2" {
+			t.Errorf("%s: another text under the same count has replaced the first", topic)
+		}
+		if again := map[Topic]Note{topic: {heard.notes[topic].Count + 1, []byte("2")}}; heard.mergeNotes(again) {
+			t.Errorf("%s: the same text under a higher count is a change", topic)
+		}
+	}
+}
+
+// TestSetNoteTellsAtOnce: a change is gossiped, and not only exchanged every few seconds.
+func TestSetNoteTellsAtOnce(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t, "fra", "127.0.24.31:"+testbed.FreePort(t, "127.0.24.31"), nil, key("one"))
+	p.stop()
+	p.queue.Prune(0)
+	for i, want := range []int{1, 0, 1} {
+		if err := p.SetNote(TopicDrains, i/2); err != nil {
+			t.Fatal(err)
+		}
+		if n := p.queue.NumQueued(); n != want {
+			t.Errorf("step %d: %d packets wait to be gossiped, want %d", i, n, want)
+		}
+		p.queue.Prune(0)
+	}
+}
