@@ -101,6 +101,9 @@ func signKeys(ids []string) []string {
 
 // autoFiles returns the files of keys that this program has made before. Where there are none, it makes the first key.
 func (k *Keys) autoFiles(algorithm string, signedBefore bool, now time.Time) ([]string, error) {
+	if err := safefile.CheckFolder(k.folder()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot use the DNSSEC keys: %w", err)
+	}
 	files, err := filesNamed(k.folder(), "K"+k.Zone+"+", publicEnd)
 	switch {
 	case err != nil || len(files) > 0 || signedBefore:

@@ -61,6 +61,25 @@ func TestAutoKey(t *testing.T) {
 	}
 }
 
+// TestKeysOthersCanReplace: a file that another user puts into the folder of keys could sign the zone.
+func TestKeysOthersCanReplace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := read(testConfig(), dir, testNow); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(dir, "keys")
+	for mode, good := range map[os.FileMode]bool{0o700: true, 0o755: true, 0o770: false, 0o757: false} {
+		if err := os.Chmod(folder, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := read(testConfig(), dir, testNow)
+		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), "run: chmod go-w "+folder) {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+}
+
 // TestLostKeys wants an error, and no new key, where the keys that signed the zone before are gone.
 func TestLostKeys(t *testing.T) {
 	t.Parallel()

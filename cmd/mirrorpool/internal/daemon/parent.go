@@ -155,9 +155,28 @@ func (d *Daemon) checkUnsigned(ctx context.Context, resolver string) error {
 	case len(view.DS) > 0:
 		return &ConfigError{fmt.Errorf("%s was signed before, and its parent has DS records, so that validators would refuse the unsigned "+
 			"zone; put dns.dnssec back until they are removed, or remove %s", c.DNS.Zone, dnssec.SignersFile(c.StateDir))}
-	default:
-		return dnssec.Forget(c.StateDir, c.DNS.Zone)
 	}
+	if until := d.cachedUntil(view); d.now().Before(until) {
+		return &ConfigError{fmt.Errorf("%s was signed before, and caches may have DS records of it until %s, so that validators would "+
+			"refuse the unsigned zone; put dns.dnssec back until then, or remove %s", c.DNS.Zone, until.UTC().Format(time.RFC3339),
+			dnssec.SignersFile(c.StateDir))}
+	}
+	return dnssec.Forget(c.StateDir, c.DNS.Zone)
+}
+
+// cachedUntil is until when caches may have DS records that the parent has not any more, by a look at it. That is
+// remembered, so that each start says the same; zero if it is not known.
+func (d *Daemon) cachedUntil(view *dnssec.View) time.Time {
+	c := d.o.Config
+	past, err := dnssec.Recall(c.StateDir, c.DNS.Zone)
+	if err != nil {
+		return time.Time{}
+	}
+	past.Parent = past.Parent.With(view)
+	if err := past.Keep(c.StateDir, c.DNS.Zone); err != nil {
+		d.log.Warn("cannot remember when the parent's DS records were removed", zap.Error(err))
+	}
+	return past.Parent.CachedUntil()
 }
 
 // lookUpDS asks a resolver, or without one the first of this host's, for the parent's DS records.

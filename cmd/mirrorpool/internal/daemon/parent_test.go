@@ -177,6 +177,31 @@ func TestStartUnsigned(t *testing.T) {
 			}
 		})
 	}
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	if err := d.start(""); err != nil {
+		t.Fatal(err)
+	}
+	c := d.config.Load()
+	past, err := dnssec.Recall(c.StateDir, c.DNS.Zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := &dnssec.View{At: d.now(), TTL: time.Hour, DS: []*dns.DS{{KeyTag: 1, Algorithm: 13, DigestType: 2, Digest: "00"}}}
+	past.Parent = past.Parent.With(seen)
+	if err := past.Keep(c.StateDir, c.DNS.Zone); err != nil {
+		t.Fatal(err)
+	}
+	began := d.now()
+	for _, step := range []struct {
+		after   time.Duration
+		refused bool
+	}{{time.Minute, true}, {time.Hour, true}, {time.Hour + time.Minute - time.Second, true}, {time.Hour + time.Minute, false}} {
+		now := began.Add(step.after)
+		d.clock.Store(&now)
+		if err := d.checkUnsigned(t.Context(), startResolver(t, answerDS(noDS))); (err != nil) != step.refused {
+			t.Errorf("%v after the DS records were seen: %v, want it refused: %v", step.after, err, step.refused)
+		}
+	}
 	for ds, refused := range map[uint32]bool{3600: true, noDS: false} {
 		d := newSignedDaemon(t, `{"keys": "auto"}`)
 		c := d.config.Load()
@@ -193,7 +218,7 @@ func TestStartUnsigned(t *testing.T) {
 			t.Errorf("the parent was asked, and it is still not known whether the zone was signed")
 		}
 	}
-	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	d = newSignedDaemon(t, `{"keys": "auto"}`)
 	if err := d.checkUnsigned(t.Context(), "127.0.0.1:0"); err != nil || d.logs.FilterLevelExact(zap.ErrorLevel).Len() > 0 {
 		t.Errorf("the start of a signed zone: %v", err)
 	}

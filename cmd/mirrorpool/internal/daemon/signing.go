@@ -117,7 +117,7 @@ func signingNotes(before, now *config.DNSSEC, keys *dnssec.Keys, at time.Time) (
 	}
 	switch hours := now.Validity.Hours(); {
 	case now.Validity < before.Validity:
-		notes = append(notes, fmt.Sprintf("dns.dnssec.validity: all signatures are made anew, and hold for %.0f hours", hours))
+		notes = append(notes, fmt.Sprintf("dns.dnssec.validity: signatures that hold for longer than %.0f hours are made anew", hours))
 	case now.Validity > before.Validity:
 		notes = append(notes, fmt.Sprintf("dns.dnssec.validity: signatures hold for %.0f hours from when they are made anew, as they fall due "+
 			"within %.0f hours", hours, (before.Validity/2).Hours()))

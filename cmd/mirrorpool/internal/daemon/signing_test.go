@@ -342,7 +342,7 @@ func TestSigningNotes(t *testing.T) {
 	}{
 		{`{"keys": "auto", "algorithm": "ED25519"}`, "run mirrorpool dnssec rollover --algorithm ED25519"},
 		{`{"keys": "auto"}`, ""},
-		{`{"keys": "auto", "validity": "48h"}`, "all signatures are made anew, and hold for 48 hours"},
+		{`{"keys": "auto", "validity": "48h"}`, "signatures that hold for longer than 48 hours are made anew"},
 		{`{"keys": "auto", "validity": "30d"}`, "hold for 720 hours from when they are made anew, as they fall due within 24 hours"},
 		{`{"keys": "auto", "validity": "30d", "withdraw": true}`, ""},
 		{`{"keys": "auto", "validity": "30d"}`, ""},
