@@ -84,6 +84,9 @@ are others at other times: see mirrorpool dnssec status.`,
 			for _, ds := range status.DS {
 				fmt.Fprintln(cmd.OutOrStdout(), ds)
 			}
+			if len(status.DS) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "The parent is to have no DS record: have it remove those that it has.")
+			}
 			return nil
 		},
 	}

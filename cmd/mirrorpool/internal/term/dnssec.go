@@ -19,8 +19,11 @@ func WriteDNSSEC(w io.Writer, s *dnssec.Status, now time.Time) error {
 		if !key.Created.IsZero() {
 			made = key.Created.UTC().Format(time.DateTime)
 		}
-		if key.DS {
+		switch {
+		case key.DS:
 			ds = "yes"
+		case s.Parent.Seen.IsZero():
+			ds = "?"
 		}
 		fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%s\t%s\n", key.Tag, key.Algorithm, key.Flags, key.State, made, ds)
 	}
