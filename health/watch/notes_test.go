@@ -179,9 +179,7 @@ func TestNoteNews(t *testing.T) {
 // TestSetNoteTellsAtOnce: a change is gossiped, and not only exchanged every few seconds.
 func TestSetNoteTellsAtOnce(t *testing.T) {
 	t.Parallel()
-	p := startPeer(t, "fra", "127.0.24.31:"+testbed.FreePort(t, "127.0.24.31"), nil, key("one"))
-	p.stop()
-	p.queue.Prune(0)
+	p := newGroupOf(t, time.Now)
 	for i, want := range []int{1, 0, 1} {
 		if err := p.SetNote(TopicDrains, i/2); err != nil {
 			t.Fatal(err)
