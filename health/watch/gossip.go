@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -62,12 +63,14 @@ func (d *delegate) LocalState(join bool) []byte {
 			missed[name] = true
 		}
 	}
+	now := g.o.Now()
 	var others []*View
 	for name, m := range g.members {
 		if m.book.count == 0 {
 			continue
 		}
 		v := m.book.view(name)
+		v.Age = uint32(min(max(now.Sub(m.heard).Milliseconds(), 0), math.MaxUint32))
 		if whole := join || missed[name]; !whole || !m.book.current() {
 			v = v.summary()
 		}
@@ -250,11 +253,12 @@ func (g *Group) takeView(v *View) (news bool) {
 	return news || changed
 }
 
-// hear notes that a watcher has said something new. Its opinions go on to count only if none of them has been missed.
-// g.mu is held.
+// hear notes that a watcher has said something new, or did so a while ago where a third one passes it on. Its opinions
+// go on to count only if none of them has been missed. g.mu is held.
 func (g *Group) hear(m *member, v *View) {
-	if m.book.current() {
-		m.heard = g.o.Now()
+	heard := g.o.Now().Add(-time.Duration(v.Age) * time.Millisecond)
+	if m.book.current() && (v.Age == 0 || heard.After(m.heard)) {
+		m.heard = heard
 	}
 	if v.Beat == 0 {
 		return

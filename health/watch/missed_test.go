@@ -165,3 +165,25 @@ func TestLargeState(t *testing.T) {
 		t.Errorf("%d views in the end, want %d", n, len(names)+1)
 	}
 }
+
+// TestAgeIsPassedOn: what comes by way of a third watcher is as old as that one's knowledge, not new.
+func TestAgeIsPassedOn(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	clock := func() time.Time { return now }
+	fra, nyc := newGroupNamed(t, clock, "fra", "ams", "nyc"), newGroupNamed(t, clock, "nyc", "ams", "fra")
+	whole, err := json.Marshal(newGroupNamed(t, clock, "ams").own.view("ams"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nyc.take(whole)
+	heard := now
+	now = now.Add(nyc.young / 2)
+	(*delegate)(fra).MergeRemoteState((*delegate)(nyc).LocalState(true), true)
+	if got := fra.members["ams"].heard; got.Sub(heard).Abs() > time.Millisecond {
+		t.Errorf("heard of at %v, want %v", got, heard)
+	}
+	if now = heard.Add(fra.young + time.Second); fra.counted(now)["ams"] != nil {
+		t.Error("it counts though no watcher has heard of it in time")
+	}
+}

@@ -140,6 +140,7 @@ func (w *modelWorld) do(o modelOp) error {
 		s.lies = !s.lies
 	case stepClock:
 		s.clock += time.Duration(r.IntN(7200)-1800) * time.Second
+		s.stepped = w.time
 	case restartOne:
 		if !s.stopped {
 			return w.restart(s, r)

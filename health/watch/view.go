@@ -71,6 +71,7 @@ type View struct {
 	Changes  uint64              `json:"k,omitempty"`
 	Behind   []string            `json:"b,omitempty"` // watchers of which it has missed changes
 	Beat     uint32              `json:"i,omitempty"` // milliseconds until it says again that it is alive
+	Age      uint32              `json:"g,omitempty"` // milliseconds since the watcher was heard of by the one that passes it on
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
 	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves
 	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
