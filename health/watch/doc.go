@@ -28,7 +28,7 @@
 //     mirror has sent and that anyone who looks sees. One alone does not count, and so no single watcher, broken or
 //     lying, can take a mirror away or bring one back. The others look at it at once; see [Group.Claims].
 //   - Fewer than two votes decide nothing, and neither do two that differ. Then the last joint verdict holds for three
-//     intervals where the watcher cannot tell by itself, and otherwise its own verdict does.
+//     intervals where the watcher cannot tell by itself, or two differ; and otherwise its own verdict does.
 //
 // With fewer than two others heard of, each watcher goes by its own verdicts. Rise, fall and flap damping are those of
 // each watcher: a joint verdict changes when one of theirs does, or when one abstains.

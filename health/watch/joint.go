@@ -83,7 +83,7 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	known = known && now.Sub(last.at) <= young
 	next := joint{state: Decide(opinions, quorum), since: now, at: now}
 	switch {
-	case next.state == health.Unknown && votes[0].State == health.Unknown && known:
+	case next.state == health.Unknown && known && (votes[0].State == health.Unknown || isTie(opinions)):
 		override(e, last)
 		return
 	case next.state == health.Unknown:
@@ -99,6 +99,16 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	}
 	j[prefix][p] = next
 	override(e, next)
+}
+
+// isTie reports whether two watchers can tell, and no more. They differ where nothing is decided: a third one may be
+// back at once.
+func isTie(opinions []Opinion) bool {
+	votes := 0
+	for i := range opinions {
+		votes += count(opinions[i].State != health.Unknown)
+	}
+	return votes == minVotes
 }
 
 // override makes an endpoint's verdict the joint one. What else was seen of it, such as its latency, stays.

@@ -131,8 +131,9 @@ func TestApply(t *testing.T) {
 		{5*time.Second + young, "-", "", health.Unknown, -time.Hour, "reason of fra"},
 		{6*time.Second + young, "u", "", health.Up, -time.Hour, ""}, // by itself
 		{7*time.Second + young, "u", "uu", health.Up, -time.Hour, ""},
-		{8*time.Second + young, "d", "-u", health.Down, -time.Hour, "reason of fra"}, // of two that differ, its own counts
-		{9*time.Second + young, "s", "du", health.Stale, 9*time.Second + young, "reason of fra (down from ams; stale from fra; up from nyc)"},
+		{8*time.Second + young, "d", "-u", health.Up, -time.Hour, ""},                  // of two that differ, what was decided holds
+		{8*time.Second + 2*young, "d", "-u", health.Down, -time.Hour, "reason of fra"}, // and then its own
+		{9*time.Second + 2*young, "s", "du", health.Stale, -time.Hour, "reason of fra (down from ams; stale from fra; up from nyc)"},
 	} {
 		now := start.Add(step.at)
 		votes := make([]vote, 1+len(step.others))

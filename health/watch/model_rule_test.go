@@ -199,7 +199,8 @@ func (s *modelServer) expect(e modelEndpoint) byte {
 		s.joint[e] = modelJoint{letter, s.now()}
 		return letter
 	}
-	if last, ok := s.joint[e]; ok && s.says(e) == '-' && s.now().Sub(last.at) <= modelYoung {
+	tie := len(said)-bytes.Count(said, []byte{'-'}) == 2
+	if last, ok := s.joint[e]; ok && (s.says(e) == '-' || tie) && s.now().Sub(last.at) <= modelYoung {
 		return last.letter
 	}
 	return letterOf(opinionsFrom(string(s.seen[e]))[0].State, false) // its own
