@@ -184,6 +184,10 @@ func TestWatchers(t *testing.T) {
 	b.took("both are back", 30*time.Second, func() bool {
 		return b.states("m5", health.Up, watchers...) && b.states("m6", health.Up, watchers...)
 	})
+	// One that still finds a mirror down would make a tie with another as soon as the third cannot tell.
+	b.took("no watcher finds them down any more", 60*time.Second, func() bool {
+		return !slices.ContainsFunc(watchers, func(w string) bool { return b.viewsOf(w, "m5")+b.viewsOf(w, "m6") != "" })
+	})
 
 	b.took("all have the same serial", 30*time.Second, func() bool { return b.sameSerial(watchers...) })
 
