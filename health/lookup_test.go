@@ -285,3 +285,30 @@ func TestCheckPublic(t *testing.T) {
 		}
 	}
 }
+
+// TestPauseInDoubt: what is in doubt since a moment ago is looked up again sooner than what has been for long.
+func TestPauseInDoubt(t *testing.T) {
+	t.Parallel()
+	long, short := epoch.Add(-controlTime), epoch.Add(-controlTime+1)
+	for name, test := range map[string]struct {
+		missing time.Time
+		fresh   []time.Time
+		want    time.Duration
+	}{
+		"missing for long":            {long, nil, controlTime / 4},
+		"missing of late":             {short, nil, controlPause},
+		"fresh for long":              {time.Time{}, []time.Time{long}, controlTime / 4},
+		"fresh of late":               {time.Time{}, []time.Time{long, short}, controlPause},
+		"missing for long, and fresh": {long, []time.Time{short}, controlPause},
+		"missing of late, and fresh":  {short, []time.Time{long}, controlPause},
+	} {
+		l := new(lookup)
+		l.claims.missing, l.claims.fresh = test.missing, map[netip.Addr]time.Time{}
+		for i, began := range test.fresh {
+			l.claims.fresh[netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})] = began
+		}
+		if got := l.pauseInDoubt(epoch); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
