@@ -246,6 +246,9 @@ func (g *Group) takeView(v *View) (news bool) {
 	if news {
 		g.hear(m, v)
 	}
+	if m.book.current() && m.said.After(m.heard) {
+		m.heard = m.said
+	}
 	if changed {
 		g.claim(v)
 		signal(g.changed)
@@ -253,12 +256,10 @@ func (g *Group) takeView(v *View) (news bool) {
 	return news || changed
 }
 
-// hear notes that a watcher has said something new, or did so a while ago where a third one passes it on. Its opinions
-// go on to count only if none of them has been missed. g.mu is held.
+// hear notes that a watcher has said something new, or did so a while ago where a third one passes it on. g.mu is held.
 func (g *Group) hear(m *member, v *View) {
-	heard := g.o.Now().Add(-time.Duration(v.Age) * time.Millisecond)
-	if m.book.current() && (v.Age == 0 || heard.After(m.heard)) {
-		m.heard = heard
+	if said := g.o.Now().Add(-time.Duration(v.Age) * time.Millisecond); v.Age == 0 || said.After(m.said) {
+		m.said = said
 	}
 	if v.Beat == 0 {
 		return

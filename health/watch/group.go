@@ -77,7 +77,8 @@ type member struct {
 	book    Book
 	alive   bool
 	since   time.Time     // when alive changed
-	heard   time.Time     // when it last said something, and nothing that it had said was missed
+	said    time.Time     // when it last said something
+	heard   time.Time     // the same, while nothing that it had said was missed
 	beat    time.Duration // how often it says that it is alive; 0: it does not tell
 	behind  []string      // watchers of which it has missed something
 	address string        // host:port

@@ -187,3 +187,30 @@ func TestAgeIsPassedOn(t *testing.T) {
 		t.Error("it counts though no watcher has heard of it in time")
 	}
 }
+
+// TestChangesAllTheTime: a watcher whose opinions change all the time, so that it sends the whole of them after each
+// beat, counts all the same.
+func TestChangesAllTheTime(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	clock := func() time.Time { return now }
+	fra, ams := newGroupNamed(t, clock, "fra", "ams"), newGroupNamed(t, clock, "ams", "fra")
+	for i := range 20 {
+		now = now.Add(fra.young / 9)
+		ams.mu.Lock()
+		ams.own.number(1) // a change that is too large for gossip
+		ams.mu.Unlock()
+		ams.beat()
+		for _, text := range packets(ams) {
+			fra.take(text)
+		}
+		whole, err := json.Marshal(ams.own.view("ams"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fra.take(whole)
+		if fra.counted(now)["ams"] == nil {
+			t.Fatalf("it does not count after change %d", i+1)
+		}
+	}
+}

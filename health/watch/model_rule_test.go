@@ -98,7 +98,8 @@ type modelPeer struct {
 	gone  time.Time // when it left
 	roles []health.Role
 	count uint64
-	heard time.Time // zero: never
+	spoke time.Time // when it last said something
+	heard time.Time // the same while nothing of it was missed; zero: never
 	said  map[string]Opinions
 	last  uint64          // the latest change that it is known to have told of
 	whole uint64          // that the latest whole view holds
@@ -143,9 +144,12 @@ func (s *modelServer) hear(v *View) {
 		p.last = max(p.last, v.Changes)
 	} else if v.Count > p.count {
 		p.count, p.last = v.Count, v.Changes
-		if heard := s.now().Add(-time.Duration(v.Age) * time.Millisecond); !p.missed() && (v.Age == 0 || heard.After(p.heard)) {
-			p.heard = heard
+		if at := s.now().Add(-time.Duration(v.Age) * time.Millisecond); v.Age == 0 || at.After(p.spoke) {
+			p.spoke = at
 		}
+	}
+	if !p.missed() && p.spoke.After(p.heard) {
+		p.heard = p.spoke
 	}
 	for prefix, m := range v.Mirrors {
 		if m.Count > p.said[prefix].Count {
