@@ -325,11 +325,7 @@ func FuzzParseView(f *testing.F) {
 		if parts, err := split(v); err == nil {
 			var joined Book
 			for _, part := range parts {
-				text, err := json.Marshal(part)
-				if err != nil || len(text) > maxPacket {
-					t.Fatalf("a part of %d bytes, %v", len(text), err)
-				}
-				again, err := parseView(text)
+				again, err := parseView(part)
 				if err != nil {
 					t.Fatalf("a part of a view: %v", err)
 				}

@@ -13,9 +13,7 @@
 // join-semilattice, and old messages change nothing.
 //
 // A change is gossiped over UDP at once. Whole views go over TCP when a member joins, when the list of mirrors changes,
-// and every few seconds between two members at random, which mends what the network has lost. Changes are numbered: a
-// watcher that has missed one says so, and the others pass on the whole view. Until it has come, the opinions count no
-// longer than those of a watcher that is silent.
+// and every few seconds between two members at random, which mends what the network has lost.
 //
 // # The rule
 //
@@ -48,8 +46,7 @@
 //	transport.go limits on connections
 //	seek.go   how it finds the others
 //	verdicts.go  a report's verdicts made the joint ones
-//	gossip.go what other members send, and the state that two exchange
-//	send.go  what is sent to them
+//	gossip.go what is sent to other members, and taken from them
 //	key.go    the key file
 //	status.go what an administrator wants to know
 package watch

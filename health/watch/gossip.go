@@ -2,26 +2,30 @@ package watch
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"math"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
-	maxBehind = 4    // watchers that one names of which it has missed something
+	maxPacket = 1000 // bytes of a view that is gossiped: it must fit into a packet beside others
+	maxParts  = 8    // of a view that is gossiped; a longer one goes over TCP as a whole
 	maxQueued = 1000 // packets that wait to be gossiped
-
-	// maxState is how many bytes a member sends in an exchange, beside some counts: memberlist refuses 20 MiB.
-	maxState = 16 << 20
 
 	// maxAhead is how far a count may be ahead of the time: a watcher's clock may be off by much, but counts must leave
 	// room for those to come.
 	maxAhead = 10 * 365 * 24 * time.Hour
+
+	wholeEvery = time.Second // how often the whole view is sent to all, at most
+	sendAtOnce = 8           // members that it is sent to at a time
 )
 
 // A delegate is a Group as memberlist sees it.
@@ -51,45 +55,25 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 }
 
 // LocalState returns this watcher's view, and what it has heard of the others: all of that for a member that joins, and
-// else how far they have counted. So a member learns how high it has counted in an earlier run (see [Book.surpass]). It
-// also passes on what some member has missed, as one that another cannot reach over TCP.
+// else how far they have counted. So a member learns how high it has counted in an earlier run (see [Book.surpass]).
 func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
 	g.mu.Lock()
-	own := g.own.view(g.o.Config.Name)
-	missed := map[string]bool{}
-	for _, m := range g.members {
-		for _, name := range m.behind {
-			missed[name] = true
-		}
-	}
-	now := g.o.Now()
-	var others []*View
+	defer g.mu.Unlock()
+	views := []*View{g.own.view(g.o.Config.Name)}
 	for name, m := range g.members {
 		if m.book.count == 0 {
 			continue
 		}
 		v := m.book.view(name)
-		v.Age = uint32(min(max(now.Sub(m.heard).Milliseconds(), 0), math.MaxUint32))
-		if whole := join || missed[name]; !whole || !m.book.current() {
-			v = v.summary()
+		if !join {
+			v.Complete, v.Mirrors, v.Notes = 0, nil, nil
 		}
-		others = append(others, v)
+		views = append(views, v)
 	}
-	g.mu.Unlock()
-	return stateOf(own, others, maxState)
-}
-
-// stateOf writes views for LocalState, that of this watcher first. Where there is no room for all, those of some others
-// are left out but for their counts. The member misses these then, and gets them by one of the next exchanges: others
-// come in random order.
-func stateOf(own *View, others []*View, room int) []byte {
 	var state bytes.Buffer
-	for i, v := range append([]*View{own}, others...) {
+	for _, v := range views {
 		text, err := json.Marshal(v)
-		if i > 0 && state.Len()+len(text) > room {
-			text, err = json.Marshal(v.summary())
-		}
 		if err != nil { // it holds nothing that cannot be written
 			continue
 		}
@@ -99,11 +83,8 @@ func stateOf(own *View, others []*View, room int) []byte {
 	return state.Bytes()
 }
 
-// MergeRemoteState takes in what another member's LocalState has returned. What is not whole there says how far a
-// watcher has counted. That is of use to this one alone: others must not count as heard of while their opinions are
-// missed.
+// MergeRemoteState takes in what another member's LocalState has returned.
 func (d *delegate) MergeRemoteState(state []byte, _ bool) {
-	g := (*Group)(d)
 	if len(state) > maxViewBytes {
 		return
 	}
@@ -112,10 +93,7 @@ func (d *delegate) MergeRemoteState(state []byte, _ bool) {
 		if n++; n > maxMembers+1 {
 			return
 		}
-		v := g.parse(line)
-		if v != nil && (v.Complete != 0 || v.Watcher == g.o.Config.Name) {
-			g.takeView(v)
-		}
+		(*Group)(d).take(line)
 	}
 }
 
@@ -203,28 +181,17 @@ func (g *Group) forgetGone() {
 // memoryOfGone is for how long a member that is gone is shown, and sought.
 const memoryOfGone = time.Hour
 
-// take takes in a view that was sent, and reports whether it was news.
+// take takes in a view, and reports whether it was news. One of a watcher that is no member is of no use; one that is
+// gone may be about to come back.
 func (g *Group) take(data []byte) (news bool) {
-	v := g.parse(data)
-	return v != nil && g.takeView(v)
-}
-
-// parse reads a view; nil if it cannot be read.
-func (g *Group) parse(data []byte) *View {
 	v, err := parseView(data)
 	if err != nil {
 		g.o.Log.Debug("another watcher has sent what cannot be read", zap.Error(err))
-		return nil
+		return false
 	}
-	return v
-}
-
-// takeView takes in a view, and reports whether it was news. One of a watcher that is no member is of no use; one that
-// is gone may be about to come back.
-func (g *Group) takeView(v *View) (news bool) {
 	now := g.o.Now()
 	limit := uint64(max(now.UnixNano(), leastTime) + int64(maxAhead))
-	if v.Count > limit || v.Changes > v.Count {
+	if v.Count > limit {
 		g.o.Log.Debug("another watcher has sent a count that is far ahead", zap.String("name", v.Watcher), zap.Uint64("count", v.Count))
 		return false
 	}
@@ -240,41 +207,158 @@ func (g *Group) takeView(v *View) (news bool) {
 	if m == nil {
 		return false
 	}
-	news = v.Count > m.book.count
+	if news = v.Count > m.book.count; news {
+		m.heard = now
+	}
 	g.compareReleases(&m.book, v)
-	changed := m.book.Merge(v, g.wants)
-	if news {
-		g.hear(m, v)
-	}
-	if m.book.current() && m.said.After(m.heard) {
-		m.heard = m.said
-	}
-	if changed {
+	if m.book.Merge(v, g.wants) {
 		g.claim(v)
 		signal(g.changed)
+		return true
 	}
-	return news || changed
-}
-
-// hear notes that a watcher has said something new, or did so a while ago where a third one passes it on. g.mu is held.
-func (g *Group) hear(m *member, v *View) {
-	if said := g.o.Now().Add(-time.Duration(v.Age) * time.Millisecond); v.Age == 0 || said.After(m.said) {
-		m.said = said
-	}
-	if v.Beat == 0 {
-		return
-	}
-	m.beat = min(time.Duration(v.Beat)*time.Millisecond, maxBeat)
-	m.behind = nil
-	for _, name := range v.Behind[:min(len(v.Behind), maxBehind)] {
-		if g.members[name] != nil {
-			m.behind = append(m.behind, name)
-		}
-	}
+	return news
 }
 
 // leastTime is a time that has passed. A host without a clock of its own begins in 1970.
 const leastTime = 1_700_000_000e9
+
+// enqueue has a packet gossiped. Where too many wait, because there is no other member to send them to, or another one
+// floods, the oldest are dropped: the exchange of whole views makes up for that.
+func (g *Group) enqueue(p *packet) {
+	g.queue.QueueBroadcast(p)
+	if g.queue.NumQueued() > maxQueued {
+		g.queue.Prune(maxQueued)
+	}
+}
+
+// beats says that this watcher is alive until ctx ends.
+func (g *Group) beats(ctx context.Context) error {
+	beat := time.NewTimer(0)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-beat.C:
+			beat.Reset(g.beat())
+		}
+	}
+}
+
+// send sends this watcher's whole view when that is wanted, until ctx ends. Members that do not read hold it up, but no
+// beat.
+func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.whole:
+			g.sendWhole(ctx, list)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wholeEvery):
+		}
+	}
+}
+
+// beat gossips that this watcher is alive, and returns when to do so again.
+func (g *Group) beat() time.Duration {
+	g.mu.Lock()
+	v := g.own.header(g.o.Config.Name)
+	every := min(max(g.young/(silence*3), time.Second), 10*time.Second)
+	g.mu.Unlock()
+	if text, err := json.Marshal(v); err == nil {
+		g.enqueue(&packet{text, g.o.Config.Name})
+	}
+	return every
+}
+
+// sendWhole sends this watcher's view to all others over TCP.
+func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
+	g.mu.Lock()
+	text, err := json.Marshal(g.own.view(g.o.Config.Name))
+	g.mu.Unlock()
+	if err != nil { // it holds nothing that cannot be written
+		return
+	}
+	var sending errgroup.Group
+	sending.SetLimit(sendAtOnce)
+	for _, node := range list.Members() {
+		if node.Name == g.o.Config.Name || ctx.Err() != nil {
+			continue
+		}
+		sending.Go(func() error {
+			if err := list.SendReliable(node, text); err != nil {
+				g.o.Log.Debug("cannot send to another watcher", zap.String("name", node.Name), zap.Error(err))
+			}
+			return nil
+		})
+	}
+	sending.Wait()
+}
+
+// broadcast gossips a view, or has the whole one sent if it is too large for that.
+func (g *Group) broadcast(v *View) {
+	parts, err := split(v)
+	if err != nil || len(parts) > maxParts {
+		signal(g.whole)
+		return
+	}
+	for _, text := range parts {
+		g.enqueue(&packet{text: text})
+	}
+}
+
+var errTooLarge = errors.New("the opinions of one mirror do not fit into a packet")
+
+// split writes a part of a view, in as many packets as it takes.
+func split(v *View) ([][]byte, error) {
+	text, err := json.Marshal(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) <= maxPacket:
+		return [][]byte{text}, nil
+	case len(v.Mirrors) <= 1:
+		return nil, errTooLarge
+	}
+	prefixes := slices.Sorted(maps.Keys(v.Mirrors))
+	half := len(prefixes) / 2
+	var parts [][]byte
+	for _, some := range [...][]string{prefixes[:half], prefixes[half:]} {
+		part := *v
+		part.Mirrors = make(map[string]Opinions, len(some))
+		for _, prefix := range some {
+			part.Mirrors[prefix] = v.Mirrors[prefix]
+		}
+		texts, err := split(&part)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, texts...)
+	}
+	return parts, nil
+}
+
+// A packet is a view that is gossiped.
+type packet struct {
+	text []byte
+	beat string // the watcher, if all that it says is that this one is alive
+}
+
+// Invalidates reports whether an older packet need not be sent any more.
+func (p *packet) Invalidates(old memberlist.Broadcast) bool {
+	other, ok := old.(*packet)
+	return ok && p.beat != "" && p.beat == other.beat
+}
+
+// Message returns the view.
+func (p *packet) Message() []byte { return p.text }
+
+// Finished does nothing.
+func (p *packet) Finished() {}
 
 // A logWriter is where memberlist logs. What matters of it is logged by this package, in its own words; the rest
 // includes what anyone can cause who reaches the port.

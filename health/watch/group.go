@@ -24,7 +24,7 @@ const (
 	// minOthers is how many other watchers it takes for joint verdicts: of two watchers that differ, neither is right.
 	minOthers = 2
 
-	// silence is after how many intervals without a word, or beats that did not come, a watcher's opinions count no more.
+	// silence is after how many intervals without a word a watcher's opinions count no more.
 	silence = 3
 
 	// protocol is the version of what views mean. Members with another one are refused.
@@ -65,7 +65,6 @@ type Group struct {
 	looked     map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
 	claims     map[string]bool      // the mirrors that want one now
 	releases   map[string]bool      // see Releases
-	tooMany    map[string]bool      // mirrors with more endpoints than are shared
 	sought     map[netip.Addr]bool  // where watch.join is
 	conflict   string               // which two watchers had one name, at conflictAt
 	conflictAt time.Time
@@ -76,12 +75,9 @@ type Group struct {
 type member struct {
 	book    Book
 	alive   bool
-	since   time.Time     // when alive changed
-	said    time.Time     // when it last said something
-	heard   time.Time     // the same, while nothing that it had said was missed
-	beat    time.Duration // how often it says that it is alive; 0: it does not tell
-	behind  []string      // watchers of which it has missed something
-	address string        // host:port
+	since   time.Time // when alive changed
+	heard   time.Time // when it last said something
+	address string    // host:port
 	meta    meta
 }
 

@@ -35,7 +35,6 @@ type modelWorld struct {
 	servers []*modelServer
 	list    [modelMirrors]bool // which mirrors are enabled
 	cut     map[string]bool    // by linkOf
-	noTCP   map[string]bool    // by linkOf: packets pass
 	loss    float64            // of packets
 	flying  []modelFlight
 	sent    int
@@ -51,10 +50,9 @@ type modelFlight struct {
 
 func newModelWorld(t *testing.T, r *rand.Rand) (*modelWorld, error) {
 	w := &modelWorld{t: t, random: r, time: time.Unix(1_800_000_000, 0), list: [modelMirrors]bool{true, true, true, true},
-		cut: map[string]bool{}, noTCP: map[string]bool{}}
+		cut: map[string]bool{}}
 	for i := range 3 + r.IntN(3) {
-		s := &modelServer{world: w, name: fmt.Sprint("ns", i+1), seen: map[modelEndpoint]byte{}, contents: map[uint32]uint64{},
-			told: map[modelEndpoint]map[byte]time.Time{}}
+		s := &modelServer{world: w, name: fmt.Sprint("ns", i+1), seen: map[modelEndpoint]byte{}, contents: map[uint32]uint64{}}
 		if r.IntN(4) == 0 {
 			s.role = []health.Role{health.Role(r.IntN(2))}
 		}
@@ -95,7 +93,7 @@ func (w *modelWorld) restart(s *modelServer, r *rand.Rand) error {
 	s.snapshot, s.saw = nil, map[modelEndpoint]modelJoint{}
 	for _, other := range w.servers {
 		if other != s {
-			s.peers[other.name] = &modelPeer{roles: other.role, said: map[string]Opinions{}, got: map[uint64]bool{}}
+			s.peers[other.name] = &modelPeer{roles: other.role, said: map[string]Opinions{}}
 		}
 	}
 	s.beatAt, s.exchangeAt = w.time, w.time
@@ -107,8 +105,6 @@ func linkOf(a, b *modelServer) string { return min(a.name, b.name) + " " + max(a
 func (w *modelWorld) linked(a, b *modelServer) bool {
 	return !a.stopped && !b.stopped && !w.cut[linkOf(a, b)]
 }
-
-func (w *modelWorld) streams(a, b *modelServer) bool { return w.linked(a, b) && !w.noTCP[linkOf(a, b)] }
 
 // partition cuts all links between two halves.
 func (w *modelWorld) partition(r *rand.Rand) {
@@ -127,7 +123,6 @@ func (w *modelWorld) partition(r *rand.Rand) {
 
 func (w *modelWorld) heal() {
 	clear(w.cut)
-	clear(w.noTCP)
 	w.loss = 0
 }
 
@@ -199,7 +194,7 @@ func (w *modelWorld) notice(s *modelServer) {
 		if p.alive {
 			(*delegate)(s.Group).NotifyJoin(node)
 			s.forgetGoneInModel()
-			if w.streams(s, other) {
+			if w.linked(s, other) {
 				w.exchange(s, other, true)
 			}
 		} else {
@@ -221,7 +216,7 @@ func (w *modelWorld) send(s *modelServer) {
 			w.t.Fatal(err)
 		}
 		for _, other := range w.servers {
-			if other != s && w.streams(s, other) {
+			if other != s && w.linked(s, other) {
 				w.fly(other, text)
 			}
 		}
@@ -239,7 +234,7 @@ func (w *modelWorld) send(s *modelServer) {
 	}
 	if other := w.servers[w.random.IntN(len(w.servers))]; !w.time.Before(s.exchangeAt) && other != s {
 		s.exchangeAt = w.time.Add(syncEvery)
-		if w.streams(s, other) {
+		if w.linked(s, other) {
 			w.exchange(s, other, false)
 		}
 	}
@@ -289,9 +284,7 @@ func (s *modelServer) getState(state []byte) {
 		if err := json.Unmarshal(line, &v); err != nil {
 			s.world.t.Fatal(err)
 		}
-		if v.Complete != 0 {
-			s.hear(&v)
-		}
+		s.hear(&v)
 	}
 	(*delegate)(s.Group).MergeRemoteState(state, false)
 }

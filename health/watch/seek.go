@@ -66,9 +66,7 @@ func (g *Group) join(ctx context.Context, list *memberlist.Memberlist) {
 	g.setProblem(failed)
 }
 
-// joinError says why a member could not be joined, in a line. memberlist has no values or types for what it refuses
-// itself, and what the other side refuses comes as text: these are told by their words, which TestKeys and
-// TestOtherProtocol hold.
+// joinError says why a member could not be joined, in a line.
 func joinError(err error, peer string) string {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"mirrorpool/health"
 )
 
@@ -14,7 +12,6 @@ import (
 func (g *Group) Apply(r *health.Report) {
 	g.mu.Lock()
 	news, whole := g.own.observe(r, g.o.Config.Name)
-	g.warnTooMany(r)
 	g.follow(r)
 	others := g.counted(r.At)
 	if len(others) < minOthers {
@@ -30,21 +27,6 @@ func (g *Group) Apply(r *health.Report) {
 	case news != nil:
 		g.broadcast(news)
 	}
-}
-
-// warnTooMany logs which mirrors have come to have more endpoints than are shared. g.mu is held.
-func (g *Group) warnTooMany(r *health.Report) {
-	tooMany := map[string]bool{}
-	for prefix, m := range r.Mirrors {
-		if n := len(m.Endpoints) + count(m.Rsync != nil); n > maxOpinions {
-			tooMany[prefix] = true
-			if !g.tooMany[prefix] {
-				g.o.Log.Warn("a mirror has more endpoints than are shared with other watchers", zap.String("mirror", prefix),
-					zap.Int("endpoints", n), zap.Int("shared", maxOpinions))
-			}
-		}
-	}
-	g.tooMany = tooMany
 }
 
 // follow takes over the list of mirrors and the interval. g.mu is held.
@@ -73,12 +55,11 @@ func (g *Group) follow(r *health.Report) {
 // wants reports whether a mirror is in this watcher's own list. g.mu is held.
 func (g *Group) wants(urlPrefix string) bool { return g.wanted[urlPrefix] }
 
-// counted are the other watchers whose opinions count at a time. One that checks more seldom than this one also says
-// more seldom that it is alive. g.mu is held.
+// counted are the other watchers whose opinions count at a time. g.mu is held.
 func (g *Group) counted(now time.Time) map[string]*member {
 	list := map[string]*member{}
 	for name, m := range g.members {
-		if m.alive && !m.heard.IsZero() && now.Sub(m.heard) <= max(g.young, silence*m.beat+time.Second) {
+		if m.alive && !m.heard.IsZero() && now.Sub(m.heard) <= g.young {
 			list[name] = m
 		}
 	}

@@ -65,25 +65,11 @@ type View struct {
 	Count uint64 `json:"n"`
 	// Complete is the count since which a mirror that is not in Mirrors is none of the watcher's. 0: it says nothing of
 	// those, as in a part of a view.
-	Complete uint64 `json:"c,omitempty"`
-	// Changes is the number of the latest change of opinions and notes that the watcher has told of. A part of a view that
-	// tells of a change has the number of that. 0: a version of the program that does not count them.
-	Changes  uint64              `json:"k,omitempty"`
-	Behind   []string            `json:"b,omitempty"` // watchers of which it has missed changes
-	Beat     uint32              `json:"i,omitempty"` // milliseconds until it says again that it is alive
-	Age      uint32              `json:"g,omitempty"` // milliseconds since the watcher was heard of by the one that passes it on
+	Complete uint64              `json:"c,omitempty"`
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
 	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves
 	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
 	Notes    map[Topic]Note      `json:"t,omitempty"`
-}
-
-// tells reports whether a view has opinions or notes. One that has none says that the watcher is alive.
-func (v *View) tells() bool { return v.Complete != 0 || len(v.Mirrors)+len(v.Notes) > 0 }
-
-// summary says how far the watcher of a view has counted.
-func (v *View) summary() *View {
-	return &View{Watcher: v.Watcher, Count: v.Count, Changes: v.Changes, Suspects: v.Suspects, Zone: v.Zone}
 }
 
 // A ZoneVersion is the version of the zone that a watcher serves.
