@@ -262,3 +262,14 @@ func TestLoadHistoryInSilence(t *testing.T) {
 		t.Errorf("logged %v", logs.All())
 	}
 }
+
+// TestShift: what has not been seen for longer than a history lasts is forgotten.
+func TestShift(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64][3]int{0: {1, 2, 3}, 1: {2, 3, 0}, 2: {3, 0, 0}, 3: {}, 4: {}, 1 << 40: {}} {
+		parts := [3]int{1, 2, 3}
+		if shift(parts[:], n); parts != want {
+			t.Errorf("by %d: %v, want %v", n, parts, want)
+		}
+	}
+}
