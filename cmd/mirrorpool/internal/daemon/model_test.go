@@ -32,19 +32,7 @@ import (
 // with MIRRORPOOL_TEST_LONG they are other ones each time.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	sequences, seed := 30, uint64(1) // the same each time, so that a change that breaks a rule is the one to blame
-	switch {
-	case testbed.Long():
-		sequences, seed = 1000, rand.Uint64()
-	case testbed.Race, testing.Short():
-		sequences = 6
-	}
-	if text := os.Getenv("MODEL_SEED"); text != "" {
-		sequences = 1
-		if _, err := fmt.Sscan(text, &seed); err != nil {
-			t.Fatalf("MODEL_SEED: %v", err)
-		}
-	}
+	sequences, seed := testbed.Sequences(t, 30)
 	for i := range uint64(sequences) {
 		ops := randomOps(seed + i)
 		err := runModel(t, ops)

@@ -113,6 +113,7 @@ func notesOn[T any](f *inForce, topic watch.Topic, take func(n *watch.NoteOf, va
 func (f *inForce) takeDrains() {
 	notesOn(f, watch.TopicDrains, func(n *watch.NoteOf, theirs dnspool.Overrides) {
 		known := f.elsewhere[n.Watcher]
+		theirs, _ = theirs.Split(f.now()) // their clock may be behind
 		if !n.Alive || slices.Equal(known, theirs) || known == nil && len(f.elsewhere) >= maxDraining {
 			return
 		}
