@@ -28,6 +28,7 @@ import (
 // An event is something that a client has been told, or has tried.
 type event struct {
 	at     time.Time
+	ended  time.Time
 	client string   // such as "dns ns1 A", "redirect ns1 v4", "curl"
 	to     []string // addresses or prefixes that it was sent to
 	failed string   // why it got nothing; empty if it did
@@ -102,6 +103,7 @@ func (b *box) startClients() (c *clients, stop func()) {
 				limit, done := context.WithTimeout(ctx, 8*time.Second)
 				var err error
 				e.to, err = try(limit)
+				e.ended = time.Now()
 				done()
 				if ctx.Err() != nil {
 					return

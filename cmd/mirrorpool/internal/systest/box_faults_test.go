@@ -44,9 +44,8 @@ func (c *clients) ride(t *testing.T, w wave, report *report) {
 	for _, f := range w.faults {
 		f.mend()
 	}
-	// One may have picked its mirror and its address just before the fault, and a short wave has fewer than ten in all.
-	if failed, tried := c.failures("upgrader", from, to); !w.alone && 10*(failed-1) >= tried {
-		t.Errorf("%s: %d of %d downloads by the Upgrader fail", w.name, failed, tried)
+	if !w.alone {
+		c.upgradersSucceed(t, w, from, to)
 	}
 	rows := make([]row, len(w.faults))
 	for i, f := range w.faults {
@@ -75,6 +74,29 @@ func (c *clients) ride(t *testing.T, w wave, report *report) {
 	}
 	report.rows = append(report.rows, rows...)
 	c.never(t, from, time.Now())
+}
+
+// upgradersSucceed asserts that each Upgrader got the image whose last try came when no client may be sent to a broken
+// mirror any more. One that picked its mirror before the fault was seen, and gave up before, had nothing but broken
+// mirrors to ask. One that got bytes too many from an endless body keeps them, and then no mirror has a rest to send.
+func (c *clients) upgradersSucceed(t *testing.T, w wave, from, to time.Time) {
+	t.Helper()
+	var seen time.Time
+	for _, f := range w.faults {
+		if at := f.began.Add(deadline); at.After(seen) {
+			seen = at
+		}
+	}
+	failed, tried := c.failures("upgrader", from, to)
+	if 2*failed > tried {
+		t.Errorf("%s: %d of %d downloads by the Upgrader fail", w.name, failed, tried)
+	}
+	for _, e := range c.between(from, to) {
+		spoiled := strings.Contains(e.failed, "416 ") || strings.Contains(e.failed, "not those of the image")
+		if e.client == "upgrader" && e.failed != "" && !spoiled && e.ended.After(seen) {
+			t.Errorf("%s: a download by the Upgrader fails %v after the fault: %s", w.name, e.ended.Sub(seen)+deadline, e.failed)
+		}
+	}
 }
 
 // rideWithoutSite does so while the web site misbehaves.
