@@ -197,7 +197,34 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 	}
 	slices.SortFunc(r.signZone, byTag)
 	slices.SortFunc(r.signKeys, byTag)
-	return r, r.useSigned(k, now)
+	if err := r.useSigned(k, now); err != nil {
+		return nil, err
+	}
+	return r, r.checkAlgorithms(k, now)
+}
+
+// checkAlgorithms returns an error if an algorithm in the DNSKEY set does not sign the whole zone, DNSKEY set included
+// (RFC 4035 section 2.2): some validators insist on it.
+func (r *roles) checkAlgorithms(k *Keys, now time.Time) error {
+	for _, rr := range r.records()[dns.TypeDNSKEY] {
+		record, ok := rr.(*dns.DNSKEY)
+		if !ok {
+			continue
+		}
+		name := dns.AlgorithmToString[record.Algorithm]
+		same := func(key *Key) bool { return key.Record.Algorithm == record.Algorithm }
+		switch {
+		case !slices.ContainsFunc(r.signZone, same):
+			return fmt.Errorf("the key %d would be published, and no key of its algorithm %s signs the records of %s; make the keys that sign "+
+				"the DNSKEY set and those that sign the rest of one algorithm, or list one of %[2]s without the flag SEP (256), too",
+				record.KeyTag(), name, k.Zone)
+		case !slices.ContainsFunc(k.All, func(key *Key) bool { return same(key) && r.signsKeys(key, now) }):
+			return fmt.Errorf("the key %d would be published, and no key of its algorithm %s signs the DNSKEY set of %s; make the keys that sign "+
+				"the DNSKEY set and those that sign the rest of one algorithm, or list one of %[2]s with the flag SEP (257), too",
+				record.KeyTag(), name, k.Zone)
+		}
+	}
+	return nil
 }
 
 // zoneSigners returns the keys of an algorithm that sign what is no key: those without the flag SEP, if any sign.

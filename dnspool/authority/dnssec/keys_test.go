@@ -172,6 +172,7 @@ func TestKeygen(t *testing.T) {
 	csk, ed := make("-a", "ECDSAP256SHA256", "-f", "KSK"), make("-a", "ED25519", "-f", "KSK")
 	ksk, zsk := make("-a", "13", "-f", "KSK"), make("-a", "13")
 	later, rsa := make("-a", "13", "-f", "KSK", "-P", "now", "-A", "+1d"), make("-a", "RSASHA256")
+	edZone := make("-a", "ED25519")
 	now := time.Now()
 	for _, test := range []struct {
 		files          []string
@@ -189,6 +190,9 @@ func TestKeygen(t *testing.T) {
 		{files: []string{csk, csk}, wantErr: "a second key with the tag"},
 		{files: []string{rsa}, wantErr: "want the algorithm ECDSAP256SHA256 or ED25519"},
 		{files: []string{csk + "x"}, wantErr: "cannot read a DNSSEC key"},
+		{files: []string{ed, edZone, csk}, keys: 2, sets: 2, published: 3},
+		{files: []string{ksk, edZone}, wantErr: "no key of its algorithm ED25519 signs the DNSKEY set of dl.example.org.; make the keys"},
+		{files: []string{csk, ksk, zsk, edZone}, wantErr: "or list one of ED25519 with the flag SEP (257), too"},
 	} {
 		k, err := read(testConfig(test.files...), "", now)
 		if test.wantErr != "" {

@@ -22,19 +22,23 @@ type listedKeys struct {
 	ds    map[string]*dns.DS
 }
 
-// newListedKeys makes keys that sign keys (K) and others (Z).
+// newListedKeys makes keys that sign keys (K) and others (Z), and the same of another algorithm (C and E).
 func newListedKeys(t *testing.T, names ...string) *listedKeys {
 	t.Helper()
 	l := &listedKeys{t, t.TempDir(), map[string]string{}, map[string]string{}, map[string]*dns.DS{}}
 	for _, name := range names {
-		key, err := generate(testZone, dns.ECDSAP256SHA256, Times{})
+		algorithm := dns.ECDSAP256SHA256
+		if name[0] == 'C' || name[0] == 'E' {
+			algorithm = dns.ED25519
+		}
+		key, err := generate(testZone, algorithm, Times{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name[0] == 'Z' {
+		if name[0] == 'Z' || name[0] == 'E' {
 			key.Record.Flags = dns.ZONE
 		}
-		l.files[name] = filepath.Join(l.dir, fmt.Sprintf("K%s+013+%05d", testZone, key.Record.KeyTag()))
+		l.files[name] = filepath.Join(l.dir, fmt.Sprintf("K%s+%03d+%05d", testZone, algorithm, key.Record.KeyTag()))
 		testbed.Put(t, l.files[name]+publicEnd, key.Record.String()+"\n")
 		l.text[name], l.ds[name] = key.secret, key.DS()
 		l.set(name, "")

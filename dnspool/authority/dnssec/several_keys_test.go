@@ -254,3 +254,39 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 		t.Error("signatures that were made here hold as long as they do")
 	}
 }
+
+// TestAlgorithmsSignAll wants an error for an algorithm that signs the DNSKEY set alone, or all but that, where the
+// key for that is elsewhere.
+func TestAlgorithmsSignAll(t *testing.T) {
+	t.Parallel()
+	k, zone := newSplitKey(t), newListedKeys(t, "E1", "E2")
+	ed, err := dns.NewRR(readText(t, zone.files["E1"]+publicEnd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		set   []dns.RR
+		files []string
+		want  string
+	}{
+		"another algorithm for the zone": {[]dns.RR{k.ksk, ed}, []string{k.kskAt, zone.files["E1"]},
+			"no key of its algorithm ECDSAP256SHA256 signs the records of"},
+		"and one of the same": {[]dns.RR{k.ksk, k.zsk, ed}, []string{k.kskAt, k.zskAt, zone.files["E1"]},
+			"no key of its algorithm ED25519 signs the DNSKEY set of"},
+		"published ahead": {[]dns.RR{k.ksk, k.zsk, ed}, []string{k.kskAt, k.zskAt}, "no key of its algorithm ED25519 signs the records of"},
+	} {
+		k.moveAway(t, ".1", testNow.Add(-backdating), 10, test.set...)
+		if _, err := Read(testConfig(test.files...), "", testNow); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+func readText(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
