@@ -57,11 +57,11 @@ func (b *Book) forget(wanted func(urlPrefix string) bool) {
 	maps.DeleteFunc(b.mirrors, func(prefix string, _ Opinions) bool { return !wanted(prefix) })
 }
 
-// view returns all that the book holds.
+// view returns all that the book holds. It does not change with the book.
 func (b *Book) view(watcher string) *View {
 	return &View{
-		Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Zone: b.zone, Mirrors: b.mirrors,
-		Notes: maps.Clone(b.notes),
+		Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Zone: b.zone,
+		Mirrors: maps.Clone(b.mirrors), Notes: maps.Clone(b.notes),
 	}
 }
 

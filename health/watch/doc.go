@@ -46,7 +46,8 @@
 //	transport.go limits on connections
 //	seek.go   how it finds the others
 //	verdicts.go  a report's verdicts made the joint ones
-//	gossip.go what is sent to other members, and taken from them
+//	gossip.go what other members send, and the state that two exchange
+//	send.go  what is sent to them
 //	key.go    the key file
 //	status.go what an administrator wants to know
 package watch

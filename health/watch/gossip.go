@@ -2,30 +2,24 @@ package watch
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
-	maxPacket = 1000 // bytes of a view that is gossiped: it must fit into a packet beside others
-	maxParts  = 8    // of a view that is gossiped; a longer one goes over TCP as a whole
 	maxQueued = 1000 // packets that wait to be gossiped
 
 	// maxAhead is how far a count may be ahead of the time: a watcher's clock may be off by much, but counts must leave
 	// room for those to come.
 	maxAhead = 10 * 365 * 24 * time.Hour
 
-	wholeEvery = time.Second // how often the whole view is sent to all, at most
-	sendAtOnce = 8           // members that it is sent to at a time
+	// maxState is how many bytes of views a member sends in an exchange: memberlist refuses 20 MiB.
+	maxState = 16 << 20
 )
 
 // A delegate is a Group as memberlist sees it.
@@ -59,21 +53,31 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	views := []*View{g.own.view(g.o.Config.Name)}
+	own := g.own.view(g.o.Config.Name)
+	var others []*View
 	for name, m := range g.members {
 		if m.book.count == 0 {
 			continue
 		}
 		v := m.book.view(name)
 		if !join {
-			v.Complete, v.Mirrors, v.Notes = 0, nil, nil
+			v = v.summary()
 		}
-		views = append(views, v)
+		others = append(others, v)
 	}
+	g.mu.Unlock()
+	return stateOf(own, others, maxState)
+}
+
+// stateOf writes views for LocalState, that of this watcher first. Where there is no room for all, only the counts of
+// some others are written: the member gets their opinions from these themselves.
+func stateOf(own *View, others []*View, room int) []byte {
 	var state bytes.Buffer
-	for _, v := range views {
+	for i, v := range append([]*View{own}, others...) {
 		text, err := json.Marshal(v)
+		if i > 0 && state.Len()+len(text) > room {
+			text, err = json.Marshal(v.summary())
+		}
 		if err != nil { // it holds nothing that cannot be written
 			continue
 		}
@@ -221,144 +225,6 @@ func (g *Group) take(data []byte) (news bool) {
 
 // leastTime is a time that has passed. A host without a clock of its own begins in 1970.
 const leastTime = 1_700_000_000e9
-
-// enqueue has a packet gossiped. Where too many wait, because there is no other member to send them to, or another one
-// floods, the oldest are dropped: the exchange of whole views makes up for that.
-func (g *Group) enqueue(p *packet) {
-	g.queue.QueueBroadcast(p)
-	if g.queue.NumQueued() > maxQueued {
-		g.queue.Prune(maxQueued)
-	}
-}
-
-// beats says that this watcher is alive until ctx ends.
-func (g *Group) beats(ctx context.Context) error {
-	beat := time.NewTimer(0)
-	defer beat.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-beat.C:
-			beat.Reset(g.beat())
-		}
-	}
-}
-
-// send sends this watcher's whole view when that is wanted, until ctx ends. Members that do not read hold it up, but no
-// beat.
-func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-g.whole:
-			g.sendWhole(ctx, list)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wholeEvery):
-		}
-	}
-}
-
-// beat gossips that this watcher is alive, and returns when to do so again.
-func (g *Group) beat() time.Duration {
-	g.mu.Lock()
-	v := g.own.header(g.o.Config.Name)
-	every := min(max(g.young/(silence*3), time.Second), 10*time.Second)
-	g.mu.Unlock()
-	if text, err := json.Marshal(v); err == nil {
-		g.enqueue(&packet{text, g.o.Config.Name})
-	}
-	return every
-}
-
-// sendWhole sends this watcher's view to all others over TCP.
-func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
-	g.mu.Lock()
-	text, err := json.Marshal(g.own.view(g.o.Config.Name))
-	g.mu.Unlock()
-	if err != nil { // it holds nothing that cannot be written
-		return
-	}
-	var sending errgroup.Group
-	sending.SetLimit(sendAtOnce)
-	for _, node := range list.Members() {
-		if node.Name == g.o.Config.Name || ctx.Err() != nil {
-			continue
-		}
-		sending.Go(func() error {
-			if err := list.SendReliable(node, text); err != nil {
-				g.o.Log.Debug("cannot send to another watcher", zap.String("name", node.Name), zap.Error(err))
-			}
-			return nil
-		})
-	}
-	sending.Wait()
-}
-
-// broadcast gossips a view, or has the whole one sent if it is too large for that.
-func (g *Group) broadcast(v *View) {
-	parts, err := split(v)
-	if err != nil || len(parts) > maxParts {
-		signal(g.whole)
-		return
-	}
-	for _, text := range parts {
-		g.enqueue(&packet{text: text})
-	}
-}
-
-var errTooLarge = errors.New("the opinions of one mirror do not fit into a packet")
-
-// split writes a part of a view, in as many packets as it takes.
-func split(v *View) ([][]byte, error) {
-	text, err := json.Marshal(v)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(text) <= maxPacket:
-		return [][]byte{text}, nil
-	case len(v.Mirrors) <= 1:
-		return nil, errTooLarge
-	}
-	prefixes := slices.Sorted(maps.Keys(v.Mirrors))
-	half := len(prefixes) / 2
-	var parts [][]byte
-	for _, some := range [...][]string{prefixes[:half], prefixes[half:]} {
-		part := *v
-		part.Mirrors = make(map[string]Opinions, len(some))
-		for _, prefix := range some {
-			part.Mirrors[prefix] = v.Mirrors[prefix]
-		}
-		texts, err := split(&part)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, texts...)
-	}
-	return parts, nil
-}
-
-// A packet is a view that is gossiped.
-type packet struct {
-	text []byte
-	beat string // the watcher, if all that it says is that this one is alive
-}
-
-// Invalidates reports whether an older packet need not be sent any more.
-func (p *packet) Invalidates(old memberlist.Broadcast) bool {
-	other, ok := old.(*packet)
-	return ok && p.beat != "" && p.beat == other.beat
-}
-
-// Message returns the view.
-func (p *packet) Message() []byte { return p.text }
-
-// Finished does nothing.
-func (p *packet) Finished() {}
 
 // A logWriter is where memberlist logs. What matters of it is logged by this package, in its own words; the rest
 // includes what anyone can cause who reaches the port.

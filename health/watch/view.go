@@ -72,6 +72,11 @@ type View struct {
 	Notes    map[Topic]Note      `json:"t,omitempty"`
 }
 
+// summary says how far the watcher of a view has counted.
+func (v *View) summary() *View {
+	return &View{Watcher: v.Watcher, Count: v.Count, Suspects: v.Suspects, Zone: v.Zone}
+}
+
 // A ZoneVersion is the version of the zone that a watcher serves.
 type ZoneVersion struct {
 	Serial  uint32 `json:"n"`

@@ -1,0 +1,161 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	maxPacket = 1000 // bytes of a view that is gossiped: it must fit into a packet beside others
+	maxParts  = 8    // of a view that is gossiped; a longer one goes over TCP as a whole
+
+	wholeEvery = time.Second // how often the whole view is sent to all, at most
+	sendAtOnce = 8           // members that it is sent to at a time
+)
+
+// enqueue has a packet gossiped. Where too many wait, because there is no other member to send them to, or another one
+// floods, the oldest are dropped: the exchange of whole views makes up for that.
+func (g *Group) enqueue(p *packet) {
+	g.queue.QueueBroadcast(p)
+	if g.queue.NumQueued() > maxQueued {
+		g.queue.Prune(maxQueued)
+	}
+}
+
+// beats says that this watcher is alive until ctx ends.
+func (g *Group) beats(ctx context.Context) error {
+	beat := time.NewTimer(0)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-beat.C:
+			beat.Reset(g.beat())
+		}
+	}
+}
+
+// send sends this watcher's whole view when that is wanted, until ctx ends. Members that do not read hold it up, but no
+// beat.
+func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.whole:
+			g.sendWhole(ctx, list)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wholeEvery):
+		}
+	}
+}
+
+// beat gossips that this watcher is alive, and returns when to do so again.
+func (g *Group) beat() time.Duration {
+	g.mu.Lock()
+	v := g.own.header(g.o.Config.Name)
+	every := min(max(g.young/(silence*3), time.Second), 10*time.Second)
+	g.mu.Unlock()
+	if text, err := json.Marshal(v); err == nil {
+		g.enqueue(&packet{text, g.o.Config.Name})
+	}
+	return every
+}
+
+// sendWhole sends this watcher's view to all others over TCP.
+func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
+	g.mu.Lock()
+	v := g.own.view(g.o.Config.Name)
+	g.mu.Unlock()
+	text, err := json.Marshal(v)
+	if err != nil { // it holds nothing that cannot be written
+		return
+	}
+	var sending errgroup.Group
+	sending.SetLimit(sendAtOnce)
+	for _, node := range list.Members() {
+		if node.Name == g.o.Config.Name || ctx.Err() != nil {
+			continue
+		}
+		sending.Go(func() error {
+			if err := list.SendReliable(node, text); err != nil {
+				g.o.Log.Debug("cannot send to another watcher", zap.String("name", node.Name), zap.Error(err))
+			}
+			return nil
+		})
+	}
+	sending.Wait()
+}
+
+// broadcast gossips a view, or has the whole one sent if it is too large for that.
+func (g *Group) broadcast(v *View) {
+	parts, err := split(v)
+	if err != nil || len(parts) > maxParts {
+		signal(g.whole)
+		return
+	}
+	for _, text := range parts {
+		g.enqueue(&packet{text: text})
+	}
+}
+
+var errTooLarge = errors.New("the opinions of one mirror do not fit into a packet")
+
+// split writes a part of a view, in as many packets as it takes.
+func split(v *View) ([][]byte, error) {
+	text, err := json.Marshal(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) <= maxPacket:
+		return [][]byte{text}, nil
+	case len(v.Mirrors) <= 1:
+		return nil, errTooLarge
+	}
+	prefixes := slices.Sorted(maps.Keys(v.Mirrors))
+	half := len(prefixes) / 2
+	var parts [][]byte
+	for _, some := range [...][]string{prefixes[:half], prefixes[half:]} {
+		part := *v
+		part.Mirrors = make(map[string]Opinions, len(some))
+		for _, prefix := range some {
+			part.Mirrors[prefix] = v.Mirrors[prefix]
+		}
+		texts, err := split(&part)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, texts...)
+	}
+	return parts, nil
+}
+
+// A packet is a view that is gossiped.
+type packet struct {
+	text []byte
+	beat string // the watcher, if all that it says is that this one is alive
+}
+
+// Invalidates reports whether an older packet need not be sent any more.
+func (p *packet) Invalidates(old memberlist.Broadcast) bool {
+	other, ok := old.(*packet)
+	return ok && p.beat != "" && p.beat == other.beat
+}
+
+// Message returns the view.
+func (p *packet) Message() []byte { return p.text }
+
+// Finished does nothing.
+func (p *packet) Finished() {}
