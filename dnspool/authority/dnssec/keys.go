@@ -176,9 +176,10 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 		}
 		state := key.Times.At(now)
 		active = active || state == Active
-		// One that retires goes on to sign the keys, for validators that have an old DS record in a cache; and one of a
-		// rollover begins to before all else, for a parent that puts its DS record in place of the old one.
-		if key.private != nil && (state != Published || k.auto) {
+		// One that retires goes on to sign the keys, for validators that have an old DS record in a cache; and one that is
+		// published ahead begins to before all else (RFC 6781 section 4.1.2), for a parent that puts its DS record in place
+		// of the old one.
+		if key.private != nil {
 			r.signKeys = append(r.signKeys, key)
 		}
 		if key.Times.synced(now) {
@@ -206,25 +207,34 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 // checkAlgorithms returns an error if an algorithm in the DNSKEY set does not sign the whole zone, DNSKEY set included
 // (RFC 4035 section 2.2): some validators insist on it.
 func (r *roles) checkAlgorithms(k *Keys, now time.Time) error {
-	for _, rr := range r.records()[dns.TypeDNSKEY] {
+	set := r.records()[dns.TypeDNSKEY]
+	for _, rr := range set {
 		record, ok := rr.(*dns.DNSKEY)
 		if !ok {
 			continue
 		}
 		name := dns.AlgorithmToString[record.Algorithm]
-		same := func(key *Key) bool { return key.Record.Algorithm == record.Algorithm }
+		same := func(key *Key) bool { return key.Record.Algorithm == record.Algorithm && isIn(set, key) }
 		switch {
 		case !slices.ContainsFunc(r.signZone, same):
-			return fmt.Errorf("the key %d would be published, and no key of its algorithm %s signs the records of %s; make the keys that sign "+
+			return fmt.Errorf("the key %d would be published, and no published key of its algorithm %s signs the records of %s; make the keys that sign "+
 				"the DNSKEY set and those that sign the rest of one algorithm, or list one of %[2]s without the flag SEP (256), too",
 				record.KeyTag(), name, k.Zone)
 		case !slices.ContainsFunc(k.All, func(key *Key) bool { return same(key) && r.signsKeys(key, now) }):
-			return fmt.Errorf("the key %d would be published, and no key of its algorithm %s signs the DNSKEY set of %s; make the keys that sign "+
+			return fmt.Errorf("the key %d would be published, and no published key of its algorithm %s signs the DNSKEY set of %s; make the keys that sign "+
 				"the DNSKEY set and those that sign the rest of one algorithm, or list one of %[2]s with the flag SEP (257), too",
 				record.KeyTag(), name, k.Zone)
 		}
 	}
 	return nil
+}
+
+// isIn reports whether a key is in a DNSKEY set.
+func isIn(set []dns.RR, key *Key) bool {
+	return slices.ContainsFunc(set, func(rr dns.RR) bool {
+		record, ok := rr.(*dns.DNSKEY)
+		return ok && keyID(record) == key.id
+	})
 }
 
 // zoneSigners returns the keys of an algorithm that sign what is no key: those without the flag SEP, if any sign.

@@ -172,7 +172,7 @@ func TestKeygen(t *testing.T) {
 	csk, ed := make("-a", "ECDSAP256SHA256", "-f", "KSK"), make("-a", "ED25519", "-f", "KSK")
 	ksk, zsk := make("-a", "13", "-f", "KSK"), make("-a", "13")
 	later, rsa := make("-a", "13", "-f", "KSK", "-P", "now", "-A", "+1d"), make("-a", "RSASHA256")
-	edZone := make("-a", "ED25519")
+	edZone, unpublished := make("-a", "ED25519"), make("-a", "13", "-A", "now", "-P", "+1d")
 	now := time.Now()
 	for _, test := range []struct {
 		files          []string
@@ -184,14 +184,15 @@ func TestKeygen(t *testing.T) {
 		{files: []string{ed + ".private"}, keys: 1, sets: 1, published: 1},
 		{files: []string{csk, ed}, keys: 2, sets: 2, published: 2},
 		{files: []string{ksk, zsk}, keys: 1, sets: 1, published: 2},
-		{files: []string{csk, later}, keys: 1, sets: 1, published: 2},
+		{files: []string{csk, later}, keys: 2, sets: 1, published: 2},
 		{files: []string{zsk}, wantErr: "want an active key with the flag SEP"},
 		{files: []string{later}, wantErr: "want an active key with the flag SEP"},
 		{files: []string{csk, csk}, wantErr: "a second key with the tag"},
 		{files: []string{rsa}, wantErr: "want the algorithm ECDSAP256SHA256 or ED25519"},
 		{files: []string{csk + "x"}, wantErr: "cannot read a DNSSEC key"},
 		{files: []string{ed, edZone, csk}, keys: 2, sets: 2, published: 3},
-		{files: []string{ksk, edZone}, wantErr: "no key of its algorithm ED25519 signs the DNSKEY set of dl.example.org.; make the keys"},
+		{files: []string{ksk, unpublished}, wantErr: "no published key of its algorithm ECDSAP256SHA256 signs the records of"},
+		{files: []string{ksk, edZone}, wantErr: "no published key of its algorithm ED25519 signs the DNSKEY set of dl.example.org.; make the keys"},
 		{files: []string{csk, ksk, zsk, edZone}, wantErr: "or list one of ED25519 with the flag SEP (257), too"},
 	} {
 		k, err := read(testConfig(test.files...), "", now)
@@ -562,12 +563,13 @@ func TestCDSKeepsTheChain(t *testing.T) {
 		other         bool
 		want          int // CDS records
 	}{
-		"none is announced":              {"Publish 0, Activate 0", "Publish 0, Activate 9", false, 0},
-		"the active one":                 {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9", false, 1},
-		"both":                           {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9, SyncPublish 0", false, 2},
-		"the one that does not sign yet": {"Publish 0, Activate 0", "Publish 0, Activate 9, SyncPublish 0", false, 0},
-		"another server's":               {"Publish 0, Activate 0", "Publish 0, Activate 9", true, 0},
-		"another server's and ours":      {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9", true, 2},
+		"none is announced":             {"Publish 0, Activate 0", "Publish 0, Activate 9", false, 0},
+		"the active one":                {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9", false, 1},
+		"both":                          {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9, SyncPublish 0", false, 2},
+		"the one that is to be active":  {"Publish 0, Activate 0", "Publish 0, Activate 9, SyncPublish 0", false, 1},
+		"the one that is not published": {"Publish 0, Activate 0", "Publish 8, Activate 9, SyncPublish 0", false, 0},
+		"another server's":              {"Publish 0, Activate 0", "Publish 0, Activate 9", true, 0},
+		"another server's and ours":     {"Publish 0, Activate 0, SyncPublish 0", "Publish 0, Activate 9", true, 2},
 	} {
 		l.set("K1", test.first)
 		l.set("K2", test.second)

@@ -139,7 +139,8 @@ func (k *Keys) offline() *Key {
 }
 
 // useSigned has the sets of keys be those that were signed ahead, which the keys that are here sign, too. It returns an
-// error if there are none at that time, or if a key that signs is not among them. One that retires may be left out.
+// error if there are none at that time, or if a key that signs is not among them. One that retires may be left out, and
+// one that is not published yet.
 func (r *roles) useSigned(k *Keys, now time.Time) error {
 	offline := k.offline()
 	if offline == nil {
@@ -152,9 +153,9 @@ func (r *roles) useSigned(k *Keys, now time.Time) error {
 	if len(r.signZone) == 0 {
 		return fmt.Errorf("the private part of the key %d is elsewhere; want one more key without the flag SEP (256)", offline.Tag)
 	}
-	r.signKeys = slices.DeleteFunc(r.signKeys, func(key *Key) bool { return key.Times.At(now) == Retired && !r.signedAhead(key) })
+	r.signKeys = slices.DeleteFunc(r.signKeys, func(key *Key) bool { return key.Times.At(now) != Active && !r.signedAhead(key) })
 	for _, key := range slices.Concat(r.signZone, r.signKeys) {
-		if !r.signedAhead(key) {
+		if key.Times.published(now) && !r.signedAhead(key) {
 			return fmt.Errorf("the signed DNSKEY records do not have the key %d, which signs", key.Tag)
 		}
 	}
@@ -234,10 +235,7 @@ func (r *roles) checkAhead(k *Keys) error {
 
 // signedAhead reports whether a key is among the DNSKEY records that were signed ahead.
 func (r *roles) signedAhead(key *Key) bool {
-	return slices.ContainsFunc(r.signed[dns.TypeDNSKEY][0].records, func(rr dns.RR) bool {
-		d, ok := rr.(*dns.DNSKEY)
-		return ok && keyID(d) == key.id
-	})
+	return isIn(r.signed[dns.TypeDNSKEY][0].records, key)
 }
 
 // withdrawsAhead reports whether the CDS and CDNSKEY records that were signed ahead ask for no DS record (RFC 8078).

@@ -60,7 +60,7 @@ func (k *Keys) CheckReplaced(seen *Seen, held time.Duration, now time.Time) erro
 	if err != nil {
 		return err
 	}
-	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now), k.checkLeft(r, held, now))
+	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now), k.checkNewAlgorithms(held, now), k.checkLeft(r, held, now))
 }
 
 // Confirmed returns k as if its keys had always been listed: they have been found to be too new, and are to sign
@@ -124,6 +124,52 @@ func (k *Keys) checkPublished(r *roles, now time.Time) error {
 	}
 	return fmt.Errorf("the key %d would sign %s at once, and caches may have the DNSKEY records without it for %s; list it beside those "+
 		"that signed before, and have it sign later than that (dnssec-settime -A)", r.signZone[0].Tag, k.Zone, ttl)
+}
+
+// checkNewAlgorithms returns an error if an algorithm that was not used before is in the DNSKEY records before all
+// caches have records that it has signed (RFC 6781 section 4.1.4): some validators want a signature by each of them.
+func (k *Keys) checkNewAlgorithms(held time.Duration, now time.Time) error {
+	for _, key := range k.All {
+		if !key.ours() || k.hadAlgorithm(key.Record.Algorithm) {
+			continue
+		}
+		var signs time.Time
+		published, ok := k.publishedFrom(key)
+		for _, other := range k.All {
+			if other.Record.Algorithm == key.Record.Algorithm && other.private != nil && !other.Times.Activate.IsZero() {
+				signs = first(signs, latest(k.since[other.id], other.Times.Activate))
+			}
+		}
+		if known := signs.Add(held); ok && now.Before(known) && published.Before(known) {
+			return fmt.Errorf("the key %d would be published, and caches may have records of %s that its algorithm %s has not signed; have its "+
+				"keys sign first and publish them from %s on (dnssec-settime -A and -P), then reload", key.Tag, k.Zone,
+				dns.AlgorithmToString[key.Record.Algorithm], known.Add(margin).UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// hadAlgorithm reports whether a key of an algorithm has always been listed, or was before.
+func (k *Keys) hadAlgorithm(algorithm uint8) bool {
+	return slices.ContainsFunc(k.before.Keys, func(id string) bool {
+		_, added := k.since[id]
+		return !added && k.recordOf(id).Algorithm == algorithm
+	})
+}
+
+// publishedFrom returns from when on a key is published; ok is false if that is not planned.
+func (k *Keys) publishedFrom(key *Key) (from time.Time, ok bool) {
+	if k.offline() == nil {
+		return key.Times.Publish, !key.Times.Publish.IsZero()
+	}
+	for _, other := range k.All {
+		for i := range other.signed {
+			if isIn(other.signed[i].records, key) {
+				from, ok = first(from, other.signed[i].from()), true
+			}
+		}
+	}
+	return from, ok
 }
 
 // checkLeft returns an error if a key has left that signed the zone, and caches may have records that no other one has

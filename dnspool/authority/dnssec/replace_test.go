@@ -99,7 +99,17 @@ var listings = map[string][]listing{
 		{hours: 13, keys: "K1 Z2"}},
 	"pre-publication that is given up": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 9, Activate 99"}, keys: "K1 Z1 Z2"}, {hours: 10, keys: "K1 Z1"}},
 	"the same soon after the first":    {{times: map[string]string{"Z1": "Publish 0, Activate 0"}, keys: "K1 Z1"}, {keys: "K1 Z1"}},
-	"a key for the zone is removed":    {{times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 1, Delete 2"}, keys: "K1 Z1"}, {hours: 2, keys: "K1"}},
+	"another algorithm at once": {{keys: "K1 Z1"}, {hours: 9, keys: "K1 Z1 C1", want: "from 2027-01-15T23:00:00Z on (dnssec-settime -A and -P)"},
+		{hours: 9, times: map[string]string{"C1": "Activate 9, Publish 15"}, keys: "K1 Z1 C1"}, {hours: 14, keys: "K1 Z1 C1"},
+		{hours: 15, keys: "K1 Z1 C1"}},
+	"another algorithm later": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"C1": "Publish 9, Activate 99"}, keys: "K1 Z1 C1", want: "from 2027-01-19T17:00:00Z on"},
+		{hours: 9, times: map[string]string{"C1": "Activate 99, Publish 103"}, keys: "K1 Z1 C1"}},
+	"another algorithm with two keys": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"C1": "Activate 9, Publish 11", "E1": "Activate 9, Publish 13"}, keys: "K1 Z1 C1 E1", want: "would be published"},
+		{hours: 9, times: map[string]string{"C1": "Activate 9, Publish 13"}, keys: "K1 Z1 C1 E1"}},
+	"another algorithm in a hurry": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"C1": "Activate 9, Publish 15"}, keys: "K1 Z1 C1"},
+		{hours: 11, times: map[string]string{"C1": "Activate 9, Publish 11"}, keys: "K1 Z1 C1", want: "would be published"}, {hours: 13, keys: "K1 Z1 C1"}},
+	"the clock was ahead of the key of another algorithm": {{keys: "K1 C1"}, {hours: -9, keys: "K1 C1"}},
+	"a key for the zone is removed":                       {{times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 1, Delete 2"}, keys: "K1 Z1"}, {hours: 2, keys: "K1"}},
 }
 
 // TestReplacedKeys replaces keys that the configuration lists, at a parent whose DS records are cached for a day and in
@@ -111,7 +121,7 @@ func TestReplacedKeys(t *testing.T) {
 		for _, restarts := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restarts %v", name, restarts), func(t *testing.T) {
 				t.Parallel()
-				l := newListedKeys(t, "K1", "K2", "K3", "Z1", "Z2")
+				l := newListedKeys(t, "K1", "K2", "K3", "Z1", "Z2", "C1", "E1")
 				dir, past, ds := "", Past{TTLs: TTLs{Longest: 4 * time.Hour}}, []*dns.DS(nil)
 				if restarts {
 					dir = t.TempDir()

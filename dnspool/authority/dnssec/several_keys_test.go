@@ -270,10 +270,10 @@ func TestAlgorithmsSignAll(t *testing.T) {
 		want  string
 	}{
 		"another algorithm for the zone": {[]dns.RR{k.ksk, ed}, []string{k.kskAt, zone.files["E1"]},
-			"no key of its algorithm ECDSAP256SHA256 signs the records of"},
+			"no published key of its algorithm ECDSAP256SHA256 signs the records of"},
 		"and one of the same": {[]dns.RR{k.ksk, k.zsk, ed}, []string{k.kskAt, k.zskAt, zone.files["E1"]},
-			"no key of its algorithm ED25519 signs the DNSKEY set of"},
-		"published ahead": {[]dns.RR{k.ksk, k.zsk, ed}, []string{k.kskAt, k.zskAt}, "no key of its algorithm ED25519 signs the records of"},
+			"no published key of its algorithm ED25519 signs the DNSKEY set of"},
+		"published ahead": {[]dns.RR{k.ksk, k.zsk, ed}, []string{k.kskAt, k.zskAt}, "no published key of its algorithm ED25519 signs the records of"},
 	} {
 		k.moveAway(t, ".1", testNow.Add(-backdating), 10, test.set...)
 		if _, err := Read(testConfig(test.files...), "", testNow); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -289,4 +289,37 @@ func readText(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestNewAlgorithmAhead has a key of another algorithm sign the zone before DNSKEY records that were signed elsewhere
+// have it. Such records that begin too early are refused.
+func TestNewAlgorithmAhead(t *testing.T) {
+	t.Parallel()
+	k, l := newSplitKey(t), newListedKeys(t, "C1")
+	k.moveAway(t, ".1", testNow.Add(-backdating), 10, k.both()...)
+	c := testConfig(k.kskAt, k.zskAt)
+	before, err := Read(c, "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.DNSSEC.Keys = append(c.DNSSEC.Keys, l.files["C1"])
+	l.set("C1", "Activate 0, Publish 6")
+	csk, err := dns.NewRR(readText(t, l.files["C1"]+publicEnd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for hours, want := range map[int]string{3: "would be published", 5: ""} {
+		k.moveAway(t, ".2", l.at(hours), 10, append(k.both(), dns.Copy(csk))...)
+		keys, err := Read(c, "", testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ofOthers, _ := signersOf(t, keys, testNow); len(ofOthers) != 2 {
+			t.Errorf("the zone is signed by %d, want both algorithms", ofOthers)
+		}
+		err = keys.Follow(before, testNow).CheckReplaced(&Seen{}, 4*time.Hour, testNow)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("in the DNSKEY records after %d hours: %v, want %q", hours, err, want)
+		}
+	}
 }

@@ -89,7 +89,7 @@ func (s *Status) Problems(now time.Time) (problems []string) {
 }
 
 // trusted reports whether the parent has a DS record of a key that signs the zone's keys here. Another server's does
-// not, nor one that is published ahead.
+// not.
 func (s *Status) trusted() bool {
 	return slices.ContainsFunc(s.Keys, func(k KeyStatus) bool { return k.DS && k.SignsKeys })
 }

@@ -28,6 +28,8 @@ type site struct {
 	key    string // the file
 	secret string // in it
 	ours   string // host:port of mirrorpool
+
+	validates bool // Knot as a secondary refuses a zone that is not valid
 }
 
 func newSite(t testing.TB, ours string) *site {
@@ -141,6 +143,9 @@ func (s *site) secondary(t testing.TB, name, addr, master, secret string) *neigh
 	case "knot":
 		conf := replaceAll(t, "secondary-knot.conf", "192.0.2.2@53", "127.0.0.1@"+port, "192.0.2.1@53", "127.0.0.1@"+masterPort,
 			"/run/knot", dir, "/var/lib/knot", dir, "SECRET", secret)
+		if s.validates {
+			conf += "    dnssec-validation: on\n"
+		}
 		return startNeighbour(t, name, dir, addr, testbed.Need(t, "knotd", "knot"),
 			conf+"log:\n  - target: stderr\n    any: info\n", nil, "-c")
 	case "nsd":

@@ -127,3 +127,40 @@ func ixfrLines(t *testing.T, addr string, serial uint32) int {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return len(slices.DeleteFunc(lines, func(line string) bool { return line == "" || strings.HasPrefix(line, ";") }))
 }
+
+// TestKSKRolloverAtKnot lists the next KSK ahead of its time, with Knot as a secondary that validates what it
+// transfers. The next KSK signs the DNSKEY set from then on, so that the parent may have either DS record.
+func TestKSKRolloverAtKnot(t *testing.T) {
+	t.Parallel()
+	keygen, folder := testbed.Need(t, "dnssec-keygen", "bind9-utils"), t.TempDir()
+	key := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command(keygen, append(append([]string{"-q", "-K", folder, "-a", "ECDSAP256SHA256"}, args...), poolZone)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(folder, strings.TrimSpace(string(out)))
+	}
+	list := []string{key("-f", "KSK"), key()}
+	at := "127.0.0.1:" + testbed.FreePort(t, "127.0.0.1")
+	d, s := hiddenPrimary(t, at)
+	d.set("dns", "dnssec", map[string]any{"keys": list})
+	p := d.start(t)
+	s.validates = true
+	knot := s.secondary(t, "knot", at, s.ours, s.secret)
+	follow(t, p, []*neighbour{knot}, d.addresses("a", "b", "c"))
+
+	d.set("dns", "dnssec", map[string]any{"keys": append(list, key("-f", "KSK", "-P", "now", "-A", "+30d"))})
+	d.write(t, "mirrorpool.json", d.serverConfig.json)
+	if code, _, stderr := command(t, "reload", "--admin", p.admin); code != exitOK {
+		t.Fatalf("a reload with the next KSK: %s", stderr)
+	}
+	testbed.Eventually(t, "Knot has the next KSK, which signs the DNSKEY set", func() bool {
+		req := new(dns.Msg).SetQuestion(poolZone, dns.TypeDNSKEY)
+		req.SetEdns0(dns.DefaultMsgSize, true)
+		resp, _, err := (&dns.Client{Net: "tcp"}).Exchange(req, knot.addr)
+		return err == nil && len(resp.Answer) == 3+2 // DNSKEY and RRSIG records
+	})
+	d.mirrors["c"].stop()
+	follow(t, p, []*neighbour{knot}, d.addresses("a", "b"))
+}
