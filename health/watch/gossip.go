@@ -213,6 +213,9 @@ func (g *Group) take(data []byte) (news bool) {
 	}
 	if news = v.Count > m.book.count; news {
 		m.heard = now
+		if v.Beat != 0 {
+			m.beat = min(time.Duration(v.Beat)*time.Millisecond, maxBeat)
+		}
 	}
 	g.compareReleases(&m.book, v)
 	if m.book.Merge(v, g.wants) {

@@ -24,7 +24,7 @@ const (
 	// minOthers is how many other watchers it takes for joint verdicts: of two watchers that differ, neither is right.
 	minOthers = 2
 
-	// silence is after how many intervals without a word a watcher's opinions count no more.
+	// silence is after how many intervals without a word, or beats that did not come, a watcher's opinions count no more.
 	silence = 3
 
 	// protocol is the version of what views mean. Members with another one are refused.
@@ -75,9 +75,10 @@ type Group struct {
 type member struct {
 	book    Book
 	alive   bool
-	since   time.Time // when alive changed
-	heard   time.Time // when it last said something
-	address string    // host:port
+	since   time.Time     // when alive changed
+	heard   time.Time     // when it last said something
+	beat    time.Duration // how often it says that it is alive; 0: it does not tell
+	address string        // host:port
 	meta    meta
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -350,5 +351,39 @@ func TestSameName(t *testing.T) {
 	other.stop()
 	if problem := ams.Status(ams.now().Add(memoryOfConflict)).Problem; strings.Contains(problem, "called") {
 		t.Errorf("a minute after: %s", problem)
+	}
+}
+
+// TestDifferentIntervals: a watcher that checks seldom, and so says seldom that it is alive, counts all the time at one
+// that checks often, and not for long once it is silent.
+func TestDifferentIntervals(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	clock := func() time.Time { return now }
+	slow, quick := newGroupNamed(t, clock, "slow", "quick"), newGroupNamed(t, clock, "quick", "slow")
+	slow.young = silence*time.Minute + 30*time.Second
+	quick.young = silence*interval + time.Second
+	whole, err := json.Marshal(slow.own.view("slow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quick.take(whole)
+	packets(slow)
+	var every time.Duration
+	for range 5 {
+		every = slow.beat()
+		for _, text := range packets(slow) {
+			quick.take(text)
+		}
+		if now = now.Add(every); quick.counted(now)["slow"] == nil {
+			t.Errorf("it does not count %v after a beat, when the next is due", every)
+		}
+	}
+	if now = now.Add(silence * every); quick.counted(now)["slow"] != nil {
+		t.Errorf("it still counts %v after its last beat", (silence+1)*every)
+	}
+	quick.take(fmt.Appendf(nil, `{"w":"slow","n":%d,"i":4294967295}`, slow.own.count+1))
+	if now = now.Add(time.Minute); quick.counted(now)["slow"] != nil {
+		t.Error("it counts as long as it likes")
 	}
 }

@@ -17,8 +17,9 @@ const (
 	maxPacket = 1000 // bytes of a view that is gossiped: it must fit into a packet beside others
 	maxParts  = 8    // of a view that is gossiped; a longer one goes over TCP as a whole
 
-	wholeEvery = time.Second // how often the whole view is sent to all, at most
-	sendAtOnce = 8           // members that it is sent to at a time
+	maxBeat    = 10 * time.Second // between two of them
+	wholeEvery = time.Second      // how often the whole view is sent to all, at most
+	sendAtOnce = 8                // members that it is sent to at a time
 )
 
 // enqueue has a packet gossiped. Where too many wait, because there is no other member to send them to, or another one
@@ -66,7 +67,8 @@ func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
 func (g *Group) beat() time.Duration {
 	g.mu.Lock()
 	v := g.own.header(g.o.Config.Name)
-	every := min(max(g.young/(silence*3), time.Second), 10*time.Second)
+	every := min(max(g.young/(silence*3), time.Second), maxBeat)
+	v.Beat = uint32(every.Milliseconds())
 	g.mu.Unlock()
 	if text, err := json.Marshal(v); err == nil {
 		g.enqueue(&packet{text, g.o.Config.Name})

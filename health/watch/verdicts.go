@@ -55,11 +55,12 @@ func (g *Group) follow(r *health.Report) {
 // wants reports whether a mirror is in this watcher's own list. g.mu is held.
 func (g *Group) wants(urlPrefix string) bool { return g.wanted[urlPrefix] }
 
-// counted are the other watchers whose opinions count at a time. g.mu is held.
+// counted are the other watchers whose opinions count at a time. One that checks more seldom than this one also says
+// more seldom that it is alive. g.mu is held.
 func (g *Group) counted(now time.Time) map[string]*member {
 	list := map[string]*member{}
 	for name, m := range g.members {
-		if m.alive && !m.heard.IsZero() && now.Sub(m.heard) <= g.young {
+		if m.alive && !m.heard.IsZero() && now.Sub(m.heard) <= max(g.young, silence*m.beat+time.Second) {
 			list[name] = m
 		}
 	}

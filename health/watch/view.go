@@ -66,6 +66,7 @@ type View struct {
 	// Complete is the count since which a mirror that is not in Mirrors is none of the watcher's. 0: it says nothing of
 	// those, as in a part of a view.
 	Complete uint64              `json:"c,omitempty"`
+	Beat     uint32              `json:"i,omitempty"` // milliseconds until it says again that it is alive
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
 	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves
 	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
