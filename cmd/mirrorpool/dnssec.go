@@ -34,7 +34,8 @@ func newDNSSECStatusCommand() *cobra.Command {
 the parent is to have and has, as a resolver sees it (dns.dnssec.resolver), and what a rollover waits for.
 
 The exit code is 0 if the parent has been seen, and has no DS record or one of a key of the zone, if key files can be read
-and written, and if signatures are made anew long before they expire; otherwise 1.`,
+and written, if signatures are made anew long before they expire, and if no keys end within three days that no others follow;
+otherwise 1.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var text json.RawMessage

@@ -22,6 +22,7 @@
 //	keyfile.go  BIND's key files: read and made
 //	save.go     state_dir/keys and what is remembered, changed together
 //	offline.go  keys whose private part is elsewhere
+//	end.go      when keys end that no others follow
 //	memory.go   which keys signed before
 //	past.go     what caches may still have
 //	cache.go    the pass: signatures made and kept

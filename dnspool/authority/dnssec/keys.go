@@ -187,7 +187,8 @@ func (k *Keys) at(now time.Time) (*roles, error) {
 		}
 	}
 	if !active {
-		return nil, fmt.Errorf("want an active key with the flag SEP (257) for %s, got %s", k.Zone, k.describe(now))
+		return nil, fmt.Errorf("want an active key with the flag SEP (257) for %s, got %s; list one, or set its times with dnssec-settime, "+
+			"and reload", k.Zone, k.describe(now))
 	}
 	for algorithm := range signing {
 		r.signZone = append(r.signZone, k.zoneSigners(algorithm, now)...)

@@ -7,6 +7,8 @@ import (
 var (
 	expiryDesc = prometheus.NewDesc("mirrorpool_dnssec_signature_expiry_timestamp_seconds",
 		"When the first of the zone's signatures expires that no other follows, in seconds since 1970.", nil, nil)
+	endDesc = prometheus.NewDesc("mirrorpool_dnssec_keys_end_timestamp_seconds",
+		"When the zone cannot be signed any more, as the times of its keys have it, in seconds since 1970; missing if that is not planned.", nil, nil)
 	madeDesc  = prometheus.NewDesc("mirrorpool_dnssec_signatures_total", "Signatures made.", nil, nil)
 	keysDesc  = prometheus.NewDesc("mirrorpool_dnssec_keys", "Keys of the zone, by state.", []string{"state"}, nil)
 	filesDesc = prometheus.NewDesc("mirrorpool_dnssec_key_files_ok",
@@ -21,6 +23,9 @@ var (
 func (s *Status) Collect(ch chan<- prometheus.Metric) {
 	if !s.Expires.IsZero() {
 		ch <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, float64(s.Expires.Unix()))
+	}
+	if !s.KeysEnd.IsZero() {
+		ch <- prometheus.MustNewConstMetric(endDesc, prometheus.GaugeValue, float64(s.KeysEnd.Unix()))
 	}
 	ch <- prometheus.MustNewConstMetric(madeDesc, prometheus.CounterValue, float64(s.Made))
 	states := map[State]int{}

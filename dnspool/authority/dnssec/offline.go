@@ -148,7 +148,8 @@ func (r *roles) useSigned(k *Keys, now time.Time) error {
 	}
 	r.signed = k.signedAt(now)
 	if len(r.signed[dns.TypeDNSKEY]) == 0 {
-		return fmt.Errorf("no file of the key %d has signed DNSKEY records for the present time", offline.Tag)
+		return fmt.Errorf("no file of the key %d has signed DNSKEY records for the present time; sign some where its private part is, put "+
+			"the file beside the others and reload", offline.Tag)
 	}
 	if len(r.signZone) == 0 {
 		return fmt.Errorf("the private part of the key %d is elsewhere; want one more key without the flag SEP (256)", offline.Tag)
@@ -182,10 +183,7 @@ func (k *Keys) HoldsUntil(stats Stats, now time.Time) time.Time {
 }
 
 // usableAt reports whether the zone can be signed at a time, with all that the configuration asks for.
-func (k *Keys) usableAt(now time.Time) bool {
-	r, err := k.at(now)
-	return err == nil && r.checkAhead(k) == nil
-}
+func (k *Keys) usableAt(now time.Time) bool { return k.checkAt(now, now) == nil }
 
 // hasAhead reports whether the sets that were signed ahead for a time are there at a later one, too: CDS records that
 // end ask the parent for nothing any more.

@@ -22,6 +22,10 @@ type Status struct {
 	Leader  string       `json:"leader,omitempty"` // the server that leads rollovers, if it is another one
 	// KeyFiles is why key files could not be read or written, so that the keys before sign on; "" if they could.
 	KeyFiles string `json:"key_files_problem,omitempty"`
+	// KeysEnd is when the zone cannot be signed any more, as the times of its keys have it; zero if that is not planned.
+	KeysEnd time.Time `json:"keys_end,omitzero"`
+	// Ending says so, and why, if that is soon.
+	Ending string `json:"keys_ending,omitempty"`
 	// Signing is why the zone cannot be signed, so that the last signed version serves on; "" if it can.
 	Signing string `json:"signing_problem,omitempty"`
 }
@@ -49,15 +53,15 @@ const soon = 12 * time.Hour
 
 // Trouble is why validators refuse the zone, or will, or what keeps a rollover from going on, or "".
 func (s *Status) Trouble(now time.Time) string {
-	switch {
+	switch why := cmp.Or(s.Signing, "see the log."); {
 	case s.Expires.IsZero():
-		return "No signature of the zone could be made: " + cmp.Or(s.Signing, "see the log.")
+		return "No signature of the zone could be made: " + why
 	case s.Expires.Before(now):
-		return fmt.Sprintf("The zone's signatures are not made anew, and the first expired at %s: see the log.",
-			s.Expires.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("The zone's signatures are not made anew, and the first expired at %s: %s", s.Expires.UTC().Format(time.RFC3339), why)
+	case s.Ending != "":
+		return "The zone's keys end soon: " + s.Ending
 	case s.Expires.Before(now.Add(soon)):
-		return fmt.Sprintf("The zone's signatures are not made anew, and the first expires at %s: see the log.",
-			s.Expires.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("The zone's signatures are not made anew, and the first expires at %s: %s", s.Expires.UTC().Format(time.RFC3339), why)
 	case s.Signing != "":
 		return "The zone cannot be signed; validators get the last signed version until its signatures expire: " + s.Signing
 	case len(s.Parent.DS) > 0 && !s.trusted():
@@ -80,7 +84,7 @@ func (s *Status) Problems(now time.Time) (problems []string) {
 	if trouble == otherKeysTrouble && s.Parent.Problem == otherKeysProblem {
 		trouble = ""
 	}
-	for _, problem := range []string{trouble, s.Signing, s.Parent.Problem, s.KeyFiles} {
+	for _, problem := range []string{trouble, s.Signing, s.Ending, s.Parent.Problem, s.KeyFiles} {
 		if problem != "" && (problem == trouble || !strings.Contains(trouble, problem)) {
 			problems = append(problems, problem)
 		}
@@ -119,6 +123,8 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 			s.Parent.Problem = otherKeysProblem
 		}
 	}
+	s.KeysEnd, _ = k.End(now)
+	s.Ending = k.EndsSoon(now)
 	s.Next = k.next(now, seen)
 	return s
 }

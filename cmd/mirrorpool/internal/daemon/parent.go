@@ -65,7 +65,7 @@ func (p *parent) known() (view *dnssec.View, problem, keys string) {
 func (d *Daemon) watchParent(ctx context.Context) error {
 	timer := time.NewTimer(parentInterval)
 	defer timer.Stop()
-	var unseen, unusable failure.Last
+	var unseen, unusable, ending failure.Last
 	for {
 		if c := d.config.Load(); c.DNS.DNSSEC != nil {
 			view, err := d.lookAtParent(ctx, c)
@@ -74,6 +74,9 @@ func (d *Daemon) watchParent(ctx context.Context) error {
 			}
 			if err := d.moveKeys(view); unusable.IsNew(err) {
 				d.log.Error("keys cannot be read or kept; those before sign on", zap.Error(err))
+			}
+			if err := d.keysEnding(); ending.IsNew(err) {
+				d.log.Error("the keys of the zone end soon", zap.Error(err))
 			}
 		}
 		timer.Reset(parentInterval)

@@ -273,6 +273,18 @@ func (d *Daemon) signatures() (s dnssec.Status, ok bool) {
 	return s, true
 }
 
+// keysEnding returns an error if keys end soon that no others follow.
+func (d *Daemon) keysEnding() error {
+	keys := d.signer.Keys()
+	if keys == nil {
+		return nil
+	}
+	if ending := keys.EndsSoon(d.now()); ending != "" {
+		return errors.New(ending)
+	}
+	return nil
+}
+
 func (d *Daemon) collectSignatures(ch chan<- prometheus.Metric) {
 	if s, ok := d.signatures(); ok {
 		s.Collect(ch)

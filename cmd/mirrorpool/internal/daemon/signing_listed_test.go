@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -111,5 +112,33 @@ func TestReplacedKeysAreRefused(t *testing.T) {
 				t.Errorf("a start after it: %v", err)
 			}
 		})
+	}
+}
+
+// TestEndOfKeysIsLogged lists a key whose times have it end tomorrow.
+func TestEndOfKeysIsLogged(t *testing.T) {
+	t.Parallel()
+	stem, _ := newListedKey(t, t.TempDir(), 257)
+	text, err := os.ReadFile(stem + ".private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := "Publish: 20260101000000\nActivate: 20260101000000\nInactive: " + time.Unix(1_800_000_000, 0).AddDate(0, 0, 1).UTC().Format("20060102150405\n")
+	if err := os.WriteFile(stem+".private", append(text, times...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := newSignedDaemon(t, listed(t, stem))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.watchParent(ctx) }()
+	testbed.Eventually(t, "the end of the keys is logged", func() bool {
+		return d.logs.FilterMessage("the keys of the zone end soon").Len() > 0
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := d.signatures(); !strings.Contains(s.Ending, "dnssec-settime") {
+		t.Errorf("the status says %q", s.Ending)
 	}
 }

@@ -64,7 +64,8 @@ func TestMonitoring(t *testing.T) {
 	// signatures, known files, or other watchers.
 	elsewhere := []string{"mirrorpool_endpoint_certificate_expiry_timestamp_seconds", "mirrorpool_publish_up",
 		"mirrorpool_notify_up", "mirrorpool_dnssec_signature_expiry_timestamp_seconds", "mirrorpool_dnssec_ds_matches",
-		"mirrorpool_dnssec_key_files_ok", "mirrorpool_dnssec_signing_ok", "mirrorpool_mirror_files_corrupt", "mirrorpool_watcher_up", "mirrorpool_watch_joint",
+		"mirrorpool_dnssec_key_files_ok", "mirrorpool_dnssec_signing_ok", "mirrorpool_dnssec_keys_end_timestamp_seconds",
+		"mirrorpool_mirror_files_corrupt", "mirrorpool_watcher_up", "mirrorpool_watch_joint",
 		"mirrorpool_mirror_disputed_endpoints"}
 	for _, name := range regexp.MustCompile(`mirrorpool_[a-z_]+`).FindAllString(string(rules), -1) {
 		if !names[name] && !slices.Contains(elsewhere, name) {
