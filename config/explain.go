@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -38,14 +39,22 @@ func (c *checker) warn(n *node, kind WarningKind, format string, args ...any) {
 	c.warnings = append(c.warnings, fault{off: n.off, node: n, kind: kind, say: says(format, args...)})
 }
 
-// checkSchema files what the schema says against root, the document or what stands for it.
-func (c *checker) checkSchema(root *node) {
-	err := c.rules.compiled.Validate(root.any())
-	var invalid *jsonschema.ValidationError
-	if errors.As(err, &invalid) {
-		c.explain(root, invalid)
-	} else if err != nil {
-		c.fail(root, "%v", err)
+// checkSchema files what the schema says against roots: the document, or what stands for parts of it. It validates them
+// side by side.
+func (c *checker) checkSchema(roots ...*node) {
+	errs := make([]error, len(roots))
+	var validating sync.WaitGroup
+	for i, root := range roots {
+		validating.Go(func() { errs[i] = c.rules.compiled.Validate(root.any()) })
+	}
+	validating.Wait()
+	for i, err := range errs {
+		var invalid *jsonschema.ValidationError
+		if errors.As(err, &invalid) {
+			c.explain(roots[i], invalid)
+		} else if err != nil {
+			c.fail(roots[i], "%v", err)
+		}
 	}
 }
 

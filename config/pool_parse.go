@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -50,26 +51,35 @@ func ParsePoolIn(file string, data []byte, dns DNS) (*Pool, []*Error, error) {
 
 // checkMirrors files what the schema says against the document, and reports whether it saw all of it.
 //
-// The validator sees a long list in batches, and no further than there are faults to report: it takes close to a
-// kilobyte for each fault, and a hostile list can have 500,000.
+// The validator sees a long list in batches, some at a time, and no further than there are faults to report: it takes
+// close to a kilobyte for each fault, and a hostile list can have 500,000.
 func (c *checker) checkMirrors() (all bool) {
-	const batch = 1000
+	const batch = 250
 	list := c.root.member("mirrors")
 	if list == nil || list.kind != arrayValue || len(list.order) <= batch {
 		c.checkSchema(c.root)
 		return true
 	}
+	some := func(items []*node) *node {
+		return &node{name: list.name, off: list.off, kind: arrayValue, order: items}
+	}
+	parts := make([]*node, 0, 1+len(list.order)/batch)
 	rest := slices.DeleteFunc(slices.Clone(c.root.order), func(m *node) bool { return m == list })
 	for items := range slices.Chunk(list.order, batch) {
+		parts = append(parts, &node{kind: objectValue, order: append(rest, some(items))})
+		rest = nil // once is enough
+	}
+	for parts := range slices.Chunk(parts, min(runtime.GOMAXPROCS(0), maxValidators)) {
 		if len(c.faults) > maxReported {
 			return false
 		}
-		some := &node{name: list.name, off: list.off, kind: arrayValue, order: items}
-		c.checkSchema(&node{kind: objectValue, order: append(rest, some)})
-		rest = nil // once is enough
+		c.checkSchema(parts...)
 	}
 	return true
 }
+
+// maxValidators is how many batches of mirrors are validated side by side.
+const maxValidators = 4
 
 // pool applies the rules of the whole list.
 func (c *checker) pool(root object, dns DNS) *Pool {

@@ -27,6 +27,9 @@ func (l *List) judge(d *document, keys *publicKeys, confirm bool) judgement {
 	case outdated != nil:
 		return judgement{Result: Result{Err: outdated}} // what is held waits on: this may be a cache that is behind
 	}
+	if l.onNewText != nil {
+		l.onNewText()
+	}
 	pool, warnings, err := config.ParsePoolIn(l.o.Source, d.list.data, l.settings.DNS)
 	if err != nil {
 		return judgement{Result: Result{Err: &RefusedError{err}}}

@@ -60,9 +60,10 @@ type List struct {
 	latest  *Update   // see Result.Latest
 	// replaced is the list that the one in force has replaced, to which a way back is open; nil if there is none, or
 	// that way was taken.
-	replaced []byte                 // its SHA-256
-	marked   *heldMark              // the update that was held back before the start, or nil
-	working  func() map[string]bool // nil: all mirrors work
+	replaced  []byte                 // its SHA-256
+	marked    *heldMark              // the update that was held back before the start, or nil
+	working   func() map[string]bool // nil: all mirrors work
+	onNewText func()                 // nil: nothing to call
 
 	// mu guards these. They are written only with looking held, so its holder may read them without mu.
 	mu       sync.Mutex
@@ -127,6 +128,13 @@ func (l *List) SetWorking(working func() map[string]bool) {
 	l.looking.Lock()
 	defer l.looking.Unlock()
 	l.working = working
+}
+
+// OnNewText has seen called before a list that differs from the one in force is parsed.
+func (l *List) OnNewText(seen func()) {
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	l.onNewText = seen
 }
 
 // works is what the guard knows of health: nil if nothing. now is true if that is how the mirrors are now, and not how

@@ -127,6 +127,23 @@ func failed(r Result) bool { return r.Err != nil }
 
 func (r *rig) logged(message string) int { return r.log.FilterMessageSnippet(message).Len() }
 
+// TestOnNewText counts the lists that differ from the one in force.
+func TestOnNewText(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mirrors.json")
+	testbed.Put(t, path, poolText("a 1", "b 1"))
+	r := newRig(t, Options{Source: path}).start(t)
+	seen := 0
+	r.OnNewText(func() { seen++ })
+	for i, text := range []string{poolText("a 1", "b 1"), poolText("a 1", "b 2"), poolText("a 1", "b 2"), "{"} {
+		testbed.Put(t, path, text)
+		r.Reload(t.Context(), false)
+		if want := []int{0, 1, 1, 2}[i]; seen != want {
+			t.Errorf("after %q: %d lists seen, want %d", text, seen, want)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mirrors.json")

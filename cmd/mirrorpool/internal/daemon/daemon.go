@@ -38,6 +38,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,6 +99,7 @@ type Daemon struct {
 	mailer      *mail.Mailer
 	stats       *stats.Counter
 	public      publicCache
+	collector   collector
 	events      *admin.Events
 	started     time.Time
 	describing  sync.Mutex
@@ -182,7 +184,8 @@ func newDaemon(
 			overridden: make(chan struct{}, 1), elsewhere: map[string]dnspool.Overrides{}, signer: dnssec.NewSigner(rand.New(globalSource{})),
 			parent: &parent{ask: make(chan struct{}, 1)}},
 		o: o, events: admin.NewEvents(), started: now(), opened: make(chan struct{}),
-		updates: make(chan source.Result), patience: patience, readingSettings: make(chan struct{}, 1),
+		collector: collector{apply: debug.SetGCPercent},
+		updates:   make(chan source.Result), patience: patience, readingSettings: make(chan struct{}, 1),
 	}
 	d.config.Store(c)
 	d.overridesFile, d.elsewhereFile = d.stateFile("overrides"), d.stateFile("drains-elsewhere")
@@ -225,6 +228,7 @@ func newDaemon(
 	d.handler.SetFiles(c.Files)
 	d.mailer = mail.New(mail.Options{Config: c.Mail, File: d.stateFile("mail"), View: d.mailView, Log: o.Log})
 	d.list.SetWorking(d.working)
+	d.list.OnNewText(d.collector.expectList)
 	return d, nil
 }
 

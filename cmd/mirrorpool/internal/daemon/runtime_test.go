@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"slices"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 )
 
 func TestGarbagePercent(t *testing.T) {
@@ -17,6 +20,45 @@ func TestGarbagePercent(t *testing.T) {
 	} {
 		if got := garbagePercent(test.live<<20, test.rate); got != test.want {
 			t.Errorf("with %d MiB in use, and %g bytes a second: %d %%, want %d %%", test.live, test.rate, got, test.want)
+		}
+	}
+}
+
+// TestCollector has a new list of mirrors taken over by a server with much in use, and by one that is busy.
+func TestCollector(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var set []int
+		c := collector{apply: func(percent int) int { set = append(set, percent); return 0 }}
+		c.expectList()
+		c.adjust(128<<20, 0)
+		if len(set) > 0 {
+			t.Errorf("set to %v before the start, or although the environment says otherwise", set)
+		}
+		time.Sleep(listTime)
+		c.start()
+		c.adjust(128<<20, 0)
+		c.expectList()
+		c.adjust(128<<20, 0)
+		time.Sleep(listTime)
+		c.adjust(128<<20, 0)
+		c.adjust(2<<20, 1e9)
+		c.expectList()
+		if want := []int{25, 200, 25, 800}; !slices.Equal(set, want) {
+			t.Errorf("set to %v, want %v", set, want)
+		}
+	})
+}
+
+// TestGatherAfter bounds how much of a CPU snapshots take.
+func TestGatherAfter(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{
+		0: 20 * time.Millisecond, time.Millisecond: 20 * time.Millisecond, 100 * time.Millisecond: 400 * time.Millisecond,
+		time.Minute: time.Second,
+	} {
+		if got := gatherAfter(took); got != want {
+			t.Errorf("after %v: %v, want %v", took, got, want)
 		}
 	}
 }
