@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+
+	"mirrorpool/config/safefile"
 )
 
 // A Format says what a sealed file holds. The file begins with a line of the kind, the version and a checksum of all
@@ -64,6 +67,22 @@ func (f Format) Load(path string, use func(body []byte) error) error {
 		}
 		return use(body)
 	})
+}
+
+// Read is Load of what must not be lost: a file that cannot be used stays where it is, so that each attempt fails until
+// it is put right.
+func (f Format) Read(path string, use func(body []byte) error) error {
+	err := load(path, func(r io.Reader) error {
+		body, err := f.Unseal(r)
+		if err != nil {
+			return err
+		}
+		return use(body)
+	})
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", path, safefile.Reason(err))
 }
 
 // Replace replaces the sealed file at path.

@@ -68,11 +68,21 @@ func TestFormatFiles(t *testing.T) {
 	if err := testFormat.Replace(path, []byte("body")); err != nil {
 		t.Fatal(err)
 	}
-	if err := testFormat.Load(path, use); err != nil || got != "body" {
-		t.Errorf("%q, %v", got, err)
+	for _, load := range []func(string, func([]byte) error) error{testFormat.Load, testFormat.Read} {
+		if got = ""; load(path, use) != nil || got != "body" {
+			t.Errorf("%q is read", got)
+		}
+	}
+	if err := testFormat.Read(path+".none", use); err != nil {
+		t.Errorf("that there is no file is an error: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for range 2 {
+		if err := testFormat.Read(path, use); err == nil || !strings.Contains(err.Error(), path+": not a file of mirrorpool-test") {
+			t.Errorf("error %v, want that the file is not one", err)
+		}
 	}
 	if err := testFormat.Load(path, use); err == nil || !strings.Contains(err.Error(), "set aside as "+path+Aside) {
 		t.Errorf("error %v, want that it is set aside", err)

@@ -17,7 +17,6 @@ import (
 
 	"mirrorpool/config"
 	"mirrorpool/config/safefile"
-	"mirrorpool/config/statefile"
 )
 
 const (
@@ -108,9 +107,6 @@ func (k *Keys) autoFiles(algorithm string, signedBefore bool, now time.Time) ([]
 	switch {
 	case err != nil || len(files) > 0 || signedBefore:
 		return files, err
-	case forgotten(k.dir):
-		return nil, fmt.Errorf("which keys signed %s before cannot be told from %s, and none is in %s; put them back from a "+
-			"backup, or remove that file if the parent has no DS record of them", k.Zone, SignersFile(k.dir)+statefile.Aside, k.folder())
 	case k.leader != "":
 		return nil, k.awaitKeys()
 	}

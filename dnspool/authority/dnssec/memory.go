@@ -2,9 +2,7 @@ package dnssec
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -66,9 +64,10 @@ func loadMemory(dir string) (m memory, err error) {
 	if dir == "" {
 		return m, nil
 	}
-	err = signersFormat.Load(SignersFile(dir), func(body []byte) error { return json.Unmarshal(body, &m) })
+	err = signersFormat.Read(SignersFile(dir), func(body []byte) error { return json.Unmarshal(body, &m) })
 	if err != nil {
-		return memory{}, err
+		return memory{}, fmt.Errorf("%w; put the file back from a backup, or remove it if you are sure that the keys that sign now have "+
+			"signed before, or that the parent has no DS record", err)
 	}
 	return m, nil
 }
@@ -121,32 +120,22 @@ func loadSigners(dir, zone string) (signers, error) {
 	return m.of(zone), nil
 }
 
-// forgotten reports whether that file was of no use, and set aside.
-func forgotten(dir string) bool {
-	_, err := os.Stat(SignersFile(dir) + statefile.Aside)
-	return err == nil
-}
-
-// unknown reports whether that file was set aside, and none has taken its place.
-func unknown(dir string) bool {
-	_, err := os.Stat(SignersFile(dir))
-	return dir != "" && errors.Is(err, fs.ErrNotExist) && forgotten(dir)
-}
-
 // WasSigned reports whether the zone was signed when it was last served with the state folder dir, or may have been, as
 // the file that remembers it is of no use.
 func WasSigned(dir, zone string) bool {
 	before, err := loadSigners(dir, zone)
-	return err != nil || len(before.Keys) > 0 || unknown(dir)
+	return err != nil || len(before.Keys) > 0
 }
 
-// Forget has it that the zone was not signed, once that was turned off.
+// Forget has it that the zone was not signed, once that was turned off. A file that is of no use is set aside.
 func Forget(dir, zone string) error {
 	m, err := loadMemory(dir)
 	if err != nil {
-		return fmt.Errorf("cannot forget the keys of %s: %w", zone, err)
+		if err = os.Rename(SignersFile(dir), SignersFile(dir)+statefile.Aside); err != nil {
+			return fmt.Errorf("cannot forget the keys of %s: %w", zone, err)
+		}
 	}
-	if len(m.of(zone).Keys) == 0 && !unknown(dir) {
+	if len(m.of(zone).Keys) == 0 {
 		return nil
 	}
 	body, err := json.Marshal(m.without(zone))

@@ -32,6 +32,18 @@ func (k *Keys) Save() error {
 	return nil
 }
 
+// CheckSave returns an error if Save would fail now, as on a full disk.
+func (k *Keys) CheckSave() error {
+	changes, err := k.stage()
+	for _, change := range changes {
+		change.Discard()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot keep the keys of %s: %w", k.Zone, err)
+	}
+	return nil
+}
+
 // stage writes all that has changed beside the files that it is to replace. After an error it returns what to discard.
 // Keys that sign without end come first, the newest before others: where a crash comes in between, there is one that
 // signs, whether a rollover goes on or steps of it are taken back.

@@ -55,6 +55,7 @@ type inForce struct {
 
 	keysChange      keyLock       // before mu
 	ttls            dnssec.TTLs   // of the zone, if it is signed; keysChange guards it
+	unsaved         *dnssec.Keys  // which could not be kept, as on a full disk; likewise
 	savingOverrides sync.Mutex    // held while they are written
 	overridesFile   string        // "" without state_dir
 	overridden      chan struct{} // of capacity 1: overrides have changed

@@ -54,6 +54,15 @@ func (p *parent) lookNow() {
 	}
 }
 
+// noteKeys notes why keys could not be read or kept; nil if they could.
+func (p *parent) noteKeys(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.keys = ""; err != nil {
+		p.keys = err.Error()
+	}
+}
+
 // known is what is known of the parent, and why keys could not be read or kept.
 func (p *parent) known() (view *dnssec.View, problem, keys string) {
 	p.mu.Lock()

@@ -161,7 +161,7 @@ func (f *inForce) needsVersion(c *config.Server) bool {
 // moveKeys has the keys be those in the files, and a rollover go on if the parent has been seen. After an error the
 // keys before stay in force, and the next look at the parent is the next attempt.
 func (d *Daemon) moveKeys(view *dnssec.View) error {
-	err := cmp.Or(d.keepPast(), d.takeKeyFiles())
+	err := cmp.Or(d.keepPast(), d.takeKeyFiles(), d.checkSave())
 	if err == nil && view != nil {
 		err = d.changeKeys(func(_ *config.Server, keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
 			return keys.Advance(view, zoneTTL), nil
@@ -170,12 +170,23 @@ func (d *Daemon) moveKeys(view *dnssec.View) error {
 	if errors.Is(err, errUnsigned) { // since the parent was looked at
 		err = nil
 	}
-	d.parent.mu.Lock()
-	defer d.parent.mu.Unlock()
-	if d.parent.keys = ""; err != nil {
-		d.parent.keys = err.Error()
-	}
+	d.parent.noteKeys(err)
 	return err
+}
+
+// checkSave returns an error if keys that could not be kept still could not be: whatever asked for them has failed, and
+// asks again once there is space.
+func (d *Daemon) checkSave() error {
+	d.keysChange.Lock()
+	defer d.keysChange.Unlock()
+	if d.unsaved == nil {
+		return nil
+	}
+	if err := d.unsaved.CheckSave(); err != nil {
+		return err
+	}
+	d.unsaved = nil
+	return nil
 }
 
 // takeKeyFiles takes over what has changed in the folder of keys, where another server that leads a rollover has its
@@ -215,8 +226,11 @@ func (f *inForce) changeKeys(
 		return err
 	}
 	if err := next.Save(); err != nil {
+		f.unsaved = next
+		f.parent.noteKeys(err)
 		return err
 	}
+	f.unsaved = nil
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.log.Info("keys of the zone have changed", zap.String("now", next.Phase(f.now())))

@@ -27,6 +27,28 @@ func TestRolloverOnAFullDisk(t *testing.T) {
 	if err := d.loadKeys(c); err != nil {
 		t.Fatal(err)
 	}
+	first := d.signer.Keys()
+	disk.Fill(t, 1)
+	for range 2 { // the second time at the next look at the parent
+		if err := d.rollKeys(""); err == nil || !strings.Contains(err.Error(), "no space left") {
+			t.Errorf("a rollover begins on a full disk: %v", err)
+		}
+		for range 2 {
+			if s, _ := d.signatures(); !strings.Contains(s.KeyFiles, "no space left") || d.signer.Keys() != first {
+				t.Errorf("after a rollover that could not begin: %+v", s)
+			}
+			if err := d.moveKeys(nil); err == nil {
+				t.Error("a full disk is no error any more")
+			}
+		}
+	}
+	disk.Empty(t)
+	if err := d.moveKeys(nil); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := d.signatures(); s.KeyFiles != "" {
+		t.Errorf("with space again: %+v", s)
+	}
 	if err := d.rollKeys(""); err != nil {
 		t.Fatal(err)
 	}

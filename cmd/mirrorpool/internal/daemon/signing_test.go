@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
+	"mirrorpool/config/statefile"
 	"mirrorpool/dnspool/admin"
 	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/health"
@@ -255,7 +256,8 @@ func TestRefusedReloadChangesNothing(t *testing.T) {
 	t.Parallel()
 	d := newSignedDaemon(t, `{"keys": "auto"}`)
 	file := dnssec.SignersFile(d.config.Load().StateDir)
-	if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
+	// It cannot be set aside, either.
+	if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700), os.MkdirAll(filepath.Join(file+statefile.Aside, "full"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	d.write("", `, "mirrors_key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"`)

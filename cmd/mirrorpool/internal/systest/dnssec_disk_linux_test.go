@@ -31,6 +31,12 @@ func TestDNSSECOnAFullDisk(t *testing.T) {
 			t.Errorf("a rollover on a full disk: %s", out)
 		}
 		same("after a rollover that could not begin")
+		if code, out, _ := command(t, "dnssec", "status", "--admin", r.admin); code != exitFailure || !strings.Contains(out, "no space left on device") {
+			t.Errorf("after a rollover that could not begin, the exit code of status is %d: %s", code, out)
+		}
+		if got := metric(t, r.admin, "mirrorpool_dnssec_key_files_ok"); got != 0 || !strings.Contains(r.log.String(), "a rollover cannot begin") {
+			t.Errorf("mirrorpool_dnssec_key_files_ok is %v, and the log: %s", got, r.log)
+		}
 	}
 	r.run(t, exitOK, "reload")
 	same("after a reload")
