@@ -54,7 +54,7 @@ func largeGroup(b *testing.B, others, mirrors int) *Group {
 		var book Book
 		book.begin(time.Now())
 		book.observe(largeReport(mirrors), name)
-		m := &member{alive: true, heard: time.Now()}
+		m := &member{alive: true, heard: time.Now(), whole: time.Now()}
 		m.book.Merge(book.view(name), g.wants)
 		g.members[name] = m
 	}

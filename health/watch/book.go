@@ -18,7 +18,15 @@ type Book struct {
 	zone     ZoneVersion
 	mirrors  map[string]Opinions
 	notes    map[Topic]Note
+
+	// Of the watcher's changes, what is held: a later one may come before an earlier one, or that be lost.
+	latest uint64          // the number of the latest one, see View.Changes
+	held   uint64          // all up to this one are held
+	beyond map[uint64]bool // those above it that are
 }
+
+// maxBeyond is how many changes may be held beyond one that was missed. The next whole view makes up for more.
+const maxBeyond = 64
 
 // Merge takes in a view of the watcher, and reports whether any opinion has changed. wanted says which mirrors are of
 // interest; others are left out.
@@ -26,8 +34,11 @@ func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool)
 	if v.Count > b.count {
 		changed = v.Suspects != b.suspects
 		changed = changed || v.Zone != b.zone
-		b.count, b.suspects, b.zone = v.Count, v.Suspects, v.Zone
+		b.count, b.suspects, b.zone, b.latest = v.Count, v.Suspects, v.Zone, v.Changes
+	} else if v.Count == b.count {
+		b.latest = max(b.latest, v.Changes)
 	}
+	b.hold(v)
 	changed = b.mergeNotes(v.Notes) || changed
 	if v.Complete > b.complete {
 		b.complete = v.Complete
@@ -52,15 +63,39 @@ func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool)
 	return changed
 }
 
-// forget drops opinions of mirrors that are not wanted any more.
+// hold notes which changes a view holds.
+func (b *Book) hold(v *View) {
+	switch {
+	case v.Complete != 0:
+		b.held = max(b.held, v.Changes)
+	case v.tells() && v.Changes > b.held && len(b.beyond) < maxBeyond:
+		if b.beyond == nil {
+			b.beyond = map[uint64]bool{}
+		}
+		b.beyond[v.Changes] = true
+	}
+	for b.beyond[b.held+1] {
+		b.held++
+	}
+	maps.DeleteFunc(b.beyond, func(n uint64, _ bool) bool { return n <= b.held })
+	if len(b.beyond) == 0 {
+		b.beyond = nil
+	}
+}
+
+// current reports whether all that the watcher has told of is held.
+func (b *Book) current() bool { return b.held >= b.latest }
+
+// forget drops opinions of mirrors that are not wanted any more. Those of mirrors that are wanted now were not kept.
 func (b *Book) forget(wanted func(urlPrefix string) bool) {
 	maps.DeleteFunc(b.mirrors, func(prefix string, _ Opinions) bool { return !wanted(prefix) })
+	b.held, b.beyond = 0, nil
 }
 
 // view returns all that the book holds. It does not change with the book.
 func (b *Book) view(watcher string) *View {
 	return &View{
-		Watcher: watcher, Count: b.count, Complete: b.complete, Suspects: b.suspects, Zone: b.zone,
+		Watcher: watcher, Count: b.count, Complete: b.complete, Changes: b.latest, Suspects: b.suspects, Zone: b.zone,
 		Mirrors: maps.Clone(b.mirrors), Notes: maps.Clone(b.notes),
 	}
 }
@@ -87,8 +122,9 @@ func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool
 	b.suspects = suspects
 	if !whole {
 		maps.Copy(b.mirrors, fresh)
-		return &View{Watcher: watcher, Count: b.count, Suspects: suspects, Zone: b.zone, Mirrors: fresh}, false
+		return &View{Watcher: watcher, Count: b.count, Changes: b.latest, Suspects: suspects, Zone: b.zone, Mirrors: fresh}, false
 	}
+	b.number(1)
 	b.complete = b.count
 	mirrors := make(map[string]Opinions, len(r.Mirrors))
 	for prefix := range r.Mirrors {
@@ -106,13 +142,28 @@ func (b *Book) observe(r *health.Report, watcher string) (news *View, whole bool
 // header makes the book's count grow, and returns a view without opinions.
 func (b *Book) header(watcher string) *View {
 	b.count++
-	return &View{Watcher: watcher, Count: b.count, Suspects: b.suspects, Zone: b.zone}
+	return b.summary(watcher)
+}
+
+// summary is what the book holds but for opinions and notes.
+func (b *Book) summary(watcher string) *View {
+	return &View{Watcher: watcher, Count: b.count, Changes: b.latest, Suspects: b.suspects, Zone: b.zone}
+}
+
+// number returns the first of the numbers of n changes of the watcher itself.
+func (b *Book) number(n int) uint64 {
+	first := b.latest + 1
+	b.latest += uint64(n)
+	b.held = b.latest
+	b.count += uint64(n) // so that the first number of a later run is higher than the last one of this
+	return first
 }
 
 // begin makes the count one that no earlier run of the watcher has reached.
 func (b *Book) begin(now time.Time) {
 	b.begun = uint64(now.UnixNano())
 	b.count = max(b.count+1, b.begun)
+	b.latest, b.held = b.count, b.count
 }
 
 // surpass makes the book's count higher than one that others have of this watcher, from an earlier run under a clock
@@ -127,6 +178,7 @@ func (b *Book) surpass(count, limit uint64) bool {
 	if more := b.begun % (1 << 40); b.count+more <= limit {
 		b.count += more
 	}
+	b.latest, b.held = b.count, b.count
 	b.restampNotes()
 	return true
 }

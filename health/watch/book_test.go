@@ -325,9 +325,10 @@ func FuzzParseView(f *testing.F) {
 		if parts, err := split(v); err == nil {
 			var joined Book
 			for _, part := range parts {
-				again, err := parseView(part)
-				if err != nil {
-					t.Fatalf("a part of a view: %v", err)
+				text, _ := json.Marshal(part)
+				again, err := parseView(text)
+				if err != nil || len(text) > maxPacket {
+					t.Fatalf("a part of a view, of %d bytes: %v", len(text), err)
 				}
 				joined.Merge(again, all)
 			}

@@ -13,7 +13,10 @@
 // join-semilattice, and old messages change nothing.
 //
 // A change is gossiped over UDP at once. Whole views go over TCP when a member joins, when the list of mirrors changes,
-// and every few seconds between two members at random, which mends what the network has lost.
+// and every few seconds between two members at random, which mends what the network has lost. Changes are numbered. A
+// watcher that has missed one asks for the whole view: the other one itself, and if that does not help, a third one.
+// Meanwhile the opinions that it has count for six intervals, so that lost packets change nothing; and then no more, so
+// that two that cannot reach each other do not go by what was said long ago.
 //
 // # The rule
 //
@@ -48,6 +51,7 @@
 //	verdicts.go  a report's verdicts made the joint ones
 //	gossip.go what other members send, and the state that two exchange
 //	send.go  what is sent to them
+//	missed.go how what was missed is asked for, and passed on
 //	key.go    the key file
 //	status.go what an administrator wants to know
 package watch

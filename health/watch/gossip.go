@@ -48,8 +48,9 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
-// LocalState returns this watcher's view, and what it has heard of the others: all of that for a member that joins, and
-// else how far they have counted. So a member learns how high it has counted in an earlier run (see [Book.surpass]).
+// LocalState returns this watcher's view, and what it has heard of the others: all of that for a member that joins, but
+// for those of whom it has missed something; and else how far they have counted. So a member learns how high it has
+// counted in an earlier run (see [Book.surpass]).
 func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
 	g.mu.Lock()
@@ -59,11 +60,11 @@ func (d *delegate) LocalState(join bool) []byte {
 		if m.book.count == 0 {
 			continue
 		}
-		v := m.book.view(name)
-		if !join {
-			v = v.summary()
+		if join && m.book.current() {
+			others = append(others, g.passedOn(name, m))
+		} else {
+			others = append(others, m.book.summary(name))
 		}
-		others = append(others, v)
 	}
 	g.mu.Unlock()
 	return stateOf(own, others, maxState)
@@ -87,8 +88,10 @@ func stateOf(own *View, others []*View, room int) []byte {
 	return state.Bytes()
 }
 
-// MergeRemoteState takes in what another member's LocalState has returned.
+// MergeRemoteState takes in what another member's LocalState has returned. A mere count is of use to the watcher that
+// has counted so far. Others must not be taken for heard of while their opinions are not known.
 func (d *delegate) MergeRemoteState(state []byte, _ bool) {
+	g := (*Group)(d)
 	if len(state) > maxViewBytes {
 		return
 	}
@@ -97,7 +100,9 @@ func (d *delegate) MergeRemoteState(state []byte, _ bool) {
 		if n++; n > maxMembers+1 {
 			return
 		}
-		(*Group)(d).take(line)
+		if v := g.parse(line); v != nil && (v.Complete != 0 || v.Watcher == g.o.Config.Name) {
+			g.takeView(v)
+		}
 	}
 }
 
@@ -185,17 +190,34 @@ func (g *Group) forgetGone() {
 // memoryOfGone is for how long a member that is gone is shown, and sought.
 const memoryOfGone = time.Hour
 
-// take takes in a view, and reports whether it was news. One of a watcher that is no member is of no use; one that is
-// gone may be about to come back.
+// take takes in what was sent, and reports whether it was news.
 func (g *Group) take(data []byte) (news bool) {
+	v := g.parse(data)
+	switch {
+	case v == nil:
+		return false
+	case v.Want != "":
+		g.noteWant(v)
+		return false
+	}
+	return g.takeView(v)
+}
+
+// parse reads a view; nil if it cannot be read.
+func (g *Group) parse(data []byte) *View {
 	v, err := parseView(data)
 	if err != nil {
 		g.o.Log.Debug("another watcher has sent what cannot be read", zap.Error(err))
-		return false
+		return nil
 	}
-	now := g.o.Now()
-	limit := uint64(max(now.UnixNano(), leastTime) + int64(maxAhead))
-	if v.Count > limit {
+	return v
+}
+
+// takeView takes in a view, and reports whether it was news. One of a watcher that is no member is of no use; one that
+// is gone may be about to come back.
+func (g *Group) takeView(v *View) (news bool) {
+	limit := uint64(max(g.o.Now().UnixNano(), leastTime) + int64(maxAhead))
+	if v.Count > limit || v.Changes > limit {
 		g.o.Log.Debug("another watcher has sent a count that is far ahead", zap.String("name", v.Watcher), zap.Uint64("count", v.Count))
 		return false
 	}
@@ -211,19 +233,28 @@ func (g *Group) take(data []byte) (news bool) {
 	if m == nil {
 		return false
 	}
-	if news = v.Count > m.book.count; news {
-		m.heard = now
-		if v.Beat != 0 {
-			m.beat = min(time.Duration(v.Beat)*time.Millisecond, maxBeat)
-		}
-	}
+	news = v.Count > m.book.count
 	g.compareReleases(&m.book, v)
-	if m.book.Merge(v, g.wants) {
+	changed := m.book.Merge(v, g.wants)
+	m.hear(v, news, g.o.Now())
+	if changed {
 		g.claim(v)
 		signal(g.changed)
-		return true
 	}
-	return news
+	return news || changed
+}
+
+// hear notes when a watcher has said something new, and whether all that it has said is known.
+func (m *member) hear(v *View, news bool, now time.Time) {
+	if at := now.Add(-time.Duration(v.Age) * time.Millisecond); news && (v.Age == 0 || at.After(m.heard)) {
+		m.heard = at
+	}
+	if news && v.Beat != 0 {
+		m.beat = min(time.Duration(v.Beat)*time.Millisecond, maxBeat)
+	}
+	if m.book.current() {
+		m.whole, m.missed = m.heard, missed{}
+	}
 }
 
 // leastTime is a time that has passed. A host without a clock of its own begins in 1970.

@@ -51,13 +51,14 @@ type Group struct {
 	o       Options
 	changed chan struct{} // holds one token while views of others have changed
 	whole   chan struct{} // holds one token while the whole view is to be sent to all
-	resync  chan struct{} // holds one token while the views of all others are to be fetched
+	wanting chan struct{} // holds one token while others want whole views
 	roles   []health.Role // for which this watcher's opinions count; empty: all
 	queue   memberlist.TransmitLimitedQueue
 
 	mu         sync.Mutex // guards all below
 	keyring    *memberlist.Keyring
-	members    map[string]*member // the others, by name; those that are gone stay for a while
+	members    map[string]*member         // the others, by name; those that are gone stay for a while
+	asked      map[string]map[string]bool // the watchers whose whole views others want, by these others
 	own        Book
 	wanted     map[string]bool // the url_prefixes of this watcher's own list
 	young      time.Duration   // see silence
@@ -75,8 +76,10 @@ type Group struct {
 type member struct {
 	book    Book
 	alive   bool
-	since   time.Time     // when alive changed
-	heard   time.Time     // when it last said something
+	since   time.Time // when alive changed
+	heard   time.Time // when it last said something
+	whole   time.Time // the same, while nothing that it had said was missed
+	missed  missed
 	beat    time.Duration // how often it says that it is alive; 0: it does not tell
 	address string        // host:port
 	meta    meta
@@ -101,9 +104,9 @@ func New(o Options) (*Group, error) {
 		return nil, fmt.Errorf("watch.key_file: %w", err)
 	}
 	g := &Group{
-		o: o, changed: make(chan struct{}, 1), whole: make(chan struct{}, 1), resync: make(chan struct{}, 1), keyring: keyring,
-		members: map[string]*member{}, joints: jointVerdicts{}, looked: map[string]time.Time{}, claims: map[string]bool{},
-		releases: map[string]bool{},
+		o: o, changed: make(chan struct{}, 1), whole: make(chan struct{}, 1), wanting: make(chan struct{}, 1),
+		keyring: keyring, members: map[string]*member{}, asked: map[string]map[string]bool{}, joints: jointVerdicts{},
+		looked: map[string]time.Time{}, claims: map[string]bool{}, releases: map[string]bool{},
 	}
 	for _, name := range o.Config.Counts {
 		var role health.Role
@@ -160,6 +163,8 @@ func (g *Group) Run(ctx context.Context) error {
 	tasks.Go(func() error { return g.seek(ctx, list) })
 	tasks.Go(func() error { return g.beats(ctx) })
 	tasks.Go(func() error { return g.send(ctx, list) })
+	tasks.Go(func() error { return g.catchUp(ctx, list) })
+	tasks.Go(func() error { return g.passOn(ctx, list) })
 	err = tasks.Wait()
 	if leaving := list.Leave(leaveTime); leaving != nil {
 		g.o.Log.Debug("other watchers may not know that this one has stopped", zap.Error(leaving))

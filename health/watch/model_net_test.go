@@ -35,6 +35,7 @@ type modelWorld struct {
 	servers []*modelServer
 	list    [modelMirrors]bool // which mirrors are enabled
 	cut     map[string]bool    // by linkOf
+	noTCP   map[string]bool    // by linkOf: packets pass
 	loss    float64            // of packets
 	flying  []modelFlight
 	sent    int
@@ -50,9 +51,10 @@ type modelFlight struct {
 
 func newModelWorld(t *testing.T, r *rand.Rand) (*modelWorld, error) {
 	w := &modelWorld{t: t, random: r, time: time.Unix(1_800_000_000, 0), list: [modelMirrors]bool{true, true, true, true},
-		cut: map[string]bool{}}
+		cut: map[string]bool{}, noTCP: map[string]bool{}}
 	for i := range 3 + r.IntN(3) {
-		s := &modelServer{world: w, name: fmt.Sprint("ns", i+1), seen: map[modelEndpoint]byte{}, contents: map[uint32]uint64{}}
+		s := &modelServer{world: w, name: fmt.Sprint("ns", i+1), seen: map[modelEndpoint]byte{}, contents: map[uint32]uint64{},
+			told: map[modelEndpoint]map[byte]time.Time{}}
 		if r.IntN(4) == 0 {
 			s.role = []health.Role{health.Role(r.IntN(2))}
 		}
@@ -93,10 +95,10 @@ func (w *modelWorld) restart(s *modelServer, r *rand.Rand) error {
 	s.snapshot, s.saw = nil, map[modelEndpoint]modelJoint{}
 	for _, other := range w.servers {
 		if other != s {
-			s.peers[other.name] = &modelPeer{roles: other.role, said: map[string]Opinions{}}
+			s.peers[other.name] = &modelPeer{roles: other.role, said: map[string]Opinions{}, got: map[uint64]bool{}}
 		}
 	}
-	s.beatAt, s.exchangeAt = w.time, w.time
+	s.beatAt, s.exchangeAt, s.catchUpAt = w.time, w.time, w.time
 	return s.rebuild()
 }
 
@@ -105,6 +107,9 @@ func linkOf(a, b *modelServer) string { return min(a.name, b.name) + " " + max(a
 func (w *modelWorld) linked(a, b *modelServer) bool {
 	return !a.stopped && !b.stopped && !w.cut[linkOf(a, b)]
 }
+
+// streams reports whether two servers can send each other what goes over TCP.
+func (w *modelWorld) streams(a, b *modelServer) bool { return w.linked(a, b) && !w.noTCP[linkOf(a, b)] }
 
 // partition cuts all links between two halves.
 func (w *modelWorld) partition(r *rand.Rand) {
@@ -123,6 +128,7 @@ func (w *modelWorld) partition(r *rand.Rand) {
 
 func (w *modelWorld) heal() {
 	clear(w.cut)
+	clear(w.noTCP)
 	w.loss = 0
 }
 
@@ -149,6 +155,7 @@ func (w *modelWorld) pass(d time.Duration) error {
 			if !s.stopped {
 				w.notice(s)
 				w.send(s)
+				w.post(s)
 			}
 		}
 		w.deliver()
@@ -194,7 +201,7 @@ func (w *modelWorld) notice(s *modelServer) {
 		if p.alive {
 			(*delegate)(s.Group).NotifyJoin(node)
 			s.forgetGoneInModel()
-			if w.linked(s, other) {
+			if w.streams(s, other) {
 				w.exchange(s, other, true)
 			}
 		} else {
@@ -216,7 +223,7 @@ func (w *modelWorld) send(s *modelServer) {
 			w.t.Fatal(err)
 		}
 		for _, other := range w.servers {
-			if other != s && w.linked(s, other) {
+			if other != s && w.streams(s, other) {
 				w.fly(other, text)
 			}
 		}
@@ -234,10 +241,31 @@ func (w *modelWorld) send(s *modelServer) {
 	}
 	if other := w.servers[w.random.IntN(len(w.servers))]; !w.time.Before(s.exchangeAt) && other != s {
 		s.exchangeAt = w.time.Add(syncEvery)
-		if w.linked(s, other) {
+		if w.streams(s, other) {
 			w.exchange(s, other, false)
 		}
 	}
+}
+
+// post sends what is for one server each.
+func (w *modelWorld) post(s *modelServer) {
+	if !w.time.Before(s.catchUpAt) {
+		s.catchUpAt = w.time.Add(catchUpEvery)
+		for _, l := range s.requests(s.now()) {
+			if other := w.named(l.to); w.linked(s, other) && w.random.Float64() >= w.loss {
+				w.fly(other, l.text)
+			}
+		}
+	}
+	for _, l := range s.replies() {
+		if other := w.named(l.to); w.streams(s, other) {
+			w.fly(other, l.text)
+		}
+	}
+}
+
+func (w *modelWorld) named(name string) *modelServer {
+	return w.servers[slices.IndexFunc(w.servers, func(s *modelServer) bool { return s.name == name })]
 }
 
 // fly sends a message, which may come after later ones.
@@ -284,7 +312,9 @@ func (s *modelServer) getState(state []byte) {
 		if err := json.Unmarshal(line, &v); err != nil {
 			s.world.t.Fatal(err)
 		}
-		s.hear(&v)
+		if v.Complete != 0 {
+			s.hear(&v)
+		}
 	}
 	(*delegate)(s.Group).MergeRemoteState(state, false)
 }

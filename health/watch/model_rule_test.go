@@ -18,6 +18,7 @@ const (
 	modelMirrors  = 4
 	modelInterval = 20 * time.Second // of the servers' checks
 	modelYoung    = 3*modelInterval + time.Second
+	modelPatience = 2 * modelYoung // with one that has missed something
 )
 
 // A modelEndpoint is a mirror in a role.
@@ -70,6 +71,7 @@ type modelServer struct {
 	name    string
 	role    []health.Role // for which it counts; empty: all
 	clock   time.Duration // by how much it is ahead
+	stepped time.Time     // when that changed while it ran
 	seen    map[modelEndpoint]byte
 	lies    bool // it says anything of anything
 	stopped bool
@@ -77,6 +79,7 @@ type modelServer struct {
 	suspects bool // itself: then what fails there is no vote
 	peers    map[string]*modelPeer
 	joint    map[modelEndpoint]modelJoint
+	told     map[modelEndpoint]map[byte]time.Time // when it last said what of an endpoint, by true time
 	verdicts map[modelEndpoint]byte
 	saw      map[modelEndpoint]modelJoint
 
@@ -86,6 +89,7 @@ type modelServer struct {
 	beatAt     time.Time
 	rebuildAt  time.Time
 	exchangeAt time.Time
+	catchUpAt  time.Time
 }
 
 // A modelPeer is what a server knows of another one.
@@ -96,8 +100,22 @@ type modelPeer struct {
 	gone  time.Time // when it left
 	roles []health.Role
 	count uint64
-	heard time.Time // zero: never
+	heard time.Time
+	knew  time.Time // heard, when nothing of what it had said was missed; zero: never
 	said  map[string]Opinions
+	last  uint64          // the latest change that it is known to have told of
+	whole uint64          // that the latest whole view holds
+	got   map[uint64]bool // changes beside that
+}
+
+// missed reports whether a change is known of that has not come.
+func (p *modelPeer) missed() bool {
+	for n := p.last; n > p.whole; n-- {
+		if !p.got[n] {
+			return true
+		}
+	}
+	return false
 }
 
 type modelJoint struct {
@@ -118,8 +136,22 @@ func (s *modelServer) hear(v *View) {
 	if p == nil || !p.known {
 		return
 	}
-	if v.Count > p.count {
-		p.count, p.heard = v.Count, s.now()
+	switch {
+	case v.Complete != 0:
+		p.whole = max(p.whole, v.Changes)
+	case len(v.Mirrors) > 0:
+		p.got[v.Changes] = true
+	}
+	if v.Count == p.count {
+		p.last = max(p.last, v.Changes)
+	} else if v.Count > p.count {
+		p.count, p.last = v.Count, v.Changes
+		if at := s.now().Add(-time.Duration(v.Age) * time.Millisecond); v.Age == 0 || at.After(p.heard) {
+			p.heard = at
+		}
+	}
+	if !p.missed() {
+		p.knew = p.heard
 	}
 	for prefix, m := range v.Mirrors {
 		if m.Count > p.said[prefix].Count {
@@ -132,8 +164,7 @@ func (s *modelServer) hear(v *View) {
 func (s *modelServer) forgetGoneInModel() {
 	for _, p := range s.peers {
 		if !p.alive && s.now().Sub(p.gone) > memoryOfGone {
-			p.known, p.count, p.heard = false, 0, time.Time{}
-			clear(p.said)
+			*p = modelPeer{roles: p.roles, said: map[string]Opinions{}, got: map[uint64]bool{}}
 		}
 	}
 }
@@ -147,11 +178,16 @@ func (s *modelServer) says(e modelEndpoint) byte {
 	return letter
 }
 
+// counts reports whether what another server has said counts.
+func (s *modelServer) counts(p *modelPeer) bool {
+	return p.alive && s.now().Sub(p.heard) <= modelYoung && !p.knew.IsZero() && s.now().Sub(p.knew) <= modelPatience
+}
+
 // counted is what the others have said of an endpoint that count now; nil with fewer than two of them.
 func (s *modelServer) counted(e modelEndpoint) (said []byte) {
 	others := 0
 	for _, p := range s.peers {
-		if !p.alive || p.heard.IsZero() || s.now().Sub(p.heard) > modelYoung {
+		if !s.counts(p) {
 			continue
 		}
 		others++
@@ -227,6 +263,10 @@ func (s *modelServer) report() *health.Report {
 func (s *modelServer) rebuild() error {
 	r := s.report()
 	s.Apply(r)
+	s.remember()
+	if err := s.checkAge(); err != nil {
+		return err
+	}
 	for _, e := range modelEndpoints {
 		i := slices.IndexFunc(r.Mirrors[e.prefix()].Endpoints, func(x health.Endpoint) bool { return x.Role == e.role })
 		got := letterOf(r.Mirrors[e.prefix()].Endpoints[i].State, false)
@@ -241,6 +281,42 @@ func (s *modelServer) rebuild() error {
 		return err
 	}
 	s.Announce(ZoneVersion{Serial: s.snapshot.Serial, Content: s.snapshot.Content})
+	return nil
+}
+
+// remember notes what the server says, for checkAge.
+func (s *modelServer) remember() {
+	for _, e := range modelEndpoints {
+		for _, o := range s.own.mirrors[e.prefix()].List {
+			if o.Role != e.role {
+				continue
+			}
+			if s.told[e] == nil {
+				s.told[e] = map[byte]time.Time{}
+			}
+			s.told[e][letterOf(o.State, o.Evidence)] = s.world.time
+		}
+	}
+}
+
+// checkAge holds that no opinion counts which its watcher gave up long ago.
+func (s *modelServer) checkAge() error {
+	if s.world.time.Sub(s.stepped) < time.Hour { // a real clock's steps do not change how long ago something was
+		return nil
+	}
+	for _, other := range s.world.servers {
+		if p := s.peers[other.name]; p == nil || !s.counts(p) {
+			continue
+		}
+		for _, e := range modelEndpoints {
+			for _, o := range s.members[other.name].book.mirrors[e.prefix()].List {
+				last := other.told[e][letterOf(o.State, o.Evidence)]
+				if age := s.world.time.Sub(last); o.Role == e.role && age > modelPatience+20*time.Second {
+					return fmt.Errorf("at %s counts what %s said of %v %v ago", s.name, other.name, e, age)
+				}
+			}
+		}
+	}
 	return nil
 }
 

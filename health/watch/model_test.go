@@ -50,6 +50,7 @@ const (
 	changeTruth modelOpKind = iota
 	changeTruthForAll
 	failLinks
+	failStreams
 	healLinks
 	partition
 	suspectItself
@@ -63,14 +64,14 @@ const (
 	calm
 )
 
-var modelOpNames = [...]string{"some see mirrors otherwise", "all see mirrors otherwise", "links fail", "links heal", "partition",
-	"one suspects itself", "one lies", "a clock steps", "restart", "stop or start", "edit the list",
+var modelOpNames = [...]string{"some see mirrors otherwise", "all see mirrors otherwise", "links fail", "TCP fails", "links heal",
+	"partition", "one suspects itself", "one lies", "a clock steps", "restart", "stop or start", "edit the list",
 	"all mirrors fail", "time passes", "calm"}
 
 func randomOps(seed uint64) []modelOp {
 	r := rand.New(rand.NewPCG(seed, 1))
-	kinds := []modelOpKind{changeTruth, changeTruth, changeTruth, changeTruthForAll, changeTruthForAll, failLinks, healLinks,
-		partition, suspectItself, lie, stepClock, restartOne, stopOne, editList, failAll, passTime, calm}
+	kinds := []modelOpKind{changeTruth, changeTruth, changeTruth, changeTruthForAll, changeTruthForAll, failLinks, failStreams,
+		healLinks, partition, suspectItself, lie, stepClock, restartOne, stopOne, editList, failAll, passTime, calm}
 	ops := make([]modelOp, 10+r.IntN(20))
 	for i := range ops {
 		ops[i] = modelOp{kinds[r.IntN(len(kinds))], r.Uint64()}
@@ -112,6 +113,10 @@ func (w *modelWorld) do(o modelOp) error {
 		for range 1 + r.IntN(4) {
 			w.cut[linkOf(w.servers[r.IntN(len(w.servers))], w.servers[r.IntN(len(w.servers))])] = true
 		}
+	case failStreams:
+		for range 1 + r.IntN(4) {
+			w.noTCP[linkOf(w.servers[r.IntN(len(w.servers))], w.servers[r.IntN(len(w.servers))])] = true
+		}
 	case healLinks:
 		w.heal()
 	case partition:
@@ -122,6 +127,7 @@ func (w *modelWorld) do(o modelOp) error {
 		s.lies = !s.lies
 	case stepClock:
 		s.clock += time.Duration(r.IntN(7200)-1800) * time.Second
+		s.stepped = w.time
 	case restartOne:
 		if !s.stopped {
 			return w.restart(s, r)

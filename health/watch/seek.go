@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
-	"go.uber.org/zap"
 )
 
 // seek joins the group, and looks for members that are missing until ctx ends: those of the configuration, and those
@@ -28,23 +27,7 @@ func (g *Group) seek(ctx context.Context, list *memberlist.Memberlist) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-		case <-g.resync:
-			g.fetch(list)
 		}
-	}
-}
-
-// fetch exchanges views with all members that live. What they said of mirrors that were not in this watcher's list
-// until now was not kept.
-func (g *Group) fetch(list *memberlist.Memberlist) {
-	var peers []string
-	for _, node := range list.Members() {
-		if node.Name != g.o.Config.Name {
-			peers = append(peers, node.Address())
-		}
-	}
-	if _, err := list.Join(peers); err != nil { // the next exchange of two mends it
-		g.o.Log.Debug("cannot fetch what other watchers say", zap.Error(err))
 	}
 }
 

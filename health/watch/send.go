@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -85,15 +86,37 @@ func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
 	if err != nil { // it holds nothing that cannot be written
 		return
 	}
+	var letters []letter
+	for _, node := range list.Members() {
+		if node.Name != g.o.Config.Name {
+			letters = append(letters, letter{node.Name, text})
+		}
+	}
+	g.post(ctx, list, letters, list.SendReliable)
+}
+
+// A letter is what is to be sent to one member.
+type letter struct {
+	to   string
+	text []byte
+}
+
+// post sends letters to members, as far as they are there.
+func (g *Group) post(ctx context.Context, list *memberlist.Memberlist, letters []letter, send func(*memberlist.Node, []byte) error) {
+	nodes := map[string]*memberlist.Node{}
+	for _, node := range list.Members() {
+		nodes[node.Name] = node
+	}
 	var sending errgroup.Group
 	sending.SetLimit(sendAtOnce)
-	for _, node := range list.Members() {
-		if node.Name == g.o.Config.Name || ctx.Err() != nil {
+	for _, l := range letters {
+		node := nodes[l.to]
+		if node == nil || ctx.Err() != nil {
 			continue
 		}
 		sending.Go(func() error {
-			if err := list.SendReliable(node, text); err != nil {
-				g.o.Log.Debug("cannot send to another watcher", zap.String("name", node.Name), zap.Error(err))
+			if err := send(node, l.text); err != nil {
+				g.o.Log.Debug("cannot send to another watcher", zap.String("name", l.to), zap.Error(err))
 			}
 			return nil
 		})
@@ -105,41 +128,55 @@ func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
 func (g *Group) broadcast(v *View) {
 	parts, err := split(v)
 	if err != nil || len(parts) > maxParts {
-		signal(g.whole)
-		return
+		parts = nil
 	}
-	for _, text := range parts {
-		g.enqueue(&packet{text: text})
+	if v.tells() {
+		g.mu.Lock()
+		first := g.own.number(max(len(parts), 1))
+		g.mu.Unlock()
+		for i, part := range parts {
+			part.Changes = first + uint64(i)
+		}
+	}
+	if len(parts) == 0 {
+		signal(g.whole)
+	}
+	for _, part := range parts {
+		if text, err := json.Marshal(part); err == nil {
+			g.enqueue(&packet{text: text})
+		}
 	}
 }
 
 var errTooLarge = errors.New("the opinions of one mirror do not fit into a packet")
 
-// split writes a part of a view, in as many packets as it takes.
-func split(v *View) ([][]byte, error) {
-	text, err := json.Marshal(v)
+// split makes a part of a view as many as it takes for each to fit into a packet, whatever its number.
+func split(v *View) ([]*View, error) {
+	largest := *v
+	largest.Changes = math.MaxUint64
+	text, err := json.Marshal(largest)
 	switch {
 	case err != nil:
 		return nil, err
 	case len(text) <= maxPacket:
-		return [][]byte{text}, nil
+		return []*View{v}, nil
 	case len(v.Mirrors) <= 1:
 		return nil, errTooLarge
 	}
 	prefixes := slices.Sorted(maps.Keys(v.Mirrors))
 	half := len(prefixes) / 2
-	var parts [][]byte
+	var parts []*View
 	for _, some := range [...][]string{prefixes[:half], prefixes[half:]} {
 		part := *v
 		part.Mirrors = make(map[string]Opinions, len(some))
 		for _, prefix := range some {
 			part.Mirrors[prefix] = v.Mirrors[prefix]
 		}
-		texts, err := split(&part)
+		more, err := split(&part)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, texts...)
+		parts = append(parts, more...)
 	}
 	return parts, nil
 }

@@ -39,7 +39,6 @@ func (g *Group) follow(r *health.Report) {
 	if !others {
 		return
 	}
-	signal(g.resync)
 	g.wanted = make(map[string]bool, len(r.Mirrors))
 	for prefix := range r.Mirrors {
 		g.wanted[prefix] = true
@@ -56,16 +55,22 @@ func (g *Group) follow(r *health.Report) {
 func (g *Group) wants(urlPrefix string) bool { return g.wanted[urlPrefix] }
 
 // counted are the other watchers whose opinions count at a time. One that checks more seldom than this one also says
-// more seldom that it is alive. g.mu is held.
+// more seldom that it is alive. One of which something is missed counts for a while, because others pass that on. g.mu
+// is held.
 func (g *Group) counted(now time.Time) map[string]*member {
 	list := map[string]*member{}
 	for name, m := range g.members {
-		if m.alive && !m.heard.IsZero() && now.Sub(m.heard) <= max(g.young, silence*m.beat+time.Second) {
+		heard := now.Sub(m.heard) <= max(g.young, silence*m.beat+time.Second)
+		if m.alive && heard && !m.whole.IsZero() && now.Sub(m.whole) <= patience(g.young) {
 			list[name] = m
 		}
 	}
 	return list
 }
+
+// patience is for how long opinions count of a watcher of which something is missed. A few lost packets, or a busy
+// host, must not make it abstain.
+func patience(young time.Duration) time.Duration { return max(2*young, 30*time.Second) }
 
 // decide makes the verdicts in a report the joint ones. g.mu is held.
 func (g *Group) decide(r *health.Report, others map[string]*member) {

@@ -65,17 +65,25 @@ type View struct {
 	Count uint64 `json:"n"`
 	// Complete is the count since which a mirror that is not in Mirrors is none of the watcher's. 0: it says nothing of
 	// those, as in a part of a view.
-	Complete uint64              `json:"c,omitempty"`
+	Complete uint64 `json:"c,omitempty"`
+	// Changes is the number of the latest change of opinions and notes that the watcher has told of. A part of a view that
+	// tells of a change has the number of that.
+	Changes  uint64              `json:"k,omitempty"`
 	Beat     uint32              `json:"i,omitempty"` // milliseconds until it says again that it is alive
+	Age      uint32              `json:"g,omitempty"` // milliseconds since it was heard of by the one that passes this on
+	Want     string              `json:"q,omitempty"` // nothing else is said: Watcher asks for the whole view of this one
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
 	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves
 	Mirrors  map[string]Opinions `json:"m,omitempty"` // by url_prefix
 	Notes    map[Topic]Note      `json:"t,omitempty"`
 }
 
+// tells reports whether a view has opinions or notes. One that has none says that the watcher is alive.
+func (v *View) tells() bool { return v.Complete != 0 || len(v.Mirrors)+len(v.Notes) > 0 }
+
 // summary says how far the watcher of a view has counted.
 func (v *View) summary() *View {
-	return &View{Watcher: v.Watcher, Count: v.Count, Suspects: v.Suspects, Zone: v.Zone}
+	return &View{Watcher: v.Watcher, Count: v.Count, Changes: v.Changes, Suspects: v.Suspects, Zone: v.Zone}
 }
 
 // A ZoneVersion is the version of the zone that a watcher serves.
@@ -139,6 +147,9 @@ func parseView(data []byte) (*View, error) {
 	}
 	if err := checkName(v.Watcher); err != nil {
 		return nil, err
+	}
+	if v.Want != "" {
+		return v, checkName(v.Want)
 	}
 	if v.Complete > v.Count {
 		return nil, fmt.Errorf("complete since count %d in a view of count %d", v.Complete, v.Count)
