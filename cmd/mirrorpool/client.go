@@ -24,6 +24,7 @@ const (
 	adminAddress   = "127.0.0.1:8053" // where a server answers the administrator by default
 	adminPort      = "8053"
 	maxTokenFile   = 4096            // bytes, as the server takes
+	maxRefusal     = 2000            // bytes of a refusal that are shown
 	adminTime      = 3 * time.Minute // more than the server gives itself for a reload
 	maxAdminAnswer = 64 << 20
 )
@@ -79,7 +80,9 @@ func (a *adminClient) call(ctx context.Context, method, path string, query url.V
 	if err != nil {
 		return fmt.Errorf("reading the response of %s: %v", a.address, err)
 	}
-	if err := json.Unmarshal(text, answer); err != nil {
+	if err := json.Unmarshal(text, answer); err != nil && resp.StatusCode == http.StatusConflict {
+		return fmt.Errorf("%s refuses: %s", a.address, config.Printable(strings.TrimSpace(string(text[:min(len(text), maxRefusal)]))))
+	} else if err != nil {
 		return fmt.Errorf("%s answers %s: %s", a.address, resp.Status,
 			config.Printable(strings.TrimSpace(string(text[:min(len(text), 200)]))))
 	}

@@ -64,6 +64,27 @@ func Read(path string, limit int64) ([]byte, error) {
 // must not be readable by others nor writable by its group. Its group may read it, as systemd's credentials and
 // Debian's ssl-cert have it.
 func ReadSecret(path string, limit int64) ([]byte, error) {
+	return readOwn(path, limit, func(mode fs.FileMode) error {
+		if mode&0o027 != 0 {
+			return refuse(path, "other users can read or change it (mode %04o); run: chmod 600 %s", mode, path)
+		}
+		return nil
+	})
+}
+
+// ReadTrusted is Read for a file that others may read, but must not be able to change: it must belong to the user that
+// runs the program or to root, and be writable by its owner alone.
+func ReadTrusted(path string, limit int64) ([]byte, error) {
+	return readOwn(path, limit, func(mode fs.FileMode) error {
+		if mode&0o022 != 0 {
+			return refuse(path, "other users can change it (mode %04o); run: chmod go-w %s", mode, path)
+		}
+		return nil
+	})
+}
+
+// readOwn reads a file of this user or of root whose permissions pass check.
+func readOwn(path string, limit int64, check func(fs.FileMode) error) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
 		return nil, err
@@ -73,11 +94,11 @@ func ReadSecret(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch mode := info.Mode().Perm(); {
-	case foreign(info):
+	if foreign(info) {
 		return nil, refuse(path, "belongs to another user (uid %d); run: chown %d %s", owner(info), os.Geteuid(), path)
-	case mode&0o027 != 0:
-		return nil, refuse(path, "other users can read or change it (mode %04o); run: chmod 600 %s", mode, path)
+	}
+	if err := check(info.Mode().Perm()); err != nil {
+		return nil, err
 	}
 	return readAll(f, path, limit)
 }

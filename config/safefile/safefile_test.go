@@ -75,6 +75,18 @@ func TestReadSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkRefusal(t, 0o600, second(ReadSecret(path, 100)), "another user (uid 12345)")
+	checkRefusal(t, 0o600, second(ReadTrusted(path, 100)), "another user (uid 12345)")
+}
+
+func TestReadTrusted(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o444: "", 0o644: "", 0o664: "go-w", 0o646: "go-w", 0o666: "go-w"} {
+		path := filepath.Join(t.TempDir(), "public")
+		if err := errors.Join(os.WriteFile(path, []byte("public"), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		checkRefusal(t, mode, second(ReadTrusted(path, 100)), want)
+	}
 }
 
 func TestCheckFolder(t *testing.T) {

@@ -145,3 +145,36 @@ func TestOfflineKey(t *testing.T) {
 		t.Errorf("with keys that are not signed: %v", err)
 	}
 }
+
+// TestOfflineKeyAsDocumented signs keys ahead with the commands in README.md.
+func TestOfflineKeyAsDocumented(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, commands, ok := strings.Cut(string(readme), "```sh\nKSK=Kdl.example.org.+013+12345 ZSK=Kdl.example.org.+013+23456\n")
+	commands, _, _ = strings.Cut(commands, "```")
+	if !ok {
+		t.Fatal("README.md has no such commands")
+	}
+	k := newOfflineKey(t)
+	cmd := exec.Command("sh", "-ec", strings.ReplaceAll(commands, "dl.example.org", strings.TrimSuffix(staticZone, ".")))
+	cmd.Dir, cmd.Env = k.dir, append(os.Environ(), "KSK="+filepath.Base(k.ksk), "ZSK="+filepath.Base(k.zsk))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Remove(k.ksk + ".private"); err != nil {
+		t.Fatal(err)
+	}
+	c := testConfig()
+	c.DNSSEC = &config.DNSSEC{Keys: []string{k.ksk, k.zsk}, Validity: 7 * 24 * time.Hour}
+	january := time.Date(2027, 1, 15, 0, 0, 0, 0, time.UTC)
+	keys, err := dnssec.Read(c, "", january)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := keys.Describe(january, nil, ""); s.Next != "" || !s.KeysEnd.Equal(time.Date(2027, 2, 7, 0, 0, 0, 0, time.UTC)) || len(s.DS) != 1 {
+		t.Errorf("signed as documented, the keys are %+v", s)
+	}
+}

@@ -135,16 +135,24 @@ func filesNamed(dir, start, end string) (files []string, err error) {
 // add reads a key's files.
 func (k *Keys) add(file string) error {
 	key, err := readKey(file, k.Zone, k.auto)
-	if err == nil && slices.ContainsFunc(k.All, func(other *Key) bool { return other.Tag == key.Tag }) {
-		err = fmt.Errorf("%s: a second key with the tag %d", file, key.Tag)
+	if err != nil {
+		return err
+	}
+	for _, other := range k.All {
+		switch {
+		case other.id == key.id:
+			return fmt.Errorf("%s: the key %d is there twice; list it once", file, key.Tag)
+		case other.Tag == key.Tag:
+			return fmt.Errorf("%s: a second key with the tag %d, by which signatures name it; make another one", file, key.Tag)
+		}
 	}
 	k.All = append(k.All, key)
-	return err
+	return nil
 }
 
 // addOther reads the public file of another server's key.
 func (k *Keys) addOther(file string, now time.Time) error {
-	public, err := safefile.Read(file, maxKeyFile)
+	public, err := safefile.ReadTrusted(file, maxKeyFile)
 	if err != nil {
 		return fmt.Errorf("cannot read a DNSSEC key: %w", err)
 	}
@@ -194,7 +202,7 @@ func generate(zone string, algorithm uint8, times Times) (*Key, error) {
 // says that this program may write them.
 func readKey(file, zone string, ours bool) (*Key, error) {
 	stem := strings.TrimSuffix(strings.TrimSuffix(file, publicEnd), privateEnd)
-	public, err := safefile.Read(stem+publicEnd, maxKeyFile)
+	public, err := safefile.ReadTrusted(stem+publicEnd, maxKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a DNSSEC key: %w", err)
 	}
@@ -240,13 +248,26 @@ func parseKey(public, secret, zone string) (*Key, error) {
 	}
 	private, err := record.NewPrivateKey(secret)
 	if err != nil || !fits(private, record.Algorithm) {
-		return nil, fmt.Errorf("want a private key of the algorithm %s, as dnssec-keygen makes it", dns.AlgorithmToString[record.Algorithm])
+		return nil, fmt.Errorf("want a private key of the algorithm %s, as dnssec-keygen makes it, got %s; put the private file back from a "+
+			"backup", dns.AlgorithmToString[record.Algorithm], describeSecret(secret))
 	}
 	times, err := parseTimes(secret)
 	if err != nil {
 		return nil, err
 	}
 	return newKey(record, private.(crypto.Signer), times)
+}
+
+// describeSecret says what a private file is that holds no key, without what is in it.
+func describeSecret(text string) string {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return "an empty file"
+	case !strings.Contains(text, "\nPrivateKey:"):
+		return "a file without one"
+	default:
+		return "one of another algorithm, or a file that was cut off"
+	}
 }
 
 // fits reports whether a private key is one of an algorithm. miekg/dns takes a file for good that lacks the number, or

@@ -65,7 +65,9 @@ func TestBadKeyFiles(t *testing.T) {
 	}{
 		"good":                          {dns.ED25519, "", "", ""},
 		"no private, bad public":        {dns.ED25519, "garbage", "-", "want a DNSKEY record: "},
-		"empty private":                 {dns.ED25519, "", "\n", "want a private key of the algorithm ED25519"},
+		"empty private":                 {dns.ED25519, "", "\n", "got an empty file"},
+		"cut off":                       {dns.ECDSAP256SHA256, "", ecdsa.secret[:len(ecdsa.secret)-20], "or a file that was cut off"},
+		"cut off in the middle":         {dns.ECDSAP256SHA256, "", ecdsa.secret[:40], "got a file without one"},
 		"empty private, other":          {dns.ECDSAP256SHA256, "", "\n", "want a private key of the algorithm ECDSAP256SHA256"},
 		"private without its number":    {dns.ED25519, "", "Private-key-format: v1.3\nAlgorithm: 15 (ED25519)\n", "want a private key of the algorithm"},
 		"private without its number, 2": {dns.ECDSAP256SHA256, "", "Private-key-format: v1.3\nAlgorithm: 13 (ECDSAP256SHA256)\n", "private key"},

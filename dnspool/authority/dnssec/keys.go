@@ -263,6 +263,9 @@ func (k *Keys) describe(now time.Time) string {
 	parts := make([]string, len(k.All))
 	for i, key := range k.All {
 		parts[i] = fmt.Sprintf("%s (flags %d, %s)", key, key.Record.Flags, key.Times.At(now))
+		if at := key.Times.Activate; at.After(now) {
+			parts[i] = fmt.Sprintf("%s (flags %d, %s, active from %s)", key, key.Record.Flags, key.Times.At(now), at.UTC().Format(time.RFC3339))
+		}
 	}
 	return strings.Join(parts, ", ")
 }

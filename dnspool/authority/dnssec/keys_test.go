@@ -187,7 +187,8 @@ func TestKeygen(t *testing.T) {
 		{files: []string{csk, later}, keys: 2, sets: 1, published: 2},
 		{files: []string{zsk}, wantErr: "want an active key with the flag SEP"},
 		{files: []string{later}, wantErr: "want an active key with the flag SEP"},
-		{files: []string{csk, csk}, wantErr: "a second key with the tag"},
+		{files: []string{csk, csk}, wantErr: "is there twice"},
+		{files: []string{later}, wantErr: "(flags 257, published, active from 20"},
 		{files: []string{rsa}, wantErr: "want the algorithm ECDSAP256SHA256 or ED25519"},
 		{files: []string{csk + "x"}, wantErr: "cannot read a DNSSEC key"},
 		{files: []string{ed, edZone, csk}, keys: 2, sets: 2, published: 3},
@@ -340,6 +341,14 @@ func TestWithdraw(t *testing.T) {
 	}
 	if len(sets[dns.TypeDNSKEY]) != 1 || k.Describe(testNow, nil, "").Next != "the parent is to remove its DS records" {
 		t.Errorf("%v, %+v", sets, k.Describe(testNow, nil, ""))
+	}
+	for until, want := range map[time.Time]string{
+		testNow.Add(time.Hour): "dns.dnssec can be taken out of the configuration, as caches may have the parent's DS records until then, at 2027-01-15T09:00:00Z",
+		testNow:                "dns.dnssec can be taken out of the configuration: the parent has no DS record any more",
+	} {
+		if got := k.Describe(testNow, &View{At: testNow, CachedUntil: until}, "").Next; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func readSigned(stem string, key *dns.DNSKEY) (sets []signedSet, err error) {
 		return nil, err
 	}
 	for _, file := range files {
-		text, err := safefile.Read(file, maxKeyFile)
+		text, err := safefile.ReadTrusted(file, maxKeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read signed keys: %w", err)
 		}
@@ -77,10 +77,14 @@ func parseSigned(text string, key *dns.DNSKEY) (sets []signedSet, err error) {
 		return nil, err
 	}
 	for _, s := range signatures {
+		if s.KeyTag != key.KeyTag() || s.Algorithm != key.Algorithm {
+			return nil, fmt.Errorf("has a signature of the %s records by the key %d; want those by the key %d alone, as dnssec-signzone -x "+
+				"makes them", dns.Type(s.TypeCovered), s.KeyTag, key.KeyTag())
+		}
 		set := records[s.TypeCovered]
 		if len(set) == 0 || s.Verify(key, set) != nil {
-			return nil, fmt.Errorf("the signature of %s from %d is not one of these records by the key %d", dns.Type(s.TypeCovered),
-				s.Inception, key.KeyTag())
+			return nil, fmt.Errorf("the signature of the %s records from %s is not one of those in this file by the key %d; sign all that are "+
+				"in it together", dns.Type(s.TypeCovered), time.Unix(int64(s.Inception), 0).UTC().Format(time.RFC3339), key.KeyTag())
 		}
 		for _, rr := range set {
 			rr.Header().Ttl = s.OrigTtl
@@ -224,6 +228,10 @@ func (r *roles) checkAhead(k *Keys) error {
 				"private part of the key %d is", key.Tag, k.offline().Tag)
 		}
 	}
+	if !r.withdraw && !r.asksForSigners() {
+		return fmt.Errorf("the signed CDS or CDNSKEY records name no key that has signed the DNSKEY records, and a parent that takes them would "+
+			"break the zone; make others where the private part of the key %d is", k.offline().Tag)
+	}
 	if r.withdraw && !r.withdrawsAhead() {
 		return fmt.Errorf(`want signed records "CDS 0 0 0 00" and "CDNSKEY 0 3 0 AA==" for dns.dnssec.withdraw; make them where the `+
 			"private part of the key %d is", k.offline().Tag)
@@ -234,6 +242,41 @@ func (r *roles) checkAhead(k *Keys) error {
 // signedAhead reports whether a key is among the DNSKEY records that were signed ahead.
 func (r *roles) signedAhead(key *Key) bool {
 	return isIn(r.signed[dns.TypeDNSKEY][0].records, key)
+}
+
+// asksForSigners reports whether CDS and CDNSKEY records that were signed ahead name a key that has signed the DNSKEY
+// records (RFC 7344 section 4.1), or ask for no DS record, or are not there.
+func (r *roles) asksForSigners() bool {
+	names := func(rr dns.RR) bool {
+		return slices.ContainsFunc(r.signed[dns.TypeDNSKEY][0].records, func(key dns.RR) bool {
+			record, ok := key.(*dns.DNSKEY)
+			if !ok || !r.hasSigned(record) {
+				return false
+			}
+			switch rr := rr.(type) {
+			case *dns.CDS:
+				ds := record.ToDS(rr.DigestType)
+				return ds != nil && dsData(ds) == dsData(&rr.DS)
+			case *dns.CDNSKEY:
+				return keyID(record) == keyID(&rr.DNSKEY)
+			}
+			return false
+		})
+	}
+	for _, rrtype := range []uint16{dns.TypeCDS, dns.TypeCDNSKEY} {
+		if sets := r.signed[rrtype]; len(sets) > 0 && !slices.ContainsFunc(sets[0].records, names) && !r.withdrawsAhead() {
+			return false
+		}
+	}
+	return true
+}
+
+// hasSigned reports whether a key has signed the DNSKEY records ahead, or is here and does.
+func (r *roles) hasSigned(record *dns.DNSKEY) bool {
+	return slices.ContainsFunc(r.signKeys, func(key *Key) bool { return key.id == keyID(record) }) ||
+		slices.ContainsFunc(r.signed[dns.TypeDNSKEY], func(s *signedSet) bool {
+			return s.signature.KeyTag == record.KeyTag() && s.signature.Algorithm == record.Algorithm
+		})
 }
 
 // withdrawsAhead reports whether the CDS and CDNSKEY records that were signed ahead ask for no DS record (RFC 8078).

@@ -167,9 +167,12 @@ func TestSignedAheadIsRefused(t *testing.T) {
 			"want DNSKEY, CDS, CDNSKEY and RRSIG records, got A"},
 		"without signatures": {func(k *splitKey, _ string) string { return k.ksk.String() + "\n" }, nil, "want DNSKEY records and their signatures"},
 		"without keys": {func(_ *splitKey, text string) string { return strings.SplitAfter(text, "\n")[0] }, nil,
-			"is not one of these records by the key"},
+			"is not one of those in this file by the key"},
 		"a key less": {func(_ *splitKey, text string) string { return strings.Join(strings.SplitAfter(text, "\n")[:2], "") }, nil,
-			"is not one of these records by the key"},
+			"is not one of those in this file by the key"},
+		"signed by the ZSK, too": {func(k *splitKey, text string) string {
+			return text + strings.Replace(strings.SplitAfter(text, "\n")[0], fmt.Sprintf(" %d ", k.ksk.KeyTag()), fmt.Sprintf(" %d ", k.zsk.KeyTag()), 1)
+		}, nil, "as dnssec-signzone -x makes them"},
 		"no records": {func(*splitKey, string) string { return "" }, nil, "want DNSKEY records and their signatures"},
 		"garbage":    {func(*splitKey, string) string { return "garbage (\n" }, nil, "dns: "},
 		"without the other key": {nil, func(k *splitKey) []string { return []string{k.kskAt} },

@@ -35,6 +35,8 @@ type View struct {
 	DS  []*dns.DS
 	TTL time.Duration // for which caches may have what was there before
 	At  time.Time
+	// CachedUntil is until when caches may have DS records that are not there any more; zero if there never were any.
+	CachedUntil time.Time
 }
 
 // has reports whether the parent has a DS record of a key.
@@ -100,7 +102,7 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 	before := roles.signKeys[0].Record.Algorithm
 	number := before
 	if algorithm != "" {
-		if number = algorithms[algorithm]; number == 0 {
+		if number = algorithms[strings.ToUpper(algorithm)]; number == 0 {
 			return nil, fmt.Errorf("want the algorithm ECDSAP256SHA256 or ED25519, got %q", algorithm)
 		}
 	}

@@ -264,6 +264,9 @@ func TestUsesAlgorithm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if lower, err := k.Roll("ed25519", testNow, time.Hour); err != nil || !lower.UsesAlgorithm("ED25519", testNow) {
+		t.Errorf("in lower case: %v", err)
+	}
 	aborted, err := rolled.Abort(nil, testNow)
 	if err != nil {
 		t.Fatal(err)

@@ -323,3 +323,63 @@ func TestNewAlgorithmAhead(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesOthersCanChange refuses public files that other users can write: these could publish a key of their own.
+func TestFilesOthersCanChange(t *testing.T) {
+	t.Parallel()
+	k, other := newSplitKey(t), newSplitKey(t)
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 10, append(k.both(), dns.Copy(other.ksk))...)
+	c := testConfig(k.kskAt, k.zskAt)
+	c.DNSSEC.OtherKeys = []string{other.kskAt + publicEnd}
+	for _, file := range []string{k.kskAt + ".1" + signedEnd, k.kskAt + publicEnd, k.zskAt + publicEnd, c.DNSSEC.OtherKeys[0]} {
+		for mode, want := range map[os.FileMode]string{0o664: "chmod go-w " + file, 0o644: ""} {
+			if err := os.Chmod(file, mode); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Read(c, "", testNow)
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s, mode %o: %v, want %q", file, mode, err, want)
+			}
+			if err := os.Chmod(file, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestSignedAheadCDS wants CDS and CDNSKEY records that were signed ahead to name a key that has signed the keys, and
+// says what is missing without them.
+func TestSignedAheadCDS(t *testing.T) {
+	t.Parallel()
+	k, other := newSplitKey(t), newSplitKey(t)
+	cds, cdnskey := k.ksk.ToDS(dns.SHA384).ToCDS(), k.ksk.ToCDNSKEY()
+	for name, test := range map[string]struct {
+		sets    []dns.RR
+		refused bool
+		asks    bool // the parent
+	}{
+		"none":                 {nil, false, false},
+		"both":                 {[]dns.RR{cds, cdnskey}, false, true},
+		"CDS alone":            {[]dns.RR{cds}, false, false},
+		"CDNSKEY alone":        {[]dns.RR{cdnskey}, false, false},
+		"of another key":       {[]dns.RR{other.ksk.ToDS(dns.SHA256).ToCDS(), cdnskey}, true, false},
+		"CDNSKEY of another":   {[]dns.RR{cds, other.ksk.ToCDNSKEY()}, true, false},
+		"of the zone's key":    {[]dns.RR{k.zsk.ToDS(dns.SHA256).ToCDS()}, true, false},
+		"of an unknown digest": {[]dns.RR{&dns.CDS{DS: dns.DS{Hdr: cds.Hdr, KeyTag: cds.KeyTag, Algorithm: 13, DigestType: 99, Digest: "00"}}}, true, false},
+	} {
+		k.signAhead(t, ".1", k.both(), test.sets...)
+		keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+		if (err != nil) != test.refused || err != nil && !strings.Contains(err.Error(), "name no key that has signed the DNSKEY records") {
+			t.Errorf("%s: %v, want it refused: %v", name, err, test.refused)
+		}
+		if err != nil {
+			continue
+		}
+		if next := keys.Describe(testNow, nil, "").Next; strings.Contains(next, "mirrorpool dnssec ds") == test.asks {
+			t.Errorf("%s: next is %q", name, next)
+		}
+		if next := keys.Describe(testNow, &View{At: testNow, DS: []*dns.DS{k.ksk.ToDS(dns.SHA256)}}, "").Next; next != "" {
+			t.Errorf("%s, and the parent has the DS record: next is %q", name, next)
+		}
+	}
+}

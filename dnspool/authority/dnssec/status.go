@@ -135,11 +135,16 @@ func dsText(ds *dns.DS) string {
 
 // next is what a rollover waits for.
 func (k *Keys) next(now time.Time, seen *View) string {
+	until := func(what string, at time.Time) string { return what + " at " + at.UTC().Format(time.RFC3339) }
 	if k.withdraw {
-		if seen != nil && len(seen.DS) == 0 {
-			return "once its TTL has passed, dns.dnssec can be taken out of the configuration: the parent has no DS record any more"
+		switch {
+		case seen == nil || len(seen.DS) > 0:
+			return "the parent is to remove its DS records"
+		case now.Before(seen.CachedUntil):
+			return until("dns.dnssec can be taken out of the configuration, as caches may have the parent's DS records until then,", seen.CachedUntil)
+		default:
+			return "dns.dnssec can be taken out of the configuration: the parent has no DS record any more"
 		}
-		return "the parent is to remove its DS records"
 	}
 	next, old := k.rolling(now)
 	if next == nil {
@@ -148,12 +153,11 @@ func (k *Keys) next(now time.Time, seen *View) string {
 				return fmt.Sprintf("the parent is to remove the DS record of the key %d", key.Tag)
 			}
 		}
-		return ""
+		return k.nextOfOffline(now, seen)
 	}
 	if next.aborted() {
 		return nextOfAborted(next, now, seen)
 	}
-	until := func(what string, at time.Time) string { return what + " at " + at.UTC().Format(time.RFC3339) }
 	switch t, o := next.Times, old.Times; {
 	case !passed(t.Publish, now):
 		return until(fmt.Sprintf("the key %d is published", next.Tag), t.Publish)
@@ -174,4 +178,17 @@ func (k *Keys) next(now time.Time, seen *View) string {
 	default:
 		return until(fmt.Sprintf("the key %d signs no more", old.Tag), o.Inactive)
 	}
+}
+
+// nextOfOffline asks for a DS record of a key that is elsewhere, where the sets that it has signed do not.
+func (k *Keys) nextOfOffline(now time.Time, seen *View) string {
+	offline := k.offline()
+	if offline == nil || seen != nil && seen.has(offline) {
+		return ""
+	}
+	if ahead := k.signedAt(now); len(ahead[dns.TypeCDS]) > 0 && len(ahead[dns.TypeCDNSKEY]) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("the key %d has not signed both CDS and CDNSKEY records, which ask the parent for its DS record: give the parent what "+
+		"mirrorpool dnssec ds prints, or sign them", offline.Tag)
 }

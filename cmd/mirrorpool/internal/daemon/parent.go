@@ -38,6 +38,7 @@ type parent struct {
 func (p *parent) take(view *dnssec.View) {
 	p.seen = p.seen.With(view)
 	view.TTL = max(view.TTL, p.seen.Longest)
+	view.CachedUntil = p.seen.CachedUntil()
 	p.view, p.problem = view, ""
 }
 
