@@ -24,15 +24,23 @@
 //
 //   - Watchers that cannot tell abstain: their verdict is unknown, or explained by a fault of their own host (see
 //     health.Suspect), or they were not heard of for three intervals, or their eyes do not count for the role.
+//
 //   - The endpoint is unfit if more than the quorum of the others say so.
+//
 //   - It is also unfit if two of them have seen evidence, such as a wrong certificate or old content: something that a
 //     mirror has sent and that anyone who looks sees. One alone does not count, and so no single watcher, broken or
 //     lying, can take a mirror away or bring one back. The others look at it at once; see [Group.Claims].
+//
 //   - Fewer than two votes decide nothing, and neither do two that differ. Then the last joint verdict holds for three
 //     intervals where the watcher cannot tell by itself, or two differ; and otherwise its own verdict does.
 //
-// With fewer than two others heard of, each watcher goes by its own verdicts. Rise, fall and flap damping are those of
-// each watcher: a joint verdict changes when one of theirs does, or when one abstains.
+//   - A decision that differs from the last one only because watchers abstain that voted then waits for three
+//     intervals: they may be back at once.
+//
+//   - A joint verdict that changes too often is flapping, and stays unfit until the votes come to up for a while.
+//
+// With fewer than two others heard of, each watcher goes by its own verdicts. Rise and fall are those of each watcher,
+// as is a damping that acts before the joint one.
 //
 // # Trust
 //
@@ -44,6 +52,7 @@
 //	notes.go  what else watchers tell each other
 //	book.go   how views are merged
 //	joint.go  the rule, and the memory of what was decided
+//	settle.go what keeps joint verdicts from changing too often
 //	group.go  the members: memberlist joined to the rest
 //	listen.go where this watcher listens
 //	transport.go limits on connections

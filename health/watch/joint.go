@@ -58,20 +58,31 @@ func count(yes bool) int {
 
 // A joint verdict is what was decided of an endpoint.
 type joint struct {
-	state  health.State
-	since  time.Time // when it became that
-	at     time.Time // when it was decided the last time
-	reason string
-	share  float64 // of the weight of one that is up
-	passed time.Time
+	state   health.State
+	since   time.Time // when it became that
+	at      time.Time // when it was decided the last time
+	reason  string
+	share   float64 // of the weight of one that is up
+	passed  time.Time
+	votes   tally
+	decided health.State // what they came to: while it is flapping, state is another one
+
+	changes []time.Time // when it entered or left Up, within changeWindow
+	calm    time.Time   // since when the votes come to Up; zero if they do not
+}
+
+// A rule is by what verdicts are made of votes.
+type rule struct {
+	quorum   float64
+	young    time.Duration // for which a decision holds where a watcher cannot tell by itself
+	interval time.Duration // of checks
 }
 
 // jointVerdicts remembers what was decided.
 type jointVerdicts map[string]map[place]joint // by url_prefix
 
-// apply replaces the verdict of one endpoint by what the votes decide. The watcher's own vote is the first of them. A
-// decision holds for young where a watcher cannot tell by itself.
-func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes []vote, quorum float64, now time.Time, young time.Duration) {
+// apply replaces the verdict of one endpoint by what the votes decide. The watcher's own vote is the first of them.
+func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes []vote, by rule, now time.Time) {
 	opinions := make([]Opinion, len(votes))
 	for i := range votes {
 		opinions[i] = votes[i].Opinion
@@ -80,10 +91,11 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 		e.Views = views(votes)
 	}
 	last, known := j[prefix][p]
-	known = known && now.Sub(last.at) <= young
-	next := joint{state: Decide(opinions, quorum), since: now, at: now}
+	known = known && now.Sub(last.at) <= by.young
+	next := joint{state: Decide(opinions, by.quorum), since: now, at: now, votes: tallyOf(opinions)}
 	switch {
-	case next.state == health.Unknown && known && (votes[0].State == health.Unknown || isTie(opinions)):
+	case next.state == health.Unknown && known && (votes[0].State == health.Unknown || isTie(opinions)),
+		next.state != health.Unknown && known && next.byAbsence(&last):
 		override(e, last)
 		return
 	case next.state == health.Unknown:
@@ -94,6 +106,7 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 		next.since = e.Since
 	}
 	next.reason, next.share, next.passed = reasonFor(next.state, votes), medianShare(votes), medianPassed(votes)
+	next.damp(&last, now, by.interval)
 	if j[prefix] == nil {
 		j[prefix] = map[place]joint{}
 	}

@@ -144,7 +144,7 @@ func TestApply(t *testing.T) {
 			}
 		}
 		e := &health.Endpoint{Verdict: health.Verdict{State: votes[0].State, Since: start.Add(-time.Hour), Reason: votes[0].Reason}}
-		j.apply("https://m/", place{}, e, votes, 0.5, now, young)
+		j.apply("https://m/", place{}, e, votes, rule{0.5, young, young / 3}, now)
 		if since := e.Since.Sub(start); e.State != step.state || since != step.since || e.Reason != step.reason {
 			t.Errorf("after %v: %v since %v, %q, want %v since %v, %q",
 				step.at, e.State, since, e.Reason, step.state, step.since, step.reason)
@@ -166,7 +166,7 @@ func TestEachByItself(t *testing.T) {
 			votes = append(votes, vote{Opinion: o})
 		}
 		e.State = votes[0].State
-		j.apply("https://m/", place{role: role}, e, votes, 0.5, now, time.Minute)
+		j.apply("https://m/", place{role: role}, e, votes, rule{0.5, time.Minute, 20 * time.Second}, now)
 		return e.State
 	}
 	decide(health.DNS, "dd")
@@ -232,7 +232,7 @@ func TestPassed(t *testing.T) {
 			votes = append(votes, vote{Opinion: o})
 		}
 		e := &health.Endpoint{Verdict: health.Verdict{State: votes[0].State}}
-		jointVerdicts{}.apply("https://m/", place{}, e, votes, 0.5, now, young)
+		jointVerdicts{}.apply("https://m/", place{}, e, votes, rule{0.5, young, young / 3}, now)
 		if got := e.JointPassed; test.want == 0 && !got.IsZero() || test.want != 0 && got.Unix() != test.want {
 			t.Errorf("%s passed at %d: %v, want %d", test.letters, test.passed, got, test.want)
 		}

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -42,27 +41,6 @@ func (e modelEndpoint) address() netip.Addr {
 
 // randomLetter is what may be seen of an endpoint: u up, d down, D down with evidence, S stale, - unknown.
 func randomLetter(r *rand.Rand) byte { return "uuuuddDS-"[r.IntN(9)] }
-
-// modelRule says once more what opinions on an endpoint come to, - if to nothing: more than half of those that can tell
-// find it unfit, or two have evidence; and one alone decides nothing.
-func modelRule(said []byte) byte {
-	count := func(letters string) (n int) {
-		for _, letter := range said {
-			n += bytes.Count([]byte(letters), []byte{letter})
-		}
-		return n
-	}
-	votes := count("udDS")
-	switch {
-	case votes < 2, votes == 2 && count("dDsS") == 1:
-		return '-'
-	case 2*count("dD") > votes || count("D") >= 2:
-		return 'd'
-	case 2*count("dDS") > votes || count("DS") >= 2:
-		return 's'
-	}
-	return 'u'
-}
 
 // A modelServer is a server of the group, and what the model knows of it.
 type modelServer struct {
@@ -116,11 +94,6 @@ func (p *modelPeer) missed() bool {
 		}
 	}
 	return false
-}
-
-type modelJoint struct {
-	letter byte
-	at     time.Time
 }
 
 func (s *modelServer) now() time.Time { return s.world.time.Add(s.clock) }
@@ -203,20 +176,6 @@ func (s *modelServer) counted(e modelEndpoint) (said []byte) {
 	return said
 }
 
-// expect is what an endpoint has to be at the server.
-func (s *modelServer) expect(e modelEndpoint) byte {
-	said := append(s.counted(e), s.says(e))
-	if letter := modelRule(said); letter != '-' {
-		s.joint[e] = modelJoint{letter, s.now()}
-		return letter
-	}
-	tie := len(said)-bytes.Count(said, []byte{'-'}) == 2
-	if last, ok := s.joint[e]; ok && (s.says(e) == '-' || tie) && s.now().Sub(last.at) <= modelYoung {
-		return last.letter
-	}
-	return letterOf(opinionsFrom(string(s.seen[e]))[0].State, false) // its own
-}
-
 // letterOf is a state as a letter.
 func letterOf(state health.State, evidence bool) byte {
 	letter := map[health.State]byte{health.Up: 'u', health.Down: 'd', health.Stale: 's', health.Unknown: '-'}[state]
@@ -229,7 +188,7 @@ func letterOf(state health.State, evidence bool) byte {
 // since is since when the server sees of an endpoint what it sees.
 func (s *modelServer) since(e modelEndpoint) time.Time {
 	if saw := s.saw[e]; saw.letter != s.seen[e] {
-		s.saw[e] = modelJoint{s.seen[e], s.now()}
+		s.saw[e] = modelJoint{letter: s.seen[e], at: s.now()}
 	}
 	return s.saw[e].at
 }
@@ -271,10 +230,11 @@ func (s *modelServer) rebuild() error {
 		i := slices.IndexFunc(r.Mirrors[e.prefix()].Endpoints, func(x health.Endpoint) bool { return x.Role == e.role })
 		got := letterOf(r.Mirrors[e.prefix()].Endpoints[i].State, false)
 		s.verdicts[e] = got
-		if said := append(s.counted(e), s.says(e)); got != s.expect(e) {
-			return fmt.Errorf("at %s %v is %c, want %c of %s", s.name, e, got, s.expect(e), said)
-		} else if agreed := butOne(said); agreed != 0 && got != agreed {
-			return fmt.Errorf("at %s %v is %c, though all but one say %c: %s", s.name, e, got, agreed, said)
+		want := s.expect(e)
+		if said := append(s.counted(e), s.says(e)); got != want {
+			return fmt.Errorf("at %s %v is %c, want %c of %s", s.name, e, got, want, said)
+		} else if agreed := butOne(said); agreed != 0 && agreed != modelRule(said) {
+			return fmt.Errorf("at %s %v is to be %c, though all but one say %c: %s", s.name, e, modelRule(said), agreed, said)
 		}
 	}
 	if err := s.build(r); err != nil {
@@ -318,17 +278,6 @@ func (s *modelServer) checkAge() error {
 		}
 	}
 	return nil
-}
-
-// butOne is what all that can tell say but one, whatever that one says; 0 if they do not agree, or there are too few.
-func butOne(said []byte) byte {
-	able := bytes.ToLower(bytes.ReplaceAll(said, []byte("-"), nil))
-	for _, letter := range able {
-		if n := bytes.Count(able, []byte{letter}); len(able) > 2 && n >= len(able)-1 {
-			return letter
-		}
-	}
-	return 0
 }
 
 // build makes a version of the zone, and holds the rules on what it tells.

@@ -74,6 +74,7 @@ func patience(young time.Duration) time.Duration { return max(2*young, 30*time.S
 
 // decide makes the verdicts in a report the joint ones. g.mu is held.
 func (g *Group) decide(r *health.Report, others map[string]*member) {
+	by := rule{g.o.Config.Quorum, g.young, r.Policy.Interval}
 	for prefix, m := range r.Mirrors {
 		said := make(map[place][]vote, len(m.Endpoints)+1)
 		for name, other := range others {
@@ -89,7 +90,7 @@ func (g *Group) decide(r *health.Report, others map[string]*member) {
 			if !(&meta{Roles: g.roles}).counts(p.role) {
 				own.State = health.Unknown
 			}
-			g.joints.apply(prefix, p, e, append([]vote{own}, said[p]...), g.o.Config.Quorum, r.At, g.young)
+			g.joints.apply(prefix, p, e, append([]vote{own}, said[p]...), by, r.At)
 		}
 		for i := range m.Endpoints {
 			e := &m.Endpoints[i]
