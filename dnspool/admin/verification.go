@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mirrorpool/health/files/verify"
 )
 
@@ -77,4 +79,18 @@ func verificationFamily(name, help string, value func(m *verify.MirrorReport) (v
 			}
 		}
 	}}
+}
+
+var (
+	readsDesc = prometheus.NewDesc(namespace+"verification_reads_total",
+		"Reads of mirrors' files: whole ones that were good, corrupt or broken off, and ranges.", []string{"result"}, nil)
+	readBytesDesc = prometheus.NewDesc(namespace+"verification_bytes_total", "Bytes read from mirrors to verify their files.", nil, nil)
+)
+
+// CollectReads sends how much was read to verify mirrors' files.
+func CollectReads(c verify.Counts, ch chan<- prometheus.Metric) {
+	for result, n := range map[string]uint64{"good": c.Good, "corrupt": c.Corrupt, "broken": c.Broken, "range": c.Samples} {
+		ch <- prometheus.MustNewConstMetric(readsDesc, prometheus.CounterValue, float64(n), result)
+	}
+	ch <- prometheus.MustNewConstMetric(readBytesDesc, prometheus.CounterValue, float64(c.Bytes))
 }

@@ -1,9 +1,12 @@
 package admin
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"mirrorpool/health/files/verify"
 )
@@ -36,5 +39,27 @@ func TestVerificationText(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, v.problems()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestCollectReads gives each counter under its name.
+func TestCollectReads(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(faceCollector(func(ch chan<- prometheus.Metric) {
+		CollectReads(verify.Counts{Good: 1, Corrupt: 2, Broken: 3, Samples: 4, Bytes: 5}, ch)
+	}))
+	const want = `# HELP mirrorpool_verification_bytes_total Bytes read from mirrors to verify their files.
+# TYPE mirrorpool_verification_bytes_total counter
+mirrorpool_verification_bytes_total 5
+# HELP mirrorpool_verification_reads_total Reads of mirrors' files: whole ones that were good, corrupt or broken off, and ranges.
+# TYPE mirrorpool_verification_reads_total counter
+mirrorpool_verification_reads_total{result="broken"} 3
+mirrorpool_verification_reads_total{result="corrupt"} 2
+mirrorpool_verification_reads_total{result="good"} 1
+mirrorpool_verification_reads_total{result="range"} 4
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
 	}
 }

@@ -144,6 +144,7 @@ func (d *Daemon) collect(ch chan<- prometheus.Metric) {
 	d.handler.Collect(ch)
 	d.collectCertificates(ch)
 	d.collectSignatures(ch)
+	admin.CollectReads(d.verifier.Counts(), ch)
 	d.events.Collect(ch)
 	d.feeds.collect(ch)
 }

@@ -198,8 +198,9 @@ func TestCorruptRelease(t *testing.T) {
 	testbed.Eventually(t, "it serves no other files", func() bool {
 		return !hasPrefixed(r.inRedirects(t, "/stable/tails-amd64-6.0/tails-amd64-6.0.img"), corrupt)
 	})
-	if metrics := string(fetch(t, http.DefaultClient, "http://"+r.admin+"/metrics")); !strings.Contains(metrics,
-		`mirrorpool_mirror_files_corrupt{mirror="`+mirror().URLPrefix+`"} 1`) {
+	metrics := string(fetch(t, http.DefaultClient, "http://"+r.admin+"/metrics"))
+	if !strings.Contains(metrics, `mirrorpool_mirror_files_corrupt{mirror="`+mirror().URLPrefix+`"} 1`) ||
+		strings.Contains(metrics, `mirrorpool_verification_reads_total{result="corrupt"} 0`) {
 		t.Error("the metrics do not tell of the corrupt file")
 	}
 	if _, out, _ := command(t, "ledger", "--admin", r.admin); !strings.Contains(out, "content: sha-256 of stable/tails-7.1.img") {
