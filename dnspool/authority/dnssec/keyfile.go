@@ -88,9 +88,12 @@ func (k *Keys) checkBefore(before *signers, now time.Time) error {
 	if missing == 0 || !k.auto && missing < all {
 		return nil
 	}
-	return fmt.Errorf("%d of %d keys that signed %s before are not there; put them back from a backup, or validators may "+
-		"take the zone for forged; if the parent has no DS record of them any more, remove %s", missing, all, k.Zone,
-		SignersFile(k.dir))
+	where := "list them, or put them back from a backup"
+	if k.auto {
+		where = fmt.Sprintf("copy their files to %s, from where they were listed or put them back from a backup", k.folder())
+	}
+	return fmt.Errorf("%d of %d keys that signed %s before are not there; %s, or validators may take the zone for forged; "+
+		"if the parent has no DS record of them any more, remove %s", missing, all, k.Zone, where, SignersFile(k.dir))
 }
 
 // signKeys returns those of some remembered keys that sign keys; there is always one.

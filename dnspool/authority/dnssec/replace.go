@@ -53,7 +53,11 @@ func (k *Keys) LeavesOut(now time.Time) (tags []uint16) {
 // CheckReplaced returns an error if validators would refuse the zone since keys have been replaced. seen is what the
 // parent has, and held is for how long caches may have records of the zone.
 func (k *Keys) CheckReplaced(seen *Seen, held time.Duration, now time.Time) error {
-	if k.auto || len(k.before.Keys) == 0 { // keys of this program's own say when they may do what
+	// Keys of this program's own say when they may do what, unless listed ones have been left out as it took them over.
+	missing := func(id string) bool {
+		return !slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id })
+	}
+	if len(k.before.Keys) == 0 || k.auto && !slices.ContainsFunc(k.left(now), missing) {
 		return nil
 	}
 	r, err := k.at(now)

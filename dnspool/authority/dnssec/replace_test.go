@@ -179,8 +179,7 @@ func TestReplacedKeys(t *testing.T) {
 	}
 }
 
-// TestLeavesOut lists keys for keys that are left out, but not of keys that this program manages itself, which are
-// never refused.
+// TestLeavesOut lists keys for keys that are left out. That is refused, also as this program begins to manage keys.
 func TestLeavesOut(t *testing.T) {
 	t.Parallel()
 	l := newListedKeys(t, "K1", "K2", "Z1")
@@ -204,7 +203,8 @@ func TestLeavesOut(t *testing.T) {
 	}{
 		"listed":          {listed.Follow(before, testNow), fmt.Sprint([]uint16{l.ds["K1"].KeyTag}), true},
 		"listed at first": {listed.Follow(nil, testNow), "[]", false},
-		"auto":            {auto.Follow(before, testNow), "[]", false},
+		"auto":            {auto.Follow(before, testNow), "[]", true},
+		"auto as before":  {auto.Follow(auto, testNow), "[]", false},
 	} {
 		if got := fmt.Sprint(test.keys.LeavesOut(testNow)); got != test.left {
 			t.Errorf("%s: %s are left out, want %s", name, got, test.left)

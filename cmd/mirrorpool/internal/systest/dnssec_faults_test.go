@@ -287,3 +287,84 @@ func TestKeysAreGone(t *testing.T) {
 		t.Errorf("with the keys back: %v, want %v", tags, before)
 	}
 }
+
+// TestListedKeysAndAuto moves keys between the list in the configuration and state_dir/keys, both ways, as README.md
+// and the errors on the way say.
+func TestListedKeysAndAuto(t *testing.T) {
+	t.Parallel()
+	r := newSignedRig(t, "127.0.1.104")
+	_, before := r.keys(t)
+	ds := strings.TrimSpace(r.run(t, exitOK, "dnssec", "ds"))
+	r.parent.ds.Store(&[]string{ds})
+	folder := filepath.Join(r.config.json["state_dir"].(string), "keys")
+	configure := func(keys any) {
+		t.Helper()
+		r.config.set("dns", "dnssec", map[string]any{"keys": keys, "resolver": r.parent.addr})
+		r.config.write(t, "mirrorpool.json", r.config.json)
+	}
+	same := func(when string, want int) {
+		t.Helper()
+		if rcode, tags := r.keys(t); rcode != dns.RcodeSuccess || len(tags) != want || !slices.Contains(tags, before[0]) {
+			t.Errorf("%s: %s, keys %v, want %d with %v", when, dns.RcodeToString[rcode], tags, want, before)
+		}
+	}
+
+	// Its own key is listed, from another place.
+	elsewhere := filepath.Join(r.config.dir, "listed")
+	if out, err := exec.Command("cp", "-a", folder, elsewhere).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	files, err := filepath.Glob(filepath.Join(elsewhere, "*.key"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	configure(files)
+	r.run(t, exitOK, "reload")
+	same("listed", 1)
+	if out := r.run(t, exitFailure, "dnssec", "rollover"); !strings.Contains(out, "dnssec-keygen") {
+		t.Errorf("a rollover of a listed key: %s", out)
+	}
+
+	// A ZSK is added, which "auto" does not take over.
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	configure("auto")
+	if out := r.run(t, exitFailure, "reload"); !strings.Contains(out, "copy their files to "+folder) {
+		t.Errorf("without the files in state_dir/keys: %s", out)
+	}
+	out, err := exec.Command(testbed.Need(t, "dnssec-keygen", "bind9-utils"), "-q", "-K", elsewhere, "-a", "ECDSAP256SHA256", "-P", "now", "-A",
+		"now", poolZone).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	zsk := filepath.Join(elsewhere, strings.TrimSpace(string(out)))
+	configure(append(files, zsk))
+	if out := r.run(t, exitFailure, "reload"); !strings.Contains(out, "dnssec-settime -A") {
+		t.Errorf("a ZSK that signs at once: %s", out)
+	}
+	r.run(t, exitOK, "reload", "--confirm")
+	same("with a ZSK", 2)
+	if out, err := exec.Command("sh", "-ec", `mkdir -m 700 "$2"; cp -a "$1"*.key "$1"*.private "$2"; rm "$2"/*"$3"*`, "sh", elsewhere+"/", folder,
+		filepath.Base(zsk)).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	configure("auto")
+	if out := r.run(t, exitFailure, "reload"); !strings.Contains(out, "dnssec-settime -I") {
+		t.Errorf("without the ZSK, whose signatures caches have: %s", out)
+	}
+	if out, err := exec.Command(testbed.Need(t, "dnssec-settime", "bind9-utils"), "-I", "now-1d", "-D", "now-1h", zsk).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	configure(append(files, zsk))
+	r.run(t, exitOK, "reload", "--confirm") // caches are not waited for here
+	same("once the ZSK is removed", 1)
+	configure("auto")
+	r.run(t, exitOK, "reload")
+	same(`with "auto" again`, 1)
+	r.run(t, exitOK, "dnssec", "rollover")
+	same("in a rollover", 2)
+	r.stop(t)
+	r.program = r.config.serve(t, r.where, r.pool)
+	same("after a restart", 2)
+}
