@@ -32,12 +32,14 @@ type SharedList struct {
 	Why       string     `json:"held_because,omitempty"`
 }
 
-// A WatcherStatus is another watcher; one that is gone is shown for an hour.
+// A WatcherStatus is another watcher. One that is lost is shown until it is back, or this server starts again; one that
+// was stopped, for an hour.
 type WatcherStatus struct {
 	Name     string        `json:"name"`
 	Address  string        `json:"address"` // host:port
 	Alive    bool          `json:"alive"`
-	Since    time.Time     `json:"since"`    // when it joined, or was lost
+	Stopped  bool          `json:"stopped"`  // it is not alive because it was told to stop
+	Since    time.Time     `json:"since"`    // when it joined, was stopped, or was lost
 	Heard    *time.Time    `json:"heard"`    // when it last said something; null if it never did
 	Counts   bool          `json:"counts"`   // what it sees counts: it is alive, and was heard of in time
 	Only     bool          `json:"only"`     // it serves no clients
@@ -107,7 +109,7 @@ func describeWatcher(m watch.Member) WatcherStatus {
 		roles = []health.Role{}
 	}
 	return WatcherStatus{
-		Name: m.Name, Address: m.Address, Alive: m.Alive, Since: m.Since.UTC(), Heard: timeOrNull(m.Heard), Counts: m.Counts,
+		Name: m.Name, Address: m.Address, Alive: m.Alive, Stopped: m.Stopped, Since: m.Since.UTC(), Heard: timeOrNull(m.Heard), Counts: m.Counts,
 		Only: m.Only, Roles: roles, Suspects: m.Suspects, Mirrors: m.Mirrors, Version: m.Version,
 	}
 }
@@ -230,8 +232,11 @@ func (s *WatchStatus) Problems(now time.Time) (texts []string) {
 	for i := range s.Watchers {
 		w := &s.Watchers[i]
 		switch {
+		case w.Stopped:
+			texts = append(texts, fmt.Sprintf("The watcher %s (%s) was stopped %s.", w.Name, w.Address, Ago(w.Since, now)))
 		case !w.Alive:
-			texts = append(texts, fmt.Sprintf("The watcher %s (%s) has been gone for %s.", w.Name, w.Address, Age(now.Sub(w.Since))))
+			texts = append(texts, fmt.Sprintf("The watcher %s (%s) has been lost for %s. If it is gone for good, "+
+				"take it out of watch.join and restart this server.", w.Name, w.Address, Age(now.Sub(w.Since))))
 		case w.Suspects != "":
 			texts = append(texts, fmt.Sprintf("The watcher %s suspects its own host (%s): what it sees does not count there.", w.Name, w.Suspects))
 		case !w.Counts:
@@ -285,7 +290,7 @@ var watchFamilies = []family{
 			b.add(number(s.Watch.Joint))
 		}
 	}},
-	watcherFamily("watcher_up", "1 if another watcher is there, and what it sees counts.",
+	watcherFamily("watcher_up", "1 if another watcher is there, and what it sees counts. One that was stopped has no value.",
 		func(w *WatcherStatus) float64 { return number(w.Counts) }),
 	watcherFamily("watcher_suspects_itself", "1 if another watcher suspects a fault of its own host.",
 		func(w *WatcherStatus) float64 { return number(w.Suspects != "") }),
@@ -310,7 +315,9 @@ func watcherFamily(name, help string, value func(w *WatcherStatus) float64) fami
 			return
 		}
 		for i := range s.Watch.Watchers {
-			b.add(value(&s.Watch.Watchers[i]), s.Watch.Watchers[i].Name)
+			if w := &s.Watch.Watchers[i]; !w.Stopped {
+				b.add(value(w), w.Name)
+			}
 		}
 	}}
 }

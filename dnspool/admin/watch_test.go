@@ -21,6 +21,8 @@ func TestWatchers(t *testing.T) {
 	nyc.Name, tor.Name, tor.Roles = "nyc", "tor", []health.Role{health.HTTP}
 	gone, silent, suspicious := nyc, nyc, nyc
 	gone.Alive, gone.Counts, silent.Counts, suspicious.Suspects = false, false, false, "resolver"
+	stopped := gone
+	stopped.Stopped = true
 	for _, test := range []struct {
 		group    watch.Status
 		text     string
@@ -29,8 +31,11 @@ func TestWatchers(t *testing.T) {
 		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, nyc, tor}}, "fra, with ams, nyc and tor", nil},
 		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, nyc}}, "fra, with ams and nyc", nil},
 		{watch.Status{Name: "fra", Members: []watch.Member{ams, gone}}, "fra, by itself; with ams it takes one more to decide together",
-			[]string{"The watcher nyc (192.0.2.1:7946) has been gone for 1h00m.",
+			[]string{"The watcher nyc (192.0.2.1:7946) has been lost for 1h00m. If it is gone for good, take it out of watch.join and " +
+				"restart this server.",
 				"Fewer than two other watchers are heard of: this server goes by its own checks."}},
+		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, stopped, tor}}, "fra, with ams and tor",
+			[]string{"The watcher nyc (192.0.2.1:7946) was stopped 1h00m ago."}},
 		{watch.Status{Name: "fra", Problem: "cannot reach ams.example.org:7946"}, "fra, by itself",
 			[]string{"Watchers: cannot reach ams.example.org:7946."}},
 		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, suspicious, tor}}, "fra, with ams, nyc and tor",
@@ -48,7 +53,7 @@ func TestWatchers(t *testing.T) {
 func TestWatcherMetrics(t *testing.T) {
 	t.Parallel()
 	group := DescribeWatchers(watch.Status{Name: "fra", Joint: true, Members: []watch.Member{
-		{Name: "ams", Counts: true}, {Name: "nyc", Suspects: "resolver"}}})
+		{Name: "ams", Counts: true}, {Name: "nyc", Suspects: "resolver"}, {Name: "sin", Stopped: true}}})
 	views := func(states ...health.State) (list []health.View) {
 		for _, s := range states {
 			list = append(list, health.View{Watcher: "x", State: s})
@@ -68,6 +73,9 @@ func TestWatcherMetrics(t *testing.T) {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %s in\n%s", want, &text)
 		}
+	}
+	if strings.Contains(text.String(), `"sin"`) {
+		t.Errorf("a watcher that was stopped counts as lost:\n%s", &text)
 	}
 	s.Watch = nil
 	text.Reset()

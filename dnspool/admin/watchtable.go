@@ -75,6 +75,8 @@ func newWatchTable(s *Status, now time.Time) *watchTable {
 func (w *WatcherStatus) member(now time.Time) watchMember {
 	m := watchMember{Class: isUp.class(), State: "here", Name: w.Name, Address: w.Address, About: "joined " + Ago(w.Since, now)}
 	switch {
+	case w.Stopped:
+		m.Class, m.State, m.About = isUnknown.class(), "stopped", "stopped "+Ago(w.Since, now)
 	case !w.Alive:
 		m.Class, m.State, m.About = isDown.class(), "gone", "lost "+Ago(w.Since, now)
 	case !w.Counts:

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -168,8 +167,11 @@ func (g *Group) setMember(node *memberlist.Node, alive bool) {
 	if m.alive != alive || m.since.IsZero() {
 		m.alive, m.since = alive, g.o.Now()
 		event := "watcher lost"
-		if alive {
-			event = "watcher joined"
+		switch {
+		case alive:
+			event, m.stopped = "watcher joined", false
+		case m.stopped:
+			event = "watcher stopped"
 		}
 		g.o.Log.Info(event, zap.String("name", node.Name), zap.String("address", node.Address()))
 	}
@@ -180,15 +182,24 @@ func (g *Group) setMember(node *memberlist.Node, alive bool) {
 	signal(g.changed)
 }
 
-// forgetGone drops members that have been gone for long, so that others may come. g.mu is held.
+// forgetGone drops what members have said that have been gone for long, and those that were stopped, or stand in the
+// way of others. One that was lost is to be named until it is back. g.mu is held.
 func (g *Group) forgetGone() {
-	maps.DeleteFunc(g.members, func(_ string, m *member) bool {
-		return !m.alive && g.o.Now().Sub(m.since) > memoryOfGone
-	})
+	for name, m := range g.members {
+		switch {
+		case !g.goneForLong(m):
+		case m.stopped, len(g.members) >= maxMembers:
+			delete(g.members, name)
+		default:
+			m.book, m.whole = Book{}, time.Time{}
+		}
+	}
 }
 
-// memoryOfGone is for how long a member that is gone is shown, and sought.
+// memoryOfGone is for how long a member that is gone is sought, and what it has said is remembered.
 const memoryOfGone = time.Hour
+
+func (g *Group) goneForLong(m *member) bool { return !m.alive && g.o.Now().Sub(m.since) > memoryOfGone }
 
 // take takes in what was sent, and reports whether it was news.
 func (g *Group) take(data []byte) (news bool) {
@@ -248,6 +259,9 @@ func (g *Group) takeView(v *View) (news bool) {
 func (m *member) hear(v *View, news bool, now time.Time) {
 	if at := now.Add(-time.Duration(v.Age) * time.Millisecond); news && (v.Age == 0 || at.After(m.heard)) {
 		m.heard = at
+	}
+	if news {
+		m.stopped = v.Stopped
 	}
 	if news && v.Beat != 0 {
 		m.beat = min(time.Duration(v.Beat)*time.Millisecond, maxBeat)

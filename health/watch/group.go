@@ -76,6 +76,7 @@ type Group struct {
 type member struct {
 	book    Book
 	alive   bool
+	stopped bool      // it has said that it stops
 	since   time.Time // when alive changed
 	heard   time.Time // when it last said something
 	whole   time.Time // the same, while nothing that it had said was missed
@@ -166,6 +167,7 @@ func (g *Group) Run(ctx context.Context) error {
 	tasks.Go(func() error { return g.catchUp(ctx, list) })
 	tasks.Go(func() error { return g.passOn(ctx, list) })
 	err = tasks.Wait()
+	g.sayGoodbye(context.WithoutCancel(ctx), list)
 	if leaving := list.Leave(leaveTime); leaving != nil {
 		g.o.Log.Debug("other watchers may not know that this one has stopped", zap.Error(leaving))
 	}
@@ -225,7 +227,7 @@ func (g *Group) ZoneVersions() map[string]ZoneVersion {
 	defer g.mu.Unlock()
 	versions := map[string]ZoneVersion{}
 	for name, m := range g.members {
-		if m.book.zone.Serial != 0 && (m.alive || g.o.Now().Sub(m.since) <= memoryOfGone) {
+		if m.book.zone.Serial != 0 && !g.goneForLong(m) {
 			versions[name] = m.book.zone
 		}
 	}

@@ -137,7 +137,7 @@ func (s *modelServer) hear(v *View) {
 func (s *modelServer) forgetGoneInModel() {
 	for _, p := range s.peers {
 		if !p.alive && s.now().Sub(p.gone) > memoryOfGone {
-			*p = modelPeer{roles: p.roles, said: map[string]Opinions{}, got: map[uint64]bool{}}
+			*p = modelPeer{known: p.known, gone: p.gone, roles: p.roles, said: map[string]Opinions{}, got: map[uint64]bool{}}
 		}
 	}
 }

@@ -65,7 +65,7 @@ func (g *Group) Notes(topic Topic) []NoteOf {
 	defer g.mu.Unlock()
 	var list []NoteOf
 	for name, m := range g.members {
-		if n, ok := m.book.notes[topic]; ok && (m.alive || g.o.Now().Sub(m.since) <= memoryOfGone) {
+		if n, ok := m.book.notes[topic]; ok && !g.goneForLong(m) {
 			list = append(list, NoteOf{Watcher: name, Text: n.Text, Alive: m.alive, Since: m.since, Only: m.meta.Only})
 		}
 	}

@@ -88,7 +88,7 @@ func (g *Group) missing(ctx context.Context, list *memberlist.Memberlist) []stri
 	defer g.mu.Unlock()
 	g.sought = sought
 	for _, m := range g.members {
-		if !m.alive && m.address != "" && !there[m.address] && !slices.Contains(peers, m.address) {
+		if !m.alive && !g.goneForLong(m) && m.address != "" && !there[m.address] && !slices.Contains(peers, m.address) {
 			peers = append(peers, m.address)
 		}
 	}

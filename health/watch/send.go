@@ -77,6 +77,32 @@ func (g *Group) beat() time.Duration {
 	return every
 }
 
+// sayGoodbye tells the others that this watcher stops and is not lost. memberlist then tells them that it is gone.
+// Over UDP the first packet may be lost; more than two are not worth the time.
+func (g *Group) sayGoodbye(ctx context.Context, list *memberlist.Memberlist) {
+	g.mu.Lock()
+	v := g.own.header(g.o.Config.Name)
+	g.mu.Unlock()
+	v.Stopped = true
+	text, err := json.Marshal(v)
+	if err != nil { // it holds nothing that cannot be written
+		return
+	}
+	for range 2 {
+		g.post(ctx, list, g.toAll(list, text), list.SendBestEffort)
+	}
+}
+
+// toAll addresses a text to all others.
+func (g *Group) toAll(list *memberlist.Memberlist, text []byte) (letters []letter) {
+	for _, node := range list.Members() {
+		if node.Name != g.o.Config.Name {
+			letters = append(letters, letter{node.Name, text})
+		}
+	}
+	return letters
+}
+
 // sendWhole sends this watcher's view to all others over TCP.
 func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
 	g.mu.Lock()
@@ -86,13 +112,7 @@ func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
 	if err != nil { // it holds nothing that cannot be written
 		return
 	}
-	var letters []letter
-	for _, node := range list.Members() {
-		if node.Name != g.o.Config.Name {
-			letters = append(letters, letter{node.Name, text})
-		}
-	}
-	g.post(ctx, list, letters, list.SendReliable)
+	g.post(ctx, list, g.toAll(list, text), list.SendReliable)
 }
 
 // A letter is what is to be sent to one member.

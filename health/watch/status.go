@@ -15,7 +15,7 @@ type Status struct {
 	Problem string // why others cannot be reached, or ""
 	// Joint reports whether enough watchers are heard of for joint verdicts.
 	Joint   bool
-	Members []Member // the others, by name; also those that are gone, for an hour
+	Members []Member // the others, by name; also those that are lost, and for an hour those that were stopped
 }
 
 // A Member is another watcher.
@@ -23,7 +23,8 @@ type Member struct {
 	Name    string
 	Address string // host:port
 	Alive   bool
-	Since   time.Time // when it joined, or was lost
+	Stopped bool      // it has left because it was told to
+	Since   time.Time // when it joined, left, or was lost
 	Heard   time.Time // when it last said something; zero if it never did
 	Counts  bool      // it is alive, and was heard of in time
 	Only    bool      // it serves no clients
@@ -63,7 +64,7 @@ func (g *Group) Status(now time.Time) Status {
 	}
 	for name, m := range g.members {
 		s.Members = append(s.Members, Member{
-			Name: name, Address: m.address, Alive: m.alive, Since: m.since, Heard: m.heard, Counts: counted[name] != nil,
+			Name: name, Address: m.address, Alive: m.alive, Stopped: !m.alive && m.stopped, Since: m.since, Heard: m.heard, Counts: counted[name] != nil,
 			Only: m.meta.Only, Version: m.meta.Version, Roles: m.meta.Roles,
 			Suspects: m.book.suspects, Mirrors: len(m.book.mirrors),
 		})

@@ -71,6 +71,7 @@ type View struct {
 	Changes  uint64              `json:"k,omitempty"`
 	Beat     uint32              `json:"i,omitempty"` // milliseconds until it says again that it is alive
 	Age      uint32              `json:"g,omitempty"` // milliseconds since it was heard of by the one that passes this on
+	Stopped  bool                `json:"x,omitempty"` // it stops now, because it was told to
 	Want     string              `json:"q,omitempty"` // nothing else is said: Watcher asks for the whole view of this one
 	Suspects string              `json:"s,omitempty"` // names of what is wrong with the watcher's own host
 	Zone     ZoneVersion         `json:"z,omitzero"`  // that it serves

@@ -14,6 +14,8 @@ import (
 func WriteView(w io.Writer, v *admin.WatcherView, now time.Time, colour bool) error {
 	var text bytes.Buffer
 	switch {
+	case v.Stopped:
+		fmt.Fprintf(&text, "The watcher %s was stopped %s; this is what it said last.\n", config.Printable(v.Name), admin.Ago(v.Since, now))
 	case !v.Alive:
 		fmt.Fprintf(&text, "The watcher %s has been gone for %s; this is what it said last.\n", config.Printable(v.Name), admin.Age(now.Sub(v.Since)))
 	case v.Heard != nil:
