@@ -66,6 +66,7 @@ type Group struct {
 	looked     map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
 	claims     map[string]bool      // the mirrors that want one now
 	releases   map[string]bool      // see Releases
+	tooMany    map[string]bool      // mirrors with more endpoints than are shared
 	sought     map[netip.Addr]bool  // where watch.join is
 	conflict   string               // which two watchers had one name, at conflictAt
 	conflictAt time.Time

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"mirrorpool/health"
 )
 
@@ -12,6 +14,7 @@ import (
 func (g *Group) Apply(r *health.Report) {
 	g.mu.Lock()
 	news, whole := g.own.observe(r, g.o.Config.Name)
+	g.warnTooMany(r)
 	g.follow(r)
 	others := g.counted(r.At)
 	if len(others) < minOthers {
@@ -27,6 +30,26 @@ func (g *Group) Apply(r *health.Report) {
 	case news != nil:
 		g.broadcast(news)
 	}
+}
+
+// warnTooMany logs which mirrors have come to have more endpoints than are shared. g.mu is held.
+func (g *Group) warnTooMany(r *health.Report) {
+	var tooMany map[string]bool
+	for prefix, m := range r.Mirrors {
+		n := len(m.Endpoints) + count(m.Rsync != nil)
+		if n <= maxOpinions {
+			continue
+		}
+		if tooMany == nil {
+			tooMany = map[string]bool{}
+		}
+		tooMany[prefix] = true
+		if !g.tooMany[prefix] {
+			g.o.Log.Warn("a mirror has more endpoints than are shared with other watchers", zap.String("mirror", prefix),
+				zap.Int("endpoints", n), zap.Int("shared", maxOpinions))
+		}
+	}
+	g.tooMany = tooMany
 }
 
 // follow takes over the list of mirrors and the interval. g.mu is held.
