@@ -97,7 +97,8 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 		return nil, err
 	}
 	if len(roles.signKeys) != 1 || !slices.Equal(roles.signKeys, roles.signZone) {
-		return nil, fmt.Errorf("want one key that signs all, got %s", k.describe(now))
+		return nil, fmt.Errorf("want one key that signs all, got %s; take the others out of use first, with dnssec-settime -I and -D in %s",
+			k.describe(now), k.folder())
 	}
 	before := roles.signKeys[0].Record.Algorithm
 	number := before
@@ -145,12 +146,12 @@ func beginning(sameAlgorithm bool, now time.Time, zoneTTL time.Duration) Times {
 	return Times{Activate: now, Publish: published, SyncPublish: published.Add(KeyTTL*time.Second + margin)}
 }
 
-// with returns k with other keys in place of those with the same tag, or added.
+// with returns k with other keys in place of what they were before, or added. Another server's may have the same tag.
 func (k *Keys) with(changed ...*Key) *Keys {
 	n := *k
 	n.All = slices.Clone(k.All)
 	for _, key := range changed {
-		i := slices.IndexFunc(n.All, func(other *Key) bool { return other.Tag == key.Tag })
+		i := slices.IndexFunc(n.All, func(other *Key) bool { return other.id == key.id })
 		if i < 0 {
 			n.All = append(n.All, key)
 			continue

@@ -137,6 +137,12 @@ func timeline(t *testing.T, algorithm string) (lines []string) {
 		if err != nil {
 			t.Fatalf("after %d hours: %v", hour, err)
 		}
+		if end, why := k.End(parent.At); why != nil {
+			t.Errorf("after %d hours, the keys are to end at %v: %v", hour, end, why)
+		}
+		if got := k.Describe(parent.At, parent, "").Parent.Problem; got != "" {
+			t.Errorf("after %d hours: %s", hour, got)
+		}
 		state := ""
 		for _, key := range k.All {
 			state += string(key.Times.At(parent.At))
@@ -312,6 +318,7 @@ func TestRollIsRefused(t *testing.T) {
 	third := *more
 	third.Times.Created = testNow.Add(-time.Hour)
 	third.Tag++
+	third.id += "another"
 	twoSigners = *k.with(more, &third)
 	ended.Times.Delete = testNow
 	for name, test := range map[string]struct {
@@ -329,5 +336,15 @@ func TestRollIsRefused(t *testing.T) {
 		if _, err := test.keys.Roll(test.algorithm, testNow, time.Hour); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
+	}
+}
+
+// TestKeysOfTheSameTag replaces a key, and not another server's with the same tag.
+func TestKeysOfTheSameTag(t *testing.T) {
+	t.Parallel()
+	other, ours, changed := &Key{Tag: 1, id: "other"}, &Key{Tag: 1, id: "ours"}, &Key{Tag: 1, id: "ours"}
+	k := (&Keys{All: []*Key{other, ours}}).with(changed)
+	if len(k.All) != 2 || k.All[0] != other || k.All[1] != changed {
+		t.Errorf("the keys are %v", k.All)
 	}
 }

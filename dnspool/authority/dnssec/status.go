@@ -121,12 +121,26 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 		}
 		if len(seen.DS) > 0 && !s.trusted() && problem == "" {
 			s.Parent.Problem = otherKeysProblem
+		} else if problem == "" {
+			s.Parent.Problem = s.unsignedAlgorithm(seen)
 		}
 	}
 	s.KeysEnd, _ = k.End(now)
 	s.Ending = k.EndsSoon(now)
 	s.Next = k.next(now, seen)
 	return s
+}
+
+// unsignedAlgorithm says which DS record is of an algorithm that does not sign the DNSKEY records, or is "".
+func (s *Status) unsignedAlgorithm(seen *View) string {
+	for _, ds := range seen.DS {
+		name := dns.AlgorithmToString[ds.Algorithm]
+		if !slices.ContainsFunc(s.Keys, func(k KeyStatus) bool { return k.SignsKeys && k.Algorithm == name }) {
+			return fmt.Sprintf("the parent has a DS record of the key %d, and no key of its algorithm %s signs the DNSKEY records: some validators "+
+				"refuse the zone (RFC 4035 section 2.2); have the record removed", ds.KeyTag, cmp.Or(name, fmt.Sprint(ds.Algorithm)))
+		}
+	}
+	return ""
 }
 
 func dsText(ds *dns.DS) string {

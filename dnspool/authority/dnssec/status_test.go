@@ -170,6 +170,10 @@ func TestTrusted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	both := &View{At: testNow, DS: []*dns.DS{k.All[0].DS(), next.DS()}}
+	if got := k.Describe(testNow, both, "").Parent.Problem; !strings.Contains(got, "no key of its algorithm ED25519") {
+		t.Errorf("a DS record of another algorithm: %q", got)
+	}
 	for name, test := range map[string]struct {
 		keys *Keys
 		now  time.Time
