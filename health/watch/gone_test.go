@@ -44,6 +44,23 @@ func TestLostIsNamed(t *testing.T) {
 	}
 }
 
+// TestGoodbye: what says that a watcher stops is heard, whatever came before it with the same count.
+func TestGoodbye(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{"bw", "wb", "wbw"} {
+		g := newGroupNamed(t, time.Now, "fra", "ams")
+		for _, c := range order {
+			g.take([]byte(map[rune]string{'b': `{"w":"ams","n":7,"x":true}`, 'w': `{"w":"ams","n":7,"c":7}`}[c]))
+		}
+		if !g.members["ams"].stopped {
+			t.Errorf("%s: it is not known to have stopped", order)
+		}
+		if g.take([]byte(`{"w":"ams","n":8}`)); g.members["ams"].stopped {
+			t.Errorf("%s: it has said more, and is taken for stopped", order)
+		}
+	}
+}
+
 // TestStopIsNoLoss: a watcher that is stopped says so to the others.
 func TestStopIsNoLoss(t *testing.T) {
 	t.Parallel()

@@ -260,7 +260,7 @@ func (m *member) hear(v *View, news bool, now time.Time) {
 	if at := now.Add(-time.Duration(v.Age) * time.Millisecond); news && (v.Age == 0 || at.After(m.heard)) {
 		m.heard = at
 	}
-	if news {
+	if news || v.Stopped && v.Count == m.book.count { // an exchange may have brought the count before
 		m.stopped = v.Stopped
 	}
 	if news && v.Beat != 0 {
