@@ -47,6 +47,8 @@ type WatcherStatus struct {
 	Suspects string        `json:"suspects"` // what it holds for a fault of its own host, or ""
 	Mirrors  int           `json:"mirrors"`  // how many it has an opinion of
 	Version  string        `json:"version"`
+	// OtherQuorum is its watch.quorum if that is not this server's; or 0.
+	OtherQuorum float64 `json:"other_quorum"`
 	// DrainsLeftOut is how many drains that were set there do not count here: they would take away more of the weight than
 	// mirrors_guard.
 	DrainsLeftOut int         `json:"drains_left_out"`
@@ -110,7 +112,7 @@ func describeWatcher(m watch.Member) WatcherStatus {
 	}
 	return WatcherStatus{
 		Name: m.Name, Address: m.Address, Alive: m.Alive, Stopped: m.Stopped, Since: m.Since.UTC(), Heard: timeOrNull(m.Heard), Counts: m.Counts,
-		Only: m.Only, Roles: roles, Suspects: m.Suspects, Mirrors: m.Mirrors, Version: m.Version,
+		Only: m.Only, Roles: roles, Suspects: m.Suspects, Mirrors: m.Mirrors, Version: m.Version, OtherQuorum: m.OtherQuorum,
 	}
 }
 
@@ -244,6 +246,10 @@ func (s *WatchStatus) Problems(now time.Time) (texts []string) {
 		}
 		if text := s.listProblem(w, now); text != "" {
 			texts = append(texts, text)
+		}
+		if w.OtherQuorum != 0 {
+			texts = append(texts, fmt.Sprintf("The watcher %s has a watch.quorum of %g, and this server another one: set it to the same for all, "+
+				"or they decide otherwise.", w.Name, w.OtherQuorum))
 		}
 		if w.DrainsLeftOut > 0 {
 			texts = append(texts, fmt.Sprintf("The watcher %s has %s left out here: all of them take away more of the weight than "+

@@ -20,6 +20,8 @@ func TestWatchers(t *testing.T) {
 	nyc, tor := ams, ams
 	nyc.Name, tor.Name, tor.Roles = "nyc", "tor", []health.Role{health.HTTP}
 	gone, silent, suspicious := nyc, nyc, nyc
+	other := nyc
+	other.OtherQuorum = 0.7
 	gone.Alive, gone.Counts, silent.Counts, suspicious.Suspects = false, false, false, "resolver"
 	stopped := gone
 	stopped.Stopped = true
@@ -36,6 +38,9 @@ func TestWatchers(t *testing.T) {
 				"Fewer than two other watchers are heard of: this server goes by its own checks."}},
 		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, stopped, tor}}, "fra, with ams and tor",
 			[]string{"The watcher nyc (192.0.2.1:7946) was stopped 1h00m ago."}},
+		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, other}}, "fra, with ams and nyc",
+			[]string{"The watcher nyc has a watch.quorum of 0.7, and this server another one: set it to the same for all, or they decide " +
+				"otherwise."}},
 		{watch.Status{Name: "fra", Problem: "cannot reach ams.example.org:7946"}, "fra, by itself",
 			[]string{"Watchers: cannot reach ams.example.org:7946."}},
 		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, suspicious, tor}}, "fra, with ams, nyc and tor",

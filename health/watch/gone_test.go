@@ -1,10 +1,14 @@
 package watch
 
 import (
+	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/testdata/testbed"
 )
@@ -77,4 +81,54 @@ func TestStopIsNoLoss(t *testing.T) {
 	find("it was stopped", func(m Member) bool { return !m.Alive && m.Stopped })
 	startPeer(t, "ams", peers[1].address, []string{peers[0].address}, key("one"))
 	find("it is back", func(m Member) bool { return m.Alive && !m.Stopped })
+}
+
+// TestJoinErrors: what keeps a watcher from joining is said in words that tell what to do.
+func TestJoinErrors(t *testing.T) {
+	t.Parallel()
+	port := testbed.FreePort(t, "127.0.24.21", "127.0.24.22", "127.0.24.23")
+	for _, test := range []struct{ at, peer, want string }{
+		{"127.0.24.21:" + port, "127.0.24.23:" + port, "nothing listens there: is mirrorpool running, with watch.listen on that port?"},
+		{"127.0.24.22:" + port, "no-such-host.invalid:7946", "its name has no address: look at watch.join"},
+	} {
+		p := startPeer(t, "fra", test.at, []string{test.peer}, key("one"))
+		testbed.Eventually(t, test.want, func() bool { return p.Status(p.now()).Problem == "cannot reach "+test.peer+": "+test.want })
+	}
+	for text, want := range map[string]string{
+		"failed to join 192.0.2.1:7946: dial tcp 192.0.2.1:7946: i/o timeout":      "no answer: let the port through between the two, over UDP and TCP",
+		"failed to join 192.0.2.1:7946: dial tcp 192.0.2.1:7946: no route to host": "dial tcp 192.0.2.1:7946: no route to host",
+		"failed to join 192.0.2.1:7946: read tcp 192.0.2.1:7946: connection reset": "it hangs up: look at watch.key_file of both, and at its log",
+	} {
+		if got := joinError(errors.New(text), "192.0.2.1:7946"); got != want {
+			t.Errorf("%s:\n%s, want\n%s", text, got, want)
+		}
+	}
+}
+
+// TestOtherQuorum: watchers that go by another quorum are named.
+func TestOtherQuorum(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.WarnLevel)
+	g := newGroupNamed(t, time.Now, "fra")
+	g.o.Log = zap.New(core)
+	for _, step := range []struct {
+		meta   string
+		other  float64
+		logged int
+	}{
+		{`{"version":"1"}`, 0, 0},
+		{`{"version":"2","quorum":0.5}`, 0, 0},
+		{`{"version":"2","quorum":0.7}`, 0.7, 1},
+		{`{"version":"3","quorum":0.7}`, 0.7, 0},
+		{`{"version":"3","quorum":0.5}`, 0, 0},
+	} {
+		(*delegate)(g).NotifyUpdate(&memberlist.Node{Name: "ams", Meta: []byte(step.meta)})
+		if other, lines := g.Status(time.Now()).Members[0].OtherQuorum, logs.TakeAll(); other != step.other || len(lines) != step.logged {
+			t.Errorf("%s: other quorum %v, logged %v", step.meta, other, lines)
+		}
+	}
+	var said meta
+	if err := json.Unmarshal(g.metadata(), &said); err != nil || said.Quorum != 0.5 {
+		t.Errorf("it says %s of itself: %v", g.metadata(), err)
+	}
 }

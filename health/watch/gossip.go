@@ -175,12 +175,19 @@ func (g *Group) setMember(node *memberlist.Node, alive bool) {
 		}
 		g.o.Log.Info(event, zap.String("name", node.Name), zap.String("address", node.Address()))
 	}
+	if said.Quorum != m.meta.Quorum && said.otherQuorum(g.o.Config.Quorum) {
+		g.o.Log.Warn("another watcher has another quorum: set watch.quorum to the same for all", zap.String("name", node.Name),
+			zap.Float64("quorum", said.Quorum), zap.Float64("own", g.o.Config.Quorum))
+	}
 	m.address, m.meta = node.Address(), said
 	if alive {
 		g.forgetGone()
 	}
 	signal(g.changed)
 }
+
+// otherQuorum reports whether a watcher goes by another quorum than this one.
+func (m *meta) otherQuorum(own float64) bool { return m.Quorum != 0 && m.Quorum != own }
 
 // forgetGone drops what members have said that have been gone for long, and those that were stopped, or stand in the
 // way of others. One that was lost is to be named until it is back. g.mu is held.

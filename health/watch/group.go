@@ -92,6 +92,7 @@ type meta struct {
 	Roles   []health.Role `json:"roles,omitempty"` // for which its opinions count; empty: all
 	Only    bool          `json:"only,omitempty"`
 	Version string        `json:"version"`
+	Quorum  float64       `json:"quorum,omitempty"` // 0: it does not say
 }
 
 // New returns a group of which this watcher is the only member. Nothing is opened until Run. It fails if the key file
@@ -201,7 +202,7 @@ func (g *Group) living() (n int) {
 
 // metadata is what this watcher says of itself.
 func (g *Group) metadata() []byte {
-	text, err := json.Marshal(meta{g.roles, g.o.Config.Only, g.o.Version[:min(len(g.o.Version), 100)]})
+	text, err := json.Marshal(meta{g.roles, g.o.Config.Only, g.o.Version[:min(len(g.o.Version), 100)], g.o.Config.Quorum})
 	if err != nil { // it holds nothing that cannot be written
 		return nil
 	}

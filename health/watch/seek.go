@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -49,17 +48,24 @@ func (g *Group) join(ctx context.Context, list *memberlist.Memberlist) {
 	g.setProblem(failed)
 }
 
-// joinError says why a member could not be joined, in a line.
+// joinAdvice is what to do about what memberlist says of a member that could not be joined. Its errors keep only the
+// text of those that caused them.
+var joinAdvice = []struct{ sign, advice string }{
+	{"failed to resolve", "its name has no address: look at watch.join"},
+	{"connection refused", "nothing listens there: is mirrorpool running, with watch.listen on that port?"},
+	{"i/o timeout", "no answer: let the port through between the two, over UDP and TCP"},
+	{"delegate protocol version", "it speaks another version of the protocol: run the same version of mirrorpool on both"},
+	{"decrypt", "its keys are others: look at watch.key_file of both"},
+	{"EOF", "its keys are others: look at watch.key_file of both"},
+	{"connection reset", "it hangs up: look at watch.key_file of both, and at its log"},
+}
+
+// joinError says why a member could not be joined, and what to do, in a line.
 func joinError(err error, peer string) string {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return op.Err.Error()
-	}
-	if errors.Is(err, io.EOF) || strings.Contains(err.Error(), "decrypt") {
-		return "its keys are others: look at watch.key_file of both"
-	}
-	if strings.Contains(err.Error(), "delegate protocol version") {
-		return "it speaks another version of the protocol: run the same version of mirrorpool on both"
+	for _, a := range joinAdvice {
+		if strings.Contains(err.Error(), a.sign) {
+			return a.advice
+		}
 	}
 	if inner := errors.Unwrap(err); inner != nil { // the first of a list of one
 		err = inner

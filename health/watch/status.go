@@ -35,6 +35,8 @@ type Member struct {
 	Suspects string
 	// Mirrors is how many mirrors of this watcher's list it has an opinion of.
 	Mirrors int
+	// OtherQuorum is the quorum by which it goes if that is not this watcher's own; or 0.
+	OtherQuorum float64
 }
 
 // Said returns what a watcher, this one included, says of the mirrors in this watcher's list, by url_prefix, and of
@@ -63,10 +65,14 @@ func (g *Group) Status(now time.Time) Status {
 		s.Problem = g.conflict
 	}
 	for name, m := range g.members {
+		other := 0.0
+		if m.alive && m.meta.otherQuorum(g.o.Config.Quorum) {
+			other = m.meta.Quorum
+		}
 		s.Members = append(s.Members, Member{
 			Name: name, Address: m.address, Alive: m.alive, Stopped: !m.alive && m.stopped, Since: m.since, Heard: m.heard, Counts: counted[name] != nil,
 			Only: m.meta.Only, Version: m.meta.Version, Roles: m.meta.Roles,
-			Suspects: m.book.suspects, Mirrors: len(m.book.mirrors),
+			Suspects: m.book.suspects, Mirrors: len(m.book.mirrors), OtherQuorum: other,
 		})
 	}
 	slices.SortFunc(s.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
