@@ -37,6 +37,7 @@ const (
 	WarnNoCAA            WarningKind = "no-caa"
 	WarnCAARefuses       WarningKind = "caa-refuses"
 	WarnNoLeader         WarningKind = "no-leader"
+	WarnKeysEnd          WarningKind = "keys-end"
 	WarnNoAddress        WarningKind = "no-address"
 )
 
@@ -46,7 +47,7 @@ func WarningKinds() []WarningKind {
 		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
 		WarnEmptyServeOnly, WarnNotInDNS, WarnLegacyList, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
 		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot, WarnNoCAA, WarnCAARefuses,
-		WarnNoLeader, WarnNoAddress,
+		WarnNoLeader, WarnKeysEnd, WarnNoAddress,
 	}
 }
 

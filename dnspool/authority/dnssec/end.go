@@ -28,11 +28,14 @@ func (k *Keys) checkAt(later, now time.Time) error {
 	if err == nil {
 		err = r.checkAhead(k)
 	}
-	if err == nil && !k.hasAhead(later, now) {
-		err = fmt.Errorf("the CDS or CDNSKEY records that the key %d has signed end, and no others follow; sign some where its private "+
+	switch {
+	case err != nil:
+		return fmt.Errorf("the zone cannot be signed: %w", err)
+	case !k.hasAhead(later, now):
+		return fmt.Errorf("the CDS or CDNSKEY records that the key %d has signed end, and no others follow; sign some where its private "+
 			"part is, put the file beside the others and reload", k.offline().Tag)
 	}
-	return err
+	return nil
 }
 
 // nextChange returns the first time after now at which a key does something else, or a period begins or ends for which
@@ -56,5 +59,5 @@ func (k *Keys) EndsSoon(now time.Time) string {
 	if why == nil || end.Sub(now) > endsSoon {
 		return ""
 	}
-	return fmt.Sprintf("the zone cannot be signed from %s on: %v", end.UTC().Format(time.RFC3339), why)
+	return fmt.Sprintf("from %s on, %v", end.UTC().Format(time.RFC3339), why)
 }

@@ -86,6 +86,9 @@ func TestSignedAheadEnds(t *testing.T) {
 	if keys, err = Read(testConfig(k.kskAt, k.zskAt), "", testNow); err != nil {
 		t.Fatal(err)
 	}
+	if ending := keys.EndsSoon(testNow.AddDate(0, 0, 8)); strings.Contains(ending, "cannot be signed") || ending == "" {
+		t.Errorf("CDS records end soon: %q", ending)
+	}
 	if end, why := keys.End(testNow); why == nil || !strings.Contains(why.Error(), "CDS or CDNSKEY records") || end.After(testNow.AddDate(0, 0, 10)) {
 		t.Errorf("CDS records end at %v: %v", end, why)
 	}

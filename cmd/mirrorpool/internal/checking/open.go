@@ -174,10 +174,22 @@ func openWarnings(in *input) []*config.Error {
 		warn(config.WarnNoLeader, "/dns/dnssec", `the zone has %d nameservers, each of which makes a key of its own if all run mirrorpool, so `+
 			`that validators refuse the others; want "leader", the dns.nsid or host name of the one that makes keys`, n)
 	}
+	if ending := keysEnding(in.server); ending != "" {
+		warn(config.WarnKeysEnd, "/dns/dnssec", "%s", ending)
+	}
 	if os.Geteuid() == 0 && namesSecrets(in.server) {
 		warn(config.WarnAsRoot, "", "files were opened as root, whose rights the server may not have; give --as USER")
 	}
 	return list
+}
+
+// keysEnding says that keys end soon that no others follow, or is "". Keys that cannot be read have been reported.
+func keysEnding(c *config.Server) string {
+	keys, err := dnssec.Read(c.DNS, c.StateDir, time.Now())
+	if err != nil || keys == nil {
+		return ""
+	}
+	return keys.EndsSoon(time.Now())
 }
 
 // keysOfTheirOwn is how many nameservers of the zone may make keys of their own. Secondaries make none, but members of

@@ -78,6 +78,20 @@ func TestCheckReplacedKeys(t *testing.T) {
 	if list := openErrors(newServer(t, dir, `{"keys": "auto"}`)); len(list) != 1 || !strings.Contains(list[0].Error(), "put them back from a backup") {
 		t.Errorf("keys of its own: %v", list)
 	}
+	private, err := os.OpenFile(filepath.Join(dir, strings.Trim(names[0], `"`)+".private"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer private.Close()
+	for i, line := range []string{"", "Publish: 20200101000000\nActivate: 20200101000000\n", time.Now().AddDate(0, 0, 2).UTC().Format("Delete: 20060102150405\n")} {
+		if _, err := private.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+		ending := slices.DeleteFunc(openWarnings(before), func(w *config.Error) bool { return w.Kind != config.WarnKeysEnd })
+		if (len(ending) == 1) != (i == 2) || i == 2 && !strings.Contains(ending[0].Error(), "the zone cannot be signed") {
+			t.Errorf("with the times of step %d: %v", i, ending)
+		}
+	}
 }
 
 // TestCheckLeader warns where several nameservers may each make a key.
