@@ -64,7 +64,8 @@ func (k *Keys) CheckReplaced(seen *Seen, held time.Duration, now time.Time) erro
 	if err != nil {
 		return err
 	}
-	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now), k.checkNewAlgorithms(held, now), k.checkLeft(r, held, now))
+	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now, "at once"), k.checkPlan(now), k.checkNewAlgorithms(held, now),
+		k.checkLeft(r, held, now))
 }
 
 // Confirmed returns k as if its keys had always been listed: they have been found to be too new, and are to sign
@@ -114,8 +115,23 @@ func (k *Keys) checkAnchors(r *roles, seen *Seen, now time.Time) error {
 	return nil
 }
 
-// checkPublished returns an error if some cache may have the DNSKEY records without any key that signs the zone.
-func (k *Keys) checkPublished(r *roles, now time.Time) error {
+// checkPlan is checkPublished for all that the times of keys have ahead, until the zone cannot be signed any more.
+func (k *Keys) checkPlan(now time.Time) error {
+	for at := k.nextChange(now); !at.IsZero(); at = k.nextChange(at) {
+		r, err := k.at(at)
+		if err != nil {
+			return nil // see End
+		}
+		if err := k.checkPublished(r, at, "from "+at.UTC().Format(time.RFC3339)+" on"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPublished returns an error if some cache may have the DNSKEY records without any key that signs the zone. when
+// says what now is.
+func (k *Keys) checkPublished(r *roles, now time.Time, when string) error {
 	ttl := KeyTTL * time.Second
 	if r.signed != nil {
 		ttl = time.Duration(r.signed[dns.TypeDNSKEY][0].records[0].Header().Ttl) * time.Second
@@ -126,8 +142,8 @@ func (k *Keys) checkPublished(r *roles, now time.Time) error {
 	}) {
 		return nil
 	}
-	return fmt.Errorf("the key %d would sign %s at once, and caches may have the DNSKEY records without it for %s; list it beside those "+
-		"that signed before, and have it sign later than that (dnssec-settime -A)", r.signZone[0].Tag, k.Zone, ttl)
+	return fmt.Errorf("the key %d would sign %s %s, and caches may have the DNSKEY records without it for %s; list it beside those "+
+		"that signed before, and have it sign later than that (dnssec-settime -A)", r.signZone[0].Tag, k.Zone, when, ttl)
 }
 
 // checkNewAlgorithms returns an error if an algorithm that was not used before is in the DNSKEY records before all
