@@ -111,19 +111,22 @@ func notesOn[T any](f *inForce, topic watch.Topic, take func(n *watch.NoteOf, va
 // takeDrains takes in the drains that were set at other servers. Those of a server that is gone stay until they end.
 // f.mu is held.
 func (f *inForce) takeDrains() {
-	notesOn(f, watch.TopicDrains, func(n *watch.NoteOf, theirs dnspool.Overrides) {
-		known := f.elsewhere[n.Watcher]
-		theirs, _ = theirs.Split(f.now()) // their clock may be behind
-		if !n.Alive || slices.Equal(known, theirs) || known == nil && len(f.elsewhere) >= maxDraining {
-			return
-		}
-		f.keepElsewhere(n.Watcher, theirs)
-	})
+	notesOn(f, watch.TopicDrains, f.takeDrainsOf)
 	for name, list := range f.elsewhere {
 		if going, ended := list.Split(f.now()); len(ended) > 0 {
 			f.keepElsewhere(name, going)
 		}
 	}
+}
+
+// takeDrainsOf takes in what one other server says of its drains. f.mu is held.
+func (f *inForce) takeDrainsOf(n *watch.NoteOf, theirs dnspool.Overrides) {
+	known := f.elsewhere[n.Watcher]
+	theirs, _ = theirs.Split(f.now()) // their clock may be behind
+	if !n.Alive || slices.Equal(known, theirs) || known == nil && len(f.elsewhere) >= maxDraining {
+		return
+	}
+	f.keepElsewhere(n.Watcher, theirs)
 }
 
 // keepElsewhere makes drains those of another server. f.mu is held.

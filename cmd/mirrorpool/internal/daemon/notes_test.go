@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mirrorpool/dnspool"
+	"mirrorpool/health/watch"
 )
 
 // TestSharedChallenges takes from each server what can be the answer to a challenge, and no more than one needs.
@@ -65,5 +69,38 @@ func TestFitting(t *testing.T) {
 	}
 	if some, all = fitting(list[:5]); !all || len(some) != 5 {
 		t.Errorf("%d of 5, %v", len(some), all)
+	}
+}
+
+// TestDrainsOfOthers: of another server's drains those count here that go on by this server's clock. What it says again
+// changes nothing, also where some have ended here and not yet there; and of a server that is gone all stay.
+func TestDrainsOfOthers(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	f := &inForce{now: func() time.Time { return now }, elsewhere: map[string]dnspool.Overrides{}}
+	drain := func(mirror string, until time.Duration) dnspool.Override {
+		return dnspool.Override{Mirror: mirror, Until: time.Unix(1e9, 0).Add(until)}
+	}
+	short, long := drain("https://a/", time.Minute), drain("https://b/", time.Hour)
+	for i, step := range []struct {
+		at      time.Duration
+		alive   bool
+		says    dnspool.Overrides
+		want    dnspool.Overrides
+		changed bool
+	}{
+		{0, true, dnspool.Overrides{short, long}, dnspool.Overrides{short, long}, true},
+		{time.Second, true, dnspool.Overrides{short, long}, dnspool.Overrides{short, long}, false},
+		{time.Minute, true, dnspool.Overrides{short, long}, dnspool.Overrides{long}, true}, // its clock is behind
+		{time.Minute + time.Second, true, dnspool.Overrides{short, long}, dnspool.Overrides{long}, false},
+		{2 * time.Minute, false, nil, dnspool.Overrides{long}, false},
+		{time.Hour, true, dnspool.Overrides{short, long}, nil, true},
+		{time.Hour, true, dnspool.Overrides{short, long}, nil, false},
+	} {
+		now, f.elsewhereChanged = time.Unix(1e9, 0).Add(step.at), false
+		f.takeDrainsOf(&watch.NoteOf{Watcher: "ams", Alive: step.alive}, step.says)
+		if diff := cmp.Diff(step.want, f.elsewhere["ams"]); diff != "" || f.elsewhereChanged != step.changed {
+			t.Errorf("step %d: changed %v (-want +got):\n%s", i, f.elsewhereChanged, diff)
+		}
 	}
 }
