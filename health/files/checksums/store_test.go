@@ -253,10 +253,67 @@ func TestBoundedListing(t *testing.T) {
 	l := o.store.NewListing()
 	for i := range 2*MaxFiles + 10 {
 		l.Add(fmt.Sprintf("%d.img", i), 1, uint32(i), nil)
+		l.Add(fmt.Sprintf("%d.img.sha256", i), 1, uint32(i), nil)
+	}
+	if len(l.files) > MaxFiles+10 || len(l.lists) != MaxFiles {
+		t.Errorf("%d files and %d lists are held, want no more than %d of each", len(l.files), len(l.lists), MaxFiles)
 	}
 	o.store.Take(l)
 	if got := len(*o.store.byPath.Load()); got != MaxFiles || o.store.FindPath(fmt.Sprintf("%d.img", 2*MaxFiles+9)) == nil ||
 		o.store.FindPath("9.img") != nil {
 		t.Errorf("%d files are kept, want the newest %d", got, MaxFiles)
+	}
+}
+
+// TestOtherSettings has files hashed once there is a rate for it, without a new listing.
+func TestOtherSettings(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, 0, "")
+		defer o.stop()
+		o.put("x.img", "x", 100)
+		o.list()
+		time.Sleep(time.Hour)
+		o.wantSum(t, "x.img", "")
+		next := o.store.Settings
+		next.Rate = 1000
+		o.store.SetSettings(next)
+		time.Sleep(time.Second)
+		o.wantSum(t, "x.img", hexOf("x"))
+	})
+}
+
+// TestFiles lists the files with a checksum, the newest first.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	o := newOrigin(t, 0, "")
+	defer o.stop()
+	sum, _ := ParseSum(hexA)
+	l := o.store.NewListing()
+	for i, path := range []string{"old.img", "new.img", "b.img", "a.img", "none.img"} {
+		given := &sum
+		if path == "none.img" {
+			given = nil
+		}
+		l.Add(path, 1, uint32([]int{1, 9, 5, 5, 10}[i]), given)
+	}
+	o.store.Take(l)
+	var paths []string
+	for _, f := range o.store.Files() {
+		paths = append(paths, f.Path)
+	}
+	if got := strings.Join(paths, " "); got != "new.img a.img b.img old.img" {
+		t.Errorf("files: %s", got)
+	}
+}
+
+// TestNothingWanted adds to a listing that wants nothing, as when there is no origin any more.
+func TestNothingWanted(t *testing.T) {
+	t.Parallel()
+	var l Listing
+	l.Add("x.img", 1, 1, nil)
+	l.Add("SHA256SUMS", 1, 1, nil)
+	if len(l.files)+len(l.lists) > 0 {
+		t.Errorf("taken in: %v, %v", l.files, l.lists)
 	}
 }
