@@ -263,6 +263,10 @@ func TestBoundedListing(t *testing.T) {
 		o.store.FindPath("9.img") != nil {
 		t.Errorf("%d files are kept, want the newest %d", got, MaxFiles)
 	}
+	warned := func() int { return o.logs.FilterMessageSnippet("only the newest have checksums").Len() }
+	if o.store.Forget(); warned() != 1 {
+		t.Errorf("%d warnings of too many files, want 1", warned())
+	}
 }
 
 // TestOtherSettings has files hashed once there is a rate for it, without a new listing.
@@ -316,4 +320,52 @@ func TestNothingWanted(t *testing.T) {
 	if len(l.files)+len(l.lists) > 0 {
 		t.Errorf("taken in: %v, %v", l.files, l.lists)
 	}
+}
+
+// TestWhichListsAreRead reads a list of one file for that file alone, and others for files in their folder.
+func TestWhichListsAreRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, 0, "")
+		defer o.stop()
+		o.put("a/x.img", "x", 100)
+		for _, list := range []string{"SHA256SUMS", "a/SHA256SUMS", "b/SHA256SUMS", "a/x.img.sha256", "a/x.txt.sha256"} {
+			o.put(list, hexA+"\n", 200)
+		}
+		o.list()
+		o.put("a/y.img", "y", 100)
+		o.list()
+		for list, want := range map[string]int{
+			"SHA256SUMS": 2, "a/SHA256SUMS": 2, "b/SHA256SUMS": 1, "a/x.img.sha256": 1, "a/x.txt.sha256": 0,
+		} {
+			if got := o.opens[list]; got != want {
+				t.Errorf("%s is read %d times, want %d", list, got, want)
+			}
+		}
+	})
+}
+
+// TestUnreadableFile is tried again after a while, and with the next listing.
+func TestUnreadableFile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, 1000, "")
+		defer o.stop()
+		o.put("x.img", "x", 100)
+		o.fails["x.img"] = fs.ErrPermission
+		o.list()
+		o.list()
+		if n := o.opens["x.img"]; n != 2 {
+			t.Errorf("it was tried %d times, want once for each listing", n)
+		}
+		time.Sleep(retryAfter - time.Second)
+		if n := o.opens["x.img"]; n != 2 {
+			t.Errorf("it was tried %d times, want no more than twice yet", n)
+		}
+		o.mu.Lock()
+		delete(o.fails, "x.img")
+		o.mu.Unlock()
+		time.Sleep(saveEvery + time.Second)
+		o.wantSum(t, "x.img", hexOf("x"))
+	})
 }
