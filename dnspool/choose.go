@@ -36,6 +36,8 @@ type Request struct {
 
 	// Carriers are the mirrors that may be picked, in a bit for each by its number; nil: all.
 	Carriers []uint64
+	// Unknown are the mirrors that may carry the file, in bits as well. Only Explain looks at it.
+	Unknown []uint64
 	// Without is a mirror that is not to be picked while there is another; nil: none.
 	Without *Mirror
 }
@@ -53,8 +55,13 @@ func (r *Request) allows(e *entry) bool { return e.mirror != r.Without && r.carr
 
 // carriedBy reports whether the mirror with a number is one of the carriers.
 func (r *Request) carriedBy(number uint32) bool {
+	return r.Carriers == nil || isSet(r.Carriers, number)
+}
+
+// isSet reports whether the bit of a mirror with a number is set.
+func isSet(bits []uint64, number uint32) bool {
 	word := int(number / 64)
-	return r.Carriers == nil || word < len(r.Carriers) && r.Carriers[word]>>(number%64)&1 != 0
+	return word < len(bits) && bits[word]>>(number%64)&1 != 0
 }
 
 // A Choice is the mirror picked for a request, with the runners-up. It keeps its memory from one request to the next:

@@ -40,25 +40,34 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 		return Answer{Status: http.StatusBadRequest}, snapshot.Explain(&s.request), errMalformed
 	}
 	to := h.route(target, len(path))
+	file := to.path
 	switch {
 	case to.builtin != nil:
 		return Answer{Status: http.StatusOK, What: builtinName(target)}, snapshot.Explain(&s.request), nil
 	case to.problem != nil:
 		return Answer{Status: to.status}, snapshot.Explain(&s.request), to.problem
-	case to.list, to.metalinkOf != "" && !h.isPublished(to.path):
-		a, err = h.explainPage(snapshot, &s, &to)
+	case to.list:
+		a, err = h.explainPage(snapshot, &s, &to, file)
+	case to.metalinkOf != "" && !h.isPublished(to.path):
+		file = to.metalinkOf
+		a, err = h.explainPage(snapshot, &s, &to, file)
 	default:
 		a, err = h.explainFile(snapshot, &s, &to)
 	}
-	return a, snapshot.Explain(&s.request), err
+	return a, h.explain(snapshot, &s, file), err
 }
 
-// explainPage returns the response to a request for a list of mirrors, or for a Metalink.
-func (h *Handler) explainPage(snapshot *dnspool.Snapshot, s *scratch, to *route) (Answer, error) {
-	file := to.path
-	if !to.list {
-		file = to.metalinkOf
+// explain is why mirrors are picked for a request for a file, or not. Of those that are not picked, it tells the ones
+// that lack the file from the ones that have not been asked for it.
+func (h *Handler) explain(snapshot *dnspool.Snapshot, s *scratch, file string) dnspool.Explanation {
+	if s.request.Carriers != nil {
+		s.request.Unknown = h.Catalog.Find(unescape(file), h.Now()).Unknown
 	}
+	return snapshot.Explain(&s.request)
+}
+
+// explainPage returns the response to a request for a list of mirrors, or for the Metalink of a file.
+func (h *Handler) explainPage(snapshot *dnspool.Snapshot, s *scratch, to *route, file string) (Answer, error) {
 	h.carry(s, file)
 	snapshot.Choose(&s.choice, &s.request)
 	switch {

@@ -332,6 +332,27 @@ func TestLinksNameCarriers(t *testing.T) {
 	}
 }
 
+// TestUnaskedMirrors: of a mirror that was never asked for a file, it is not said that it lacks the file.
+func TestUnaskedMirrors(t *testing.T) {
+	t.Parallel()
+	w := newPartialWorld(t, config.Files{Origin: "/o"}, listedMirrors+2, map[string]int64{"old.iso": 50})
+	const unasked = "may have the file, but has not said so"
+	list := get(w.handler, "/old.iso?mirrorlist", "", "Accept: application/json").Body.String()
+	if strings.Count(list, unasked) != 2 || strings.Contains(list, "lacks the file") {
+		t.Errorf("?mirrorlist is %s", list)
+	}
+	for _, path := range []string{"/old.iso?mirrorlist", "/old.iso.meta4"} {
+		_, e, err := w.handler.Explain(netip.MustParseAddr("198.51.100.1"), false, path)
+		var why []string
+		for i := range e.Mirrors {
+			why = append(why, e.Mirrors[i].Why)
+		}
+		if text := strings.Join(why, "; "); err != nil || strings.Count(text, unasked) != 2 {
+			t.Errorf("%s: %s, %v", path, text, err)
+		}
+	}
+}
+
 // TestOpenRangesAreDrawnAnew: a client that resumes gets another mirror than the one before, and each as often.
 func TestOpenRangesAreDrawnAnew(t *testing.T) {
 	t.Parallel()

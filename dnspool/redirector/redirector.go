@@ -157,7 +157,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case to.list:
 		h.carry(s, to.path)
 		h.servePage(w, c.addr, func() (int, []byte) {
-			return mirrorListPage(w.Header(), r.Header, snapshot.Explain(&s.request), h.copies(to.path), to.path, to.query, !h.inForce.Load().NoMetalinks)
+			return mirrorListPage(w.Header(), r.Header, h.explain(snapshot, s, to.path), h.copies(to.path), to.path, to.query, !h.inForce.Load().NoMetalinks)
 		})
 	case to.metalinkOf != "":
 		h.serveMetalink(w, r, snapshot, s, c, &to)
