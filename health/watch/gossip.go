@@ -134,19 +134,25 @@ func (d *delegate) NotifyAlive(node *memberlist.Node) error {
 
 // NotifyConflict says that two watchers have one name.
 func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
-	g := (*Group)(d)
+	text := fmt.Sprintf("%s and %s are both called %s: change watch.name of one", existing.Address(), other.Address(), existing.Name)
+	(*Group)(d).setConflict(text, func(log *zap.Logger) {
+		log.Error("two watchers have the same name: change watch.name of one", zap.String("name", existing.Name),
+			zap.String("address", existing.Address()), zap.String("other", other.Address()))
+	})
+}
+
+// memoryOfConflict is for how long a conflict is shown that has not come up again.
+const memoryOfConflict = time.Minute
+
+// setConflict notes what keeps watchers apart, and logs it if it is new.
+func (g *Group) setConflict(text string, write func(*zap.Logger)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.o.Now().Sub(g.conflictAt) >= memoryOfConflict {
-		g.o.Log.Error("two watchers have the same name: change watch.name of one", zap.String("name", existing.Name),
-			zap.String("address", existing.Address()), zap.String("other", other.Address()))
+		write(g.o.Log)
 	}
-	g.conflict = fmt.Sprintf("%s and %s are both called %s: change watch.name of one", existing.Address(), other.Address(), existing.Name)
-	g.conflictAt = g.o.Now()
+	g.conflict, g.conflictAt = text, g.o.Now()
 }
-
-// memoryOfConflict is for how long it is shown that two watchers had one name.
-const memoryOfConflict = time.Minute
 
 // setMember takes in that a member lives, or is gone.
 func (g *Group) setMember(node *memberlist.Node, alive bool) {
@@ -283,10 +289,14 @@ const leastTime = 1_700_000_000e9
 
 // A logWriter is where memberlist logs. What matters of it is logged by this package, in its own words; the rest
 // includes what anyone can cause who reaches the port.
-type logWriter struct{ log *zap.Logger }
+type logWriter struct{ g *Group }
 
 // Write logs one line.
 func (w logWriter) Write(line []byte) (int, error) {
-	w.log.Debug("memberlist", zap.ByteString("says", bytes.TrimSpace(line)))
+	if bytes.Contains(line, []byte("push/pull merge")) && bytes.Contains(line, []byte("delegate protocol version")) {
+		w.g.setConflict("another watcher speaks another version of the protocol, and was refused: run the same version of mirrorpool on all",
+			func(log *zap.Logger) { log.Warn("a watcher that speaks another version of the protocol was refused") })
+	}
+	w.g.o.Log.Debug("memberlist", zap.ByteString("says", bytes.TrimSpace(line)))
 	return len(line), nil
 }

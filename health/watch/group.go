@@ -68,7 +68,7 @@ type Group struct {
 	releases   map[string]bool      // see Releases
 	tooMany    map[string]bool      // mirrors with more endpoints than are shared
 	sought     map[netip.Addr]bool  // where watch.join is
-	conflict   string               // which two watchers had one name, at conflictAt
+	conflict   string               // what kept watchers apart at conflictAt, such as that two had one name
 	conflictAt time.Time
 	problem    string // why the listener is not open, or members cannot be reached
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,6 +216,9 @@ func TestOtherProtocol(t *testing.T) {
 	if _, err := list.Join([]string{here}); err == nil || joinError(err, here) != reason {
 		t.Errorf("the other says %v", err)
 	}
+	testbed.Eventually(t, "the one says that it has refused the other", func() bool {
+		return strings.Contains(ams.Status(ams.now()).Problem, "another version of the protocol, and was refused")
+	})
 	if members := ams.Status(ams.now()).Members; slices.ContainsFunc(members, func(m Member) bool { return m.Alive }) || len(list.Members()) != 1 {
 		t.Errorf("members: %+v, %v", members, list.Members())
 	}

@@ -91,7 +91,7 @@ func (g *Group) settings(ctx context.Context) (*memberlist.Config, error) {
 	c.DeadNodeReclaimTime = retryListen // a watcher may come back at another address
 	c.DelegateProtocolVersion, c.DelegateProtocolMin, c.DelegateProtocolMax = protocol, protocol, protocol
 	c.Delegate, c.Events, c.Alive, c.Conflict = (*delegate)(g), (*delegate)(g), (*delegate)(g), (*delegate)(g)
-	c.Logger = log.New(logWriter{g.o.Log}, "", 0)
+	c.Logger = log.New(logWriter{g}, "", 0)
 	return c, nil
 }
 
