@@ -6,9 +6,10 @@
 // the others on all CPUs. A zone is answered from only after its pass has ended, so that no set is served without its
 // signatures, and that of one changed set costs one signature for each key.
 //
-// By which key: a key with the flag SEP (257) signs the DNSKEY, CDS and CDNSKEY sets, one without it (256) all others.
-// Where an algorithm has only keys of the first kind, they sign all (a CSK). Times in the key's file, as dnssec-keygen
-// and dnssec-settime write them, say from when on it is published and signs. Servers with the same files do the same.
+// By which key: a key with the flag SEP (257) signs the DNSKEY, CDS and CDNSKEY sets as long as it is published, one
+// without it (256) all others. Where an algorithm has only keys of the first kind, they sign all (a CSK). Each
+// algorithm in the DNSKEY set has to sign the whole zone. Times in the key's file, as dnssec-keygen and dnssec-settime
+// write them, say from when on it is published and signs. Servers with the same files do the same.
 //
 // For how long: a signature holds from an hour before it is made, for clocks that are behind, to the end of the
 // validity. It is made anew at half of that, a bit earlier by chance, so that not all fall due at once; or if the clock
