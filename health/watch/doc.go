@@ -32,7 +32,8 @@
 //     lying, can take a mirror away or bring one back. The others look at it at once; see [Group.Claims].
 //
 //   - Fewer than two votes decide nothing, and neither do two that differ. Then the last joint verdict holds for three
-//     intervals where the watcher cannot tell by itself, or two differ; and otherwise its own verdict does.
+//     intervals, and after that the watcher's own. With fewer than two votes, what it has seen change since counts at
+//     once.
 //
 //   - A decision that differs from the last one only because watchers abstain that voted then waits for three
 //     intervals: they may be back at once.

@@ -76,7 +76,7 @@ func TestStopIsNoLoss(t *testing.T) {
 			return len(s.Members) == 1 && ok(s.Members[0])
 		})
 	}
-	find("it is there", func(m Member) bool { return m.Alive && !m.Stopped })
+	find("it is there", func(m Member) bool { return m.Alive && !m.Stopped && peers[1].size() == 2 })
 	peers[1].stop()
 	find("it was stopped", func(m Member) bool { return !m.Alive && m.Stopped })
 	startPeer(t, "ams", peers[1].address, []string{peers[0].address}, key("one"))

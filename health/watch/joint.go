@@ -74,7 +74,7 @@ type joint struct {
 // A rule is by what verdicts are made of votes.
 type rule struct {
 	quorum   float64
-	young    time.Duration // for which a decision holds where a watcher cannot tell by itself
+	young    time.Duration // for which a decision holds where there is none, but for what a watcher has seen change since
 	interval time.Duration // of checks
 }
 
@@ -92,9 +92,10 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	}
 	last, known := j[prefix][p]
 	known = known && now.Sub(last.at) <= by.young
+	alone := votes[0].State != health.Unknown && !isTie(opinions) && e.Since.After(last.at) // it has seen more since
 	next := joint{state: Decide(opinions, by.quorum), since: now, at: now, votes: tallyOf(opinions)}
 	switch {
-	case next.state == health.Unknown && known && (votes[0].State == health.Unknown || isTie(opinions)),
+	case next.state == health.Unknown && known && !alone,
 		next.state != health.Unknown && known && next.byAbsence(&last):
 		override(e, last)
 		return

@@ -46,7 +46,7 @@ func (s *modelServer) expect(e modelEndpoint) byte {
 	young := ever && s.now().Sub(last.at) <= modelYoung
 	tie := len(said)-bytes.Count(said, []byte{'-'}) == 2
 	switch {
-	case letter == '-' && young && (s.says(e) == '-' || tie):
+	case letter == '-' && young && (s.says(e) == '-' || tie || !s.saw[e].at.After(last.at)):
 		return last.letter
 	case letter == '-':
 		return letterOf(opinionsFrom(string(s.seen[e]))[0].State, false) // its own

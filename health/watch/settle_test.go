@@ -39,6 +39,9 @@ func TestFlicker(t *testing.T) {
 		{"ud" + "u", "ud" + "-"},
 		{"du" + "d", "du" + "-"},
 		{"uDdu" + "u", "uDdu" + "-"},
+		{"d" + "uu", "d"},
+		{"u" + "dd", "u"},
+		{"d" + "uu", "d" + "--"},
 	} {
 		j := newJury()
 		want := j.decide(0, test.all).State
@@ -82,6 +85,31 @@ func TestAbsenceDelaysNothing(t *testing.T) {
 		j.decide(0, test.before)
 		if got := j.decide(time.Second, test.after).State; got != test.want {
 			t.Errorf("%s and then %s: %v, want %v", test.before, test.after, got, test.want)
+		}
+	}
+}
+
+// TestAloneAtOnce: a watcher that has just come to be alone goes at once by what it has seen change, and for the rest
+// by what was decided, for three intervals.
+func TestAloneAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		changed time.Duration // after the last decision
+		after   time.Duration
+		want    health.State
+	}{
+		{-time.Hour, time.Second, health.Up},
+		{0, 3 * time.Minute, health.Up},
+		{0, 4 * time.Minute, health.Down},
+		{time.Second, time.Second, health.Down},
+	} {
+		j := newJury()
+		j.decide(0, "duu")
+		e := &health.Endpoint{Verdict: health.Verdict{State: health.Down, Since: j.now.Add(test.changed)}}
+		votes := []vote{{"w0", opinionsFrom("d")[0]}}
+		j.verdicts.apply("https://m/", place{}, e, votes, rule{0.5, 3*time.Minute + time.Second, time.Minute}, j.now.Add(test.after))
+		if e.State != test.want {
+			t.Errorf("down since %v after the decision, and %v after it: %v, want %v", test.changed, test.after, e.State, test.want)
 		}
 	}
 }
