@@ -257,7 +257,9 @@ func (w *modelWorld) post(s *modelServer) {
 			}
 		}
 	}
-	for _, l := range s.replies() {
+	replies := s.replies()
+	slices.SortFunc(replies, func(a, b letter) int { return cmp.Or(cmp.Compare(a.to, b.to), bytes.Compare(a.text, b.text)) })
+	for _, l := range replies { // in an order that is the same each time
 		if other := w.named(l.to); w.streams(s, other) {
 			w.fly(other, l.text)
 		}

@@ -82,8 +82,19 @@ type modelPeer struct {
 	knew  time.Time // heard, when nothing of what it had said was missed; zero: never
 	said  map[string]Opinions
 	last  uint64          // the latest change that it is known to have told of
-	whole uint64          // that the latest whole view holds
+	whole uint64          // all up to this one have come
 	got   map[uint64]bool // changes beside that
+}
+
+// beyond is how many changes have come after one that has not.
+func (p *modelPeer) beyond() (n int) {
+	for p.got[p.whole+1] {
+		p.whole++
+	}
+	for change := range p.got {
+		n += count(change > p.whole)
+	}
+	return n
 }
 
 // missed reports whether a change is known of that has not come.
@@ -112,7 +123,7 @@ func (s *modelServer) hear(v *View) {
 	switch {
 	case v.Complete != 0:
 		p.whole = max(p.whole, v.Changes)
-	case len(v.Mirrors) > 0:
+	case len(v.Mirrors) > 0 && p.beyond() < maxBeyond:
 		p.got[v.Changes] = true
 	}
 	if v.Count == p.count {
