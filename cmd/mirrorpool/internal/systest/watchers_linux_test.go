@@ -108,12 +108,13 @@ func (b *box) dropFrom(names ...string) []string {
 	}
 }
 
-// took waits until ok, and logs how long that took. It is not to take longer than limit.
-func (b *box) took(what string, limit time.Duration, ok func() bool) {
+// took waits until ok, and logs how long that took, and whether that is within the aim. With other tests on the same
+// cores it may take twice as long.
+func (b *box) took(what string, aim time.Duration, ok func() bool) {
 	b.t.Helper()
 	began := time.Now()
-	b.await(b.t, what, limit, ok)
-	b.t.Logf("%.1f s until %s", time.Since(began).Seconds(), what)
+	b.await(b.t, what, 2*aim, ok)
+	b.t.Logf("%5.1f s of %4.1f s until %s", time.Since(began).Seconds(), aim.Seconds(), what)
 }
 
 // query asks a watcher's DNS server until stop is called, which returns how many queries got no good answer, of all.
@@ -164,10 +165,9 @@ func TestWatchers(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	b.startWatchers()
-	b.took("the three have found each other", 30*time.Second, func() bool { return b.joined(2, watchers...) })
+	b.took("the three have found each other", 10*time.Second, func() bool { return b.joined(2, watchers...) })
 	b.healthyAt(watchers...)
-	// Three intervals and a second is the aim, which the log shows; a busy machine may take longer.
-	const decided = 3*boxInterval + 15*time.Second
+	const decided, healed = 3*boxInterval + time.Second, 5 * time.Second
 
 	b.hosts["m5"].filter(b.dropFrom("ns1", "ns2")...)
 	b.hosts["m6"].filter(b.dropFrom("ns1")...)
@@ -181,19 +181,19 @@ func TestWatchers(t *testing.T) {
 	b.probeFrom(t)
 	b.hosts["m5"].filter()
 	b.hosts["m6"].filter()
-	b.took("both are back", 30*time.Second, func() bool {
+	b.took("both are back", decided, func() bool {
 		return b.states("m5", health.Up, watchers...) && b.states("m6", health.Up, watchers...)
 	})
 	// One that still finds a mirror down would make a tie with another as soon as the third cannot tell.
-	b.took("no watcher finds them down any more", 60*time.Second, func() bool {
+	b.took("no watcher finds them down any more", decided, func() bool {
 		return !slices.ContainsFunc(watchers, func(w string) bool { return b.viewsOf(w, "m5")+b.viewsOf(w, "m6") != "" })
 	})
 
-	b.took("all have the same serial", 30*time.Second, func() bool { return b.sameSerial(watchers...) })
+	b.took("all have the same serial", healed, func() bool { return b.sameSerial(watchers...) })
 
 	b.cutOff(t)
-	b.split(t)
-	b.took("all have the same serial after the group was split", 30*time.Second, func() bool { return b.sameSerial(watchers...) })
+	b.split(t, healed)
+	b.took("all have the same serial after the group was split", healed, func() bool { return b.sameSerial(watchers...) })
 	b.lossy(t)
 	b.killTwo(t)
 }
@@ -284,7 +284,7 @@ func (b *box) cutOff(t *testing.T) {
 		rules = append(rules, "ip saddr "+b.hosts[fmt.Sprint("m", i)].v4.String()+" drop")
 	}
 	b.hosts["ns1"].filter(rules...)
-	b.took("the others name the one that is cut off", 30*time.Second, func() bool {
+	b.took("the others name the one that is cut off", 3*boxInterval+time.Second, func() bool {
 		group := b.group("ns2")
 		return group != nil && slices.ContainsFunc(group.Watchers, func(w admin.WatcherStatus) bool { return w.Name == "ns1" && w.Suspects != "" })
 	})
@@ -299,21 +299,21 @@ func (b *box) cutOff(t *testing.T) {
 		t.Errorf("one watcher is cut off from all mirrors, and verdicts changed in %d of 20 looks", changed)
 	}
 	b.hosts["ns1"].filter()
-	b.took("it is trusted again", 60*time.Second, func() bool {
+	b.took("it is trusted again", 10*time.Second, func() bool {
 		group := b.group("ns2")
 		return group != nil && !slices.ContainsFunc(group.Watchers, func(w admin.WatcherStatus) bool { return w.Suspects != "" })
 	})
 }
 
 // split parts one watcher from the others, and heals that.
-func (b *box) split(t *testing.T) {
+func (b *box) split(t *testing.T, healed time.Duration) {
 	b.hosts["ns3"].filter(b.dropFrom("ns1", "ns2")...)
-	b.took("the one that is parted goes by itself", 30*time.Second, func() bool { return b.joined(0, "ns3") && b.joined(1, "ns1", "ns2") })
+	b.took("the one that is parted goes by itself", 10*time.Second, func() bool { return b.joined(0, "ns3") && b.joined(1, "ns1", "ns2") })
 	if !b.mirrorsUp(watchers...) {
 		t.Error("the group is split, and mirrors have left")
 	}
 	b.hosts["ns3"].filter()
-	b.took("the group is whole again", 20*time.Second, func() bool { return b.joined(2, watchers...) }) // 5 s is the aim
+	b.took("the group is whole again", healed, func() bool { return b.joined(2, watchers...) })
 }
 
 // lossy drops three of ten packets between the watchers.
@@ -328,7 +328,7 @@ func (b *box) lossy(t *testing.T) {
 			rules = nil
 		}
 		b.hosts["m7"].filter(rules...)
-		b.took(fmt.Sprintf("a mirror is %v though packets are lost", state), 60*time.Second, func() bool {
+		b.took(fmt.Sprintf("a mirror is %v though packets are lost", state), 15*time.Second, func() bool {
 			return b.states("m7", state, watchers...)
 		})
 	}
@@ -352,7 +352,7 @@ func (b *box) killTwo(t *testing.T) {
 	stop := b.query("ns3")
 	b.hosts["ns1"].web.stop()
 	b.hosts["ns2"].web.stop()
-	b.took("the third goes by itself", 30*time.Second, func() bool { return b.joined(0, "ns3") })
+	b.took("the third goes by itself", 10*time.Second, func() bool { return b.joined(0, "ns3") })
 	if lost, all := stop(); lost > 0 || all < 10 {
 		t.Errorf("two of three are killed, and the third answers %d of %d queries wrongly", lost, all)
 	}
