@@ -99,7 +99,7 @@ func (d *delegate) MergeRemoteState(state []byte, _ bool) {
 		if n++; n > maxMembers+1 {
 			return
 		}
-		if v := g.parse(line); v != nil && (v.Complete != 0 || v.Watcher == g.o.Config.Name) {
+		if v := g.parse(line); v != nil && (v.tells() || v.Watcher == g.o.Config.Name) {
 			g.takeView(v)
 		}
 	}

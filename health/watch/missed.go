@@ -103,7 +103,7 @@ func (g *Group) replies() (list []letter) {
 	g.mu.Unlock()
 	texts := map[string][]byte{}
 	for name, v := range views {
-		if text, err := json.Marshal(v); err == nil && v.Complete != 0 {
+		if text, err := json.Marshal(v); err == nil && v.tells() {
 			texts[name] = text
 		}
 	}

@@ -171,6 +171,19 @@ func TestNewMirrorsAreFetched(t *testing.T) {
 	}
 }
 
+// TestNotesWithoutReport: a member that joins hears the notes also of a watcher that has not checked any mirror yet.
+func TestNotesWithoutReport(t *testing.T) {
+	t.Parallel()
+	g := newGroupNamed(t, time.Now, "fra", "ams")
+	g.take([]byte(`{"w":"ams","n":8,"k":8,"t":{"drains":{"n":8,"t":["a"]}}}`))
+	g.members["ams"].book.held = 8
+	joining := newGroupNamed(t, time.Now, "nyc", "fra", "ams")
+	(*delegate)(joining).MergeRemoteState((*delegate)(g).LocalState(true), true)
+	if got := string(joining.members["ams"].book.notes[TopicDrains].Text); got != `["a"]` {
+		t.Errorf("the note is %q", got)
+	}
+}
+
 // TestRequests: the watcher itself is asked first, and then each other one by turns, ever less often.
 func TestRequests(t *testing.T) {
 	t.Parallel()

@@ -314,7 +314,7 @@ func (s *modelServer) getState(state []byte) {
 		if err := json.Unmarshal(line, &v); err != nil {
 			s.world.t.Fatal(err)
 		}
-		if v.Complete != 0 {
+		if v.tells() {
 			s.hear(&v)
 		}
 	}
