@@ -91,7 +91,8 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 		e.Views = views(votes)
 	}
 	last, known := j[prefix][p]
-	known = known && now.Sub(last.at) <= by.young
+	age := now.Sub(last.at)
+	known = known && age >= 0 && age <= by.young                                            // below 0 the clock was set back
 	alone := votes[0].State != health.Unknown && !isTie(opinions) && e.Since.After(last.at) // it has seen more since
 	next := joint{state: Decide(opinions, by.quorum), since: now, at: now, votes: tallyOf(opinions)}
 	switch {

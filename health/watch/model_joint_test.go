@@ -43,7 +43,8 @@ func (s *modelServer) expect(e modelEndpoint) byte {
 	said := append(s.counted(e), s.says(e))
 	letter := modelRule(said)
 	last, ever := s.joint[e]
-	young := ever && s.now().Sub(last.at) <= modelYoung
+	age := s.now().Sub(last.at)
+	young := ever && age >= 0 && age <= modelYoung
 	tie := len(said)-bytes.Count(said, []byte{'-'}) == 2
 	switch {
 	case letter == '-' && young && (s.says(e) == '-' || tie || !s.saw[e].at.After(last.at)):

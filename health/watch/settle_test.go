@@ -101,6 +101,7 @@ func TestAloneAtOnce(t *testing.T) {
 		{-time.Hour, time.Second, health.Up},
 		{0, 3 * time.Minute, health.Up},
 		{0, 4 * time.Minute, health.Down},
+		{-2 * time.Hour, -time.Hour, health.Down}, // the clock was set back
 		{time.Second, time.Second, health.Down},
 	} {
 		j := newJury()
