@@ -18,6 +18,9 @@ import (
 const (
 	readSize  = 32 << 10
 	stallTime = time.Minute // without a byte, after which a read is given up
+	// A read is given up, too, that gets less than this part of files.verify_rate: while one mirror is read for a file,
+	// the others wait, and a body that trickles would keep them waiting for weeks.
+	leastPart = 100
 )
 
 // A reading is a whole read of a copy that arrived complete.
@@ -34,6 +37,7 @@ type reading struct {
 var (
 	errSize = errors.New("the copy has another size")
 	errPart = errors.New("the mirror does not send parts of files")
+	errSlow = errors.New("the copy comes too slowly")
 )
 
 // readWhole reads a mirror's copy of a file. The error says why nothing is known of it.
@@ -75,6 +79,7 @@ func (v *Verifier) stream(
 ) (size int64, err error) {
 	buffer := make([]byte, readSize)
 	var measured meter
+	began, waited := v.Now(), time.Duration(0)
 	for {
 		n, err := body.Read(buffer)
 		now := v.Now()
@@ -87,6 +92,7 @@ func (v *Verifier) stream(
 			measured.ended = true
 			stalled.Reset(stallTime + wait)
 			pause(ctx, wait)
+			waited += wait
 		}
 		*speed = measured.speed
 		switch {
@@ -96,8 +102,19 @@ func (v *Verifier) stream(
 			return size, err
 		case ctx.Err() != nil:
 			return size, ctx.Err()
+		case now.Sub(began)-waited > v.longest(size):
+			return size, errSlow
+		case len(parts.done) > maxPieces:
+			return size, errSize
 		}
 	}
+}
+
+// longest is the time that so many bytes of a copy may take.
+func (v *Verifier) longest(size int64) time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return stallTime + time.Duration(float64(size)*leastPart/float64(max(v.settings.Rate, leastPart))*float64(time.Second))
 }
 
 // take takes bytes out of what may be read from a mirror, and returns how long to wait.
@@ -200,6 +217,9 @@ func (v *Verifier) readAgain(
 	again, err := v.readWhole(ctx, m, seen, f)
 	if err != nil {
 		return 0, nil, err
+	}
+	if piece >= len(again.pieces) {
+		return 0, nil, errSize // of a file whose size the origin does not tell
 	}
 	return again.pieces[piece], nil, nil
 }

@@ -2,7 +2,9 @@ package verify
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -211,6 +214,78 @@ func TestPassingFaults(t *testing.T) {
 		}
 	})
 }
+
+// TestSecondCopyIsShorter has a mirror send another wrong copy each time, as a whole only, of a file whose size is not
+// known.
+func TestSecondCopyIsShorter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 3<<20)}, Options{}, "a", "b")
+		defer w.stop()
+		w.noSizes = true
+		w.publish()
+		b := w.mirrors["b"]
+		w.do(func() {
+			b.noParts = true
+			b.faults = func(*rand.Rand, []byte) (io.Reader, int64, error) { return nil, 0, errReset }
+		})
+		time.Sleep(2 * time.Hour) // what is right is known by the other mirror
+		w.do(func() {
+			before := b.reads["x.img"]
+			b.faults = func(_ *rand.Rand, text []byte) (io.Reader, int64, error) {
+				wrong := bytes.Clone(text)
+				wrong[len(wrong)-1] ^= 1
+				if (b.reads["x.img"]-before)%2 == 0 {
+					wrong = randomText(9, 100)
+				}
+				return bytes.NewReader(wrong), int64(len(wrong)), nil
+			}
+		})
+		time.Sleep(3 * time.Hour)
+		if c := w.v.Counts(); len(w.corruptOf("b")) > 0 || c.Broken == 0 || w.v.Report()["a"].Verified != 1 {
+			t.Errorf("%+v, %v", c, w.v.Report())
+		}
+	})
+}
+
+// TestTrickle has a mirror send a byte now and then. That does not keep another one from being verified.
+func TestTrickle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 1<<20)}, Options{}, "a", "b")
+		defer w.stop()
+		w.do(func() {
+			m := w.mirrors["b"]
+			m.speed = 1.0 / 50 // bytes a second
+			m.faults = func(_ *rand.Rand, text []byte) (io.Reader, int64, error) {
+				return iotest.OneByteReader(bytes.NewReader(text)), int64(len(text)), nil
+			}
+		})
+		w.v.LookAt(map[string][]string{"b": {"x.img"}})
+		time.Sleep(time.Hour)
+		if c := w.v.Counts(); c.Broken == 0 || w.v.Report()["a"].Verified != 1 {
+			t.Errorf("%+v, %v", c, w.v.Report())
+		}
+	})
+}
+
+// TestEndless gives up a copy that has no end, of a file whose size is not known.
+func TestEndless(t *testing.T) {
+	t.Parallel()
+	v := New(Options{Settings: Settings{Rate: 1e15}, Now: time.Now})
+	stalled := time.NewTimer(stallTime)
+	defer stalled.Stop()
+	parts, speed := newPieceWriter(), 0.0
+	parts.done = make(pieces, maxPieces)
+	if _, err := v.stream(t.Context(), &mirror{}, endless{}, sha256.New(), parts, stalled, &speed); !errors.Is(err, errSize) {
+		t.Errorf("got %v, want %v", err, errSize)
+	}
+}
+
+// endless sends bytes without end.
+type endless struct{}
+
+func (endless) Read(to []byte) (int, error) { return len(to), nil }
 
 // TestWrongChecksum accuses no mirror where the published checksum is not that of the origin's file, nor where no copy
 // has matched it.

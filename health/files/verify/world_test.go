@@ -34,6 +34,7 @@ type world struct {
 	newest  map[string]bool        // paths of the newest release
 	changes int                    // calls of Changed
 	noPath  bool                   // the origin's files cannot be read
+	noSizes bool                   // the origin does not tell the sizes of files
 }
 
 // A fakeMirror is a mirror, and what is wrong with it.
@@ -101,7 +102,11 @@ func (w *world) publish() {
 	for path, text := range w.origin {
 		digest := sha256.Sum256(text)
 		sum, _ := checksums.NewSum(digest[:])
-		l.Add(path, int64(len(text)), uint32(len(text)), &sum)
+		size := int64(len(text))
+		if w.noSizes {
+			size = -1
+		}
+		l.Add(path, size, uint32(len(text)), &sum)
 	}
 	w.sums.Take(l)
 }
