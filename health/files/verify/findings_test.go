@@ -2,6 +2,8 @@ package verify
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -81,5 +83,21 @@ func TestPardonOfNothing(t *testing.T) {
 	v.mirrors["condemned"].done.Add(1)
 	if v.Pardon("condemned"); changes != 1 || v.mirrors["condemned"].condemned != nil || !v.mirrors["condemned"].done.IsEmpty() {
 		t.Errorf("%d changes, and the mirror is %+v", changes, v.mirrors["condemned"])
+	}
+}
+
+// TestSavesAgain saves what could not be saved the last time.
+func TestSavesAgain(t *testing.T) {
+	t.Parallel()
+	v := speedy(0, map[string]float64{"a": 1})
+	folder := filepath.Join(t.TempDir(), "state")
+	v.StateFile, v.dirty = filepath.Join(folder, "verified"), true
+	v.SaveState()
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	v.SaveState()
+	if _, err := os.Stat(v.StateFile); err != nil {
+		t.Error(err)
 	}
 }

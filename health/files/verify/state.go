@@ -57,6 +57,9 @@ func (v *Verifier) SaveState() {
 	}
 	if err != nil {
 		v.Log.Error("cannot save which mirrors' files were verified", zap.Error(err))
+		v.mu.Lock()
+		v.dirty = true
+		v.mu.Unlock()
 	}
 }
 
