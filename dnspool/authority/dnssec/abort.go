@@ -26,6 +26,9 @@ func (k *Keys) Abort(v *View, now time.Time) (*Keys, error) {
 	if !k.auto {
 		return nil, errors.New("the configuration names the key files: set their times with dnssec-settime and reload")
 	}
+	if err := v.checkClock(now); err != nil {
+		return nil, err
+	}
 	next, old := k.rolling(now)
 	if next == nil {
 		return nil, errors.New("no rollover is under way")
@@ -72,9 +75,7 @@ func (k *Key) remove(at time.Time) {
 // advanceAborted has the new key of a rollover that was given up stay while the parent has a DS record of it.
 func (k *Keys) advanceAborted(v *View, next *Key) *Keys {
 	left := next.Times.Delete.Sub(v.At)
-	tooSoon := v.has(next) && left < v.TTL+margin
-	tooLate := left > max(mostAhead, 2*v.stays()) // it was set while the clock was wrong
-	if passed(next.Times.Delete, v.At) || !tooSoon && !tooLate {
+	if passed(next.Times.Delete, v.At) || !v.has(next) || left >= v.TTL+margin {
 		return k
 	}
 	a := *next

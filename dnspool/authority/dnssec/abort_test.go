@@ -105,12 +105,14 @@ func TestAbort(t *testing.T) {
 			t.Error("without the DS record, it is planned anew")
 		}
 
-		// The clock was wrong when the rollover was given up.
+		// The clock was wrong when the rollover was given up, or is now.
 		wrong, err := k.Abort(view, asked.AddDate(3, 0, 0))
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantStates(t, "with a clock that is right again", wrong.Advance(view, time.Hour), view.At.AddDate(0, 0, 4), Removed, 1)
+		if wrong.Advance(view, time.Hour) != wrong {
+			t.Error("with another clock, it is planned anew")
+		}
 	}
 }
 

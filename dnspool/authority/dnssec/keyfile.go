@@ -78,7 +78,7 @@ func Read(c config.DNS, stateDir string, now time.Time) (*Keys, error) {
 // checkBefore returns an error if keys are missing that were in use when the zone was last served: with keys of this
 // program's own, any; with those that the configuration names, all that sign keys.
 func (k *Keys) checkBefore(before *signers, now time.Time) error {
-	inUse := signKeys(before.inUse(now))
+	inUse := signKeys(before.inUse(before.Past.Parent.NotBefore(now)))
 	all, missing := len(inUse), 0
 	for _, id := range inUse {
 		if !slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id }) {

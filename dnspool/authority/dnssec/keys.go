@@ -143,6 +143,8 @@ type Keys struct {
 
 	before signers              // what k replaces
 	since  map[string]time.Time // when keys were listed that were not always
+	// sinceLater is the same of those that were listed later than now, by a clock that is behind or was ahead.
+	sinceLater map[string]time.Time
 }
 
 // A role is what the keys do at a time.

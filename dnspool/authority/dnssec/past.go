@@ -29,7 +29,8 @@ func (t TTLs) With(longest time.Duration, now time.Time) TTLs {
 		return t
 	}
 	held := t.Held(now)
-	return TTLs{Longest: longest, Before: held, Until: now.Add(held).UTC().Truncate(time.Second)}
+	until := latest(now.Add(held), t.Until) // the clock may be behind
+	return TTLs{Longest: longest, Before: held, Until: until.UTC().Truncate(time.Second)}
 }
 
 // Held is the longest time for which caches may have records of the zone as they are now, or were before.
@@ -42,24 +43,37 @@ type Seen struct {
 	Longest time.Duration        `json:"longest,omitzero"` // TTL they were seen with; a resolver's cache gives what is left of it
 	Since   map[string]time.Time `json:"since,omitempty"`  // when each of them was first seen
 	Changed time.Time            `json:"changed,omitzero"` // when they were first seen as they are; zero: there never were any
+	Latest  time.Time            `json:"latest,omitzero"`  // the latest time of a look; it is kept once an hour
 }
 
-// With returns s after a look at the parent.
+// NotBefore is now, or the latest time of a look: a clock that is behind that shortens no wait.
+func (s *Seen) NotBefore(now time.Time) time.Time { return latest(now, s.Latest) }
+
+// CheckClock returns an error if the clock is behind what s remembers: either now, or it was ahead then.
+func (s *Seen) CheckClock(now time.Time) error {
+	if !now.Before(s.Latest) {
+		return nil
+	}
+	return fmt.Errorf("the clock is before %s, when the parent was looked at last, and until then it is not known what caches have: set the "+
+		"clock", s.Latest.UTC().Format(time.RFC3339))
+}
+
+// With returns s after a look at the parent. By a clock that is behind, no time goes back.
 func (s *Seen) With(v *View) Seen {
-	next := Seen{Longest: s.Longest, Since: map[string]time.Time{}, Changed: s.Changed}
-	at := v.At.UTC().Truncate(time.Second)
+	at := s.NotBefore(v.At).UTC().Truncate(time.Second)
+	next := Seen{Longest: s.Longest, Since: map[string]time.Time{}, Changed: s.Changed, Latest: at}
 	changed := false
 	for _, ds := range v.DS {
 		next.Longest = max(next.Longest, v.TTL)
 		since, ok := s.Since[dsData(ds)]
-		if !ok || since.After(at) { // by a clock that was ahead
+		if !ok {
 			since = at
 		}
 		changed = changed || !ok
 		next.Since[dsData(ds)] = since
 	}
-	if changed || len(next.Since) != len(s.Since) || at.Before(s.Changed) {
-		next.Changed = at
+	if changed || len(next.Since) != len(s.Since) {
+		next.Changed = latest(at, s.Changed)
 	}
 	return next
 }
@@ -103,8 +117,11 @@ func (p *Past) Keep(dir, zone string) error {
 	return nil
 }
 
+// latestKept is how old the latest look that is kept may be. Waiting times have a margin that is longer.
+const latestKept = time.Hour
+
 func (p *Past) equal(other *Past) bool {
 	a, b := &p.Parent, &other.Parent
-	return a.Longest == b.Longest && a.Changed.Equal(b.Changed) && maps.EqualFunc(a.Since, b.Since, time.Time.Equal) &&
+	return a.Latest.Sub(b.Latest).Abs() < latestKept && a.Longest == b.Longest && a.Changed.Equal(b.Changed) && maps.EqualFunc(a.Since, b.Since, time.Time.Equal) &&
 		p.TTLs.Longest == other.TTLs.Longest && p.TTLs.Before == other.TTLs.Before && p.TTLs.Until.Equal(other.TTLs.Until)
 }

@@ -37,7 +37,10 @@ func TestSeen(t *testing.T) {
 		{5, nil, time.Hour, nil, 29},
 		{6, nil, time.Hour, nil, 29},
 		{7, []*dns.DS{a}, time.Hour, []int{7}, 31},
-		{6, []*dns.DS{a}, time.Hour, []int{6}, 30}, // the clock was ahead
+		{-700, []*dns.DS{a}, time.Hour, []int{7}, 31}, // the clock is behind
+		{-700, []*dns.DS{a, b}, time.Hour, []int{7, 7}, 31},
+		{8, []*dns.DS{a, b}, time.Hour, []int{7, 7}, 31},
+		{-700, nil, time.Hour, nil, 32},
 	} {
 		s = s.With(&View{DS: step.ds, TTL: step.ttl, At: at(step.hours).Add(time.Millisecond)})
 		since := []time.Time{}
@@ -64,7 +67,7 @@ func TestSeenOfNoKey(t *testing.T) {
 func TestPastDiffers(t *testing.T) {
 	t.Parallel()
 	past := func() *Past {
-		return &Past{Parent: Seen{time.Hour, map[string]time.Time{"a": testNow}, testNow}, TTLs: TTLs{time.Hour, time.Hour, testNow}}
+		return &Past{Parent: Seen{time.Hour, map[string]time.Time{"a": testNow}, testNow, testNow}, TTLs: TTLs{time.Hour, time.Hour, testNow}}
 	}
 	if same := past(); !same.equal(past()) {
 		t.Error("a past is not the same as itself")
@@ -73,7 +76,7 @@ func TestPastDiffers(t *testing.T) {
 	for i, change := range []func(p *Past){
 		func(p *Past) { p.Parent.Longest++ }, func(p *Past) { p.Parent.Since["a"] = later }, func(p *Past) { p.Parent.Since["b"] = testNow },
 		func(p *Past) { p.Parent.Changed = later }, func(p *Past) { p.TTLs.Longest++ }, func(p *Past) { p.TTLs.Before++ },
-		func(p *Past) { p.TTLs.Until = later },
+		func(p *Past) { p.TTLs.Until = later }, func(p *Past) { p.Parent.Latest = testNow.Add(latestKept) },
 	} {
 		changed := past()
 		if change(changed); changed.equal(past()) || past().equal(changed) {
@@ -156,6 +159,8 @@ func TestTTLs(t *testing.T) {
 		{11, 2 * time.Minute, 15 * time.Hour}, // the longest of all before counts
 		{26, 2 * time.Minute, 2 * time.Minute},
 		{-1000, 2 * time.Minute, 15 * time.Hour}, // the clock was set back
+		{-1000, time.Minute, 15 * time.Hour},
+		{11, time.Minute, 15 * time.Hour}, // and is right again
 	} {
 		ttls = ttls.With(step.ttl, at(step.hours))
 		if got := ttls.Held(at(step.hours)); got != step.held {

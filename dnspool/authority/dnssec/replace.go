@@ -24,19 +24,26 @@ func (k *Keys) Follow(before *Keys, now time.Time) *Keys {
 }
 
 func (k *Keys) follow(before signers, now time.Time) {
-	k.before, k.since = before, map[string]time.Time{}
+	k.before, k.since, k.sinceLater = before, map[string]time.Time{}, map[string]time.Time{}
 	for _, key := range k.All {
 		since, remembered := before.Since[key.id]
 		switch {
 		case !remembered && (len(before.Keys) == 0 || slices.Contains(before.Keys, key.id)):
 			continue // since ever, as far as caches go
-		case remembered && since.After(now):
-			continue // the clock is behind, or was ahead; a host whose clock is behind has to start
 		case !remembered:
-			since = now.UTC().Truncate(time.Second)
+			since = before.Past.Parent.NotBefore(now).UTC().Truncate(time.Second)
+		case since.After(now): // a host whose clock is behind has to start; once it is right, this counts again
+			k.sinceLater[key.id] = since
+			continue
 		}
 		k.since[key.id] = since
 	}
+}
+
+// Changes reports whether k differs from the keys that it replaces.
+func (k *Keys) Changes() bool {
+	s := k.signers()
+	return len(k.before.Keys) > 0 && !s.sameKeys(&k.before)
 }
 
 // LeavesOut returns the tags of keys that signed the zone's keys before, and have left it now before their time.
@@ -72,7 +79,7 @@ func (k *Keys) CheckReplaced(seen *Seen, held time.Duration, now time.Time) erro
 // nevertheless.
 func (k *Keys) Confirmed() *Keys {
 	n := *k
-	n.since = nil
+	n.since, n.sinceLater = nil, nil
 	return &n
 }
 

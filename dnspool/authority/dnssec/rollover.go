@@ -26,10 +26,6 @@ import (
 // margin is added to each waiting time: for a zone that is made up to an hour late, for transfers and for clocks.
 const margin = 2 * time.Hour
 
-// mostAhead is how far ahead a step of a rollover may lie, unless TTLs are longer: one that lies further ahead was
-// planned while the clock was wrong.
-const mostAhead = 14 * 24 * time.Hour
-
 // A View is what the parent has, as a resolver sees it.
 type View struct {
 	DS  []*dns.DS
@@ -37,6 +33,16 @@ type View struct {
 	At  time.Time
 	// CachedUntil is until when caches may have DS records that are not there any more; zero if there never were any.
 	CachedUntil time.Time
+	// Latest is the latest time of a look before. A look by a clock that is behind that changes nothing.
+	Latest time.Time
+}
+
+// checkClock is the same of a Seen.
+func (v *View) checkClock(now time.Time) error {
+	if v == nil {
+		return nil
+	}
+	return (&Seen{Latest: v.Latest}).CheckClock(now)
 }
 
 // has reports whether the parent has a DS record of a key.
@@ -95,6 +101,10 @@ func (k *Keys) Roll(algorithm string, now time.Time, zoneTTL time.Duration) (*Ke
 	roles, err := k.at(now)
 	if err != nil {
 		return nil, err
+	}
+	if ahead := slices.MaxFunc(k.All, oldestFirst); ahead.Times.Created.After(now.Add(margin)) {
+		return nil, fmt.Errorf("the clock is before %s, when the key %d was made: set the clock, or if it was ahead then, correct Created in "+
+			"the key's private file in %s", ahead.Times.Created.UTC().Format(time.RFC3339), ahead.Tag, k.folder())
 	}
 	if len(roles.signKeys) != 1 || !slices.Equal(roles.signKeys, roles.signZone) {
 		return nil, fmt.Errorf("want one key that signs all, got %s; take the others out of use first, with dnssec-settime -I and -D in %s",
@@ -166,26 +176,25 @@ func (k *Keys) with(changed ...*Key) *Keys {
 func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	next, old := k.rolling(v.At)
 	switch {
-	case k.leader != "" || next == nil:
+	case k.leader != "" || next == nil || v.At.Before(v.Latest) || v.At.Before(next.Times.Created.Add(-margin)):
 		return k
 	case next.aborted():
 		return k.advanceAborted(v, next)
 	case !next.Times.synced(v.At):
-		return k.beginAgain(v.At, zoneTTL, next, old)
+		return k
 	case !v.has(next):
 		return k.takeBack(v.At, next, old)
 	}
 	a, b := *next, *old
 	known := v.At.Add(v.TTL + margin) // then all caches have what v says
-	// A TTL that is lower by now is no reason to be earlier: caches may have what was there before.
-	planned := func(t time.Time) bool { return !t.IsZero() && !t.After(latest(known.Add(margin), v.At.Add(mostAhead))) }
+	// What is planned stays, even if it is far ahead: the clock may be behind now, and the step be reached already.
 	switch {
 	case a.Record.Algorithm == b.Record.Algorithm:
 		// One of both is missing where a crash came between the files.
-		if planned(a.Times.Activate) && !b.Times.Delete.IsZero() {
+		if !a.Times.Activate.IsZero() && !b.Times.Delete.IsZero() {
 			return k
 		}
-		if !planned(a.Times.Activate) {
+		if a.Times.Activate.IsZero() {
 			a.Times.Activate = known
 		}
 		// The old key has retired already where the parent had lost the new DS record meanwhile.
@@ -193,9 +202,9 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 			b.Times.Inactive, b.Times.SyncDelete = known, known
 		}
 		b.Times.Delete = known.Add(cachedFor(zoneTTL))
-	case !planned(b.Times.SyncDelete):
-		b.Times.SyncDelete, b.Times.Delete, b.Times.Inactive = known, time.Time{}, time.Time{}
-	case !planned(b.Times.Delete) && passed(b.Times.SyncDelete, v.At) && !v.has(old):
+	case b.Times.SyncDelete.IsZero():
+		b.Times.SyncDelete = known
+	case b.Times.Delete.IsZero() && passed(b.Times.SyncDelete, v.At) && !v.has(old):
 		b.Times.Delete = known
 		b.Times.Inactive = known.Add(KeyTTL*time.Second + margin)
 	default:
@@ -203,18 +212,6 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 	}
 	a.Times, b.Times = a.Times.whole(), b.Times.whole()
 	return k.with(&a, &b)
-}
-
-// beginAgain returns k with the beginning of a rollover planned anew, if the clock was ahead then.
-func (k *Keys) beginAgain(now time.Time, zoneTTL time.Duration, next, old *Key) *Keys {
-	a := *next
-	a.Times = beginning(next.Record.Algorithm == old.Record.Algorithm, now, zoneTTL)
-	a.Times.Created = next.Times.Created
-	if !next.Times.SyncPublish.After(latest(a.Times.SyncPublish.Add(margin), now.Add(mostAhead))) {
-		return k
-	}
-	a.Times = a.Times.whole()
-	return k.with(&a)
 }
 
 // Outlive returns k with the old key of a rollover staying for longer where it still signs, and records get a longer

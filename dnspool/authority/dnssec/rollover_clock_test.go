@@ -1,80 +1,112 @@
 package dnssec
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// TestAlgorithmRolloverWithAWrongClock has the clock be a year ahead at each step of an algorithm rollover. Once it is
-// right again, the rollover goes on as if it had always been.
-func TestAlgorithmRolloverWithAWrongClock(t *testing.T) {
+// TestClockBehindPlansNothing looks at the parent by a clock that is behind, at each step of a rollover and long after
+// it. What was planned stays as it is.
+func TestClockBehindPlansNothing(t *testing.T) {
+	t.Parallel()
+	for _, algorithm := range []string{"", "ED25519"} {
+		k, view := rolledKeys(t, algorithm)
+		old, next := k.All[0], k.All[1]
+		for step, ds := range [][]*Key{{old}, {old, next}, {old, next}, {next}, {next}} {
+			view.DS = nil
+			for _, key := range ds {
+				view.DS = append(view.DS, key.DS())
+			}
+			k = k.Advance(view, time.Hour)
+			for _, behind := range []time.Duration{time.Second, 3 * time.Hour, 30 * 24 * time.Hour, 365 * 24 * time.Hour} {
+				for _, ds := range [][]*dns.DS{{old.DS()}, {old.DS(), next.DS()}, {next.DS()}, nil} {
+					wrong := &View{DS: ds, TTL: time.Hour, At: view.At.Add(-behind), Latest: view.At}
+					if got := k.Advance(wrong, time.Hour); got != k {
+						t.Errorf("%q, step %d, %v behind: %s", algorithm, step, behind, got.describe(view.At))
+					}
+					wrong.Latest = time.Time{} // which an earlier version did not remember
+					if got := k.Advance(wrong, time.Hour); behind > 24*time.Hour*7 && got != k {
+						t.Errorf("%q, step %d, %v behind a key: %s", algorithm, step, behind, got.describe(view.At))
+					}
+				}
+			}
+			view.At = view.At.Add(36 * time.Hour)
+		}
+		end := view.At.AddDate(0, 0, 7)
+		if r, err := k.at(end); err != nil || len(r.published) != 1 || r.published[0].Tag != next.Tag {
+			t.Errorf("%q: in the end the keys are %s: %v", algorithm, k.describe(end), err)
+		}
+	}
+}
+
+// TestReachedActivationStays has a clock be so far behind that a key that signs is yet to, where nothing else is
+// remembered: when it signs is not planned again.
+func TestReachedActivationStays(t *testing.T) {
+	t.Parallel()
+	k, view := rolledKeys(t, "")
+	both := seenBy(k)
+	both.At = view.At.Add(6 * time.Hour)
+	k = k.Advance(both, 60*24*time.Hour)
+	early := *both
+	early.At = view.At
+	if got := k.Advance(&early, time.Hour); got != k {
+		t.Errorf("it is planned again: %+v", got.All[1].Times)
+	}
+}
+
+// TestClockBehindIsSaid has the status say that a rollover waits for the clock, and refuses to begin one or give it up.
+func TestClockBehindIsSaid(t *testing.T) {
+	t.Parallel()
+	k, view := rolledKeys(t, "")
+	view.Latest = view.At
+	now := view.At.Add(-24 * time.Hour)
+	const want = "the clock is before 2027-01-15T08:00:00Z"
+	if got := k.Describe(now, view, "").Next; !strings.Contains(got, want) {
+		t.Errorf("it waits for %q", got)
+	}
+	if got := k.Describe(view.At, view, "").Next; strings.Contains(got, want) {
+		t.Errorf("by the right clock, it waits for %q", got)
+	}
+	if _, err := k.Abort(view, now); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("given up: %v", err)
+	}
+	one, err := read(testConfig(), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Roll("", testNow.Add(-margin-time.Second), time.Hour); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("begun: %v", err)
+	}
+	if _, err := one.Roll("", testNow.Add(-margin), time.Hour); err != nil {
+		t.Errorf("begun with a clock that is a bit behind: %v", err)
+	}
+}
+
+// TestListingIsRemembered has a start with the clock behind not forget when a key was listed.
+func TestListingIsRemembered(t *testing.T) {
 	t.Parallel()
 	k, err := read(testConfig(), "", testNow)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k, err = k.Roll("ED25519", testNow, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	view := seenBy(k)
-	view.At = k.All[1].Times.SyncPublish
-	next, old := k.rolling(view.At)
-	for step := range 2 {
-		wrong := *view
-		wrong.At = view.At.AddDate(1, 0, 0)
-		k = k.Advance(&wrong, time.Hour)
-		k = k.Advance(view, time.Hour)
-		times, known := k.All[0].Times, view.At.Add(view.TTL+margin)
-		if k.Advance(view, time.Hour) != k {
-			t.Errorf("step %d is planned again", step)
-		}
-		switch step {
-		case 0:
-			if !times.SyncDelete.Equal(known) || !times.Delete.IsZero() || !times.Inactive.IsZero() {
-				t.Errorf("the parent is to remove the old DS record from %v on, want %v: %+v", times.SyncDelete, known, times)
-			}
-			view.At, view.DS = known, []*dns.DS{next.DS()}
-		case 1:
-			if !times.Delete.Equal(known) || !times.Inactive.Equal(known.Add(KeyTTL*time.Second+margin)) {
-				t.Errorf("the key %d is removed at %v, want %v: %+v", old.Tag, times.Delete, known, times)
-			}
+	id := k.All[0].id
+	k.follow(signers{Keys: []string{"257 13 other"}}, testNow)
+	for _, now := range []time.Time{testNow.AddDate(0, -1, 0), testNow.AddDate(0, -2, 0), testNow} {
+		k.follow(k.signers(), now)
+		if s := k.signers(); !s.Since[id].Equal(testNow) {
+			t.Errorf("at %v, it is remembered that the key was listed at %v", now, s.Since)
 		}
 	}
-}
-
-// TestRolloverBegunWithAWrongClock begins a rollover while the clock is a year ahead. Once it is right, the new key is
-// published for as long as ever before the parent is asked for its DS record.
-func TestRolloverBegunWithAWrongClock(t *testing.T) {
-	t.Parallel()
-	for _, algorithm := range []string{"", "ED25519"} {
-		k, err := read(testConfig(), "", testNow)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wrong, err := k.Roll(algorithm, testNow.AddDate(1, 0, 0), time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		right, err := k.Roll(algorithm, testNow, time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		view := &View{DS: []*dns.DS{k.All[0].DS()}, TTL: time.Hour, At: testNow}
-		again := wrong.Advance(view, time.Hour)
-		got, want := again.All[1].Times, right.All[1].Times
-		if want.Created = got.Created; got != want || !got.Created.After(k.All[0].Times.Created) {
-			t.Errorf("%q: it begins again with %+v, want %+v", algorithm, got, want)
-		}
-		for _, keys := range []*Keys{again, right} {
-			if keys.Advance(view, time.Hour) != keys {
-				t.Errorf("%q: it begins again without end", algorithm)
-			}
-		}
-		if slow, err := k.Roll(algorithm, testNow, 30*24*time.Hour); err != nil || slow.Advance(view, 30*24*time.Hour) != slow {
-			t.Errorf("%q: with a long TTL it begins again: %v", algorithm, err)
-		}
+	if !k.since[id].Equal(testNow) {
+		t.Errorf("by the right clock, it was listed at %v", k.since[id])
+	}
+	seen := Past{Parent: Seen{Latest: testNow}}
+	k.follow(signers{Keys: []string{"257 13 other"}, Past: seen}, testNow.AddDate(0, -1, 0))
+	if !k.since[id].Equal(testNow) {
+		t.Errorf("a key that is listed while the clock is behind was listed at %v", k.since[id])
 	}
 }
 
@@ -102,7 +134,7 @@ func TestLowerTTLHurriesNothing(t *testing.T) {
 func TestNewKeyIsTheLaterOneByAnyClock(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{
-		"right": -time.Hour, "in the same second": 0, "a year ahead": 365 * 24 * time.Hour,
+		"right": -time.Hour, "in the same second": 0, "an hour ahead": time.Hour,
 	} {
 		dir := t.TempDir()
 		first, err := read(testConfig(), dir, testNow.Add(ahead))

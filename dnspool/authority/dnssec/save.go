@@ -105,7 +105,7 @@ func (k *Keys) signers() signers {
 		for _, time := range []struct {
 			of map[string]time.Time
 			at time.Time
-		}{{s.Ends, key.Times.end()}, {s.Inactive, key.Times.Inactive}, {s.Since, k.since[key.id]}} {
+		}{{s.Ends, key.Times.end()}, {s.Inactive, key.Times.Inactive}, {s.Since, latest(k.since[key.id], k.sinceLater[key.id])}} {
 			if !time.at.IsZero() {
 				time.of[key.id] = time.at.UTC()
 			}

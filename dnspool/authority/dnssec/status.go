@@ -150,6 +150,9 @@ func dsText(ds *dns.DS) string {
 // next is what a rollover waits for.
 func (k *Keys) next(now time.Time, seen *View) string {
 	until := func(what string, at time.Time) string { return what + " at " + at.UTC().Format(time.RFC3339) }
+	if err := seen.checkClock(now); err != nil {
+		return err.Error()
+	}
 	if k.withdraw {
 		switch {
 		case seen == nil || len(seen.DS) > 0:

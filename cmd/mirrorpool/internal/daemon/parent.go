@@ -36,10 +36,25 @@ type parent struct {
 
 // take takes in what the parent has, and has view say for how long caches may have had something else. p.mu is held.
 func (p *parent) take(view *dnssec.View) {
+	view.Latest = p.seen.Latest
 	p.seen = p.seen.With(view)
 	view.TTL = max(view.TTL, p.seen.Longest)
 	view.CachedUntil = p.seen.CachedUntil()
 	p.view, p.problem = view, ""
+}
+
+// checkClock returns an error if the clock is before the latest look at the parent.
+func (p *parent) checkClock(now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen.CheckClock(now)
+}
+
+// notBefore is now, or the latest time of a look at the parent.
+func (p *parent) notBefore(now time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen.NotBefore(now)
 }
 
 // isOld reports whether the parent may have other DS records by now than those that were seen. p.mu is held.
@@ -142,6 +157,9 @@ func (p *parent) checkReplaced(keys *dnssec.Keys, held time.Duration, now time.T
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	const otherwise = "or confirm with mirrorpool reload --confirm"
+	if err := p.seen.CheckClock(now); err != nil && keys.Changes() {
+		return fmt.Errorf("%w, %s", err, otherwise)
+	}
 	if left := keys.LeavesOut(now); len(left) > 0 && (p.view == nil || p.isOld(now)) {
 		return fmt.Errorf("whether the parent of %s has DS records of the keys %d, which are not published any more, is not known: %s; "+
 			"list them again until it is (see mirrorpool dnssec status), %s", keys.Zone, left, cmp.Or(p.problem, "it was not asked"), otherwise)

@@ -34,7 +34,7 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 			return err
 		}
 		d.parent.seen = past.Parent
-		past.TTLs = past.TTLs.With(authority.LongestTTL(c.DNS, d.zoneFile), d.now())
+		past.TTLs = past.TTLs.With(authority.LongestTTL(c.DNS, d.zoneFile), past.Parent.NotBefore(d.now()))
 		d.ttls = past.TTLs
 		if err := keys.CheckStart(&past, d.now()); err != nil {
 			return err
@@ -61,7 +61,7 @@ func (d *Daemon) readZoneKeys(n *newSettings, confirm bool) error {
 	case keys == nil:
 		return nil
 	}
-	n.ttls = d.ttls.With(authority.LongestTTL(c.DNS, n.zoneFile), now)
+	n.ttls = d.ttls.With(authority.LongestTTL(c.DNS, n.zoneFile), d.parent.notBefore(now))
 	held := n.ttls.Held(now)
 	longer := keys.Outlive(held, now)
 	if longer != keys {
@@ -245,6 +245,9 @@ func (f *inForce) changeKeys(
 func (d *Daemon) rollKeys(algorithm string) error {
 	defer d.parent.lookNow()
 	err := d.changeKeys(func(_ *config.Server, keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
+		if err := d.parent.checkClock(d.now()); err != nil {
+			return nil, err
+		}
 		return keys.Roll(algorithm, d.now(), zoneTTL)
 	})
 	if err != nil {
@@ -261,6 +264,9 @@ func (d *Daemon) abortRollover(ctx context.Context) error {
 		view, unseen = d.lookAtParent(ctx, c)
 	}
 	err := d.changeKeys(func(_ *config.Server, keys *dnssec.Keys, _ time.Duration) (*dnssec.Keys, error) {
+		if err := d.parent.checkClock(d.now()); err != nil {
+			return nil, err
+		}
 		return keys.Abort(view, d.now())
 	})
 	if err == nil {

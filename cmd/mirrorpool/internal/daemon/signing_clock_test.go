@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mirrorpool/dnspool/authority/dnssec"
+)
+
+// look looks at a parent that has DS records.
+func (d *signedDaemon) look(ds ...*dns.DS) {
+	d.t.Helper()
+	view := &dnssec.View{DS: ds, TTL: time.Hour, At: d.now()}
+	d.parent.mu.Lock()
+	d.parent.take(view)
+	d.parent.mu.Unlock()
+	if err := d.moveKeys(view); err != nil {
+		d.t.Errorf("at %v: %v", d.now(), err)
+	}
+	d.rebuild()
+}
+
+// TestOneLookWithTheClockBehind has a rollover end, and the clock be behind for one look, of a process that runs or of
+// one that starts. Once the clock is right, all is as it was.
+func TestOneLookWithTheClockBehind(t *testing.T) {
+	t.Parallel()
+	const signed = `{"keys": "auto"}`
+	for name, behind := range map[string]time.Duration{"a month": 30 * 24 * time.Hour, "a year": 365 * 24 * time.Hour, "an hour": time.Hour} {
+		for _, restart := range []bool{false, true} {
+			d := newSignedDaemon(t, signed)
+			old := d.signer.Keys().All[0].DS()
+			if err := d.rollKeys(""); err != nil {
+				t.Fatal(err)
+			}
+			next := d.signer.Keys().All[1].DS()
+			for hour := range 72 {
+				d.wait(time.Hour)
+				switch {
+				case hour < 10:
+					d.look(old)
+				case hour < 40:
+					d.look(old, next)
+				default:
+					d.look(next)
+				}
+			}
+			right := d.now()
+			want := d.signer.Keys().Phase(right)
+			d.wait(-behind)
+			if restart {
+				if err := d.start(signed); err != nil {
+					t.Fatalf("%s behind: %v", name, err)
+				}
+			}
+			d.look(next)
+			d.clock.Store(&right)
+			d.look(next)
+			if got := d.signer.Keys().Phase(right); got != want || d.signer.Stats().Failure != "" {
+				t.Errorf("%s behind: the keys are %s, want %s: %s", name, got, want, d.signer.Stats().Failure)
+			}
+			if err := d.start(signed); err != nil {
+				t.Errorf("%s behind: the next start: %v", name, err)
+			}
+		}
+	}
+}
+
+// TestReloadWithTheClockBehind refuses other keys while it is not known what caches have.
+func TestReloadWithTheClockBehind(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, record := newListedKey(t, dir, 257)
+	more, _ := newListedKey(t, dir, 257)
+	d := newSignedDaemon(t, listed(t, first))
+	d.look(record.ToDS(dns.SHA256))
+	d.wait(-24 * time.Hour)
+	d.write(listed(t, first, more), "")
+	if answer := d.reloadSettings(false); !strings.Contains(answer.Error, "the clock is before 2027-01-15T08:00:00Z") {
+		t.Errorf("other keys: %+v", answer)
+	}
+	d.write(listed(t, first)+`, "ttl": "2m"`, "")
+	for _, err := range []error{d.rollKeys(""), d.abortRollover(t.Context())} {
+		if err == nil || !strings.Contains(err.Error(), "the clock is before") {
+			t.Errorf("a rollover: %v", err)
+		}
+	}
+	if answer := d.reloadSettings(false); answer.Error != "" {
+		t.Errorf("the same keys: %+v", answer)
+	}
+}
