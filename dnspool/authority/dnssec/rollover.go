@@ -204,6 +204,9 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 		b.Times.Delete = known.Add(cachedFor(zoneTTL))
 	case b.Times.SyncDelete.IsZero():
 		b.Times.SyncDelete = known
+	case !b.Times.Delete.IsZero() && !passed(b.Times.Delete, v.At) && v.has(old):
+		// One of the parent's servers was ahead of the others, or the registrar has undone the change.
+		b.Times.Delete, b.Times.Inactive = time.Time{}, time.Time{}
 	case b.Times.Delete.IsZero() && passed(b.Times.SyncDelete, v.At) && !v.has(old):
 		b.Times.Delete = known
 		b.Times.Inactive = known.Add(KeyTTL*time.Second + margin)

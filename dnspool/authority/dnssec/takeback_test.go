@@ -139,3 +139,35 @@ func TestReachedStepsStay(t *testing.T) {
 		}
 	}
 }
+
+// TestOldDSComesBack has the parent's servers not be of one mind on the old DS record of an algorithm rollover. The old
+// key stays until the record has gone for good, and for its TTL.
+func TestOldDSComesBack(t *testing.T) {
+	t.Parallel()
+	k, view := rolledKeys(t, "ED25519")
+	old, next := k.All[0].DS(), k.All[1].DS()
+	view.At = k.All[1].Times.SyncPublish
+	for _, step := range []struct {
+		after   time.Duration
+		ds      []*dns.DS
+		planned bool
+	}{
+		{0, []*dns.DS{old, next}, false},
+		{view.TTL + margin, []*dns.DS{next}, true},
+		{10 * time.Minute, []*dns.DS{old, next}, false},
+		{10 * time.Minute, []*dns.DS{next}, true},
+		{time.Hour, []*dns.DS{old, next}, false},
+		{30 * 24 * time.Hour, []*dns.DS{old, next}, false},
+		{10 * time.Minute, []*dns.DS{next}, true},
+		{view.TTL + margin, []*dns.DS{old, next}, true}, // too late
+	} {
+		view.At, view.DS = view.At.Add(step.after), step.ds
+		k = k.Advance(view, time.Hour)
+		if times := k.All[0].Times; times.Delete.IsZero() == step.planned || times.Inactive.IsZero() == step.planned {
+			t.Errorf("at %v, the old key is to be removed at %v and inactive at %v, planned: %v", view.At, times.Delete, times.Inactive, step.planned)
+		}
+		if r, err := k.at(view.At); err != nil || len(r.signZone) != 2 {
+			t.Errorf("at %v, not both keys sign: %v", view.At, err)
+		}
+	}
+}
