@@ -28,6 +28,7 @@
 //	past.go     what caches may still have
 //	cache.go    the pass: signatures made and kept
 //	nsec.go     the chain of names
+//	ds.go       which of the parent's DS records validators use
 //	replace.go  whether caches go with keys that replace others
 //	rollover.go from one key to the next
 //	abort.go    and back, while that is safe

@@ -103,7 +103,7 @@ func (k *Keys) checkAnchors(r *roles, seen *Seen, now time.Time) error {
 		}
 		var known time.Time // when all caches have the DS record of a key that stays
 		for _, key := range k.All {
-			if since, ok := seen.since(key.Record); ok && key.Record.Algorithm == gone.Algorithm && r.signsKeys(key, now) {
+			if since, ok := seen.usedSince(key.Record); ok && key.Record.Algorithm == gone.Algorithm && r.signsKeys(key, now) {
 				known = first(known, since.Add(seen.Longest))
 			}
 		}
@@ -249,16 +249,34 @@ func (s *signers) signsZone(id string) bool {
 
 // since returns since when the parent has a DS record of a key.
 func (s *Seen) since(key *dns.DNSKEY) (since time.Time, ok bool) {
-	for _, digest := range [...]uint8{dns.SHA256, dns.SHA384, dns.SHA1} {
-		ds := key.ToDS(digest)
-		if ds == nil {
-			continue
-		}
-		if at, named := s.Since[dsData(ds)]; named {
-			since, ok = first(since, at), true
+	for _, ds := range s.records() {
+		if isOf(ds, key) {
+			since, ok = first(since, s.Since[dsData(ds)]), true
 		}
 	}
 	return since, ok
+}
+
+// usedSince is since for those DS records that are of use to validators, beside the others.
+func (s *Seen) usedSince(key *dns.DNSKEY) (since time.Time, ok bool) {
+	all := s.records()
+	for _, ds := range all {
+		if isOf(ds, key) && isUsed(ds, all) {
+			since, ok = first(since, s.Since[dsData(ds)]), true
+		}
+	}
+	return since, ok
+}
+
+// records are the parent's DS records.
+func (s *Seen) records() (all []*dns.DS) {
+	for data := range s.Since {
+		ds := &dns.DS{}
+		if _, err := fmt.Sscan(data, &ds.KeyTag, &ds.Algorithm, &ds.DigestType, &ds.Digest); err == nil {
+			all = append(all, ds)
+		}
+	}
+	return all
 }
 
 // latest returns the later of two times.

@@ -45,14 +45,6 @@ func (v *View) checkClock(now time.Time) error {
 	return (&Seen{Latest: v.Latest}).CheckClock(now)
 }
 
-// has reports whether the parent has a DS record of a key.
-func (v *View) has(k *Key) bool {
-	return slices.ContainsFunc(v.DS, func(ds *dns.DS) bool {
-		ours := k.Record.ToDS(ds.DigestType)
-		return ours != nil && ours.KeyTag == ds.KeyTag && ours.Algorithm == ds.Algorithm && strings.EqualFold(ours.Digest, ds.Digest)
-	})
-}
-
 // rolling returns the keys of a rollover that is under way: the new one and the one that it replaces, or nil.
 func (k *Keys) rolling(now time.Time) (next, old *Key) {
 	var keys []*Key
@@ -182,7 +174,7 @@ func (k *Keys) Advance(v *View, zoneTTL time.Duration) *Keys {
 		return k.advanceAborted(v, next)
 	case !next.Times.synced(v.At):
 		return k
-	case !v.has(next):
+	case !v.anchors(next):
 		return k.takeBack(v.At, next, old)
 	}
 	a, b := *next, *old

@@ -37,7 +37,7 @@ type KeyStatus struct {
 	Flags     uint16    `json:"flags"`
 	State     State     `json:"state"`
 	Created   time.Time `json:"created,omitzero"`
-	DS        bool      `json:"ds"`         // the parent has a DS record of it
+	DS        bool      `json:"ds"`         // the parent has a DS record of it that validators use
 	SignsKeys bool      `json:"signs_keys"` // the DNSKEY records have a signature of it
 }
 
@@ -109,7 +109,7 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 			signs = r.signsKeys(key, now)
 		}
 		s.Keys = append(s.Keys, KeyStatus{key.Tag, dns.AlgorithmToString[key.Record.Algorithm], key.Record.Flags, key.Times.At(now),
-			key.Times.Created, seen != nil && seen.has(key), signs})
+			key.Times.Created, seen != nil && seen.isAnchor(key), signs})
 		if !k.withdraw && key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && key.Times.At(now) == Active) {
 			s.DS = append(s.DS, dsText(key.DS()))
 		}
@@ -122,7 +122,7 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 		if len(seen.DS) > 0 && !s.trusted() && problem == "" {
 			s.Parent.Problem = otherKeysProblem
 		} else if problem == "" {
-			s.Parent.Problem = s.unsignedAlgorithm(seen)
+			s.Parent.Problem = cmp.Or(s.unsignedAlgorithm(seen), seen.ignored(k.All))
 		}
 	}
 	s.KeysEnd, _ = k.End(now)
@@ -180,7 +180,7 @@ func (k *Keys) next(now time.Time, seen *View) string {
 		return until(fmt.Sprintf("the key %d is published", next.Tag), t.Publish)
 	case !passed(t.SyncPublish, now):
 		return until(fmt.Sprintf("the parent is asked for a DS record of the key %d", next.Tag), t.SyncPublish)
-	case seen == nil || !seen.has(next):
+	case seen == nil || !seen.anchors(next):
 		return fmt.Sprintf("the parent is to have a DS record of the key %d beside that of %d", next.Tag, old.Tag)
 	case t.Activate.IsZero():
 		return "the parent's DS record has been seen"
@@ -200,7 +200,7 @@ func (k *Keys) next(now time.Time, seen *View) string {
 // nextOfOffline asks for a DS record of a key that is elsewhere, where the sets that it has signed do not.
 func (k *Keys) nextOfOffline(now time.Time, seen *View) string {
 	offline := k.offline()
-	if offline == nil || seen != nil && seen.has(offline) {
+	if offline == nil || seen != nil && seen.anchors(offline) {
 		return ""
 	}
 	if ahead := k.signedAt(now); len(ahead[dns.TypeCDS]) > 0 && len(ahead[dns.TypeCDNSKEY]) > 0 {
