@@ -52,6 +52,7 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/authority/dnssec/abort.go", "dnspool/authority/dnssec/abort_test.go"},
 	{"dnspool/authority/dnssec/cache.go", "dnspool/authority/dnssec/cache_test.go"},
 	{"dnspool/authority/dnssec/ds.go", "dnspool/authority/dnssec/ds_test.go"},
+	{"dnspool/authority/dnssec/hold.go", "dnspool/authority/dnssec/hold_test.go"},
 	{"dnspool/authority/dnssec/keyfile.go", "dnspool/authority/dnssec/keyfile_test.go"},
 	{"dnspool/authority/dnssec/keys.go", "dnspool/authority/dnssec/keys_test.go"},
 	{"dnspool/authority/dnssec/leader.go", "dnspool/authority/dnssec/leader_test.go"},

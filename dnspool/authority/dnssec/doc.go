@@ -31,6 +31,7 @@
 //	ds.go       which of the parent's DS records validators use
 //	replace.go  whether caches go with keys that replace others
 //	rollover.go from one key to the next
+//	hold.go     not while the parent cannot be seen
 //	abort.go    and back, while that is safe
 //	leader.go   which of several servers does that
 //	status.go   what an administrator wants to know

@@ -128,6 +128,9 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 	s.KeysEnd, _ = k.End(now)
 	s.Ending = k.EndsSoon(now)
 	s.Next = k.next(now, seen)
+	if next, _ := k.rolling(now); next != nil && problem != "" {
+		s.Next += "; no step comes while the parent's DS records cannot be seen"
+	}
 	return s
 }
 

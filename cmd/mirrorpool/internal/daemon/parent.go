@@ -62,6 +62,13 @@ func (p *parent) isOld(now time.Time) bool {
 	return p.problem != "" || now.Before(p.view.At) || now.Sub(p.view.At) > 2*parentInterval
 }
 
+// isLong reports whether the latest look at the parent was long ago, also before the start.
+func (p *parent) isLong(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Sub(p.seen.Latest) > 2*parentInterval
+}
+
 // lookNow has the parent looked at now.
 func (p *parent) lookNow() {
 	select {

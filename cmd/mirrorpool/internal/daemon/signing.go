@@ -158,13 +158,21 @@ func (f *inForce) needsVersion(c *config.Server) bool {
 	return changed || age < 0 || age >= c.DNS.DNSSEC.Validity/8
 }
 
-// moveKeys has the keys be those in the files, and a rollover go on if the parent has been seen. After an error the
-// keys before stay in force, and the next look at the parent is the next attempt.
+// moveKeys has the keys be those in the files, and a rollover go on if the parent has been seen; it holds it if that
+// was long ago. After an error the keys before stay in force, and the next look at the parent is the next attempt.
 func (d *Daemon) moveKeys(view *dnssec.View) error {
 	err := cmp.Or(d.keepPast(), d.takeKeyFiles(), d.checkSave())
-	if err == nil && view != nil {
+	if err == nil {
+		unseen := view == nil && d.parent.isLong(d.now())
 		err = d.changeKeys(func(_ *config.Server, keys *dnssec.Keys, zoneTTL time.Duration) (*dnssec.Keys, error) {
-			return keys.Advance(view, zoneTTL), nil
+			switch {
+			case view != nil:
+				return keys.Advance(view, zoneTTL), nil
+			case unseen:
+				return keys.Hold(d.now()), nil
+			default:
+				return keys, nil
+			}
 		})
 	}
 	if errors.Is(err, errUnsigned) { // since the parent was looked at

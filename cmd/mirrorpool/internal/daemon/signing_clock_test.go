@@ -91,3 +91,38 @@ func TestReloadWithTheClockBehind(t *testing.T) {
 		t.Errorf("the same keys: %+v", answer)
 	}
 }
+
+// TestStepsWaitForTheParent has a step of a rollover wait while the parent cannot be seen.
+func TestStepsWaitForTheParent(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto"}`)
+	if err := d.rollKeys(""); err != nil {
+		t.Fatal(err)
+	}
+	old, next := d.signer.Keys().All[0], d.signer.Keys().All[1]
+	d.wait(6 * time.Hour)
+	d.look(old.DS(), next.DS())
+	signs := d.signer.Keys().All[1].Times.Activate
+	for _, step := range []struct {
+		before time.Duration
+		held   bool
+	}{{3 * time.Hour, false}, {time.Hour, true}} {
+		now := signs.Add(-step.before)
+		d.clock.Store(&now)
+		if err := d.moveKeys(nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.signer.Keys().All[1].Times.Activate; got.After(signs) != step.held {
+			t.Errorf("%v before, the key is to sign at %v, was to at %v", step.before, got, signs)
+		}
+	}
+	d.look(old.DS(), next.DS())
+	held := d.signer.Keys()
+	now := held.All[1].Times.Activate.Add(-time.Minute)
+	d.clock.Store(&now)
+	d.look(old.DS(), next.DS())
+	d.wait(2 * parentInterval)
+	if err := d.moveKeys(nil); err != nil || !d.signer.Keys().Same(held) {
+		t.Errorf("a parent that was seen just now holds a step: %v", err)
+	}
+}
