@@ -4,23 +4,19 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
-	"github.com/miekg/dns"
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
 	"mirrorpool/config/failure"
 	"mirrorpool/dnspool/authority/dnssec"
-	"mirrorpool/dnspool/listen"
 )
 
 const (
 	parentInterval = 10 * time.Minute // between two looks at the parent's DS records
 	parentTime     = 10 * time.Second // for one
-	resolvConf     = "/etc/resolv.conf"
 )
 
 // A parent is what is known of the zone's parent.
@@ -215,38 +211,4 @@ func (d *Daemon) cachedUntil(view *dnssec.View) time.Time {
 		d.log.Warn("cannot remember when the parent's DS records were removed", zap.Error(err))
 	}
 	return past.Parent.CachedUntil()
-}
-
-// lookUpDS asks a resolver, or without one the first of this host's, for the parent's DS records.
-func lookUpDS(ctx context.Context, resolver, zone string, now time.Time) (*dnssec.View, error) {
-	if resolver == "" {
-		local, err := dns.ClientConfigFromFile(resolvConf)
-		if err != nil || len(local.Servers) == 0 {
-			return nil, fmt.Errorf("no resolver in %s, and no dns.dnssec.resolver: %v", resolvConf, err)
-		}
-		resolver = net.JoinHostPort(local.Servers[0], local.Port)
-	}
-	ctx, cancel := context.WithTimeout(ctx, parentTime)
-	defer cancel()
-	req := new(dns.Msg)
-	req.SetQuestion(zone, dns.TypeDS)
-	req.SetEdns0(dns.DefaultMsgSize, false)
-	resp, _, err := new(dns.Client).ExchangeContext(ctx, req, resolver)
-	if err == nil && resp.Truncated {
-		resp, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, req, resolver)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("asking %s for the DS records of %s: %w", resolver, zone, listen.HideAddresses(err)) // our port differs
-	}
-	if resp.Rcode != dns.RcodeSuccess && resp.Rcode != dns.RcodeNameError {
-		return nil, fmt.Errorf("%s answers %s when asked for the DS records of %s", resolver, dns.RcodeToString[resp.Rcode], zone)
-	}
-	view := &dnssec.View{At: now, TTL: parentInterval}
-	for _, rr := range resp.Answer {
-		if ds, ok := rr.(*dns.DS); ok {
-			view.DS = append(view.DS, ds)
-			view.TTL = max(view.TTL, time.Duration(ds.Hdr.Ttl)*time.Second+parentInterval)
-		}
-	}
-	return view, nil
 }

@@ -137,6 +137,7 @@ func (d *signedDaemon) see(ttl uint32) {
 func answerDS(ttl uint32) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, req *dns.Msg) {
 		resp := new(dns.Msg).SetReply(req)
+		resp.RecursionAvailable = true
 		if ttl != noDS {
 			resp.Answer = []dns.RR{&dns.DS{Hdr: dns.RR_Header{Name: req.Question[0].Name, Rrtype: dns.TypeDS, Class: dns.ClassINET, Ttl: ttl},
 				KeyTag: 1, Algorithm: dns.ECDSAP256SHA256, DigestType: dns.SHA256, Digest: strings.Repeat("00", 32)}}

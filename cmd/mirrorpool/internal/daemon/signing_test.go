@@ -122,7 +122,9 @@ func TestReloadDuringALookAtTheParent(t *testing.T) {
 		default:
 		}
 		<-release
-		w.WriteMsg(new(dns.Msg).SetReply(req))
+		resp := new(dns.Msg).SetReply(req)
+		resp.RecursionAvailable = true
+		w.WriteMsg(resp)
 	})
 	d := newSignedDaemon(t, fmt.Sprintf(`{"keys": "auto", "resolver": %q}`, resolver))
 	ctx, cancel := context.WithCancel(t.Context())

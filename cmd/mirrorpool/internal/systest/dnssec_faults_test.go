@@ -43,6 +43,7 @@ func newFakeParent(t *testing.T) *fakeParent {
 
 func (p *fakeParent) answer(w dns.ResponseWriter, req *dns.Msg) {
 	resp := new(dns.Msg).SetReply(req)
+	resp.RecursionAvailable = true
 	for _, text := range *p.ds.Load() {
 		if rr, err := dns.NewRR(strings.Replace(text, " IN ", " 3600 IN ", 1)); err == nil && req.Question[0].Qtype == dns.TypeDS {
 			resp.Answer = append(resp.Answer, rr)
