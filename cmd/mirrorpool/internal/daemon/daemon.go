@@ -19,7 +19,8 @@
 //	keylock.go    who may use key files
 //	notes.go      what servers of a group tell each other beside verdicts: drains, challenges, held lists, corrupt files
 //	signing.go    the keys that sign the zone, and when its signatures are made anew
-//	parent.go     the DS records that the zone's parent has
+//	parent.go     what is known of the DS records that the zone's parent has
+//	lookup.go     asking resolvers for them
 //	feeds.go      transfers, NOTIFY and updates for other DNS servers
 //	state.go      what outlives the process
 //	status.go     status, explanations and metrics for the administrator
