@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"mirrorpool/config"
 	"mirrorpool/config/statefile"
 )
 
@@ -125,6 +126,16 @@ func loadSigners(dir, zone string) (signers, error) {
 func WasSigned(dir, zone string) bool {
 	before, err := loadSigners(dir, zone)
 	return err != nil || len(before.Keys) > 0
+}
+
+// MakesFirstKey reports whether a start makes the first key of a zone, as nothing is known of another one. Servers with
+// other keys (RFC 8901) have the parent's DS records name those.
+func MakesFirstKey(c config.DNS, dir string) bool {
+	if c.DNSSEC == nil || !c.DNSSEC.Auto || len(c.DNSSEC.OtherKeys) > 0 || WasSigned(dir, c.Zone) {
+		return false
+	}
+	files, err := filesNamed(filepath.Join(dir, keysFolder), "K"+c.Zone+"+", publicEnd)
+	return err == nil && len(files) == 0
 }
 
 // Forget has it that the zone was not signed, once that was turned off. A file that is of no use is set aside.

@@ -126,6 +126,9 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkFirstKey(ctx, o); err != nil {
+		return nil, err
+	}
 	newChecker := func(h health.Options) (*health.Checker, error) { return probe.NewChecker(h, o.Roots) }
 	d, err := newDaemon(o, list, newChecker, time.Now)
 	if err != nil {

@@ -198,6 +198,26 @@ func (d *Daemon) checkUnsigned(ctx context.Context, resolver string) error {
 	return dnssec.Forget(c.StateDir, c.DNS.Zone)
 }
 
+// checkFirstKey asks the parent where the first key of a zone is to be made, as with an empty state_dir. It returns an
+// error if that has DS records, which are of other keys. If it cannot be asked, that is only logged.
+func checkFirstKey(ctx context.Context, o Options) error {
+	c := o.Config
+	if !dnssec.MakesFirstKey(c.DNS, c.StateDir) {
+		return nil
+	}
+	view, err := lookUpDS(ctx, c.DNS.DNSSEC.Resolver, c.DNS.Zone, time.Now())
+	switch {
+	case err != nil:
+		o.Log.Error("a first key of the zone is made, and whether its parent has DS records of other keys is not known; validators refuse the "+
+			"zone if so", zap.String("zone", c.DNS.Zone), zap.Error(err))
+	case len(view.DS) > 0:
+		return &ConfigError{fmt.Errorf("no key of %s is in %s, and its parent has a DS record of the key %d, so that validators would refuse the "+
+			"zone with a new key; put state_dir/keys and state_dir/dnssec back from a backup, or have the record removed and leave "+
+			"dns.dnssec out until then", c.DNS.Zone, c.StateDir, view.DS[0].KeyTag)}
+	}
+	return nil
+}
+
 // cachedUntil is until when caches may have DS records that the parent has not any more, by a look at it. That is
 // remembered, so that each start says the same; zero if it is not known.
 func (d *Daemon) cachedUntil(view *dnssec.View) time.Time {

@@ -2,13 +2,18 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
+	"mirrorpool/config"
 	"mirrorpool/dnspool/authority/dnssec"
 	"mirrorpool/testdata/testbed"
 )
@@ -222,5 +227,48 @@ func TestStartUnsigned(t *testing.T) {
 	d = newSignedDaemon(t, `{"keys": "auto"}`)
 	if err := d.checkUnsigned(t.Context(), "127.0.0.1:0"); err != nil || d.logs.FilterLevelExact(zap.ErrorLevel).Len() > 0 {
 		t.Errorf("the start of a signed zone: %v", err)
+	}
+}
+
+// TestFirstKeyBesideDS starts with an empty state_dir: no key is made where the parent has a DS record of another one.
+func TestFirstKeyBesideDS(t *testing.T) {
+	t.Parallel()
+	other := filepath.Join(t.TempDir(), "other.key")
+	for name, test := range map[string]struct {
+		dnssec   string
+		resolver string
+		signed   bool // before
+		refused  bool
+		logged   int
+	}{
+		"DS":                     {`{"keys": "auto", "resolver": %q}`, startResolver(t, answerDS(3600)), false, true, 0},
+		"no DS":                  {`{"keys": "auto", "resolver": %q}`, startResolver(t, answerDS(noDS)), false, false, 0},
+		"no answer":              {`{"keys": "auto", "resolver": %q}`, "127.0.0.1:1", false, false, 1},
+		"with other servers":     {`{"keys": "auto", "resolver": %q, "other_keys": ["` + other + `"]}`, startResolver(t, answerDS(3600)), false, false, 0},
+		"with a key":             {`{"keys": "auto", "resolver": %q}`, startResolver(t, answerDS(3600)), true, false, 0},
+		"with a key, no answer":  {`{"keys": "auto", "resolver": %q}`, "127.0.0.1:1", true, false, 0},
+		"with keys of the lists": {`{"keys": ["` + other + `"], "resolver": %q}`, startResolver(t, answerDS(3600)), false, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := &signedDaemon{t: t, dir: t.TempDir()}
+			if test.signed {
+				d = newSignedDaemon(t, `{"keys": "auto"}`)
+			}
+			d.write(fmt.Sprintf(test.dnssec, test.resolver), "")
+			c, _, err := config.LoadServer(d.file())
+			if err != nil {
+				t.Fatal(err)
+			}
+			core, logs := observer.New(zap.ErrorLevel)
+			err = checkFirstKey(t.Context(), Options{Config: c, Log: zap.New(core)})
+			refusal := (*ConfigError)(nil)
+			if errors.As(err, &refusal) != test.refused || err != nil && !strings.Contains(err.Error(), "the key 1,") || logs.Len() != test.logged {
+				t.Errorf("the start: %v, with %d errors in the log", err, logs.Len())
+			}
+			if _, err := os.Stat(filepath.Join(c.StateDir, "keys")); (err == nil) != test.signed {
+				t.Errorf("a key was made: %v", err == nil)
+			}
+		})
 	}
 }
