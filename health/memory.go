@@ -169,14 +169,15 @@ func ReadSaved(path string, now time.Time, interval time.Duration) *Saved {
 	return s
 }
 
-// Adopt is Restore of what was read already, once. The checker works without it: an error is logged, and the caller may
-// ignore it.
+// Adopt is Restore of what was read already, once: s keeps nothing of it but Working. The checker works without it: an
+// error is logged, and the caller may ignore it.
 func (c *Checker) Adopt(s *Saved) error {
 	switch {
 	case s.err != nil:
 		c.log.Warn("cannot restore saved verdicts", zap.Error(s.err))
 	case s.state != nil:
 		c.adopt(s.state)
+		s.state = nil // it is large
 	}
 	return s.err
 }

@@ -144,7 +144,9 @@ func (l *List) works() (works func(urlPrefix string) bool, now bool) {
 	if l.working != nil {
 		working = l.working()
 	}
-	if now = working != nil; !now && l.o.Working != nil {
+	if now = working != nil; now {
+		l.o.Working = nil // what it holds is not needed any more
+	} else if l.o.Working != nil {
 		working = l.o.Working()
 	}
 	if working == nil {
