@@ -15,8 +15,10 @@ var (
 		"Whether the zone's key files could be read, and written where a rollover had to, when last tried.", nil, nil)
 	signingDesc = prometheus.NewDesc("mirrorpool_dnssec_signing_ok",
 		"Whether the zone could be signed when it was made last; if not, the last signed version serves until its signatures expire.", nil, nil)
+	seenDesc = prometheus.NewDesc("mirrorpool_dnssec_parent_seen_timestamp_seconds",
+		"When the parent's DS records were seen last, in seconds since 1970; 0 if not since the start.", nil, nil)
 	matchesDesc = prometheus.NewDesc("mirrorpool_dnssec_ds_matches",
-		"Whether one of the parent's DS records names a key of the zone; missing while the parent has none.", nil, nil)
+		"Whether one of the parent's DS records named a key of the zone when they were seen last; missing while the parent has none.", nil, nil)
 )
 
 // Collect sends what there is to say of the zone's signatures.
@@ -37,6 +39,11 @@ func (s *Status) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(filesDesc, prometheus.GaugeValue, truth(s.KeyFiles == ""))
 	ch <- prometheus.MustNewConstMetric(signingDesc, prometheus.GaugeValue, truth(s.Signing == ""))
+	seen := 0.0
+	if !s.Parent.Seen.IsZero() {
+		seen = float64(s.Parent.Seen.Unix())
+	}
+	ch <- prometheus.MustNewConstMetric(seenDesc, prometheus.GaugeValue, seen)
 	if len(s.Parent.DS) > 0 {
 		ch <- prometheus.MustNewConstMetric(matchesDesc, prometheus.GaugeValue, truth(s.trusted()))
 	}

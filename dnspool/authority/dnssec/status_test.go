@@ -205,10 +205,10 @@ func TestMetrics(t *testing.T) {
 		status Status
 		want   map[string]float64
 	}{
-		"all": {Status{Expires: testNow, Made: 7, Parent: ParentStatus{DS: []string{"x"}}, Keys: []KeyStatus{{State: Active, DS: true, SignsKeys: true}, {State: Active}}},
+		"all": {Status{Expires: testNow, Made: 7, Parent: ParentStatus{Seen: testNow, DS: []string{"x"}}, Keys: []KeyStatus{{State: Active, DS: true, SignsKeys: true}, {State: Active}}},
 			map[string]float64{"signature_expiry_timestamp_seconds": float64(testNow.Unix()), "signatures_total": 7, "ds_matches": 1,
-				"key_files_ok": 1, "signing_ok": 1, "keys active": 2, "keys removed": 0}},
-		"little": {Status{KeyFiles: "gone", Signing: "no key"}, map[string]float64{"signatures_total": 0, "key_files_ok": 0, "signing_ok": 0, "keys active": 0, "keys removed": 0}},
+				"key_files_ok": 1, "signing_ok": 1, "parent_seen_timestamp_seconds": float64(testNow.Unix()), "keys active": 2, "keys removed": 0}},
+		"little": {Status{KeyFiles: "gone", Signing: "no key"}, map[string]float64{"signatures_total": 0, "key_files_ok": 0, "signing_ok": 0, "parent_seen_timestamp_seconds": 0, "keys active": 0, "keys removed": 0}},
 	} {
 		got := collect(t, &test.status)
 		for metric, want := range test.want {

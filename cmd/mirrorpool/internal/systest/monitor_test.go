@@ -64,6 +64,7 @@ func TestMonitoring(t *testing.T) {
 	// signatures, known files, or other watchers.
 	elsewhere := []string{"mirrorpool_endpoint_certificate_expiry_timestamp_seconds", "mirrorpool_publish_up",
 		"mirrorpool_notify_up", "mirrorpool_dnssec_signature_expiry_timestamp_seconds", "mirrorpool_dnssec_ds_matches",
+		"mirrorpool_dnssec_parent_seen_timestamp_seconds",
 		"mirrorpool_dnssec_key_files_ok", "mirrorpool_dnssec_signing_ok", "mirrorpool_dnssec_keys_end_timestamp_seconds",
 		"mirrorpool_mirror_files_corrupt", "mirrorpool_watcher_up", "mirrorpool_watch_joint",
 		"mirrorpool_mirror_disputed_endpoints"}
