@@ -27,7 +27,8 @@ func TestStateFile(t *testing.T) {
 	if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
-	if err := newBed(t, nil).Adopt(ReadSaved(path, epoch, time.Second)); err != nil {
+	saved := ReadSaved(path, epoch, time.Second)
+	if err := newBed(t, nil).Adopt(saved); err != nil || saved.state != nil {
 		t.Errorf("what was saved: %v", err)
 	}
 }
