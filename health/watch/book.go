@@ -18,6 +18,7 @@ type Book struct {
 	zone     ZoneVersion
 	mirrors  map[string]Opinions
 	notes    map[Topic]Note
+	leftOut  uint64 // the highest count of opinions that were left out, see Merge
 
 	// Of the watcher's changes, what is held: a later one may come before an earlier one, or that be lost.
 	latest uint64          // the number of the latest one, see View.Changes
@@ -50,7 +51,11 @@ func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool)
 		}
 	}
 	for prefix, m := range v.Mirrors {
-		if m.Count < b.complete || m.Count <= b.mirrors[prefix].Count || !wanted(prefix) {
+		if !wanted(prefix) {
+			b.leftOut = max(b.leftOut, m.Count)
+			continue
+		}
+		if m.Count < b.complete || m.Count <= b.mirrors[prefix].Count {
 			continue
 		}
 		if b.mirrors == nil {
@@ -86,10 +91,14 @@ func (b *Book) hold(v *View) {
 // current reports whether all that the watcher has told of is held.
 func (b *Book) current() bool { return b.held >= b.latest }
 
+// canStandIn reports whether the book holds all that the watcher says, so that others may get it from here. Without the
+// opinions that were left out it would not tell them that something is missing.
+func (b *Book) canStandIn() bool { return b.current() && (b.leftOut == 0 || b.leftOut < b.complete) }
+
 // forget drops opinions of mirrors that are not wanted any more. Those of mirrors that are wanted now were not kept.
 func (b *Book) forget(wanted func(urlPrefix string) bool) {
 	maps.DeleteFunc(b.mirrors, func(prefix string, _ Opinions) bool { return !wanted(prefix) })
-	b.held, b.beyond = 0, nil
+	b.held, b.beyond, b.leftOut = 0, nil, 0
 }
 
 // view returns all that the book holds. It does not change with the book.

@@ -48,7 +48,7 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 }
 
 // LocalState returns this watcher's view, and what it has heard of the others: all of that for a member that joins, but
-// for those of whom it has missed something; and else how far they have counted. So a member learns how high it has
+// for those of whom it does not hold all; and else how far they have counted. So a member learns how high it has
 // counted in an earlier run (see [Book.surpass]).
 func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
@@ -59,7 +59,7 @@ func (d *delegate) LocalState(join bool) []byte {
 		if m.book.count == 0 {
 			continue
 		}
-		if join && m.book.current() {
+		if join && m.book.canStandIn() {
 			others = append(others, g.passedOn(name, m))
 		} else {
 			others = append(others, m.book.summary(name))

@@ -84,8 +84,8 @@ func (g *Group) noteWant(v *View) {
 	signal(g.wanting)
 }
 
-// replies are the whole views that others have asked for since the last call, but for those of which this watcher has
-// missed something itself.
+// replies are the whole views that others have asked for since the last call, but for those of which this watcher does
+// not hold all itself.
 func (g *Group) replies() (list []letter) {
 	g.mu.Lock()
 	asked := g.asked
@@ -95,7 +95,7 @@ func (g *Group) replies() (list []letter) {
 		for name := range names {
 			if m := g.members[name]; name == g.o.Config.Name {
 				views[name] = g.own.view(name)
-			} else if m != nil && m.book.current() {
+			} else if m != nil && m.book.canStandIn() {
 				views[name] = g.passedOn(name, m)
 			}
 		}

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"time"
@@ -168,6 +169,50 @@ func TestNewMirrorsAreFetched(t *testing.T) {
 	}
 	if n := len(fra.members["ams"].book.mirrors); n != 3 {
 		t.Errorf("ams is held to say something of %d mirrors", n)
+	}
+}
+
+// TestOtherListDoesNotStandIn: a watcher that lacks a mirror in its list does not pass on what others say as if that
+// were all. It does so again once it has the mirror, or they lack it, too.
+func TestOtherListDoesNotStandIn(t *testing.T) {
+	t.Parallel()
+	for _, later := range []string{"list grows", "mirror is dropped"} {
+		x := newTrio(t)
+		ams, fra, nyc := x.groups["ams"], x.groups["fra"], x.groups["nyc"]
+		nyc.Apply(largeReport(1)) // without mirror1
+		x.noTCP["ams fra"] = true
+		for range 5 {
+			x.pass()
+		}
+		prefix := x.change()
+		if joins := bytes.Count((*delegate)(nyc).LocalState(true), []byte(`"m":`)); joins != 1 {
+			t.Errorf("nyc tells a member that joins the opinions of %d watchers", joins)
+		}
+		for second := range 2 * int(patience(fra.young)/time.Second) {
+			x.pass()
+			state, counts := x.says(prefix)
+			if counts && state != health.Down && second > int(patience(fra.young)/time.Second) {
+				t.Fatalf("after %d s counts at fra that ams says %v", second, state)
+			}
+		}
+		if later == "list grows" {
+			nyc.Apply(largeReport(3))
+		} else {
+			r := largeReport(1)
+			r.Mirrors["https://mirror0.example.net/project/"].Endpoints[0].State = health.Up
+			ams.Apply(r)
+			text, err := json.Marshal(ams.own.view("ams"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			nyc.take(text)
+		}
+		for range 3 * int(maxWait/time.Second) {
+			x.pass()
+		}
+		if !fra.members["ams"].book.current() {
+			t.Errorf("%s: nyc does not pass on what ams says", later)
+		}
 	}
 }
 
