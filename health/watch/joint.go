@@ -64,7 +64,7 @@ type joint struct {
 	reason  string
 	share   float64 // of the weight of one that is up
 	passed  time.Time
-	votes   tally
+	ballots []ballot
 	decided health.State // what they came to: while it is flapping, state is another one
 
 	changes []time.Time // when it entered or left Up, within changeWindow
@@ -94,10 +94,10 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	age := now.Sub(last.at)
 	known = known && age >= 0 && age <= by.young                                            // below 0 the clock was set back
 	alone := votes[0].State != health.Unknown && !isTie(opinions) && e.Since.After(last.at) // it has seen more since
-	next := joint{state: Decide(opinions, by.quorum), since: now, at: now, votes: tallyOf(opinions)}
+	next := joint{state: Decide(opinions, by.quorum), since: now, at: now}
 	switch {
 	case next.state == health.Unknown && known && !alone,
-		next.state != health.Unknown && known && next.byAbsence(&last):
+		next.state != health.Unknown && known && last.byAbsence(next.state, votes, by.quorum):
 		override(e, last)
 		return
 	case next.state == health.Unknown:
@@ -108,6 +108,7 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 		next.since = e.Since
 	}
 	next.reason, next.share, next.passed = reasonFor(next.state, votes), medianShare(votes), medianPassed(votes)
+	next.ballots = appendBallots(last.ballots[:0], votes)
 	next.damp(&last, now, by.interval)
 	if j[prefix] == nil {
 		j[prefix] = map[place]joint{}

@@ -2,8 +2,8 @@ package watch
 
 import (
 	"bytes"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -33,43 +33,51 @@ type modelJoint struct {
 	letter  byte
 	decided byte // while it is flapping, letter is another one
 	at      time.Time
-	said    []byte
+	votes   map[string]byte // of those that could tell, by server
 	changes []time.Time
 	upSince time.Time // since when the votes come to up
 }
 
+// votes are what those can tell of an endpoint that count now, by server.
+func (s *modelServer) votes(e modelEndpoint) map[string]byte {
+	votes := s.counted(e)
+	votes[s.name] = s.says(e)
+	maps.DeleteFunc(votes, func(_ string, letter byte) bool { return letter == '-' })
+	return votes
+}
+
 // expect is what an endpoint has to be at the server.
 func (s *modelServer) expect(e modelEndpoint) byte {
-	said := append(s.counted(e), s.says(e))
-	letter := modelRule(said)
+	votes := s.votes(e)
+	letter := modelRule(lettersOf(votes))
 	last, ever := s.joint[e]
 	age := s.now().Sub(last.at)
 	young := ever && age >= 0 && age <= modelYoung
-	tie := len(said)-bytes.Count(said, []byte{'-'}) == 2
 	switch {
-	case letter == '-' && young && (s.says(e) == '-' || tie || !s.saw[e].at.After(last.at)):
+	case letter == '-' && young && (s.says(e) == '-' || len(votes) == 2 || !s.saw[e].at.After(last.at)):
 		return last.letter
 	case letter == '-':
 		return letterOf(opinionsFrom(string(s.seen[e]))[0].State, false) // its own
-	case young && letter != last.decided && speaksFor(letter, said) <= speaksFor(letter, last.said):
+	case young && letter != last.decided && modelRule(lettersOf(last.unless(votes))) == last.decided:
 		return last.letter // some only abstain
 	}
-	s.joint[e] = last.then(letter, said, s.now())
+	s.joint[e] = last.then(letter, votes, s.now())
 	return s.joint[e].letter
 }
 
-// speaksFor is how much of what was said speaks for a verdict: evidence does twice.
-func speaksFor(letter byte, said []byte) (n int) {
-	for _, c := range said {
-		n += strings.Count(map[byte]string{'u': "u", 'd': "dDD", 's': "dDDsSS"}[letter], string(c))
-	}
-	return n
+// unless is what would be said if those that have fallen silent said what they did.
+func (j modelJoint) unless(votes map[string]byte) map[string]byte {
+	all := maps.Clone(j.votes)
+	maps.Copy(all, votes)
+	return all
 }
+
+func lettersOf(votes map[string]byte) []byte { return slices.Collect(maps.Values(votes)) }
 
 // then is what is decided after j. What has changed more than twelve times in an hour waits for ten intervals before
 // it is up again.
-func (j modelJoint) then(letter byte, said []byte, now time.Time) modelJoint {
-	next := modelJoint{letter: letter, decided: letter, at: now, said: said, changes: j.changes}
+func (j modelJoint) then(letter byte, votes map[string]byte, now time.Time) modelJoint {
+	next := modelJoint{letter: letter, decided: letter, at: now, votes: votes, changes: j.changes}
 	if letter == 'u' {
 		if next.upSince = j.upSince; next.upSince.IsZero() {
 			next.upSince = now

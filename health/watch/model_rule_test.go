@@ -167,22 +167,23 @@ func (s *modelServer) counts(p *modelPeer) bool {
 	return p.alive && s.now().Sub(p.heard) <= modelYoung && !p.knew.IsZero() && s.now().Sub(p.knew) <= modelPatience
 }
 
-// counted is what the others have said of an endpoint that count now; nil with fewer than two of them.
-func (s *modelServer) counted(e modelEndpoint) (said []byte) {
+// counted is what the others have said of an endpoint that count now, by server; nothing with fewer than two of them.
+func (s *modelServer) counted(e modelEndpoint) map[string]byte {
+	said := map[string]byte{}
 	others := 0
-	for _, p := range s.peers {
+	for name, p := range s.peers {
 		if !s.counts(p) {
 			continue
 		}
 		others++
 		for _, o := range p.said[e.prefix()].List {
 			if o.Role == e.role && (len(p.roles) == 0 || slices.Contains(p.roles, e.role)) {
-				said = append(said, letterOf(o.State, o.Evidence))
+				said[name] = letterOf(o.State, o.Evidence)
 			}
 		}
 	}
 	if others < 2 {
-		return nil
+		return map[string]byte{}
 	}
 	return said
 }
@@ -242,7 +243,7 @@ func (s *modelServer) rebuild() error {
 		got := letterOf(r.Mirrors[e.prefix()].Endpoints[i].State, false)
 		s.verdicts[e] = got
 		want := s.expect(e)
-		if said := append(s.counted(e), s.says(e)); got != want {
+		if said := lettersOf(s.votes(e)); got != want {
 			return fmt.Errorf("at %s %v is %c, want %c of %s", s.name, e, got, want, said)
 		} else if agreed := butOne(said); agreed != 0 && agreed != modelRule(said) {
 			return fmt.Errorf("at %s %v is to be %c, though all but one say %c: %s", s.name, e, modelRule(said), agreed, said)

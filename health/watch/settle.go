@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"slices"
 	"time"
 
 	"mirrorpool/health"
@@ -17,43 +18,39 @@ const (
 	flapping = "flapping: what the watchers decide changed more than 12 times within an hour, has to stay up for 10 intervals"
 )
 
-// A tally is how many votes there are for what.
-type tally struct {
-	up, down, stale, downSeen, staleSeen uint8 // those with evidence count twice: there, and in one of the others
+// A ballot is what a watcher has voted, as far as it decides.
+type ballot struct {
+	watcher  string
+	state    health.State
+	evidence bool
 }
 
-func tallyOf(opinions []Opinion) (t tally) {
-	for i := range opinions {
-		o := &opinions[i]
-		switch o.State {
-		case health.Up:
-			t.up++
-		case health.Down:
-			t.down++
-			t.downSeen += uint8(count(o.Evidence))
-		case health.Stale:
-			t.stale++
-			t.staleSeen += uint8(count(o.Evidence))
+// appendBallots appends those of all that do not abstain.
+func appendBallots(list []ballot, votes []vote) []ballot {
+	for i := range votes {
+		if v := &votes[i]; v.State != health.Unknown {
+			list = append(list, ballot{v.watcher, v.State, v.Evidence})
 		}
 	}
-	return t
+	return list
 }
 
-// pro is how much speaks for a state.
-func (t *tally) pro(state health.State) uint8 {
-	switch state {
-	case health.Up:
-		return t.up
-	case health.Down:
-		return t.down + t.downSeen
+// byAbsence reports whether votes come to another state than those before only because watchers abstain that voted
+// then. They may be back at once: with what they said, the verdict would be the old one.
+func (j *joint) byAbsence(state health.State, votes []vote, quorum float64) bool {
+	if state == j.decided {
+		return false
 	}
-	return t.down + t.stale + t.downSeen + t.staleSeen
-}
-
-// byAbsence reports whether another verdict than the last one has come about only because watchers abstain that voted
-// before: nothing more speaks for it. They may be back at once.
-func (j *joint) byAbsence(last *joint) bool {
-	return j.state != last.decided && j.votes.pro(j.state) <= last.votes.pro(j.state)
+	opinions := make([]Opinion, 0, len(votes)+len(j.ballots))
+	for i := range votes {
+		opinions = append(opinions, votes[i].Opinion)
+	}
+	for _, old := range j.ballots {
+		if !slices.ContainsFunc(votes, func(v vote) bool { return v.watcher == old.watcher && v.State != health.Unknown }) {
+			opinions = append(opinions, Opinion{State: old.state, Evidence: old.evidence})
+		}
+	}
+	return Decide(opinions, quorum) == j.decided
 }
 
 // damp keeps a joint verdict from being Up while it is flapping.

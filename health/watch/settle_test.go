@@ -42,6 +42,7 @@ func TestFlicker(t *testing.T) {
 		{"d" + "uu", "d"},
 		{"u" + "dd", "u"},
 		{"d" + "uu", "d" + "--"},
+		{"uuu" + "dd", "--" + "udd"},
 	} {
 		j := newJury()
 		want := j.decide(0, test.all).State
@@ -80,6 +81,13 @@ func TestAbsenceDelaysNothing(t *testing.T) {
 		{"dduu", "ddd-", health.Down},
 		{"uuduu", "uSSu-", health.Stale},
 		{"uudd", "uuDD", health.Down}, // as many, but now with evidence
+		{"uDu", "ddu", health.Down},   // fewer with evidence, but all are there
+		{"uDu", "d-d", health.Down},
+		{"uSu", "ssu", health.Stale},
+		{"uudD", "uddd", health.Down},
+		{"dduu", "--dd", health.Down}, // as many, but others
+		{"uuuddd", "ddd---", health.Down},
+		{"uuuddd", "d--ddd", health.Down},
 	} {
 		j := newJury()
 		j.decide(0, test.before)
