@@ -100,7 +100,7 @@ func startMany(b *testing.B, watchers, mirrors int) []*Group {
 		}
 		ctx, cancel := context.WithCancel(b.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); groups[i].Run(ctx) }()
+		go func() { defer close(done); groups[i].Run(ctx, func() bool { return true }) }()
 		b.Cleanup(func() { cancel(); <-done })
 		groups[i].Apply(largeReport(mirrors))
 	}

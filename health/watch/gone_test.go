@@ -83,6 +83,48 @@ func TestStopIsNoLoss(t *testing.T) {
 	find("it is back", func(m Member) bool { return m.Alive && !m.Stopped })
 }
 
+// TestFailureIsLoss: a watcher that ends because something has failed is lost.
+func TestFailureIsLoss(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, "fra", "ams")
+	find := func(what string, ok func(m Member) bool) {
+		t.Helper()
+		testbed.Eventually(t, what, func() bool {
+			s := peers[0].Status(peers[0].now())
+			return len(s.Members) == 1 && ok(s.Members[0])
+		})
+	}
+	find("it is there", func(m Member) bool { return m.Alive && peers[1].size() == 2 })
+	peers[1].fails = true
+	peers[1].stop()
+	find("it is lost", func(m Member) bool { return !m.Alive })
+	if peers[0].Status(peers[0].now()).Members[0].Stopped {
+		t.Error("it is taken for stopped")
+	}
+}
+
+// TestNothingAfterGoodbye: nothing that other parts of the program have to say takes a goodbye back.
+func TestNothingAfterGoodbye(t *testing.T) {
+	t.Parallel()
+	g, ams := newGroupNamed(t, time.Now, "fra", "ams"), newGroupNamed(t, time.Now, "ams", "fra")
+	ams.o.Config.Listen = "127.0.24.63:" + testbed.FreePort(t, "127.0.24.63")
+	list, err := ams.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { list.Shutdown() })
+	ams.sayGoodbye(t.Context(), list)
+	ams.Announce(ZoneVersion{Serial: 7})
+	for _, text := range packets(ams) {
+		g.take(text)
+		t.Errorf("it says %s", text)
+	}
+	(*delegate)(g).MergeRemoteState((*delegate)(ams).LocalState(false), false)
+	if !g.members["ams"].stopped {
+		t.Error("an exchange takes it back")
+	}
+}
+
 // TestJoinErrors: what keeps a watcher from joining is said in words that tell what to do.
 func TestJoinErrors(t *testing.T) {
 	t.Parallel()

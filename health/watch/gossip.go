@@ -42,8 +42,14 @@ func (d *delegate) NotifyMsg(data []byte) {
 	}
 }
 
-// GetBroadcasts returns what is to be gossiped.
+// GetBroadcasts returns what is to be gossiped: nothing after a goodbye, since more would take that back.
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
+	d.mu.Lock()
+	gone := d.goodbye
+	d.mu.Unlock()
+	if gone {
+		return nil
+	}
 	return d.queue.GetBroadcasts(overhead, limit)
 }
 
@@ -54,6 +60,7 @@ func (d *delegate) LocalState(join bool) []byte {
 	g := (*Group)(d)
 	g.mu.Lock()
 	own := g.own.view(g.o.Config.Name)
+	own.Stopped = g.goodbye
 	var others []*View
 	for name, m := range g.members {
 		if m.book.count == 0 {

@@ -66,6 +66,7 @@ type Group struct {
 	looked     map[string]time.Time // when a second look at a mirror was asked for, by url_prefix
 	claims     map[string]bool      // the mirrors that want one now
 	releases   map[string]bool      // see Releases
+	goodbye    bool                 // it was said: nothing else is said after it
 	tooMany    map[string]bool      // mirrors with more endpoints than are shared
 	sought     map[netip.Addr]bool  // where watch.join is
 	conflict   string               // what kept watchers apart at conflictAt, such as that two had one name
@@ -155,8 +156,9 @@ func (g *Group) HasKeys(keys [][]byte) bool {
 // Changed delivers a value after other watchers have said something new, joined or left.
 func (g *Group) Changed() <-chan struct{} { return g.changed }
 
-// Run takes part in the group until ctx ends, and says goodbye then.
-func (g *Group) Run(ctx context.Context) error {
+// Run takes part in the group until ctx ends. It says goodbye then if stopped reports that this watcher was stopped:
+// one that ends because something has failed is lost.
+func (g *Group) Run(ctx context.Context, stopped func() bool) error {
 	list, err := g.listen(ctx)
 	if err != nil {
 		return nil // ctx has ended
@@ -169,7 +171,9 @@ func (g *Group) Run(ctx context.Context) error {
 	tasks.Go(func() error { return g.catchUp(ctx, list) })
 	tasks.Go(func() error { return g.passOn(ctx, list) })
 	err = tasks.Wait()
-	g.sayGoodbye(context.WithoutCancel(ctx), list)
+	if stopped() {
+		g.sayGoodbye(context.WithoutCancel(ctx), list)
+	}
 	if leaving := list.Leave(leaveTime); leaving != nil {
 		g.o.Log.Debug("other watchers may not know that this one has stopped", zap.Error(leaving))
 	}

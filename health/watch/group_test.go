@@ -31,6 +31,7 @@ type peer struct {
 	states  map[string]string // by url_prefix: a letter of opinionsFrom
 	clock   time.Duration     // by how much it is ahead
 	stop    func()
+	fails   bool // when it stops, that is because something has failed
 }
 
 const interval = 2 * time.Second // of the peers' checks
@@ -74,7 +75,7 @@ func startPeer(t *testing.T, name, address string, join []string, keys string) *
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
+	go func() { done <- p.Run(ctx, func() bool { return !p.fails }) }()
 	stopped := false
 	p.stop = func() {
 		if cancel(); stopped {

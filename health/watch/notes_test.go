@@ -64,7 +64,7 @@ func TestNotes(t *testing.T) {
 	fra = &peer{Group: again, t: t, states: map[string]string{}}
 	set(fra, TopicDrains, []string{"b"})
 	ctx, done := t.Context(), make(chan error, 1)
-	go func() { done <- fra.Run(ctx) }()
+	go func() { done <- fra.Run(ctx, func() bool { return true }) }()
 	for _, p := range []*peer{ams, nyc} {
 		testbed.Eventually(t, "the watcher is heard again", func() bool {
 			fra.judge() // as a server does after each change

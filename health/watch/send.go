@@ -82,6 +82,7 @@ func (g *Group) beat() time.Duration {
 func (g *Group) sayGoodbye(ctx context.Context, list *memberlist.Memberlist) {
 	g.mu.Lock()
 	v := g.own.header(g.o.Config.Name)
+	g.goodbye = true
 	g.mu.Unlock()
 	v.Stopped = true
 	text, err := json.Marshal(v)

@@ -244,9 +244,11 @@ func (globalSource) Uint64() uint64 { return rand.Uint64() }
 // Run runs the daemon until ctx ends, or one of its tasks fails.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.begin()
-	g, ctx := errgroup.WithContext(ctx)
+	stopped := func() bool { return ctx.Err() != nil }
+	g, working := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.runWatchers(working, stopped) })
 	for _, task := range d.tasks() {
-		g.Go(func() error { return task(ctx) })
+		g.Go(func() error { return task(working) })
 	}
 	err := g.Wait()
 	logStop(d.log, err)
@@ -267,7 +269,6 @@ func (d *Daemon) tasks() []func(context.Context) error {
 	tasks := []func(context.Context) error{
 		d.check,
 		d.loadPast,
-		d.runWatchers,
 		d.followVerdicts,
 		d.endOverrides,
 		d.watchParent,

@@ -70,12 +70,13 @@ func (f *inForce) takeSecondLooks() {
 	f.catalog.LookAt(f.watchers.Releases())
 }
 
-// runWatchers takes part in the group of watchers, if this server is in one, until ctx ends.
-func (d *Daemon) runWatchers(ctx context.Context) error {
+// runWatchers takes part in the group of watchers, if this server is in one, until ctx ends. stopped reports whether
+// that is because the daemon was stopped, and nothing has failed.
+func (d *Daemon) runWatchers(ctx context.Context, stopped func() bool) error {
 	if d.watchers == nil {
 		return nil
 	}
-	return d.watchers.Run(ctx)
+	return d.watchers.Run(ctx, stopped)
 }
 
 // readWatchKeys reads the keys of the group of watchers again; nil without one. What else the configuration says of it
