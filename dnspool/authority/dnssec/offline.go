@@ -28,6 +28,24 @@ type signedSet struct {
 func (s *signedSet) from() time.Time  { return time.Unix(int64(s.signature.Inception), 0) }
 func (s *signedSet) until() time.Time { return time.Unix(int64(s.signature.Expiration), 0) }
 
+// settled reports whether clocks that are behind by no more than signatures are backdated take a set for good.
+func (s *signedSet) settled(now time.Time) bool { return !now.Before(s.from().Add(backdating)) }
+
+// better compares sets by which of two that hold now is to be served: the latest that is settled, and else the first.
+func (s *signedSet) better(other *signedSet, now time.Time) int {
+	switch settled := s.settled(now); {
+	case settled != other.settled(now):
+		if settled {
+			return -1
+		}
+		return 1
+	case settled:
+		return other.from().Compare(s.from())
+	default:
+		return s.from().Compare(other.from())
+	}
+}
+
 // keyTypes are the types of sets that keys for keys sign.
 var keyTypes = []uint16{dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY}
 
@@ -104,7 +122,7 @@ func (s *signedSet) same(other *signedSet) bool {
 	})
 }
 
-// signedAt returns, by type, what was signed ahead for a time: the latest where there is more than one, and the same
+// signedAt returns, by type, what was signed ahead for a time: the best where there is more than one, and the same
 // records as the other keys have signed them.
 func (k *Keys) signedAt(now time.Time) map[uint16][]*signedSet {
 	found := map[uint16][]*signedSet{}
@@ -114,19 +132,19 @@ func (k *Keys) signedAt(now time.Time) map[uint16][]*signedSet {
 		}
 	}
 	for rrtype, sets := range found {
-		slices.SortStableFunc(sets, func(a, b *signedSet) int { return b.from().Compare(a.from()) })
+		slices.SortStableFunc(sets, func(a, b *signedSet) int { return a.better(b, now) })
 		found[rrtype] = slices.DeleteFunc(sets, func(s *signedSet) bool { return !s.same(sets[0]) })
 	}
 	return found
 }
 
-// signedAt returns, by type, what a key has signed ahead for a time: the latest where there is more than one.
+// signedAt returns, by type, what a key has signed ahead for a time: the best where there is more than one.
 func (k *Key) signedAt(now time.Time) map[uint16]*signedSet {
 	found := map[uint16]*signedSet{}
 	for i := range k.signed {
 		s := &k.signed[i]
 		other := found[s.signature.TypeCovered]
-		if !now.Before(s.from()) && now.Before(s.until()) && (other == nil || other.from().Before(s.from())) {
+		if !now.Before(s.from()) && now.Before(s.until()) && (other == nil || s.better(other, now) < 0) {
 			found[s.signature.TypeCovered] = s
 		}
 	}
@@ -201,12 +219,12 @@ func (k *Keys) hasAhead(later, now time.Time) bool {
 	return true
 }
 
-// NextPeriod returns the first time after now at which a period begins or ends for which keys were signed ahead; zero
-// if there is none.
+// NextPeriod returns the first time after now at which a period begins, is settled or ends, for which keys were signed
+// ahead; zero if there is none.
 func (k *Keys) NextPeriod(now time.Time) (next time.Time) {
 	for _, key := range k.All {
 		for i := range key.signed {
-			for _, at := range [...]time.Time{key.signed[i].from(), key.signed[i].until()} {
+			for _, at := range [...]time.Time{key.signed[i].from(), key.signed[i].from().Add(backdating), key.signed[i].until()} {
 				if at.After(now) {
 					next = first(next, at)
 				}

@@ -118,7 +118,7 @@ func TestSplitKeys(t *testing.T) {
 				t.Errorf("away %v, day %d: keys are signed by %d, others by %d", away, days, ofKeys, ofOthers)
 			}
 			want := now.Add(week)
-			if away && days == 0 {
+			if away && days <= 2 {
 				want = testNow.AddDate(0, 0, 3).Add(-time.Hour) // the end of the first file
 			}
 			if !expires.Equal(want) {
@@ -305,13 +305,35 @@ func TestNextPeriod(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := testNow
-	for _, days := range []int{1, 2, 4} {
-		if now = keys.NextPeriod(now); !now.Equal(testNow.AddDate(0, 0, days)) {
-			t.Errorf("the next period begins or ends at %v, want it after %d days", now, days)
+	for _, hours := range []time.Duration{24, 25, 48, 96} {
+		if now = keys.NextPeriod(now); !now.Equal(testNow.Add(hours * time.Hour)) {
+			t.Errorf("the next period begins or ends at %v, want it after %d hours", now, hours)
 		}
 	}
 	if at := keys.NextPeriod(now); !at.IsZero() {
 		t.Errorf("after the last, there is one at %v", at)
+	}
+}
+
+// TestPeriodIsTakenLate keeps what was signed for an earlier period until clocks that are behind take the next one for
+// good, while it holds.
+func TestPeriodIsTakenLate(t *testing.T) {
+	t.Parallel()
+	for days, late := range map[int]time.Duration{3: backdating, 1: backdating / 2} {
+		k := newSplitKey(t)
+		next := testNow.AddDate(0, 0, 1)
+		k.moveAway(t, ".1", testNow.Add(-24*time.Hour*time.Duration(days-1)+late), days, k.both()...)
+		k.moveAway(t, ".2", next, 8, k.both()...)
+		keys, err := Read(testConfig(k.kskAt, k.zskAt), "", next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for after, taken := range map[time.Duration]bool{0: false, late - time.Second: false, late: true, 2 * late: true} {
+			set := keys.signedAt(next.Add(after))[dns.TypeDNSKEY][0]
+			if set.from().Equal(next) != taken {
+				t.Errorf("%v after the next period has begun, with %d days before, the set is from %v", after, days, set.from())
+			}
+		}
 	}
 }
 

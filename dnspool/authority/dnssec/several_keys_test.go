@@ -67,12 +67,13 @@ func TestSeveralKeysSignKeys(t *testing.T) {
 
 	// The latest file counts, and those of other keys only if they have the same records.
 	for _, latest := range []*splitKey{k, second} {
-		latest.moveAway(t, ".2", testNow.Add(-backdating/2), 8, dns.Copy(latest.ksk), dns.Copy(k.zsk))
-		keys, err := Read(c, "", testNow)
+		latest.moveAway(t, ".2", testNow, 8, dns.Copy(latest.ksk), dns.Copy(k.zsk))
+		later := testNow.Add(backdating)
+		keys, err := Read(c, "", later)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if signers, _, _ := signersOf(t, keys, testNow); !slices.Equal(signers, []uint16{latest.ksk.KeyTag()}) {
+		if signers, _, _ := signersOf(t, keys, later); !slices.Equal(signers, []uint16{latest.ksk.KeyTag()}) {
 			t.Errorf("keys are signed by %d, want the key of the latest file, %d", signers, latest.ksk.KeyTag())
 		}
 		if err := os.Remove(latest.kskAt + ".2" + signedEnd); err != nil {
@@ -215,7 +216,7 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 	for _, test := range []struct {
 		hours   int
 		trouble bool
-	}{{0, false}, {20, false}, {22, false}, {34, false}, {35, true}, {45, true}} {
+	}{{0, false}, {20, false}, {22, false}, {34, false}, {35, true}, {45, true}, {46, true}} {
 		now := testNow.Add(time.Duration(test.hours) * time.Hour)
 		p, err := s.Begin(now)
 		if err == nil {
@@ -226,7 +227,7 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 				t.Errorf("after %d hours, keys have the signature of another period: %v", test.hours, signatures.Records[0])
 			}
 		}
-		if (err != nil) != (test.hours == 45) {
+		if (err != nil) != (test.hours == 46) {
 			t.Fatalf("after %d hours: %v", test.hours, err)
 		}
 		status := Status{Expires: keys.HoldsUntil(s.Stats(), now)}
