@@ -57,8 +57,9 @@ type Group struct {
 
 	mu         sync.Mutex // guards all below
 	keyring    *memberlist.Keyring
-	members    map[string]*member         // the others, by name; those that are gone stay for a while
-	asked      map[string]map[string]bool // the watchers whose whole views others want, by these others
+	members    map[string]*member    // the others, by name; those that are gone stay for a while
+	asked      map[request]bool      // which others want, and have not got yet
+	replied    map[request]time.Time // when they got them, within replyEvery
 	own        Book
 	wanted     map[string]bool // the url_prefixes of this watcher's own list
 	young      time.Duration   // see silence
@@ -109,8 +110,8 @@ func New(o Options) (*Group, error) {
 	}
 	g := &Group{
 		o: o, changed: make(chan struct{}, 1), whole: make(chan struct{}, 1), wanting: make(chan struct{}, 1),
-		keyring: keyring, members: map[string]*member{}, asked: map[string]map[string]bool{}, joints: jointVerdicts{},
-		looked: map[string]time.Time{}, claims: map[string]bool{}, releases: map[string]bool{},
+		keyring: keyring, members: map[string]*member{}, asked: map[request]bool{}, joints: jointVerdicts{},
+		replied: map[request]time.Time{}, looked: map[string]time.Time{}, claims: map[string]bool{}, releases: map[string]bool{},
 	}
 	for _, name := range o.Config.Counts {
 		var role health.Role

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -14,12 +15,19 @@ const (
 	catchUpEvery = time.Second      // how often this watcher looks of which others it has missed something
 	maxWait      = 16 * time.Second // between two requests for one view
 	passOnEvery  = time.Second      // how often whole views are sent to those that want some, at most
+	replyEvery   = 10 * time.Second // between two replies to one member with one view: they are much longer than requests
 )
 
 // missed is of a watcher of which a change has not come.
 type missed struct {
 	tried int       // how often the whole view was asked for
 	next  time.Time // when to do so; zero if nothing is missed, or that was not noticed yet
+}
+
+// A request is what one member wants.
+type request struct {
+	from string // the member
+	view string // the watcher whose whole view it wants
 }
 
 // requests are those for the whole views of watchers of which this one has missed something. The watcher itself is
@@ -60,12 +68,14 @@ func (g *Group) requests(now time.Time) (list []letter) {
 func (g *Group) catchUp(ctx context.Context, list *memberlist.Memberlist) error {
 	ticker := time.NewTicker(catchUpEvery)
 	defer ticker.Stop()
+	s := g.newSender(list.Members, list.SendBestEffort)
+	defer s.wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			g.post(ctx, list, g.requests(g.o.Now()), list.SendBestEffort)
+			s.post(ctx, g.requests(g.o.Now()))
 		}
 	}
 }
@@ -77,44 +87,58 @@ func (g *Group) noteWant(v *View) {
 	if g.members[v.Watcher] == nil || v.Want != g.o.Config.Name && g.members[v.Want] == nil {
 		return
 	}
-	if g.asked[v.Watcher] == nil {
-		g.asked[v.Watcher] = map[string]bool{}
-	}
-	g.asked[v.Watcher][v.Want] = true
+	g.asked[request{v.Watcher, v.Want}] = true
 	signal(g.wanting)
 }
 
 // replies are the whole views that others have asked for since the last call, but for those of which this watcher does
-// not hold all itself.
+// not hold all itself. A member that has got the same one within replyEvery waits.
 func (g *Group) replies() (list []letter) {
 	g.mu.Lock()
-	asked := g.asked
-	g.asked = map[string]map[string]bool{}
+	now := g.o.Now()
+	soon := func(last time.Time) bool { return now.Sub(last) >= 0 && now.Sub(last) < replyEvery }
+	maps.DeleteFunc(g.replied, func(_ request, last time.Time) bool { return !soon(last) })
 	views := map[string]*View{}
-	for _, names := range asked {
-		for name := range names {
-			if m := g.members[name]; name == g.o.Config.Name {
-				views[name] = g.own.view(name)
-			} else if m != nil && m.book.canStandIn() {
-				views[name] = g.passedOn(name, m)
-			}
+	var due []request
+	for r := range g.asked {
+		if _, waits := g.replied[r]; waits {
+			continue
 		}
+		delete(g.asked, r)
+		if views[r.view] == nil {
+			views[r.view] = g.wholeOf(r.view)
+		}
+		if views[r.view] != nil {
+			g.replied[r] = now
+			due = append(due, r)
+		}
+	}
+	if len(g.asked) > 0 {
+		signal(g.wanting)
 	}
 	g.mu.Unlock()
 	texts := map[string][]byte{}
 	for name, v := range views {
-		if text, err := json.Marshal(v); err == nil && v.tells() {
-			texts[name] = text
-		}
+		texts[name] = v.text()
 	}
-	for to, names := range asked {
-		for name := range names {
-			if text := texts[name]; text != nil {
-				list = append(list, letter{to, text})
-			}
-		}
+	for _, r := range due {
+		list = append(list, letter{r.from, texts[r.view]})
 	}
 	return list
+}
+
+// wholeOf is all that a watcher says; nil if that is not held. g.mu is held.
+func (g *Group) wholeOf(name string) *View {
+	var v *View
+	if m := g.members[name]; name == g.o.Config.Name {
+		v = g.own.view(name)
+	} else if m != nil && m.book.canStandIn() {
+		v = g.passedOn(name, m)
+	}
+	if v == nil || !v.tells() {
+		return nil
+	}
+	return v
 }
 
 // passedOn is the view of another watcher as this one has heard it, and how long ago that was. g.mu is held.
@@ -126,12 +150,14 @@ func (g *Group) passedOn(name string, m *member) *View {
 
 // passOn sends whole views to those that want them until ctx ends.
 func (g *Group) passOn(ctx context.Context, list *memberlist.Memberlist) error {
+	s := g.newSender(list.Members, list.SendReliable)
+	defer s.wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-g.wanting:
-			g.post(ctx, list, g.replies(), list.SendReliable)
+			s.post(ctx, g.replies())
 		}
 		select {
 		case <-ctx.Done():

@@ -260,27 +260,6 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestRepliesAreBounded: only members get replies, one each for a view, however often they ask.
-func TestRepliesAreBounded(t *testing.T) {
-	t.Parallel()
-	x := newTrio(t)
-	nyc := x.groups["nyc"]
-	for _, ask := range []View{{Watcher: "fra", Want: "ams"}, {Watcher: "fra", Want: "nyc"}, {Watcher: "fra", Want: "ams"},
-		{Watcher: "stranger", Want: "ams"}, {Watcher: "fra", Want: "stranger"}, {Watcher: "fra", Want: "a b"}} {
-		text, err := json.Marshal(ask)
-		if err != nil {
-			t.Fatal(err)
-		}
-		nyc.take(text)
-	}
-	if got := nyc.replies(); len(got) != 2 || got[0].to != "fra" || got[1].to != "fra" {
-		t.Errorf("%d replies", len(got))
-	}
-	if got := nyc.replies(); len(got) > 0 {
-		t.Errorf("%d replies to nothing", len(got))
-	}
-}
-
 // TestHold: a book knows which changes it holds, in whatever order they come.
 func TestHold(t *testing.T) {
 	t.Parallel()

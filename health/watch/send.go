@@ -7,11 +7,11 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -46,15 +46,19 @@ func (g *Group) beats(ctx context.Context) error {
 	}
 }
 
-// send sends this watcher's whole view when that is wanted, until ctx ends. Members that do not read hold it up, but no
-// beat.
+// send sends this watcher's whole view when that is wanted, until ctx ends.
 func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
+	s := g.newSender(list.Members, list.SendReliable)
+	defer s.wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-g.whole:
-			g.sendWhole(ctx, list)
+			g.mu.Lock()
+			v := g.own.view(g.o.Config.Name)
+			g.mu.Unlock()
+			s.post(ctx, g.toAll(list, v.text()))
 		}
 		select {
 		case <-ctx.Done():
@@ -89,8 +93,10 @@ func (g *Group) sayGoodbye(ctx context.Context, list *memberlist.Memberlist) {
 	if err != nil { // it holds nothing that cannot be written
 		return
 	}
+	s := g.newSender(list.Members, list.SendBestEffort)
 	for range 2 {
-		g.post(ctx, list, g.toAll(list, text), list.SendBestEffort)
+		s.post(ctx, g.toAll(list, text))
+		s.wait()
 	}
 }
 
@@ -104,45 +110,74 @@ func (g *Group) toAll(list *memberlist.Memberlist, text []byte) (letters []lette
 	return letters
 }
 
-// sendWhole sends this watcher's view to all others over TCP.
-func (g *Group) sendWhole(ctx context.Context, list *memberlist.Memberlist) {
-	g.mu.Lock()
-	v := g.own.view(g.o.Config.Name)
-	g.mu.Unlock()
-	text, err := json.Marshal(v)
-	if err != nil { // it holds nothing that cannot be written
-		return
-	}
-	g.post(ctx, list, g.toAll(list, text), list.SendReliable)
-}
-
 // A letter is what is to be sent to one member.
 type letter struct {
 	to   string
 	text []byte
 }
 
-// post sends letters to members, as far as they are there.
-func (g *Group) post(ctx context.Context, list *memberlist.Memberlist, letters []letter, send func(*memberlist.Node, []byte) error) {
-	nodes := map[string]*memberlist.Node{}
-	for _, node := range list.Members() {
-		nodes[node.Name] = node
-	}
-	var sending errgroup.Group
-	sending.SetLimit(sendAtOnce)
+// A sender sends letters to members, side by side: one that does not read holds up what is for it alone.
+type sender struct {
+	members func() []*memberlist.Node
+	send    func(*memberlist.Node, []byte) error
+	log     *zap.Logger
+	slots   chan struct{} // for those that are sent to at a time
+	sending sync.WaitGroup
+
+	mu   sync.Mutex
+	busy map[string]bool // members to which some are on the way
+}
+
+func (g *Group) newSender(members func() []*memberlist.Node, send func(*memberlist.Node, []byte) error) *sender {
+	return &sender{members: members, send: send, log: g.o.Log, slots: make(chan struct{}, sendAtOnce), busy: map[string]bool{}}
+}
+
+// post has letters sent to members, as far as they are there. Those for a member to which earlier ones are still on the
+// way are dropped: it learns from the next beat that it has missed something, and asks.
+func (s *sender) post(ctx context.Context, letters []letter) {
+	texts := map[string][][]byte{}
 	for _, l := range letters {
-		node := nodes[l.to]
-		if node == nil || ctx.Err() != nil {
+		texts[l.to] = append(texts[l.to], l.text)
+	}
+	for _, node := range s.members() {
+		if len(texts[node.Name]) == 0 || !s.begin(node.Name) {
 			continue
 		}
-		sending.Go(func() error {
-			if err := send(node, l.text); err != nil {
-				g.o.Log.Debug("cannot send to another watcher", zap.String("name", l.to), zap.Error(err))
+		s.sending.Go(func() {
+			defer s.end(node.Name)
+			select {
+			case s.slots <- struct{}{}:
+			case <-ctx.Done():
+				return
 			}
-			return nil
+			defer func() { <-s.slots }()
+			for _, text := range texts[node.Name] {
+				if err := s.send(node, text); err != nil {
+					s.log.Debug("cannot send to another watcher", zap.String("name", node.Name), zap.Error(err))
+				}
+			}
 		})
 	}
-	sending.Wait()
+}
+
+// wait waits until all letters have been sent, or failed.
+func (s *sender) wait() { s.sending.Wait() }
+
+// begin notes that letters to a member are on the way. It reports false if some are already.
+func (s *sender) begin(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[name] {
+		return false
+	}
+	s.busy[name] = true
+	return true
+}
+
+func (s *sender) end(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.busy, name)
 }
 
 // broadcast gossips a view, or has the whole one sent if it is too large for that.

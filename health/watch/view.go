@@ -87,6 +87,18 @@ func (v *View) summary() *View {
 	return &View{Watcher: v.Watcher, Count: v.Count, Changes: v.Changes, Suspects: v.Suspects, Zone: v.Zone}
 }
 
+// text is a view as it is sent; nil if there is none.
+func (v *View) text() []byte {
+	if v == nil {
+		return nil
+	}
+	text, err := json.Marshal(v)
+	if err != nil { // it holds nothing that cannot be written
+		return nil
+	}
+	return text
+}
+
 // A ZoneVersion is the version of the zone that a watcher serves.
 type ZoneVersion struct {
 	Serial  uint32 `json:"n"`

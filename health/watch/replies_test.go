@@ -1,0 +1,99 @@
+package watch
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// TestRepliesAreBounded: only members get replies, one each for a view, however often they ask.
+func TestRepliesAreBounded(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	nyc := x.groups["nyc"]
+	for _, ask := range []View{{Watcher: "fra", Want: "ams"}, {Watcher: "fra", Want: "nyc"}, {Watcher: "fra", Want: "ams"},
+		{Watcher: "stranger", Want: "ams"}, {Watcher: "fra", Want: "stranger"}, {Watcher: "fra", Want: "a b"}} {
+		text, err := json.Marshal(ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nyc.take(text)
+	}
+	if got := nyc.replies(); len(got) != 2 || got[0].to != "fra" || got[1].to != "fra" {
+		t.Errorf("%d replies", len(got))
+	}
+	if got := nyc.replies(); len(got) > 0 {
+		t.Errorf("%d replies to nothing", len(got))
+	}
+}
+
+// TestRequestsDoNotAmplify: a member that asks for the same view again and again gets it once each replyEvery, and what
+// it asked for in between then.
+func TestRequestsDoNotAmplify(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	nyc := x.groups["nyc"]
+	signaled(nyc.wanting)
+	replies := map[string]int{}
+	for range 30 {
+		for _, from := range []string{"ams", "fra"} {
+			nyc.take(fmt.Appendf(nil, `{"w":%q,"q":"nyc"}`, from))
+		}
+		signaled(nyc.wanting)
+		for _, l := range nyc.replies() {
+			replies[l.to]++
+		}
+		if wait := len(nyc.asked) > 0; signaled(nyc.wanting) != wait {
+			t.Fatalf("some wait: %v, and it is not looked for them again", wait)
+		}
+		x.now = x.now.Add(time.Second)
+	}
+	if replies["ams"] != 3 || replies["fra"] != 3 {
+		t.Errorf("replies within 30 s: %v", replies)
+	}
+	x.now = x.now.Add(replyEvery)
+	nyc.replies()
+	if len(nyc.asked) > 0 || signaled(nyc.wanting) {
+		t.Errorf("%v still wait", nyc.asked)
+	}
+	nyc.take([]byte(`{"w":"ams","q":"nyc"}`))
+	if x.now = x.now.Add(-time.Hour); len(nyc.replies()) != 1 {
+		t.Error("no reply after the clock was set back")
+	}
+}
+
+// TestSlowReader: a member that does not read what is sent to it does not keep others from getting theirs.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	g := newGroupNamed(t, time.Now, "fra")
+	release, sent := make(chan struct{}), make(chan string, 10)
+	members := func() []*memberlist.Node { return []*memberlist.Node{{Name: "slow"}, {Name: "ams"}, {Name: "nyc"}} }
+	s := g.newSender(members, func(node *memberlist.Node, text []byte) error {
+		if node.Name == "slow" {
+			<-release
+		}
+		sent <- node.Name + " " + string(text)
+		return nil
+	})
+	s.post(t.Context(), []letter{{"slow", []byte("1")}, {"ams", []byte("2")}, {"gone", []byte("3")}})
+	if got := <-sent; got != "ams 2" {
+		t.Errorf("first %s", got)
+	}
+	s.post(t.Context(), []letter{{"slow", []byte("4")}, {"nyc", []byte("5")}, {"nyc", []byte("6")}})
+	if a, b := <-sent, <-sent; a != "nyc 5" || b != "nyc 6" {
+		t.Errorf("then %s and %s", a, b)
+	}
+	close(release)
+	s.wait()
+	if got := <-sent; got != "slow 1" || len(sent) > 0 {
+		t.Errorf("last %s, and %d more", got, len(sent))
+	}
+	s.post(t.Context(), []letter{{"slow", []byte("7")}})
+	s.wait()
+	if got := <-sent; got != "slow 7" {
+		t.Errorf("when it reads again: %s", got)
+	}
+}
