@@ -86,7 +86,9 @@ func parseSigned(text string, key *dns.DNSKEY) (sets []signedSet, err error) {
 		case isSignature:
 			signatures = append(signatures, s)
 		case slices.Contains(keyTypes, h.Rrtype):
-			records[h.Rrtype] = append(records[h.Rrtype], rr)
+			if !slices.ContainsFunc(records[h.Rrtype], func(other dns.RR) bool { return dns.IsDuplicate(rr, other) }) {
+				records[h.Rrtype] = append(records[h.Rrtype], rr) // which each period in the file has
+			}
 		default:
 			return nil, fmt.Errorf("want DNSKEY, CDS, CDNSKEY and RRSIG records, got %s", dns.Type(h.Rrtype))
 		}
@@ -107,6 +109,7 @@ func parseSigned(text string, key *dns.DNSKEY) (sets []signedSet, err error) {
 		for _, rr := range set {
 			rr.Header().Ttl = s.OrigTtl
 		}
+		s.Hdr.Ttl = s.OrigTtl // RFC 4034 section 3
 		sets = append(sets, signedSet{set, s})
 	}
 	if len(records[dns.TypeDNSKEY]) == 0 || len(sets) == 0 {

@@ -337,6 +337,35 @@ func TestPeriodIsTakenLate(t *testing.T) {
 	}
 }
 
+// TestTwoPeriodsInOneFile serves each record once, with signatures of the records' TTL.
+func TestTwoPeriodsInOneFile(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	text := ""
+	for i, name := range []string{".1", ".2"} {
+		k.moveAway(t, name, testNow.AddDate(0, 0, i-1), 3, k.both()...)
+		part, err := os.ReadFile(k.kskAt + name + signedEnd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += strings.Replace(string(part), "\t7200\t", "\t60\t", 1) // of the signature, which comes first
+	}
+	if err := os.Remove(k.kskAt + ".2" + signedEnd); err != nil {
+		t.Fatal(err)
+	}
+	testbed.Put(t, k.kskAt+".1"+signedEnd, text)
+	keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for days := range 3 {
+		set := keys.signedAt(testNow.AddDate(0, 0, days))[dns.TypeDNSKEY][0]
+		if len(set.records) != 2 || set.records[0].Header().Ttl != 7200 || set.signature.Hdr.Ttl != 7200 {
+			t.Errorf("on day %d, the set is %v with %v", days, set.records, set.signature)
+		}
+	}
+}
+
 // TestHoldsUntilCDSEnds has CDS and CDNSKEY records that were signed ahead end before the DNSKEY records do. That is
 // said in time, whether they ask for DS records or have them withdrawn, and is no trouble any more once they have ended
 // and the configuration does not ask for them.
