@@ -364,6 +364,10 @@ func parseTimes(text string) (t Times, err error) {
 	any := false
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(line, ":")
+		if name == "Revoke" {
+			return t, errors.New("has a time to be revoked (RFC 5011), which is not done here; take it out with dnssec-settime -R none, and have " +
+				"the key replaced by times to be inactive and deleted (-I, -D)")
+		}
 		for _, f := range t.fields() {
 			if f.name != name {
 				continue

@@ -361,3 +361,16 @@ func TestFolderNamesArePlain(t *testing.T) {
 		t.Error("a folder that cannot be read has no keys")
 	}
 }
+
+// TestRevokedKeyIsRefused says that a key is not revoked here, in place of passing over that.
+func TestRevokedKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	l := newListedKeys(t, "K1")
+	for times, want := range map[string]string{"Revoke 9": "dnssec-settime -R none", "Publish 0, Activate 0": ""} {
+		l.set("K1", times)
+		_, err := Read(testConfig(l.files["K1"]), "", testNow)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", times, err, want)
+		}
+	}
+}

@@ -96,6 +96,8 @@ var listings = map[string][]listing{
 		keys: "K1 Z1 Z2", want: "from 2027-01-16T04:00:00Z on"}, {hours: 9, times: map[string]string{"Z2": "Publish 19, Activate 20"}, keys: "K1 Z1 Z2"}},
 	"the other key signs all in place of one for the zone": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 9, Delete 57"}, keys: "K1 Z1"},
 		{hours: 12, keys: "K1", want: "until 2027-01-15T21:00:00Z"}, {hours: 57, keys: "K1"}},
+	"pre-publication that is too short after another change": {{keys: "K1 K2 Z1"}, {hours: 9, times: map[string]string{"K2": "Publish 12, Activate 12",
+		"Z2": "Publish 20, Activate 20", "Z1": "Publish 0, Activate 0, Inactive 20"}, keys: "K1 K2 Z1 Z2", want: "from 2027-01-16T04:00:00Z on"}},
 	"pre-publication, too short": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 9, Activate 10"}, keys: "K1 Z1 Z2"},
 		{hours: 10, times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 10", "Z2": "Publish 10, Activate 10"}, keys: "K1 Z1 Z2", want: "at once"}},
 	"the clock is behind": {{keys: "K1 Z1"}, {hours: 9, keys: "K1 Z1 Z2"}, {hours: 20, keys: "K1 Z2"}, {hours: -9000, keys: "K1 Z2"}},
