@@ -256,10 +256,10 @@ func (s *WatchStatus) Problems(now time.Time) (texts []string) {
 				"mirrors_guard allows. If that is meant, drain the mirrors here, too.", w.Name, plural(w.DrainsLeftOut, "drain that is", "drains that are")))
 		}
 	}
-	switch {
-	case s.Problem != "":
+	if s.Problem != "" {
 		texts = append(texts, "Watchers: "+s.Problem+".")
-	case !s.Joint:
+	}
+	if !s.Joint {
 		texts = append(texts, "Fewer than two other watchers are heard of: this server goes by its own checks.")
 	}
 	return texts

@@ -42,7 +42,8 @@ func TestWatchers(t *testing.T) {
 			[]string{"The watcher nyc has a watch.quorum of 0.7, and this server another one: set it to the same for all, or they decide " +
 				"otherwise."}},
 		{watch.Status{Name: "fra", Problem: "cannot reach ams.example.org:7946"}, "fra, by itself",
-			[]string{"Watchers: cannot reach ams.example.org:7946."}},
+			[]string{"Watchers: cannot reach ams.example.org:7946.",
+				"Fewer than two other watchers are heard of: this server goes by its own checks."}},
 		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, suspicious, tor}}, "fra, with ams, nyc and tor",
 			[]string{"The watcher nyc suspects its own host (resolver): what it sees does not count there."}},
 		{watch.Status{Name: "fra", Joint: true, Members: []watch.Member{ams, silent, tor}}, "fra, with ams and tor",

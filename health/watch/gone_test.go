@@ -139,7 +139,7 @@ func TestJoinErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"failed to join 192.0.2.1:7946: dial tcp 192.0.2.1:7946: i/o timeout":      "no answer: let the port through between the two, over UDP and TCP",
 		"failed to join 192.0.2.1:7946: dial tcp 192.0.2.1:7946: no route to host": "dial tcp 192.0.2.1:7946: no route to host",
-		"failed to join 192.0.2.1:7946: read tcp 192.0.2.1:7946: connection reset": "it hangs up: look at watch.key_file of both, and at its log",
+		"failed to join 192.0.2.1:7946: read tcp 192.0.2.1:7946: connection reset": hangsUp,
 	} {
 		if got := joinError(errors.New(text), "192.0.2.1:7946"); got != want {
 			t.Errorf("%s:\n%s, want\n%s", text, got, want)

@@ -134,6 +134,9 @@ func (d *delegate) NotifyAlive(node *memberlist.Node) error {
 	defer g.mu.Unlock()
 	g.forgetGone()
 	if node.Name != g.o.Config.Name && g.members[node.Name] == nil && len(g.members) >= maxMembers {
+		g.noteConflict(fmt.Sprintf("there are %d other watchers already, and %s was refused", maxMembers, node.Name), func(log *zap.Logger) {
+			log.Warn("a watcher was refused: there are too many", zap.String("name", node.Name), zap.Int("most", maxMembers))
+		})
 		return fmt.Errorf("there are %d other watchers already", maxMembers)
 	}
 	return nil
@@ -155,6 +158,11 @@ const memoryOfConflict = time.Minute
 func (g *Group) setConflict(text string, write func(*zap.Logger)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.noteConflict(text, write)
+}
+
+// noteConflict is setConflict where g.mu is held.
+func (g *Group) noteConflict(text string, write func(*zap.Logger)) {
 	if g.o.Now().Sub(g.conflictAt) >= memoryOfConflict {
 		write(g.o.Log)
 	}

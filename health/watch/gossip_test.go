@@ -141,10 +141,12 @@ func TestOldMirrorsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestLostMembersAreSought: a member that was lost is looked for where it was, though no configuration names it.
+// TestLostMembersAreSought: a member that was lost is looked for where it was, for an hour, though no configuration
+// names it. That one which was stopped cannot be reached is no problem.
 func TestLostMembersAreSought(t *testing.T) {
 	t.Parallel()
-	g := newGroupOf(t, time.Now)
+	now := time.Now()
+	g := newGroupOf(t, func() time.Time { return now })
 	g.o.Config.Listen = "127.0.24.61:" + testbed.FreePort(t, "127.0.24.61")
 	list, err := g.open(t.Context())
 	if err != nil {
@@ -154,11 +156,26 @@ func TestLostMembersAreSought(t *testing.T) {
 	ams := &memberlist.Node{Name: "ams", Addr: net.IPv4(127, 0, 24, 62), Port: 7946}
 	(*delegate)(g).NotifyJoin(ams)
 	if missing := g.missing(t.Context(), list); len(missing) > 0 {
-		t.Errorf("%q are missing while all live", missing)
+		t.Errorf("%v are missing while all live", missing)
 	}
 	(*delegate)(g).NotifyLeave(ams)
-	if missing := g.missing(t.Context(), list); len(missing) != 1 || missing[0] != ams.Address() {
-		t.Errorf("%q are missing, want ams at %s", missing, ams.Address())
+	for _, listed := range []bool{false, true} {
+		if listed {
+			g.o.Config.Join = []string{ams.Address()}
+		}
+		for _, stopped := range []bool{false, true} {
+			g.members["ams"].stopped = stopped
+			if missing := g.missing(t.Context(), list); !slices.Equal(missing, []absent{{ams.Address(), stopped}}) {
+				t.Errorf("%v are missing, want ams at %s, stopped %v", missing, ams.Address(), stopped)
+			}
+			if g.join(t.Context(), list); (g.problem == "") != stopped {
+				t.Errorf("stopped %v: the problem is %q", stopped, g.problem)
+			}
+		}
+	}
+	g.o.Config.Join = nil
+	if now = now.Add(memoryOfGone + time.Second); len(g.missing(t.Context(), list)) > 0 {
+		t.Error("it is looked for an hour after")
 	}
 }
 

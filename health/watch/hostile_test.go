@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"mirrorpool/config"
 	"mirrorpool/health"
@@ -141,11 +142,16 @@ func TestMembersAreBounded(t *testing.T) {
 		names = append(names, fmt.Sprint("watcher", i))
 	}
 	g := newGroupOf(t, func() time.Time { return now }, names...)
+	core, logs := observer.New(zap.WarnLevel)
+	g.o.Log = zap.New(core)
 	comes := func(name string) error {
 		return (*delegate)(g).NotifyAlive(&memberlist.Node{Name: name, DCur: protocol})
 	}
 	if err := comes("one-more"); err == nil {
 		t.Error("a member more than there is room for")
+	}
+	if lines := logs.TakeAll(); len(lines) != 1 || g.Status(now).Problem != "there are 64 other watchers already, and one-more was refused" {
+		t.Errorf("it logs %v, and says %q", lines, g.Status(now).Problem)
 	}
 	if err := comes("watcher7"); err != nil {
 		t.Errorf("one that is there: %v", err)

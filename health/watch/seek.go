@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/sync/errgroup"
 )
 
 // seek joins the group, and looks for members that are missing until ctx ends: those of the configuration, and those
@@ -30,17 +31,17 @@ func (g *Group) seek(ctx context.Context, list *memberlist.Memberlist) error {
 	}
 }
 
-// join tries to reach the members that are missing, all at once.
+// join tries to reach the members that are missing, all at once. Where one was stopped that is no problem.
 func (g *Group) join(ctx context.Context, list *memberlist.Memberlist) {
 	var mu sync.Mutex
 	failed := ""
 	var trying sync.WaitGroup
 	for _, peer := range g.missing(ctx, list) {
 		trying.Go(func() {
-			if _, err := list.Join([]string{peer}); err != nil {
+			if _, err := list.Join([]string{peer.address}); err != nil && !peer.stopped {
 				mu.Lock()
 				defer mu.Unlock()
-				failed = fmt.Sprintf("cannot reach %s: %s", peer, joinError(err, peer))
+				failed = fmt.Sprintf("cannot reach %s: %s", peer.address, joinError(err, peer.address))
 			}
 		})
 	}
@@ -56,9 +57,12 @@ var joinAdvice = []struct{ sign, advice string }{
 	{"i/o timeout", "no answer: let the port through between the two, over UDP and TCP"},
 	{"delegate protocol version", "it speaks another version of the protocol: run the same version of mirrorpool on both"},
 	{"decrypt", "its keys are others: look at watch.key_file of both"},
-	{"EOF", "its keys are others: look at watch.key_file of both"},
-	{"connection reset", "it hangs up: look at watch.key_file of both, and at its log"},
+	{"EOF", hangsUp},
+	{"connection reset", hangsUp},
 }
+
+// hangsUp is the advice where a member closes the connection: it does so without a word for both of these reasons.
+const hangsUp = "it hangs up: its keys are others (look at watch.key_file of both), or it has too many connections (look again later)"
 
 // joinError says why a member could not be joined, and what to do, in a line.
 func joinError(err error, peer string) string {
@@ -73,32 +77,64 @@ func joinError(err error, peer string) string {
 	return strings.TrimPrefix(err.Error(), "failed to join "+peer+": ")
 }
 
-// missing are the addresses at which a member is expected, and none is known to live.
-func (g *Group) missing(ctx context.Context, list *memberlist.Memberlist) []string {
+// An absent member is to be looked for.
+type absent struct {
+	address string // host:port
+	stopped bool   // it has said that it stops
+}
+
+// missing are the members that are expected, and not known to live.
+func (g *Group) missing(ctx context.Context, list *memberlist.Memberlist) []absent {
 	there := map[string]bool{}
 	for _, node := range list.Members() {
 		there[node.Address()] = true
 	}
-	var peers []string
-	sought := map[netip.Addr]bool{}
-	for _, peer := range g.o.Config.Join {
-		found := lookup(ctx, peer)
-		if !slices.ContainsFunc(found, func(addr netip.AddrPort) bool { return there[addr.String()] }) {
-			peers = append(peers, peer)
-		}
-		for _, addr := range found {
-			sought[addr.Addr()] = true
-		}
-	}
+	found := lookupAll(ctx, g.o.Config.Join)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.sought = sought
+	stopped := map[string]bool{}
 	for _, m := range g.members {
-		if !m.alive && !g.goneForLong(m) && m.address != "" && !there[m.address] && !slices.Contains(peers, m.address) {
-			peers = append(peers, m.address)
+		stopped[m.address] = m.stopped && !m.alive
+	}
+	var peers []absent
+	g.sought = map[netip.Addr]bool{}
+	for i, peer := range g.o.Config.Join {
+		one := absent{address: peer}
+		lives := false
+		for _, addr := range found[i] {
+			g.sought[addr.Addr()] = true
+			lives = lives || there[addr.String()]
+			one.stopped = one.stopped || stopped[addr.String()]
+		}
+		if !lives {
+			peers = append(peers, one)
+		}
+	}
+	for _, m := range g.members {
+		known := slices.ContainsFunc(peers, func(p absent) bool { return p.address == m.address })
+		if !m.alive && !g.goneForLong(m) && m.address != "" && !there[m.address] && !known {
+			peers = append(peers, absent{m.address, m.stopped})
 		}
 	}
 	return peers
+}
+
+// lookUpAtOnce is how many names are looked up side by side.
+const lookUpAtOnce = 8
+
+// lookupAll returns the addresses of each peer.
+func lookupAll(ctx context.Context, peers []string) [][]netip.AddrPort {
+	found := make([][]netip.AddrPort, len(peers))
+	var looking errgroup.Group
+	looking.SetLimit(lookUpAtOnce)
+	for i, peer := range peers {
+		looking.Go(func() error {
+			found[i] = lookup(ctx, peer)
+			return nil
+		})
+	}
+	_ = looking.Wait() // none fails
+	return found
 }
 
 // lookup returns the addresses of host:port, each with the port.
