@@ -191,6 +191,7 @@ func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 	m.done.Add(number)
 	m.suspects.Remove(number)
 	delete(m.later, number)
+	delete(m.wrong, number)
 	v.keepPieces(f, r.pieces)
 	cleared := m.corrupt[number] != nil
 	delete(m.corrupt, number)

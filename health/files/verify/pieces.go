@@ -1,23 +1,33 @@
 package verify
 
 import (
-	"github.com/cespare/xxhash/v2"
+	"crypto/sha256"
+	"hash"
 )
 
 // pieceSize is how many bytes a piece has.
 const pieceSize = 1 << 20
 
-// pieces are checksums (xxhash) of the pieces of a file. They say where a copy is wrong, and prove nothing.
-type pieces []uint64
+// A pieceSum is half of the SHA-256 of a piece of a file. A mirror must not be able to make a wrong piece with the
+// sum of the right one: then no place of its copy could be proven to be wrong.
+type pieceSum [sha256.Size / 2]byte
+
+func sumOf(piece []byte) pieceSum {
+	digest := sha256.Sum256(piece)
+	return pieceSum(digest[:sha256.Size/2])
+}
+
+// pieces are the sums of the pieces of a file. They say where a copy is wrong, and prove nothing.
+type pieces []pieceSum
 
 // A pieceWriter makes pieces of what is written to it.
 type pieceWriter struct {
 	done    pieces
-	current *xxhash.Digest
+	current hash.Hash
 	filled  int
 }
 
-func newPieceWriter() *pieceWriter { return &pieceWriter{current: xxhash.New()} }
+func newPieceWriter() *pieceWriter { return &pieceWriter{current: sha256.New()} }
 
 // Write takes in bytes. It never fails.
 func (w *pieceWriter) Write(text []byte) (int, error) {
@@ -34,7 +44,8 @@ func (w *pieceWriter) Write(text []byte) (int, error) {
 }
 
 func (w *pieceWriter) end() {
-	w.done = append(w.done, w.current.Sum64())
+	var digest [sha256.Size]byte
+	w.done = append(w.done, pieceSum(w.current.Sum(digest[:0])[:sha256.Size/2]))
 	w.current.Reset()
 	w.filled = 0
 }

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
 	"mirrorpool/health/files/checksums"
@@ -177,7 +176,8 @@ func (v *Verifier) verify(ctx context.Context, m *mirror, seen Mirror, f *checks
 }
 
 // takeWrong takes in a complete read with another checksum. It is a proof only if it is known what the file should be,
-// and a second read of the place that is wrong is as wrong.
+// and a second read of the place that is wrong is as wrong; or, for a mirror that sends whole copies that are wrong and
+// parts that are right, if a second copy has the same checksum.
 func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading) {
 	good := v.goodPieces(ctx, f)
 	if good == nil {
@@ -194,32 +194,45 @@ func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *che
 	case ctx.Err() != nil:
 	case err != nil:
 		v.takeBroken(m, f, fmt.Errorf("reading a wrong place again: %w", err))
-	case piece < len(good) && again == good[piece]:
+	case piece < len(good) && again == good[piece] && !v.noteWrong(m, f, r.sum):
 		v.takeBroken(m, f, errors.New("a wrong place was right when it was read again"))
 	default:
 		v.accuse(ctx, m, f, r, int64(piece)*pieceSize, found)
 	}
 }
 
+// noteWrong notes the checksum of a wrong copy, and reports whether the one before had the same.
+func (v *Verifier) noteWrong(m *mirror, f *checksums.File, sum string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	number, ok := v.numbers[f]
+	if !ok {
+		return false
+	}
+	before := m.wrong[number]
+	m.wrong[number] = sum
+	return before == sum
+}
+
 // readAgain reads a piece of a copy a second time, and returns its checksum; and its bytes, unless the mirror does not
 // send parts of files, so that the whole copy has to be read for it.
 func (v *Verifier) readAgain(
 	ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading, piece int,
-) (sum uint64, found []byte, err error) {
+) (sum pieceSum, found []byte, err error) {
 	offset := int64(piece) * pieceSize
 	found, err = v.readPart(ctx, m, &seen, f, r.addr, offset, min(pieceSize, r.size-offset))
 	if err == nil {
-		return xxhash.Sum64(found), found, nil
+		return sumOf(found), found, nil
 	}
 	if !errors.Is(err, errPart) {
-		return 0, nil, err
+		return sum, nil, err
 	}
 	again, err := v.readWhole(ctx, m, seen, f)
 	if err != nil {
-		return 0, nil, err
+		return sum, nil, err
 	}
 	if piece >= len(again.pieces) {
-		return 0, nil, errSize // of a file whose size the origin does not tell
+		return sum, nil, errSize // of a file whose size the origin does not tell
 	}
 	return again.pieces[piece], nil, nil
 }
@@ -277,8 +290,8 @@ func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File) pieces {
 	return v.keepPieces(f, parts.all())
 }
 
-// maxPieces is of how many pieces of files the checksums are kept: those of a TiB.
-const maxPieces = 1 << 20
+// maxPieces is of how many pieces of files the checksums are kept: those of 512 GiB, in 8 MiB.
+const maxPieces = 1 << 19
 
 // keepPieces keeps the pieces of a good copy, and returns them. v.mu is held.
 func (v *Verifier) keepPieces(f *checksums.File, known pieces) pieces {

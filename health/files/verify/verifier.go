@@ -98,6 +98,7 @@ type mirror struct {
 	later     map[uint32]time.Time
 	urgent    *checksums.File      // to be read next: a part of it differs from the origin's, or another watcher says so
 	looked    map[uint32]time.Time // when a file was last read on the word of another watcher
+	wrong     map[uint32]string    // checksums of copies that were wrong as a whole, and right in part
 	next      time.Time            // when to look for a file to read
 	sampled   time.Time            // when to compare a range next
 	idle      bool                 // it had no file to read
@@ -172,7 +173,7 @@ func (v *Verifier) newMirror(now time.Time) *mirror {
 		delay = time.Duration(v.Random.Int64N(int64(v.Delay)))
 	}
 	return &mirror{
-		began: now, done: roaring.New(), later: map[uint32]time.Time{}, next: now.Add(delay), sampled: now.Add(delay),
+		began: now, done: roaring.New(), later: map[uint32]time.Time{}, wrong: map[uint32]string{}, next: now.Add(delay), sampled: now.Add(delay),
 		suspects: roaring.New(), corrupt: map[uint32]*Finding{}, looked: map[uint32]time.Time{},
 	}
 }
@@ -225,6 +226,7 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 		m.done.Remove(number)
 		delete(m.later, number)
 		delete(m.looked, number)
+		delete(m.wrong, number)
 		m.suspects.Remove(number)
 		v.news = v.news || m.corrupt[number] != nil
 		delete(m.corrupt, number)

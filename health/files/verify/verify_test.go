@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -213,6 +214,49 @@ func TestPassingFaults(t *testing.T) {
 			t.Errorf("%+v, want wrong reads that were passed over", c)
 		}
 	})
+}
+
+// TestRightInParts finds a mirror whose whole copies are wrong, though each part that is asked for is right.
+func TestRightInParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 2<<20)}, Options{}, "a", "b")
+		defer w.stop()
+		w.do(func() {
+			w.mirrors["b"].faults = func(_ *rand.Rand, text []byte) (io.Reader, int64, error) {
+				sent := bytes.Clone(text)
+				if len(sent) == 2<<20 {
+					sent[5] ^= 1
+				}
+				return bytes.NewReader(sent), int64(len(sent)), nil
+			}
+		})
+		time.Sleep(retryTime / 2)
+		if len(w.corruptOf("b")) > 0 {
+			t.Error("it is accused after one wrong copy")
+		}
+		time.Sleep(retryTime)
+		if diff := cmp.Diff([]string{"x.img"}, w.corruptOf("b")); diff != "" {
+			t.Errorf("corrupt: -want +got:\n%s", diff)
+		}
+	})
+}
+
+// TestPieces makes the same sums of a text, however it is written.
+func TestPieces(t *testing.T) {
+	t.Parallel()
+	text := randomText(3, 2*pieceSize+7)
+	digest := sha256.Sum256(text[:pieceSize])
+	want := pieces{pieceSum(digest[:16]), sumOf(text[pieceSize : 2*pieceSize]), sumOf(text[2*pieceSize:])}
+	for _, step := range []int{1000, pieceSize, 3 * pieceSize} {
+		w := newPieceWriter()
+		for part := range slices.Chunk(text, step) {
+			w.Write(part)
+		}
+		if diff := cmp.Diff(want, w.all()); diff != "" {
+			t.Errorf("written by %d bytes: -want +got:\n%s", step, diff)
+		}
+	}
 }
 
 // TestSecondCopyIsShorter has a mirror send another wrong copy each time, as a whole only, of a file whose size is not
