@@ -59,6 +59,7 @@ var rules = []struct{ file, tests string }{
 	{"dnspool/authority/dnssec/memory.go", "dnspool/authority/dnssec/memory_test.go"},
 	{"dnspool/authority/dnssec/nsec.go", "dnspool/authority/dnssec/nsec_test.go"},
 	{"dnspool/authority/dnssec/offline.go", "dnspool/authority/dnssec/several_keys_test.go"},
+	{"dnspool/authority/dnssec/removal.go", "dnspool/authority/dnssec/removal_test.go"},
 	{"dnspool/authority/dnssec/rollover.go", "dnspool/authority/dnssec/rollover_test.go"},
 	{"dnspool/authority/dnssec/save.go", "dnspool/authority/dnssec/save_linux_test.go"},
 	{"dnspool/authority/dnssec/status.go", "dnspool/authority/dnssec/rollover_test.go"},

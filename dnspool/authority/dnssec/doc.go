@@ -30,6 +30,7 @@
 //	nsec.go     the chain of names
 //	ds.go       which of the parent's DS records validators use
 //	replace.go  whether caches go with keys that replace others
+//	removal.go  whether they go with keys that are removed
 //	rollover.go from one key to the next
 //	hold.go     not while the parent cannot be seen
 //	abort.go    and back, while that is safe

@@ -1,6 +1,7 @@
 package checking
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -99,7 +100,8 @@ func checkKeys(c *config.Server) error {
 	if err != nil {
 		return err
 	}
-	return keys.CheckStart(&past, time.Now())
+	now := time.Now()
+	return cmp.Or(keys.CheckStart(&past, now), keys.CheckRemovals(&past.Parent, past.TTLs.Held(now), now))
 }
 
 // checkTransferKeys returns an error if allow_transfer names a key that no key file has. Key files that cannot be read

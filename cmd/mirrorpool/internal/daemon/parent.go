@@ -167,7 +167,7 @@ func (p *parent) checkReplaced(keys *dnssec.Keys, held time.Duration, now time.T
 		return fmt.Errorf("whether the parent of %s has DS records of the keys %d, which are not published any more, is not known: %s; "+
 			"list them again until it is (see mirrorpool dnssec status), %s", keys.Zone, left, cmp.Or(p.problem, "it was not asked"), otherwise)
 	}
-	if err := keys.CheckReplaced(&p.seen, held, now); err != nil {
+	if err := cmp.Or(keys.CheckReplaced(&p.seen, held, now), keys.CheckRemovals(&p.seen, held, now)); err != nil {
 		return fmt.Errorf("%w; %s", err, otherwise)
 	}
 	return nil
