@@ -272,3 +272,18 @@ func TestFirstKeyBesideDS(t *testing.T) {
 		})
 	}
 }
+
+// TestWithdrawnDSInCaches has the status say until when caches may have DS records that are gone.
+func TestWithdrawnDSInCaches(t *testing.T) {
+	t.Parallel()
+	d := newSignedDaemon(t, `{"keys": "auto", "withdraw": true}`)
+	d.see(3600)
+	d.see(noDS)
+	if s, _ := d.signatures(); !strings.Contains(s.Next, "may have the parent's DS records until then, at 2027-01-15T09:10:00Z") {
+		t.Errorf("it waits for %q", s.Next)
+	}
+	d.wait(time.Hour + parentInterval)
+	if s, _ := d.signatures(); !strings.Contains(s.Next, "the parent has no DS record any more") {
+		t.Errorf("after that, it waits for %q", s.Next)
+	}
+}

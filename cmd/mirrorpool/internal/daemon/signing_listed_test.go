@@ -142,3 +142,27 @@ func TestEndOfKeysIsLogged(t *testing.T) {
 		t.Errorf("the status says %q", s.Ending)
 	}
 }
+
+// TestReplacedKeyNeedsAFreshLook leaves a key out that the parent does not need any more, as it was seen long ago, and
+// just now.
+func TestReplacedKeyNeedsAFreshLook(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, _ := newListedKey(t, dir, 257)
+	second, secondRecord := newListedKey(t, dir, 257)
+	zone, _ := newListedKey(t, dir, 256)
+	d := newSignedDaemon(t, listed(t, first, second, zone))
+	ds := secondRecord.ToDS(dns.SHA256)
+	d.look(ds)
+	d.wait(48 * time.Hour)
+	d.look(ds)
+	d.wait(2*parentInterval + time.Second)
+	d.write(listed(t, second, zone), "")
+	if got := d.reloadSettings(false).Error; !strings.Contains(got, "which are not published any more, is not known") {
+		t.Errorf("seen long ago: %q", got)
+	}
+	d.look(ds)
+	if got := d.reloadSettings(false).Error; got != "" {
+		t.Errorf("seen just now: %q", got)
+	}
+}
