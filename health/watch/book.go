@@ -9,7 +9,8 @@ import (
 
 // A Book holds what one watcher has said.
 //
-// Books that have merged the same views are equal, in whatever order they came and however often.
+// Books that have merged the same views hold the same opinions and notes, in whatever order they came and how often.
+// Which changes are held beyond a missed one rests on the order where there are more than maxBeyond.
 type Book struct {
 	complete uint64 // no part with a lower count is left
 	count    uint64 // the highest seen

@@ -29,7 +29,7 @@ func TestLostIsNamed(t *testing.T) {
 		(*delegate)(g).NotifyLeave(&memberlist.Node{Name: "ams"})
 		for _, after := range []time.Duration{0, memoryOfGone, 365 * 24 * time.Hour} {
 			now = now.Add(after)
-			(*delegate)(g).NotifyAlive(&memberlist.Node{Name: "nyc", DCur: protocol}) // which has it look
+			g.requests(now) // which has it look, as each second
 			named := len(g.Status(now).Members) == 1
 			if want := !stopped || after <= memoryOfGone; named != want {
 				t.Errorf("stopped %v, %v later: named %v", stopped, after, named)

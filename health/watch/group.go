@@ -147,11 +147,14 @@ func (g *Group) SetKeys(keys [][]byte) error {
 	return nil
 }
 
-// HasKeys reports whether keys are those of the group already.
+// HasKeys reports whether keys are those of the group already, with the same first one. The order of the others means
+// nothing.
 func (g *Group) HasKeys(keys [][]byte) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.EqualFunc(g.keyring.GetKeys(), keys, bytes.Equal)
+	has := g.keyring.GetKeys()
+	sort := func(list [][]byte) [][]byte { return slices.SortedFunc(slices.Values(list), bytes.Compare) }
+	return len(keys) > 0 && bytes.Equal(has[0], keys[0]) && slices.EqualFunc(sort(has), sort(keys), bytes.Equal)
 }
 
 // Changed delivers a value after other watchers have said something new, joined or left.

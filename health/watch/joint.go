@@ -92,11 +92,11 @@ func (j jointVerdicts) apply(prefix string, p place, e *health.Endpoint, votes [
 	}
 	last, known := j[prefix][p]
 	age := now.Sub(last.at)
-	known = known && age >= 0 && age <= by.young                                            // below 0 the clock was set back
-	alone := votes[0].State != health.Unknown && !isTie(opinions) && e.Since.After(last.at) // it has seen more since
+	known = known && age >= 0 && age <= by.young                                              // below 0 the clock was set back
+	sawMore := votes[0].State != health.Unknown && !isTie(opinions) && e.Since.After(last.at) // this watcher has, since then
 	next := joint{state: Decide(opinions, by.quorum), since: now, at: now}
 	switch {
-	case next.state == health.Unknown && known && !alone,
+	case next.state == health.Unknown && known && !sawMore,
 		next.state != health.Unknown && known && last.byAbsence(next.state, votes, by.quorum):
 		override(e, last)
 		return

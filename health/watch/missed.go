@@ -36,6 +36,7 @@ type request struct {
 func (g *Group) requests(now time.Time) (list []letter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.forgetGone()
 	var living []string
 	for name, m := range g.members {
 		if m.alive {

@@ -251,6 +251,7 @@ func (w *modelWorld) send(s *modelServer) {
 func (w *modelWorld) post(s *modelServer) {
 	if !w.time.Before(s.catchUpAt) {
 		s.catchUpAt = w.time.Add(catchUpEvery)
+		s.forgetGoneInModel()
 		for _, l := range s.requests(s.now()) {
 			if other := w.named(l.to); w.linked(s, other) && w.random.Float64() >= w.loss {
 				w.fly(other, l.text)

@@ -148,7 +148,7 @@ func (s *modelServer) hear(v *View) {
 func (s *modelServer) forgetGoneInModel() {
 	for _, p := range s.peers {
 		if !p.alive && s.now().Sub(p.gone) > memoryOfGone {
-			*p = modelPeer{known: p.known, gone: p.gone, roles: p.roles, said: map[string]Opinions{}, got: map[uint64]bool{}}
+			*p = modelPeer{known: p.known, since: p.since, gone: p.gone, roles: p.roles, said: map[string]Opinions{}, got: map[uint64]bool{}}
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package watch
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,4 +33,33 @@ func TestTooManyEndpoints(t *testing.T) {
 			t.Errorf("%d of %d endpoints are shared", n, step.endpoints)
 		}
 	}
+}
+
+// TestHasKeys: the first key matters, which encrypts, and which others there are, in whatever order.
+func TestHasKeys(t *testing.T) {
+	t.Parallel()
+	keysOf := func(letters string) (keys [][]byte) {
+		for _, c := range letters {
+			keys = append(keys, bytes.Repeat([]byte(string(c)), 32))
+		}
+		return keys
+	}
+	g := newGroupNamed(t, time.Now, "fra")
+	for _, step := range []string{"abc", "bca", "ca"} {
+		if err := g.SetKeys(keysOf(step)); err != nil {
+			t.Fatal(err)
+		}
+		for letters, want := range map[string]bool{step: true, step[:1] + reversed(step[1:]): true, reversed(step): false, step[:1]: false,
+			step[:1] + "xyz"[:len(step)-1]: false, step + "x": false, "": false} {
+			if got := g.HasKeys(keysOf(letters)); got != want {
+				t.Errorf("of %s it has %q: %v", step, letters, got)
+			}
+		}
+	}
+}
+
+func reversed(s string) string {
+	b := []byte(s)
+	slices.Reverse(b)
+	return string(b)
 }
