@@ -52,8 +52,8 @@ func (g *Group) requests(now time.Time) (list []letter) {
 		}
 		if noticed {
 			to := name
-			if m.missed.tried%2 == 1 {
-				to = living[(i+1+m.missed.tried/2)%len(living)]
+			if others := len(living) - 1; m.missed.tried%2 == 1 && others > 0 {
+				to = living[(i+1+m.missed.tried/2%others)%len(living)]
 			}
 			if text, err := json.Marshal(View{Watcher: g.o.Config.Name, Want: name}); err == nil {
 				list = append(list, letter{to, text})

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -95,5 +96,70 @@ func TestSlowReader(t *testing.T) {
 	s.wait()
 	if got := <-sent; got != "slow 7" {
 		t.Errorf("when it reads again: %s", got)
+	}
+}
+
+// TestOnlyAllIsPassedOn: a watcher that has missed something itself passes on nothing, neither to one that asks nor to
+// one that joins; and not what has been passed on with less than it knows.
+func TestOnlyAllIsPassedOn(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	nyc := x.groups["nyc"]
+	for _, missed := range []bool{false, true} {
+		if missed {
+			nyc.members["ams"].book.latest++
+		}
+		nyc.take([]byte(`{"w":"fra","q":"ams"}`))
+		if got := len(nyc.replies()); (got == 0) != missed {
+			t.Errorf("has missed something: %v; %d replies", missed, got)
+		}
+		x.now = x.now.Add(replyEvery)
+		var views []View
+		for line := range bytes.Lines((*delegate)(nyc).LocalState(true)) {
+			var v View
+			if err := json.Unmarshal(line, &v); err != nil {
+				t.Fatal(err)
+			}
+			if v.Watcher == "ams" && v.tells() {
+				views = append(views, v)
+			}
+		}
+		if (len(views) == 0) != missed {
+			t.Errorf("has missed something: %v; one that joins gets %v", missed, views)
+		}
+	}
+}
+
+// TestHeardDoesNotGoBack: what comes late by way of a third watcher does not make one look silent.
+func TestHeardDoesNotGoBack(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	g := newGroupNamed(t, func() time.Time { return now }, "fra", "ams")
+	g.take([]byte(`{"w":"ams","n":7}`))
+	g.take([]byte(`{"w":"ams","n":8,"g":5000}`))
+	if heard := g.members["ams"].heard; !heard.Equal(now) {
+		t.Errorf("heard of %v ago", now.Sub(heard))
+	}
+	now = now.Add(time.Minute)
+	g.take([]byte(`{"w":"ams","n":9,"g":5000}`))
+	if heard := g.members["ams"].heard; now.Sub(heard) != 5*time.Second {
+		t.Errorf("heard of %v ago", now.Sub(heard))
+	}
+}
+
+// TestLargeChangeIsMissed: a change that is too large to be gossiped has a number, so that others notice that they have
+// not got it.
+func TestLargeChangeIsMissed(t *testing.T) {
+	t.Parallel()
+	g := newGroupNamed(t, time.Now, "fra")
+	first, count := g.own.latest, g.own.count
+	if err := g.SetNote(TopicList, string(bytes.Repeat([]byte("x"), 2*maxPacket))); err != nil {
+		t.Fatal(err)
+	}
+	if !signaled(g.whole) || g.own.latest != first+1 || g.own.count != count+2 {
+		t.Errorf("the number is %d after %d, and the count %d after %d", g.own.latest, first, g.own.count, count)
+	}
+	if g.own.number(5); g.own.count != count+7 { // else the numbers of the next run would be lower
+		t.Errorf("the count is %d after 5 changes more", g.own.count-count)
 	}
 }
