@@ -17,7 +17,7 @@ func (k *Keys) CheckRemovals(seen *Seen, held time.Duration, now time.Time) erro
 		return nil
 	}
 	for _, key := range k.All {
-		if !key.ours() || !key.Times.Delete.After(now) {
+		if !key.Times.Delete.After(now) {
 			continue
 		}
 		if err := cmp.Or(k.checkSignedBy(key, held), k.checkTrusted(key, seen), k.checkLastOfAlgorithm(key)); err != nil {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // TestRemovals refuses times of listed keys by which one is removed that caches still need.
@@ -62,6 +64,38 @@ func TestRemovals(t *testing.T) {
 		}
 		if err := k.Follow(k, testNow).CheckRemovals(&seen, 4*time.Hour, testNow); err != nil {
 			t.Errorf("%s, in force before: %v", name, err)
+		}
+	}
+}
+
+// TestRemovalsElsewhere leaves keys alone that this program has planned the times of, and sets that were signed ahead;
+// another server's key is none that stays here.
+func TestRemovalsElsewhere(t *testing.T) {
+	t.Parallel()
+	l := newListedKeys(t, "K1", "K2", "Z1")
+	l.set("K1", "Publish -99, Activate -99, Delete 9")
+	k, err := Read(testConfig(l.files["K1"], l.files["Z1"]), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := Read(testConfig(l.files["K2"]), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auto := *k
+	auto.auto = true
+	for name, test := range map[string]struct {
+		keys    *Keys
+		refused bool
+	}{
+		"listed":                {k, true},
+		"auto":                  {&auto, false},
+		"signed ahead":          {k.with(&Key{Record: other.All[0].Record, signed: []signedSet{{}}}), false},
+		"another server's stay": {k.with(newOtherKey(other.All[0].Record)), true},
+	} {
+		seen := new(Seen).With(&View{DS: []*dns.DS{l.ds["K1"], l.ds["K2"]}, TTL: time.Hour, At: testNow})
+		if err := test.keys.CheckRemovals(&seen, time.Hour, testNow); (err != nil) != test.refused {
+			t.Errorf("%s: %v, want it refused: %v", name, err, test.refused)
 		}
 	}
 }
