@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -108,3 +109,41 @@ func butOne(said []byte) byte {
 
 // damps reports whether what is decided of an endpoint may be held back.
 func (s *modelServer) damps(e modelEndpoint) bool { return len(s.joint[e].changes) >= 12 }
+
+// checkAge holds that no opinion counts which its watcher gave up long ago.
+func (s *modelServer) checkAge() error {
+	if s.world.time.Sub(s.stepped) < time.Hour { // a real clock's steps do not change how long ago something was
+		return nil
+	}
+	for _, other := range s.world.servers {
+		if p := s.peers[other.name]; p == nil || !s.counts(p) {
+			continue
+		}
+		for _, e := range modelEndpoints {
+			for _, o := range s.members[other.name].book.mirrors[e.prefix()].List {
+				last := other.told[e][letterOf(o.State, o.Evidence)]
+				if age := s.world.time.Sub(last); o.Role == e.role && age > modelPatience+20*time.Second {
+					return fmt.Errorf("at %s counts what %s said of %v %v ago", s.name, other.name, e, age)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// checkHeld holds that a server which takes what another one says for all has that.
+func (s *modelServer) checkHeld() error {
+	for _, other := range s.world.servers {
+		m := s.members[other.name]
+		if other.stopped || m == nil || m.book.latest != other.own.latest || !m.book.current() {
+			continue
+		}
+		for prefix, said := range other.own.mirrors {
+			held := m.book.mirrors[prefix]
+			if s.wants(prefix) && !said.says(held.List, held.Release) {
+				return fmt.Errorf("%s takes for all that %s says of %s: %v, and it says %v", s.name, other.name, prefix, held, said)
+			}
+		}
+	}
+	return nil
+}

@@ -92,6 +92,7 @@ func (w *modelWorld) restart(s *modelServer, r *rand.Rand) error {
 		return err
 	}
 	s.peers, s.joint, s.verdicts = map[string]*modelPeer{}, map[modelEndpoint]modelJoint{}, map[modelEndpoint]byte{}
+	s.listed = [modelMirrors]bool{}
 	s.snapshot, s.saw = nil, map[modelEndpoint]modelJoint{}
 	for _, other := range w.servers {
 		if other != s {

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
@@ -53,6 +54,8 @@ type modelServer struct {
 	seen    map[modelEndpoint]byte
 	lies    bool // it says anything of anything
 	stopped bool
+	lacks   [modelMirrors]bool // mirrors that its list does not have
+	listed  [modelMirrors]bool // those that it had when it last came to verdicts
 
 	suspects bool // itself: then what fails there is no vote
 	peers    map[string]*modelPeer
@@ -72,18 +75,19 @@ type modelServer struct {
 
 // A modelPeer is what a server knows of another one.
 type modelPeer struct {
-	known bool
-	alive bool
-	since time.Time // when that was to change; zero if it is as it is
-	gone  time.Time // when it left
-	roles []health.Role
-	count uint64
-	heard time.Time
-	knew  time.Time // heard, when nothing of what it had said was missed; zero: never
-	said  map[string]Opinions
-	last  uint64          // the latest change that it is known to have told of
-	whole uint64          // all up to this one have come
-	got   map[uint64]bool // changes beside that
+	known    bool
+	alive    bool
+	since    time.Time // when that was to change; zero if it is as it is
+	gone     time.Time // when it left
+	roles    []health.Role
+	count    uint64
+	complete uint64 // the count since which what is not in its list is none of its mirrors
+	heard    time.Time
+	knew     time.Time // heard, when nothing of what it had said was missed; zero: never
+	said     map[string]Opinions
+	last     uint64          // the latest change that it is known to have told of
+	whole    uint64          // all up to this one have come
+	got      map[uint64]bool // changes beside that
 }
 
 // beyond is how many changes have come after one that has not.
@@ -137,11 +141,40 @@ func (s *modelServer) hear(v *View) {
 	if !p.missed() {
 		p.knew = p.heard
 	}
+	p.complete = max(p.complete, v.Complete)
 	for prefix, m := range v.Mirrors {
-		if m.Count > p.said[prefix].Count {
+		if s.inList(prefix) && m.Count > p.said[prefix].Count {
 			p.said[prefix] = m
 		}
 	}
+	maps.DeleteFunc(p.said, func(prefix string, m Opinions) bool { return m.Count < p.complete })
+}
+
+// inList reports whether a mirror is in the list by which the server has come to verdicts.
+func (s *modelServer) inList(prefix string) bool {
+	for i, listed := range s.listed {
+		if listed && prefix == (modelEndpoint{mirror: i}).prefix() {
+			return true
+		}
+	}
+	return false
+}
+
+// takeList takes over the list of mirrors. What was said of those that it has now was not kept.
+func (s *modelServer) takeList() {
+	var listed [modelMirrors]bool
+	for i := range listed {
+		listed[i] = !s.lacks[i]
+	}
+	if listed == s.listed {
+		return
+	}
+	s.listed = listed
+	for _, p := range s.peers {
+		maps.DeleteFunc(p.said, func(prefix string, _ Opinions) bool { return !s.inList(prefix) })
+		p.whole, p.got = 0, map[uint64]bool{}
+	}
+	maps.DeleteFunc(s.joint, func(e modelEndpoint, _ modelJoint) bool { return !listed[e.mirror] })
 }
 
 // forgetGoneInModel has the model forget what it heard of those that have been gone for long.
@@ -213,6 +246,9 @@ func (s *modelServer) report() *health.Report {
 		r.Suspects = []health.Suspect{{Name: health.SuspectResolver}}
 	}
 	for _, e := range modelEndpoints {
+		if s.lacks[e.mirror] {
+			continue
+		}
 		if s.lies {
 			s.seen[e] = randomLetter(s.world.random)
 		}
@@ -232,13 +268,20 @@ func (s *modelServer) report() *health.Report {
 // rebuild does what a server does when something has changed: it comes to joint verdicts, and to a version of the zone,
 // of which it tells the others. Both have to be right.
 func (s *modelServer) rebuild() error {
+	s.takeList()
 	r := s.report()
 	s.Apply(r)
 	s.remember()
+	if err := s.checkHeld(); err != nil {
+		return err
+	}
 	if err := s.checkAge(); err != nil {
 		return err
 	}
 	for _, e := range modelEndpoints {
+		if s.lacks[e.mirror] {
+			continue
+		}
 		i := slices.IndexFunc(r.Mirrors[e.prefix()].Endpoints, func(x health.Endpoint) bool { return x.Role == e.role })
 		got := letterOf(r.Mirrors[e.prefix()].Endpoints[i].State, false)
 		s.verdicts[e] = got
@@ -271,27 +314,6 @@ func (s *modelServer) remember() {
 	}
 }
 
-// checkAge holds that no opinion counts which its watcher gave up long ago.
-func (s *modelServer) checkAge() error {
-	if s.world.time.Sub(s.stepped) < time.Hour { // a real clock's steps do not change how long ago something was
-		return nil
-	}
-	for _, other := range s.world.servers {
-		if p := s.peers[other.name]; p == nil || !s.counts(p) {
-			continue
-		}
-		for _, e := range modelEndpoints {
-			for _, o := range s.members[other.name].book.mirrors[e.prefix()].List {
-				last := other.told[e][letterOf(o.State, o.Evidence)]
-				if age := s.world.time.Sub(last); o.Role == e.role && age > modelPatience+20*time.Second {
-					return fmt.Errorf("at %s counts what %s said of %v %v ago", s.name, other.name, e, age)
-				}
-			}
-		}
-	}
-	return nil
-}
-
 // build makes a version of the zone, and holds the rules on what it tells.
 func (s *modelServer) build(r *health.Report) error {
 	in := dnspool.Input{Pool: &config.Pool{}, Health: r, Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 1}, Now: s.now(),
@@ -302,6 +324,9 @@ func (s *modelServer) build(r *health.Report) error {
 	}
 	enabled, up := 0, 0
 	for i, on := range s.world.list {
+		if s.lacks[i] {
+			continue
+		}
 		e := modelEndpoint{i, health.DNS}
 		m := config.Mirror{URLPrefix: e.prefix()}
 		m.URL, _ = url.Parse(m.URLPrefix)
@@ -321,6 +346,7 @@ func (s *modelServer) build(r *health.Report) error {
 	}
 	for i, on := range s.world.list {
 		e := modelEndpoint{i, health.DNS}
+		on = on && !s.lacks[i]
 		answered := slices.Contains(served, e.address())
 		switch {
 		case answered && !on:

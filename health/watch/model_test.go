@@ -59,6 +59,7 @@ const (
 	restartOne
 	stopOne
 	editList
+	otherList
 	failAll
 	passTime
 	calm
@@ -66,12 +67,12 @@ const (
 
 var modelOpNames = [...]string{"some see mirrors otherwise", "all see mirrors otherwise", "links fail", "TCP fails", "links heal",
 	"partition", "one suspects itself", "one lies", "a clock steps", "restart", "stop or start", "edit the list",
-	"all mirrors fail", "time passes", "calm"}
+	"one has another list", "all mirrors fail", "time passes", "calm"}
 
 func randomOps(seed uint64) []modelOp {
 	r := rand.New(rand.NewPCG(seed, 1))
 	kinds := []modelOpKind{changeTruth, changeTruth, changeTruth, changeTruthForAll, changeTruthForAll, failLinks, failStreams,
-		healLinks, partition, suspectItself, lie, stepClock, restartOne, stopOne, editList, failAll, passTime, calm}
+		healLinks, partition, suspectItself, lie, stepClock, restartOne, stopOne, editList, otherList, failAll, passTime, calm}
 	ops := make([]modelOp, 10+r.IntN(20))
 	for i := range ops {
 		ops[i] = modelOp{kinds[r.IntN(len(kinds))], r.Uint64()}
@@ -138,6 +139,9 @@ func (w *modelWorld) do(o modelOp) error {
 		}
 	case editList:
 		w.list[r.IntN(modelMirrors)] = r.IntN(3) > 0
+	case otherList: // for a while: a mirror may have come, or gone
+		i := 1 + r.IntN(modelMirrors-1)
+		s.lacks[i] = !s.lacks[i]
 	case failAll: // one after the other
 		for _, e := range modelEndpoints {
 			for _, s := range w.servers {
@@ -159,7 +163,7 @@ func (w *modelWorld) do(o modelOp) error {
 func (w *modelWorld) calm() error {
 	w.heal()
 	for _, s := range w.servers {
-		s.lies = false
+		s.lies, s.lacks = false, [modelMirrors]bool{}
 		if s.stopped {
 			s.stopped = false
 			if err := w.restart(s, w.random); err != nil {

@@ -25,12 +25,9 @@ type ballot struct {
 	evidence bool
 }
 
-// appendBallots appends those of all that do not abstain.
 func appendBallots(list []ballot, votes []vote) []ballot {
 	for i := range votes {
-		if v := &votes[i]; v.State != health.Unknown {
-			list = append(list, ballot{v.watcher, v.State, v.Evidence})
-		}
+		list = append(list, ballot{votes[i].watcher, votes[i].State, votes[i].Evidence})
 	}
 	return list
 }
