@@ -38,7 +38,7 @@ func (j *joint) byAbsence(state health.State, votes []vote, quorum float64) bool
 	if state == j.decided {
 		return false
 	}
-	opinions := make([]Opinion, 0, len(votes)+len(j.ballots))
+	var opinions []Opinion
 	for i := range votes {
 		opinions = append(opinions, votes[i].Opinion)
 	}
