@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,5 +153,18 @@ func TestJointFlapping(t *testing.T) {
 	}
 	if j.decide(time.Minute, "udd"); j.decide(time.Minute, "uuu").State != health.Up {
 		t.Error("it is held for flapping an hour after")
+	}
+}
+
+// TestChangesLeaveTheWindow: changes count for flapping for less than an hour.
+func TestChangesLeaveTheWindow(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	for _, age := range []time.Duration{changeWindow - 1, changeWindow} {
+		last := joint{state: health.Down, changes: slices.Repeat([]time.Time{now.Add(-age)}, maxChanges)}
+		next := joint{state: health.Up}
+		if next.damp(&last, now, time.Minute); (next.state == health.Up) != (age == changeWindow) {
+			t.Errorf("%d changes %v ago: %v", maxChanges, age, next.state)
+		}
 	}
 }
