@@ -108,8 +108,8 @@ func (b *box) dropFrom(names ...string) []string {
 	}
 }
 
-// took waits until ok, and logs how long that took beside the aim. The aim is for servers that have a machine each. Here
-// all of them share two cores with other tests, which must not fail for that: it may take twice as long.
+// took waits until ok, and logs how long that took beside the aim. The aim is for servers that have a machine each.
+// Here all of them share two cores with other tests: it may take twice as long, so that load alone fails no test.
 func (b *box) took(what string, aim time.Duration, ok func() bool) {
 	b.t.Helper()
 	began := time.Now()
