@@ -25,14 +25,16 @@ import (
 	"mirrorpool/health/watch"
 )
 
-// Changes are gathered for gatherTime before they make a new snapshot; in large pools, where a snapshot takes long, for
-// gatherFactor times as long as the latest one took, but at most maxGatherTime. So while many mirrors are checked for
-// the first time, snapshots take a fifth of a CPU.
+// Changes are gathered for gatherTime before they make a new snapshot, or in large pools, where a snapshot takes long,
+// for gatherShare for each mirror. So while many mirrors are checked for the first time, snapshots take about a fifth
+// of a CPU.
 const (
-	gatherTime    = 20 * time.Millisecond
-	gatherFactor  = 4
-	maxGatherTime = time.Second
+	gatherTime  = 20 * time.Millisecond
+	gatherShare = 40 * time.Microsecond
 )
+
+// gatherFor is how long changes are gathered in a pool of so many mirrors.
+func gatherFor(mirrors int) time.Duration { return max(gatherTime, time.Duration(mirrors)*gatherShare) }
 
 // An inForce holds the configuration, the list of mirrors and the zone file that are in force, and makes a snapshot of
 // them and the verdicts. Whatever changes one of them does so here, and both faces get the snapshot at once.
@@ -145,7 +147,7 @@ func (f *inForce) followVerdicts(ctx context.Context) error {
 	defer gather.Stop()
 	again := time.NewTimer(0)
 	defer again.Stop()
-	for wait := gatherTime; ; {
+	for {
 		again.Reset(f.untilRebuild())
 		select {
 		case <-ctx.Done():
@@ -153,25 +155,26 @@ func (f *inForce) followVerdicts(ctx context.Context) error {
 		case <-again.C:
 			gather.Reset(0)
 		case <-f.checker.Changed():
-			gather.Reset(wait)
+			gather.Reset(gatherFor(f.mirrors()))
 		case <-f.watchersChanged():
 			f.takeSecondLooks()
-			gather.Reset(wait)
+			gather.Reset(gatherFor(f.mirrors()))
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-gather.C:
 		}
-		began := time.Now()
 		f.rebuild()
-		wait = gatherAfter(time.Since(began))
 	}
 }
 
-// gatherAfter is how long changes are gathered after a snapshot that took so long.
-func gatherAfter(took time.Duration) time.Duration {
-	return min(max(gatherTime, gatherFactor*took), maxGatherTime)
+// mirrors is how many there are in the snapshot in force.
+func (f *inForce) mirrors() int {
+	if s := f.current.Load(); s != nil {
+		return len(s.Mirrors)
+	}
+	return 0
 }
 
 // untilRebuild is for how long a snapshot may be in force: an interval of the checks, because verdicts that are not

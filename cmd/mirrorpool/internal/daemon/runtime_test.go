@@ -50,15 +50,14 @@ func TestCollector(t *testing.T) {
 	})
 }
 
-// TestGatherAfter bounds how much of a CPU snapshots take.
-func TestGatherAfter(t *testing.T) {
+// TestGatherFor has changes wait for longer in large pools only.
+func TestGatherFor(t *testing.T) {
 	t.Parallel()
-	for took, want := range map[time.Duration]time.Duration{
-		0: 20 * time.Millisecond, time.Millisecond: 20 * time.Millisecond, 100 * time.Millisecond: 400 * time.Millisecond,
-		time.Minute: time.Second,
+	for mirrors, want := range map[int]time.Duration{
+		0: 20 * time.Millisecond, 500: 20 * time.Millisecond, 1000: 40 * time.Millisecond, 10_000: 400 * time.Millisecond,
 	} {
-		if got := gatherAfter(took); got != want {
-			t.Errorf("after %v: %v, want %v", took, got, want)
+		if got := gatherFor(mirrors); got != want {
+			t.Errorf("with %d mirrors: %v, want %v", mirrors, got, want)
 		}
 	}
 }
