@@ -112,6 +112,8 @@ func TestCAAPermits(t *testing.T) {
 		{[]string{`0 issue "letsencrypt.org"`, `0 issuewild ";"`}, true, all[:1], false},
 		{[]string{`0 issue "letsencrypt.org"`}, true, all[:1], true},
 		{[]string{`0 issuewild ";"`}, false, all, true},
+		{[]string{`0 issuewild ";"`}, true, all[:1], false},
+		{[]string{`0 issue "other.example"`}, true, all[:1], false},
 	} {
 		if got := CAAPermits(parsedCAA(t, test.values), "letsencrypt.org", test.wildcard, test.challenges); got != test.want {
 			t.Errorf("%+v: %v", test, got)

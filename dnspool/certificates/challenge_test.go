@@ -13,6 +13,19 @@ import (
 	"mirrorpool/config"
 )
 
+// TestCheckChallenges refuses names for which no challenge can be answered.
+func TestCheckChallenges(t *testing.T) {
+	t.Parallel()
+	c := &config.Server{HTTP: config.HTTP{Listen: []string{"127.0.0.1:80"}, ACME: &config.ACME{Names: []string{"a.example.org"}}}}
+	if err := checkChallenges(c); err != nil {
+		t.Error(err)
+	}
+	c.HTTP.ACME.Names = append(c.HTTP.ACME.Names, "*.example.org")
+	if err := checkChallenges(c); err == nil || !strings.Contains(err.Error(), "*.example.org") || strings.Contains(err.Error(), "a.example.org") {
+		t.Errorf("with a wildcard, and no DNS: %v", err)
+	}
+}
+
 func TestReach(t *testing.T) {
 	t.Parallel()
 	c := &config.Server{
