@@ -117,3 +117,40 @@ func TestKeysCannotBeKept(t *testing.T) {
 		t.Error("keys are remembered that were not kept")
 	}
 }
+
+// TestMakesFirstKey is about starts of which nothing before is known.
+func TestMakesFirstKey(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(c *config.DNS, dir string) error
+		want   bool
+	}{
+		"the first start": {func(*config.DNS, string) error { return nil }, true},
+		"unsigned":        {func(c *config.DNS, _ string) error { c.DNSSEC = nil; return nil }, false},
+		"listed keys": {func(c *config.DNS, _ string) error {
+			c.DNSSEC = &config.DNSSEC{Keys: []string{"Kdl.example.org.+013+1.key"}}
+			return nil
+		}, false},
+		"other signers": {func(c *config.DNS, _ string) error {
+			changed := *c.DNSSEC
+			changed.OtherKeys = []string{"other.key"}
+			c.DNSSEC = &changed
+			return nil
+		}, false},
+		"signed before": {func(c *config.DNS, dir string) error { _, err := read(*c, dir, testNow); return err }, false},
+		"a key is there": {func(c *config.DNS, dir string) error {
+			if _, err := read(*c, dir, testNow); err != nil {
+				return err
+			}
+			return os.Remove(filepath.Join(dir, "dnssec"))
+		}, false},
+	} {
+		c, dir := testConfig(), t.TempDir()
+		if err := test.change(&c, dir); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := MakesFirstKey(c, dir); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
