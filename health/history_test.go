@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,6 +271,30 @@ func TestShift(t *testing.T) {
 		parts := [3]int{1, 2, 3}
 		if shift(parts[:], n); parts != want {
 			t.Errorf("by %d: %v, want %v", n, parts, want)
+		}
+	}
+}
+
+// TestDamagedSeconds refuses times in states that are none, or that no day has.
+func TestDamagedSeconds(t *testing.T) {
+	t.Parallel()
+	parts := func(n int, seconds int16) []int16 { return slices.Repeat([]int16{seconds}, n) }
+	good := stateLetters[:1]
+	for name, test := range map[string]struct {
+		saved savedSeconds
+		bad   bool
+	}{
+		"good":          {savedSeconds{good: parts(HistoryParts, int16(partSeconds))}, false},
+		"no state":      {savedSeconds{"": parts(HistoryParts, 1)}, true},
+		"two states":    {savedSeconds{stateLetters[:2]: parts(HistoryParts, 1)}, true},
+		"another state": {savedSeconds{"?": parts(HistoryParts, 1)}, true},
+		"too few parts": {savedSeconds{good: parts(HistoryParts-1, 1)}, true},
+		"too many":      {savedSeconds{good: parts(HistoryParts+1, 1)}, true},
+		"negative":      {savedSeconds{good: parts(HistoryParts, -1)}, true},
+		"too long":      {savedSeconds{good: parts(HistoryParts, int16(partSeconds)+1)}, true},
+	} {
+		if err := new(stripSeconds).read(test.saved, new(Strip)); (err != nil) != test.bad {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
