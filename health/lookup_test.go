@@ -223,6 +223,33 @@ func TestWhatIsLookedUp(t *testing.T) {
 }
 
 // TestLostAddresses: a mirror whose name is gone from DNS is reported, with the families that it was of.
+// TestControlIsBounded has no more hosts looked up than it takes to judge the resolver.
+func TestControlIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	hosts := ""
+	for i := range 2 * controlHosts {
+		hosts += fmt.Sprintf(" h%d.example.net", i)
+	}
+	b.SetPool(pool(t, hosts[1:]))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	later := epoch.Add(time.Hour)
+	for _, m := range b.mirrors {
+		b.schedule.move(m.web.task, later)
+	}
+	b.controlResolver(b.mirrors["http://h0.example.net/tails/"].web, epoch)
+	moved := 0
+	for _, m := range b.mirrors {
+		if !m.web.task.due.Equal(later) {
+			moved++
+		}
+	}
+	if moved != controlHosts {
+		t.Errorf("%d hosts are looked up, want %d", moved, controlHosts)
+	}
+}
+
 func TestLostAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
