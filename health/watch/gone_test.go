@@ -65,39 +65,34 @@ func TestGoodbye(t *testing.T) {
 	}
 }
 
+// finds waits until what a watcher knows of the only other one is ok.
+func (p *peer) finds(t *testing.T, what string, ok func(m Member) bool) {
+	t.Helper()
+	testbed.Eventually(t, what, func() bool {
+		s := p.Status(p.now())
+		return len(s.Members) == 1 && ok(s.Members[0])
+	})
+}
+
 // TestStopIsNoLoss: a watcher that is stopped says so to the others.
 func TestStopIsNoLoss(t *testing.T) {
 	t.Parallel()
 	peers := startPeers(t, "fra", "ams")
-	find := func(what string, ok func(m Member) bool) {
-		t.Helper()
-		testbed.Eventually(t, what, func() bool {
-			s := peers[0].Status(peers[0].now())
-			return len(s.Members) == 1 && ok(s.Members[0])
-		})
-	}
-	find("it is there", func(m Member) bool { return m.Alive && !m.Stopped && peers[1].size() == 2 })
+	peers[0].finds(t, "it is there", func(m Member) bool { return m.Alive && !m.Stopped && peers[1].size() == 2 })
 	peers[1].stop()
-	find("it was stopped", func(m Member) bool { return !m.Alive && m.Stopped })
+	peers[0].finds(t, "it was stopped", func(m Member) bool { return !m.Alive && m.Stopped })
 	startPeer(t, "ams", peers[1].address, []string{peers[0].address}, key("one"))
-	find("it is back", func(m Member) bool { return m.Alive && !m.Stopped })
+	peers[0].finds(t, "it is back", func(m Member) bool { return m.Alive && !m.Stopped })
 }
 
 // TestFailureIsLoss: a watcher that ends because something has failed is lost.
 func TestFailureIsLoss(t *testing.T) {
 	t.Parallel()
 	peers := startPeers(t, "fra", "ams")
-	find := func(what string, ok func(m Member) bool) {
-		t.Helper()
-		testbed.Eventually(t, what, func() bool {
-			s := peers[0].Status(peers[0].now())
-			return len(s.Members) == 1 && ok(s.Members[0])
-		})
-	}
-	find("it is there", func(m Member) bool { return m.Alive && peers[1].size() == 2 })
+	peers[0].finds(t, "it is there", func(m Member) bool { return m.Alive && peers[1].size() == 2 })
 	peers[1].fails = true
 	peers[1].stop()
-	find("it is lost", func(m Member) bool { return !m.Alive })
+	peers[0].finds(t, "it is lost", func(m Member) bool { return !m.Alive })
 	if peers[0].Status(peers[0].now()).Members[0].Stopped {
 		t.Error("it is taken for stopped")
 	}

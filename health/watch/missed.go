@@ -151,19 +151,5 @@ func (g *Group) passedOn(name string, m *member) *View {
 
 // passOn sends whole views to those that want them until ctx ends.
 func (g *Group) passOn(ctx context.Context, list *memberlist.Memberlist) error {
-	s := g.newSender(list.Members, list.SendReliable)
-	defer s.wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-g.wanting:
-			s.post(ctx, g.replies())
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(passOnEvery):
-		}
-	}
+	return g.sendOn(ctx, list, g.wanting, passOnEvery, g.replies)
 }

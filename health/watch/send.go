@@ -48,22 +48,31 @@ func (g *Group) beats(ctx context.Context) error {
 
 // send sends this watcher's whole view when that is wanted, until ctx ends.
 func (g *Group) send(ctx context.Context, list *memberlist.Memberlist) error {
+	return g.sendOn(ctx, list, g.whole, wholeEvery, func() []letter {
+		g.mu.Lock()
+		v := g.own.view(g.o.Config.Name)
+		g.mu.Unlock()
+		return g.toAll(list, v.text())
+	})
+}
+
+// sendOn sends letters when there is a token in wanted, and no more often than each pause, until ctx ends.
+func (g *Group) sendOn(
+	ctx context.Context, list *memberlist.Memberlist, wanted <-chan struct{}, pause time.Duration, letters func() []letter,
+) error {
 	s := g.newSender(list.Members, list.SendReliable)
 	defer s.wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-g.whole:
-			g.mu.Lock()
-			v := g.own.view(g.o.Config.Name)
-			g.mu.Unlock()
-			s.post(ctx, g.toAll(list, v.text()))
+		case <-wanted:
+			s.post(ctx, letters())
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(wholeEvery):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -46,15 +46,7 @@ func startTCPResolver(t *testing.T, answer dns.HandlerFunc) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &dns.Server{Listener: listener, Handler: answer}
-	started, done := make(chan struct{}), make(chan error, 1)
-	server.NotifyStartedFunc = func() { close(started) }
-	go func() { done <- server.ActivateAndServe() }()
-	<-started
-	t.Cleanup(func() {
-		server.Shutdown()
-		<-done
-	})
+	runResolver(t, &dns.Server{Listener: listener, Handler: answer})
 	return addr
 }
 

@@ -99,7 +99,13 @@ func startResolver(t *testing.T, answer dns.HandlerFunc) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &dns.Server{PacketConn: conn, Handler: answer}
+	runResolver(t, &dns.Server{PacketConn: conn, Handler: answer})
+	return conn.LocalAddr().String()
+}
+
+// runResolver runs a resolver at its socket until the test ends.
+func runResolver(t *testing.T, server *dns.Server) {
+	t.Helper()
 	started, done := make(chan struct{}), make(chan error, 1)
 	server.NotifyStartedFunc = func() { close(started) }
 	go func() { done <- server.ActivateAndServe() }()
@@ -108,7 +114,6 @@ func startResolver(t *testing.T, answer dns.HandlerFunc) string {
 		server.Shutdown()
 		<-done
 	})
-	return conn.LocalAddr().String()
 }
 
 // TestReloadDuringALookAtTheParent has a configuration come into force while the parent is waited for. What follows
