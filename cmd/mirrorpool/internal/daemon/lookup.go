@@ -33,8 +33,11 @@ func lookUpDS(ctx context.Context, resolver, zone string, now time.Time) (*dnsse
 // hostResolvers returns the resolvers in a file such as /etc/resolv.conf.
 func hostResolvers(file string) (resolvers []string, err error) {
 	local, err := dns.ClientConfigFromFile(file)
-	if err != nil || len(local.Servers) == 0 {
-		return nil, fmt.Errorf("no resolver in %s, and no dns.dnssec.resolver: %v", file, err)
+	if err == nil && len(local.Servers) == 0 {
+		err = errors.New("it names none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no dns.dnssec.resolver, and no resolver from %s: %w", file, err)
 	}
 	for _, server := range local.Servers[:min(len(local.Servers), maxResolvers)] {
 		resolvers = append(resolvers, net.JoinHostPort(server, local.Port))
