@@ -58,10 +58,11 @@ func (w *pieceWriter) all() pieces {
 	return w.done
 }
 
-// firstOther returns the first piece that differs from another file's. ok is false if none does.
+// firstOther returns the first piece that differs from another file's, or that one of them lacks. ok is false if none
+// does.
 func (p pieces) firstOther(other pieces) (index int, ok bool) {
-	for i := range p {
-		if i >= len(other) || p[i] != other[i] {
+	for i := range max(len(p), len(other)) {
+		if i >= len(p) || i >= len(other) || p[i] != other[i] {
 			return i, true
 		}
 	}

@@ -176,8 +176,8 @@ func (v *Verifier) verify(ctx context.Context, m *mirror, seen Mirror, f *checks
 }
 
 // takeWrong takes in a complete read with another checksum. It is a proof only if it is known what the file should be,
-// and a second read of the place that is wrong is as wrong; or, for a mirror that sends whole copies that are wrong and
-// parts that are right, if a second copy has the same checksum.
+// and a second read of the place that is wrong is as wrong; or if the next copy has the same checksum, for a mirror that
+// sends whole copies that are wrong, and parts that are right or none.
 func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading) {
 	good := v.goodPieces(ctx, f)
 	if good == nil {
@@ -189,16 +189,24 @@ func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *che
 		v.takeBroken(m, f, errors.New("no piece of the copy is wrong"))
 		return
 	}
-	again, found, err := v.readAgain(ctx, m, seen, f, r, piece)
+	var found []byte
+	err := errSize
+	if !mayBeCut(f, piece, r.pieces, good) {
+		found, err = v.readAgain(ctx, m, seen, f, r, piece, good)
+	}
 	switch {
 	case ctx.Err() != nil:
-	case err != nil:
-		v.takeBroken(m, f, fmt.Errorf("reading a wrong place again: %w", err))
-	case piece < len(good) && again == good[piece] && !v.noteWrong(m, f, r.sum):
-		v.takeBroken(m, f, errors.New("a wrong place was right when it was read again"))
+	case err != nil && !v.noteWrong(m, f, r.sum):
+		v.takeBroken(m, f, err)
 	default:
 		v.accuse(ctx, m, f, r, int64(piece)*pieceSize, found)
 	}
+}
+
+// mayBeCut reports whether a copy may differ at a piece because the copy has ended there, or the file has: it may have
+// broken off, or be on its way to the mirror. Where the size of the file is known, it has been compared before.
+func mayBeCut(f *checksums.File, piece int, copied, good pieces) bool {
+	return f.Size < 0 && piece >= min(len(copied), len(good))-1
 }
 
 // noteWrong notes the checksum of a wrong copy, and reports whether the one before had the same.
@@ -214,27 +222,35 @@ func (v *Verifier) noteWrong(m *mirror, f *checksums.File, sum string) bool {
 	return before == sum
 }
 
-// readAgain reads a piece of a copy a second time, and returns its checksum; and its bytes, unless the mirror does not
-// send parts of files, so that the whole copy has to be read for it.
+var errPassed = errors.New("a wrong place was right when it was read again")
+
+// readAgain reads a piece of a copy a second time. The error is nil if it is wrong again. It returns the bytes of the
+// piece, unless the mirror does not send parts of files, so that the whole copy has to be read for it.
 func (v *Verifier) readAgain(
-	ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading, piece int,
-) (sum pieceSum, found []byte, err error) {
+	ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading, piece int, good pieces,
+) (found []byte, err error) {
 	offset := int64(piece) * pieceSize
 	found, err = v.readPart(ctx, m, &seen, f, r.addr, offset, min(pieceSize, r.size-offset))
-	if err == nil {
-		return sumOf(found), found, nil
+	var sum pieceSum
+	switch {
+	case errors.Is(err, errPart):
+		again, err := v.readWhole(ctx, m, seen, f)
+		if err != nil {
+			return nil, fmt.Errorf("reading a wrong place again: %w", err)
+		}
+		if mayBeCut(f, piece, again.pieces, good) {
+			return nil, errSize
+		}
+		sum = again.pieces[piece]
+	case err != nil:
+		return nil, fmt.Errorf("reading a wrong place again: %w", err)
+	default:
+		sum = sumOf(found)
 	}
-	if !errors.Is(err, errPart) {
-		return sum, nil, err
+	if sum == good[piece] {
+		return nil, errPassed
 	}
-	again, err := v.readWhole(ctx, m, seen, f)
-	if err != nil {
-		return sum, nil, err
-	}
-	if piece >= len(again.pieces) {
-		return sum, nil, errSize // of a file whose size the origin does not tell
-	}
-	return again.pieces[piece], nil, nil
+	return found, nil
 }
 
 // readPart reads a part of a copy. One that arrives otherwise than as asked for is an error.

@@ -173,13 +173,7 @@ func TestNoGoodMirrorIsAccused(t *testing.T) {
 		for ; passes < 200; passes++ {
 			time.Sleep(5 * time.Minute)
 			w.v.Pardon("d")
-			w.v.mu.Lock()
-			for _, m := range w.v.mirrors {
-				m.done.Clear()
-				clear(m.later)
-				m.next = time.Time{}
-			}
-			w.v.mu.Unlock()
+			w.readAllAgain()
 			for _, prefix := range []string{"a", "b", "c"} {
 				if r := w.v.Report()[prefix]; len(r.Corrupt) > 0 {
 					t.Fatalf("pass %d: %s is accused: %+v", passes, prefix, r.Corrupt[0])
@@ -491,4 +485,93 @@ func TestEvidenceIsBounded(t *testing.T) {
 	if len(names) != maxEvidence || !strings.Contains(names[0], "19700101T000005") {
 		t.Errorf("%d are kept, the first is %s", len(names), names[0])
 	}
+}
+
+// TestNoGoodMirrorIsAccusedWithoutSizes is TestNoGoodMirrorIsAccused with an origin that does not tell the sizes of
+// files: a copy that breaks off where its length is not told either, and a page in its place, look complete.
+func TestNoGoodMirrorIsAccusedWithoutSizes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		origin := map[string][]byte{"stable/3.img": randomText(3, 3<<20+5), "stable/4.img": randomText(4, 2<<20)}
+		w := newWorld(t, origin, Options{}, "a", "b", "c", "d")
+		defer w.stop()
+		w.noSizes = true
+		w.publish()
+		w.do(func() {
+			for _, prefix := range []string{"a", "b", "c"} {
+				w.mirrors[prefix].faults = unsteady
+			}
+			w.mirrors["c"].noParts = true
+		})
+		for pass := range 200 {
+			time.Sleep(5 * time.Minute)
+			w.readAllAgain()
+			for prefix, r := range w.v.Report() {
+				if len(r.Corrupt) > 0 {
+					t.Fatalf("pass %d: %s is accused: %+v", pass, prefix, r.Corrupt[0])
+				}
+			}
+		}
+		if c := w.v.Counts(); c.Broken < 500 || c.Good < 500 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// TestRefusesParts finds a corrupt mirror that refuses to send a part of a file.
+func TestRefusesParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 2<<20)}, Options{}, "a", "b")
+		defer w.stop()
+		w.flip("b", "x.img", 5)
+		w.do(func() {
+			w.mirrors["b"].faults = func(_ *rand.Rand, text []byte) (io.Reader, int64, error) {
+				if len(text) < 2<<20 {
+					return nil, 0, errors.New("416 Range Not Satisfiable")
+				}
+				return bytes.NewReader(text), int64(len(text)), nil
+			}
+		})
+		time.Sleep(retryTime / 2)
+		if len(w.corruptOf("b")) > 0 {
+			t.Error("it is accused after one wrong copy")
+		}
+		time.Sleep(retryTime)
+		if diff := cmp.Diff([]string{"x.img"}, w.corruptOf("b")); diff != "" {
+			t.Errorf("corrupt: -want +got:\n%s", diff)
+		}
+	})
+}
+
+// TestOtherSize finds copies that have another size than the file for good, where the origin does not tell the size.
+func TestOtherSize(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		text := randomText(1, 3<<20)
+		w := newWorld(t, map[string][]byte{"x.img": text}, Options{}, "cut", "cut at a piece", "good", "longer")
+		defer w.stop()
+		w.noSizes = true
+		w.publish()
+		w.do(func() {
+			w.mirrors["cut"].files["x.img"] = text[:2<<20+7]
+			w.mirrors["cut at a piece"].files["x.img"] = text[:2<<20]
+			w.mirrors["longer"].files["x.img"] = append(bytes.Clone(text), 1)
+		})
+		time.Sleep(retryTime / 2)
+		for prefix, r := range w.v.Report() {
+			if len(r.Corrupt) > 0 {
+				t.Errorf("%s is accused after one copy", prefix)
+			}
+		}
+		time.Sleep(3 * retryTime)
+		for prefix, offset := range map[string]int64{"cut": 2 << 20, "cut at a piece": 2 << 20, "longer": 3 << 20} {
+			if r := w.v.Report()[prefix]; len(r.Corrupt) != 1 || r.Corrupt[0].Offset != offset {
+				t.Errorf("%s: %+v", prefix, r)
+			}
+		}
+		if len(w.corruptOf("good")) > 0 {
+			t.Error("the good mirror is accused")
+		}
+	})
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -174,6 +176,17 @@ func (w *world) readOrigin(_ context.Context, path string, offset, length int64)
 	return w.origin[path][offset : offset+length], nil
 }
 
+// readAllAgain begins another pass.
+func (w *world) readAllAgain() {
+	w.v.mu.Lock()
+	defer w.v.mu.Unlock()
+	for _, m := range w.v.mirrors {
+		m.done.Clear()
+		clear(m.later)
+		m.next = time.Time{}
+	}
+}
+
 // corruptOf returns the corrupt files of a mirror.
 func (w *world) corruptOf(prefix string) (paths []string) {
 	for _, found := range w.v.Report()[prefix].Corrupt {
@@ -210,7 +223,8 @@ func unsteady(r *rand.Rand, text []byte) (io.Reader, int64, error) {
 	case 3: // and without one
 		return bytes.NewReader(text[:cut]), -1, nil
 	case 4: // another page, with the right status
-		return bytes.NewReader([]byte("<html>busy</html>")), 17, nil
+		page := fmt.Sprintf("<html>busy, request %016x</html>", r.Uint64())
+		return strings.NewReader(page), int64(len(page)), nil
 	case 5: // garbage, and then a reset
 		return io.MultiReader(bytes.NewReader(randomText(1, int(cut))), failingReader{errReset}), size, nil
 	}
