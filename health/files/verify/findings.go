@@ -169,18 +169,18 @@ func (v *Verifier) suspect(m *mirror, f *checksums.File, r *reading) {
 	defer v.mu.Unlock()
 	v.counts.Broken++
 	m.speeds.add(r.speed)
-	if number, ok := v.numbers[f]; ok {
+	if number, ok := v.numberOf(f, r.want); ok {
 		m.later[number] = v.Now().Add(retryTime)
 		m.suspects.Add(number)
 		v.Log.Warn("a mirror's file does not have its checksum, and no copy that matches is known yet", zap.String("mirror", m.URLPrefix),
-			zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", f.Sum()))
+			zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", r.want))
 	}
 }
 
 // takeGood takes in a copy that matches its checksum.
 func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 	v.mu.Lock()
-	number, ok := v.numbers[f]
+	number, ok := v.numberOf(f, r.want)
 	if !ok {
 		v.mu.Unlock()
 		return
@@ -234,7 +234,7 @@ func (v *Verifier) accuse(
 	e := evidence{
 		Mirror: m.URLPrefix, Address: r.addr, Certificate: r.certificate, At: v.Now(),
 		Finding: Finding{
-			Path: f.Path, Algorithm: f.Sum().Algorithm(), Found: r.sum, Want: f.Sum().String(), Since: v.Now(), Newest: v.IsNewest(f.Path),
+			Path: f.Path, Algorithm: r.want.Algorithm(), Found: r.sum, Want: r.want.String(), Since: v.Now(), Newest: v.IsNewest(f.Path),
 			Offset: offset,
 		},
 	}
@@ -242,7 +242,7 @@ func (v *Verifier) accuse(
 		e.showDifference(want, found)
 	}
 	v.mu.Lock()
-	number, ok := v.numbers[f]
+	number, ok := v.numberOf(f, r.want)
 	if !ok { // it has changed meanwhile
 		v.mu.Unlock()
 		return
@@ -260,7 +260,7 @@ func (v *Verifier) accuse(
 	v.condemn(m, &finding)
 	v.mu.Unlock()
 	v.Log.Error("a mirror's file is corrupt", zap.String("mirror", e.Mirror), zap.Stringer("address", r.addr),
-		zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", f.Sum()), zap.Int64("offset", e.Offset))
+		zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", r.want), zap.Int64("offset", e.Offset))
 	v.Changed()
 	v.saveEvidence(&e)
 }

@@ -24,6 +24,7 @@ const (
 
 // A reading is a whole read of a copy that arrived complete.
 type reading struct {
+	want        *checksums.Sum // of the file, when the read began
 	sum         string
 	pieces      pieces
 	addr        netip.Addr
@@ -39,8 +40,10 @@ var (
 	errSlow = errors.New("the copy comes too slowly")
 )
 
-// readWhole reads a mirror's copy of a file. The error says why nothing is known of it.
-func (v *Verifier) readWhole(ctx context.Context, m *mirror, seen Mirror, f *checksums.File) (*reading, error) {
+// readWhole reads a mirror's copy of a file that should have a checksum. The error says why nothing is known of it.
+func (v *Verifier) readWhole(
+	ctx context.Context, m *mirror, seen Mirror, f *checksums.File, want *checksums.Sum,
+) (*reading, error) {
 	addr := v.address(&seen)
 	if err := v.waitFor(ctx, m); err != nil {
 		return nil, err
@@ -57,8 +60,8 @@ func (v *Verifier) readWhole(ctx context.Context, m *mirror, seen Mirror, f *che
 	if copied.Size >= 0 && f.Size >= 0 && copied.Size != f.Size {
 		return nil, fmt.Errorf("%w: %d bytes, want %d", errSize, copied.Size, f.Size)
 	}
-	digest, parts := f.Sum().NewHash(), newPieceWriter()
-	r := &reading{addr: addr, certificate: copied.Certificate, at: v.Now()}
+	digest, parts := want.NewHash(), newPieceWriter()
+	r := &reading{want: want, addr: addr, certificate: copied.Certificate, at: v.Now()}
 	size, err := v.stream(ctx, m, copied.Body, digest, parts, stalled, &r.speed)
 	switch {
 	case err != nil:
@@ -161,13 +164,12 @@ func pause(ctx context.Context, d time.Duration) {
 
 // verify reads a mirror's copy of a file, and takes in what that proves.
 func (v *Verifier) verify(ctx context.Context, m *mirror, seen Mirror, f *checksums.File) {
-	r, err := v.readWhole(ctx, m, seen, f)
-	want := f.Sum().String()
+	r, err := v.readWhole(ctx, m, seen, f, f.Sum())
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
 		v.takeBroken(m, f, err)
-	case r.sum == want:
+	case r.sum == r.want.String():
 		v.takeGood(m, f, r)
 		v.confirmSuspects(f)
 	default:
@@ -176,10 +178,10 @@ func (v *Verifier) verify(ctx context.Context, m *mirror, seen Mirror, f *checks
 }
 
 // takeWrong takes in a complete read with another checksum. It is a proof only if it is known what the file should be,
-// and a second read of the place that is wrong is as wrong; or if the next copy has the same checksum, for a mirror that
-// sends whole copies that are wrong, and parts that are right or none.
+// and a second read of the place that is wrong is as wrong; or if the next copy has the same checksum, for a mirror
+// that sends whole copies that are wrong, and parts that are right or none.
 func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading) {
-	good := v.goodPieces(ctx, f)
+	good := v.goodPieces(ctx, f, r.want)
 	if good == nil {
 		v.suspect(m, f, r)
 		return
@@ -196,7 +198,7 @@ func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *che
 	}
 	switch {
 	case ctx.Err() != nil:
-	case err != nil && !v.noteWrong(m, f, r.sum):
+	case err != nil && !v.noteWrong(m, f, r):
 		v.takeBroken(m, f, err)
 	default:
 		v.accuse(ctx, m, f, r, int64(piece)*pieceSize, found)
@@ -210,16 +212,16 @@ func mayBeCut(f *checksums.File, piece int, copied, good pieces) bool {
 }
 
 // noteWrong notes the checksum of a wrong copy, and reports whether the one before had the same.
-func (v *Verifier) noteWrong(m *mirror, f *checksums.File, sum string) bool {
+func (v *Verifier) noteWrong(m *mirror, f *checksums.File, r *reading) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	number, ok := v.numbers[f]
+	number, ok := v.numberOf(f, r.want)
 	if !ok {
 		return false
 	}
 	before := m.wrong[number]
-	m.wrong[number] = sum
-	return before == sum
+	m.wrong[number] = r.sum
+	return before == r.sum
 }
 
 var errPassed = errors.New("a wrong place was right when it was read again")
@@ -234,7 +236,7 @@ func (v *Verifier) readAgain(
 	var sum pieceSum
 	switch {
 	case errors.Is(err, errPart):
-		again, err := v.readWhole(ctx, m, seen, f)
+		again, err := v.readWhole(ctx, m, seen, f, r.want)
 		if err != nil {
 			return nil, fmt.Errorf("reading a wrong place again: %w", err)
 		}
@@ -278,14 +280,18 @@ func (v *Verifier) readPart(
 
 // goodPieces returns the pieces that a file should have, or nil if no copy has matched its checksum yet. The origin's
 // own copy is read for them, if that costs no other host anything.
-func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File) pieces {
+func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File, want *checksums.Sum) pieces {
 	v.mu.Lock()
+	_, current := v.numberOf(f, want)
 	known, near := v.pieces[f], v.OriginIsNear()
 	v.mu.Unlock()
+	if !current {
+		return nil
+	}
 	if known != nil || !near || f.Size < 0 {
 		return known
 	}
-	digest, parts := f.Sum().NewHash(), newPieceWriter()
+	digest, parts := want.NewHash(), newPieceWriter()
 	for offset := int64(0); offset < f.Size; offset += pieceSize {
 		part, err := v.Origin(ctx, f.Path, offset, min(pieceSize, f.Size-offset))
 		if err != nil {
@@ -297,10 +303,13 @@ func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File) pieces {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if found := fmt.Sprintf("%x", digest.Sum(nil)); found != f.Sum().String() {
+	if _, current := v.numberOf(f, want); !current {
+		return nil
+	}
+	if found := fmt.Sprintf("%x", digest.Sum(nil)); found != want.String() {
 		v.wrong[f] = true
 		v.Log.Error("the origin's file does not have its checksum: mirrors are not verified by it", zap.String("path", f.Path),
-			zap.Stringer("want", f.Sum()), zap.String("found", found))
+			zap.Stringer("want", want), zap.String("found", found))
 		return nil
 	}
 	return v.keepPieces(f, parts.all())

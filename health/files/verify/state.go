@@ -68,7 +68,7 @@ func (v *Verifier) state() *savedState {
 	s := &savedState{Files: make([]savedFile, len(v.byNumber))}
 	for number, f := range v.byNumber {
 		if f != nil {
-			s.Files[number] = savedFile{xxhash.Sum64String(f.Path), f.Sum().String(), f.Size, f.Time}
+			s.Files[number] = savedFile{xxhash.Sum64String(f.Path), v.sums[number].String(), f.Size, f.Time}
 		}
 	}
 	for prefix, m := range v.mirrors {
@@ -122,7 +122,7 @@ func (v *Verifier) takeSaved() {
 	numbers := make(map[uint32]uint32, len(s.Files)) // by index in what was saved
 	for i := range s.Files {
 		saved := &s.Files[i]
-		if f := byHash[saved.Path]; f != nil && saved.Size == f.Size && saved.Time == f.Time && saved.Sum == f.Sum().String() {
+		if f := byHash[saved.Path]; f != nil && saved.Size == f.Size && saved.Time == f.Time && saved.Sum == v.sums[v.numbers[f]].String() {
 			numbers[uint32(i)] = v.numbers[f]
 		}
 	}

@@ -76,6 +76,7 @@ type Verifier struct {
 	settings Settings
 	numbers  map[*checksums.File]uint32 // of the files that are verified
 	byNumber []*checksums.File          // nil of those that are gone
+	sums     []checksums.Sum            // by number: what the files should have
 	free     []uint32                   // numbers of these
 	listed   time.Time                  // when the files were last asked for
 	mirrors  map[string]*mirror         // by url_prefix
@@ -185,7 +186,12 @@ func (v *Verifier) list() {
 	fresh := false
 	for _, f := range files {
 		present[f] = true
-		if _, ok := v.numbers[f]; !ok {
+		number, ok := v.numbers[f]
+		if ok && v.sums[number] != *f.Sum() {
+			v.forget(f, number)
+			ok = false
+		}
+		if !ok {
 			v.number(f)
 			fresh = true
 		}
@@ -206,13 +212,19 @@ func (v *Verifier) list() {
 // number gives a file a number that no other one has.
 func (v *Verifier) number(f *checksums.File) {
 	if last := len(v.free) - 1; last >= 0 {
-		v.numbers[f] = v.free[last]
-		v.byNumber[v.free[last]] = f
+		number := v.free[last]
+		v.numbers[f], v.byNumber[number], v.sums[number] = number, f, *f.Sum()
 		v.free = v.free[:last]
 		return
 	}
 	v.numbers[f] = uint32(len(v.byNumber))
-	v.byNumber = append(v.byNumber, f)
+	v.byNumber, v.sums = append(v.byNumber, f), append(v.sums, *f.Sum())
+}
+
+// numberOf returns the number of a file. ok is false if it is gone, or should have another checksum than one meanwhile.
+func (v *Verifier) numberOf(f *checksums.File, want *checksums.Sum) (number uint32, ok bool) {
+	number, ok = v.numbers[f]
+	return number, ok && v.sums[number] == *want
 }
 
 // forget drops what is known of a file.

@@ -575,3 +575,33 @@ func TestOtherSize(t *testing.T) {
 		}
 	})
 }
+
+// TestChecksumChanges has the origin publish another checksum of a file that stays as it is: what was found by the one
+// before does not count.
+func TestChecksumChanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(1<<20), Options{}, "a", "b")
+		defer w.stop()
+		right := w.origin["stable/0.img"]
+		w.flip("b", "stable/0.img", 9)
+		w.do(func() { w.origin["stable/0.img"] = randomText(99, 1<<20) }) // the list has its checksum, not that of the file
+		w.publish()
+		w.do(func() { w.origin["stable/0.img"] = right })
+		time.Sleep(10 * time.Minute)
+		if r := w.v.Report(); r["a"].Verified != 4 || len(r["b"].Corrupt) > 0 {
+			t.Fatalf("with a wrong list: %+v", r)
+		}
+		w.publish()
+		time.Sleep(10 * time.Minute)
+		if diff := cmp.Diff([]string{"stable/0.img"}, w.corruptOf("b")); diff != "" || w.v.Report()["a"].Verified != 5 {
+			t.Fatalf("with the right list: -want +got:\n%s", diff)
+		}
+		w.do(func() { w.origin["stable/0.img"] = bytes.Clone(w.mirrors["b"].files["stable/0.img"]) })
+		w.publish()
+		time.Sleep(10 * time.Minute)
+		if len(w.corruptOf("b")) > 0 || w.v.Report()["b"].Verified != 5 || w.v.Report()["a"].Verified != 4 {
+			t.Errorf("with a file like that of b: %+v", w.v.Report())
+		}
+	})
+}
