@@ -98,6 +98,7 @@ func (t *table) withhold(k *Carriers) {
 		if word := mirror / 64; word < len(k.Has) {
 			k.Has[word] &^= 1 << (mirror % 64)
 			k.Unknown[word] &^= 1 << (mirror % 64)
+			k.Mute[word] &^= 1 << (mirror % 64)
 			k.incomplete = true
 		}
 	}

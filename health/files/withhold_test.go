@@ -39,3 +39,21 @@ func TestWithhold(t *testing.T) {
 		}
 	})
 }
+
+// TestWithholdMute keeps a mirror from serving a file that gives no answer for now.
+func TestWithholdMute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/o", OnDemand: true}, map[string]int64{"x": 10}, "web")
+		defer w.stop()
+		web := w.catalog.Number(prefixOf("web"))
+		w.catalog.answers.leaveAlone(web, time.Now().Add(time.Minute))
+		if k := w.catalog.Find("x", time.Now()); !Contains(k.Mute, web) {
+			t.Fatalf("it is not mute: %+v", k)
+		}
+		w.catalog.Withhold(map[uint64][]int{hashPath("x"): {web}})
+		if k := w.catalog.Find("x", time.Now()); Contains(k.Mute, web) {
+			t.Errorf("carriers of a withheld file: %+v", k)
+		}
+	})
+}

@@ -492,7 +492,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 func TestNoGoodMirrorIsAccusedWithoutSizes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		origin := map[string][]byte{"stable/3.img": randomText(3, 3<<20+5), "stable/4.img": randomText(4, 2<<20)}
+		origin := map[string][]byte{"stable/3.img": randomText(3, 1<<20+5), "stable/4.img": randomText(4, 1<<20)}
 		w := newWorld(t, origin, Options{}, "a", "b", "c", "d")
 		defer w.stop()
 		w.noSizes = true
