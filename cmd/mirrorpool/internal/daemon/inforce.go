@@ -59,6 +59,7 @@ type inForce struct {
 	ttls            dnssec.TTLs   // of the zone, if it is signed; keysChange guards it
 	unsaved         *dnssec.Keys  // which could not be kept, as on a full disk; likewise
 	savingOverrides sync.Mutex    // held while they are written
+	withholding     sync.Mutex    // held by withhold: of two at a time, the one that knows less must not come last
 	overridesFile   string        // "" without state_dir
 	overridden      chan struct{} // of capacity 1: overrides have changed
 

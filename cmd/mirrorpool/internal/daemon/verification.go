@@ -53,6 +53,8 @@ func (d *Daemon) newVerifier(roots *x509.CertPool) *verify.Verifier {
 
 // withhold has mirrors not serve files of which they have corrupt copies.
 func (d *Daemon) withhold() {
+	d.withholding.Lock()
+	defer d.withholding.Unlock()
 	corrupt := map[uint64][]int{}
 	for prefix, paths := range d.verifier.Withheld() {
 		for _, hash := range paths {
