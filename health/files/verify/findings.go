@@ -155,10 +155,15 @@ func (v *Verifier) takeBroken(m *mirror, f *checksums.File, err error) {
 	defer v.mu.Unlock()
 	v.counts.Broken++
 	if number, ok := v.numbers[f]; ok {
-		m.later[number] = v.Now().Add(retryTime)
-		if errors.Is(err, fs.ErrNotExist) {
-			m.later[number] = v.Now().Add(lackTime)
+		wait := retryTime
+		switch {
+		case !errors.Is(err, fs.ErrNotExist):
+		case v.IsNewest(f.Path):
+			wait = newTime
+		default:
+			wait = lackTime
 		}
+		m.later[number] = v.Now().Add(wait)
 	}
 	v.Log.Debug("cannot verify a mirror's file", zap.String("mirror", m.URLPrefix), zap.String("path", f.Path), zap.Error(err))
 }

@@ -152,6 +152,30 @@ func TestNewestRelease(t *testing.T) {
 	})
 }
 
+// TestReleaseComesLate has a mirror get a file of the newest release, with a wrong byte, after it was asked for it: it is
+// asked again soon, since clients are sent there by then. Of other files it is not.
+func TestReleaseComesLate(t *testing.T) {
+	t.Parallel()
+	for newest, want := range map[bool]int{true: 1, false: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, fiveFiles(1<<20), Options{}, "a", "b")
+			defer w.stop()
+			w.do(func() {
+				w.newest["stable/4.img"] = newest
+				delete(w.mirrors["b"].files, "stable/4.img")
+			})
+			time.Sleep(5 * time.Minute)
+			w.do(func() { w.mirrors["b"].files["stable/4.img"] = bytes.Clone(w.origin["stable/4.img"]) })
+			w.flip("b", "stable/4.img", 999)
+			w.do(func() { w.noPath = true }) // so that no range is compared
+			time.Sleep(newTime)
+			if got := w.corruptOf("b"); len(got) != want {
+				t.Errorf("newest: %t: corrupt: %q, want %d", newest, got, want)
+			}
+		})
+	}
+}
+
 // TestNoGoodMirrorIsAccused has reads break in all ways, over 200 passes; the corrupt mirror among them is found.
 func TestNoGoodMirrorIsAccused(t *testing.T) {
 	t.Parallel()
