@@ -118,14 +118,15 @@ func (v *Verifier) Corrupt() map[string][]string {
 	return corrupt
 }
 
-// Withheld returns the xxhashes of the paths of files that a mirror must not serve, by its url_prefix.
+// Withheld returns the xxhashes of the paths of files that a mirror must not serve, by its url_prefix; also of mirrors
+// that have left the pool.
 func (v *Verifier) Withheld() map[string][]uint64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	withheld := map[string][]uint64{}
-	for prefix, m := range v.mirrors {
+	for m := range v.all() {
 		for _, found := range m.corrupt {
-			withheld[prefix] = append(withheld[prefix], xxhash.Sum64String(found.Path))
+			withheld[m.URLPrefix] = append(withheld[m.URLPrefix], xxhash.Sum64String(found.Path))
 		}
 	}
 	return withheld
@@ -200,21 +201,24 @@ func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 	v.keepPieces(f, r.pieces)
 	cleared := m.corrupt[number] != nil
 	delete(m.corrupt, number)
-	acquitted := m.condemned != nil && len(m.corrupt) == 0 && v.isComplete(m)
-	if acquitted {
-		m.condemned = nil
-	}
-	v.mu.Unlock()
-	log := v.Log.With(zap.String("mirror", m.URLPrefix))
 	if cleared {
-		log.Info("a mirror's corrupt file is good again", zap.String("path", f.Path))
+		v.Log.Info("a mirror's corrupt file is good again", zap.String("mirror", m.URLPrefix), zap.String("path", f.Path))
 	}
-	if acquitted {
-		log.Info("all files of a mirror with corrupt files were read again without a fault")
-	}
+	acquitted := v.acquit(m)
+	v.mu.Unlock()
 	if cleared || acquitted {
 		v.Changed()
 	}
+}
+
+// acquit has a mirror serve again once all its files were read again without a fault. v.mu is held.
+func (v *Verifier) acquit(m *mirror) bool {
+	if m.condemned == nil || len(m.corrupt) > 0 || m.done.IsEmpty() || !v.isComplete(m) {
+		return false
+	}
+	m.condemned, v.dirty = nil, true
+	v.Log.Info("all files of a mirror with corrupt files were read again without a fault", zap.String("mirror", m.URLPrefix))
+	return true
 }
 
 // confirmSuspects has the copies read again that did not match the checksum of a file before one was known to.

@@ -51,12 +51,12 @@ func (v *Verifier) start(ctx context.Context, running *sync.WaitGroup) time.Dura
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := v.Now()
-	if v.settings.Rate == 0 {
-		return idleTime
-	}
 	if now.Sub(v.listed) >= v.listPause() {
 		v.list()
 		v.listed = now
+	}
+	if v.settings.Rate == 0 {
+		return idleTime
 	}
 	next := now.Add(v.listPause())
 	prefixes := slices.Sorted(maps.Keys(v.mirrors))
@@ -94,6 +94,7 @@ func (v *Verifier) startRead(ctx context.Context, running *sync.WaitGroup, m *mi
 		return
 	case f == nil:
 		m.next, m.idle = now.Add(idleTime), true
+		v.news = v.acquit(m) || v.news // the last corrupt file may be gone
 		return
 	}
 	m.idle = false

@@ -38,6 +38,7 @@ type savedMirror struct {
 	Corrupt   map[uint32]Finding
 	Condemned *Finding
 	Speeds    []float64
+	Left      time.Time // see mirror
 }
 
 // SaveState saves what is known, unless nothing has changed since that was done.
@@ -71,8 +72,10 @@ func (v *Verifier) state() *savedState {
 			s.Files[number] = savedFile{xxhash.Sum64String(f.Path), v.sums[number].String(), f.Size, f.Time}
 		}
 	}
-	for prefix, m := range v.mirrors {
-		saved := savedMirror{URLPrefix: prefix, Began: m.began, Condemned: m.condemned, Speeds: m.speeds, Corrupt: map[uint32]Finding{}}
+	for m := range v.all() {
+		saved := savedMirror{
+			URLPrefix: m.URLPrefix, Began: m.began, Condemned: m.condemned, Speeds: m.speeds, Corrupt: map[uint32]Finding{}, Left: m.left,
+		}
 		for number, found := range m.corrupt {
 			saved.Corrupt[number] = *found
 		}
@@ -132,13 +135,18 @@ func (v *Verifier) takeSaved() {
 }
 
 func (v *Verifier) takeSavedMirror(saved *savedMirror, numbers map[uint32]uint32) {
+	now := v.Now()
 	m := v.mirrors[saved.URLPrefix]
 	if m == nil {
-		m = v.newMirror(v.Now())
-		m.URLPrefix = saved.URLPrefix
-		v.mirrors[saved.URLPrefix] = m
+		m = v.newMirror(now)
+		m.URLPrefix, m.left = saved.URLPrefix, earlier(saved.Left, now)
+		if m.left.IsZero() {
+			v.mirrors[m.URLPrefix] = m
+		} else {
+			v.gone[m.URLPrefix] = m
+		}
 	}
-	m.began, m.condemned, m.speeds = saved.Began, saved.Condemned, saved.Speeds
+	m.began, m.condemned, m.speeds = earlier(saved.Began, now), saved.Condemned, saved.Speeds
 	done := roaring.New()
 	if _, err := done.FromUnsafeBytes(saved.Done); err == nil && done.Validate() == nil {
 		for _, index := range done.ToArray() {
@@ -150,7 +158,15 @@ func (v *Verifier) takeSavedMirror(saved *savedMirror, numbers map[uint32]uint32
 	for index, found := range saved.Corrupt {
 		if number, ok := numbers[index]; ok {
 			m.corrupt[number] = &found
-			m.later[number] = found.Since.Add(corruptTime)
+			m.later[number] = earlier(found.Since, now).Add(corruptTime)
 		}
 	}
+}
+
+// earlier returns the earlier of two times: what was saved while the clock was wrong must not hold for years.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }

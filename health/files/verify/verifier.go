@@ -1,9 +1,11 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -80,6 +82,7 @@ type Verifier struct {
 	free     []uint32                   // numbers of these
 	listed   time.Time                  // when the files were last asked for
 	mirrors  map[string]*mirror         // by url_prefix
+	gone     map[string]*mirror         // that have left the pool with corrupt files: what was found counts if they return
 	reads    int                        // under way
 	reading  map[*checksums.File]bool   // files that a mirror is read for
 	pieces   map[*checksums.File]pieces // of copies that have matched the checksum
@@ -109,7 +112,8 @@ type mirror struct {
 	speeds    speeds
 	suspects  *roaring.Bitmap // files with another checksum, which nothing proves yet
 	corrupt   map[uint32]*Finding
-	condemned *Finding // why it serves nothing; nil if it may
+	condemned *Finding  // why it serves nothing; nil if it may
+	left      time.Time // the pool, if it is gone
 }
 
 // Counts are how many reads there were since the start, and of how many bytes.
@@ -122,7 +126,7 @@ type Counts struct {
 func New(o Options) *Verifier {
 	return &Verifier{
 		Options: o, settings: o.Settings, wake: make(chan struct{}, 1), numbers: map[*checksums.File]uint32{},
-		mirrors: map[string]*mirror{}, reading: map[*checksums.File]bool{}, pieces: map[*checksums.File]pieces{},
+		mirrors: map[string]*mirror{}, gone: map[string]*mirror{}, reading: map[*checksums.File]bool{}, pieces: map[*checksums.File]pieces{},
 		wrong: map[*checksums.File]bool{},
 	}
 }
@@ -155,17 +159,36 @@ func (v *Verifier) Observe(mirrors []Mirror) {
 	for i := range mirrors {
 		seen := &mirrors[i]
 		present[seen.URLPrefix] = true
-		if v.mirrors[seen.URLPrefix] == nil {
-			v.mirrors[seen.URLPrefix] = v.newMirror(now)
+		m := cmp.Or(v.mirrors[seen.URLPrefix], v.gone[seen.URLPrefix])
+		if m == nil {
+			m = v.newMirror(now)
 		}
-		v.mirrors[seen.URLPrefix].Mirror = *seen
+		v.mirrors[seen.URLPrefix], m.Mirror, m.left = m, *seen, time.Time{}
+		delete(v.gone, seen.URLPrefix)
 	}
-	for prefix := range v.mirrors {
+	for prefix, m := range v.mirrors {
 		if !present[prefix] {
 			delete(v.mirrors, prefix)
+			v.keepGone(m, now)
+		}
+	}
+	for prefix, m := range v.gone {
+		if now.Sub(m.left) >= roundTime {
+			delete(v.gone, prefix)
 		}
 	}
 	v.hurry()
+}
+
+// maxGone is of how many mirrors that have left the pool it is kept what was found.
+const maxGone = 1000
+
+// keepGone keeps what was found of a mirror that has left the pool: an editor's mistake is no pardon.
+func (v *Verifier) keepGone(m *mirror, now time.Time) {
+	if (m.condemned != nil || len(m.corrupt) > 0) && len(v.gone) < maxGone {
+		m.left = now
+		v.gone[m.URLPrefix], v.dirty = m, true
+	}
 }
 
 func (v *Verifier) newMirror(now time.Time) *mirror {
@@ -234,7 +257,7 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 	delete(v.wrong, f)
 	v.byNumber[number] = nil
 	v.free = append(v.free, number)
-	for _, m := range v.mirrors {
+	for m := range v.all() {
 		m.done.Remove(number)
 		delete(m.later, number)
 		delete(m.looked, number)
@@ -244,6 +267,19 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 		delete(m.corrupt, number)
 		if m.urgent == f {
 			m.urgent = nil
+		}
+	}
+}
+
+// all are the mirrors of the pool, and those that have left it. v.mu is held.
+func (v *Verifier) all() iter.Seq[*mirror] {
+	return func(yield func(*mirror) bool) {
+		for _, some := range [...]map[string]*mirror{v.mirrors, v.gone} {
+			for _, m := range some {
+				if !yield(m) {
+					return
+				}
+			}
 		}
 	}
 }

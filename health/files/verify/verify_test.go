@@ -629,3 +629,130 @@ func TestChecksumChanges(t *testing.T) {
 		}
 	})
 }
+
+// TestLeavesAndReturns keeps what was found of a mirror that leaves the pool and returns, over a restart too; not of a
+// file that changes meanwhile, and not for longer than a round.
+func TestLeavesAndReturns(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		away    time.Duration
+		restart bool
+		want    []string
+	}{
+		"soon":            {time.Hour, false, []string{"stable/0.img", "stable/2.img"}},
+		"after a restart": {time.Hour, true, []string{"stable/0.img", "stable/2.img"}},
+		"late":            {roundTime + time.Hour, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				state := filepath.Join(t.TempDir(), "verified")
+				w := newWorld(t, fiveFiles(1000), Options{StateFile: state}, "a", "b")
+				w.do(func() { w.newest["stable/0.img"] = true })
+				for _, number := range []string{"0", "1", "2"} {
+					w.flip("b", "stable/"+number+".img", 3)
+				}
+				time.Sleep(10 * time.Minute)
+				b := w.mirrors["b"]
+				delete(w.mirrors, "b")
+				w.observe()
+				w.do(func() { w.origin["stable/1.img"] = randomText(100, 1001) })
+				w.publish()
+				time.Sleep(test.away)
+				if len(w.v.Report()) != 1 {
+					t.Errorf("a mirror that is gone is reported: %+v", w.v.Report())
+				}
+				w.observe()
+				if test.restart {
+					w.stop()
+					w.v.SaveState()
+					w = newWorld(t, w.origin, Options{StateFile: state, Delay: time.Hour}, "a")
+				}
+				defer w.stop()
+				if n := len(w.v.Withheld()["b"]); n != len(test.want) {
+					t.Errorf("%d files are withheld while it is gone, want %d", n, len(test.want))
+				}
+				w.mirrors["b"] = b
+				w.observe()
+				if diff := cmp.Diff(test.want, w.corruptOf("b")); diff != "" {
+					t.Errorf("corrupt: -want +got:\n%s", diff)
+				}
+				if r := w.v.Report()["b"]; (r.Condemned != nil) != (test.want != nil) {
+					t.Errorf("%+v", r)
+				}
+			})
+		})
+	}
+}
+
+// TestLastCorruptFileIsGone has a mirror serve again that was down for a file which the origin has dropped.
+func TestLastCorruptFileIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(1000), Options{}, "a", "b")
+		defer w.stop()
+		w.do(func() { w.newest["stable/0.img"] = true })
+		w.flip("b", "stable/0.img", 3)
+		time.Sleep(10 * time.Minute)
+		if r := w.v.Report()["b"]; r.Condemned == nil || r.Verified != 4 {
+			t.Fatalf("%+v", r)
+		}
+		changes := 0
+		w.do(func() { delete(w.origin, "stable/0.img"); changes = w.changes })
+		w.publish()
+		time.Sleep(2 * idleTime)
+		if r := w.v.Report()["b"]; r.Condemned != nil {
+			t.Errorf("%+v", r)
+		}
+		w.do(func() {
+			if w.changes == changes {
+				t.Error("it was not told")
+			}
+		})
+	})
+}
+
+// TestWrongClock takes in what was saved while the clock was ahead: files are read again in time.
+func TestWrongClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := filepath.Join(t.TempDir(), "verified")
+		ahead := func() time.Time { return time.Now().AddDate(10, 0, 0) }
+		w := newWorld(t, fiveFiles(1000), Options{StateFile: state, Now: ahead}, "a", "b")
+		w.flip("b", "stable/0.img", 3)
+		time.Sleep(10 * time.Minute)
+		w.stop()
+		w.v.SaveState()
+		again := newWorld(t, fiveFiles(1000), Options{StateFile: state}, "a", "b")
+		defer again.stop()
+		if len(again.corruptOf("b")) != 1 {
+			t.Fatalf("%+v", again.v.Report())
+		}
+		time.Sleep(corruptTime + 10*time.Minute)
+		if r := again.v.Report()["b"]; len(r.Corrupt) > 0 {
+			t.Errorf("a day after its file was mended: %+v", r)
+		}
+		time.Sleep(roundTime)
+		if again.mirrors["a"].reads["stable/1.img"] == 0 {
+			t.Error("a good file was not read again in a round")
+		}
+	})
+}
+
+// TestOff ends what was found of a file that has changed, also while no file is read.
+func TestOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(1000), Options{}, "a", "b")
+		defer w.stop()
+		w.flip("b", "stable/0.img", 3)
+		time.Sleep(10 * time.Minute)
+		w.v.SetSettings(Settings{})
+		w.do(func() { w.origin["stable/0.img"] = randomText(100, 1001) })
+		w.publish()
+		time.Sleep(2 * idleTime)
+		if len(w.v.Withheld()) > 0 {
+			t.Errorf("%v is withheld", w.v.Withheld())
+		}
+	})
+}

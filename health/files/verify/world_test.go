@@ -65,6 +65,9 @@ func newWorld(t *testing.T, origin map[string][]byte, options Options, mirrors .
 	if options.Settings.Rate == 0 {
 		options.Settings.Rate = testRate
 	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
 	if options.Delay == 0 {
 		options.Delay = time.Second // the test changes the world before the first read
 	}
@@ -73,7 +76,7 @@ func newWorld(t *testing.T, origin map[string][]byte, options Options, mirrors .
 	options.IsNewest = func(path string) bool { w.mu.Lock(); defer w.mu.Unlock(); return w.newest[path] }
 	options.Has = func(int, string) bool { return true }
 	options.Changed = func() { w.mu.Lock(); defer w.mu.Unlock(); w.changes++ }
-	options.Random, options.Log, options.Now = rand.New(rand.NewPCG(1, 2)), zap.New(core), time.Now
+	options.Random, options.Log = rand.New(rand.NewPCG(1, 2)), zap.New(core)
 	for i, prefix := range mirrors {
 		m := &fakeMirror{files: map[string][]byte{}, speed: 10e6, random: rand.New(rand.NewPCG(3, uint64(i))), reads: map[string]int{}}
 		for path, text := range origin {
