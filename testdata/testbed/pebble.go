@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -43,9 +44,12 @@ type PebbleOptions struct {
 
 // pebbleProgram builds the authority, once.
 var pebbleProgram = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("go", "tool", "-n", "pebble").CombinedOutput()
+	cmd := exec.Command("go", "tool", "-n", "pebble")
+	var told bytes.Buffer // also of modules that are downloaded
+	cmd.Stderr = &told
+	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("go tool -n pebble: %w\n%s", err, out)
+		return "", fmt.Errorf("go tool -n pebble: %w\n%s", err, told.Bytes())
 	}
 	return strings.TrimSpace(string(out)), nil
 })

@@ -92,10 +92,10 @@ func (d *signedDaemon) write(dnssecKeys, more string) {
 		"dns": {"zone": "dl.example.org", "nameservers": ["ns1.example.org"]%s}%s}`, dnssecKeys, more))
 }
 
-// startResolver runs a resolver until the test ends, and returns its address.
+// startResolver runs a resolver over UDP until the test ends, and returns its address, at which TCP is free, too.
 func startResolver(t *testing.T, answer dns.HandlerFunc) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := net.ListenPacket("udp", "127.0.0.1:"+testbed.FreePort(t))
 	if err != nil {
 		t.Fatal(err)
 	}
