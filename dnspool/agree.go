@@ -17,7 +17,7 @@ const maxSerialAhead = 24 * time.Hour
 // A ZoneVersion is the version of the zone that a server serves.
 type ZoneVersion struct {
 	Serial  uint32
-	Content uint64 // see Snapshot
+	Content uint64 // see Snapshot; 0: not known
 }
 
 // An Agreement is what makes a snapshot tell the same as those of other servers of the zone, under the same serial.

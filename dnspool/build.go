@@ -29,8 +29,9 @@ type Input struct {
 	// requests name no carriers.
 	Number func(urlPrefix string) int
 
-	// LastSerial is the serial before the start, which the first snapshot's has to follow; 0 if it is not known.
-	LastSerial uint32
+	// Last is the version of the zone before the start. The first snapshot has its serial if it has its content, and
+	// else one that follows. What is not known is 0.
+	Last ZoneVersion
 
 	// Agree has the snapshot tell the same as those of other servers; nil: it stands for itself.
 	Agree *Agreement
@@ -230,8 +231,8 @@ func buildWeb(all []entry, candidates []candidate, family Family, only int, in I
 // nextSerial is the serial of next, which in makes. It begins with the time, so that it grows across restarts too,
 // and then counts changes of what DNS tells. Where the clock was set back, it goes on from the one before.
 func nextSerial(in Input, next *Snapshot) uint32 {
-	now, last := uint32(next.Built.Unix()), in.LastSerial // as RFC 1982 has it: 2106 is not an end
-	changed := true
+	now, last := uint32(next.Built.Unix()), in.Last.Serial // as RFC 1982 has it: 2106 is not an end
+	changed := next.Content == 0 || next.Content != in.Last.Content
 	if in.Previous != nil {
 		last = in.Previous.Serial
 		changed = in.ZoneChanged || !sameRecords(in.Previous, next)

@@ -84,9 +84,40 @@ func TestSerialAfterRestart(t *testing.T) {
 		{math.MaxUint32, math.MaxUint32, 1}, // 0 means that it is not known
 	} {
 		in := world("a 1 192.0.2.1=up/up").input(t)
-		in.LastSerial, in.Now = test.last, time.Unix(int64(test.now), 0)
+		in.Last.Serial, in.Now = test.last, time.Unix(int64(test.now), 0)
 		if got := Build(in).Serial; got != test.want {
 			t.Errorf("after %d, at %d: got %d, want %d", test.last, test.now, got, test.want)
+		}
+	}
+}
+
+// TestSerialOfTheSameContent: in a group, the content that the zone had before a start keeps its serial, and so do the
+// other servers theirs.
+func TestSerialOfTheSameContent(t *testing.T) {
+	t.Parallel()
+	const base, now = "a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n", 1_800_000_000
+	start := func(w world, last ZoneVersion, versions map[string]ZoneVersion) *Snapshot {
+		in := w.input(t)
+		in.Last, in.Now, in.Agree = last, time.Unix(now, 0), &Agreement{Name: "fra", Versions: versions}
+		return Build(in)
+	}
+	content := start(base, ZoneVersion{}, nil).Content
+	before := ZoneVersion{now - 70, content}
+	for name, test := range map[string]struct {
+		world
+		last     ZoneVersion
+		versions map[string]ZoneVersion
+		want     uint32
+	}{
+		"the same":                            {base, before, nil, now - 70},
+		"another":                             {base + "c 1 192.0.2.3=up/up\n", before, nil, now},
+		"not known":                           {base, ZoneVersion{Serial: now - 70}, nil, now},
+		"another server has it, too":          {base, before, map[string]ZoneVersion{"ams": before}, now - 70},
+		"another server has it, with a later": {base, before, map[string]ZoneVersion{"ams": {now - 9, content}}, now - 9},
+		"another server has a later one":      {base, before, map[string]ZoneVersion{"ams": {now - 9, content + 1}}, now - 70},
+	} {
+		if got := start(test.world, test.last, test.versions).Serial; got != test.want {
+			t.Errorf("%s: serial %d, want %d", name, got, test.want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func TestRestart(t *testing.T) {
 	s.publish(snapshotAt(t, 12, 7))
 	s.publish(snapshotAt(t, 11, 8))
 	stop()
-	if got := transfer.LoadSerial(dir, zap.NewNop()); got != 8 {
+	if got := transfer.TakeVersion(dir, zap.NewNop()).Serial; got != 8 {
 		t.Errorf("serial %d was kept, want 8", got)
 	}
 
@@ -75,7 +75,7 @@ func TestOlderCopy(t *testing.T) {
 	newer.publish(snapshotAt(t, 12, 9))
 	stopNewer()
 	stopOlder()
-	if got := transfer.LoadSerial(dir, zap.NewNop()); got != 9 {
+	if got := transfer.TakeVersion(dir, zap.NewNop()).Serial; got != 9 {
 		t.Errorf("serial %d is kept, want 9", got)
 	}
 	s, addr, _ := startPrimary(t, c, nil, nil, dir)

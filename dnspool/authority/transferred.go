@@ -17,9 +17,9 @@ func (z *zone) toTransfer() transfer.Version {
 		v.Content = z.snapshot.Content
 	}
 	if agreement := z.snapshot.Agreement; agreement != nil {
-		v.Others = make(map[string]transfer.Other, len(agreement.Versions))
+		v.Others = make(map[string]transfer.ZoneVersion, len(agreement.Versions))
 		for name, other := range agreement.Versions {
-			v.Others[name] = transfer.Other(other)
+			v.Others[name] = transfer.ZoneVersion(other)
 		}
 	}
 	return v

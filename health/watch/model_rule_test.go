@@ -317,7 +317,7 @@ func (s *modelServer) remember() {
 // build makes a version of the zone, and holds the rules on what it tells.
 func (s *modelServer) build(r *health.Report) error {
 	in := dnspool.Input{Pool: &config.Pool{}, Health: r, Policy: dnspool.Policy{PanicThreshold: 0.5, MaxAnswers: 1}, Now: s.now(),
-		Previous: s.snapshot, LastSerial: s.lastSerial, Rand: s.world.random,
+		Previous: s.snapshot, Last: dnspool.ZoneVersion{Serial: s.lastSerial, Content: s.contents[s.lastSerial]}, Rand: s.world.random,
 		Agree: &dnspool.Agreement{Name: s.name, Versions: map[string]dnspool.ZoneVersion{}}}
 	for name, v := range s.ZoneVersions() {
 		in.Agree.Versions[name] = dnspool.ZoneVersion(v)

@@ -37,7 +37,7 @@ func (s *Server) SetAccess(a *Access) {
 	before := s.enabled()
 	s.access.Store(a)
 	if !before && s.enabled() {
-		s.serial.Store(0) // no version has been taken in
+		s.latest.Store(nil)
 	}
 }
 

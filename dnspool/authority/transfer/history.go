@@ -38,6 +38,10 @@ func Sort(rrs []dns.RR) Records {
 
 func compareRecords(a, b record) int { return cmp.Compare(a.key, b.key) }
 
+func sameRecords(a, b Records) bool {
+	return slices.EqualFunc(a, b, func(x, y record) bool { return x.key == y.key })
+}
+
 // Merge returns the records of a and b, both of which are sorted.
 func Merge(a, b Records) Records {
 	all := make([]record, 0, len(a)+len(b))
@@ -115,8 +119,13 @@ type history struct {
 }
 
 // next is the history once v has become the latest version. Of old deltas, it forgets those that are too many. It is a
-// new one if v is the first version, or if the journal is ahead of its time.
+// new one if v is the first version, or if the journal is ahead of its time. After a start, v may be the version that
+// was the latest before.
 func (h *history) next(v version) *history {
+	if h != nil && v.soa.Serial == h.soa.Serial && v.content != 0 && sameRecords(h.records, v.records) {
+		v.identity = h.identity
+		return &history{version: v, deltas: h.deltas, known: h.known}
+	}
 	if h == nil || int32(v.soa.Serial-h.soa.Serial) <= 0 {
 		return &history{version: v}
 	}
@@ -136,7 +145,7 @@ func (h *history) next(v version) *history {
 // secondary that has been at one of them may have other records under a serial of this server's: both may have made a
 // version at the same second. So only a serial under which each of the others has had the same is one from which a
 // delta may lead.
-func (h *history) hear(others map[string]Other, unheard []string) (next *history, news bool) {
+func (h *history) hear(others map[string]ZoneVersion, unheard []string) (next *history, news bool) {
 	names := union(slices.Collect(maps.Keys(others)), unheard)
 	next = &history{version: h.version, deltas: slices.Clone(h.deltas), known: names}
 	news = next.version.hear(next.soa.Serial, names, others)
@@ -152,10 +161,10 @@ func (h *history) hear(others map[string]Other, unheard []string) (next *history
 
 // hear notes which other servers there are, and which of them have the version, under its serial. It reports whether
 // that is news.
-func (i *identity) hear(serial uint32, names []string, others map[string]Other) (news bool) {
+func (i *identity) hear(serial uint32, names []string, others map[string]ZoneVersion) (news bool) {
 	var agree []string
 	for _, name := range names {
-		if i.content != 0 && others[name] == (Other{serial, i.content}) {
+		if i.content != 0 && others[name] == (ZoneVersion{serial, i.content}) {
 			agree = append(agree, name)
 		}
 	}

@@ -118,7 +118,7 @@ func TestShared(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))
 	var h *history
-	publish := func(serial uint32, others map[string]Other) {
+	publish := func(serial uint32, others map[string]ZoneVersion) {
 		v := randomVersion(r, serial)
 		v.records = Merge(largeVersion.records, v.records) // so that the changes are never longer than the zone
 		v.content = uint64(serial)
@@ -147,21 +147,21 @@ func TestShared(t *testing.T) {
 	publish(1, nil)
 	publish(2, nil)
 	want("alone", 1)
-	publish(3, map[string]Other{"ams": {3, 3}})
-	publish(4, map[string]Other{"ams": {3, 3}})
+	publish(3, map[string]ZoneVersion{"ams": {3, 3}})
+	publish(4, map[string]ZoneVersion{"ams": {3, 3}})
 	want("another one has come", 3)
-	publish(4, map[string]Other{"ams": {4, 99}})
-	publish(5, map[string]Other{"ams": {5, 5}})
-	publish(6, map[string]Other{"ams": {6, 6}})
+	publish(4, map[string]ZoneVersion{"ams": {4, 99}})
+	publish(5, map[string]ZoneVersion{"ams": {5, 5}})
+	publish(6, map[string]ZoneVersion{"ams": {6, 6}})
 	want("both have made a version 4", 3, 5)
-	publish(7, map[string]Other{"ams": {6, 6}, "nyc": {6, 6}})
+	publish(7, map[string]ZoneVersion{"ams": {6, 6}, "nyc": {6, 6}})
 	want("a third one has come late", 6)
-	publish(8, map[string]Other{"ams": {8, 8}, "nyc": {7, 7}}) // and so it is known what it had
+	publish(8, map[string]ZoneVersion{"ams": {8, 8}, "nyc": {7, 7}}) // and so it is known what it had
 	want("the third one is behind", 6)
-	publish(9, map[string]Other{"ams": {9, 9}, "nyc": {8, 8}})
-	publish(9, map[string]Other{"ams": {7, 7}, "nyc": {8, 8}}) // late news
+	publish(9, map[string]ZoneVersion{"ams": {9, 9}, "nyc": {8, 8}})
+	publish(9, map[string]ZoneVersion{"ams": {7, 7}, "nyc": {8, 8}}) // late news
 	want("the other is behind", 6, 7, 8)
-	publish(9, map[string]Other{"ams": {9, 9}})
+	publish(9, map[string]ZoneVersion{"ams": {9, 9}})
 	want("the third is gone, and may be at work out of reach", 6, 7, 8)
 	publish(10, nil)
 	want("all are gone", 6, 7, 8)
@@ -205,13 +205,13 @@ func TestHistoryIsBounded(t *testing.T) {
 func TestSavedState(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if got := LoadSerial(dir, zap.NewNop()); got != 0 {
+	if got := loadSerial(dir, zap.NewNop()); got != 0 {
 		t.Errorf("serial %d out of nothing", got)
 	}
 	if err := saveState(dir, serialName, []byte("1800000007\n")); err != nil {
 		t.Fatal(err)
 	}
-	if got := LoadSerial(dir, zap.NewNop()); got != 1_800_000_007 {
+	if got := loadSerial(dir, zap.NewNop()); got != 1_800_000_007 {
 		t.Errorf("serial %d, want what was saved", got)
 	}
 	path := filepath.Join(dir, serialName)
@@ -229,7 +229,7 @@ func TestSavedState(t *testing.T) {
 		if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := LoadSerial(dir, zap.NewNop()); got != 0 {
+		if got := loadSerial(dir, zap.NewNop()); got != 0 {
 			t.Errorf("%s: serial %d", name, got)
 		}
 		if _, err := os.Stat(path + ".bad"); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,6 +22,7 @@ import (
 
 const (
 	serialName  = "serial"         // in the state folder: the latest serial
+	versionName = "zone-version"   // in the state folder of a server that has stopped: the latest version
 	journalName = "journal"        // in the state folder: the latest history
 	saveTime    = 1 * time.Second  // between two writes
 	saveRetry   = 60 * time.Second // after a write that failed
@@ -134,9 +136,43 @@ func (d *decoder) soa(packed []byte) *dns.SOA {
 	return new(dns.SOA)
 }
 
-// LoadSerial returns the latest serial that a server with the state folder dir has had, for dnspool.Input; 0 if there
-// is none. A file that cannot be used is logged and set aside: without it, the clock gives the serial.
-func LoadSerial(dir string, log *zap.Logger) uint32 {
+// TakeVersion returns the latest version of the zone that a server with the state folder dir has had, for
+// dnspool.Input. Its content is known only once after each stop: a server that crashes may have served a version that it
+// has not saved, and the next one must not go back behind that.
+func TakeVersion(dir string, log *zap.Logger) ZoneVersion {
+	var saved ZoneVersion
+	loadState(dir, versionName, log, func(body []byte) error { return json.Unmarshal(body, &saved) })
+	if err := os.Remove(filepath.Join(dir, versionName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("saved state cannot be removed: the zone gets a new serial", zap.Error(err))
+		saved = ZoneVersion{}
+	}
+	serial := loadSerial(dir, log)
+	if saved.Serial == serial {
+		return saved
+	}
+	return ZoneVersion{Serial: serial}
+}
+
+// SaveVersion keeps the latest version for the next start. It is called once Run has ended, and no other version comes.
+func (s *Server) SaveVersion() {
+	if s == nil || s.dir == "" {
+		return
+	}
+	latest := s.latest.Load()
+	if latest == nil || latest.Content == 0 || loadSerial(s.dir, s.log) != latest.Serial {
+		return
+	}
+	body, err := json.Marshal(latest)
+	if err == nil {
+		err = saveState(s.dir, versionName, body)
+	}
+	if err != nil {
+		s.log.Warn("the zone's state cannot be saved", zap.String("folder", s.dir), zap.Error(err))
+	}
+}
+
+// loadSerial returns the latest serial that a server with the state folder dir has had; 0 if there is none. A file that cannot be used is logged and set aside: without it, the clock gives the serial.
+func loadSerial(dir string, log *zap.Logger) uint32 {
 	var serial uint64
 	loadState(dir, serialName, log, func(body []byte) (err error) {
 		serial, err = strconv.ParseUint(strings.TrimSpace(string(body)), 10, 32)
@@ -199,17 +235,17 @@ func (s *Server) Run(ctx context.Context) {
 // save writes what there is, unless another copy of the program, that takes over from this one, has gone ahead. The
 // two do not wait for each other: for the moment between looking and writing, that is not certain.
 func (s *Server) save() error {
-	serial := s.serial.Load()
-	if s.dir == "" || serial == 0 {
+	latest := s.latest.Load()
+	if s.dir == "" || latest == nil {
 		return nil
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	if saved := LoadSerial(s.dir, s.log); saved != 0 && int32(saved-serial) > 0 {
+	if saved := loadSerial(s.dir, s.log); saved != 0 && int32(saved-latest.Serial) > 0 {
 		return nil
 	}
-	if err := saveState(s.dir, serialName, fmt.Appendln(nil, serial)); err != nil {
+	if err := saveState(s.dir, serialName, fmt.Appendln(nil, latest.Serial)); err != nil {
 		return err
 	}
 	h := s.history.Load()

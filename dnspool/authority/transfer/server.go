@@ -35,9 +35,9 @@ type Server struct {
 	access atomic.Pointer[Access]
 	turns  chan struct{}
 
-	serial  atomic.Uint32           // the latest
-	history atomic.Pointer[history] // nil if no server may transfer, or before the first snapshot
-	changed chan struct{}           // there is something to save
+	latest  atomic.Pointer[ZoneVersion] // nil: no version has been taken in
+	history atomic.Pointer[history]     // nil if no server may transfer, or before the first snapshot
+	changed chan struct{}               // there is something to save
 
 	began time.Time
 	known []string // the other servers when the journal was saved
@@ -89,13 +89,13 @@ type Version struct {
 	Content uint64
 	// Others are the versions that other servers give, by the servers' names, as far as they are known; nil if there
 	// are never any.
-	Others map[string]Other
+	Others map[string]ZoneVersion
 }
 
-// An Other is the version of the zone that another server gives.
-type Other struct {
+// A ZoneVersion is a version of the zone, as servers compare theirs.
+type ZoneVersion struct {
 	Serial  uint32
-	Content uint64
+	Content uint64 // a hash of what it tells; 0: no other server has the same records, or it is not known
 }
 
 // Publish takes in the version of the zone that is going to be in force. Its records are asked for only if a server may
@@ -106,7 +106,8 @@ func (s *Server) Publish(next Version) {
 		return
 	}
 	h := s.history.Load()
-	isNew := s.serial.Swap(next.SOA.Serial) != next.SOA.Serial
+	before := s.latest.Swap(&ZoneVersion{next.SOA.Serial, next.Content})
+	isNew := before == nil || before.Serial != next.SOA.Serial
 	if isNew && s.enabled() {
 		h = h.next(version{soa: next.SOA, records: next.Records(), expires: next.Expires, identity: identity{content: next.Content}})
 	}
@@ -122,7 +123,7 @@ func (s *Server) Publish(next Version) {
 
 // unheard are the other servers that have to be reckoned with after a start, until they are heard of: those of the
 // journal, and without any, one without a name, so that no delta leads from what another one may have otherwise.
-func (s *Server) unheard(others map[string]Other) []string {
+func (s *Server) unheard(others map[string]ZoneVersion) []string {
 	switch {
 	case others == nil || time.Since(s.began) > rememberOthers:
 		return nil
@@ -149,7 +150,7 @@ func (s *Server) Withhold(withheld bool) {
 }
 
 // Published reports whether the zone has been published, not only restored from the journal.
-func (s *Server) Published() bool { return s != nil && s.serial.Load() != 0 }
+func (s *Server) Published() bool { return s != nil && s.latest.Load() != nil }
 
 // Serve answers a request for a transfer by send, which sends a message, and returns the code of the response. err is
 // that of the network.

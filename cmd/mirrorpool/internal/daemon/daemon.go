@@ -251,6 +251,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		g.Go(func() error { return task(working) })
 	}
 	err := g.Wait()
+	d.feeds.transfers.SaveVersion()
 	logStop(d.log, err)
 	return err
 }

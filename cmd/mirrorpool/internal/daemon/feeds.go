@@ -19,10 +19,10 @@ import (
 
 // Feeds are what other DNS servers get from this one: transfers of the zone, NOTIFY, and updates of their own zones.
 type feeds struct {
-	log        *zap.Logger
-	keys       *tsig.Ring
-	transfers  *transfer.Server
-	lastSerial uint32 // of the zone, before the start; 0 if not known
+	log       *zap.Logger
+	keys      *tsig.Ring
+	transfers *transfer.Server
+	last      dnspool.ZoneVersion // before the start
 
 	mu       sync.Mutex
 	senders  *senders
@@ -54,7 +54,7 @@ func newFeeds(c *config.Server, log *zap.Logger) (*feeds, error) {
 		return nil, err
 	}
 	if c.StateDir != "" {
-		f.lastSerial = transfer.LoadSerial(c.StateDir, log)
+		f.last = dnspool.ZoneVersion(transfer.TakeVersion(c.StateDir, log))
 	}
 	return f, nil
 }

@@ -103,14 +103,20 @@ func (f *inForce) takePool() {
 func (f *inForce) setFiles(n *newSettings) {
 	f.ttls = n.ttls
 	f.mu.Lock()
+	signed, digest := f.config.Load().DNS.DNSSEC != nil, f.zoneDigest()
 	if n.changesKeys() {
 		f.setKeys(n.config, n.keys)
 	}
 	f.config.Store(n.config)
 	f.zoneFile = n.zoneFile
-	f.zoneChanged = true
+	f.zoneChanged = f.zoneChanged || signed || n.config.DNS.DNSSEC != nil || f.zoneDigest() != digest
 	f.mu.Unlock()
 	f.rebuild()
+}
+
+// zoneDigest is a hash of what the zone holds besides the pool and signatures. f.mu is held.
+func (f *inForce) zoneDigest() uint64 {
+	return authority.Digest(f.config.Load().DNS, f.zoneFile, f.challenges())
 }
 
 // files are the configuration and the zone file in force.
@@ -244,7 +250,7 @@ func (f *inForce) input(c *config.Server, report *health.Report) dnspool.Input {
 		Pool: f.pool, Health: report, Previous: f.current.Load(), Now: f.now(), Rand: rand.New(globalSource{}),
 		Overrides: overrides, Policy: dnspool.PolicyOf(c),
 		Place: f.places.Place, Number: f.catalog.Number,
-		ZoneChanged: f.zoneChanged, LastSerial: f.feeds.lastSerial, Agree: f.agreement(c),
+		ZoneChanged: f.zoneChanged, Last: f.feeds.last, Agree: f.agreement(c),
 	}
 }
 

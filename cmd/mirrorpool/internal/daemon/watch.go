@@ -8,7 +8,6 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/admin"
-	"mirrorpool/dnspool/authority"
 	"mirrorpool/health"
 	"mirrorpool/health/watch"
 )
@@ -43,7 +42,7 @@ func (f *inForce) agreement(c *config.Server) *dnspool.Agreement {
 	for name, v := range f.watchers.ZoneVersions() {
 		versions[name] = dnspool.ZoneVersion(v)
 	}
-	return &dnspool.Agreement{Name: c.Watch.Name, Versions: versions, Zone: authority.Digest(c.DNS, f.zoneFile, f.challenges())}
+	return &dnspool.Agreement{Name: c.Watch.Name, Versions: versions, Zone: f.zoneDigest()}
 }
 
 // announce tells other servers which version of the zone this one serves.

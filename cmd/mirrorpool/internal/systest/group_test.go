@@ -52,7 +52,8 @@ func TestGroup(t *testing.T) {
 			return !group.Joint || len(group.Watchers) != 2
 		})
 	})
-	testbed.Eventually(t, "both serve the same version", func() bool { return servers[0].status(t).Serial == servers[1].status(t).Serial })
+	sameVersion := func() bool { return servers[0].status(t).Serial == servers[1].status(t).Serial }
+	testbed.Eventually(t, "both serve the same version", sameVersion)
 	if got := servers[0].inDNS(t); len(got) != 3 || !maps.Equal(got, servers[1].inDNS(t)) {
 		t.Errorf("answers %v and %v, want three mirrors", got, servers[1].inDNS(t))
 	}
@@ -60,16 +61,34 @@ func TestGroup(t *testing.T) {
 	testbed.Eventually(t, "the failed mirror is out at both", func() bool {
 		return len(servers[0].inDNS(t)) == 2 && len(servers[1].inDNS(t)) == 2
 	})
-	testbed.Eventually(t, "the helper sees that through the proxy", func() bool {
-		code, text, _ := command(t, "probe", "--from", "tor", "--admin", servers[0].admin, "a")
-		return code == exitFailure && len(text) > 0
-	})
+	for _, watcher := range []string{"tor", "ns2"} { // the helper sees it through the proxy
+		testbed.Eventually(t, watcher+" sees that, too", func() bool {
+			code, text, _ := command(t, "probe", "--from", watcher, "--admin", servers[0].admin, "a")
+			return code == exitFailure && len(text) > 0
+		})
+	}
 
+	testbed.Eventually(t, "both serve the same version again", sameVersion)
+	serial := servers[0].status(t).Serial
 	both := base64.StdEncoding.EncodeToString(secret[:]) + "\n" + base64.StdEncoding.EncodeToString(make([]byte, len(secret)))
 	if err := os.WriteFile(filepath.Join(first.dir, "watch.key"), []byte(both), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	servers[0].wantReload(t, exitOK, "configuration: watch.key_file changed\npool: nothing new")
+
+	// A server that is stopped is not missed, and one that starts again with the same zone has the same serial.
+	servers[1].stop(t)
+	testbed.Eventually(t, "the others know that the server was stopped", func() bool {
+		ns2 := servers[0].status(t).Watch.Watcher("ns2")
+		return ns2 != nil && ns2.Stopped
+	})
+	servers[1] = second.start(t)
+	testbed.Eventually(t, "all three watch together again", func() bool { return servers[1].status(t).Watch.Joint })
+	for i, p := range servers[:len(dns)] {
+		if got := p.status(t).Serial; got != serial {
+			t.Errorf("server %d: serial %d after a reload of the first and a restart of the second, want %d", i+1, got, serial)
+		}
+	}
 	for _, p := range servers {
 		p.stop(t)
 	}
