@@ -32,8 +32,8 @@
 //     lying, can take a mirror away or bring one back. The others look at it at once; see [Group.Claims].
 //
 //   - Fewer than two votes decide nothing, and neither do two that differ. Then the last joint verdict holds for three
-//     intervals, and after that the watcher's own. With fewer than two votes, what it has seen change since counts at
-//     once.
+//     intervals, also over a restart, and after that the watcher's own. With fewer than two votes, what it has seen
+//     change since counts at once.
 //
 //   - A decision that differs from the last one only because watchers abstain that voted then waits for three
 //     intervals: they may be back at once.
@@ -54,6 +54,7 @@
 //	book.go   how views are merged
 //	joint.go  the rule, and the memory of what was decided
 //	settle.go what keeps joint verdicts from changing too often
+//	saved.go  what of them outlives a restart
 //	group.go  the members: memberlist joined to the rest
 //	listen.go where this watcher listens
 //	transport.go limits on connections

@@ -20,9 +20,9 @@ const (
 
 // A ballot is what a watcher has voted, as far as it decides.
 type ballot struct {
-	watcher  string
-	state    health.State
-	evidence bool
+	Watcher  string       `json:"w"`
+	State    health.State `json:"s"`
+	Evidence bool         `json:"e,omitempty"`
 }
 
 func appendBallots(list []ballot, votes []vote) []ballot {
@@ -43,8 +43,8 @@ func (j *joint) byAbsence(state health.State, votes []vote, quorum float64) bool
 		opinions = append(opinions, votes[i].Opinion)
 	}
 	for _, old := range j.ballots {
-		if !slices.ContainsFunc(votes, func(v vote) bool { return v.watcher == old.watcher && v.State != health.Unknown }) {
-			opinions = append(opinions, Opinion{State: old.state, Evidence: old.evidence})
+		if !slices.ContainsFunc(votes, func(v vote) bool { return v.watcher == old.Watcher && v.State != health.Unknown }) {
+			opinions = append(opinions, Opinion{State: old.State, Evidence: old.Evidence})
 		}
 	}
 	return Decide(opinions, quorum) == j.decided

@@ -36,6 +36,9 @@ func readVerdicts(c *config.Server, now func() time.Time) func() *health.Saved {
 func (d *Daemon) loadState() {
 	d.loadOverrides()
 	d.loadElsewhere()
+	if file := d.stateFile("joint-verdicts"); d.watchers != nil && file != "" {
+		d.watchers.LoadState(file)
+	}
 	if d.saved == nil {
 		d.saved = readVerdicts(d.config.Load(), d.now)
 	}
@@ -91,6 +94,9 @@ func (d *Daemon) saveState(ctx context.Context) error {
 	save := func() {
 		d.checker.SaveState(verdicts)
 		d.saveElsewhere()
+		if d.watchers != nil {
+			d.watchers.SaveState(d.stateFile("joint-verdicts"))
+		}
 		d.savePast()
 		d.catalog.SaveState()
 		d.verifier.SaveState()

@@ -61,12 +61,10 @@ func TestGroup(t *testing.T) {
 	testbed.Eventually(t, "the failed mirror is out at both", func() bool {
 		return len(servers[0].inDNS(t)) == 2 && len(servers[1].inDNS(t)) == 2
 	})
-	for _, watcher := range []string{"tor", "ns2"} { // the helper sees it through the proxy
-		testbed.Eventually(t, watcher+" sees that, too", func() bool {
-			code, text, _ := command(t, "probe", "--from", watcher, "--admin", servers[0].admin, "a")
-			return code == exitFailure && len(text) > 0
-		})
-	}
+	testbed.Eventually(t, "the helper sees that through the proxy", func() bool {
+		code, text, _ := command(t, "probe", "--from", "tor", "--admin", servers[0].admin, "a")
+		return code == exitFailure && len(text) > 0
+	})
 
 	testbed.Eventually(t, "both serve the same version again", sameVersion)
 	serial := servers[0].status(t).Serial
@@ -82,6 +80,9 @@ func TestGroup(t *testing.T) {
 		ns2 := servers[0].status(t).Watch.Watcher("ns2")
 		return ns2 != nil && ns2.Stopped
 	})
+	if _, err := os.Stat(filepath.Join(second.dir, "state", "joint-verdicts")); err != nil {
+		t.Error(err)
+	}
 	servers[1] = second.start(t)
 	testbed.Eventually(t, "all three watch together again", func() bool { return servers[1].status(t).Watch.Joint })
 	for i, p := range servers[:len(dns)] {

@@ -1,0 +1,95 @@
+package watch
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"mirrorpool/health"
+)
+
+// TestSavedJoints: a watcher that starts again goes on as if it had not stopped, whatever is voted before and after.
+func TestSavedJoints(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	letters := func() (list string) {
+		for range 1 + r.IntN(5) {
+			list += string("uuuddDsS-"[r.IntN(9)])
+		}
+		return list
+	}
+	for range 300 {
+		first := newJury()
+		for range 1 + r.IntN(20) {
+			first.decide(time.Duration(r.IntN(300))*time.Second, letters())
+		}
+		text, err := first.verdicts.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		loaded, err := decodeJoints(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := &jury{loaded, first.now}
+		for range 30 {
+			after, votes := time.Duration(r.IntN(300))*time.Second, letters()
+			want, got := first.decide(after, votes), second.decide(after, votes)
+			if got.Since.Equal(want.Since) && got.JointPassed.Equal(want.JointPassed) {
+				got.Since, got.JointPassed = want.Since, want.JointPassed // times that are equal have many forms
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s after %v: %+v, want %+v", votes, after, got, want)
+			}
+		}
+	}
+}
+
+// TestSavedState: what is damaged, or says nothing, is not taken in.
+func TestSavedState(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "joint-verdicts")
+	j := newJury()
+	j.decide(0, "uDD")
+	core, logs := observer.New(zap.WarnLevel)
+	load := func() int {
+		g := &Group{o: Options{Log: zap.New(core)}, joints: jointVerdicts{}}
+		g.LoadState(path)
+		return len(g.joints)
+	}
+	if got := load(); got != 0 || logs.Len() != 0 {
+		t.Errorf("without a file, %d verdicts and the log %v", got, logs.All())
+	}
+	(&Group{o: Options{Log: zap.New(core)}, joints: j.verdicts}).SaveState(path)
+	if got := load(); got != 1 || logs.Len() != 0 {
+		t.Errorf("%d verdicts of one, and the log %v", got, logs.All())
+	}
+	early, late := j.now, j.now.Add(time.Second)
+	for name, v := range map[string]joint{
+		"no state":    {decided: health.Up},
+		"no decision": {state: health.Up},
+		"disorder":    {state: health.Up, decided: health.Up, changes: []time.Time{late, early}},
+	} {
+		(&Group{o: Options{Log: zap.New(core)}, joints: jointVerdicts{"https://m/": {place{}: v}}}).SaveState(path)
+		if got := load(); got != 0 || logs.TakeAll() == nil {
+			t.Errorf("%s: %d verdicts, and nothing is logged", name, got)
+		}
+	}
+	if err := os.WriteFile(path, fmt.Append(nil, "mirrorpool-joint-verdicts 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(); got != 0 || logs.TakeAll() == nil {
+		t.Errorf("damaged: %d verdicts, and nothing is logged", got)
+	}
+	(&Group{o: Options{Log: zap.New(core)}, joints: j.verdicts}).SaveState(filepath.Join(path, "below-a-file"))
+	if logs.TakeAll() == nil {
+		t.Error("nothing is logged where nothing can be saved")
+	}
+}
