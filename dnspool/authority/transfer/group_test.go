@@ -63,8 +63,8 @@ func TestRestartInGroup(t *testing.T) {
 	want("the other has been gone for long", map[uint32]bool{3: false, 4: true, 5: false, 6: false, 7: true})
 }
 
-// TestStopInGroup: the version that a server stops with is known at the next start, once, and its history goes on. After
-// a crash, or once another copy has gone ahead, only the serial is known.
+// TestStopInGroup: the version that a server stops with is known at the next start, once, and its history goes on.
+// After a crash, or once another copy has gone ahead, only the serial is known.
 func TestStopInGroup(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(7, 8))

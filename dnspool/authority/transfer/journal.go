@@ -137,8 +137,8 @@ func (d *decoder) soa(packed []byte) *dns.SOA {
 }
 
 // TakeVersion returns the latest version of the zone that a server with the state folder dir has had, for
-// dnspool.Input. Its content is known only once after each stop: a server that crashes may have served a version that it
-// has not saved, and the next one must not go back behind that.
+// dnspool.Input. Its content is known only once after each stop: a server that crashes may have served a version that
+// it has not saved, and the next one must not go back behind that.
 func TakeVersion(dir string, log *zap.Logger) ZoneVersion {
 	var saved ZoneVersion
 	loadState(dir, versionName, log, func(body []byte) error { return json.Unmarshal(body, &saved) })
@@ -171,7 +171,8 @@ func (s *Server) SaveVersion() {
 	}
 }
 
-// loadSerial returns the latest serial that a server with the state folder dir has had; 0 if there is none. A file that cannot be used is logged and set aside: without it, the clock gives the serial.
+// loadSerial returns the latest serial that a server with the state folder dir has had; 0 if there is none. A file that
+// cannot be used is logged and set aside: without it, the clock gives the serial.
 func loadSerial(dir string, log *zap.Logger) uint32 {
 	var serial uint64
 	loadState(dir, serialName, log, func(body []byte) (err error) {

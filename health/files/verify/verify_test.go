@@ -152,8 +152,8 @@ func TestNewestRelease(t *testing.T) {
 	})
 }
 
-// TestReleaseComesLate has a mirror get a file of the newest release, with a wrong byte, after it was asked for it: it is
-// asked again soon, since clients are sent there by then. Of other files it is not.
+// TestReleaseComesLate has a mirror get a file of the newest release, with a wrong byte, after it was asked for it: it
+// is asked again soon, since clients are sent there by then. Of other files it is not.
 func TestReleaseComesLate(t *testing.T) {
 	t.Parallel()
 	for newest, want := range map[bool]int{true: 1, false: 0} {
