@@ -635,13 +635,13 @@ func TestChecksumChanges(t *testing.T) {
 func TestLeavesAndReturns(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		away    time.Duration
+		late    bool
 		restart bool
 		want    []string
 	}{
-		"soon":            {time.Hour, false, []string{"stable/0.img", "stable/2.img"}},
-		"after a restart": {time.Hour, true, []string{"stable/0.img", "stable/2.img"}},
-		"late":            {roundTime + time.Hour, false, nil},
+		"soon":            {false, false, []string{"stable/0.img", "stable/2.img"}},
+		"after a restart": {false, true, []string{"stable/0.img", "stable/2.img"}},
+		"late":            {true, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -658,7 +658,12 @@ func TestLeavesAndReturns(t *testing.T) {
 				w.observe()
 				w.do(func() { w.origin["stable/1.img"] = randomText(100, 1001) })
 				w.publish()
-				time.Sleep(test.away)
+				time.Sleep(time.Hour)
+				if test.late {
+					w.v.mu.Lock()
+					w.v.gone["b"].left = time.Now().Add(-roundTime)
+					w.v.mu.Unlock()
+				}
 				if len(w.v.Report()) != 1 {
 					t.Errorf("a mirror that is gone is reported: %+v", w.v.Report())
 				}
@@ -732,9 +737,10 @@ func TestWrongClock(t *testing.T) {
 		if r := again.v.Report()["b"]; len(r.Corrupt) > 0 {
 			t.Errorf("a day after its file was mended: %+v", r)
 		}
-		time.Sleep(roundTime)
-		if again.mirrors["a"].reads["stable/1.img"] == 0 {
-			t.Error("a good file was not read again in a round")
+		again.v.mu.Lock()
+		defer again.v.mu.Unlock()
+		if began := again.v.mirrors["a"].began; time.Since(began) < corruptTime {
+			t.Errorf("the round of reads began at %v", began)
 		}
 	})
 }
