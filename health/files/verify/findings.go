@@ -148,6 +148,7 @@ func (v *Verifier) Pardon(urlPrefix string) {
 	v.mu.Unlock()
 	v.Log.Info("a mirror with corrupt files was pardoned; its files are read again", zap.String("mirror", urlPrefix))
 	v.Changed()
+	v.SaveState()
 }
 
 // takeBroken takes in a read that proved nothing.
@@ -178,6 +179,7 @@ func (v *Verifier) suspect(m *mirror, f *checksums.File, r *reading) {
 	if number, ok := v.numberOf(f, r.want); ok {
 		m.later[number] = v.Now().Add(retryTime)
 		m.suspects.Add(number)
+		m.places[number] = r.addr
 		v.Log.Warn("a mirror's file does not have its checksum, and no copy that matches is known yet", zap.String("mirror", m.URLPrefix),
 			zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", r.want))
 	}
@@ -198,6 +200,7 @@ func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 	m.suspects.Remove(number)
 	delete(m.later, number)
 	delete(m.wrong, number)
+	delete(m.places, number)
 	v.keepPieces(f, r.pieces)
 	cleared := m.corrupt[number] != nil
 	delete(m.corrupt, number)
@@ -260,7 +263,7 @@ func (v *Verifier) accuse(
 	v.dirty = true
 	m.speeds.add(r.speed)
 	m.done.Remove(number)
-	m.later[number] = v.Now().Add(corruptTime)
+	m.later[number], m.places[number] = v.Now().Add(corruptTime), r.addr
 	if known := m.corrupt[number]; known != nil {
 		e.Since = known.Since
 	}
@@ -272,6 +275,7 @@ func (v *Verifier) accuse(
 		zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", r.want), zap.Int64("offset", e.Offset))
 	v.Changed()
 	v.saveEvidence(&e)
+	v.SaveState()
 }
 
 // condemn has a mirror serve nothing, if it has too many corrupt files, or one of the newest release. v.mu is held.

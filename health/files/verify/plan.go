@@ -56,10 +56,27 @@ func (v *Verifier) choose(m *mirror, now time.Time) (next *checksums.File, waits
 		m.done.Clear()
 		v.dirty = true
 	}
-	if f := m.urgent; f != nil && !v.reading[f] {
-		m.urgent = nil
-		return f, false
+	urgent := m.urgent != nil && !v.reading[m.urgent]
+	if urgent && !m.hurried {
+		return m.takeUrgent(), false
 	}
+	m.hurried = false
+	next, waits = v.chooseDue(m, now)
+	if next == nil && urgent {
+		return m.takeUrgent(), false
+	}
+	return next, waits
+}
+
+// takeUrgent returns the file that is in question. One of another kind comes next: or else a mirror could have one file
+// be read all the time by sending wrong parts of it.
+func (m *mirror) takeUrgent() (f *checksums.File) {
+	f, m.urgent, m.hurried = m.urgent, nil, true
+	return f
+}
+
+// chooseDue is choose among the files that are due.
+func (v *Verifier) chooseDue(m *mirror, now time.Time) (next *checksums.File, waits bool) {
 	count := len(v.byNumber)
 	if count == 0 {
 		return nil, false
@@ -70,7 +87,7 @@ func (v *Verifier) choose(m *mirror, now time.Time) (next *checksums.File, waits
 		f := v.byNumber[number]
 		switch {
 		case f == nil || !v.isDue(m, number, f, now):
-		case v.reading[f]:
+		case v.reading[f], f == m.urgent:
 			waits = true
 		case v.IsNewest(f.Path):
 			return f, waits

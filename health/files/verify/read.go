@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,7 +45,7 @@ var (
 func (v *Verifier) readWhole(
 	ctx context.Context, m *mirror, seen Mirror, f *checksums.File, want *checksums.Sum,
 ) (*reading, error) {
-	addr := v.address(&seen)
+	addr := v.address(m, &seen, f)
 	if err := v.waitFor(ctx, m); err != nil {
 		return nil, err
 	}
@@ -62,7 +63,11 @@ func (v *Verifier) readWhole(
 	}
 	digest, parts := want.NewHash(), newPieceWriter()
 	r := &reading{want: want, addr: addr, certificate: copied.Certificate, at: v.Now()}
-	size, err := v.stream(ctx, m, copied.Body, digest, parts, stalled, &r.speed)
+	body := io.Reader(copied.Body)
+	if f.Size >= 0 {
+		body = io.LimitReader(body, f.Size+1) // one without an end would keep other mirrors from being read for days
+	}
+	size, err := v.stream(ctx, m, body, digest, parts, stalled, &r.speed)
 	switch {
 	case err != nil:
 		return nil, err
@@ -142,11 +147,15 @@ func (v *Verifier) waitFor(ctx context.Context, m *mirror) error {
 	return ctx.Err()
 }
 
-// address returns one of the addresses of a mirror, at random.
-func (v *Verifier) address(m *Mirror) netip.Addr {
+// address returns the address of a mirror at which a file is read: where a copy of it has differed, if that is one of
+// them, or else one at random. The hosts behind them may have copies of their own.
+func (v *Verifier) address(m *mirror, seen *Mirror, f *checksums.File) netip.Addr {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return m.Addresses[v.Random.IntN(len(m.Addresses))]
+	if number, ok := v.numbers[f]; ok && slices.Contains(seen.Addresses, m.places[number]) {
+		return m.places[number]
+	}
+	return seen.Addresses[v.Random.IntN(len(seen.Addresses))]
 }
 
 // pause waits for a time, or until ctx ends.
@@ -220,7 +229,7 @@ func (v *Verifier) noteWrong(m *mirror, f *checksums.File, r *reading) bool {
 		return false
 	}
 	before := m.wrong[number]
-	m.wrong[number] = r.sum
+	m.wrong[number], m.places[number] = r.sum, r.addr
 	return before == r.sum
 }
 

@@ -20,13 +20,14 @@ const (
 // sample compares a range of a mirror's copy with the origin's file. One that differs twice has the copy read as a
 // whole next: only that proves something.
 func (v *Verifier) sample(ctx context.Context, m *mirror, seen Mirror, f *checksums.File, offset int64) {
+	addr := v.address(m, &seen, f)
 	for range 2 {
 		length := min(rangeSize, f.Size-offset)
 		want, err := v.Origin(ctx, f.Path, offset, length)
 		if err != nil {
 			return
 		}
-		got, err := v.readPart(ctx, m, &seen, f, v.address(&seen), offset, length)
+		got, err := v.readPart(ctx, m, &seen, f, addr, offset, length)
 		if errors.Is(err, errPart) {
 			v.mu.Lock()
 			m.sampled = v.Now().Add(wholeOnly)
@@ -50,6 +51,7 @@ func (v *Verifier) sample(ctx context.Context, m *mirror, seen Mirror, f *checks
 	if number, ok := v.numbers[f]; ok {
 		m.done.Remove(number)
 		delete(m.later, number)
+		m.places[number] = addr
 		m.urgent, m.next = f, time.Time{}
 	}
 	v.hurry()

@@ -3,6 +3,8 @@ package verify
 import (
 	"bytes"
 	"encoding/gob"
+	"maps"
+	"net/netip"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -38,11 +40,14 @@ type savedMirror struct {
 	Corrupt   map[uint32]Finding
 	Condemned *Finding
 	Speeds    []float64
-	Left      time.Time // see mirror
+	Places    map[uint32]netip.Addr // see mirror
+	Left      time.Time             // see mirror
 }
 
 // SaveState saves what is known, unless nothing has changed since that was done.
 func (v *Verifier) SaveState() {
+	v.saving.Lock()
+	defer v.saving.Unlock()
 	v.mu.Lock()
 	if v.StateFile == "" || !v.dirty || v.saved != nil {
 		v.mu.Unlock()
@@ -75,6 +80,7 @@ func (v *Verifier) state() *savedState {
 	for m := range v.all() {
 		saved := savedMirror{
 			URLPrefix: m.URLPrefix, Began: m.began, Condemned: m.condemned, Speeds: m.speeds, Corrupt: map[uint32]Finding{}, Left: m.left,
+			Places: maps.Clone(m.places),
 		}
 		for number, found := range m.corrupt {
 			saved.Corrupt[number] = *found
@@ -158,6 +164,7 @@ func (v *Verifier) takeSavedMirror(saved *savedMirror, numbers map[uint32]uint32
 	for index, found := range saved.Corrupt {
 		if number, ok := numbers[index]; ok {
 			m.corrupt[number] = &found
+			m.places[number] = saved.Places[index]
 			m.later[number] = earlier(found.Since, now).Add(corruptTime)
 		}
 	}

@@ -72,7 +72,8 @@ type Options struct {
 // A Verifier reads mirrors' copies of files, and knows which of them are corrupt.
 type Verifier struct {
 	Options
-	wake chan struct{} // holds one token while a read may be due
+	wake   chan struct{} // holds one token while a read may be due
+	saving sync.Mutex    // held while the state is written; before mu
 
 	mu       sync.Mutex // guards all below
 	settings Settings
@@ -100,13 +101,15 @@ type mirror struct {
 	began     time.Time       // the round of reads that is under way
 	done      *roaring.Bitmap // files that have been read in it and are good
 	later     map[uint32]time.Time
-	urgent    *checksums.File      // to be read next: a part of it differs from the origin's, or another watcher says so
-	looked    map[uint32]time.Time // when a file was last read on the word of another watcher
-	wrong     map[uint32]string    // checksums of copies that were wrong as a whole, and right in part
-	next      time.Time            // when to look for a file to read
-	sampled   time.Time            // when to compare a range next
-	idle      bool                 // it had no file to read
-	busy      bool                 // it is being read
+	urgent    *checksums.File       // to be read next: a part of it differs from the origin's, or another watcher says so
+	looked    map[uint32]time.Time  // when a file was last read on the word of another watcher
+	wrong     map[uint32]string     // checksums of copies that were wrong as a whole, and right in part
+	places    map[uint32]netip.Addr // where copies differed that are to be read again
+	hurried   bool                  // the latest read was an urgent one
+	next      time.Time             // when to look for a file to read
+	sampled   time.Time             // when to compare a range next
+	idle      bool                  // it had no file to read
+	busy      bool                  // it is being read
 	sampling  bool
 	bucket    bucket
 	speeds    speeds
@@ -197,7 +200,8 @@ func (v *Verifier) newMirror(now time.Time) *mirror {
 		delay = time.Duration(v.Random.Int64N(int64(v.Delay)))
 	}
 	return &mirror{
-		began: now, done: roaring.New(), later: map[uint32]time.Time{}, wrong: map[uint32]string{}, next: now.Add(delay), sampled: now.Add(delay),
+		began: now, done: roaring.New(), later: map[uint32]time.Time{}, wrong: map[uint32]string{}, places: map[uint32]netip.Addr{},
+		next: now.Add(delay), sampled: now.Add(delay),
 		suspects: roaring.New(), corrupt: map[uint32]*Finding{}, looked: map[uint32]time.Time{},
 	}
 }
@@ -262,6 +266,7 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 		delete(m.later, number)
 		delete(m.looked, number)
 		delete(m.wrong, number)
+		delete(m.places, number)
 		m.suspects.Remove(number)
 		v.news = v.news || m.corrupt[number] != nil
 		delete(m.corrupt, number)

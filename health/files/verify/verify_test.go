@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -759,6 +760,117 @@ func TestOff(t *testing.T) {
 		time.Sleep(2 * idleTime)
 		if len(w.v.Withheld()) > 0 {
 			t.Errorf("%v is withheld", w.v.Withheld())
+		}
+	})
+}
+
+// TestTwoHosts has one of two hosts of a mirror send a wrong byte: the good one does not clear the other, also after a
+// restart, and a range that differs has the copy there read.
+func TestTwoHosts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := filepath.Join(t.TempDir(), "verified")
+		good, bad := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+		begin := func() *world {
+			w := newWorld(t, map[string][]byte{"x.img": randomText(1, 300<<10)}, Options{StateFile: state}, "a")
+			w.do(func() {
+				w.mirrors["a"].badHost = bad
+				w.mirrors["a"].faults = func(_ *rand.Rand, text []byte) (io.Reader, int64, error) {
+					sent := bytes.Clone(text)
+					sent[5] ^= 1
+					return bytes.NewReader(sent), int64(len(sent)), nil
+				}
+			})
+			w.v.Observe([]Mirror{{URLPrefix: "a", Addresses: []netip.Addr{good, good, good, good, bad}}})
+			return w
+		}
+		w := begin()
+		time.Sleep(time.Hour) // 180 ranges
+		if len(w.corruptOf("a")) != 1 {
+			t.Error("ranges do not find it")
+		}
+		w.stop()
+		w = begin()
+		defer w.stop()
+		w.do(func() { w.noPath = true }) // no range is compared any more
+		for day := range 3 {
+			time.Sleep(corruptTime)
+			if len(w.corruptOf("a")) != 1 {
+				t.Fatalf("day %d: a good copy at another host has cleared it", day)
+			}
+		}
+		w.v.Observe([]Mirror{{URLPrefix: "a", Addresses: []netip.Addr{good}}})
+		time.Sleep(corruptTime)
+		if len(w.corruptOf("a")) != 0 {
+			t.Error("the bad host is gone, and what was found there is not")
+		}
+	})
+}
+
+// TestWrongParts has a mirror send wrong parts of a large file, which is right as a whole: that does not keep the
+// others from being read.
+func TestWrongParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		origin := map[string][]byte{"large": randomText(1, 32<<20)}
+		for i := range 20 {
+			origin[fmt.Sprintf("small/%d", i)] = randomText(uint64(i), 1000)
+		}
+		w := newWorld(t, origin, Options{}, "a")
+		defer w.stop()
+		w.do(func() {
+			w.newest["large"] = true
+			w.mirrors["a"].faults = func(_ *rand.Rand, text []byte) (io.Reader, int64, error) {
+				if len(text) == rangeSize {
+					text = randomText(9, rangeSize)
+				}
+				return bytes.NewReader(text), int64(len(text)), nil
+			}
+		})
+		time.Sleep(time.Hour)
+		if r := w.v.Report()["a"]; r.Verified < 20 {
+			t.Errorf("%+v, and the large file was read %d times", r, w.mirrors["a"].reads["large"])
+		}
+	})
+}
+
+// TestEndlessCopy has a mirror send a file without an end. That does not keep another one from being verified.
+func TestEndlessCopy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 1<<20)}, Options{}, "a", "b")
+		defer w.stop()
+		w.do(func() {
+			w.mirrors["b"].faults = func(*rand.Rand, []byte) (io.Reader, int64, error) { return endless{}, -1, nil }
+		})
+		w.v.LookAt(map[string][]string{"b": {"x.img"}})
+		time.Sleep(10 * time.Minute)
+		if c := w.v.Counts(); c.Broken == 0 || w.v.Report()["a"].Verified != 1 || len(w.corruptOf("b")) > 0 {
+			t.Errorf("%+v, %v", c, w.v.Report())
+		}
+	})
+}
+
+// TestSavedAtOnce has what was found outlive a crash, and a pardon too.
+func TestSavedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := filepath.Join(t.TempDir(), "verified")
+		w := newWorld(t, fiveFiles(1000), Options{StateFile: state}, "a", "b")
+		defer w.stop()
+		saved := func() int {
+			again := newWorld(t, fiveFiles(1000), Options{StateFile: state, Delay: time.Hour}, "a", "b")
+			defer again.stop()
+			return len(again.corruptOf("b"))
+		}
+		w.flip("b", "stable/0.img", 3)
+		time.Sleep(10 * time.Minute)
+		if n := saved(); n != 1 {
+			t.Errorf("%d corrupt files are saved, want 1", n)
+		}
+		w.v.Pardon("b")
+		if n := saved(); n != 0 {
+			t.Errorf("%d corrupt files are saved after a pardon", n)
 		}
 	})
 }

@@ -45,6 +45,7 @@ type fakeMirror struct {
 	speed   float64 // bytes a second
 	faults  func(r *rand.Rand, text []byte) (body io.Reader, size int64, err error)
 	random  *rand.Rand
+	badHost netip.Addr // where the faults are; the zero value: at all addresses
 	noParts bool
 	reads   map[string]int // whole ones, by path
 	parts   int
@@ -145,7 +146,7 @@ func (b *slowBody) Read(to []byte) (int, error) {
 
 func (b *slowBody) Close() error { return nil }
 
-func (w *world) fetch(_ context.Context, seen *Mirror, _ netip.Addr, path string, offset, length int64) (*Copy, error) {
+func (w *world) fetch(_ context.Context, seen *Mirror, addr netip.Addr, path string, offset, length int64) (*Copy, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	m := w.mirrors[seen.URLPrefix]
@@ -161,7 +162,7 @@ func (w *world) fetch(_ context.Context, seen *Mirror, _ netip.Addr, path string
 	}
 	m.sent += int64(len(text))
 	body, size := io.Reader(bytes.NewReader(text)), int64(len(text))
-	if m.faults != nil {
+	if m.faults != nil && (m.badHost == addr || !m.badHost.IsValid()) {
 		var err error
 		if body, size, err = m.faults(m.random, text); err != nil {
 			return nil, err
