@@ -11,6 +11,7 @@ const (
 	corruptTime = 24 * time.Hour      // likewise of corrupt ones
 	retryTime   = time.Hour           // after a read that proved nothing
 	lackTime    = 6 * time.Hour       // after the mirror said that it lacks the file
+	olderTime   = 24 * time.Hour      // within which mirrors get a file that has changed
 	newTime     = 15 * time.Minute    // likewise of the newest release, which mirrors get at any time
 	idleTime    = time.Minute         // until a mirror without a file to read is looked at again
 	shortPause  = 5 * time.Second     // between two reads of one mirror

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
 	"mirrorpool/health/files/checksums"
@@ -190,6 +191,10 @@ func (v *Verifier) verify(ctx context.Context, m *mirror, seen Mirror, f *checks
 // and a second read of the place that is wrong is as wrong; or if the next copy has the same checksum, for a mirror
 // that sends whole copies that are wrong, and parts that are right or none.
 func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *checksums.File, r *reading) {
+	if v.isOlder(f, r.sum) {
+		v.takeBroken(m, f, errors.New("it is an older version of the file"))
+		return
+	}
 	good := v.goodPieces(ctx, f, r.want)
 	if good == nil {
 		v.suspect(m, f, r)
@@ -212,6 +217,29 @@ func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *che
 	default:
 		v.accuse(ctx, m, f, r, int64(piece)*pieceSize, found)
 	}
+}
+
+// A version is what a file was before it changed: the xxhash of its path, and its checksum.
+type version struct {
+	path uint64
+	sum  string
+}
+
+// maxOlder is how many versions are kept.
+const maxOlder = checksums.MaxFiles
+
+// noteOlder notes what a file was. v.mu is held.
+func (v *Verifier) noteOlder(path uint64, sum string) {
+	if len(v.older) < maxOlder && sum != "" {
+		v.older[version{path, sum}] = v.Now().Add(olderTime)
+	}
+}
+
+// isOlder reports whether a file had a checksum of late: a mirror that has not got the change yet is not corrupt.
+func (v *Verifier) isOlder(f *checksums.File, sum string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.Now().Before(v.older[version{xxhash.Sum64String(f.Path), sum}])
 }
 
 // mayBeCut reports whether a copy may differ at a piece because the copy has ended there, or the file has: it may have

@@ -133,6 +133,8 @@ func (v *Verifier) takeSaved() {
 		saved := &s.Files[i]
 		if f := byHash[saved.Path]; f != nil && saved.Size == f.Size && saved.Time == f.Time && saved.Sum == v.sums[v.numbers[f]].String() {
 			numbers[uint32(i)] = v.numbers[f]
+		} else {
+			v.noteOlder(saved.Path, saved.Sum)
 		}
 	}
 	for i := range s.Mirrors {

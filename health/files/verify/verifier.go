@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
 	"mirrorpool/health/files/checksums"
@@ -89,6 +90,7 @@ type Verifier struct {
 	pieces   map[*checksums.File]pieces // of copies that have matched the checksum
 	kept     int                        // how many pieces these are
 	wrong    map[*checksums.File]bool   // whose checksum is not that of the origin's file
+	older    map[version]time.Time      // that files had of late: until when a mirror may have them
 	counts   Counts
 	saved    *savedState // not taken in yet: it needs the files
 	news     bool        // Changed is to be called
@@ -130,7 +132,7 @@ func New(o Options) *Verifier {
 	return &Verifier{
 		Options: o, settings: o.Settings, wake: make(chan struct{}, 1), numbers: map[*checksums.File]uint32{},
 		mirrors: map[string]*mirror{}, gone: map[string]*mirror{}, reading: map[*checksums.File]bool{}, pieces: map[*checksums.File]pieces{},
-		wrong: map[*checksums.File]bool{},
+		wrong: map[*checksums.File]bool{}, older: map[version]time.Time{},
 	}
 }
 
@@ -215,6 +217,7 @@ func (v *Verifier) list() {
 		present[f] = true
 		number, ok := v.numbers[f]
 		if ok && v.sums[number] != *f.Sum() {
+			v.noteOlder(xxhash.Sum64String(f.Path), v.sums[number].String())
 			v.forget(f, number)
 			ok = false
 		}
@@ -230,7 +233,13 @@ func (v *Verifier) list() {
 	}
 	for f, number := range v.numbers {
 		if !present[f] {
+			v.noteOlder(xxhash.Sum64String(f.Path), v.sums[number].String())
 			v.forget(f, number)
+		}
+	}
+	for known, until := range v.older {
+		if !v.Now().Before(until) {
+			delete(v.older, known)
 		}
 	}
 	v.takeSaved()

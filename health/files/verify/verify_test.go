@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -873,4 +874,60 @@ func TestSavedAtOnce(t *testing.T) {
 			t.Errorf("%d corrupt files are saved after a pardon", n)
 		}
 	})
+}
+
+// TestOlderVersion has files change that keep their size: mirrors that get the change later are not corrupt, and one
+// that never gets it is.
+func TestOlderVersion(t *testing.T) {
+	t.Parallel()
+	for name, restart := range map[string]bool{"running": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				state := filepath.Join(t.TempDir(), "verified")
+				w := newWorld(t, fiveFiles(1000), Options{StateFile: state}, "soon", "later", "never", "corrupt")
+				time.Sleep(10 * time.Minute)
+				before := w.mirrors
+				w.v.SaveState()
+				next := map[string][]byte{}
+				for path := range w.origin {
+					next[path] = randomText(uint64(len(path)), 1000)
+				}
+				if restart {
+					w.stop()
+					w = newWorld(t, next, Options{StateFile: state}, "soon", "later", "never", "corrupt")
+				}
+				defer w.stop()
+				w.do(func() {
+					w.origin = next
+					for path := range next {
+						w.newest[path] = true
+					}
+					for _, prefix := range []string{"later", "never"} {
+						w.mirrors[prefix].files = before[prefix].files
+					}
+					for path, text := range next {
+						w.mirrors["soon"].files[path] = bytes.Clone(text)
+						w.mirrors["corrupt"].files[path] = randomText(88, 1000)
+					}
+				})
+				w.publish()
+				accused := func(want ...string) {
+					t.Helper()
+					if got := slices.Sorted(maps.Keys(w.v.Corrupt())); !slices.Equal(got, want) {
+						t.Errorf("%q have corrupt files, want %q", got, want)
+					}
+				}
+				time.Sleep(3 * time.Hour)
+				accused("corrupt")
+				w.do(func() { w.mirrors["later"].files = w.mirrors["soon"].files })
+				time.Sleep(2 * retryTime)
+				if r := w.v.Report()["later"]; r.Verified != 5 {
+					t.Errorf("after it got the change: %+v", r)
+				}
+				time.Sleep(olderTime)
+				accused("corrupt", "never")
+			})
+		})
+	}
 }
