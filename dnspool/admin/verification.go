@@ -14,6 +14,7 @@ import (
 // A Verification is what is known of the bytes of mirrors' files.
 type Verification struct {
 	Counts  verify.Counts                  `json:"reads"`   // since the start
+	Files   int                            `json:"files"`   // that are to be verified; 0 if none is
 	Mirrors map[string]verify.MirrorReport `json:"mirrors"` // by url_prefix
 }
 
@@ -37,9 +38,10 @@ func (v *Verification) problems() (texts []string) {
 	return texts
 }
 
-// Text says what is known of a mirror's copies: "412 files verified, sends 11.3 MB/s". It is empty if nothing is known.
+// Text says what is known of a mirror's copies: "412 of 500 files verified, sends 11.3 MB/s". It is empty if nothing is
+// known.
 func (v *Verification) Text(urlPrefix string) string {
-	m := v.Mirrors[urlPrefix]
+	m, ok := v.Mirrors[urlPrefix]
 	var parts []string
 	for _, found := range m.Corrupt {
 		if len(parts) == maxCorruptShown {
@@ -48,8 +50,8 @@ func (v *Verification) Text(urlPrefix string) string {
 		}
 		parts = append(parts, "corrupt: "+found.Path)
 	}
-	if m.Verified > 0 {
-		parts = append(parts, plural(m.Verified, "file verified", "files verified"))
+	if ok && v.Files > 0 { // none verified is news, too: that mirror may send no copy to its end
+		parts = append(parts, fmt.Sprintf("%d of %s verified", m.Verified, plural(v.Files, "file", "files")))
 	}
 	if m.Speed > 0 {
 		parts = append(parts, fmt.Sprintf("sends %.1f MB/s", m.Speed/1e6))

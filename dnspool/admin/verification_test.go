@@ -19,17 +19,25 @@ func TestVerificationText(t *testing.T) {
 		}
 		return list
 	}
-	v := Verification{Mirrors: map[string]verify.MirrorReport{
+	v := Verification{Files: 500, Mirrors: map[string]verify.MirrorReport{
 		"http://good/": {Verified: 412, Speed: 11_300_000},
 		"http://one/":  {Verified: 1, Corrupt: found("x")},
 		"http://many/": {Corrupt: found("a", "b", "c", "d", "e"), Condemned: found("a")[0]},
+		"http://mute/": {}, // no read of it came to its end
 	}}
 	for prefix, want := range map[string]string{
-		"http://good/": "412 files verified, sends 11.3 MB/s", "http://one/": "corrupt: x, 1 file verified",
-		"http://many/": "corrupt: a, corrupt: b, corrupt: c, 2 more", "http://none/": "",
+		"http://good/": "412 of 500 files verified, sends 11.3 MB/s", "http://one/": "corrupt: x, 1 of 500 files verified",
+		"http://many/": "corrupt: a, corrupt: b, corrupt: c, 2 more, 0 of 500 files verified", "http://none/": "",
+		"http://mute/": "0 of 500 files verified",
 	} {
 		if got := v.Text(prefix); got != want {
 			t.Errorf("%s: %q, want %q", prefix, got, want)
+		}
+	}
+	v.Files = 0 // verification is off
+	for prefix, want := range map[string]string{"http://good/": "sends 11.3 MB/s", "http://mute/": ""} {
+		if got := v.Text(prefix); got != want {
+			t.Errorf("%s, while none is verified: %q, want %q", prefix, got, want)
 		}
 	}
 	want := []string{

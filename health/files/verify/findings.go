@@ -104,6 +104,16 @@ func (v *Verifier) Counts() Counts {
 	return v.counts
 }
 
+// Wanted returns how many files have a checksum, so that copies of them are read; 0 while none is.
+func (v *Verifier) Wanted() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.settings.Rate == 0 {
+		return 0
+	}
+	return len(v.numbers)
+}
+
 // Corrupt returns the paths of corrupt files, sorted, by the url_prefix of the mirror.
 func (v *Verifier) Corrupt() map[string][]string {
 	v.mu.Lock()

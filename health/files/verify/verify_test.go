@@ -52,6 +52,9 @@ func TestOneWrongByte(t *testing.T) {
 		if found := report.Corrupt[0]; found.Offset != 2_222_222 || report.Condemned != nil || report.Verified != 4 {
 			t.Errorf("%+v, %+v", found, report)
 		}
+		if n := w.v.Wanted(); n != 5 {
+			t.Errorf("%d files are to be verified, want 5", n)
+		}
 		if withheld := w.v.Withheld(); len(withheld) != 1 || w.changes == 0 {
 			t.Errorf("withheld: %v, with %d changes told of", withheld, w.changes)
 		}

@@ -55,7 +55,7 @@ func (d *Daemon) describe() admin.Status {
 	status.Ready = d.ready() == nil
 	status.Pool = poolStatus(d.list.Status(), time.Now())
 	status.Files = d.catalog.Overview()
-	status.Verification = admin.Verification{Counts: d.verifier.Counts(), Mirrors: d.verifier.Report()}
+	status.Verification = admin.Verification{Counts: d.verifier.Counts(), Files: d.verifier.Wanted(), Mirrors: d.verifier.Report()}
 	if s, ok := d.signatures(); ok {
 		status.DNSSEC = &s
 	}
