@@ -260,7 +260,7 @@ func (v *Verifier) accuse(
 			Offset: offset,
 		},
 	}
-	if want, err := v.Origin(ctx, f.Path, offset, int64(len(found))); err == nil && len(found) > 0 {
+	if want, err := v.originPart(ctx, f, offset, int64(len(found))); err == nil && len(found) > 0 {
 		e.showDifference(want, found)
 	}
 	v.mu.Lock()

@@ -330,7 +330,7 @@ func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File, want *chec
 	}
 	digest, parts := want.NewHash(), newPieceWriter()
 	for offset := int64(0); offset < f.Size; offset += pieceSize {
-		part, err := v.Origin(ctx, f.Path, offset, min(pieceSize, f.Size-offset))
+		part, err := v.originPart(ctx, f, offset, min(pieceSize, f.Size-offset))
 		if err != nil {
 			v.Log.Warn("cannot read a file of the origin to verify mirrors by it", zap.String("path", f.Path), zap.Error(err))
 			return nil
@@ -350,6 +350,13 @@ func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File, want *chec
 		return nil
 	}
 	return v.keepPieces(f, parts.all())
+}
+
+// originPart returns a part of the origin's file. A server that gives no answer must hold up nothing.
+func (v *Verifier) originPart(ctx context.Context, f *checksums.File, offset, length int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, stallTime)
+	defer cancel()
+	return v.Origin(ctx, f.Path, offset, length)
 }
 
 // maxPieces is of how many pieces of files the checksums are kept: those of 512 GiB, in 8 MiB.

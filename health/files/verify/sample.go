@@ -23,7 +23,7 @@ func (v *Verifier) sample(ctx context.Context, m *mirror, seen Mirror, f *checks
 	addr := v.address(m, &seen, f)
 	for range 2 {
 		length := min(rangeSize, f.Size-offset)
-		want, err := v.Origin(ctx, f.Path, offset, length)
+		want, err := v.originPart(ctx, f, offset, length)
 		if err != nil {
 			return
 		}

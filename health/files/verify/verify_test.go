@@ -935,3 +935,25 @@ func TestOlderVersion(t *testing.T) {
 		})
 	}
 }
+
+// TestOriginHangs has the fallback give no answer: copies are verified by their checksums still, and ranges once it is
+// back.
+func TestOriginHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 300<<10)}, Options{}, "a", "b")
+		defer w.stop()
+		w.do(func() { w.hangs, w.noPath = true, true })
+		w.flip("b", "x.img", 9)
+		time.Sleep(10 * time.Minute)
+		if diff := cmp.Diff([]string{"x.img"}, w.corruptOf("b")); diff != "" {
+			t.Errorf("corrupt: -want +got:\n%s", diff)
+		}
+		w.do(func() { w.hangs, w.noPath = false, false })
+		before := w.v.Counts().Samples
+		time.Sleep(10 * time.Minute)
+		if w.v.Counts().Samples == before {
+			t.Error("no range is compared once the origin is back")
+		}
+	})
+}

@@ -36,6 +36,7 @@ type world struct {
 	newest  map[string]bool        // paths of the newest release
 	changes int                    // calls of Changed
 	noPath  bool                   // the origin's files cannot be read
+	hangs   bool                   // likewise, and gives no answer
 	noSizes bool                   // the origin does not tell the sizes of files
 }
 
@@ -171,10 +172,16 @@ func (w *world) fetch(_ context.Context, seen *Mirror, addr netip.Addr, path str
 	return &Copy{Body: &slowBody{body, m}, Size: size, Whole: length == 0 || m.noParts, Certificate: "the certificate"}, nil
 }
 
-func (w *world) readOrigin(_ context.Context, path string, offset, length int64) ([]byte, error) {
+func (w *world) readOrigin(ctx context.Context, path string, offset, length int64) ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.noPath {
+	switch {
+	case w.hangs:
+		w.mu.Unlock()
+		defer w.mu.Lock()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case w.noPath:
 		return nil, ErrNoOrigin
 	}
 	return w.origin[path][offset : offset+length], nil
