@@ -82,13 +82,18 @@ func (c *Catalog) Withhold(corrupt map[uint64][]int) {
 	c.publish()
 }
 
-// MayHave reports whether a mirror is known to have a file, corrupt or not, or may have it.
+// MayHave reports whether a mirror is known to have a file, corrupt or not, or may have it. It is asked of all files
+// again and again, and so keeps none of them at hand: that room is for what clients ask for.
 func (c *Catalog) MayHave(mirror int, path string) bool {
-	t := c.table.Load()
-	if corrupt := t.corrupt[hashPath(path)]; slices.Contains(corrupt, mirror) {
+	t, hash, now := c.table.Load(), hashPath(path), c.Now()
+	if slices.Contains(t.corrupt[hash], mirror) {
 		return true
 	}
-	k := c.Find(path, c.Now())
+	c.looking.Lock()
+	defer c.looking.Unlock()
+	k := &c.looked
+	t.listedCarriers(k, hash, now)
+	c.answers.overlay(k, t, now, false)
 	return k.Status == Published && (Contains(k.Has, mirror) || Contains(k.Unknown, mirror))
 }
 

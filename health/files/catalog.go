@@ -76,6 +76,9 @@ type Catalog struct {
 	asks    atomic.Bool   // mirrors may be asked: settings.OnDemand, while Run runs
 	sampled atomic.Int64  // when a client's mirror was last asked for the file it was sent to: Unix seconds
 
+	looking sync.Mutex
+	looked  Carriers // room for MayHave; looking guards it
+
 	base   context.Context // of questions to mirrors; ends with Run
 	stop   context.CancelFunc
 	asking sync.WaitGroup

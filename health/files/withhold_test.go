@@ -57,3 +57,31 @@ func TestWithholdMute(t *testing.T) {
 		}
 	})
 }
+
+// TestMayHaveKeepsNothing has what clients ask for stay at hand, and their folders be the ones that are listed, while
+// all files are looked at.
+func TestMayHaveKeepsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/o", OnDemand: true}, map[string]int64{"a/x": 10, "b/y": 20}, "web")
+		defer w.stop()
+		w.catalog.mu.Lock()
+		w.catalog.bigTree = 1
+		w.catalog.publish()
+		w.catalog.mu.Unlock()
+		web := w.catalog.Number(prefixOf("web"))
+		for range 3 {
+			if !w.catalog.MayHave(web, "a/x") {
+				t.Error("it may not have the file")
+			}
+		}
+		table := w.catalog.table.Load()
+		slot := hashPath("a/x") % hotFiles
+		if table.hot[slot].Load() != nil || table.asked[slot].Load() != 0 {
+			t.Error("the file is at hand")
+		}
+		if folders := w.catalog.demand.folders(time.Now()); len(folders) > 0 {
+			t.Errorf("clients asked for %q", folders)
+		}
+	})
+}
