@@ -74,9 +74,10 @@ func (v *Verifier) report(wanted func(*MirrorReport) bool) map[string]MirrorRepo
 	return reports
 }
 
-// isSlow reports whether a speed, in bytes a second, is less than a mirror has to have. v.mu is held.
+// isSlow reports whether a speed, in bytes a second, is less than a mirror has to have. While no file is read, none is:
+// it would never be seen that the mirror has become faster. v.mu is held.
 func (v *Verifier) isSlow(speed float64) bool {
-	return speed > 0 && speed < float64(v.settings.MinRate)
+	return speed > 0 && speed < float64(v.settings.MinRate) && v.settings.Rate > 0
 }
 
 // suspectsOwnLine reports whether half of the mirrors or more are slow: then this host's own line is. v.mu is held.

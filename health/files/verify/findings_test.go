@@ -14,7 +14,7 @@ import (
 
 // speedy returns a verifier of mirrors that send at speeds, in bytes a second; 0: not known.
 func speedy(least int64, speeds map[string]float64) *Verifier {
-	v := New(Options{Settings: Settings{MinRate: least}, Log: zap.NewNop(), Changed: func() {}})
+	v := New(Options{Settings: Settings{Rate: 1, MinRate: least}, Log: zap.NewNop(), Changed: func() {}})
 	for prefix, speed := range speeds {
 		m := &mirror{Mirror: Mirror{URLPrefix: prefix}, done: roaring.New(), corrupt: map[uint32]*Finding{}}
 		for range enoughSpeeds {

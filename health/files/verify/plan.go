@@ -13,6 +13,7 @@ const (
 	lackTime    = 6 * time.Hour       // after the mirror said that it lacks the file
 	olderTime   = 24 * time.Hour      // within which mirrors get a file that has changed
 	newTime     = 15 * time.Minute    // likewise of the newest release, which mirrors get at any time
+	speedTime   = 10 * time.Minute    // between two reads of a slow mirror whose files are read
 	idleTime    = time.Minute         // until a mirror without a file to read is looked at again
 	shortPause  = 5 * time.Second     // between two reads of one mirror
 )
@@ -63,10 +64,31 @@ func (v *Verifier) choose(m *mirror, now time.Time) (next *checksums.File, waits
 	}
 	m.hurried = false
 	next, waits = v.chooseDue(m, now)
-	if next == nil && urgent {
+	switch {
+	case next != nil || waits && !urgent:
+		return next, waits
+	case urgent:
 		return m.takeUrgent(), false
 	}
-	return next, waits
+	return v.chooseForSpeed(m, now), false
+}
+
+// chooseForSpeed returns a file of a mirror that was too slow, from time to time, to see whether it still is: or else,
+// with all its files read, it would be held slow for a month. v.mu is held.
+func (v *Verifier) chooseForSpeed(m *mirror, now time.Time) *checksums.File {
+	if !v.isSlow(m.speeds.median()) || now.Sub(m.measured) < speedTime {
+		return nil
+	}
+	m.measured = now
+	start := v.Random.IntN(len(v.byNumber) + 1)
+	for i := range v.byNumber {
+		number := (start + i) % len(v.byNumber)
+		f := v.byNumber[number]
+		if f != nil && f.Size >= slowStart+minMeasured && m.done.Contains(uint32(number)) && !v.reading[f] && v.Has(m.Number, f.Path) {
+			return f
+		}
+	}
+	return nil
 }
 
 // takeUrgent returns the file that is in question. One of another kind comes next: or else a mirror could have one file

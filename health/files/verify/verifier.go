@@ -109,6 +109,7 @@ type mirror struct {
 	places    map[uint32]netip.Addr // where copies differed that are to be read again
 	hurried   bool                  // the latest read was an urgent one
 	next      time.Time             // when to look for a file to read
+	measured  time.Time             // when a file was last read for its speed alone
 	sampled   time.Time             // when to compare a range next
 	idle      bool                  // it had no file to read
 	busy      bool                  // it is being read

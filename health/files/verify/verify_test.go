@@ -957,3 +957,37 @@ func TestOriginHangs(t *testing.T) {
 		}
 	})
 }
+
+// TestFasterAgain has a mirror that was slow be faster once all its files are read: it is not held slow for long. While
+// none is read, none is slow.
+func TestFasterAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(2<<20), Options{Settings: Settings{Rate: 10e6, MinRate: 1e6}}, "a", "b", "c")
+		defer w.stop()
+		w.do(func() { w.mirrors["a"].speed = 500e3 })
+		time.Sleep(time.Hour)
+		if r := w.v.Report()["a"]; !r.Slow || r.Verified != 5 {
+			t.Fatalf("%+v", r)
+		}
+		reads := 0
+		w.do(func() { reads = w.mirrors["b"].reads["stable/1.img"]; w.mirrors["a"].speed = 10e6 })
+		time.Sleep(2 * time.Hour)
+		if r := w.v.Report()["a"]; r.Slow {
+			t.Errorf("%+v", r)
+		}
+		if n := w.mirrors["b"].reads["stable/1.img"]; n != reads {
+			t.Errorf("a mirror that is fast is read %d times for its speed", n-reads)
+		}
+		w.do(func() { w.mirrors["b"].speed = 500e3 })
+		w.readAllAgain()
+		time.Sleep(10 * time.Minute)
+		if !w.v.Report()["b"].Slow {
+			t.Fatalf("%+v", w.v.Report()["b"])
+		}
+		w.v.SetSettings(Settings{MinRate: 1e6})
+		if w.v.Report()["b"].Slow {
+			t.Error("a mirror is slow while none is read")
+		}
+	})
+}
