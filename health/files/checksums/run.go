@@ -163,7 +163,7 @@ func (s *Store) hashNext(ctx context.Context) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, err == errNeedless:
 	case err != nil:
 		s.retry[f] = s.Now().Add(retryAfter)
 		s.Log.Warn("cannot hash a file of the origin", zap.String("path", f.Path), zap.Error(err))
@@ -191,10 +191,19 @@ func (s *Store) unhashed() (next *File, rate int64) {
 	return next, s.settings.Rate
 }
 
-var errChanges = errors.New("it is being changed")
+var (
+	errChanges  = errors.New("it is being changed")
+	errNeedless = errors.New("it is gone, or its checksum was published")
+)
 
-// hash reads a file of the origin at a rate, in bytes per second.
+// tick is the resolution of the times of files, after which another change shows in them.
+const tick = 2 * time.Second
+
+// hash reads a file of the origin at a rate, in bytes per second. Lists that are due meanwhile do not wait for it.
 func (s *Store) hash(ctx context.Context, f *File, rate int64) (sum Sum, err error) {
+	if wait := time.Unix(int64(f.Time), 0).Add(tick).Sub(s.Now()); wait <= tick { // not of a time that is to come
+		pause(ctx, wait)
+	}
 	r, err := s.Open(ctx, f.Path)
 	if err != nil {
 		return sum, err
@@ -202,6 +211,7 @@ func (s *Store) hash(ctx context.Context, f *File, rate int64) (sum Sum, err err
 	defer r.Close()
 	digest, buffer := sha256.New(), make([]byte, readSize)
 	began, read := s.Now(), int64(0)
+	looked := began
 	for {
 		n, err := r.Read(buffer)
 		digest.Write(buffer[:n])
@@ -210,6 +220,13 @@ func (s *Store) hash(ctx context.Context, f *File, rate int64) (sum Sum, err err
 			break
 		} else if err != nil {
 			return sum, fmt.Errorf("reading it: %w", err)
+		}
+		if now := s.Now(); now.Sub(looked) >= time.Second {
+			looked = now
+			s.readDueList(ctx)
+			if f.Sum() != nil || s.FindPath(f.Path) != f {
+				return sum, errNeedless
+			}
 		}
 		due := began.Add(time.Duration(float64(read) / float64(rate) * float64(time.Second)))
 		if pause(ctx, due.Sub(s.Now())); ctx.Err() != nil {

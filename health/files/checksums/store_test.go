@@ -369,3 +369,45 @@ func TestUnreadableFile(t *testing.T) {
 		o.wantSum(t, "x.img", hexOf("x"))
 	})
 }
+
+// TestChangedWithinASecond hashes a file that is written to within the second of its time.
+func TestChangedWithinASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, 1000, "")
+		defer o.stop()
+		now := uint32(time.Now().Unix())
+		o.put("x.img", "a", now)
+		o.put("future.img", "f", now+1000)
+		o.list()
+		time.Sleep(time.Second / 2)
+		o.put("x.img", "b", now)
+		time.Sleep(3 * time.Second)
+		o.wantSum(t, "x.img", hexOf("b"))
+		o.wantSum(t, "future.img", hexOf("f"))
+	})
+}
+
+// TestListsWhileHashing has a list read at once while a large file is hashed, and that file's own checksum be taken
+// from it, without the rest of the file being read.
+func TestListsWhileHashing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin(t, readSize, "")
+		defer o.stop()
+		o.put("large.img", strings.Repeat("x", 100*readSize), 100)
+		o.put("small.img", "x", 90)
+		o.list()
+		time.Sleep(10 * time.Second)
+		o.put("small.img.sha256", hexA+"\n", 200)
+		o.list()
+		time.Sleep(3 * time.Second)
+		o.wantSum(t, "small.img", hexA)
+		o.put("SHA256SUMS", hexB+"  large.img\n", 200)
+		o.put("other.img", "y", 80)
+		o.list()
+		time.Sleep(5 * time.Second)
+		o.wantSum(t, "large.img", hexB)
+		o.wantSum(t, "other.img", hexOf("y"))
+	})
+}
