@@ -38,6 +38,9 @@ type Request struct {
 	Carriers []uint64
 	// Unknown are the mirrors that may carry the file, in bits as well. Only Explain looks at it.
 	Unknown []uint64
+
+	// Corrupt are the mirrors whose copy of the file has wrong bytes. Only Explain looks at it.
+	Corrupt []int
 	// Without is a mirror that is not to be picked while there is another; nil: none.
 	Without *Mirror
 }

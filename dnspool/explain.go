@@ -159,6 +159,8 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 		return "serves other places only (serve_only)"
 	case m.exclude != nil && r.Place.in(m.exclude):
 		return "does not serve this place (exclude)"
+	case !r.carriedBy(uint32(m.Number)) && slices.Contains(r.Corrupt, m.Number):
+		return "has a corrupt copy of the file"
 	case !r.carriedBy(uint32(m.Number)) && isSet(r.Unknown, uint32(m.Number)):
 		return "may have the file, but has not said so"
 	case !r.carriedBy(uint32(m.Number)):

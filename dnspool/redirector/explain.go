@@ -58,10 +58,11 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 }
 
 // explain is why mirrors are picked for a request for a file, or not. Of those that are not picked, it tells the ones
-// that lack the file from the ones that have not been asked for it.
+// that lack the file from the ones that have not been asked for it, and those whose copy is corrupt.
 func (h *Handler) explain(snapshot *dnspool.Snapshot, s *scratch, file string) dnspool.Explanation {
 	if s.request.Carriers != nil {
-		s.request.Unknown = h.Catalog.Find(unescape(file), h.Now()).Unknown
+		plain := unescape(file)
+		s.request.Unknown, s.request.Corrupt = h.Catalog.Find(plain, h.Now()).Unknown, h.Catalog.Corrupt(plain)
 	}
 	return snapshot.Explain(&s.request)
 }

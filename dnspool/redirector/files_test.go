@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
 	"mirrorpool/config"
@@ -329,6 +330,15 @@ func TestLinksNameCarriers(t *testing.T) {
 	list := get(w.handler, "/some.iso?mirrorlist", "", "Accept: application/json").Body.String()
 	if strings.Count(list, `"url": "http`) != 2 || strings.Count(list, "lacks the file") != 2 {
 		t.Errorf("?mirrorlist is %s", list)
+	}
+	w.catalog.Withhold(map[uint64][]int{xxhash.Sum64String("old.iso"): {w.catalog.Number(worldMirror(0))}})
+	list = get(w.handler, "/old.iso?mirrorlist", "", "Accept: application/json").Body.String()
+	if strings.Count(list, "has a corrupt copy of the file") != 1 || strings.Contains(list, "lacks the file") {
+		t.Errorf("with a corrupt copy, ?mirrorlist is %s", list)
+	}
+	list = get(w.handler, "/some.iso?mirrorlist", "", "Accept: application/json").Body.String()
+	if strings.Contains(list, "corrupt") {
+		t.Errorf("of another file, ?mirrorlist is %s", list)
 	}
 }
 

@@ -82,6 +82,9 @@ func (c *Catalog) Withhold(corrupt map[uint64][]int) {
 	c.publish()
 }
 
+// Corrupt returns the mirrors that must not serve the file at a path: see Withhold. The list must not be changed.
+func (c *Catalog) Corrupt(path string) []int { return c.table.Load().corrupt[hashPath(path)] }
+
 // MayHave reports whether a mirror is known to have a file, corrupt or not, or may have it. It is asked of all files
 // again and again, and so keeps none of them at hand: that room is for what clients ask for.
 func (c *Catalog) MayHave(mirror int, path string) bool {
