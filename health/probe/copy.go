@@ -78,7 +78,7 @@ func copyOf(resp *http.Response, offset, length int64) (*verify.Copy, error) {
 		return nil, fs.ErrNotExist
 	case resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusPartialContent || length == 0):
 		return nil, fmt.Errorf("%w: %s", files.ErrRefused, resp.Status)
-	case resp.Header.Get("Content-Encoding") != "":
+	case !isPlain(resp):
 		return nil, fmt.Errorf("it has the encoding %q", resp.Header.Get("Content-Encoding"))
 	}
 	copied := &verify.Copy{Body: resp.Body, Size: resp.ContentLength, Whole: resp.StatusCode == http.StatusOK}
@@ -89,4 +89,17 @@ func copyOf(resp *http.Response, offset, length int64) (*verify.Copy, error) {
 		copied.Certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: resp.TLS.PeerCertificates[0].Raw}))
 	}
 	return copied, nil
+}
+
+// isPlain reports whether a body is the bytes of the file. Some servers say of a file such as x.tar.gz, which they send
+// as it is, that it is encoded.
+func isPlain(resp *http.Response) bool {
+	switch strings.ToLower(resp.Header.Get("Content-Encoding")) {
+	case "", "identity":
+		return true
+	case "gzip", "x-gzip":
+		path := resp.Request.URL.Path
+		return strings.HasSuffix(path, ".gz") || strings.HasSuffix(path, ".tgz")
+	}
+	return false
 }

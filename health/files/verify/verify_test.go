@@ -659,7 +659,7 @@ func TestLeavesAndReturns(t *testing.T) {
 				}
 				time.Sleep(10 * time.Minute)
 				b := w.mirrors["b"]
-				delete(w.mirrors, "b")
+				w.do(func() { delete(w.mirrors, "b") })
 				w.observe()
 				w.do(func() { w.origin["stable/1.img"] = randomText(100, 1001) })
 				w.publish()
@@ -682,7 +682,7 @@ func TestLeavesAndReturns(t *testing.T) {
 				if n := len(w.v.Withheld()["b"]); n != len(test.want) {
 					t.Errorf("%d files are withheld while it is gone, want %d", n, len(test.want))
 				}
-				w.mirrors["b"] = b
+				w.do(func() { w.mirrors["b"] = b })
 				w.observe()
 				if diff := cmp.Diff(test.want, w.corruptOf("b")); diff != "" {
 					t.Errorf("corrupt: -want +got:\n%s", diff)

@@ -120,9 +120,11 @@ func (w *world) publish() {
 
 func (w *world) observe() {
 	var seen []Mirror
+	w.mu.Lock()
 	for prefix := range w.mirrors {
 		seen = append(seen, Mirror{URLPrefix: prefix, Number: len(seen), Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
 	}
+	w.mu.Unlock()
 	w.v.Observe(seen)
 }
 
@@ -151,6 +153,9 @@ func (w *world) fetch(_ context.Context, seen *Mirror, addr netip.Addr, path str
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	m := w.mirrors[seen.URLPrefix]
+	if m == nil {
+		return nil, errReset
+	}
 	text, ok := m.files[path]
 	switch {
 	case !ok:
