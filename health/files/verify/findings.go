@@ -153,7 +153,8 @@ func (v *Verifier) Pardon(urlPrefix string) {
 	}
 	clear(m.corrupt)
 	clear(m.later)
-	m.condemned, m.next, v.dirty = nil, time.Time{}, true
+	clear(m.wrong)
+	m.condemned, m.next, m.pardoned, v.dirty = nil, time.Time{}, v.Now(), true
 	m.done.Clear()
 	v.hurry()
 	v.mu.Unlock()
@@ -266,7 +267,7 @@ func (v *Verifier) accuse(
 	}
 	v.mu.Lock()
 	number, ok := v.numberOf(f, r.want)
-	if !ok { // it has changed meanwhile
+	if !ok || r.at.Before(m.pardoned) { // the file has changed meanwhile, or the mirror's operator may have mended it
 		v.mu.Unlock()
 		return
 	}

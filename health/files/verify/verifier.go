@@ -119,6 +119,7 @@ type mirror struct {
 	suspects  *roaring.Bitmap // files with another checksum, which nothing proves yet
 	corrupt   map[uint32]*Finding
 	condemned *Finding  // why it serves nothing; nil if it may
+	pardoned  time.Time // by a person: reads that began before prove nothing
 	left      time.Time // the pool, if it is gone
 }
 

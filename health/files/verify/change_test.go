@@ -1,0 +1,130 @@
+package verify
+
+import (
+	"bytes"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestWrongChecksum accuses no mirror where the published checksum is not that of the origin's file, nor where no copy
+// has matched it.
+func TestWrongChecksum(t *testing.T) {
+	t.Parallel()
+	for name, noPath := range map[string]bool{"a folder": false, "a list": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, fiveFiles(1<<20), Options{}, "a", "b", "c")
+				defer w.stop()
+				w.do(func() {
+					w.noPath = noPath
+					w.origin["stable/0.img"] = randomText(99, 1<<20)
+					for _, m := range w.mirrors {
+						m.files["stable/0.img"] = bytes.Clone(w.origin["stable/0.img"])
+					}
+				})
+				time.Sleep(3 * time.Hour)
+				for prefix, r := range w.v.Report() {
+					if len(r.Corrupt) > 0 || r.Verified != 4 {
+						t.Errorf("%s: %+v", prefix, r)
+					}
+				}
+				if w.logs.FilterMessageSnippet("checksum").Len() == 0 {
+					t.Error("the wrong checksum is not logged")
+				}
+			})
+		})
+	}
+}
+
+// TestChecksumChanges has the origin publish another checksum of a file that stays as it is: what was found by the one
+// before does not count.
+func TestChecksumChanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(1<<20), Options{}, "a", "b")
+		defer w.stop()
+		right := w.origin["stable/0.img"]
+		w.flip("b", "stable/0.img", 9)
+		w.do(func() { w.origin["stable/0.img"] = randomText(99, 1<<20) }) // the list has its checksum, not that of the file
+		w.publish()
+		w.do(func() { w.origin["stable/0.img"] = right })
+		time.Sleep(10 * time.Minute)
+		if r := w.v.Report(); r["a"].Verified != 4 || len(r["b"].Corrupt) > 0 {
+			t.Fatalf("with a wrong list: %+v", r)
+		}
+		w.publish()
+		time.Sleep(10 * time.Minute)
+		if diff := cmp.Diff([]string{"stable/0.img"}, w.corruptOf("b")); diff != "" || w.v.Report()["a"].Verified != 5 {
+			t.Fatalf("with the right list: -want +got:\n%s", diff)
+		}
+		w.do(func() { w.origin["stable/0.img"] = bytes.Clone(w.mirrors["b"].files["stable/0.img"]) })
+		w.publish()
+		time.Sleep(10 * time.Minute)
+		if len(w.corruptOf("b")) > 0 || w.v.Report()["b"].Verified != 5 || w.v.Report()["a"].Verified != 4 {
+			t.Errorf("with a file like that of b: %+v", w.v.Report())
+		}
+	})
+}
+
+// TestOlderVersion has files change that keep their size: mirrors that get the change later are not corrupt, and one
+// that never gets it is.
+func TestOlderVersion(t *testing.T) {
+	t.Parallel()
+	for name, restart := range map[string]bool{"running": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				state := filepath.Join(t.TempDir(), "verified")
+				w := newWorld(t, fiveFiles(1000), Options{StateFile: state}, "soon", "later", "never", "corrupt")
+				time.Sleep(10 * time.Minute)
+				before := w.mirrors
+				w.v.SaveState()
+				next := map[string][]byte{}
+				for path := range w.origin {
+					next[path] = randomText(uint64(len(path)), 1000)
+				}
+				if restart {
+					w.stop()
+					w = newWorld(t, next, Options{StateFile: state}, "soon", "later", "never", "corrupt")
+				}
+				defer w.stop()
+				w.do(func() {
+					w.origin = next
+					for path := range next {
+						w.newest[path] = true
+					}
+					for _, prefix := range []string{"later", "never"} {
+						w.mirrors[prefix].files = before[prefix].files
+					}
+					for path, text := range next {
+						w.mirrors["soon"].files[path] = bytes.Clone(text)
+						w.mirrors["corrupt"].files[path] = randomText(88, 1000)
+					}
+				})
+				w.publish()
+				accused := func(want ...string) {
+					t.Helper()
+					if got := slices.Sorted(maps.Keys(w.v.Corrupt())); !slices.Equal(got, want) {
+						t.Errorf("%q have corrupt files, want %q", got, want)
+					}
+				}
+				time.Sleep(3 * time.Hour)
+				accused("corrupt")
+				w.do(func() { w.mirrors["later"].files = w.mirrors["soon"].files })
+				time.Sleep(2 * retryTime)
+				if r := w.v.Report()["later"]; r.Verified != 5 {
+					t.Errorf("after it got the change: %+v", r)
+				}
+				time.Sleep(olderTime)
+				accused("corrupt", "never")
+			})
+		})
+	}
+}
