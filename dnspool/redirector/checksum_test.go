@@ -186,6 +186,25 @@ func TestMetalinkOfKnownFile(t *testing.T) {
 	}
 }
 
+// TestMetalinkOfNothing is not made: clients get 404, as for the file itself, unless they are redirected for that.
+func TestMetalinkOfNothing(t *testing.T) {
+	t.Parallel()
+	for unpublished, want := range map[string]int{"404": http.StatusNotFound, "redirect": http.StatusOK} {
+		w, _ := newSumWorld(t, config.Files{Unpublished: unpublished})
+		for _, path := range []string{"/stable/none.img.meta4", "/stable/none.img.metalink"} {
+			if resp := get(w.handler, path, "198.51.100.1"); resp.Code != want {
+				t.Errorf("%s, with %q: %d, want %d", path, unpublished, resp.Code, want)
+			}
+			if a, _, _ := w.handler.Explain(netip.MustParseAddr("198.51.100.1"), false, path); a.Status != want {
+				t.Errorf("%s, with %q, is explained by %d, want %d", path, unpublished, a.Status, want)
+			}
+		}
+		if resp := get(w.handler, "/stable/y.txt.meta4", "198.51.100.1"); resp.Code != http.StatusOK {
+			t.Errorf("of a file without a checksum, with %q: %d", unpublished, resp.Code)
+		}
+	}
+}
+
 // BenchmarkPlainDigest redirects to a file with a checksum and to one without.
 func BenchmarkPlainDigest(b *testing.B) {
 	w, _ := newSumWorld(b, config.Files{Fallback: fallback, FromOrigin: []string{

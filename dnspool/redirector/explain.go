@@ -69,6 +69,9 @@ func (h *Handler) explain(snapshot *dnspool.Snapshot, s *scratch, file string) d
 
 // explainPage returns the response to a request for a list of mirrors, or for the Metalink of a file.
 func (h *Handler) explainPage(snapshot *dnspool.Snapshot, s *scratch, to *route, file string) (Answer, error) {
+	if !to.list && h.isOfNothing(context.Background(), to) {
+		return Answer{Status: http.StatusNotFound}, errUnpublished
+	}
 	h.carry(s, file)
 	snapshot.Choose(&s.choice, &s.request)
 	switch {

@@ -35,6 +35,10 @@ func (h *Handler) serveMetalink(
 		h.redirect(w, r, snapshot, s, to.path, to.query)
 		return
 	}
+	if h.isOfNothing(r.Context(), to) {
+		fail(w, http.StatusNotFound)
+		return
+	}
 	h.carry(s, to.metalinkOf)
 	about := metalinkFile{path: to.metalinkOf, known: h.checksumFile(to.metalinkOf)}
 	about.size, about.origin = about.knownSize(), h.metalinkOrigin(s, to.metalinkOf)
@@ -53,6 +57,23 @@ func (h *Handler) serveMetalink(
 	h.servePage(w, c.addr, func() (int, []byte) {
 		return metalinkPage(w.Header(), snapshot.Explain(&s.request), &about, about.hash(r.UserAgent()))
 	})
+}
+
+// isOfNothing reports whether a path asks for the Metalink of a file that the origin lacks, and is no file of the
+// origin itself: clients get 404 for both.
+func (h *Handler) isOfNothing(ctx context.Context, to *route) bool {
+	if h.Catalog == nil || h.files.Load().Unpublished == "redirect" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, files.AskTime)
+	defer cancel()
+	for _, path := range [...]string{to.metalinkOf, to.path} {
+		plain := unescape(path)
+		if h.Catalog.Find(plain, h.Now()).Status != files.Unpublished || h.inquire(ctx, plain) != originLacks {
+			return false
+		}
+	}
+	return true
 }
 
 // A metalinkFile is what a Metalink says of a file, besides where it is.
