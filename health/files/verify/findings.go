@@ -194,6 +194,19 @@ func (v *Verifier) suspect(m *mirror, f *checksums.File, r *reading) {
 		m.places[number] = r.addr
 		v.Log.Warn("a mirror's file does not have its checksum, and no copy that matches is known yet", zap.String("mirror", m.URLPrefix),
 			zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", r.want))
+		v.readElsewhere(f, number)
+	}
+}
+
+// readElsewhere has a file read again from a mirror whose copy was good: what is right does not outlive a restart. v.mu
+// is held.
+func (v *Verifier) readElsewhere(f *checksums.File, number uint32) {
+	for _, other := range v.mirrors {
+		if other.done.Contains(number) && !other.suspects.Contains(number) && other.urgent == nil && len(other.Addresses) > 0 {
+			other.urgent, other.next = f, time.Time{}
+			v.hurry()
+			return
+		}
 	}
 }
 

@@ -195,3 +195,28 @@ func TestSavedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatIsRightIsForgotten has a copy be found corrupt after a restart, where the origin cannot be read: what is
+// right is read from another mirror, although its copy is known to be good.
+func TestWhatIsRightIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := filepath.Join(t.TempDir(), "verified")
+		w := newWorld(t, fiveFiles(1000), Options{StateFile: state}, "a", "b", "c")
+		time.Sleep(10 * time.Minute)
+		w.stop()
+		w.v.SaveState()
+		w = newWorld(t, fiveFiles(1000), Options{StateFile: state}, "a", "b", "c")
+		defer w.stop()
+		w.do(func() { w.noPath = true })
+		w.flip("b", "stable/1.img", 3)
+		w.v.LookAt(map[string][]string{"b": {"stable/1.img"}})
+		time.Sleep(10 * time.Minute)
+		if diff := cmp.Diff([]string{"stable/1.img"}, w.corruptOf("b")); diff != "" {
+			t.Errorf("corrupt: -want +got:\n%s", diff)
+		}
+		if n := w.mirrors["a"].reads["stable/1.img"] + w.mirrors["c"].reads["stable/1.img"]; n != 1 || len(w.v.Corrupt()) != 1 {
+			t.Errorf("good copies were read %d times; corrupt: %v", n, w.v.Corrupt())
+		}
+	})
+}
