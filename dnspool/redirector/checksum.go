@@ -1,8 +1,11 @@
 package redirector
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,12 +115,45 @@ func (d *digest) appendReprDigest(text []byte) []byte {
 	return append(append(text, d.text...), ':')
 }
 
+// An asker is what a request says of the client's program.
+type asker struct {
+	host  []byte // the header Host, as it came
+	wget2 bool   // see isWget2
+}
+
+// wget2 is how the User-Agent of GNU Wget2 begins.
+const wget2 = "wget2"
+
+// isWget2 reports whether a User-Agent is that of GNU Wget2.
+func isWget2(agent string) bool {
+	return len(agent) >= len(wget2) && strings.EqualFold(agent[:len(wget2)], wget2)
+}
+
+// hasOddPorts reports whether no listener has a port that clients leave out of the header Host.
+func hasOddPorts(c *config.HTTP) bool {
+	addresses := c.Listen
+	if c.TLS != nil {
+		addresses = slices.Concat(addresses, c.TLS.Listen)
+	}
+	return !slices.ContainsFunc(addresses, func(address string) bool {
+		_, port, _ := net.SplitHostPort(address)
+		return port == "80" || port == "443"
+	})
+}
+
+// namesPort reports whether a Host header has a port.
+func namesPort(host []byte) bool {
+	return bytes.LastIndexByte(host, ':') > bytes.LastIndexByte(host, ']')
+}
+
 // appendDescription appends to the links of a file, which begin at a byte of text, the one to its Metalink (RFC 6249
 // section 6), if that has a checksum and there is room. The link is a whole URL at the host that the client has named:
-// GNU Wget2 1.99 takes a relative one for a host.
-func (h *Handler) appendDescription(text []byte, begin int, s *scratch, host []byte, path string, location int) []byte {
+// GNU Wget2 1.99 takes a relative one for a host. It follows that link alone where it comes first; and since it leaves
+// out any port of the host, at an odd port it would get nothing there, and no file.
+func (h *Handler) appendDescription(text []byte, begin int, s *scratch, by asker, path string, location int) []byte {
 	c := h.inForce.Load()
-	if c.NoMetalinks || s.sum() == nil || path == "" || len(host) == 0 || !consistsOf(host, hostPunctuation) {
+	if c.NoMetalinks || s.sum() == nil || path == "" || len(by.host) == 0 || !consistsOf(by.host, hostPunctuation) ||
+		by.wget2 && len(text) == begin && c.oddPort && !namesPort(by.host) {
 		return text
 	}
 	before := len(text)
@@ -128,7 +164,7 @@ func (h *Handler) appendDescription(text []byte, begin int, s *scratch, host []b
 	if s.request.Secure {
 		scheme = "<https://"
 	}
-	text = append(append(append(append(text, scheme...), host...), c.BasePath...), path...)
+	text = append(append(append(append(text, scheme...), by.host...), c.BasePath...), path...)
 	text = append(text, `.meta4>; rel=describedby; type="application/metalink4+xml"`...)
 	if location+len(text)-begin > maxLinked {
 		return text[:before]

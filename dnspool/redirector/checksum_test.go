@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func TestDigests(t *testing.T) {
 	} {
 		slow := get(w.handler, path, "198.51.100.1").Header()
 		var out bytes.Buffer
-		answered, err := w.handler.answerPlain(&out, &plainRequest{path: []byte(path), host: []byte("example.com")},
+		answered, err := w.handler.answerPlain(&out, &plainRequest{path: []byte(path), asker: asker{host: []byte("example.com")}},
 			client{addr: netip.MustParseAddr("198.51.100.1")})
 		if !answered || err != nil {
 			t.Fatalf("%s is answered by net/http alone: %v", path, err)
@@ -82,6 +83,48 @@ func TestDigests(t *testing.T) {
 		}
 		if len(slow.Get("Link")) != len(fast.Get("Link")) {
 			t.Errorf("%s: Link differs: %s, and %s", path, slow.Get("Link"), fast.Get("Link"))
+		}
+	}
+}
+
+// TestWget2WithoutPort is not sent to a Metalink at a port that is not this server's, which GNU Wget2 leaves out of the
+// header Host. It would take no other link then, and get no file.
+func TestWget2WithoutPort(t *testing.T) {
+	t.Parallel()
+	w, _ := newSumWorld(t, config.Files{})
+	w.catalog.Withhold(map[uint64][]int{xxhash.Sum64String("stable/x.img"): {w.catalog.Number(worldMirror(0)), w.catalog.Number(worldMirror(1))}})
+	for _, test := range []struct {
+		agent, host, listen string
+		tls                 *config.TLS
+		want                bool
+	}{
+		{"Wget2/1.99.1", "example.com", "127.0.0.1:8080", nil, false},
+		{"wget2/2.1", "[2001:db8::1]", "127.0.0.1:8080", nil, false},
+		{"wget2", "example.com", "127.0.0.1:8080", &config.TLS{Listen: []string{"127.0.0.1:8443"}}, false},
+		{"wget2/2.1", "[2001:db8::1]:8080", "127.0.0.1:8080", nil, true},
+		{"wget2/1.99.1", "example.com", "0.0.0.0:80", nil, true},
+		{"wget2/1.99.1", "example.com", "127.0.0.1:8080", &config.TLS{Listen: []string{"[::]:443"}}, true},
+		{"Wget/1.21.3", "example.com", "127.0.0.1:8080", nil, true},
+		{"a browser with a long name, not wget2", "example.com", "127.0.0.1:8080", nil, true},
+	} {
+		w.handler.SetConfig(config.HTTP{BasePath: "/", Listen: []string{test.listen}, TLS: test.tls})
+		text := "GET /stable/x.img HTTP/1.1\r\nHost: " + test.host + "\r\nUser-Agent: " + test.agent + "\r\n\r\n"
+		request, _ := readPlain([]byte(text))
+		var out bytes.Buffer
+		if answered, err := w.handler.answerPlain(&out, &request, client{addr: netip.MustParseAddr("198.51.100.1")}); !answered || err != nil {
+			t.Fatal("it is answered by net/http alone", err)
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow := httptest.NewRecorder()
+		w.handler.ServeHTTP(slow, r)
+		fast := readAnswer(t, bufio.NewReader(&out)).Header
+		for _, got := range []http.Header{slow.Header(), fast} {
+			if got.Get("Digest") == "" || strings.Contains(got.Get("Link"), "rel=describedby") != test.want {
+				t.Errorf("%+v: %v", test, got)
+			}
 		}
 	}
 }
@@ -213,7 +256,7 @@ func BenchmarkPlainDigest(b *testing.B) {
 	for _, path := range []string{"/stable/x.img", "/stable/y.txt"} {
 		b.Run(path[len("/stable/"):], func(b *testing.B) {
 			b.ReportAllocs()
-			request := &plainRequest{path: []byte(path), host: []byte("dl.example.org")}
+			request := &plainRequest{path: []byte(path), asker: asker{host: []byte("dl.example.org")}}
 			for b.Loop() {
 				if answered, err := w.handler.answerPlain(io.Discard, request, client{addr: netip.AddrFrom4([4]byte{10, 0, 0, 1})}); !answered || err != nil {
 					b.Fatal(answered, err)

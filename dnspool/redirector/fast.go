@@ -13,8 +13,8 @@ import (
 // They are answered without net/http, which would take many times as long as choosing a mirror does. What counts as
 // plain is a list of what is allowed: anything else is left to net/http.
 type plainRequest struct {
-	path        []byte     // escaped, as it came
-	host        []byte     // as it came
+	path        []byte // escaped, as it came
+	asker       asker
 	resumes     bool       // see resumes
 	ranged      stats.Kind // see kindOfRange
 	conditional bool       // it has If-None-Match or If-Modified-Since
@@ -67,7 +67,10 @@ func readPlain(text []byte) (r plainRequest, c completeness) {
 			switch {
 			case strings.EqualFold(string(name), "Host"):
 				hosts++
-				r.host = bytes.Trim(value, " \t")
+				r.asker.host = bytes.Trim(value, " \t")
+			case strings.EqualFold(string(name), "User-Agent"):
+				agent := bytes.Trim(value, " \t")
+				r.asker.wget2 = isWget2(string(agent[:min(len(agent), len(wget2))]))
 			case strings.EqualFold(string(name), "Range"):
 				r.resumes, r.ranged = resumes(string(value)), kindOfRange(string(value))
 			case strings.EqualFold(string(name), "If-None-Match"), strings.EqualFold(string(name), "If-Modified-Since"):
@@ -162,7 +165,7 @@ func (h *Handler) answerPlain(w io.Writer, r *plainRequest, c client) (answered 
 	text = append(text, "Link: "...)
 	begin := len(text)
 	text = s.appendLinks(text, &to, path, "", len(to.prefix)+len(path))
-	text = h.appendDescription(text, begin, s, r.host, path, len(to.prefix)+len(path))
+	text = h.appendDescription(text, begin, s, r.asker, path, len(to.prefix)+len(path))
 	if len(text) == begin {
 		text = text[:links]
 	} else {

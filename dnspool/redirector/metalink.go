@@ -123,7 +123,7 @@ func (f *metalinkFile) hash(agent string) *metalinkHash {
 	switch {
 	case f.known != nil:
 		return &metalinkHash{f.known.Sum().Algorithm(), f.known.Sum().String()}
-	case wantsHash(agent):
+	case isWget2(agent): // it downloads nothing without a hash
 		return &metalinkHash{"unknown", "-"}
 	}
 	return nil
@@ -158,9 +158,6 @@ type metalinkHash struct {
 	Type string `xml:"type,attr"`
 	Text string `xml:",chardata"`
 }
-
-// wantsHash reports whether a client with this User-Agent needs a hash in a Metalink.
-func wantsHash(agent string) bool { return len(agent) >= 5 && strings.EqualFold(agent[:5], "wget2") }
 
 type metalinkURL struct {
 	Priority int    `xml:"priority,attr"` // 1 is the best

@@ -68,7 +68,8 @@ type Handler struct {
 // settings are the part of the configuration that requests are answered by. They are not changed once in force.
 type settings struct {
 	config.HTTP
-	sticky *dnspool.Sticky // nil if off
+	sticky  *dnspool.Sticky // nil if off
+	oddPort bool            // no listener has a port that clients leave out of the Host header
 }
 
 // scratch is memory that requests reuse.
@@ -93,7 +94,7 @@ func NewHandler(o Options) *Handler {
 // SetConfig puts another configuration in force for the requests to come. Which addresses are listened at, and with
 // which certificate, is not for the handler. One goroutine at a time may call it.
 func (h *Handler) SetConfig(c config.HTTP) {
-	next, before := &settings{HTTP: c}, h.inForce.Load()
+	next, before := &settings{HTTP: c, oddPort: hasOddPorts(&c)}, h.inForce.Load()
 	switch {
 	case c.Sticky == 0:
 	case before != nil && before.Sticky == c.Sticky && before.StickySecret == c.StickySecret:
@@ -252,7 +253,7 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, snapshot *dns
 	header["Location"] = values[:1:1]
 	header["Cache-Control"] = noCache
 	s.text = s.appendLinks(s.text[:0], &to, path, query, len(values[0]))
-	if s.text = h.appendDescription(s.text, 0, s, []byte(r.Host), path, len(values[0])); len(s.text) > 0 {
+	if s.text = h.appendDescription(s.text, 0, s, asker{[]byte(r.Host), isWget2(r.UserAgent())}, path, len(values[0])); len(s.text) > 0 {
 		values[1] = string(s.text)
 		header["Link"] = values[1:2:2]
 	}
