@@ -82,9 +82,6 @@ func (v *Verifier) isSlow(speed float64) bool {
 
 // suspectsOwnLine reports whether half of the mirrors or more are slow: then this host's own line is. v.mu is held.
 func (v *Verifier) suspectsOwnLine() bool {
-	if v.settings.MinRate == 0 {
-		return false
-	}
 	slow, known := 0, 0
 	for _, m := range v.mirrors {
 		speed := m.speeds.median()
@@ -187,10 +184,12 @@ func (v *Verifier) suspect(m *mirror, f *checksums.File, r *reading) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.counts.Broken++
+	v.dirty = true
 	m.speeds.add(r.speed)
 	if number, ok := v.numberOf(f, r.want); ok {
 		m.later[number] = v.Now().Add(retryTime)
 		m.suspects.Add(number)
+		m.done.Remove(number)
 		m.places[number] = r.addr
 		v.Log.Warn("a mirror's file does not have its checksum, and no copy that matches is known yet", zap.String("mirror", m.URLPrefix),
 			zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", r.want))

@@ -45,14 +45,15 @@ func TestSlow(t *testing.T) {
 		speeds map[string]float64
 		want   string
 	}{
-		"no least speed":      {0, map[string]float64{"a": 1, "b": 100, "c": 100}, ""},
-		"one of three":        {10, map[string]float64{"a": 9, "b": 100, "c": 100}, "a"},
-		"as fast as is asked": {10, map[string]float64{"a": 10, "b": 100, "c": 100}, ""},
-		"half":                {10, map[string]float64{"a": 9, "b": 9, "c": 100, "d": 100}, ""},
-		"just below half":     {10, map[string]float64{"a": 9, "b": 9, "c": 100, "d": 100, "e": 100}, "a b"},
-		"of those known":      {10, map[string]float64{"a": 9, "b": 100, "c": 0, "d": 0}, ""},
-		"not known":           {10, map[string]float64{"a": 0, "b": 100, "c": 100}, ""},
-		"the only one":        {10, map[string]float64{"a": 9}, ""},
+		"no least speed":         {0, map[string]float64{"a": 1, "b": 100, "c": 100}, ""},
+		"one of three":           {10, map[string]float64{"a": 9, "b": 100, "c": 100}, "a"},
+		"as fast as is asked":    {10, map[string]float64{"a": 10, "b": 100, "c": 100}, ""},
+		"half":                   {10, map[string]float64{"a": 9, "b": 9, "c": 100, "d": 100}, ""},
+		"just below half":        {10, map[string]float64{"a": 9, "b": 9, "c": 100, "d": 100, "e": 100}, "a b"},
+		"of those known":         {10, map[string]float64{"a": 9, "b": 100, "c": 0, "d": 0}, ""},
+		"not known":              {10, map[string]float64{"a": 0, "b": 100, "c": 100}, ""},
+		"not known, beside many": {10, map[string]float64{"a": 0, "b": 100, "c": 100, "d": 100}, ""},
+		"the only one":           {10, map[string]float64{"a": 9}, ""},
 	} {
 		v := speedy(test.least, test.speeds)
 		if got := strings.Join(slices.Sorted(maps.Keys(v.Troubled())), " "); got != test.want {
@@ -191,8 +192,10 @@ func TestSuspect(t *testing.T) {
 	if !b.m.suspects.IsEmpty() || len(b.m.later) > 0 || b.logs.Len() > 0 {
 		t.Error("a file that is gone is suspected")
 	}
+	b.m.done.Add(1)
+	b.v.dirty = false
 	b.v.suspect(b.m, b.files[1], b.read(b.files[1], "a"))
-	if b.v.counts.Broken != 2 || len(b.m.speeds) != 2 || !b.m.suspects.Contains(1) || b.m.later[1] != b.now.Add(retryTime) ||
+	if b.v.counts.Broken != 2 || !b.v.dirty || !b.m.done.IsEmpty() || len(b.m.speeds) != 2 || !b.m.suspects.Contains(1) || b.m.later[1] != b.now.Add(retryTime) ||
 		b.m.places[1] != netip.MustParseAddr("192.0.2.1") || b.logs.FilterLevelExact(zap.WarnLevel).Len() != 1 {
 		t.Errorf("%+v, %+v", b.v.counts, b.m)
 	}
@@ -354,5 +357,23 @@ func TestPardonDuringRead(t *testing.T) {
 	b.v.accuse(t.Context(), b.m, f, b.read(f, "a"), 0, nil)
 	if len(b.m.corrupt) != 1 {
 		t.Error("a read after the pardon does not count")
+	}
+}
+
+// TestNoteWrong has a copy be noted that was good before, so that it is read again, and the same one count twice.
+func TestNoteWrong(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.m.done.Add(1)
+	if b.v.noteWrong(b.m, b.gone, b.read(b.gone, "")) || b.v.noteWrong(b.m, b.gone, b.read(b.gone, "")) || len(b.m.wrong) > 0 {
+		t.Error("a file that is gone is noted")
+	}
+	for i, sum := range []string{"a", "b", "b"} {
+		if got := b.v.noteWrong(b.m, b.files[1], b.read(b.files[1], sum)); got != (i == 2) {
+			t.Errorf("copy %d: the one before was as wrong: %t", i, got)
+		}
+	}
+	if !b.m.done.IsEmpty() || b.m.places[1] != netip.MustParseAddr("192.0.2.1") {
+		t.Errorf("%+v", b.m)
 	}
 }
