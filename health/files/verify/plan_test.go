@@ -155,7 +155,7 @@ func TestLookAtAgain(t *testing.T) {
 func TestChooseRange(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	sizes := []int64{rangeSize, 3*rangeSize + 1, -1}
+	sizes := []int64{rangeSize, 3*rangeSize + rangeSize/2, -1}
 	for i, f := range b.files {
 		f.Size = sizes[i]
 	}
