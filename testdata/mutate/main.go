@@ -75,7 +75,7 @@ var rules = []struct{ file, tests string }{
 	{"health/files/verify/findings.go", "health/files/verify/findings_test.go"},
 	{"health/files/verify/pieces.go", "health/files/verify/verify_test.go"},
 	{"health/files/verify/plan.go", "health/files/verify/plan_test.go"},
-	{"health/files/verify/read.go", "health/files/verify/verify_test.go"},
+	{"health/files/verify/read.go", "health/files/verify/read_test.go"},
 	{"health/files/verify/sample.go", "health/files/verify/verify_test.go"},
 	{"health/watch/book.go", "health/watch/book_test.go"},
 	{"health/watch/notes.go", "health/watch/notes_test.go"},
