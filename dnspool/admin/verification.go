@@ -18,10 +18,15 @@ type Verification struct {
 	Mirrors map[string]verify.MirrorReport `json:"mirrors"` // by url_prefix
 }
 
-// problems tells which mirrors have corrupt files.
+const untilRead = "it serves nothing until all its files have been read again without a fault, or 'mirrorpool pardon'"
+
+// problems tells which mirrors have corrupt files, or had some and serve nothing yet.
 func (v *Verification) problems() (texts []string) {
 	for _, prefix := range slices.Sorted(maps.Keys(v.Mirrors)) {
 		m := v.Mirrors[prefix]
+		if len(m.Corrupt) == 0 && m.Condemned != nil {
+			texts = append(texts, fmt.Sprintf("%s had corrupt files, such as %s; %s.", prefix, m.Condemned.Path, untilRead))
+		}
 		if len(m.Corrupt) == 0 {
 			continue
 		}
@@ -31,7 +36,7 @@ func (v *Verification) problems() (texts []string) {
 			text += " and others"
 		}
 		if m.Condemned != nil {
-			text += "; it serves nothing until all its files have been read again without a fault, or 'mirrorpool pardon'"
+			text += "; " + untilRead
 		}
 		texts = append(texts, text+".")
 	}

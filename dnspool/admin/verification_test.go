@@ -24,6 +24,7 @@ func TestVerificationText(t *testing.T) {
 		"http://one/":  {Verified: 1, Corrupt: found("x")},
 		"http://many/": {Corrupt: found("a", "b", "c", "d", "e"), Condemned: found("a")[0]},
 		"http://mute/": {}, // no read of it came to its end
+		"http://was/":  {Condemned: found("a")[0]},
 	}}
 	for prefix, want := range map[string]string{
 		"http://good/": "412 of 500 files verified, sends 11.3 MB/s", "http://one/": "corrupt: x, 1 of 500 files verified",
@@ -44,6 +45,8 @@ func TestVerificationText(t *testing.T) {
 		"http://many/ has 5 corrupt files, which it does not serve: a and others; it serves nothing until all its files have been " +
 			"read again without a fault, or 'mirrorpool pardon'.",
 		"http://one/ has 1 corrupt file, which it does not serve: x.",
+		"http://was/ had corrupt files, such as a; it serves nothing until all its files have been read again without a fault, or " +
+			"'mirrorpool pardon'.",
 	}
 	if diff := cmp.Diff(want, v.problems()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
