@@ -309,10 +309,10 @@ func (c *Catalog) readOrigin(ctx context.Context) {
 		if c.universe != into.before {
 			next, diff = c.universe.update(records, into.HasTimes)
 		}
-		c.takeOrigin(into, next, &diff, now)
-		if c.Sums != nil {
+		if c.Sums != nil { // before the table, or what is at hand could keep the checksum of a file that has changed
 			c.Sums.Take(into.sums)
 		}
+		c.takeOrigin(into, next, &diff, now)
 	}
 	c.origin.took = now.Sub(began)
 	c.origin.due = now.Add(max(c.originPause(now), originShare*c.origin.took))
