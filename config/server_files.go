@@ -48,6 +48,30 @@ func (c *checker) files(o object, f *Files) {
 	c.patterns(o, "from_origin", &f.FromOrigin)
 }
 
+// warnUnverified warns of keys that promise clients and mirrors more than comes of them.
+func (c *checker) warnUnverified(o object, s *Server) {
+	f := &s.Files
+	if len(c.faults) > 0 {
+		return
+	}
+	for _, rule := range [...]struct {
+		key   string
+		isSet bool
+	}{
+		{"hashes", len(f.Hashes) > 0}, {"hash_rate", f.HashRate > 0}, {"verify_rate", f.VerifyRate > 0}, {"min_rate", f.MinRate > 0},
+	} {
+		if n := o.get(rule.key); n != nil && rule.isSet && f.Origin == "" {
+			c.warn(n, WarnUnverified, "it has no effect without files.origin: no checksum is known")
+		}
+	}
+	if n := o.get("min_rate"); n != nil && f.Origin != "" && f.MinRate > 0 && f.VerifyRate == 0 {
+		c.warn(n, WarnUnverified, `it has no effect with "verify_rate": "0": no throughput is measured`)
+	}
+	if n := o.get("fallback"); n != nil && s.HTTP.TLS != nil && strings.HasPrefix(f.Fallback, "http://") {
+		c.warn(n, WarnHTTPOnly, "http only; want an https URL, or clients that ask over https get 503 for what only the fallback serves")
+	}
+}
+
 // patterns reads a list of patterns of files.
 func (c *checker) patterns(o object, key string, to *[]string) {
 	if o.get(key) == nil {

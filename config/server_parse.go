@@ -118,6 +118,7 @@ func (c *checker) server(root object) *Server {
 	}
 	c.health(root.object("health"), &s.Health, s.DNS.Zone)
 	c.files(root.object("files"), &s.Files)
+	c.warnUnverified(root.object("files"), s)
 	for _, n := range root.items("publish") {
 		s.Publish = append(s.Publish, c.publish(object{c, n}, s.DNS))
 	}

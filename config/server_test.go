@@ -195,6 +195,42 @@ func TestParseServerOff(t *testing.T) {
 	}
 }
 
+// TestWarnUnverified warns of keys on checksums that have no effect, and of a fallback that some clients cannot use.
+func TestWarnUnverified(t *testing.T) {
+	t.Parallel()
+	const tls = `, "http": {"tls": {"cert": "c", "key": "k"}}`
+	for text, want := range map[string][]string{
+		`{}`:                     nil,
+		`{"verify_rate": "0"}`:   nil,
+		`{"hashes": []}`:         nil,
+		`{"hashes": ["*.iso"]}`:  {"/files/hashes: it has no effect without files.origin: no checksum is known"},
+		`{"hash_rate": "1MB"}`:   {"/files/hash_rate: it has no effect without files.origin: no checksum is known"},
+		`{"verify_rate": "1MB"}`: {"/files/verify_rate: it has no effect without files.origin: no checksum is known"},
+		`{"min_rate": "1MB"}`:    {"/files/min_rate: it has no effect without files.origin: no checksum is known"},
+		`{"origin": "o", "hashes": ["*.iso"], "hash_rate": "1MB", "verify_rate": "1MB", "min_rate": "1MB"}`: nil,
+		`{"origin": "o", "verify_rate": "0", "min_rate": "1MB"}`: {
+			`/files/min_rate: it has no effect with "verify_rate": "0": no throughput is measured`},
+		`{"origin": "o", "verify_rate": "0", "min_rate": "0"}`: nil,
+		`{"fallback": "http://a.example.net/"}`:                nil,
+		`{"fallback": "https://a.example.net/"}` + tls:         nil,
+		`{"fallback": "http://a.example.net/"}` + tls: {
+			"/files/fallback: http only; want an https URL, or clients that ask over https get 503 for what only the fallback serves"},
+	} {
+		_, warnings, err := ParseServer("mirrorpool.json",
+			[]byte(`{"dns": {"listen": "-"}, "health": {"reference_url": "https://a.example.net/t"}, "files": `+text+"}"))
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var got []string
+		for _, w := range warnings {
+			got = append(got, w.Pointer+": "+w.Err.Error())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", text, diff)
+		}
+	}
+}
+
 func TestParseMail(t *testing.T) {
 	for text, want := range map[string]string{
 		`"smtp": "smtp://localhost"`:                                                "localhost:25 false",

@@ -39,6 +39,7 @@ const (
 	WarnNoLeader         WarningKind = "no-leader"
 	WarnKeysEnd          WarningKind = "keys-end"
 	WarnNoAddress        WarningKind = "no-address"
+	WarnUnverified       WarningKind = "unverified"
 )
 
 // WarningKinds lists all kinds of warning.
@@ -47,7 +48,7 @@ func WarningKinds() []WarningKind {
 		WarnUnknownKey, WarnNoVersion, WarnHeavyWeight, WarnHTTPOnly, WarnNoRsync, WarnEmail, WarnNotPublic, WarnNoIPv6,
 		WarnEmptyServeOnly, WarnNotInDNS, WarnLegacyList, WarnNoneEnabled, WarnNoReference, WarnNetworkBits, WarnGeoWithoutData,
 		WarnNameserverInZone, WarnTimeout, WarnExposedSecret, WarnAsRoot, WarnNoCAA, WarnCAARefuses,
-		WarnNoLeader, WarnKeysEnd, WarnNoAddress,
+		WarnNoLeader, WarnKeysEnd, WarnNoAddress, WarnUnverified,
 	}
 }
 
