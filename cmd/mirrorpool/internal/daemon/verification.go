@@ -30,11 +30,11 @@ func (d *Daemon) newVerifier(roots *x509.CertPool) *verify.Verifier {
 		IsNewest: func(path string) bool { return d.catalog.Find(path, d.now()).Recent },
 		Has:      d.catalog.MayHave,
 		Fetch: func(ctx context.Context, m *verify.Mirror, addr netip.Addr, path string, offset, length int64) (*verify.Copy, error) {
-			u, err := url.Parse(m.URLPrefix)
+			u, err := copyURL(m.URLPrefix, path)
 			if err != nil {
 				return nil, err
 			}
-			return copies.Fetch(ctx, u.JoinPath(path), addr, offset, length)
+			return copies.Fetch(ctx, u, addr, offset, length)
 		},
 		Origin: func(ctx context.Context, path string, offset, length int64) ([]byte, error) {
 			c := d.config.Load().Files
@@ -49,6 +49,12 @@ func (d *Daemon) newVerifier(roots *x509.CertPool) *verify.Verifier {
 		Log:          d.log,
 		Now:          d.now,
 	})
+}
+
+// copyURL is where a mirror has its copy of the file at a path, which is as the origin has it, without escapes. A name
+// such as a%20b.img is not that of "a b.img": taken for it, a good mirror would be accused.
+func copyURL(urlPrefix, path string) (*url.URL, error) {
+	return url.Parse(urlPrefix + (&url.URL{Path: path}).EscapedPath())
 }
 
 // withhold has mirrors not serve files of which they have corrupt copies.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,25 @@ import (
 	"mirrorpool/health"
 	"mirrorpool/health/files/verify"
 )
+
+// TestCopyURL has the file be read that the path names, whatever is in the name.
+func TestCopyURL(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"stable/x.img":    "https://a.example.net/a%2Fb/stable/x.img",
+		"a b.img":         "https://a.example.net/a%2Fb/a%20b.img",
+		"a%20b.img":       "https://a.example.net/a%2Fb/a%2520b.img",
+		"100%.img":        "https://a.example.net/a%2Fb/100%25.img",
+		"a%2Fb/c%zz":      "https://a.example.net/a%2Fb/a%252Fb/c%25zz",
+		"what?#1 & ö.img": "https://a.example.net/a%2Fb/what%3F%231%20&%20%C3%B6.img",
+		`back\slash:img`:  "https://a.example.net/a%2Fb/back%5Cslash:img",
+	} {
+		u, err := copyURL("https://a.example.net/a%2Fb/", path)
+		if err != nil || u.String() != want || !strings.HasSuffix(u.Path, "/"+path) {
+			t.Errorf("%q: %v, %v, want %s", path, u, err, want)
+		}
+	}
+}
 
 // TestJudgeCopies has a mirror with corrupt files be down in the roles in which it serves, and a slow one be stale for
 // redirects, if it is up.
