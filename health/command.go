@@ -29,6 +29,15 @@ func ShownBy(m *config.Mirror, settings *config.Health, e *Endpoint) string {
 	return fetchCommand(m.URL.JoinPath(settings.Path), e, step, "")
 }
 
+// CopyShownBy returns a shell command that prints the checksum, by an algorithm such as sha-256, of the copy at a URL
+// that an endpoint sends; "" if it has no address.
+func CopyShownBy(u *url.URL, algorithm string, e *Endpoint) string {
+	if !e.Address.IsValid() {
+		return ""
+	}
+	return fetchCommand(u, e, "", "") + " | " + strings.ReplaceAll(algorithm, "-", "") + "sum"
+}
+
 // fetchCommand asks an endpoint for a URL as the probe did, or for its certificates if these are what failed.
 func fetchCommand(u *url.URL, e *Endpoint, step, options string) string {
 	host := u.Hostname()

@@ -9,6 +9,7 @@ import (
 	"mirrorpool/dnspool"
 	"mirrorpool/dnspool/mail"
 	"mirrorpool/health"
+	"mirrorpool/health/files/verify"
 )
 
 // mailView is what mails may be about now, with the incidents that have ended since a time; zero: within a day.
@@ -39,16 +40,19 @@ func (d *Daemon) mailView(since time.Time) mail.View {
 	if held := d.list.Status().Held; held != nil {
 		view.Held = held.Decision.String()
 	}
+	copies := d.verifier.Troubled()
 	for i := range snapshot.Mirrors {
 		if m := &snapshot.Mirrors[i]; m.Enabled() {
-			view.Mirrors = append(view.Mirrors, d.mailMirror(m, &c.Health, since, now))
+			view.Mirrors = append(view.Mirrors, d.mailMirror(m, &c.Health, copies[m.URLPrefix].Condemned, since, now))
 		}
 	}
 	return view
 }
 
-// mailMirror is what mails may say of a mirror.
-func (d *Daemon) mailMirror(m *dnspool.Mirror, settings *config.Health, since, now time.Time) mail.Mirror {
+// mailMirror is what mails may say of a mirror. corrupt is the copy for which it is down, or nil.
+func (d *Daemon) mailMirror(
+	m *dnspool.Mirror, settings *config.Health, corrupt *verify.Finding, since, now time.Time,
+) mail.Mirror {
 	s, _ := d.ledger.Summary(m.URLPrefix, since, now)
 	about := mail.Mirror{
 		URLPrefix: m.URLPrefix, Name: m.Name, Email: m.Email, First: s.First, Incidents: s.Incidents,
@@ -63,9 +67,19 @@ func (d *Daemon) mailMirror(m *dnspool.Mirror, settings *config.Health, since, n
 		if !e.CertExpires.IsZero() && (about.CertExpires.IsZero() || e.CertExpires.Before(about.CertExpires)) {
 			about.CertExpires = e.CertExpires
 		}
-		if command := health.ShownBy(&m.Mirror, settings, e); command != "" && !slices.Contains(about.Commands, command) {
+		if command := shownBy(m, settings, corrupt, e); command != "" && !slices.Contains(about.Commands, command) {
 			about.Commands = append(about.Commands, command)
 		}
 	}
 	return about
+}
+
+// shownBy is the command that shows why an endpoint is not up: for a corrupt copy, one that prints its checksum.
+func shownBy(m *dnspool.Mirror, settings *config.Health, corrupt *verify.Finding, e *health.Endpoint) string {
+	if corrupt != nil && e.Role == health.HTTP {
+		if u, err := copyURL(m.URLPrefix, corrupt.Path); err == nil {
+			return health.CopyShownBy(u, corrupt.Algorithm, e)
+		}
+	}
+	return health.ShownBy(&m.Mirror, settings, e)
 }

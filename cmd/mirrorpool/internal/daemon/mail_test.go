@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +10,9 @@ import (
 	"time"
 
 	"mirrorpool/config"
+	"mirrorpool/dnspool"
+	"mirrorpool/health"
+	"mirrorpool/health/files/verify"
 	"mirrorpool/health/ledger"
 )
 
@@ -89,4 +94,28 @@ func TestMailStarting(t *testing.T) {
 			t.Errorf("once it is: %+v, and %v for the public", v, next.publicStats())
 		}
 	})
+}
+
+// TestMailOfCorruptCopy shows the checksum of the copy: the trace of such a mirror is as it should be.
+func TestMailOfCorruptCopy(t *testing.T) {
+	t.Parallel()
+	m := &dnspool.Mirror{Mirror: config.Mirror{URLPrefix: "https://a.example.net/pub/"}}
+	m.URL, _ = url.Parse(m.URLPrefix)
+	corrupt := &verify.Finding{Path: "x y.img", Algorithm: "sha-256"}
+	at := netip.MustParseAddr("192.0.2.1")
+	for _, test := range []struct {
+		corrupt *verify.Finding
+		e       health.Endpoint
+		want    string
+	}{
+		{corrupt, health.Endpoint{Role: health.HTTP, Address: at},
+			"curl -svL --resolve 'a.example.net:443:192.0.2.1' 'https://a.example.net/pub/x%20y.img' | sha256sum"},
+		{corrupt, health.Endpoint{Role: health.HTTP}, ""},
+		{nil, health.Endpoint{Role: health.HTTP, Address: at, Verdict: health.Verdict{State: health.Down}},
+			"curl -svL --resolve 'a.example.net:443:192.0.2.1' 'https://a.example.net/pub/project/trace'"},
+	} {
+		if got := shownBy(m, &config.Health{Path: "project/trace"}, test.corrupt, &test.e); got != test.want {
+			t.Errorf("%+v: %s, want %s", test.e, got, test.want)
+		}
+	}
 }
