@@ -87,7 +87,7 @@ func (v *Verifier) stream(
 ) (size int64, err error) {
 	buffer := make([]byte, readSize)
 	var measured meter
-	began, waited := v.Now(), time.Duration(0)
+	began := v.Now()
 	for {
 		n, err := body.Read(buffer)
 		now := v.Now()
@@ -100,7 +100,6 @@ func (v *Verifier) stream(
 			measured.ended = true
 			stalled.Reset(stallTime + wait)
 			pause(ctx, wait)
-			waited += wait
 		}
 		*speed = measured.speed
 		switch {
@@ -110,7 +109,7 @@ func (v *Verifier) stream(
 			return size, err
 		case ctx.Err() != nil:
 			return size, ctx.Err()
-		case now.Sub(began)-waited > v.longest(size):
+		case now.Sub(began) > v.longest(size):
 			return size, errSlow
 		case len(parts.done) > maxPieces:
 			return size, errSize

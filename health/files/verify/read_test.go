@@ -99,6 +99,73 @@ func TestReadWhole(t *testing.T) {
 	}
 }
 
+// TestReadEmpty wants nothing of an empty file, and no more of any than the mirror has said.
+func TestReadEmpty(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		sized bool
+		text  string
+		size  int64
+		fault string
+	}{
+		{true, "", 0, ""}, {true, "xx", -1, "1 bytes, want 0"}, {false, "xx", 0, "after 2 of 0"},
+	} {
+		b := newBench(t)
+		f := b.fileOf(nil, test.sized)
+		b.sends(strings.NewReader(test.text), test.size, true)
+		_, err := b.v.readWhole(t.Context(), b.m, seenMirror, f, f.Sum())
+		if (err != nil) != (test.fault != "") || err != nil && !strings.Contains(err.Error(), test.fault) {
+			t.Errorf("%q, of %d bytes: got %v, want %s", test.text, test.size, err, test.fault)
+		}
+	}
+}
+
+// TestTimer gives a mirror that sends slowly its time, also while this host waits for long.
+func TestTimer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.v.Now = time.Now
+		b.v.settings.Rate = 100
+		text := randomText(1, burst+2*readSize)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		stalled := time.AfterFunc(stallTime, cancel)
+		speed := 0.0
+		var parts []io.Reader
+		for part := range slices.Chunk(text[:1000], 100) {
+			parts = append(parts, bytes.NewReader(part))
+		}
+		slow := &slowBody{io.MultiReader(parts...), &fakeMirror{speed: 10}}
+		for what, from := range map[string]io.Reader{"slow": slow, "waiting": bytes.NewReader(text)} {
+			began := time.Now()
+			size, err := b.v.stream(ctx, b.m, from, sha256.New(), newPieceWriter(), stalled, &speed)
+			if err != nil || time.Since(began) < stallTime {
+				t.Errorf("%s: %v after %d bytes and %v", what, err, size, time.Since(began))
+			}
+			stalled.Reset(stallTime)
+		}
+	})
+}
+
+// A hook is a reader that has no bytes, and calls a function.
+type hook func()
+
+func (h hook) Read([]byte) (int, error) { h(); return 0, io.EOF }
+
+// TestEndsInBetween gives up a read once the program ends.
+func TestEndsInBetween(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	text := randomText(1, 1000)
+	f := b.fileOf(text, true)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.sends(io.MultiReader(bytes.NewReader(text[:500]), hook(cancel), bytes.NewReader(text[500:])), 1000, true)
+	if _, err := b.v.readWhole(ctx, b.m, seenMirror, f, f.Sum()); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestReadsNoMore asks nothing of a mirror once the program ends.
 func TestReadsNoMore(t *testing.T) {
 	t.Parallel()
