@@ -421,3 +421,31 @@ func TestPause(t *testing.T) {
 		}
 	})
 }
+
+// TestWaits waits until what was read before is within the rate; not while there is none.
+func TestWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.v.Now = time.Now
+		if wait := b.v.take(b.m, time.Now(), burst+1000); wait != time.Second {
+			t.Errorf("%v after a burst and 1000 bytes", wait)
+		}
+		began := time.Now()
+		if err := b.v.waitFor(t.Context(), b.m); err != nil || time.Since(began) != (burst+1000)*time.Millisecond {
+			t.Errorf("%v, after %v", err, time.Since(began))
+		}
+		b.v.take(b.m, time.Now(), burst+1000)
+		b.v.settings.Rate = 0
+		if wait := b.v.take(b.m, time.Now(), 1000); wait != 0 {
+			t.Errorf("%v without a rate", wait)
+		}
+		if b.v.counts.Bytes != 2*(burst+1000)+1000 {
+			t.Errorf("%d bytes count", b.v.counts.Bytes)
+		}
+		began = time.Now()
+		if err := b.v.waitFor(t.Context(), b.m); err != nil || time.Since(began) != 0 {
+			t.Errorf("%v, after %v", err, time.Since(began))
+		}
+	})
+}
