@@ -315,9 +315,9 @@ func TestLiar(t *testing.T) {
 		p.states["https://a/"] = "d"
 	}
 	become(t, honest, 20*time.Second, "duu", "duu")
-	for _, lie := range []string{"d", "D", "S", "u", "-"} {
-		for _, prefix := range []string{"https://a/", "https://b/", "https://c/"} {
-			liar.states[prefix] = lie
+	for _, lie := range []string{"ddd", "DDD", "SSS", "uuu", "---", "DDu", "uDu", "SuD"} { // of some it says that they are corrupt
+		for i, prefix := range []string{"https://a/", "https://b/", "https://c/"} {
+			liar.states[prefix] = lie[i : i+1]
 		}
 		liar.judge()
 		served := ZoneVersion{Serial: liar.own.zone.Serial + 1}

@@ -79,6 +79,7 @@ type inForce struct {
 	elsewhereChanged bool                         // they are not saved yet
 	warnedUnshared   bool                         // not all drains are shared, which is logged
 	drainsLeft       map[string]int               // how many drains of another server do not count here, by its name
+	secondReads      time.Time                    // when other watchers' notes on corrupt files were read
 	serialSince      time.Time                    // when the serial changed last
 	keyPhase         string                       // what the keys that sign do
 	overrides        dnspool.Overrides

@@ -26,6 +26,10 @@ const (
 	maxDraining         = 64       // other servers whose drains are kept
 )
 
+// secondReadsEvery is how often other watchers' notes on corrupt files are read, at most: they may be long, and so may
+// the list of files in which these are sought.
+const secondReadsEvery = 5 * time.Second
+
 // shareTime is how long other servers are given to hear of a change and to answer by it.
 const shareTime = 3 * time.Second
 
@@ -288,8 +292,12 @@ func (f *inForce) challenges() map[string][]string {
 	return all
 }
 
-// takeSecondReads has files read soon that another watcher has found corrupt.
+// takeSecondReads has files read soon that another watcher has found corrupt. f.mu is held.
 func (f *inForce) takeSecondReads() {
+	if age := f.now().Sub(f.secondReads); age >= 0 && age < secondReadsEvery {
+		return
+	}
+	f.secondReads = f.now()
 	paths := map[string][]string{}
 	notesOn(f, watch.TopicCorrupt, func(_ *watch.NoteOf, theirs []corruptCopy) {
 		for _, c := range theirs {
