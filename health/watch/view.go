@@ -107,7 +107,7 @@ type ZoneVersion struct {
 
 // opinionsOf are the opinions in a report on one mirror, or those for which there is room. So are their reasons.
 func opinionsOf(r *health.MirrorReport) []Opinion {
-	list := make([]Opinion, 0, len(r.Endpoints)+1)
+	list := make([]Opinion, 0, len(r.Endpoints)+count(r.Rsync != nil))
 	for i := range r.Endpoints {
 		e := &r.Endpoints[i]
 		list = append(list, opinionOf(e, place{e.Address, e.Role}))

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -38,15 +39,15 @@ func largeReport(mirrors int) *health.Report {
 }
 
 // largeGroup is a group in which so many others have said something of all mirrors.
-func largeGroup(b *testing.B, others, mirrors int) *Group {
-	b.Helper()
-	file := filepath.Join(b.TempDir(), "watch.key")
+func largeGroup(tb testing.TB, others, mirrors int) *Group {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "watch.key")
 	if err := os.WriteFile(file, []byte(key("one")), 0o600); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	g, err := New(Options{Config: config.Watch{Name: "fra", KeyFile: file, Quorum: 0.5}, Log: zap.NewNop(), Now: time.Now})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	g.Apply(largeReport(mirrors))
 	for i := range others {
@@ -55,35 +56,56 @@ func largeGroup(b *testing.B, others, mirrors int) *Group {
 		book.begin(time.Now())
 		book.observe(largeReport(mirrors), name)
 		m := &member{alive: true, heard: time.Now(), whole: time.Now()}
-		m.book.Merge(book.view(name), g.wants)
+		var view View // as it comes from another one
+		if err := json.Unmarshal(book.view(name).text(), &view); err != nil {
+			tb.Fatal(err)
+		}
+		m.book.Merge(&view, g.wants)
 		g.members[name] = m
 	}
 	return g
 }
 
-// BenchmarkApply is how long it takes to come to joint verdicts on 1,000 mirrors with 50 watchers, and how much memory
-// what they say needs.
-func BenchmarkApply(b *testing.B) {
+// memory is how many bytes it takes to hold what 49 others say of 1,000 mirrors, and what that comes to.
+func memory(tb testing.TB) (*Group, int64) {
+	tb.Helper()
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	g := largeGroup(b, 49, 1000)
+	g := largeGroup(tb, 49, 1000)
 	g.Apply(largeReport(1000))
 	runtime.GC()
+	runtime.GC()
 	runtime.ReadMemStats(&after)
+	return g, int64(after.HeapAlloc) - int64(before.HeapAlloc)
+}
+
+// TestMemory holds what a large group takes below 32 MiB. It is alone: other tests would count.
+func TestMemory(t *testing.T) {
+	g, n := memory(t)
+	t.Logf("%.1f MiB", float64(n)/(1<<20))
+	if n > 32<<20 || n < 8<<20 {
+		t.Errorf("50 watchers and 1,000 mirrors take %d bytes", n)
+	}
+	runtime.KeepAlive(g)
+}
+
+// BenchmarkApply is how long it takes to come to joint verdicts on 1,000 mirrors with 50 watchers, and how much memory
+// what they say needs.
+func BenchmarkApply(b *testing.B) {
+	g, n := memory(b)
 	for b.Loop() {
 		b.StopTimer()
 		r := largeReport(1000)
 		b.StartTimer()
 		g.Apply(r)
 	}
-	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
-	runtime.KeepAlive(g)
+	b.ReportMetric(float64(n)/(1<<20), "MiB")
 }
 
 // startMany starts so many watchers on loopback, which all know of the first, with a report of so many mirrors, and
 // waits until they have found each other.
-func startMany(b *testing.B, watchers, mirrors int) []*Group {
+func startMany(b testing.TB, watchers, mirrors int) []*Group {
 	b.Helper()
 	port := testbed.FreePort(b, "127.0.25.1")
 	groups := make([]*Group, watchers)
@@ -109,7 +131,7 @@ func startMany(b *testing.B, watchers, mirrors int) []*Group {
 }
 
 // await waits until ok of all groups.
-func await(b *testing.B, groups []*Group, ok func(g *Group) bool) {
+func await(b testing.TB, groups []*Group, ok func(g *Group) bool) {
 	b.Helper()
 	for _, g := range groups {
 		for deadline := time.Now().Add(time.Minute); !ok(g); time.Sleep(time.Millisecond) {
@@ -118,6 +140,50 @@ func await(b *testing.B, groups []*Group, ok func(g *Group) bool) {
 			}
 		}
 	}
+}
+
+// TestManyWatchers has a mirror fail for 20 of 50 watchers, which is not enough, and for ten more: soon it is down for all.
+func TestManyWatchers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("50 watchers take a while with the race detector")
+	}
+	const watchers, limit, aim = 50, 20 * time.Second, 2 * time.Second
+	groups := startMany(t, watchers, 20)
+	down := 0 // for so many of them it is
+	joint := func(i int) health.State {
+		r := largeReport(20)
+		e := &r.Mirrors["https://mirror1.example.net/project/"].Endpoints[0]
+		if i < down {
+			e.State = health.Down
+		}
+		groups[i].Apply(r)
+		return e.State
+	}
+	become := func(want health.State) {
+		began := time.Now()
+		for i := range down {
+			joint(i)
+		}
+		for i := range groups {
+			for joint(i) != want {
+				if time.Since(began) > limit {
+					t.Fatalf("not %v for watcher %d after %v", want, i, limit)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		t.Logf("%v for all after %v, aim %v", want, time.Since(began), aim)
+	}
+	await(t, groups, func(g *Group) bool { // what each says has to be heard by each, or fewer would be enough
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.counted(time.Now())) == watchers-1
+	})
+	become(health.Up)
+	down = 20
+	become(health.Up)
+	down = 30
+	become(health.Down)
 }
 
 // BenchmarkSpread is how long it takes until the last of 50 watchers has heard of a change.
