@@ -142,7 +142,8 @@ func await(b testing.TB, groups []*Group, ok func(g *Group) bool) {
 	}
 }
 
-// TestManyWatchers has a mirror fail for 20 of 50 watchers, which is not enough, and for ten more: soon it is down for all.
+// TestManyWatchers has a mirror fail for 20 of 50 watchers, which is not enough, and for ten more: soon it is down for
+// all.
 func TestManyWatchers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("50 watchers take a while with the race detector")
