@@ -20,8 +20,8 @@ import (
 )
 
 // runSigned runs a server for a signed zone with a pool of six mirrors until the test ends, and returns where it
-// listens and its key. With c.Geo, these are the mirrors of nearZone, and all clients are in Berlin.
-func runSigned(t *testing.T, c config.DNS, static *StaticRecords) (addr string, key *dns.DNSKEY) {
+// listens and its DS records. With c.Geo, these are the mirrors of nearZone, and all clients are in Berlin.
+func runSigned(t *testing.T, c config.DNS, static *StaticRecords) (addr string, ds []*dns.DS) {
 	t.Helper()
 	c, keys := signedConfig(t, c)
 	c.Listen = []string{"127.0.0.1:0"}
@@ -42,32 +42,37 @@ func runSigned(t *testing.T, c config.DNS, static *StaticRecords) (addr string, 
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return s.Addrs()[0].String(), keys.All[0].Record
+	return s.Addrs()[0].String(), []*dns.DS{keys.All[0].DS()}
 }
 
-// validatingResolvers start a resolver that trusts a key of one zone, and knows of one server for it.
-var validatingResolvers = map[string]func(t *testing.T, server string, key *dns.DNSKEY) (addr string){
-	"unbound": func(t *testing.T, server string, key *dns.DNSKEY) string {
-		text := fmt.Sprintf("server:\n  trust-anchor: %q\n  aggressive-nsec: yes\n", strings.ReplaceAll(key.String(), "\t", " "))
+// validatingResolvers start a resolver that trusts DS records of one zone, and knows of one server for it.
+var validatingResolvers = map[string]func(t *testing.T, server string, trusted []*dns.DS) (addr string){
+	"unbound": func(t *testing.T, server string, trusted []*dns.DS) string {
+		text := "server:\n  aggressive-nsec: yes\n"
+		for _, ds := range trusted {
+			text += fmt.Sprintf("  trust-anchor: %q\n", strings.ReplaceAll(ds.String(), "\t", " "))
+		}
 		return startResolver(t, "unbound", "unbound", "-d", "-c", func(dir, port string) string {
 			text += fmt.Sprintf(unboundConfig, dir, port, "dl.example.org", strings.Replace(server, ":", "@", 1))
 			return strings.Replace(text, `module-config: "iterator"`, `module-config: "validator iterator"`, 1)
 		})
 	},
-	"bind": func(t *testing.T, server string, key *dns.DNSKEY) string {
+	"bind": func(t *testing.T, server string, trusted []*dns.DS) string {
 		host, serverPort, _ := strings.Cut(server, ":")
 		return startResolver(t, "named", "bind9", "-g", "-c", func(dir, port string) string {
 			return fmt.Sprintf(`options { directory %q; pid-file "pid"; session-keyfile "key"; listen-on port %s { 127.0.0.1; };
 				listen-on-v6 { none; }; recursion yes; dnssec-validation yes; minimal-responses yes; empty-zones-enable no;
 				forward only; forwarders { %s port %s; }; }; controls { };
-				trust-anchors { "dl.example.org" static-key %d %d %d %q; };`,
-				dir, port, host, serverPort, key.Flags, key.Protocol, key.Algorithm, key.PublicKey)
+				%s`, dir, port, host, serverPort, bindAnchors(trusted))
 		})
 	},
-	"knot resolver": func(t *testing.T, server string, key *dns.DNSKEY) string {
+	"knot resolver": func(t *testing.T, server string, trusted []*dns.DS) string {
 		return startResolver(t, "kresd", "knot-resolver", "-n", "-c", func(dir, port string) string {
-			anchor := filepath.Join(dir, "anchor")
-			testbed.Put(t, anchor, key.ToDS(dns.SHA256).String()+"\n")
+			anchor, text := filepath.Join(dir, "anchor"), ""
+			for _, ds := range trusted {
+				text += ds.String() + "\n"
+			}
+			testbed.Put(t, anchor, text)
 			return fmt.Sprintf("net.listen('127.0.0.1', %s, { kind = 'dns' })\ntrust_anchors.remove('.')\ntrust_anchors.add_file(%q, true)\n"+
 				"modules.unload('ta_update')\nmodules.unload('ta_signal_query')\nmodules.unload('priming')\n"+
 				"policy.add(policy.suffix(policy.FORWARD('%s'), { todname('dl.example.org.') }))\ncache.open(10*MB, 'lmdb://%s')\n",
@@ -107,8 +112,8 @@ func TestValidatingResolvers(t *testing.T) {
 	for name, start := range validatingResolvers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, key := runSigned(t, testConfig(), nil)
-			resolver := start(t, server, key)
+			server, ds := runSigned(t, testConfig(), nil)
+			resolver := start(t, server, ds)
 			for range 8 { // as many cards
 				checkAuthentic(t, resolver, "dl.example.org.", dns.TypeA, dns.RcodeSuccess)
 			}
@@ -140,8 +145,8 @@ func TestValidatingResolversByPlace(t *testing.T) {
 	for name, start := range validatingResolvers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, key := runSigned(t, c, nil)
-			resolver := start(t, server, key)
+			server, ds := runSigned(t, c, nil)
+			resolver := start(t, server, ds)
 			for i := range 16 {
 				checkAuthentic(t, resolver, fmt.Sprintf("x%d.eu.dl.example.org.", i), dns.TypeA, dns.RcodeSuccess)
 			}
@@ -163,8 +168,8 @@ func TestValidatingResolversStatic(t *testing.T) {
 	for name, start := range validatingResolvers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, key := runSigned(t, c, static)
-			resolver := start(t, server, key)
+			server, ds := runSigned(t, c, static)
+			resolver := start(t, server, ds)
 			for _, test := range []struct {
 				name  string
 				qtype uint16

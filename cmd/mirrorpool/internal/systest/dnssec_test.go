@@ -108,6 +108,7 @@ func checkZone(t *testing.T, addr string) {
 	for _, check := range [][]string{
 		{"ldns-verify-zone", "ldnsutils", "-ZZ", file}, {"dnssec-verify", "bind9-utils", "-z", "-o", poolZone, file},
 		{"named-checkzone", "bind9-utils", poolZone, file}, {"nsd-checkzone", "nsd", poolZone, file},
+		{"kzonecheck", "knot-dnssecutils", "-o", poolZone, "-d", "on", file},
 	} {
 		if out, err := exec.Command(testbed.Need(t, check[0], check[1]), check[2:]...).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", check[0], err, out)
