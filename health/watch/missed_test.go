@@ -234,8 +234,9 @@ func TestNotesWithoutReport(t *testing.T) {
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	g := newGroupNamed(t, func() time.Time { return now }, "fra", "ams", "nyc", "sin")
+	g := newGroupNamed(t, func() time.Time { return now }, "fra", "ams", "nyc", "sin", "gone")
 	g.members["ams"].book.latest = 7
+	g.members["gone"].book.latest, g.members["gone"].alive, g.members["gone"].since = 7, false, now
 	var asked []string
 	var times []int
 	for second := range 200 {
@@ -247,10 +248,13 @@ func TestRequests(t *testing.T) {
 				t.Fatalf("it asks with %s: %v", l.text, err)
 			}
 		}
+		if again := g.requests(now); len(again) > 0 {
+			t.Errorf("at second %d it asks twice", second)
+		}
 		now = now.Add(time.Second)
 	}
-	if len(times) == 0 || times[0] != 1 || len(times) < 10 || len(times) > 20 || times[len(times)-1]-times[len(times)-2] != 16 {
-		t.Errorf("it asks at %v", times)
+	if want := []int{1, 2, 4, 6, 10, 14, 22, 30, 46, 62, 78, 94, 110, 126, 142, 158, 174, 190}; !slices.Equal(times, want) {
+		t.Errorf("it asks at %v, want %v", times, want)
 	}
 	if want := []string{"ams", "nyc", "ams", "sin", "ams", "nyc", "ams", "sin"}; !slices.Equal(asked[:len(want)], want) {
 		t.Errorf("it asks %v", asked)

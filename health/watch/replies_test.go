@@ -29,6 +29,14 @@ func TestRepliesAreBounded(t *testing.T) {
 	if got := nyc.replies(); len(got) > 0 {
 		t.Errorf("%d replies to nothing", len(got))
 	}
+	nyc.take([]byte(`{"w":"fra","q":"nyc"}`))
+	if got := nyc.replies(); len(got) > 0 {
+		t.Errorf("%d replies at the same moment", len(got))
+	}
+	x.now = x.now.Add(replyEvery)
+	if got := nyc.replies(); len(got) != 1 {
+		t.Errorf("%d replies after a while", len(got))
+	}
 }
 
 // TestRequestsDoNotAmplify: a member that asks for the same view again and again gets it once each replyEvery, and what
