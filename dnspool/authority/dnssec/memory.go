@@ -28,7 +28,9 @@ type signers struct {
 	// Inactive are when keys sign no more, if that is known. Since are when keys were added that were not always there.
 	Inactive map[string]time.Time `json:"inactive,omitempty"`
 	Since    map[string]time.Time `json:"since,omitempty"`
-	Past     Past                 `json:"past,omitzero"`
+	// Publishes are when keys enter the DNSKEY records, if they do.
+	Publishes map[string]time.Time `json:"publishes,omitempty"`
+	Past      Past                 `json:"past,omitzero"`
 }
 
 // A memory is what the file holds: the zone that was signed last, and those before it. Their parents may still have DS
@@ -45,7 +47,7 @@ const maxBefore = 100
 func (s *signers) sameKeys(other *signers) bool {
 	same := func(a, b map[string]time.Time) bool { return maps.EqualFunc(a, b, time.Time.Equal) }
 	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && same(s.Ends, other.Ends) && same(s.Inactive, other.Inactive) &&
-		same(s.Since, other.Since)
+		same(s.Since, other.Since) && same(s.Publishes, other.Publishes)
 }
 
 // inUse returns the keys that have not left the zone in good order; all, if none is left.

@@ -72,7 +72,7 @@ func (k *Keys) CheckReplaced(seen *Seen, held time.Duration, now time.Time) erro
 		return err
 	}
 	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now, "at once"), k.checkPlan(now), k.checkNewAlgorithms(held, now),
-		k.checkLeft(r, held, now))
+		k.checkLeft(r, held, now), k.checkLeftAlgorithms(now))
 }
 
 // Confirmed returns k as if its keys had always been listed: they have been found to be too new, and are to sign
@@ -216,6 +216,29 @@ func (k *Keys) checkLeft(r *roles, held time.Duration, now time.Time) error {
 		default:
 			return fmt.Errorf("the key %d is not published any more, and caches may have records of %s that it has signed until %s; list it "+
 				"again until then", k.recordOf(id).KeyTag(), k.Zone, inactive.Add(held).UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// checkLeftAlgorithms returns an error if the last key of an algorithm has left, and caches may have DNSKEY records with
+// it: see checkLastOfAlgorithm.
+func (k *Keys) checkLeftAlgorithms(now time.Time) error {
+	for _, id := range k.before.Keys {
+		gone, end := k.recordOf(id), k.before.Ends[id]
+		stays := slices.ContainsFunc(k.All, func(key *Key) bool {
+			return key.id == id || key.Record.Algorithm == gone.Algorithm && (key.Times.published(now) || key.Times.signs(now))
+		})
+		switch {
+		case stays || k.offline() != nil || k.before.Publishes[id].After(now) || passed(end, now):
+		case end.IsZero():
+			return fmt.Errorf("the key %d is not listed any more, and caches may have the DNSKEY records with its algorithm %s, which no other "+
+				"key has; list it again, have it be deleted and sign for an hour after that (dnssec-settime -D and -I), and leave it out then",
+				gone.KeyTag(), dns.AlgorithmToString[gone.Algorithm])
+		default:
+			return fmt.Errorf("the key %d is not listed any more, and caches may have the DNSKEY records with its algorithm %s, which no other "+
+				"key has, until %s; list it again until then", gone.KeyTag(), dns.AlgorithmToString[gone.Algorithm],
+				end.UTC().Format(time.RFC3339))
 		}
 	}
 	return nil

@@ -114,6 +114,12 @@ var listings = map[string][]listing{
 		{hours: 9, times: map[string]string{"C1": "Activate 9, Publish 13"}, keys: "K1 Z1 C1 E1"}},
 	"another algorithm in a hurry": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"C1": "Activate 9, Publish 15"}, keys: "K1 Z1 C1"},
 		{hours: 11, times: map[string]string{"C1": "Activate 9, Publish 11"}, keys: "K1 Z1 C1", want: "would be published"}, {hours: 13, keys: "K1 Z1 C1"}},
+	"an algorithm is left out": {{ds: "K1", keys: "K1 C1"}, {hours: 99, keys: "K1", want: "algorithm ED25519, which no other key has; list it again"},
+		{hours: 99, times: map[string]string{"C1": "Publish 0, Activate 0, Delete 99, Inactive 100"}, keys: "K1 C1"},
+		{hours: 99, keys: "K1", want: "until 2027-01-19T12:00:00Z; list it again until then"}, {hours: 100, keys: "K1"}},
+	"an algorithm is left out that is not published yet": {{ds: "K1", keys: "K1"}, {hours: 99, times: map[string]string{"C1": "Activate 99, Publish 103"}, keys: "K1 C1"},
+		{hours: 100, keys: "K1"}},
+	"an algorithm keeps another key":                      {{ds: "K1", keys: "K1 Z1 C1 E1"}, {hours: 99, keys: "K1 Z1 C1"}},
 	"the clock was ahead of the key of another algorithm": {{keys: "K1 C1"}, {hours: -9, keys: "K1 C1"}},
 	"a key for the zone is removed":                       {{times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 1, Delete 2"}, keys: "K1 Z1"}, {hours: 2, keys: "K1"}},
 }
