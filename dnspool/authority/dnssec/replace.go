@@ -221,8 +221,8 @@ func (k *Keys) checkLeft(r *roles, held time.Duration, now time.Time) error {
 	return nil
 }
 
-// checkLeftAlgorithms returns an error if the last key of an algorithm has left, and caches may have DNSKEY records with
-// it: see checkLastOfAlgorithm.
+// checkLeftAlgorithms returns an error if the last key of an algorithm has left, and caches may have DNSKEY records
+// with it: see checkLastOfAlgorithm.
 func (k *Keys) checkLeftAlgorithms(now time.Time) error {
 	for _, id := range k.before.Keys {
 		gone, end := k.recordOf(id), k.before.Ends[id]
