@@ -171,3 +171,14 @@ func TestLargeChangeIsMissed(t *testing.T) {
 		t.Errorf("the count is %d after 5 changes more", g.own.count-count)
 	}
 }
+
+// TestNothingToReply: a view of which nothing was heard is not given.
+func TestNothingToReply(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	g := newGroupNamed(t, func() time.Time { return now }, "fra", "ams", "nyc")
+	g.take([]byte(`{"w":"ams","q":"nyc"}`))
+	if got := g.replies(); len(g.asked) > 0 || len(got) > 0 {
+		t.Errorf("%d replies, and %v still wait", len(got), g.asked)
+	}
+}
