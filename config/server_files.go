@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,7 +81,14 @@ func (c *checker) patterns(o object, key string, to *[]string) {
 	var list []string
 	for _, n := range o.items(key) {
 		pattern := n.text()
-		if _, err := path.Match(pattern, ""); err != nil {
+		_, err := path.Match(pattern, "")
+		switch elements := strings.Split(pattern, "/"); {
+		case err == nil && slices.Contains(elements, "**"):
+			err = errors.New(`** is no more than *: "*.iso" is for all folders, and "project/" for all in that one`)
+		case err == nil && (slices.Contains(elements, "..") || slices.Contains(elements, ".")):
+			err = errors.New("no path has such an element")
+		}
+		if err != nil {
 			c.failValue(n, `a pattern such as "*.json" or "project/"`, err)
 		}
 		list = append(list, strings.TrimPrefix(pattern, "/"))

@@ -9,6 +9,7 @@ package checking
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,6 +83,7 @@ func Files(names []string, stdin io.Reader, o Options) *Report {
 		if in.server != nil && !o.TextOnly {
 			errs = append(errs, openErrors(in)...)
 			warnings = append(warnings, openWarnings(in)...)
+			warnings = append(warnings, fallbackWarnings(in, inputs)...)
 		}
 		report.add(in, errs, warnings)
 	}
@@ -181,4 +183,31 @@ func (f finding) message() string {
 		return config.Printable(f.Err.Error())
 	}
 	return config.Printable(fmt.Sprintf("%s: %v", f.Pointer, f.Err))
+}
+
+// fallbackWarnings warns of a server whose fallback is on the host of a mirror: what clients verify files by would come
+// from one that may have altered them.
+func fallbackWarnings(server *input, inputs []input) (list []*config.Error) {
+	fallback, err := url.Parse(server.server.Files.Fallback)
+	if err != nil || fallback.Host == "" {
+		return nil
+	}
+	for i := range inputs {
+		if inputs[i].kind != config.KindPool {
+			continue
+		}
+		pool, _, err := config.ParsePool(inputs[i].name, inputs[i].text)
+		if err != nil {
+			continue // which is reported by itself
+		}
+		for k := range pool.Mirrors {
+			if m := &pool.Mirrors[k]; m.URL.Host == fallback.Host {
+				w := config.ErrorAt(server.name, server.text, "/files/fallback", fmt.Errorf("it is on the host of the mirror %s, which "+
+					"would serve what clients verify files by; want a host of the project", m.URLPrefix))
+				w.Kind = config.WarnUnverified
+				list = append(list, w)
+			}
+		}
+	}
+	return list
 }
