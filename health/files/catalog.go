@@ -35,6 +35,8 @@ type Settings struct {
 	Interval  time.Duration // between listings of whole trees
 	Rewritten Patterns
 	OnDemand  bool
+	// Unmirrored are files that no mirror is asked for, so that what mirrors have of a release is told without them.
+	Unmirrored Patterns
 }
 
 // Options are what a catalog works with.

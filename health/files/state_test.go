@@ -78,3 +78,20 @@ func TestBrokenState(t *testing.T) {
 		}
 	}
 }
+
+// TestUnmirrored: a release is complete on a mirror that has all of its files but those that no mirror is asked for.
+func TestUnmirrored(t *testing.T) {
+	t.Parallel()
+	for pattern, want := range map[string][2]int{"": {2, 0}, "*.sig": {1, 1}, "new.*": {0, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, Settings{Origin: "/origin", Unmirrored: Patterns{pattern}}, tree(), "a", "b")
+			defer w.stop()
+			w.do(func() { w.origin["new.iso"], w.origin["new.iso.sig"] = 5, 1; w.trees["a"]["new.iso"] = 5 })
+			after(testInterval)
+			r := w.catalog.Overview().Release
+			if got := [2]int{r.Count, r.Complete}; got != want || len(r.Files) != r.Count {
+				t.Errorf("%q: %d files, complete on %d mirrors; want %v: %+v", pattern, r.Count, r.Complete, want, r)
+			}
+		})
+	}
+}

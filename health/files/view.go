@@ -198,6 +198,20 @@ func (c *Catalog) releaseView() ReleaseView {
 
 // releaseFiles returns the files of the release, the newest first, or where there is none, the newest of all.
 func (c *Catalog) releaseFiles() ([]NumberedFile, *roaring.Bitmap) {
+	files, all := c.allReleaseFiles()
+	mirrored := all.Clone()
+	files = slices.DeleteFunc(files, func(f NumberedFile) bool {
+		unmirrored := c.settings.Unmirrored.Match(f.Path)
+		if unmirrored {
+			mirrored.Remove(f.number)
+		}
+		return unmirrored
+	})
+	return files, mirrored
+}
+
+// allReleaseFiles are those, and those that no mirror is asked for.
+func (c *Catalog) allReleaseFiles() ([]NumberedFile, *roaring.Bitmap) {
 	if c.release.numbers != nil && !c.release.numbers.IsEmpty() {
 		files := slices.SortedFunc(slices.Values(c.release.Files), func(a, b NumberedFile) int {
 			return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Path, b.Path))

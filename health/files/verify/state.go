@@ -61,8 +61,10 @@ func (v *Verifier) SaveState() {
 	if err == nil {
 		err = stateFormat.Replace(v.StateFile, body.Bytes())
 	}
-	if err != nil {
+	if v.failing.IsNew(err) {
 		v.Log.Error("cannot save which mirrors' files were verified", zap.Error(err))
+	}
+	if err != nil {
 		v.mu.Lock()
 		v.dirty = true
 		v.mu.Unlock()

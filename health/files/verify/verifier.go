@@ -15,6 +15,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
+	"mirrorpool/config/failure"
 	"mirrorpool/health/files/checksums"
 )
 
@@ -73,8 +74,9 @@ type Options struct {
 // A Verifier reads mirrors' copies of files, and knows which of them are corrupt.
 type Verifier struct {
 	Options
-	wake   chan struct{} // holds one token while a read may be due
-	saving sync.Mutex    // held while the state is written; before mu
+	wake    chan struct{} // holds one token while a read may be due
+	saving  sync.Mutex    // held while the state is written; before mu
+	failing failure.Last  // of that; saving guards it
 
 	mu       sync.Mutex // guards all below
 	settings Settings

@@ -54,7 +54,11 @@ func (f *inForce) newCatalog(
 
 // fileSettings are what the configuration says on files.
 func fileSettings(c config.Files) files.Settings {
-	return files.Settings{Origin: c.Origin, Interval: c.Interval, Rewritten: c.Rewritten, OnDemand: c.OnDemand}
+	s := files.Settings{Origin: c.Origin, Interval: c.Interval, Rewritten: c.Rewritten, OnDemand: c.OnDemand}
+	if c.Fallback != "" {
+		s.Unmirrored = c.FromOrigin
+	}
+	return s
 }
 
 // minHashed is the size in bytes of the smallest files whose checksums are wanted, unless files.hashes says which.
