@@ -3,6 +3,7 @@ package checksums
 import (
 	"cmp"
 	"context"
+	"crypto/sha512"
 	"io"
 	"path"
 	"slices"
@@ -74,6 +75,7 @@ type Store struct {
 // A list is a file with checksums.
 type list struct {
 	File
+	subject string    // the one file that it is for; "": any in its folder
 	due     bool      // it is to be read
 	retry   time.Time // not before
 	problem string    // why it could not be read the last time, or ""
@@ -211,24 +213,35 @@ func valueOf(sum *Sum) Sum {
 func (s *Store) takeLists(lists map[string]*list, files map[uint64]*File, fresh []*File) {
 	for path, l := range lists {
 		before := s.lists[path]
-		subject := subjectOf(path)
-		switch {
-		case subject != "" && files[xxhash.Sum64String(subject)] == nil:
-			delete(lists, path)
-		case before == nil || !before.is(&l.File):
-			l.due = true
-		default:
-			before.due = before.due || slices.ContainsFunc(fresh, func(f *File) bool { return l.mayName(f.Path) })
-			lists[path] = before
+		l.subject = subjectOf(path)
+		if l.subject != "" && files[xxhash.Sum64String(l.subject)] == nil {
+			if l.hasOneLine() {
+				delete(lists, path)
+				continue
+			}
+			l.subject = "" // such as release.sha256, with the checksums of a release
 		}
+		if before == nil || !before.is(&l.File) || before.subject != l.subject {
+			l.due = true
+			continue
+		}
+		before.due = before.due || slices.ContainsFunc(fresh, func(f *File) bool { return l.mayName(f.Path) })
+		lists[path] = before
 	}
 	s.lists = lists
 }
 
+// hasOneLine reports whether a list that is named for a file has no room for more than one line. So the many lists of
+// files whose checksums are not wanted need not be read.
+func (l *list) hasOneLine() bool {
+	const digest, tag = 2 * sha512.Size, "SHA512 () = \r\n"
+	return l.Size <= int64(digest+len(tag)+len(path.Base(l.subject)))
+}
+
 // mayName reports whether a list may have the checksum of a file.
 func (l *list) mayName(file string) bool {
-	if subject := subjectOf(l.Path); subject != "" {
-		return subject == file
+	if l.subject != "" {
+		return l.subject == file
 	}
 	folder := path.Dir(l.Path)
 	return folder == "." || strings.HasPrefix(file, folder+"/")

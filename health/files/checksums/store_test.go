@@ -332,11 +332,13 @@ func TestWhichListsAreRead(t *testing.T) {
 		for _, list := range []string{"SHA256SUMS", "a/SHA256SUMS", "b/SHA256SUMS", "a/x.img.sha256", "a/x.txt.sha256"} {
 			o.put(list, hexA+"\n", 200)
 		}
+		o.put("a/release.sha256", hexA+"  y.img\n"+hexA+"  y.txt\n"+hexA+"  z.txt\n", 200)
 		o.list()
 		o.put("a/y.img", "y", 100)
 		o.list()
+		o.wantSum(t, "a/y.img", hexA)
 		for list, want := range map[string]int{
-			"SHA256SUMS": 2, "a/SHA256SUMS": 2, "b/SHA256SUMS": 1, "a/x.img.sha256": 1, "a/x.txt.sha256": 0,
+			"SHA256SUMS": 2, "a/SHA256SUMS": 2, "b/SHA256SUMS": 1, "a/x.img.sha256": 1, "a/x.txt.sha256": 0, "a/release.sha256": 2,
 		} {
 			if got := o.opens[list]; got != want {
 				t.Errorf("%s is read %d times, want %d", list, got, want)

@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	maxEvidence = 100 // files that are kept, the newest ones
-	maxShown    = 64  // bytes of a difference
+	maxEvidence         = 100 // files that are kept, the newest ones
+	maxEvidenceOfMirror = 10  // likewise of one mirror, so that it leaves room for others
+	maxShown            = 64  // bytes of a difference
 )
 
 // An evidence is what is kept of a proof that a copy is corrupt.
@@ -56,7 +57,7 @@ func (v *Verifier) saveEvidence(e *evidence) {
 		err = os.MkdirAll(v.Evidence, 0o700)
 	}
 	if err == nil {
-		name := fmt.Sprintf("%s-%016x.json", e.At.UTC().Format("20060102T150405.000000000Z"), xxhash.Sum64String(e.Mirror))
+		name := fmt.Sprintf("%s-%016x"+evidenceSuffix, e.At.UTC().Format("20060102T150405.000000000Z"), xxhash.Sum64String(e.Mirror))
 		err = statefile.Replace(filepath.Join(v.Evidence, name), func(w io.Writer) error {
 			_, err := w.Write(append(text, '\n'))
 			return err
@@ -70,6 +71,8 @@ func (v *Verifier) saveEvidence(e *evidence) {
 	}
 }
 
+const evidenceSuffix = ".json"
+
 // removeOldEvidence removes all but the newest proofs.
 func (v *Verifier) removeOldEvidence() error {
 	entries, err := os.ReadDir(v.Evidence)
@@ -78,13 +81,18 @@ func (v *Verifier) removeOldEvidence() error {
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".json") {
+		if strings.HasSuffix(e.Name(), evidenceSuffix) {
 			names = append(names, e.Name())
 		}
 	}
 	slices.Sort(names)
-	for _, name := range names[:max(0, len(names)-maxEvidence)] {
-		if err := os.Remove(filepath.Join(v.Evidence, name)); err != nil {
+	kept, keptOf := 0, map[string]int{}
+	for _, name := range slices.Backward(names) {
+		mirror := name[strings.LastIndexByte(name, '-')+1:]
+		if kept < maxEvidence && keptOf[mirror] < maxEvidenceOfMirror {
+			kept++
+			keptOf[mirror]++
+		} else if err := os.Remove(filepath.Join(v.Evidence, name)); err != nil {
 			return err
 		}
 	}

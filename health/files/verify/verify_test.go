@@ -367,16 +367,24 @@ func TestRate(t *testing.T) {
 	})
 }
 
-// TestEvidenceIsBounded keeps the newest proofs.
+// TestEvidenceIsBounded keeps the newest proofs, but few of one mirror.
 func TestEvidenceIsBounded(t *testing.T) {
 	t.Parallel()
 	v := New(Options{Evidence: filepath.Join(t.TempDir(), "evidence")})
 	for i := range maxEvidence + 5 {
-		v.saveEvidence(&evidence{At: time.Unix(int64(i), 0)})
+		v.saveEvidence(&evidence{At: time.Unix(int64(i), 0), Mirror: fmt.Sprint(i % 20)})
 	}
 	names, _ := filepath.Glob(filepath.Join(v.Evidence, "*.json"))
 	if len(names) != maxEvidence || !strings.Contains(names[0], "19700101T000005") {
 		t.Errorf("%d are kept, the first is %s", len(names), names[0])
+	}
+	for i := range maxEvidence {
+		v.saveEvidence(&evidence{At: time.Unix(int64(1000+i), 0), Mirror: "bad"})
+	}
+	names, _ = filepath.Glob(filepath.Join(v.Evidence, "*.json"))
+	if len(names) != maxEvidence || !strings.Contains(names[maxEvidence-maxEvidenceOfMirror], "19700101T001810") ||
+		!strings.Contains(names[maxEvidence-maxEvidenceOfMirror-1], "19700101T000144") {
+		t.Errorf("of one mirror among others %v are kept", names)
 	}
 }
 
