@@ -35,7 +35,7 @@ type Settings struct {
 	Interval  time.Duration // between listings of whole trees
 	Rewritten Patterns
 	OnDemand  bool
-	// Unmirrored are files that no mirror is asked for, so that what mirrors have of a release is told without them.
+	// Unmirrored are files that no mirror is asked for: what mirrors have of a release is counted without them.
 	Unmirrored Patterns
 }
 

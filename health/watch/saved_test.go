@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -82,11 +81,17 @@ func TestSavedState(t *testing.T) {
 			t.Errorf("%s: %d verdicts, and nothing is logged", name, got)
 		}
 	}
-	if err := os.WriteFile(path, fmt.Append(nil, "mirrorpool-joint-verdicts 1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := load(); got != 0 || logs.TakeAll() == nil {
-		t.Errorf("damaged: %d verdicts, and nothing is logged", got)
+	for name, write := range map[string]func() error{
+		"damaged":       func() error { return os.WriteFile(path, []byte("mirrorpool-joint-verdicts 1\n"), 0o600) },
+		"no JSON":       func() error { return jointFormat.Replace(path, []byte("{")) },
+		"no such state": func() error { return jointFormat.Replace(path, []byte(`{"https://m/":[{"state":"fine"}]}`)) },
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		if got := load(); got != 0 || logs.TakeAll() == nil {
+			t.Errorf("%s: %d verdicts, and nothing is logged", name, got)
+		}
 	}
 	(&Group{o: Options{Log: zap.New(core)}, joints: j.verdicts}).SaveState(filepath.Join(path, "below-a-file"))
 	if logs.TakeAll() == nil {
