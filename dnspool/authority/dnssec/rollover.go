@@ -45,7 +45,8 @@ func (v *View) checkClock(now time.Time) error {
 	return (&Seen{Latest: v.Latest}).CheckClock(now)
 }
 
-// rolling returns the keys of a rollover that is under way: the new one and the one that it replaces, or nil.
+// rolling returns the keys of a rollover that is under way: the new one and the one that it replaces, or nil. Two keys
+// that were listed before are none, as the new key of a rollover always has a time for CDS.
 func (k *Keys) rolling(now time.Time) (next, old *Key) {
 	var keys []*Key
 	for _, key := range k.All {
@@ -57,6 +58,9 @@ func (k *Keys) rolling(now time.Time) (next, old *Key) {
 		return nil, nil
 	}
 	slices.SortStableFunc(keys, oldestFirst)
+	if keys[1].Times.SyncPublish.IsZero() {
+		return nil, nil
+	}
 	return keys[1], keys[0]
 }
 

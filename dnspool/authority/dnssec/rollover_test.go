@@ -335,6 +335,33 @@ func TestRollIsRefused(t *testing.T) {
 	}
 }
 
+// TestTwoListedKeysAreNoRollover copies two keys into the folder of keys that were listed before, with and without a
+// time at which they were made. Neither replaces the other: none can be given up, and a rollover asks for one of them.
+func TestTwoListedKeysAreNoRollover(t *testing.T) {
+	t.Parallel()
+	for _, made := range []string{"", ", Created -98"} {
+		for _, names := range [][]string{{"K1", "K2"}, {"K1", "C1"}} {
+			l := newListedKeys(t, names...)
+			l.set(names[0], "Publish -99, Activate -99")
+			l.set(names[1], "Publish -99, Activate -99"+made)
+			k, err := Read(testConfig(l.files[names[0]], l.files[names[1]]), "", testNow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.auto = true
+			if _, err := k.Abort(nil, testNow); err == nil || !strings.Contains(err.Error(), "no rollover is under way") {
+				t.Errorf("%v%s: given up: %v", names, made, err)
+			}
+			if _, err := k.Roll("", testNow, time.Hour); err == nil || !strings.Contains(err.Error(), "want one key that signs all, got") {
+				t.Errorf("%v%s: a rollover: %v", names, made, err)
+			}
+			if next := k.Describe(testNow, nil, "").Next; next != "" {
+				t.Errorf("%v%s: next is %q", names, made, next)
+			}
+		}
+	}
+}
+
 // TestKeysOfTheSameTag replaces a key, and not another server's with the same tag.
 func TestKeysOfTheSameTag(t *testing.T) {
 	t.Parallel()
