@@ -300,6 +300,11 @@ func (r *roles) hasSigned(record *dns.DNSKEY) bool {
 		})
 }
 
+// withdraws reports whether the parent is asked for no DS record: by the configuration, or by what was signed ahead.
+func (k *Keys) withdraws(now time.Time) bool {
+	return k.withdraw || (&roles{signed: k.signedAt(now)}).withdrawsAhead()
+}
+
 // withdrawsAhead reports whether the CDS and CDNSKEY records that were signed ahead ask for no DS record (RFC 8078).
 func (r *roles) withdrawsAhead() bool {
 	asks := func(rrtype uint16) bool {

@@ -384,3 +384,23 @@ func TestSignedAheadCDS(t *testing.T) {
 		}
 	}
 }
+
+// TestWithdrawnAhead has CDS and CDNSKEY records that were signed ahead ask for no DS record, without the
+// configuration. The status does not ask for one either, and says when dns.dnssec can go.
+func TestWithdrawnAhead(t *testing.T) {
+	t.Parallel()
+	k := newSplitKey(t)
+	k.signAhead(t, ".1", k.both(), rr(t, testZone+" 7200 IN CDS 0 0 0 00"), rr(t, testZone+" 7200 IN CDNSKEY 0 3 0 AA=="))
+	keys, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, view := range map[string]*View{
+		"the parent is to remove its DS records":                                                 {At: testNow, DS: []*dns.DS{k.ksk.ToDS(dns.SHA256)}},
+		"dns.dnssec can be taken out of the configuration: the parent has no DS record any more": {At: testNow},
+	} {
+		if s := keys.Describe(testNow, view, ""); len(s.DS) > 0 || s.Next != want {
+			t.Errorf("the parent is to have %v, and next is %q, want %q", s.DS, s.Next, want)
+		}
+	}
+}

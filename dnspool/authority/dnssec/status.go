@@ -103,6 +103,7 @@ func (s *Status) trusted() bool {
 func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 	s := Status{Zone: k.Zone[:len(k.Zone)-1], Leader: k.leader, DS: []string{}, Parent: ParentStatus{DS: []string{}, Problem: problem}}
 	r, err := k.at(now)
+	withdraws := k.withdraws(now)
 	for _, key := range k.All {
 		signs := key.SEP() && key.ours() && key.Times.published(now) // where the zone cannot be signed, its last version serves on
 		if err == nil {
@@ -110,7 +111,7 @@ func (k *Keys) Describe(now time.Time, seen *View, problem string) Status {
 		}
 		s.Keys = append(s.Keys, KeyStatus{key.Tag, dns.AlgorithmToString[key.Record.Algorithm], key.Record.Flags, key.Times.At(now),
 			key.Times.Created, seen != nil && seen.isAnchor(key), signs})
-		if !k.withdraw && key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && key.Times.At(now) == Active) {
+		if !withdraws && key.SEP() && key.Times.published(now) && (key.Times.synced(now) || key.Times.SyncPublish.IsZero() && key.Times.At(now) == Active) {
 			s.DS = append(s.DS, dsText(key.DS()))
 		}
 	}
@@ -156,7 +157,7 @@ func (k *Keys) next(now time.Time, seen *View) string {
 	if err := seen.checkClock(now); err != nil {
 		return err.Error()
 	}
-	if k.withdraw {
+	if k.withdraws(now) {
 		switch {
 		case seen == nil || len(seen.DS) > 0:
 			return "the parent is to remove its DS records"
