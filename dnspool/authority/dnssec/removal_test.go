@@ -22,6 +22,7 @@ func TestRemovals(t *testing.T) {
 		"without being inactive":      {both, map[string]string{"Z1": on + ", Delete 9", "Z2": "Publish 0, Activate 9"}, "K1", "has signed until 2027-01-15T21:00:00Z"},
 		"in caches":                   {both, map[string]string{"Z1": on + ", Inactive 9, Delete 12", "Z2": "Publish 0, Activate 9"}, "K1", "has signed until 2027-01-15T21:00:00Z"},
 		"not in caches":               {both, map[string]string{"Z1": on + ", Inactive 9, Delete 13", "Z2": "Publish 0, Activate 9"}, "K1", ""},
+		"not in caches, by three":     {both, map[string]string{"Z1": on + ", Inactive 9, Delete 13", "Z2": "Publish 0, Activate 10"}, "K1", ""},
 		"both sign":                   {both, map[string]string{"Z1": on + ", Delete 9", "Z2": "Publish -9, Activate 5"}, "K1", ""},
 		"both sign, too short":        {both, map[string]string{"Z1": on + ", Delete 9", "Z2": "Publish -9, Activate 6"}, "K1", "that it has signed"},
 		"never signed":                {both, map[string]string{"Z1": on, "Z2": "Publish -9, Delete 9"}, "K1", ""},

@@ -79,8 +79,12 @@ func saveChange(t *testing.T, disk *testbed.SmallDisk, free int, change func(k *
 	}
 	names := filesIn(t, disk.Dir)
 	disk.Fill(t, free)
+	checked := after.CheckSave()
 	err = after.Save()
 	disk.Empty(t)
+	if (checked == nil) != (err == nil) || checked != nil && checked.Error() != err.Error() {
+		t.Errorf("with %d blocks: %v, and before: %v", free, err, checked)
+	}
 	got, readErr := Read(testConfig(), disk.Dir, testNow)
 	switch {
 	case readErr != nil:
