@@ -69,7 +69,7 @@ func (c *checker) checkMirrors() (all bool) {
 		parts = append(parts, &node{kind: objectValue, order: append(rest, some(items))})
 		rest = nil // once is enough
 	}
-	for parts := range slices.Chunk(parts, min(runtime.GOMAXPROCS(0), maxValidators)) {
+	for parts := range slices.Chunk(parts, min(runtime.NumCPU(), runtime.GOMAXPROCS(0), maxValidators)) {
 		if len(c.faults) > maxReported {
 			return false
 		}
@@ -78,7 +78,8 @@ func (c *checker) checkMirrors() (all bool) {
 	return true
 }
 
-// maxValidators is how many batches of mirrors are validated side by side.
+// maxValidators is how many batches of mirrors are validated side by side, at most, and no more than there are CPUs:
+// answers wait for what runs beside.
 const maxValidators = 4
 
 // pool applies the rules of the whole list.

@@ -61,6 +61,9 @@ func TestSavedState(t *testing.T) {
 	load := func() int {
 		g := &Group{o: Options{Log: zap.New(core)}, joints: jointVerdicts{}}
 		g.LoadState(path)
+		if g.joints == nil {
+			t.Error("there is no room for verdicts to come")
+		}
 		return len(g.joints)
 	}
 	if got := load(); got != 0 || logs.Len() != 0 {
