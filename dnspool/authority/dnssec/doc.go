@@ -32,7 +32,7 @@
 //	replace.go  whether caches go with keys that replace others
 //	removal.go  whether they go with keys that are removed
 //	rollover.go from one key to the next
-//	hold.go     not while the parent cannot be seen
+//	hold.go     not while the parent cannot be seen, or the server was down
 //	abort.go    and back, while that is safe
 //	leader.go   which of several servers does that
 //	status.go   what an administrator wants to know

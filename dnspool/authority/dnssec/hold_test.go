@@ -79,3 +79,66 @@ func TestHoldIsSaid(t *testing.T) {
 		t.Errorf("without a rollover, it waits for %q", got)
 	}
 }
+
+// TestResume has a server be down while the steps of a rollover are to come, or none of them. The key that is to go
+// stays for as long as caches have what it has signed, and for another algorithm it signs on for as long as before.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	const ttl = 12 * time.Hour
+	stays := cachedFor(ttl)
+	at := func(hours int) time.Time { return testNow.Add(time.Duration(hours) * time.Hour) }
+	for name, test := range map[string]struct {
+		algorithm        string
+		inactive, remove int // when the key that is to go is to do so, in hours; -1: never
+		aborted          bool
+		latest, now      int           // when the parent was seen last, and the start
+		later            time.Duration // by which it is removed
+	}{
+		"both missed":              {"", 10, 20, false, 9, 30, 10*time.Hour + stays},
+		"the last one missed":      {"", 10, 20, false, 11, 20, stays},
+		"the first one missed":     {"", 10, 20, false, 9, 10, 4 * time.Hour},
+		"the first, long before":   {"", 10, 60, false, 9, 11, 0},
+		"none missed":              {"", 10, 20, false, 10, 19, 0},
+		"none yet":                 {"", 10, 20, false, 5, 9, 0},
+		"removed before":           {"", 10, 20, false, 20, 30, 0},
+		"not to be removed":        {"", 10, -1, false, 9, 30, 0},
+		"the clock is behind":      {"", 10, 20, false, 30, 5, 0},
+		"another algorithm":        {"ED25519", 23, 20, false, 19, 21, time.Hour + stays},
+		"another algorithm, later": {"ED25519", 23, 20, false, 21, 30, 0},
+		"given up":                 {"", -1, 20, true, 19, 30, 10*time.Hour + stays},
+		"given up, and gone":       {"", -1, 20, true, 21, 30, 0},
+	} {
+		k, _ := rolledKeys(t, test.algorithm)
+		goes := 0
+		if test.aborted {
+			goes = 1
+		}
+		key := *k.All[goes]
+		if test.aborted {
+			key.Times.SyncDelete = at(1)
+		}
+		if test.inactive >= 0 {
+			key.Times.Inactive = at(test.inactive)
+		}
+		if test.remove >= 0 {
+			key.Times.Delete = at(test.remove)
+		}
+		k = k.with(&key)
+		got := k.Resume(&Seen{Latest: at(test.latest)}, ttl, at(test.now))
+		if (got == k) != (test.later == 0) {
+			t.Errorf("%s: it is another one: %v", name, got != k)
+		}
+		was, is := key.Times, got.All[goes].Times
+		if later := is.Delete.Sub(was.Delete); later != test.later {
+			t.Errorf("%s: the key is removed %v later, want %v", name, later, test.later)
+		}
+		if later := is.Inactive.Sub(was.Inactive); test.algorithm != "" && later != test.later || test.algorithm == "" && later != 0 {
+			t.Errorf("%s: the key signs for %v longer", name, later)
+		}
+		follower := *k
+		follower.leader = "ns1"
+		if follower.Resume(&Seen{Latest: at(test.latest)}, ttl, at(test.now)) != &follower || k.Resume(&Seen{}, ttl, at(test.now)) != k {
+			t.Errorf("%s: a follower changes times, or a server whose parent was never seen", name)
+		}
+	}
+}

@@ -39,7 +39,7 @@ func (d *Daemon) loadKeys(c *config.Server) error {
 		if err := keys.CheckStart(&past, d.now()); err != nil {
 			return err
 		}
-		keys = keys.Outlive(d.ttls.Held(d.now()), d.now())
+		keys = keys.Outlive(d.ttls.Held(d.now()), d.now()).Resume(&past.Parent, d.ttls.Held(d.now()), d.now())
 	}
 	if err := keys.Save(); err != nil {
 		return err

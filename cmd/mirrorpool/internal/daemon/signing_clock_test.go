@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,4 +126,64 @@ func TestStepsWaitForTheParent(t *testing.T) {
 	if err := d.moveKeys(nil); err != nil || !d.signer.Keys().Same(held) {
 		t.Errorf("a parent that was seen just now holds a step: %v", err)
 	}
+}
+
+// TestStartAfterMissedSteps has the daemon be down while steps of a rollover were to come, at each hour of it, for some
+// hours or days. Its secondaries serve on, so that caches have what it signed last: the key for that is published after
+// the start for as long as they do. So is the one whose DS record the parent has, where it has lost the other
+// meanwhile.
+func TestStartAfterMissedSteps(t *testing.T) {
+	t.Parallel()
+	const signed = `{"keys": "auto"}`
+	for _, algorithm := range []string{"", "ED25519"} {
+		for _, down := range []time.Duration{4 * time.Hour, 60 * time.Hour} {
+			for begin := 3; begin < 14; begin += 2 {
+				for _, lost := range []bool{false, true} {
+					d := newSignedDaemon(t, signed)
+					old := d.rollFor(algorithm, begin)
+					begun := d.now()
+					d.wait(down)
+					if err := d.start(signed); err != nil {
+						t.Fatal(err)
+					}
+					wait, needed := time.Hour-time.Second, old.Times.At(begun) == dnssec.Active
+					if lost {
+						d.look(old.DS())
+						wait, needed = 10*24*time.Hour, isPublished(old.Times.At(begun.Add(time.Hour)))
+					}
+					for _, after := range []time.Duration{0, wait} {
+						d.wait(after)
+						keys := d.signer.Keys().All // in the order of the folder
+						i := slices.IndexFunc(keys, func(key *dnssec.Key) bool { return key.Tag == old.Tag })
+						if got := keys[i].Times.At(d.now()); needed && !isPublished(got) {
+							t.Errorf("%q, down after %d h for %v, DS lost: %v: %v after the start, the old key is %s", algorithm, begin, down, lost, after, got)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// isPublished reports whether a key that has signed is still published.
+func isPublished(s dnssec.State) bool { return s == dnssec.Active || s == dnssec.Retired }
+
+// rollFor begins a rollover, lets it go on for some hours at a parent that does what it is asked for, and returns the
+// old key.
+func (d *signedDaemon) rollFor(algorithm string, hours int) *dnssec.Key {
+	d.t.Helper()
+	if err := d.rollKeys(algorithm); err != nil {
+		d.t.Fatal(err)
+	}
+	for range hours {
+		d.wait(time.Hour)
+		var ds []*dns.DS
+		for _, key := range d.signer.Keys().All {
+			if t := key.Times; !d.now().Before(t.SyncPublish) && (t.SyncDelete.IsZero() || d.now().Before(t.SyncDelete)) {
+				ds = append(ds, key.DS())
+			}
+		}
+		d.look(ds...)
+	}
+	return d.signer.Keys().All[0]
 }
