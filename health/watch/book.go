@@ -21,6 +21,9 @@ type Book struct {
 	notes    map[Topic]Note
 	leftOut  uint64 // the highest count of opinions that were left out, see Merge
 
+	// What count and latest were when other mirrors came to be wanted, see isOld.
+	countBefore, latestBefore uint64
+
 	// Of the watcher's changes, what is held: a later one may come before an earlier one, or that be lost.
 	latest uint64          // the number of the latest one, see View.Changes
 	held   uint64          // all up to this one are held
@@ -56,13 +59,13 @@ func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool)
 			b.leftOut = max(b.leftOut, m.Count)
 			continue
 		}
-		if m.Count < b.complete || m.Count <= b.mirrors[prefix].Count {
+		old, known := b.mirrors[prefix]
+		if m.Count < b.complete || m.Count <= old.Count || !known && b.isOld(v) {
 			continue
 		}
 		if b.mirrors == nil {
 			b.mirrors = map[string]Opinions{}
 		}
-		old := b.mirrors[prefix]
 		changed = changed || !old.says(m.List, m.Release)
 		b.mirrors[prefix] = m
 	}
@@ -72,6 +75,7 @@ func (b *Book) Merge(v *View, wanted func(urlPrefix string) bool) (changed bool)
 // hold notes which changes a view holds.
 func (b *Book) hold(v *View) {
 	switch {
+	case b.isOld(v):
 	case v.Complete != 0:
 		b.held = max(b.held, v.Changes)
 	case v.tells() && v.Changes > b.held && len(b.beyond) < maxBeyond:
@@ -89,6 +93,10 @@ func (b *Book) hold(v *View) {
 	}
 }
 
+// isOld reports whether a view may be older than what was heard when other mirrors came to be wanted. What had been
+// said of those was not kept, and so an opinion in it may have been replaced long ago.
+func (b *Book) isOld(v *View) bool { return v.Count < b.countBefore && v.Changes < b.latestBefore }
+
 // current reports whether all that the watcher has told of is held.
 func (b *Book) current() bool { return b.held >= b.latest }
 
@@ -100,6 +108,7 @@ func (b *Book) canStandIn() bool { return b.current() && (b.leftOut == 0 || b.le
 func (b *Book) forget(wanted func(urlPrefix string) bool) {
 	maps.DeleteFunc(b.mirrors, func(prefix string, _ Opinions) bool { return !wanted(prefix) })
 	b.held, b.beyond, b.leftOut = 0, nil, 0
+	b.countBefore, b.latestBefore = b.count, b.latest
 }
 
 // view returns all that the book holds. It does not change with the book.

@@ -173,6 +173,49 @@ func TestNewMirrorsAreFetched(t *testing.T) {
 	}
 }
 
+// TestOldPartOfNewMirror: what a watcher has said long ago of a mirror that comes into the list now is not taken for
+// its opinion, though the message comes only now. A later change is, and so is the whole view.
+func TestOldPartOfNewMirror(t *testing.T) {
+	t.Parallel()
+	for _, late := range []string{"part", "whole view"} {
+		x := newTrio(t)
+		fra, ams := x.groups["fra"], x.groups["ams"]
+		x.noTCP["ams fra"], x.noTCP["nyc fra"] = true, true
+		fra.Apply(largeReport(1)) // without mirror1
+		prefix := x.change()
+		old := *ams.own.view("ams")
+		if late == "part" {
+			old.Complete, old.Mirrors = 0, map[string]Opinions{prefix: ams.own.mirrors[prefix]}
+		}
+		ams.Apply(largeReport(3)) // up again
+		for range 5 {
+			x.pass()
+		}
+		fra.Apply(largeReport(3))
+		fra.take(old.text())
+		if said := fra.members["ams"].book.mirrors[prefix]; said.List != nil {
+			t.Errorf("old %s: ams is held to say %v", late, said)
+		}
+		r := largeReport(3)
+		r.Mirrors[prefix].Endpoints[0].State = health.Stale
+		ams.Apply(r)
+		x.pass()
+		if said := fra.members["ams"].book.mirrors[prefix]; len(said.List) == 0 || said.List[0].State != health.Stale {
+			t.Errorf("old %s, and a change: ams is held to say %v", late, said)
+		}
+		if fra.members["ams"].book.current() {
+			t.Errorf("old %s: fra takes it for all that ams says", late)
+		}
+		clear(x.noTCP)
+		for range 2 * int(maxWait/time.Second) {
+			x.pass()
+		}
+		if !fra.members["ams"].book.current() || len(fra.members["ams"].book.mirrors) != 3 {
+			t.Errorf("old %s: fra does not get the whole view", late)
+		}
+	}
+}
+
 // TestOtherListDoesNotStandIn: a watcher that lacks a mirror in its list does not pass on what others say as if that
 // were all. It does so again once it has the mirror, or they lack it, too.
 func TestOtherListDoesNotStandIn(t *testing.T) {

@@ -85,10 +85,14 @@ type modelPeer struct {
 	heard    time.Time
 	knew     time.Time // heard, when nothing of what it had said was missed; zero: never
 	said     map[string]Opinions
-	last     uint64          // the latest change that it is known to have told of
-	whole    uint64          // all up to this one have come
-	got      map[uint64]bool // changes beside that
+	last     uint64                       // the latest change that it is known to have told of
+	whole    uint64                       // all up to this one have come
+	got      map[uint64]bool              // changes beside that
+	listed   struct{ count, last uint64 } // what they were when the server last got another list
 }
+
+// old reports whether a view may be older than what the server had heard when it got another list.
+func (p *modelPeer) old(v *View) bool { return v.Count < p.listed.count && v.Changes < p.listed.last }
 
 // beyond is how many changes have come after one that has not.
 func (p *modelPeer) beyond() (n int) {
@@ -125,6 +129,7 @@ func (s *modelServer) hear(v *View) {
 		return
 	}
 	switch {
+	case p.old(v):
 	case v.Complete != 0:
 		p.whole = max(p.whole, v.Changes)
 	case len(v.Mirrors) > 0 && p.beyond() < maxBeyond:
@@ -143,7 +148,8 @@ func (s *modelServer) hear(v *View) {
 	}
 	p.complete = max(p.complete, v.Complete)
 	for prefix, m := range v.Mirrors {
-		if s.inList(prefix) && m.Count > p.said[prefix].Count {
+		said, known := p.said[prefix]
+		if s.inList(prefix) && m.Count > said.Count && (known || !p.old(v)) {
 			p.said[prefix] = m
 		}
 	}
@@ -173,6 +179,7 @@ func (s *modelServer) takeList() {
 	for _, p := range s.peers {
 		maps.DeleteFunc(p.said, func(prefix string, _ Opinions) bool { return !s.inList(prefix) })
 		p.whole, p.got = 0, map[uint64]bool{}
+		p.listed.count, p.listed.last = p.count, p.last
 	}
 	maps.DeleteFunc(s.joint, func(e modelEndpoint, _ modelJoint) bool { return !listed[e.mirror] })
 }
