@@ -283,10 +283,11 @@ func (g *Group) takeView(v *View) (news bool) {
 	return news || changed
 }
 
-// hear notes when a watcher has said something new, and whether all that it has said is known.
+// hear notes when a watcher has said something new, and whether all that it has said is known. What comes by way of a
+// third one may be of an earlier run, under a clock that was ahead, and older than what was heard before.
 func (m *member) hear(v *View, news bool, now time.Time) {
-	if at := now.Add(-time.Duration(v.Age) * time.Millisecond); news && (v.Age == 0 || at.After(m.heard)) {
-		m.heard = at
+	if news {
+		m.heard = now.Add(-time.Duration(v.Age) * time.Millisecond)
 	}
 	if news || v.Stopped && v.Count == m.book.count { // an exchange may have brought the count before
 		m.stopped = v.Stopped

@@ -139,9 +139,7 @@ func (s *modelServer) hear(v *View) {
 		p.last = max(p.last, v.Changes)
 	} else if v.Count > p.count {
 		p.count, p.last = v.Count, v.Changes
-		if at := s.now().Add(-time.Duration(v.Age) * time.Millisecond); v.Age == 0 || at.After(p.heard) {
-			p.heard = at
-		}
+		p.heard = s.now().Add(-time.Duration(v.Age) * time.Millisecond)
 	}
 	if !p.missed() {
 		p.knew = p.heard

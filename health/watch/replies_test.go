@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"mirrorpool/health"
 )
 
 // TestRepliesAreBounded: only members get replies, one each for a view, however often they ask.
@@ -138,20 +140,31 @@ func TestOnlyAllIsPassedOn(t *testing.T) {
 	}
 }
 
-// TestHeardDoesNotGoBack: what comes late by way of a third watcher does not make one look silent.
-func TestHeardDoesNotGoBack(t *testing.T) {
+// TestOldRunIsOld: a watcher starts again under a clock that was set back, so that what it said before has the higher
+// count. By way of a third one that is not taken for new. The watcher counts again once it is known what it says now.
+func TestOldRunIsOld(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	g := newGroupNamed(t, func() time.Time { return now }, "fra", "ams")
-	g.take([]byte(`{"w":"ams","n":7}`))
-	g.take([]byte(`{"w":"ams","n":8,"g":5000}`))
-	if heard := g.members["ams"].heard; !heard.Equal(now) {
-		t.Errorf("heard of %v ago", now.Sub(heard))
+	clock := func() time.Time { return now }
+	view := func(count uint64, state health.State) *View {
+		return &View{Watcher: "ams", Count: count, Complete: count, Changes: count, Mirrors: map[string]Opinions{
+			"https://mirror1.example.net/project/": {Count: count, List: []Opinion{{State: state}}}}}
 	}
-	now = now.Add(time.Minute)
-	g.take([]byte(`{"w":"ams","n":9,"g":5000}`))
-	if heard := g.members["ams"].heard; now.Sub(heard) != 5*time.Second {
-		t.Errorf("heard of %v ago", now.Sub(heard))
+	fra, nyc := newGroupNamed(t, clock, "fra", "ams", "nyc"), newGroupNamed(t, clock, "nyc", "ams", "fra")
+	nyc.take(view(100, health.Down).text())
+	now = now.Add(2 * patience(nyc.young))
+	fra.take(view(7, health.Up).text())
+	if fra.counted(now)["ams"] == nil {
+		t.Error("it does not count after its start")
+	}
+	(*delegate)(fra).MergeRemoteState((*delegate)(nyc).LocalState(true), true)
+	fra.take([]byte(`{"w":"ams","n":8,"k":7}`))
+	if fra.counted(now)["ams"] != nil {
+		t.Errorf("it counts with what it said %v ago", 2*patience(nyc.young))
+	}
+	fra.take(view(101, health.Up).text())
+	if fra.counted(now)["ams"] == nil {
+		t.Error("it does not count with what it says now")
 	}
 }
 
