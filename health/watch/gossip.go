@@ -242,8 +242,15 @@ func (g *Group) take(data []byte) (news bool) {
 	return g.takeView(v)
 }
 
+// longView is how many bytes of a view are read while no other one as long is.
+const longView = 64 << 10
+
 // parse reads a view; nil if it cannot be read.
 func (g *Group) parse(data []byte) *View {
+	if len(data) > longView {
+		g.parsing.Lock()
+		defer g.parsing.Unlock()
+	}
 	v, err := parseView(data)
 	if err != nil {
 		g.o.Log.Debug("another watcher has sent what cannot be read", zap.Error(err))

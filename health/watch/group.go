@@ -55,6 +55,8 @@ type Group struct {
 	roles   []health.Role // for which this watcher's opinions count; empty: all
 	queue   memberlist.TransmitLimitedQueue
 
+	parsing sync.Mutex // held while a long view is read, which takes several times the memory of its text
+
 	mu         sync.Mutex // guards all below
 	keyring    *memberlist.Keyring
 	members    map[string]*member    // the others, by name; those that are gone stay for a while

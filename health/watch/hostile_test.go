@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +130,27 @@ func TestNoMoreThanWanted(t *testing.T) {
 	}
 	if g.take(text); len(g.Claims()) > 0 {
 		t.Error("a second look at once after the last")
+	}
+}
+
+// TestReadingIsBounded: what is no view takes little more memory than its text, however much would be in it.
+func TestReadingIsBounded(t *testing.T) {
+	const most = 4 << 20
+	list := func(one string) string { return strings.Repeat(one+",", most/(len(one)+1)) + one }
+	for _, text := range []string{
+		`{"w":"ams","n":5,"m":{"https://x/":{"n":5,"o":[` + list(`{}`) + `]}}}`,
+		`{"w":"ams","n":5,"m":{"https://x/":{"n":5,"o":[` + list(`0`) + `]}}}`,
+		`{"w":"ams","n":5,"m":{` + list(`"":{"n":5,"o":[`+strings.Repeat("null,", maxOpinions)+`null]}`) + `}}`,
+		`{"w":"ams","n":5,"m":{` + list(`"":{"n":5,"o":[{},{}]}`) + `}}`,
+		`{"w":"ams","n":5,"m":{` + list(`"":{}`) + `}}`,
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := parseView([]byte(text))
+		runtime.ReadMemStats(&after)
+		if taken := after.TotalAlloc - before.TotalAlloc; err == nil || taken > 3*most {
+			t.Errorf("%.60s takes %d KiB: %v", text, taken>>10, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -102,5 +103,35 @@ func TestSavedState(t *testing.T) {
 	(&Group{o: Options{Log: zap.New(core)}, joints: j.verdicts}).SaveState(filepath.Join(path, "below-a-file"))
 	if logs.TakeAll() == nil {
 		t.Error("nothing is logged where nothing can be saved")
+	}
+}
+
+// TestPassedCanBeSaved: no member keeps verdicts from being saved by a time that JSON cannot have, and no clock does.
+func TestPassedCanBeSaved(t *testing.T) {
+	t.Parallel()
+	const prefix = "https://mirror1.example.net/project/"
+	for _, passed := range []int64{math.MinInt64, -1, latestPassed + 1, math.MaxInt64} {
+		now := time.Now()
+		g := newGroupOf(t, func() time.Time { return now }, "ams", "nyc")
+		r := largeReport(3)
+		r.At = now
+		r.Mirrors[prefix].Endpoints[0].State, r.Mirrors[prefix].Endpoints[0].Since = health.Down, time.Unix(-1, 0)
+		for _, watcher := range []string{"ams", "nyc"} {
+			v := &View{Watcher: watcher, Count: 7, Complete: 7, Changes: 7, Mirrors: map[string]Opinions{}}
+			for prefix, m := range r.Mirrors {
+				v.Mirrors[prefix] = Opinions{Count: 7, List: opinionsOf(&m)}
+			}
+			if !g.take(v.text()) {
+				t.Errorf("passed at %d: refused what %s says", passed, watcher)
+			}
+			v.Count, v.Mirrors[prefix].List[0].Passed = 8, passed
+			if g.take(v.text()) {
+				t.Errorf("passed at %d: taken", passed)
+			}
+		}
+		g.Apply(r)
+		if _, err := g.joints.encode(); err != nil || r.Mirrors[prefix].Endpoints[0].State != health.Down {
+			t.Errorf("passed at %d: %v", passed, err)
+		}
 	}
 }

@@ -18,6 +18,10 @@ const (
 	maxOpinions  = 32   // of one mirror
 	maxName      = 63   // bytes of a watcher's name
 	maxViewBytes = 32 << 20
+	// maxMirrorBytes is for what a view has on one mirror, with each byte of a reason escaped as JSON does.
+	maxMirrorBytes = 32 << 10
+	// latestPassed is the last time that is believed of Opinion.Passed: in the year 2999.
+	latestPassed = 32_503_680_000
 )
 
 // An Opinion is what one watcher says of one endpoint.
@@ -50,6 +54,22 @@ type Opinions struct {
 	Count   uint64    `json:"n"`
 	List    []Opinion `json:"o"`
 	Release uint64    `json:"f,omitempty"` // see [health.MirrorReport]
+}
+
+// UnmarshalJSON refuses what no watcher says as soon as it is found in a view: a list of empty opinions takes many
+// times the memory of its text.
+func (m *Opinions) UnmarshalJSON(text []byte) error {
+	if len(text) > maxMirrorBytes {
+		return fmt.Errorf("%d bytes on a mirror", len(text))
+	}
+	type plain Opinions
+	if err := json.Unmarshal(text, (*plain)(m)); err != nil {
+		return err
+	}
+	if m.Count == 0 || len(m.List) > maxOpinions {
+		return fmt.Errorf("%d opinions on a mirror, of count %d", len(m.List), m.Count)
+	}
+	return checkOpinions(m.List)
 }
 
 // says reports whether two watchers say the same of a mirror.
@@ -139,7 +159,7 @@ func opinionOf(e *health.Endpoint, p place) Opinion {
 	}
 	o.Evidence = o.unfit() && e.Evident()
 	if passed := cmp.Or(e.PassingSince, e.Since); o.unfit() && !passed.IsZero() {
-		o.Passed = passed.Unix()
+		o.Passed = min(max(passed.Unix(), 0), latestPassed)
 	}
 	return o
 }
@@ -174,12 +194,8 @@ func parseView(data []byte) (*View, error) {
 		return nil, err
 	}
 	for prefix, m := range v.Mirrors {
-		if len(m.List) > maxOpinions || m.Count > v.Count || m.Count < v.Complete {
-			return nil, fmt.Errorf("%d opinions of %.100q, of count %d in a view of %d to %d",
-				len(m.List), prefix, m.Count, v.Complete, v.Count)
-		}
-		if err := checkOpinions(m.List); err != nil {
-			return nil, fmt.Errorf("opinions of %.100q: %w", prefix, err)
+		if m.Count > v.Count || m.Count < v.Complete {
+			return nil, fmt.Errorf("opinions of %.100q, of count %d in a view of %d to %d", prefix, m.Count, v.Complete, v.Count)
 		}
 	}
 	return v, nil
@@ -198,6 +214,8 @@ func checkOpinions(list []Opinion) error {
 			return errors.New("too long a reason")
 		case o.Share < 0 || o.Share > 1:
 			return fmt.Errorf("a share of %v", o.Share)
+		case o.Passed < 0 || o.Passed > latestPassed: // JSON has no later years, and could not keep a verdict with one
+			return fmt.Errorf("a pass at %d", o.Passed)
 		case o.Address.Zone() != "":
 			return errors.New("an address with a zone")
 		case seen[o.place()]:
