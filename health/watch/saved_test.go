@@ -3,6 +3,7 @@ package watch
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -133,5 +134,42 @@ func TestPassedCanBeSaved(t *testing.T) {
 		if _, err := g.joints.encode(); err != nil || r.Mirrors[prefix].Endpoints[0].State != health.Down {
 			t.Errorf("passed at %d: %v", passed, err)
 		}
+	}
+}
+
+// TestOldAddressesAreDropped: what was decided of addresses is not kept for good, and not saved, where a mirror has other
+// ones at each look-up. One that is missing for a moment is remembered.
+func TestOldAddressesAreDropped(t *testing.T) {
+	t.Parallel()
+	const prefix = "https://mirror1.example.net/project/"
+	now := time.Now()
+	g := newGroupOf(t, func() time.Time { return now }, "ams", "nyc")
+	turn := func(after time.Duration, address netip.Addr) {
+		now = now.Add(after)
+		r := largeReport(3)
+		r.At = now
+		r.Mirrors[prefix].Endpoints[0].Address = address
+		for _, watcher := range []string{"ams", "nyc"} {
+			n := uint64(now.UnixNano())
+			v := &View{Watcher: watcher, Count: n, Complete: n, Changes: n, Mirrors: map[string]Opinions{}}
+			for prefix, m := range r.Mirrors {
+				v.Mirrors[prefix] = Opinions{Count: n, List: opinionsOf(&m)}
+			}
+			g.take(v.text())
+		}
+		g.Apply(r)
+	}
+	first := netip.AddrFrom4([4]byte{192, 0, 2, 0})
+	turn(0, first)
+	known := len(g.joints[prefix])
+	turn(g.young, netip.AddrFrom4([4]byte{192, 0, 2, 1}))
+	if _, ok := g.joints[prefix][place{first, health.HTTP}]; !ok || len(g.joints[prefix]) != known+1 {
+		t.Errorf("after a moment %d verdicts, at first %d", len(g.joints[prefix]), known)
+	}
+	for i := range 100 {
+		turn(g.young/3, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+	}
+	if n := len(g.joints[prefix]); n > known+3 {
+		t.Errorf("%d verdicts are kept, at first %d", n, known)
 	}
 }

@@ -125,8 +125,23 @@ func (g *Group) decide(r *health.Report, others map[string]*member) {
 		if m.Rsync != nil {
 			judge(m.Rsync, place{role: health.Rsync})
 		}
+		g.joints.dropOld(prefix, &m, by, r.At)
 		r.Mirrors[prefix] = m
 	}
+}
+
+// dropOld drops what was decided of addresses that a mirror does not have any more, once it does not hold any more: a
+// mirror may have others at each look-up.
+func (j jointVerdicts) dropOld(prefix string, m *health.MirrorReport, by rule, now time.Time) {
+	if len(j[prefix]) <= len(m.Endpoints)+count(m.Rsync != nil) {
+		return
+	}
+	maps.DeleteFunc(j[prefix], func(p place, v joint) bool {
+		has := p.role == health.Rsync && m.Rsync != nil ||
+			slices.ContainsFunc(m.Endpoints, func(e health.Endpoint) bool { return p == place{e.Address, e.Role} })
+		age := now.Sub(v.at)
+		return !has && (age < 0 || age > by.young)
+	})
 }
 
 // counts reports whether a watcher's opinions count for a role.
