@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,7 +53,7 @@ func decodeJoints(text []byte) (jointVerdicts, error) {
 	for prefix, places := range saved {
 		j[prefix] = make(map[place]joint, len(places))
 		for _, s := range places {
-			if s.State == health.Unknown || s.Decided == health.Unknown || !slices.IsSortedFunc(s.Changes, time.Time.Compare) {
+			if s.State == health.Unknown || s.Decided == health.Unknown {
 				return nil, errors.New("a joint verdict is no verdict")
 			}
 			j[prefix][place{s.Address, s.Role}] = joint{

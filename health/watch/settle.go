@@ -56,19 +56,22 @@ func (j *joint) damp(last *joint, now time.Time, interval time.Duration) {
 	switch {
 	case j.state != health.Up:
 		j.calm = time.Time{}
-	case j.calm.IsZero():
+	case j.calm.IsZero(), now.Before(j.calm): // the clock was set back
 		j.calm = now
 	}
 	if last.state == health.Unknown || (last.state == health.Up) == (j.state == health.Up) {
 		return
 	}
-	for len(j.changes) > 0 && now.Sub(j.changes[0]) >= changeWindow {
-		j.changes = j.changes[1:]
+	var recent []time.Time
+	for _, at := range j.changes {
+		if age := now.Sub(at); age >= 0 && age < changeWindow {
+			recent = append(recent, at)
+		}
 	}
+	j.changes = recent
 	if j.state == health.Up && len(j.changes) >= maxChanges && now.Sub(j.calm) < changeCalm*interval {
 		j.state, j.reason, j.since = last.state, flapping, last.since
 		return
 	}
-	first := max(len(j.changes)+1-maxChanges, 0)
-	j.changes = append(j.changes[first:len(j.changes):len(j.changes)], now)
+	j.changes = append(recent[max(len(recent)+1-maxChanges, 0):], now)
 }
