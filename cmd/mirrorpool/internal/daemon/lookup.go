@@ -74,6 +74,9 @@ func askForDS(ctx context.Context, resolver, zone string) (*dns.Msg, error) {
 	req.SetQuestion(zone, dns.TypeDS)
 	req.SetEdns0(dns.DefaultMsgSize, false)
 	resp, _, err := new(dns.Client).ExchangeContext(ctx, req, resolver)
+	if failed := net.Error(nil); errors.As(err, &failed) && failed.Timeout() { // a lost packet, or a cold cache
+		resp, _, err = new(dns.Client).ExchangeContext(ctx, req, resolver)
+	}
 	if err == nil && resp.Truncated {
 		resp, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, req, resolver)
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,5 +106,20 @@ func TestNextResolver(t *testing.T) {
 	testbed.Put(t, file, "")
 	if _, err := hostResolvers(file); err == nil || !strings.Contains(err.Error(), "it names none") {
 		t.Errorf("without one: %v", err)
+	}
+}
+
+// TestLostQuery asks a resolver again that does not answer the first time: at a start, there is no later look before a
+// first key is made.
+func TestLostQuery(t *testing.T) {
+	t.Parallel()
+	var queries atomic.Int32
+	resolver := startResolver(t, func(w dns.ResponseWriter, req *dns.Msg) {
+		if queries.Add(1) > 1 {
+			w.WriteMsg(reply(t, req, dns.RcodeSuccess, testDS))
+		}
+	})
+	if view, err := lookUpDS(t.Context(), resolver, "dl.example.org.", time.Now()); err != nil || len(view.DS) != 1 {
+		t.Errorf("after %d queries: %v", queries.Load(), err)
 	}
 }
