@@ -93,8 +93,11 @@ func openOrigin(origin string) error {
 // checkKeys returns an error if the zone's keys cannot be used, or not after those that signed it before.
 func checkKeys(c *config.Server) error {
 	keys, err := dnssec.Read(c.DNS, c.StateDir, time.Now())
-	if err != nil || keys == nil {
+	switch {
+	case err != nil:
 		return err
+	case keys == nil:
+		return checkUnsigned(c)
 	}
 	past, err := dnssec.Recall(c.StateDir, c.DNS.Zone)
 	if err != nil {
@@ -102,6 +105,18 @@ func checkKeys(c *config.Server) error {
 	}
 	now := time.Now()
 	return cmp.Or(keys.CheckStart(&past, now), keys.CheckRemovals(&past.Parent, past.TTLs.Held(now), now))
+}
+
+// checkUnsigned returns an error if a start would be refused that does not sign the zone any more, as far as the
+// parent's DS records are remembered.
+func checkUnsigned(c *config.Server) error {
+	past, err := dnssec.Recall(c.StateDir, c.DNS.Zone)
+	if seen := &past.Parent; err == nil && (len(seen.Since) > 0 || time.Now().Before(seen.CachedUntil())) {
+		return fmt.Errorf("%s was signed before, and its parent, as it was seen at %s, has DS records, or caches may have them: a start is "+
+			"refused; leave dns.dnssec in until mirrorpool dnssec status says that it can go", c.DNS.Zone,
+			seen.Latest.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // checkTransferKeys returns an error if allow_transfer names a key that no key file has. Key files that cannot be read

@@ -78,6 +78,24 @@ func TestCheckReplacedKeys(t *testing.T) {
 	if list := openErrors(newServer(t, dir, `{"keys": "auto"}`)); len(list) != 1 || !strings.Contains(list[0].Error(), "put them back from a backup") {
 		t.Errorf("keys of its own: %v", list)
 	}
+	for _, step := range []struct {
+		ds      []*dns.DS
+		changed time.Duration // ago
+		refused bool
+	}{{nil, 0, false}, {[]*dns.DS{keys.All[0].DS()}, 48 * time.Hour, true}, {nil, time.Minute, true}, {nil, 2 * time.Hour, false}} {
+		seen := dnssec.Seen{}
+		seen = seen.With(&dnssec.View{DS: step.ds, TTL: time.Hour, At: time.Now().Add(-step.changed)})
+		if seen.Longest = time.Hour; step.changed > 0 && len(step.ds) == 0 {
+			seen.Changed = time.Now().Add(-step.changed)
+		}
+		if err := (&dnssec.Past{Parent: seen}).Keep(before.server.StateDir, before.server.DNS.Zone); err != nil {
+			t.Fatal(err)
+		}
+		list := openErrors(readServer(t, dir, `"nameservers": ["ns1.example.org"]}`))
+		if (len(list) > 0) != step.refused || step.refused && !strings.Contains(list[0].Error(), "a start is refused; leave dns.dnssec in") {
+			t.Errorf("not signed any more, with DS records %v until %v ago: %v", step.ds, step.changed, list)
+		}
+	}
 	private, err := os.OpenFile(filepath.Join(dir, strings.Trim(names[0], `"`)+".private"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
