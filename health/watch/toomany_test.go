@@ -14,18 +14,28 @@ import (
 	"mirrorpool/health"
 )
 
-// TestTooManyEndpoints: a mirror with more endpoints than are shared is logged, once until it has fewer.
+// TestTooManyEndpoints: mirrors with more endpoints than are shared are logged, once until they have fewer.
 func TestTooManyEndpoints(t *testing.T) {
 	t.Parallel()
 	g := newGroupOf(t, time.Now)
 	core, logs := observer.New(zap.WarnLevel)
 	g.o.Log = zap.New(core)
-	for _, step := range []struct{ endpoints, logged int }{{maxOpinions, 0}, {maxOpinions + 1, 1}, {maxOpinions + 2, 0}, {1, 0}, {maxOpinions + 1, 1}} {
+	for _, step := range []struct {
+		endpoints int
+		rsync     bool // is one of them
+		logged    int
+	}{
+		{maxOpinions, false, 0}, {maxOpinions + 1, false, 2}, {maxOpinions + 2, false, 0}, {1, false, 0}, {maxOpinions + 1, true, 2},
+		{maxOpinions + 1, false, 0}, {maxOpinions, true, 0}, {maxOpinions + 1, false, 2},
+	} {
 		var m health.MirrorReport
-		for i := range step.endpoints {
+		if step.rsync {
+			m.Rsync = &health.Endpoint{Role: health.Rsync}
+		}
+		for i := range step.endpoints - count(step.rsync) {
 			m.Endpoints = append(m.Endpoints, health.Endpoint{Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})})
 		}
-		g.Apply(&health.Report{At: time.Now(), Mirrors: map[string]health.MirrorReport{"https://a/": m}})
+		g.Apply(&health.Report{At: time.Now(), Mirrors: map[string]health.MirrorReport{"https://a/": m, "https://b/": m}})
 		if lines := logs.TakeAll(); len(lines) != step.logged {
 			t.Errorf("%d endpoints: logged %s", step.endpoints, fmt.Sprint(lines))
 		}
