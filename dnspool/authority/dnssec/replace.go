@@ -71,7 +71,7 @@ func (k *Keys) CheckReplaced(seen *Seen, held time.Duration, now time.Time) erro
 	if err != nil {
 		return err
 	}
-	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now, "at once"), k.checkPlan(now), k.checkNewAlgorithms(held, now),
+	return cmp.Or(k.checkAnchors(r, seen, now), k.checkPublished(r, now, now), k.checkPlan(now), k.checkNewAlgorithms(held, now),
 		k.checkLeft(r, held, now), k.checkLeftAlgorithms(now))
 }
 
@@ -129,28 +129,39 @@ func (k *Keys) checkPlan(now time.Time) error {
 		if err != nil {
 			return nil // see End
 		}
-		if err := k.checkPublished(r, at, "from "+at.UTC().Format(time.RFC3339)+" on"); err != nil {
+		if err := k.checkPublished(r, at, now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkPublished returns an error if some cache may have the DNSKEY records without any key that signs the zone. when
-// says what now is.
-func (k *Keys) checkPublished(r *roles, now time.Time, when string) error {
+// checkPublished returns an error if some cache may have the DNSKEY records without any key that signs the zone at a
+// time. Before that, keys may be planned to be among records that were signed ahead; what these were until now, only
+// the time says since which a key is listed.
+func (k *Keys) checkPublished(r *roles, at, now time.Time) error {
 	ttl := KeyTTL * time.Second
 	if r.signed != nil {
 		ttl = time.Duration(r.signed[dns.TypeDNSKEY][0].records[0].Header().Ttl) * time.Second
 	}
 	if slices.ContainsFunc(r.signZone, func(key *Key) bool {
 		since, added := k.since[key.id]
-		return !added || !now.Before(latest(since, key.Times.Publish).Add(ttl))
+		return (!added || !at.Before(latest(since, key.Times.Publish).Add(ttl))) && (!at.After(now) || k.isAhead(key, at.Add(-ttl)))
 	}) {
 		return nil
 	}
+	when := "at once"
+	if at.After(now) {
+		when = "from " + at.UTC().Format(time.RFC3339) + " on"
+	}
 	return fmt.Errorf("the key %d would sign %s %s, and caches may have the DNSKEY records without it for %s; list it beside those "+
 		"that signed before, and have it sign later than that (dnssec-settime -A)", r.signZone[0].Tag, k.Zone, when, ttl)
+}
+
+// isAhead reports whether a key is among the DNSKEY records at a time, if these are signed ahead.
+func (k *Keys) isAhead(key *Key, at time.Time) bool {
+	sets := k.signedAt(at)[dns.TypeDNSKEY]
+	return len(sets) == 0 || isIn(sets[0].records, key)
 }
 
 // checkNewAlgorithms returns an error if an algorithm that was not used before is in the DNSKEY records before all

@@ -261,24 +261,26 @@ func TestConfirmedKeys(t *testing.T) {
 	}
 }
 
+// setTimes sets the times of a key, as dnssec-settime does.
+func setTimes(t *testing.T, stem string, times Times) {
+	t.Helper()
+	text, err := os.ReadFile(stem + privateEnd)
+	if err == nil {
+		err = os.WriteFile(stem+privateEnd, []byte(withoutTimes(string(text))+times.text()), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestReplacedKeysThatWereSignedAhead goes by the TTL with which DNSKEY records were signed elsewhere: two hours.
 func TestReplacedKeysThatWereSignedAhead(t *testing.T) {
 	t.Parallel()
 	k, other := newSplitKey(t), newSplitKey(t)
 	at := func(minutes int) time.Time { return testNow.Add(time.Duration(minutes) * time.Minute) }
-	set := func(stem string, times Times) {
-		t.Helper()
-		text, err := os.ReadFile(stem + privateEnd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(stem+privateEnd, []byte(withoutTimes(string(text))+times.text()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	k.moveAway(t, ".1", testNow.Add(-time.Hour), 30, k.both()...)
 	k.moveAway(t, ".2", testNow, 30, append(k.both(), dns.Copy(other.zsk))...)
-	set(other.zskAt, Times{Publish: at(0), Activate: at(90)})
+	setTimes(t, other.zskAt, Times{Publish: at(0), Activate: at(90)})
 	inForce, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +291,7 @@ func TestReplacedKeysThatWereSignedAhead(t *testing.T) {
 		refused bool
 	}{{0, false}, {90, true}, {119, true}, {120, false}} {
 		if step.minutes == 90 {
-			set(k.zskAt, Times{Publish: at(-99), Activate: at(-99), Inactive: at(90)})
+			setTimes(t, k.zskAt, Times{Publish: at(-99), Activate: at(-99), Inactive: at(90)})
 		}
 		next, err := Read(all, "", at(step.minutes))
 		if err != nil {
@@ -300,6 +302,35 @@ func TestReplacedKeysThatWereSignedAhead(t *testing.T) {
 			t.Errorf("after %d minutes: %v, want it refused: %v", step.minutes, err, step.refused)
 		} else if err == nil {
 			inForce = next
+		}
+	}
+}
+
+// TestKeyOfTheNextPeriod has a key sign alone from a time on, where only the DNSKEY records have it that were signed
+// ahead for the next period: these are served from an hour after that begins, and caches have those before for two
+// more.
+func TestKeyOfTheNextPeriod(t *testing.T) {
+	t.Parallel()
+	k, other := newSplitKey(t), newSplitKey(t)
+	begins := testNow.AddDate(0, 0, 9)
+	k.moveAway(t, ".1", testNow.Add(-time.Hour), 10, k.both()...)
+	k.moveAway(t, ".2", begins, 30, append(k.both(), dns.Copy(other.zsk))...)
+	inForce, err := Read(testConfig(k.kskAt, k.zskAt), "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := testNow.Add(time.Minute)
+	for minutes, refused := range map[int]bool{60: true, 120: true, 179: true, 180: false, 240: false} {
+		signs := begins.Add(time.Duration(minutes) * time.Minute)
+		setTimes(t, k.zskAt, Times{Publish: testNow, Activate: testNow, Inactive: signs})
+		setTimes(t, other.zskAt, Times{Publish: testNow, Activate: signs})
+		next, err := Read(testConfig(k.kskAt, k.zskAt, other.zskAt), "", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = next.Follow(inForce, now).CheckReplaced(&Seen{}, time.Hour, now)
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "from "+signs.UTC().Format(time.RFC3339)+" on") {
+			t.Errorf("%d minutes after the period begins: %v, want it refused: %v", minutes, err, refused)
 		}
 	}
 }
