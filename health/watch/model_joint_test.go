@@ -76,23 +76,28 @@ func (j modelJoint) unless(votes map[string]byte) map[string]byte {
 func lettersOf(votes map[string]byte) []byte { return slices.Collect(maps.Values(votes)) }
 
 // then is what is decided after j. What has changed more than twelve times in an hour waits for ten intervals before
-// it is up again.
+// it is up again. What would be in the future was under a clock that has been set back, and says nothing.
 func (j modelJoint) then(letter byte, votes map[string]byte, now time.Time) modelJoint {
 	next := modelJoint{letter: letter, decided: letter, at: now, votes: votes, changes: j.changes}
 	if letter == 'u' {
-		if next.upSince = j.upSince; next.upSince.IsZero() {
+		if next.upSince = j.upSince; next.upSince.IsZero() || next.upSince.After(now) {
 			next.upSince = now
 		}
 	}
 	if j.letter == 0 || (j.letter == 'u') == (letter == 'u') {
 		return next
 	}
-	n := len(j.changes)
-	if letter == 'u' && n >= 12 && now.Sub(j.changes[n-12]) < time.Hour && now.Sub(next.upSince) < 10*modelInterval {
+	next.changes = nil
+	for _, at := range j.changes {
+		if !at.After(now) && now.Before(at.Add(time.Hour)) {
+			next.changes = append(next.changes, at)
+		}
+	}
+	if letter == 'u' && len(next.changes) >= 12 && now.Sub(next.upSince) < 10*modelInterval {
 		next.letter = j.letter
 		return next
 	}
-	next.changes = append(slices.Clone(j.changes), now)
+	next.changes = append(next.changes, now)
 	return next
 }
 
