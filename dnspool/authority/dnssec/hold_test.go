@@ -26,8 +26,13 @@ func TestHold(t *testing.T) {
 		}
 		was, phase := k, k.Phase(begun.Add(20*time.Hour))
 		for minutes := 20 * 60; minutes < 24*60*10; minutes += 10 {
-			now := begun.Add(time.Duration(minutes) * time.Minute)
+			now := begun.Add(time.Duration(minutes)*time.Minute + time.Millisecond)
 			k = k.Hold(now)
+			for _, key := range k.All {
+				if key.Times != key.Times.whole() {
+					t.Fatalf("%q: a time is not as a file has it: %+v", algorithm, key.Times)
+				}
+			}
 			if k.Hold(now) != k {
 				t.Fatalf("%q: it is put off again at once", algorithm)
 			}
@@ -123,8 +128,9 @@ func TestResume(t *testing.T) {
 		if test.remove >= 0 {
 			key.Times.Delete = at(test.remove)
 		}
+		key.Times = key.Times.whole()
 		k = k.with(&key)
-		got := k.Resume(&Seen{Latest: at(test.latest)}, ttl, at(test.now))
+		got := k.Resume(&Seen{Latest: at(test.latest)}, ttl, at(test.now).Add(time.Millisecond))
 		if (got == k) != (test.later == 0) {
 			t.Errorf("%s: it is another one: %v", name, got != k)
 		}
@@ -134,6 +140,9 @@ func TestResume(t *testing.T) {
 		}
 		if later := is.Inactive.Sub(was.Inactive); test.algorithm != "" && later != test.later || test.algorithm == "" && later != 0 {
 			t.Errorf("%s: the key signs for %v longer", name, later)
+		}
+		if is != is.whole() {
+			t.Errorf("%s: a time is not as a file has it: %+v", name, is)
 		}
 		follower := *k
 		follower.leader = "ns1"
