@@ -26,6 +26,7 @@ func TestRestart(t *testing.T) {
 	s.publish(snapshotAt(t, 12, 7))
 	s.publish(snapshotAt(t, 11, 8))
 	stop()
+	s.o.Transfers.SaveVersion()
 	if got := transfer.TakeVersion(dir, zap.NewNop()).Serial; got != 8 {
 		t.Errorf("serial %d was kept, want 8", got)
 	}
@@ -75,6 +76,7 @@ func TestOlderCopy(t *testing.T) {
 	newer.publish(snapshotAt(t, 12, 9))
 	stopNewer()
 	stopOlder()
+	newer.o.Transfers.SaveVersion()
 	if got := transfer.TakeVersion(dir, zap.NewNop()).Serial; got != 9 {
 		t.Errorf("serial %d is kept, want 9", got)
 	}

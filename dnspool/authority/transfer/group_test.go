@@ -98,10 +98,10 @@ func TestStopInGroup(t *testing.T) {
 	s := start()
 	publish(s, first)
 	publish(s, second)
-	take("after a crash", ZoneVersion{Serial: 2})
+	take("after a crash", ZoneVersion{Serial: 2 + maxUnsaved})
 	s.SaveVersion()
 	take("after a stop", ZoneVersion{2, 22})
-	take("after a stop and a crash", ZoneVersion{Serial: 2})
+	take("after a stop and a crash", ZoneVersion{Serial: 2 + maxUnsaved})
 
 	s = start()
 	publish(s, second)
@@ -121,9 +121,18 @@ func TestStopInGroup(t *testing.T) {
 	third.content = 33
 	publish(start(), third)
 	s.SaveVersion()
-	take("another copy has gone ahead", ZoneVersion{Serial: 3})
+	take("another copy has gone ahead", ZoneVersion{Serial: 3 + maxUnsaved})
+	unshared := randomVersion(r, 4) // as one that is signed
+	s = start()
+	publish(s, unshared)
+	s.SaveVersion()
+	take("after a stop, without a content", ZoneVersion{Serial: 4})
 	if err := os.Mkdir(filepath.Join(dir, versionName), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	take("what is there cannot be read", ZoneVersion{Serial: 3})
+	take("what is there cannot be read", ZoneVersion{Serial: 4 + maxUnsaved})
+	if err := saveState(dir, serialName, []byte("4294967196")); err != nil {
+		t.Fatal(err)
+	}
+	take("at the end of all serials", ZoneVersion{Serial: 1})
 }

@@ -26,6 +26,10 @@ const (
 	journalName = "journal"        // in the state folder: the latest history
 	saveTime    = 1 * time.Second  // between two writes
 	saveRetry   = 60 * time.Second // after a write that failed
+
+	// maxUnsaved is how many versions a server may have made since the latest that it has saved. There are at most 50 in
+	// saveTime, which is when there is one for each look at what has changed.
+	maxUnsaved = 100
 )
 
 // stateFormat is the format of a file in the state folder.
@@ -137,8 +141,8 @@ func (d *decoder) soa(packed []byte) *dns.SOA {
 }
 
 // TakeVersion returns the latest version of the zone that a server with the state folder dir has had, for
-// dnspool.Input. Its content is known only once after each stop: a server that crashes may have served a version that
-// it has not saved, and the next one must not go back behind that.
+// dnspool.Input. Its content is known only once after each stop: a server that crashes may have served versions that it
+// has not saved, and the next one must not go back behind them. Their serials may be ahead of the clock.
 func TakeVersion(dir string, log *zap.Logger) ZoneVersion {
 	var saved ZoneVersion
 	loadState(dir, versionName, log, func(body []byte) error { return json.Unmarshal(body, &saved) })
@@ -147,10 +151,13 @@ func TakeVersion(dir string, log *zap.Logger) ZoneVersion {
 		saved = ZoneVersion{}
 	}
 	serial := loadSerial(dir, log)
-	if saved.Serial == serial {
+	switch {
+	case serial == 0:
+		return ZoneVersion{}
+	case saved.Serial == serial:
 		return saved
 	}
-	return ZoneVersion{Serial: serial}
+	return ZoneVersion{Serial: max(serial+maxUnsaved, 1)} // 0 would be none
 }
 
 // SaveVersion keeps the latest version for the next start. It is called once Run has ended, and no other version comes.
@@ -159,7 +166,7 @@ func (s *Server) SaveVersion() {
 		return
 	}
 	latest := s.latest.Load()
-	if latest == nil || latest.Content == 0 || loadSerial(s.dir, s.log) != latest.Serial {
+	if latest == nil || loadSerial(s.dir, s.log) != latest.Serial {
 		return
 	}
 	body, err := json.Marshal(latest)
