@@ -97,6 +97,10 @@ func (b *Book) hold(v *View) {
 // said of those was not kept, and so an opinion in it may have been replaced long ago.
 func (b *Book) isOld(v *View) bool { return v.Count < b.countBefore && v.Changes < b.latestBefore }
 
+// isBehind reports whether a view comes by way of a third watcher that has not heard all that is known of here. It may
+// be of an earlier run, whose counts are higher than some of this one's: see surpass.
+func (b *Book) isBehind(v *View) bool { return v.Age != 0 && v.Count < b.count && v.Changes < b.latest }
+
 // current reports whether all that the watcher has told of is held.
 func (b *Book) current() bool { return b.held >= b.latest }
 

@@ -276,7 +276,7 @@ func (g *Group) takeView(v *View) (news bool) {
 		return false
 	}
 	m := g.members[v.Watcher]
-	if m == nil {
+	if m == nil || m.book.isBehind(v) {
 		return false
 	}
 	news = v.Count > m.book.count

@@ -125,7 +125,7 @@ func (s *modelServer) see(r *rand.Rand) {
 // hear is what the model makes of a view that the server gets: of each part, the one with the highest count.
 func (s *modelServer) hear(v *View) {
 	p := s.peers[v.Watcher]
-	if p == nil || !p.known {
+	if p == nil || !p.known || v.Age != 0 && v.Count < p.count && v.Changes < p.last { // by a third that has missed something
 		return
 	}
 	switch {

@@ -166,6 +166,13 @@ func TestOldRunIsOld(t *testing.T) {
 	if fra.counted(now)["ams"] == nil {
 		t.Error("it does not count with what it says now")
 	}
+	fra.take([]byte(`{"w":"ams","n":200,"k":200}`)) // it has surpassed what it said before, and says all anew soon
+	nyc.take(view(150, health.Down).text())
+	now = now.Add(fra.young / 2)
+	(*delegate)(fra).MergeRemoteState((*delegate)(nyc).LocalState(true), true)
+	if said := fra.members["ams"].book.mirrors["https://mirror1.example.net/project/"].List; said[0].State != health.Up {
+		t.Errorf("what it said in an earlier run is taken for newer: %v", said)
+	}
 }
 
 // TestLargeChangeIsMissed: a change that is too large to be gossiped has a number, so that others notice that they have
