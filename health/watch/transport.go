@@ -18,7 +18,9 @@ const (
 	maxFromStranger  = 4        // of these, from one address, or one network of IPv6
 	maxStrangerBytes = 32 << 20 // that all of them have sent at a time; a new member sends up to 20 MB
 
-	maxFromMember = 64 // connections from one address of members
+	// maxFromMember is for connections from one address of members. A message of a few kB may become one of 20 MB, in
+	// several copies, so that each connection may take 40 MB.
+	maxFromMember = 8
 
 	sendTimeout = 10 * time.Second // for a message
 )

@@ -92,6 +92,9 @@ func TestStrangersAreBounded(t *testing.T) {
 			t.Fatalf("connection %d of a member is refused", i+1)
 		}
 	}
+	if _, server := dialFrom(t, tr, "127.0.24.52", at); server != nil {
+		t.Error("there is no limit for a member")
+	}
 	taken[0].Close()
 	taken[0].Close()
 	if _, server := dialFrom(t, tr, "127.0.25.200", at); server == nil {
