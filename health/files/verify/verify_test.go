@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mirrorpool/testdata/testbed"
 )
 
 // fiveFiles are those of an origin.
@@ -323,6 +325,41 @@ func TestRanges(t *testing.T) {
 		}
 		if len(w.corruptOf("b")) > 0 {
 			t.Error("the good mirror is accused")
+		}
+	})
+}
+
+// TestGigabyte finds one wrong byte in 1 GiB by the whole read, and an altered MiB by ranges within 25 hours, as
+// README.md says of 99 %. It takes 3 GiB of memory.
+func TestGigabyte(t *testing.T) {
+	if !testbed.Long() {
+		t.Skip("it is for MIRRORPOOL_TEST_LONG=1")
+	}
+	const size = 1 << 30
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, size)}, Options{Settings: Settings{Rate: 10e6}}, "a")
+		defer w.stop()
+		copied := w.mirrors["a"].files["x.img"]
+		w.do(func() { copied[777_777_777] ^= 1 })
+		const pass = (size/10_000_000)*time.Second + time.Minute
+		time.Sleep(pass)
+		if got := w.corruptOf("a"); len(got) != 1 {
+			t.Fatalf("corrupt after one pass: %v", got)
+		}
+		w.do(func() { copied[777_777_777] ^= 1 })
+		w.v.Pardon("a")
+		time.Sleep(2 * pass)
+		if r := w.v.Report()["a"]; r.Verified != 1 || len(r.Corrupt) > 0 {
+			t.Fatalf("%+v", r)
+		}
+		w.do(func() { copy(copied[500<<20:501<<20], randomText(5, 1<<20)) })
+		began := time.Now()
+		for len(w.corruptOf("a")) == 0 && time.Since(began) < 25*time.Hour+pass {
+			time.Sleep(time.Minute)
+		}
+		t.Logf("an altered MiB of 1 GiB is found after %v", time.Since(began))
+		if len(w.corruptOf("a")) != 1 {
+			t.Error("it is not found")
 		}
 	})
 }
