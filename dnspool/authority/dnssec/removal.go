@@ -33,12 +33,13 @@ func (k *Keys) checkSignedBy(key *Key, held time.Duration) error {
 	if end.IsZero() {
 		end = gone
 	}
-	if !slices.Contains(k.zoneSigners(key.Record.Algorithm, first(end, gone).Add(-time.Second)), key) || !end.Add(held).After(gone) {
+	last := first(end, gone).Add(-time.Second) // that it signs
+	if !slices.Contains(k.zoneSigners(key.Record.Algorithm, last), key) || !end.Add(held).After(gone) {
 		return nil
 	}
 	for _, other := range k.All { // has signed all of them, too
-		if other != key && slices.Contains(k.zoneSigners(other.Record.Algorithm, gone), other) &&
-			!latest(k.since[other.id], other.Times.Activate).Add(held).After(gone) {
+		signs := func(at time.Time) bool { return slices.Contains(k.zoneSigners(other.Record.Algorithm, at), other) }
+		if other != key && signs(gone.Add(-held)) && signs(last) && signs(gone) && !k.since[other.id].Add(held).After(gone) {
 			return nil
 		}
 	}
@@ -46,17 +47,32 @@ func (k *Keys) checkSignedBy(key *Key, held time.Duration) error {
 		"then (dnssec-settime -I and -D)", key.Tag, gone.UTC().Format(time.RFC3339), k.Zone, end.Add(held).UTC().Format(time.RFC3339))
 }
 
-// checkTrusted returns an error if the parent has a DS record of a key that is to be removed, and of no other one that
-// stays.
+// checkTrusted returns an error if the parent has a DS record of a key that is to be removed, or caches may have one,
+// and by then not all have one of another key that stays.
 func (k *Keys) checkTrusted(key *Key, seen *Seen) error {
-	if _, named := seen.since(key.Record); !named || slices.ContainsFunc(k.All, func(other *Key) bool {
-		_, used := seen.usedSince(other.Record)
-		return used && other != key && other.ours() && other.Times.published(key.Times.Delete)
-	}) {
+	gone := key.Times.Delete
+	_, named := seen.since(key.Record)
+	if !key.SEP() || !named && !gone.Before(seen.CachedUntil()) {
 		return nil
 	}
-	return fmt.Errorf("the key %d is to be removed at %s, and the parent of %s has a DS record of no other key that stays; have it not be "+
-		"deleted (dnssec-settime -D none) until the parent has one", key.Tag, key.Times.Delete.UTC().Format(time.RFC3339), k.Zone)
+	var known time.Time // when all caches have the DS record of a key that stays
+	for _, other := range k.All {
+		if since, used := seen.usedSince(other.Record); used && other != key && other.ours() && other.Times.published(gone) {
+			known = first(known, since.Add(seen.Longest))
+		}
+	}
+	if known.IsZero() && !named && len(seen.Since) == 0 {
+		known = seen.CachedUntil() // and no cache has a DS record
+	}
+	switch {
+	case known.IsZero():
+		return fmt.Errorf("the key %d is to be removed at %s, and the parent of %s has a DS record of no other key that stays; have it not be "+
+			"deleted (dnssec-settime -D none) until the parent has one", key.Tag, gone.UTC().Format(time.RFC3339), k.Zone)
+	case gone.Before(known):
+		return fmt.Errorf("the key %d is to be removed at %s, and some caches may trust no other key of %s until %s; have it be deleted then "+
+			"(dnssec-settime -D)", key.Tag, gone.UTC().Format(time.RFC3339), k.Zone, known.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // checkLastOfAlgorithm returns an error if an algorithm ceases to sign while caches may have DNSKEY records with it:

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,8 @@ func TestRemovals(t *testing.T) {
 		"not in caches, by three":     {both, map[string]string{"Z1": on + ", Inactive 9, Delete 13", "Z2": "Publish 0, Activate 10"}, "K1", ""},
 		"both sign":                   {both, map[string]string{"Z1": on + ", Delete 9", "Z2": "Publish -9, Activate 5"}, "K1", ""},
 		"both sign, too short":        {both, map[string]string{"Z1": on + ", Delete 9", "Z2": "Publish -9, Activate 6"}, "K1", "that it has signed"},
+		"the KSK takes over":          {"K1 Z1", map[string]string{"Z1": on + ", Delete 9"}, "K1", "has signed until 2027-01-15T21:00:00Z"},
+		"signs for an hour":           {"K1 Z1", map[string]string{"Z1": "Publish -9, Activate 8, Delete 9"}, "K1", "has signed until 2027-01-15T21:00:00Z"},
 		"never signed":                {both, map[string]string{"Z1": on, "Z2": "Publish -9, Delete 9"}, "K1", ""},
 		"removed before":              {both, map[string]string{"Z1": on + ", Delete -1", "Z2": on}, "K1", ""},
 		"the only DS":                 {"K1 K2 Z1", map[string]string{"K1": on + ", Delete 9"}, "K1", "DS record of no other key that stays"},
@@ -52,7 +55,7 @@ func TestRemovals(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		view := &View{TTL: 24 * time.Hour, At: testNow}
+		view := &View{TTL: 24 * time.Hour, At: testNow.Add(-99 * time.Hour)}
 		for _, key := range strings.Fields(test.ds) {
 			view.DS = append(view.DS, l.ds[key])
 		}
@@ -97,6 +100,32 @@ func TestRemovalsElsewhere(t *testing.T) {
 		seen := new(Seen).With(&View{DS: []*dns.DS{l.ds["K1"], l.ds["K2"]}, TTL: time.Hour, At: testNow})
 		if err := test.keys.CheckRemovals(&seen, time.Hour, testNow); (err != nil) != test.refused {
 			t.Errorf("%s: %v, want it refused: %v", name, err, test.refused)
+		}
+	}
+}
+
+// TestRemovalAfterTheDSHasGone has a key be removed whose DS record the parent has replaced an hour ago, or removed: it
+// is in caches for a day.
+func TestRemovalAfterTheDSHasGone(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[int]string{9: "until 2027-01-16T07:00:00Z; have it be deleted then", 22: "until 2027-01-16T07", 23: ""} {
+		for _, ds := range []string{"K2", "-"} {
+			l := newListedKeys(t, "K1", "K2", "Z1")
+			l.set("K1", fmt.Sprintf("Publish -99, Activate -99, Delete %d", after))
+			k, err := Read(testConfig(l.files["K1"], l.files["K2"], l.files["Z1"]), "", testNow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := new(Seen).With(&View{TTL: 24 * time.Hour, At: testNow.Add(-99 * time.Hour), DS: []*dns.DS{l.ds["K1"]}})
+			next := &View{TTL: 24 * time.Hour, At: testNow.Add(-time.Hour)}
+			if ds != "-" {
+				next.DS = []*dns.DS{l.ds[ds]}
+			}
+			seen = seen.With(next)
+			err = k.CheckRemovals(&seen, 4*time.Hour, testNow)
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("after %d hours, with the DS record %s: %v, want %q", after, ds, err, want)
+			}
 		}
 	}
 }
