@@ -30,6 +30,9 @@ type signers struct {
 	Since    map[string]time.Time `json:"since,omitempty"`
 	// Publishes are when keys enter the DNSKEY records, if they do.
 	Publishes map[string]time.Time `json:"publishes,omitempty"`
+	// Activates are when keys begin to sign, and Deletes when they leave the DNSKEY records, if they do.
+	Activates map[string]time.Time `json:"activates,omitempty"`
+	Deletes   map[string]time.Time `json:"deletes,omitempty"`
 	Past      Past                 `json:"past,omitzero"`
 }
 
@@ -47,7 +50,18 @@ const maxBefore = 100
 func (s *signers) sameKeys(other *signers) bool {
 	same := func(a, b map[string]time.Time) bool { return maps.EqualFunc(a, b, time.Time.Equal) }
 	return s.Zone == other.Zone && slices.Equal(s.Keys, other.Keys) && same(s.Ends, other.Ends) && same(s.Inactive, other.Inactive) &&
-		same(s.Since, other.Since) && same(s.Publishes, other.Publishes)
+		same(s.Since, other.Since) && same(s.Publishes, other.Publishes) && same(s.Activates, other.Activates) &&
+		same(s.Deletes, other.Deletes)
+}
+
+// published reports whether a key was in the DNSKEY records at a time, by the times that it had before.
+func (s *signers) published(id string, now time.Time) bool {
+	return !s.Publishes[id].After(now) && !passed(s.Deletes[id], now) && !passed(s.Ends[id], now)
+}
+
+// signs reports whether a key signed at a time, by the times that it had before.
+func (s *signers) signs(id string, now time.Time) bool {
+	return !s.Activates[id].After(now) && !passed(s.Inactive[id], now) && !passed(s.Ends[id], now)
 }
 
 // inUse returns the keys that have not left the zone in good order; all, if none is left.

@@ -27,6 +27,9 @@ func (k *Keys) follow(before signers, now time.Time) {
 	k.before, k.since, k.sinceLater = before, map[string]time.Time{}, map[string]time.Time{}
 	for _, key := range k.All {
 		since, remembered := before.Since[key.id]
+		if !before.did(key, now) { // its times were changed to be earlier, or it was to have left
+			since, remembered = before.Past.Parent.NotBefore(now).UTC().Truncate(time.Second), true
+		}
 		switch {
 		case !remembered && (len(before.Keys) == 0 || slices.Contains(before.Keys, key.id)):
 			continue // since ever, as far as caches go
@@ -37,6 +40,18 @@ func (k *Keys) follow(before signers, now time.Time) {
 			continue
 		}
 		k.since[key.id] = since
+	}
+}
+
+// did reports whether a key that signs, or is published ahead, did so before by the times that it had then.
+func (s *signers) did(key *Key, now time.Time) bool {
+	switch {
+	case !slices.Contains(s.Keys, key.id):
+		return true
+	case key.Times.signs(now):
+		return s.signs(key.id, now)
+	default:
+		return s.published(key.id, now) || !key.Times.published(now)
 	}
 }
 
@@ -214,7 +229,7 @@ func (k *Keys) publishedFrom(key *Key) (from time.Time, ok bool) {
 // signed.
 func (k *Keys) checkLeft(r *roles, held time.Duration, now time.Time) error {
 	signedToo := slices.ContainsFunc(r.signZone, func(key *Key) bool {
-		return slices.Contains(k.before.Keys, key.id) && k.before.signsZone(key.id) &&
+		return slices.Contains(k.before.Keys, key.id) && k.before.signsZone(key.id) && k.before.signs(key.id, now) &&
 			!now.Before(latest(k.since[key.id], key.Times.Activate).Add(held))
 	})
 	for _, id := range k.left(now) {
@@ -258,8 +273,16 @@ func (k *Keys) checkLeftAlgorithms(now time.Time) error {
 // left returns the keys that have left the zone before their time.
 func (k *Keys) left(now time.Time) []string {
 	return slices.DeleteFunc(slices.Clone(k.before.Keys), func(id string) bool {
-		return passed(k.before.Ends[id], now) ||
-			slices.ContainsFunc(k.All, func(key *Key) bool { return key.id == id && key.Times.At(now) != Removed })
+		return passed(k.before.Ends[id], now) || passed(k.before.Deletes[id], now) || slices.ContainsFunc(k.All, func(key *Key) bool {
+			return key.id == id && (k.publishes(key, now) || key.Times.At(now) != Removed && !k.before.published(id, now))
+		})
+	})
+}
+
+// publishes reports whether a key is in the DNSKEY records by its times, and those of the keys that sign.
+func (k *Keys) publishes(key *Key, now time.Time) bool {
+	return key.Times.published(now) && slices.ContainsFunc(k.All, func(other *Key) bool {
+		return other.Record.Algorithm == key.Record.Algorithm && other.Times.signs(now)
 	})
 }
 

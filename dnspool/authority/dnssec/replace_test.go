@@ -121,7 +121,20 @@ var listings = map[string][]listing{
 		{hours: 100, keys: "K1"}},
 	"an algorithm keeps another key":                      {{ds: "K1", keys: "K1 Z1 C1 E1"}, {hours: 99, keys: "K1 Z1 C1"}},
 	"the clock was ahead of the key of another algorithm": {{keys: "K1 C1"}, {hours: -9, keys: "K1 C1"}},
-	"a key for the zone is removed":                       {{times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 1, Delete 2"}, keys: "K1 Z1"}, {hours: 2, keys: "K1"}},
+	"a key signs again, and the other one goes": {{times: map[string]string{"K2": "Publish 0, Activate 0, Inactive 1"}, ds: "K1 K2", keys: "K1 K2"},
+		{hours: 99, times: map[string]string{"K2": "Publish 0, Activate 0"}, keys: "K2", want: "would sign dl.example.org. at once"},
+		{hours: 99, keys: "K1 K2"}, {hours: 102, keys: "K2", want: "that it has signed"}, {hours: 103, keys: "K2"}},
+	"a key goes and signs on": {{ds: "K1", keys: "K1 K2 Z1"}, {hours: 99, times: map[string]string{"K1": "Publish 0, Activate 0, Delete 99, Inactive 101"},
+		keys: "K1 K2 Z1", want: "DS record of no other key"}},
+	"a key goes with the last that signs": {{times: map[string]string{"K2": "Publish 0, Activate 0, Inactive 50"}, ds: "K2", keys: "K1 K2 C1"},
+		{hours: 99, keys: "K2 C1", want: "DS record of no other key"}},
+	"times are changed to be earlier": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 50, Activate 60"}, keys: "K1 Z1 Z2"},
+		{hours: 20, times: map[string]string{"Z2": "Publish 9, Activate 9"}, keys: "K1 Z1 Z2"}, {hours: 20, keys: "K1 Z2", want: "would sign"},
+		{hours: 23, keys: "K1 Z2", want: "that it has signed for 4h0m0s"}, {hours: 24, keys: "K1 Z2"}},
+	"it is published earlier, and signs": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 50, Activate 60"}, keys: "K1 Z1 Z2"},
+		{hours: 20, times: map[string]string{"Z2": "Publish 9, Activate 60"}, keys: "K1 Z1 Z2"},
+		{hours: 20, times: map[string]string{"Z2": "Publish 9, Activate 20", "Z1": "Publish 0, Activate 0, Inactive 20"}, keys: "K1 Z1 Z2", want: "would sign"}},
+	"a key for the zone is removed": {{times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 1, Delete 2"}, keys: "K1 Z1"}, {hours: 2, keys: "K1"}},
 }
 
 // TestReplacedKeys replaces keys that the configuration lists, at a parent whose DS records are cached for a day and in

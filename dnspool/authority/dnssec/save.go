@@ -97,7 +97,7 @@ func (t *Times) end() time.Time {
 // signers is what is remembered of k.
 func (k *Keys) signers() signers {
 	s := signers{Zone: k.Zone, Ends: map[string]time.Time{}, Inactive: map[string]time.Time{}, Since: map[string]time.Time{},
-		Publishes: map[string]time.Time{}}
+		Publishes: map[string]time.Time{}, Activates: map[string]time.Time{}, Deletes: map[string]time.Time{}}
 	for _, key := range k.All {
 		if !key.ours() {
 			continue
@@ -107,7 +107,7 @@ func (k *Keys) signers() signers {
 			of map[string]time.Time
 			at time.Time
 		}{{s.Ends, key.Times.end()}, {s.Inactive, key.Times.Inactive}, {s.Since, latest(k.since[key.id], k.sinceLater[key.id])},
-			{s.Publishes, key.Times.Publish}} {
+			{s.Publishes, key.Times.Publish}, {s.Activates, key.Times.Activate}, {s.Deletes, key.Times.Delete}} {
 			if !time.at.IsZero() {
 				time.of[key.id] = time.at.UTC()
 			}
