@@ -84,7 +84,7 @@ var rules = []struct{ file, tests string }{
 	{"health/watch/missed.go", "health/watch/missed_test.go"},
 	{"health/watch/settle.go", "health/watch/settle_test.go"},
 	{"health/watch/saved.go", "health/watch/saved_test.go"},
-	{"health/watch/verdicts.go", "health/watch/gossip_test.go"},
+	{"health/watch/verdicts.go", "health/watch/verdicts_test.go"},
 	{"health/freshness.go", "health/freshness_test.go"},
 	{"health/majority.go", "health/majority_test.go"},
 	{"health/memory.go", "health/memory_test.go"},
