@@ -183,13 +183,14 @@ func (k *Keys) isAhead(key *Key, at time.Time) bool {
 // caches have records that it has signed (RFC 6781 section 4.1.4): some validators want a signature by each of them.
 func (k *Keys) checkNewAlgorithms(held time.Duration, now time.Time) error {
 	for _, key := range k.All {
-		if !key.ours() || k.hadAlgorithm(key.Record.Algorithm) {
+		if !key.ours() || k.hadAlgorithm(key.Record.Algorithm, now) {
 			continue
 		}
 		var signs time.Time
 		published, ok := k.publishedFrom(key)
 		for _, other := range k.All {
-			if other.Record.Algorithm == key.Record.Algorithm && other.private != nil && !other.Times.Activate.IsZero() {
+			if other.Record.Algorithm == key.Record.Algorithm && other.private != nil && !other.Times.Activate.IsZero() &&
+				!passed(other.Times.Inactive, now) {
 				signs = first(signs, latest(k.since[other.id], other.Times.Activate))
 			}
 		}
@@ -202,11 +203,11 @@ func (k *Keys) checkNewAlgorithms(held time.Duration, now time.Time) error {
 	return nil
 }
 
-// hadAlgorithm reports whether a key of an algorithm has always been listed, or was before.
-func (k *Keys) hadAlgorithm(algorithm uint8) bool {
+// hadAlgorithm reports whether a key of an algorithm has always been listed, or was before, and has not ceased to sign.
+func (k *Keys) hadAlgorithm(algorithm uint8, now time.Time) bool {
 	return slices.ContainsFunc(k.before.Keys, func(id string) bool {
 		_, added := k.since[id]
-		return !added && k.recordOf(id).Algorithm == algorithm
+		return !added && k.recordOf(id).Algorithm == algorithm && k.before.signs(id, now)
 	})
 }
 

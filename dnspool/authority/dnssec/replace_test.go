@@ -134,6 +134,9 @@ var listings = map[string][]listing{
 	"it is published earlier, and signs": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 50, Activate 60"}, keys: "K1 Z1 Z2"},
 		{hours: 20, times: map[string]string{"Z2": "Publish 9, Activate 60"}, keys: "K1 Z1 Z2"},
 		{hours: 20, times: map[string]string{"Z2": "Publish 9, Activate 20", "Z1": "Publish 0, Activate 0, Inactive 20"}, keys: "K1 Z1 Z2", want: "would sign"}},
+	"an algorithm that has ceased to sign": {{times: map[string]string{"C1": "Activate 0, Publish 9, Inactive 20"}, keys: "K1 C1"},
+		{hours: 99, times: map[string]string{"C2": "Activate 99, Publish 102"}, keys: "K1 C2", want: "would be published"},
+		{hours: 99, times: map[string]string{"C2": "Activate 99, Publish 103"}, keys: "K1 C2"}},
 	"a key for the zone is removed": {{times: map[string]string{"Z1": "Publish 0, Activate 0, Inactive 1, Delete 2"}, keys: "K1 Z1"}, {hours: 2, keys: "K1"}},
 }
 
@@ -146,7 +149,7 @@ func TestReplacedKeys(t *testing.T) {
 		for _, restarts := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restarts %v", name, restarts), func(t *testing.T) {
 				t.Parallel()
-				l := newListedKeys(t, "K1", "K2", "K3", "Z1", "Z2", "C1", "E1")
+				l := newListedKeys(t, "K1", "K2", "K3", "Z1", "Z2", "C1", "C2", "E1")
 				dir, past, ds := "", Past{TTLs: TTLs{Longest: 4 * time.Hour}}, []*dns.DS(nil)
 				if restarts {
 					dir = t.TempDir()
