@@ -3,6 +3,10 @@ package watch
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -139,6 +143,47 @@ func TestJoinErrors(t *testing.T) {
 		if got := joinError(errors.New(text), "192.0.2.1:7946"); got != want {
 			t.Errorf("%s:\n%s, want\n%s", text, got, want)
 		}
+	}
+}
+
+// TestNamesAreLookedUpHere: memberlist does not look up names by itself, which goes on for long where no resolver
+// answers, and keeps the watcher from stopping.
+func TestNamesAreLookedUpHere(t *testing.T) {
+	t.Parallel()
+	resolver, err := net.Listen("tcp", "127.0.24.61:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resolver.Close()
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "nameserver %v\n", resolver.Addr()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := newGroupOf(t, time.Now)
+	g.o.Config.Listen = "127.0.24.61:" + testbed.FreePort(t, "127.0.24.61")
+	g.o.Config.Join = []string{"no-such-host.invalid:7946"}
+	settings, err := g.settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings.DNSConfigPath = file
+	list, err := memberlist.Create(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Shutdown()
+	asked := make(chan struct{})
+	go func() {
+		if conn, err := resolver.Accept(); err == nil {
+			conn.Close()
+			close(asked)
+		}
+	}()
+	g.join(t.Context(), list)
+	select {
+	case <-asked:
+		t.Error("memberlist has asked the resolver")
+	case <-time.After(100 * time.Millisecond):
 	}
 }
 

@@ -38,10 +38,10 @@ func (g *Group) join(ctx context.Context, list *memberlist.Memberlist) {
 	var trying sync.WaitGroup
 	for _, peer := range g.missing(ctx, list) {
 		trying.Go(func() {
-			if _, err := list.Join([]string{peer.address}); err != nil && !peer.stopped {
+			if problem := joinAt(list, lookup(ctx, peer.address)); problem != "" && !peer.stopped {
 				mu.Lock()
 				defer mu.Unlock()
-				failed = fmt.Sprintf("cannot reach %s: %s", peer.address, joinError(err, peer.address))
+				failed = fmt.Sprintf("cannot reach %s: %s", peer.address, problem)
 			}
 		})
 	}
@@ -49,10 +49,25 @@ func (g *Group) join(ctx context.Context, list *memberlist.Memberlist) {
 	g.setProblem(failed)
 }
 
+// joinAt tries to reach a member at its addresses, and returns what keeps it from doing so, or "". memberlist does not
+// get names: it would go on looking them up for many seconds after the watcher is to stop.
+func joinAt(list *memberlist.Memberlist, at []netip.AddrPort) (problem string) {
+	if len(at) == 0 {
+		return "its name has no address: look at watch.join"
+	}
+	var addresses []string
+	for _, addr := range at {
+		addresses = append(addresses, addr.String())
+	}
+	if _, err := list.Join(addresses); err != nil {
+		return joinError(err, addresses[0])
+	}
+	return ""
+}
+
 // joinAdvice is what to do about what memberlist says of a member that could not be joined. Its errors keep only the
 // text of those that caused them.
 var joinAdvice = []struct{ sign, advice string }{
-	{"failed to resolve", "its name has no address: look at watch.join"},
 	{"connection refused", "nothing listens there: is mirrorpool running, with watch.listen on that port?"},
 	{"i/o timeout", "no answer: let the port through between the two, over UDP and TCP"},
 	{"delegate protocol version", "it speaks another version of the protocol: run the same version of mirrorpool on both"},
