@@ -98,6 +98,7 @@ func (j modelJoint) then(letter byte, votes map[string]byte, now time.Time) mode
 		return next
 	}
 	next.changes = append(next.changes, now)
+	next.changes = next.changes[max(len(next.changes)-12, 0):]
 	return next
 }
 
