@@ -75,6 +75,7 @@ type inForce struct {
 	zoneChanged      bool                         // by other than the pool, since the latest snapshot
 	othersTXT        map[string][]string          // likewise of other servers of the group
 	elsewhere        map[string]dnspool.Overrides // drains that were set at other servers, by the server's name
+	drainPaces       map[string]drainPace         // how often these change, by the server's name
 	elsewhereFile    string                       // where they are kept; "" without state_dir
 	elsewhereChanged bool                         // they are not saved yet
 	warnedUnshared   bool                         // not all drains are shared, which is logged

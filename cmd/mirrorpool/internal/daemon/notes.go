@@ -24,7 +24,18 @@ const (
 	maxSharedNames      = 32       // with challenges, of one server
 	maxSharedChallenges = 4        // of a name, and one server
 	maxDraining         = 64       // other servers whose drains are kept
+
+	// maxDrainChanges is how often the drains of another server may change within drainWindow. Each change may be a
+	// version of the zone: with less than one in a second, serials do not get ahead of the time.
+	maxDrainChanges = 200
+	drainWindow     = 5 * time.Minute
 )
+
+// A drainPace is how often the drains of another server have changed since a time.
+type drainPace struct {
+	since   time.Time
+	changes int
+}
 
 // secondReadsEvery is how often other watchers' notes on corrupt files are read, at most: they may be long, and so may
 // the list of files in which these are sought.
@@ -127,10 +138,32 @@ func (f *inForce) takeDrains() {
 func (f *inForce) takeDrainsOf(n *watch.NoteOf, theirs dnspool.Overrides) {
 	known := f.elsewhere[n.Watcher]
 	theirs, _ = theirs.Split(f.now()) // their clock may be behind
-	if !n.Alive || slices.Equal(known, theirs) || known == nil && len(f.elsewhere) >= maxDraining {
+	if !n.Alive || slices.Equal(known, theirs) || known == nil && len(f.elsewhere) >= maxDraining || !f.mayChangeDrains(n.Watcher) {
 		return
 	}
 	f.keepElsewhere(n.Watcher, theirs)
+}
+
+// mayChangeDrains reports whether a change of the drains of another server counts now, or later. f.mu is held.
+func (f *inForce) mayChangeDrains(watcher string) bool {
+	now := f.now()
+	maps.DeleteFunc(f.drainPaces, func(_ string, p drainPace) bool {
+		age := now.Sub(p.since)
+		return age < 0 || age >= drainWindow
+	})
+	p, known := f.drainPaces[watcher]
+	if !known {
+		p.since = now
+	}
+	p.changes++
+	if p.changes > maxDrainChanges {
+		return false
+	}
+	if f.drainPaces == nil {
+		f.drainPaces = map[string]drainPace{}
+	}
+	f.drainPaces[watcher] = p
+	return true
 }
 
 // keepElsewhere makes drains those of another server. f.mu is held.

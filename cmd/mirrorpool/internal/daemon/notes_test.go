@@ -72,6 +72,33 @@ func TestFitting(t *testing.T) {
 	}
 }
 
+// TestDrainsChangeAtAPace: another server whose drains change all the time makes less than one version of the zone in a
+// second. Its latest ones count in the end.
+func TestDrainsChangeAtAPace(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1e9, 0)
+	now := start
+	f := &inForce{now: func() time.Time { return now }, elsewhere: map[string]dnspool.Overrides{}}
+	drains := dnspool.Overrides{{Mirror: "https://a/", Until: start.Add(24 * time.Hour)}}
+	changes := 0
+	for i := 0; now.Before(start.Add(time.Hour)); i++ {
+		now = now.Add(100 * time.Millisecond)
+		f.elsewhereChanged = false
+		f.takeDrainsOf(&watch.NoteOf{Watcher: "ams", Alive: true}, drains[:i%2])
+		if f.elsewhereChanged {
+			changes++
+		}
+	}
+	if changes > 3600 || changes < 1000 {
+		t.Errorf("%d changes in an hour", changes)
+	}
+	now = now.Add(drainWindow)
+	f.takeDrainsOf(&watch.NoteOf{Watcher: "nyc", Alive: true}, drains)
+	if f.takeDrainsOf(&watch.NoteOf{Watcher: "ams", Alive: true}, drains); len(f.elsewhere["ams"]) != 1 || len(f.drainPaces) != 2 {
+		t.Errorf("in the end %v, and %v", f.elsewhere, f.drainPaces)
+	}
+}
+
 // TestDrainsOfOthers: of another server's drains those count here that go on by this server's clock. What it says again
 // changes nothing, also where some have ended here and not yet there; and of a server that is gone all stay.
 func TestDrainsOfOthers(t *testing.T) {
