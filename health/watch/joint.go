@@ -142,7 +142,7 @@ func override(e *health.Endpoint, j joint) {
 }
 
 // medianShare is how much of an endpoint's weight counts, by the median of those that find it up: of two in the middle,
-// the lower one.
+// the higher one, since what one watcher alone says takes no weight away.
 func medianShare(votes []vote) float64 {
 	var shares []float64
 	for i := range votes {
@@ -154,7 +154,7 @@ func medianShare(votes []vote) float64 {
 		return 1
 	}
 	slices.Sort(shares)
-	return shares[(len(shares)-1)/2]
+	return shares[len(shares)/2]
 }
 
 // medianPassed is when an unfit endpoint passed the last time, by the median of those that find it unfit: of two in the
