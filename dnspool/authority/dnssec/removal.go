@@ -20,15 +20,44 @@ func (k *Keys) CheckRemovals(seen *Seen, held time.Duration, now time.Time) erro
 		if !key.Times.Delete.After(now) {
 			continue
 		}
-		if err := cmp.Or(k.checkSignedBy(key, held), k.checkTrusted(key, seen), k.checkLastOfAlgorithm(key)); err != nil {
+		if err := cmp.Or(k.checkSignedBy(key, held, now), k.checkTrusted(key, seen), k.checkLastOfAlgorithm(key)); err != nil {
+			return err
+		}
+	}
+	for _, key := range k.All {
+		if err := k.checkCeases(key, now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// checkCeases returns an error if an algorithm ceases to sign, and with that leaves the DNSKEY records, while caches
+// may have these with it.
+func (k *Keys) checkCeases(key *Key, now time.Time) error {
+	end := cmp.Or(key.Times.Inactive, key.Times.Delete)
+	if !end.After(now) || !key.Times.signs(end.Add(-time.Second)) {
+		return nil
+	}
+	published, others := false, false
+	for _, other := range k.All {
+		same := other.Record.Algorithm == key.Record.Algorithm
+		if same && other.Times.signs(end) {
+			return nil
+		}
+		published = published || same && other.Times.published(end.Add(-KeyTTL*time.Second))
+		others = others || !same && other.Times.published(end)
+	}
+	if !published || !others { // then the zone cannot be signed: see End
+		return nil
+	}
+	return fmt.Errorf("the key %d is the last one that signs with the algorithm %s, until %s, and caches may have the DNSKEY records with that; "+
+		"have its keys be deleted an hour before (dnssec-settime -D)", key.Tag, dns.AlgorithmToString[key.Record.Algorithm],
+		end.UTC().Format(time.RFC3339))
+}
+
 // checkSignedBy returns an error if caches may have records that only a key has signed which is removed by then.
-func (k *Keys) checkSignedBy(key *Key, held time.Duration) error {
+func (k *Keys) checkSignedBy(key *Key, held time.Duration, now time.Time) error {
 	gone, end := key.Times.Delete, key.Times.Inactive
 	if end.IsZero() {
 		end = gone
@@ -39,7 +68,8 @@ func (k *Keys) checkSignedBy(key *Key, held time.Duration) error {
 	}
 	for _, other := range k.All { // has signed all of them, too
 		signs := func(at time.Time) bool { return slices.Contains(k.zoneSigners(other.Record.Algorithm, at), other) }
-		if other != key && signs(gone.Add(-held)) && signs(last) && signs(gone) && !k.since[other.id].Add(held).After(gone) {
+		began := !gone.Add(-held).Before(now) || len(k.before.Keys) == 0 || k.before.signsZone(other.id) // as listed before
+		if other != key && began && signs(gone.Add(-held)) && signs(last) && signs(gone) && !k.since[other.id].Add(held).After(gone) {
 			return nil
 		}
 	}

@@ -36,6 +36,8 @@ func TestRemovals(t *testing.T) {
 		"no DS":                       {"K1 K2 Z1", map[string]string{"K1": on + ", Delete 9"}, "", ""},
 		"an algorithm ends":           {"K1 Z1 C1 E1", map[string]string{"C1": on + ", Inactive 9, Delete 9", "E1": on + ", Inactive 9, Delete 9"}, "K1", "until 2027-01-15T18:00:00Z; have it sign"},
 		"an algorithm signs on":       {"K1 Z1 C1 E1", map[string]string{"C1": on + ", Inactive 9, Delete 9", "E1": on + ", Inactive 10, Delete 9"}, "K1", ""},
+		"an algorithm ceases to sign": {"K1 Z1 C1 E1", map[string]string{"C1": on + ", Inactive 9", "E1": on + ", Inactive 9"}, "K1", "with the algorithm ED25519, until 2027-01-15T17:00:00Z"},
+		"it is deleted an hour ahead": {"K1 Z1 C1 E1", map[string]string{"C1": on + ", Delete 8, Inactive 9", "E1": on + ", Delete 8, Inactive 9"}, "K1", ""},
 		"a key of an algorithm stays": {"K1 Z1 C1 E1", map[string]string{"C1": on + ", Delete 9"}, "K1", ""},
 		"one key that signs all":      {"K1", map[string]string{"K1": on + ", Delete 9"}, "", "that it has signed until"},
 	} {

@@ -254,7 +254,7 @@ func (k *Keys) checkLeftAlgorithms(now time.Time) error {
 	for _, id := range k.before.Keys {
 		gone, end := k.recordOf(id), k.before.Ends[id]
 		stays := slices.ContainsFunc(k.All, func(key *Key) bool {
-			return key.id == id || key.Record.Algorithm == gone.Algorithm && (key.Times.published(now) || key.Times.signs(now))
+			return key.id == id || key.Record.Algorithm == gone.Algorithm && key.Times.signs(now)
 		})
 		switch {
 		case stays || k.offline() != nil || k.before.Publishes[id].After(now) || passed(end, now):

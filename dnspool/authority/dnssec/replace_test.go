@@ -134,6 +134,8 @@ var listings = map[string][]listing{
 	"it is published earlier, and signs": {{keys: "K1 Z1"}, {hours: 9, times: map[string]string{"Z2": "Publish 50, Activate 60"}, keys: "K1 Z1 Z2"},
 		{hours: 20, times: map[string]string{"Z2": "Publish 9, Activate 60"}, keys: "K1 Z1 Z2"},
 		{hours: 20, times: map[string]string{"Z2": "Publish 9, Activate 20", "Z1": "Publish 0, Activate 0, Inactive 20"}, keys: "K1 Z1 Z2", want: "would sign"}},
+	"the last that signs with an algorithm is left out": {{times: map[string]string{"C1": "Publish 0, Activate 0, Inactive 50"}, ds: "K1", keys: "K1 C1 E1"},
+		{hours: 99, keys: "K1 C1", want: "algorithm ED25519, which no other key has; list it again"}},
 	"an algorithm that has ceased to sign": {{times: map[string]string{"C1": "Activate 0, Publish 9, Inactive 20"}, keys: "K1 C1"},
 		{hours: 99, times: map[string]string{"C2": "Activate 99, Publish 102"}, keys: "K1 C2", want: "would be published"},
 		{hours: 99, times: map[string]string{"C2": "Activate 99, Publish 103"}, keys: "K1 C2"}},
