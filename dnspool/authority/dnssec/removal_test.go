@@ -111,8 +111,8 @@ func TestRemovalsElsewhere(t *testing.T) {
 func TestRemovalAfterTheDSHasGone(t *testing.T) {
 	t.Parallel()
 	for after, want := range map[int]string{9: "until 2027-01-16T07:00:00Z; have it be deleted then", 22: "until 2027-01-16T07", 23: ""} {
-		for _, ds := range []string{"K2", "-"} {
-			l := newListedKeys(t, "K1", "K2", "Z1")
+		for _, ds := range []string{"K2", "-", "K3"} {
+			l := newListedKeys(t, "K1", "K2", "K3", "Z1")
 			l.set("K1", fmt.Sprintf("Publish -99, Activate -99, Delete %d", after))
 			k, err := Read(testConfig(l.files["K1"], l.files["K2"], l.files["Z1"]), "", testNow)
 			if err != nil {
@@ -125,6 +125,9 @@ func TestRemovalAfterTheDSHasGone(t *testing.T) {
 			}
 			seen = seen.With(next)
 			err = k.CheckRemovals(&seen, 4*time.Hour, testNow)
+			if want != "" && ds == "K3" { // which is not listed
+				want = "a DS record of no other key that stays"
+			}
 			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 				t.Errorf("after %d hours, with the DS record %s: %v, want %q", after, ds, err, want)
 			}
