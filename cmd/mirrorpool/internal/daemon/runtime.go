@@ -24,7 +24,7 @@ const (
 	// as far as maxGarbage permits: with few mirrors 2 MB are in use, and to collect so often took a tenth of the time.
 	gcPercent     = 50
 	busyGCPercent = 800
-	busyRate      = 16 << 20 // bytes allocated in a second, as an average over some seconds
+	busyRate      = 24 << 20 // bytes allocated in a second, as an average over some seconds
 	// Where much is in use, as with thousands of mirrors or connections, the heap may grow by maxGarbage, or by a
 	// fourth.
 	maxGarbage   = 32 << 20
@@ -154,8 +154,8 @@ func (d *Daemon) boundGarbage(ctx context.Context) error {
 	}
 }
 
-// smooth returns the average of a rate over the latest 5 seconds, about.
-func smooth(average, now float64) float64 { return average + (now-average)/50 }
+// smooth returns the average of a rate over the latest 10 seconds, about: some scrapes in a row are no load.
+func smooth(average, now float64) float64 { return average + (now-average)/100 }
 
 // garbagePercent returns how much the heap may grow before it is collected, in steps: to change it stops the program
 // for a moment. live is what is in use, in bytes, and rate what is allocated in a second.
