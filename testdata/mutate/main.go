@@ -233,20 +233,20 @@ const (
 	invalid  verdict = "invalid" // it does not compile
 )
 
-// try runs the tests against a mutant.
-func try(m mutant, limit time.Duration) (verdict, error) {
+// try runs the tests against a mutant. It returns what those print that kill it.
+func try(m mutant, limit time.Duration) (v verdict, printed string, err error) {
 	dir, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer os.RemoveAll(dir)
 	test := filepath.Join(dir, "test")
 	if built, err := build(m, dir, test); err != nil || !built {
-		return invalid, err
+		return invalid, "", err
 	}
 	beside, err := testsOf(m.tests)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, tests := range []string{beside, "."} {
 		// A loop without an end must not take the memory of the machine.
@@ -254,13 +254,13 @@ func try(m mutant, limit time.Duration) (verdict, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		cmd := exec.CommandContext(ctx, "sh", "-c", run)
 		cmd.Dir, cmd.WaitDelay = filepath.Dir(m.file), time.Second
-		err := cmd.Run()
+		out, err := cmd.CombinedOutput()
 		cancel()
 		if err != nil {
-			return killed, nil // by a failure, or because it does not end
+			return killed, string(out), nil // by a failure, or because it does not end
 		}
 	}
-	return survived, nil
+	return survived, "", nil
 }
 
 const memory = 4 << 20 // KiB
@@ -388,7 +388,7 @@ func run(only string, sample int, seed string, limit time.Duration, workers int)
 	for range workers {
 		trying.Go(func() {
 			for m := range queue {
-				v, err := try(m, limit)
+				v, _, err := try(m, limit)
 				mu.Lock()
 				failure = errors.Join(failure, err)
 				count[v]++
@@ -419,8 +419,12 @@ func passes(chosen []mutant, limit time.Duration) error {
 	for _, m := range chosen {
 		if dir := filepath.Dir(m.file); !tried[dir] {
 			tried[dir] = true
-			if v, err := try(mutant{file: m.file, tests: m.tests}, limit); err != nil || v != survived {
-				return fmt.Errorf("the tests of %s fail as it is: %v", dir, err)
+			v, printed, err := try(mutant{file: m.file, tests: m.tests}, limit)
+			if err != nil {
+				return err
+			}
+			if v != survived {
+				return fmt.Errorf("%s as it is: %s\n%s", dir, v, printed)
 			}
 		}
 	}
