@@ -107,11 +107,8 @@ func (v *View) summary() *View {
 	return &View{Watcher: v.Watcher, Count: v.Count, Changes: v.Changes, Suspects: v.Suspects, Zone: v.Zone}
 }
 
-// text is a view as it is sent; nil if there is none.
+// text is a view as it is sent.
 func (v *View) text() []byte {
-	if v == nil {
-		return nil
-	}
 	text, err := json.Marshal(v)
 	if err != nil { // it holds nothing that cannot be written
 		return nil
