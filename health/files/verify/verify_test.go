@@ -253,14 +253,7 @@ func TestRightInParts(t *testing.T) {
 				return bytes.NewReader(sent), int64(len(sent)), nil
 			}
 		})
-		time.Sleep(retryTime / 2)
-		if len(w.corruptOf("b")) > 0 {
-			t.Error("it is accused after one wrong copy")
-		}
-		time.Sleep(retryTime)
-		if diff := cmp.Diff([]string{"x.img"}, w.corruptOf("b")); diff != "" {
-			t.Errorf("corrupt: -want +got:\n%s", diff)
-		}
+		w.wantCorruptBySecondCopy(t, "b", "x.img")
 	})
 }
 

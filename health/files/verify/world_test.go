@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -209,6 +210,19 @@ func (w *world) corruptOf(prefix string) (paths []string) {
 		paths = append(paths, found.Path)
 	}
 	return paths
+}
+
+// wantCorruptBySecondCopy wants a mirror's file to be corrupt after two whole reads that are wrong, and not after one.
+func (w *world) wantCorruptBySecondCopy(t *testing.T, prefix, path string) {
+	t.Helper()
+	time.Sleep(retryTime / 2)
+	if len(w.corruptOf(prefix)) > 0 {
+		t.Error("it is accused after one wrong copy")
+	}
+	time.Sleep(retryTime)
+	if diff := cmp.Diff([]string{path}, w.corruptOf(prefix)); diff != "" {
+		t.Errorf("corrupt: -want +got:\n%s", diff)
+	}
 }
 
 // randomText returns so many bytes, the same for the same seed.
