@@ -96,6 +96,17 @@ func TestDrainsElsewhereAreBounded(t *testing.T) {
 	}
 }
 
+// TestNoDrainElsewhere: a drain that has ended, or is in no role that clients ask for, does not count.
+func TestNoDrainElsewhere(t *testing.T) {
+	t.Parallel()
+	in := world("a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up\n").input(t)
+	ended, other := override(t, "drain a http"), override(t, "drain a http")
+	ended.Until, other.Role = worldTime, health.Rsync
+	if got, left := (Overrides{}).WithDrainsOf("ams", []Override{ended, other}, in.Pool, 0.5, worldTime); len(got) > 0 || left > 0 {
+		t.Errorf("%v, and %d are left out", got, left)
+	}
+}
+
 // TestDrainsAlone: what is shared is drains, and no pardons.
 func TestDrainsAlone(t *testing.T) {
 	t.Parallel()
