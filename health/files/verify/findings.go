@@ -209,7 +209,8 @@ func (v *Verifier) readElsewhere(f *checksums.File, number uint32) {
 	}
 }
 
-// takeGood takes in a copy that matches its checksum.
+// takeGood takes in a copy that matches its checksum. It does not clear one that is corrupt at another address, which
+// may be down.
 func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 	v.mu.Lock()
 	number, ok := v.numberOf(f, r.want)
@@ -220,12 +221,17 @@ func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 	v.counts.Good++
 	v.dirty = true
 	m.speeds.add(r.speed)
+	v.keepPieces(f, r.pieces)
+	if place := m.places[number]; m.corrupt[number] != nil && r.addr != place && m.has(place) {
+		m.later[number] = v.Now().Add(retryTime)
+		v.mu.Unlock()
+		return
+	}
 	m.done.Add(number)
 	m.suspects.Remove(number)
 	delete(m.later, number)
 	delete(m.wrong, number)
 	delete(m.places, number)
-	v.keepPieces(f, r.pieces)
 	cleared := m.corrupt[number] != nil
 	delete(m.corrupt, number)
 	if cleared {

@@ -242,6 +242,28 @@ func TestTakeGood(t *testing.T) {
 	}
 }
 
+// TestGoodElsewhere has a good copy at another address not clear a corrupt one, as long as the mirror has its address.
+func TestGoodElsewhere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	f, there := b.files[0], b.read(b.files[0], "a")
+	elsewhere := b.read(f, f.Sum().String())
+	elsewhere.addr = netip.MustParseAddr("2001:db8::1")
+	b.v.accuse(t.Context(), b.m, f, there, 0, nil)
+	b.m.Addresses = []netip.Addr{elsewhere.addr}
+	for _, known := range []*[]netip.Addr{&b.m.Addresses, &b.m.Down} {
+		*known = append(*known, there.addr)
+		b.v.takeGood(b.m, f, elsewhere)
+		if len(b.m.corrupt) != 1 || b.m.done.Contains(0) || b.m.later[0] != b.now.Add(retryTime) || b.v.pieces[f] == nil {
+			t.Errorf("a good copy elsewhere: %+v", b.m)
+		}
+		*known = (*known)[:len(*known)-1]
+	}
+	if b.v.takeGood(b.m, f, elsewhere); len(b.m.corrupt) > 0 || !b.m.done.Contains(0) {
+		t.Errorf("without that address: %+v", b.m)
+	}
+}
+
 // TestAccuse withholds a file, and has a mirror with three such files, or one of the newest release, serve nothing
 // until all are read again.
 func TestAccuse(t *testing.T) {

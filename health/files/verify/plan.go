@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"slices"
 	"time"
 
 	"mirrorpool/health/files/checksums"
@@ -123,6 +124,9 @@ func (v *Verifier) chooseDue(m *mirror, now time.Time) (next *checksums.File, wa
 
 // isDue reports whether a file of a mirror is to be read.
 func (v *Verifier) isDue(m *mirror, number uint32, f *checksums.File, now time.Time) bool {
+	if m.corrupt[number] != nil && slices.Contains(m.Down, m.places[number]) {
+		return false // until the host with the corrupt copy can be read
+	}
 	return !m.done.Contains(number) && !v.wrong[f] && !now.Before(m.later[number]) && v.Has(m.Number, f.Path)
 }
 

@@ -158,6 +158,11 @@ func (v *Verifier) address(m *mirror, seen *Mirror, f *checksums.File) netip.Add
 	return seen.Addresses[v.Random.IntN(len(seen.Addresses))]
 }
 
+// has reports whether an address is one of a mirror's, up or down.
+func (m *Mirror) has(addr netip.Addr) bool {
+	return slices.Contains(m.Addresses, addr) || slices.Contains(m.Down, addr)
+}
+
 // pause waits for a time, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {

@@ -35,6 +35,7 @@ type Mirror struct {
 	URLPrefix string
 	Number    int          // in the catalog of files
 	Addresses []netip.Addr // at which clients reach it; none is read from while there is none
+	Down      []netip.Addr // other addresses of it: what was found there counts
 }
 
 // A Copy is a mirror's file, or a part of it, as it arrives.

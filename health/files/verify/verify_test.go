@@ -453,6 +453,12 @@ func TestTwoHosts(t *testing.T) {
 				t.Fatalf("day %d: a good copy at another host has cleared it", day)
 			}
 		}
+		w.v.Observe([]Mirror{{URLPrefix: "a", Addresses: []netip.Addr{good}, Down: []netip.Addr{bad}}})
+		reads := w.v.Counts().Good
+		time.Sleep(3 * corruptTime)
+		if len(w.corruptOf("a")) != 1 || w.v.Counts().Good != reads {
+			t.Error("the bad host is down, and a good copy at another one has cleared it, or was read")
+		}
 		w.v.Observe([]Mirror{{URLPrefix: "a", Addresses: []netip.Addr{good}}})
 		time.Sleep(corruptTime)
 		if len(w.corruptOf("a")) != 0 {

@@ -88,22 +88,27 @@ func (f *inForce) observeCopies(report *health.Report) {
 	for i := range f.pool.Mirrors {
 		entry := &f.pool.Mirrors[i]
 		m := verify.Mirror{URLPrefix: entry.URLPrefix, Number: f.catalog.Number(entry.URLPrefix)}
-		if entry.Enabled() {
-			m.Addresses = upForRedirects(report.Mirrors[entry.URLPrefix].Endpoints)
+		m.Addresses, m.Down = forRedirects(report.Mirrors[entry.URLPrefix].Endpoints)
+		if !entry.Enabled() {
+			m.Addresses, m.Down = nil, append(m.Down, m.Addresses...)
 		}
 		mirrors = append(mirrors, m)
 	}
 	f.verifier.Observe(mirrors)
 }
 
-// upForRedirects returns the addresses of the endpoints that are up for redirects.
-func upForRedirects(endpoints []health.Endpoint) (addresses []netip.Addr) {
+// forRedirects returns the addresses of the endpoints for redirects: those that are up, and the others.
+func forRedirects(endpoints []health.Endpoint) (up, down []netip.Addr) {
 	for i := range endpoints {
-		if e := &endpoints[i]; e.Role == health.HTTP && e.State == health.Up {
-			addresses = append(addresses, e.Address)
+		switch e := &endpoints[i]; {
+		case e.Role != health.HTTP:
+		case e.State == health.Up:
+			up = append(up, e.Address)
+		default:
+			down = append(down, e.Address)
 		}
 	}
-	return addresses
+	return up, down
 }
 
 // judgeCopies has what was found in the copies of mirrors count: one with corrupt files is down, one that sends too

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +29,23 @@ func TestCopyURL(t *testing.T) {
 		if err != nil || u.String() != want || !strings.HasSuffix(u.Path, "/"+path) {
 			t.Errorf("%q: %v, %v, want %s", path, u, err, want)
 		}
+	}
+}
+
+// TestForRedirects has no address be forgotten that is not up.
+func TestForRedirects(t *testing.T) {
+	t.Parallel()
+	var endpoints []health.Endpoint
+	for i, state := range []health.State{health.Up, health.Down, health.Stale, health.Unknown} {
+		for _, role := range []health.Role{health.HTTP, health.DNS} {
+			endpoints = append(endpoints, health.Endpoint{
+				Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Role: role, Verdict: health.Verdict{State: state},
+			})
+		}
+	}
+	up, down := forRedirects(endpoints)
+	if got := fmt.Sprint(up, down); got != "[192.0.2.0] [192.0.2.1 192.0.2.2 192.0.2.3]" {
+		t.Error(got)
 	}
 }
 
