@@ -73,6 +73,45 @@ func TestChecksumChanges(t *testing.T) {
 	})
 }
 
+// TestNewerVersion has a file change that keeps its size, before the origin is listed again: a mirror that has the
+// change already is not corrupt, nor is it for more than a day where the origin is another host.
+func TestNewerVersion(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ far, late bool }{
+		"a folder": {false, true}, "another host": {true, false}, "another host, for days": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, fiveFiles(1000), Options{}, "soon", "whole", "later", "corrupt")
+				defer w.stop()
+				w.do(func() { w.far = test.far })
+				time.Sleep(10 * time.Minute)
+				next := randomText(77, 1000)
+				w.do(func() {
+					w.origin["stable/1.img"] = next
+					w.mirrors["soon"].files["stable/1.img"] = bytes.Clone(next)
+					w.mirrors["whole"].files["stable/1.img"] = bytes.Clone(next)
+					w.mirrors["whole"].noParts = true
+				})
+				w.flip("corrupt", "stable/1.img", 3)
+				w.readAllAgain()
+				time.Sleep(olderTime - time.Hour)
+				want := []string{"corrupt"}
+				if test.late {
+					time.Sleep(2 * time.Hour)
+					if test.far {
+						want = []string{"corrupt", "soon", "whole"}
+					}
+				}
+				if got := slices.Sorted(maps.Keys(w.v.Corrupt())); !slices.Equal(got, want) {
+					t.Errorf("%q have corrupt files, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
 // TestOlderVersion has files change that keep their size: mirrors that get the change later are not corrupt, and one
 // that never gets it is.
 func TestOlderVersion(t *testing.T) {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -211,16 +212,37 @@ func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *che
 	}
 	var found []byte
 	err := errSize
-	if !mayBeCut(f, piece, r.pieces, good) {
+	cut := mayBeCut(f, piece, r.pieces, good)
+	if !cut {
 		found, err = v.readAgain(ctx, m, seen, f, r, piece, good)
 	}
 	switch {
 	case ctx.Err() != nil:
 	case err != nil && !v.noteWrong(m, f, r):
 		v.takeBroken(m, f, err)
+	case !cut && v.isOrigins(ctx, f, r, piece, found):
+		v.takeBroken(m, f, errors.New("the origin has the same bytes, and they are not those of the checksum"))
 	default:
 		v.accuse(ctx, m, f, r, int64(piece)*pieceSize, found)
 	}
+}
+
+// isOrigins reports whether a piece of a copy that is wrong is as the origin has it: that has changed, and the mirror
+// has got the change before the origin was listed again. Where the origin's files are read from another host, that
+// counts for a day: it may be the mirror itself.
+func (v *Verifier) isOrigins(ctx context.Context, f *checksums.File, r *reading, piece int, found []byte) bool {
+	offset := int64(piece) * pieceSize
+	has, err := v.originPart(ctx, f, offset, min(pieceSize, r.size-offset))
+	if err != nil || sumOf(has) != r.pieces[piece] && !bytes.Equal(has, found) {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, listed := v.numbers[f]
+	if _, known := v.differs[f]; listed && !known {
+		v.differs[f] = v.Now()
+	}
+	return v.OriginIsNear() || v.Now().Sub(v.differs[f]) < olderTime
 }
 
 // A version is what a file was before it changed: the xxhash of its path, and its checksum.

@@ -81,19 +81,20 @@ type Verifier struct {
 
 	mu       sync.Mutex // guards all below
 	settings Settings
-	numbers  map[*checksums.File]uint32 // of the files that are verified
-	byNumber []*checksums.File          // nil of those that are gone
-	sums     []checksums.Sum            // by number: what the files should have
-	free     []uint32                   // numbers of these
-	listed   time.Time                  // when the files were last asked for
-	mirrors  map[string]*mirror         // by url_prefix
-	gone     map[string]*mirror         // that have left the pool with corrupt files: what was found counts if they return
-	reads    int                        // under way
-	reading  map[*checksums.File]bool   // files that a mirror is read for
-	pieces   map[*checksums.File]pieces // of copies that have matched the checksum
-	kept     int                        // how many pieces these are
-	wrong    map[*checksums.File]bool   // whose checksum is not that of the origin's file
-	older    map[version]time.Time      // that files had of late: until when a mirror may have them
+	numbers  map[*checksums.File]uint32    // of the files that are verified
+	byNumber []*checksums.File             // nil of those that are gone
+	sums     []checksums.Sum               // by number: what the files should have
+	free     []uint32                      // numbers of these
+	listed   time.Time                     // when the files were last asked for
+	mirrors  map[string]*mirror            // by url_prefix
+	gone     map[string]*mirror            // that have left the pool with corrupt files: what was found counts if they return
+	reads    int                           // under way
+	reading  map[*checksums.File]bool      // files that a mirror is read for
+	pieces   map[*checksums.File]pieces    // of copies that have matched the checksum
+	kept     int                           // how many pieces these are
+	wrong    map[*checksums.File]bool      // whose checksum is not that of the origin's file
+	differs  map[*checksums.File]time.Time // since when it is known that the origin's file is another
+	older    map[version]time.Time         // that files had of late: until when a mirror may have them
 	counts   Counts
 	saved    *savedState // not taken in yet: it needs the files
 	news     bool        // Changed is to be called
@@ -137,7 +138,7 @@ func New(o Options) *Verifier {
 	return &Verifier{
 		Options: o, settings: o.Settings, wake: make(chan struct{}, 1), numbers: map[*checksums.File]uint32{},
 		mirrors: map[string]*mirror{}, gone: map[string]*mirror{}, reading: map[*checksums.File]bool{}, pieces: map[*checksums.File]pieces{},
-		wrong: map[*checksums.File]bool{}, older: map[version]time.Time{},
+		wrong: map[*checksums.File]bool{}, older: map[version]time.Time{}, differs: map[*checksums.File]time.Time{},
 	}
 }
 
@@ -273,6 +274,7 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 	delete(v.numbers, f)
 	v.dropPieces(f)
 	delete(v.wrong, f)
+	delete(v.differs, f)
 	v.byNumber[number] = nil
 	v.free = append(v.free, number)
 	for m := range v.all() {

@@ -37,6 +37,7 @@ type world struct {
 	newest  map[string]bool        // paths of the newest release
 	changes int                    // calls of Changed
 	noPath  bool                   // the origin's files cannot be read
+	far     bool                   // they can, from another host
 	hangs   bool                   // likewise, and gives no answer
 	noSizes bool                   // the origin does not tell the sizes of files
 }
@@ -75,7 +76,7 @@ func newWorld(t *testing.T, origin map[string][]byte, options Options, mirrors .
 		options.Delay = time.Second // the test changes the world before the first read
 	}
 	options.Files, options.Fetch, options.Origin = w.sums.Files, w.fetch, w.readOrigin
-	options.OriginIsNear = func() bool { w.mu.Lock(); defer w.mu.Unlock(); return !w.noPath }
+	options.OriginIsNear = func() bool { w.mu.Lock(); defer w.mu.Unlock(); return !w.noPath && !w.far }
 	options.IsNewest = func(path string) bool { w.mu.Lock(); defer w.mu.Unlock(); return w.newest[path] }
 	options.Has = func(int, string) bool { return true }
 	options.Changed = func() { w.mu.Lock(); defer w.mu.Unlock(); w.changes++ }
