@@ -116,7 +116,9 @@ func TestNewerVersion(t *testing.T) {
 // that never gets it is.
 func TestOlderVersion(t *testing.T) {
 	t.Parallel()
-	for name, restart := range map[string]bool{"running": false, "after a restart": true} {
+	for name, test := range map[string]struct{ restart, restartLater bool }{
+		"running": {}, "after a restart": {true, false}, "before a restart": {false, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -129,7 +131,13 @@ func TestOlderVersion(t *testing.T) {
 				for path := range w.origin {
 					next[path] = randomText(uint64(len(path)), 1000)
 				}
-				if restart {
+				if test.restartLater {
+					w.do(func() { w.origin = next })
+					w.publish()
+					time.Sleep(minIdle)
+					w.v.SaveState()
+				}
+				if test.restart || test.restartLater {
 					w.stop()
 					w = newWorld(t, next, Options{StateFile: state}, "soon", "later", "never", "corrupt")
 				}

@@ -257,7 +257,7 @@ const maxOlder = checksums.MaxFiles
 // noteOlder notes what a file was. v.mu is held.
 func (v *Verifier) noteOlder(path uint64, sum string) {
 	if len(v.older) < maxOlder && sum != "" {
-		v.older[version{path, sum}] = v.Now().Add(olderTime)
+		v.older[version{path, sum}], v.dirty = v.Now().Add(olderTime), true
 	}
 }
 

@@ -22,6 +22,14 @@ var stateFormat = statefile.Format{Kind: "mirrorpool-verified", Version: 1, Limi
 type savedState struct {
 	Files   []savedFile
 	Mirrors []savedMirror
+	Older   []savedVersion
+}
+
+// A savedVersion is what a file was before it changed, and until when mirrors may have it.
+type savedVersion struct {
+	Path  uint64 // its xxhash
+	Sum   string
+	Until time.Time
 }
 
 // A savedFile is a file as it was when copies of it were read.
@@ -79,6 +87,9 @@ func (v *Verifier) state() *savedState {
 			s.Files[number] = savedFile{xxhash.Sum64String(f.Path), v.sums[number].String(), f.Size, f.Time}
 		}
 	}
+	for known, until := range v.older {
+		s.Older = append(s.Older, savedVersion{known.path, known.sum, until})
+	}
 	for m := range v.all() {
 		saved := savedMirror{
 			URLPrefix: m.URLPrefix, Began: m.began, Condemned: m.condemned, Speeds: m.speeds, Corrupt: map[uint32]Finding{}, Left: m.left,
@@ -126,6 +137,12 @@ func (v *Verifier) takeSaved() {
 		return
 	}
 	v.saved, v.news = nil, true
+	latest := v.Now().Add(olderTime)
+	for i := range s.Older {
+		if saved := &s.Older[i]; len(v.older) < maxOlder {
+			v.older[version{saved.Path, saved.Sum}] = earlier(saved.Until, latest)
+		}
+	}
 	byHash := make(map[uint64]*checksums.File, len(v.numbers))
 	for f := range v.numbers {
 		byHash[xxhash.Sum64String(f.Path)] = f
