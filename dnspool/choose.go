@@ -39,6 +39,10 @@ type Request struct {
 	// Unknown are the mirrors that may carry the file, in bits as well. Only Explain looks at it.
 	Unknown []uint64
 
+	// Unverified are the mirrors that carry the file, but are no Carriers because others' copies are verified, in bits as
+	// well. Only Explain looks at it.
+	Unverified []uint64
+
 	// Corrupt are the mirrors whose copy of the file has wrong bytes. Only Explain looks at it.
 	Corrupt []int
 	// Without is a mirror that is not to be picked while there is another; nil: none.

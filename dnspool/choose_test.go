@@ -298,6 +298,46 @@ func TestChooseAgreesWithExplain(t *testing.T) {
 	}
 }
 
+// TestShareOf compares the shares of some mirrors with those that are explained. Where a choice has not looked at each
+// mirror, there is none.
+func TestShareOf(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(23, 24))
+	none, parts := 0, 0
+	for range 100 {
+		in := scatteredPool(r).input(t, config.Selection{Geo: r.IntN(3) > 0, Near: 2, MinCandidates: 1 + r.IntN(12), MaxShare: 1 - 0.9*r.Float64()})
+		scatter(&in, r)
+		if r.IntN(2) == 0 {
+			in.Pool.Mirrors = in.Pool.Mirrors[:1+r.IntN(indexSize-1)]
+		}
+		s := Build(in)
+		var c Choice
+		for range 20 {
+			q := randomRequest(r, s)
+			q.Without = nil
+			s.Choose(&c, &q)
+			some := []uint64{r.Uint64(), r.Uint64(), 0, r.Uint64()}
+			want := 0.0
+			for _, m := range s.Explain(&q).Mirrors {
+				if isSet(some, uint32(m.Mirror.Number)) {
+					want += m.Share
+				}
+			}
+			switch got := c.ShareOf(some); {
+			case got == 0 && c.group != nil && c.group.index != nil:
+				none++
+			case math.Abs(got-want) > 1e-9:
+				t.Fatalf("some mirrors have a share of %v, want %v, for %+v", got, want, q)
+			case got > 0:
+				parts++
+			}
+		}
+	}
+	if none == 0 || parts < 100 {
+		t.Errorf("there was a share %d times, and none %d times", parts, none)
+	}
+}
+
 func checkExplained(t *testing.T, c *Choice, e *Explanation, r *Request, s *Snapshot, text string) {
 	t.Helper()
 	if len(e.Mirrors) != len(s.Mirrors) {

@@ -65,7 +65,7 @@ func (o *askOrder) pick(among func(word int) uint64, words int) *dnspool.Mirror 
 		o.left = append(o.left, bits)
 	}
 	o.scratch.request.Carriers = o.left
-	return o.handler.pick(o.snapshot, o.scratch, o.resumes)
+	return o.handler.draw(o.snapshot, o.scratch, o.resumes)
 }
 
 // try takes in that a mirror is returned.

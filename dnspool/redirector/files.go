@@ -111,9 +111,40 @@ func (h *Handler) toMirror(b basis, m *dnspool.Mirror) destination {
 	return destination{basis: b, mirror: m, prefix: m.URLPrefix}
 }
 
-// pick chooses a mirror for the request in s, or returns nil. A request that resumes a download, or tries it again,
-// gets another mirror than the one before, where there is one.
+// minVerified is the share of the clients at a place that mirrors with a verified copy of a file have to get for all of
+// these clients to be sent there: they get twice as many clients at most.
+const minVerified = 0.5
+
+// pick chooses a mirror for the request in s, or returns nil. One whose copy of the file is verified is preferred: most
+// clients check nothing, and a mirror with wrong bytes may keep from being read.
 func (h *Handler) pick(snapshot *dnspool.Snapshot, s *scratch, resumes bool) *dnspool.Mirror {
+	picked := h.draw(snapshot, s, resumes)
+	switch {
+	case picked == nil || s.known == nil || picked.ForcedUp(health.HTTP) != nil:
+		return picked
+	case containsAll(s.known.Verified, s.request.Carriers) || s.choice.ShareOf(s.known.Verified) < minVerified:
+		return picked
+	}
+	s.request.Carriers = s.known.Verified
+	return h.draw(snapshot, s, resumes)
+}
+
+// containsAll reports whether all bits of some mirrors are set among others.
+func containsAll(bits, some []uint64) bool {
+	for i, word := range some {
+		if i < len(bits) {
+			word &^= bits[i]
+		}
+		if word != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// draw chooses one of the mirrors that may be picked. A request that resumes a download, or tries it again, gets
+// another mirror than the one before, where there is one.
+func (h *Handler) draw(snapshot *dnspool.Snapshot, s *scratch, resumes bool) *dnspool.Mirror {
 	s.request.Without = nil
 	snapshot.Choose(&s.choice, &s.request)
 	if !resumes || s.choice.Picked == nil || h.inForce.Load().sticky == nil {

@@ -66,12 +66,13 @@ func (t *table) trace(mirror int) int64 {
 
 // answers keep what mirrors have said of files.
 type answers struct {
-	mu      sync.Mutex
-	byPath  map[uint64][]answer
-	kept    int // answers in byPath
-	asking  map[question]*openQuestion
-	budgets map[int]budget    // of questions, by mirror
-	busy    map[int]time.Time // by mirror: until when it is left alone
+	mu       sync.Mutex
+	byPath   map[uint64][]answer
+	kept     int // answers in byPath
+	asking   map[question]*openQuestion
+	verified map[uint64][]uint64 // see Catalog.SetVerified
+	budgets  map[int]budget      // of questions, by mirror
+	busy     map[int]time.Time   // by mirror: until when it is left alone
 }
 
 // A question is one file at one mirror.
@@ -138,6 +139,9 @@ func (a *answers) overlay(k *Carriers, t *table, now time.Time, keep bool) {
 		}
 	}
 	t.withhold(k)
+	for i, word := range a.verified[k.hash][:min(len(k.Has), len(a.verified[k.hash]))] {
+		k.Verified[i] = word & k.Has[i]
+	}
 	if k.settle(); keep {
 		t.keep(k)
 	}

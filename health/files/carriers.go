@@ -32,6 +32,9 @@ type Carriers struct {
 	// Sum is the checksum of the file; nil if it is not known.
 	Sum *checksums.File
 
+	// Verified are those of Has whose copy has been read lately, and has the checksum.
+	Verified []uint64
+
 	// Sure are those to name to clients beside the one that is picked: Has of a file that is published, or Any if that
 	// is empty, or nothing tells whether there is such a file.
 	Sure []uint64
@@ -82,6 +85,14 @@ func (c *Catalog) Withhold(corrupt map[uint64][]int) {
 	c.publish()
 }
 
+// SetVerified takes in which copies have been read lately, and have the checksum: a bit for each mirror by its number,
+// by the xxhash of the path. The map must not be changed any more. It counts within seconds.
+func (c *Catalog) SetVerified(copies map[uint64][]uint64) {
+	c.answers.mu.Lock()
+	defer c.answers.mu.Unlock()
+	c.answers.verified = copies
+}
+
 // Corrupt returns the mirrors that must not serve the file at a path: see Withhold. The list must not be changed.
 func (c *Catalog) Corrupt(path string) []int { return c.table.Load().corrupt[hashPath(path)] }
 
@@ -122,16 +133,20 @@ func (k *Carriers) Carrying() (count int) {
 
 // reset makes k the carriers of a file of which nothing is known, with room for mirrors.
 func (k *Carriers) reset(hash uint64, until time.Time, words int) {
-	k.set(slices.Grow(k.bits[:0], 4*words)[:4*words])
+	k.set(slices.Grow(k.bits[:0], bitSets*words)[:bitSets*words])
 	clear(k.bits)
 	k.Status, k.Recent, k.Sum, k.incomplete, k.hash, k.number, k.until = Unlisted, false, nil, false, hash, 0, until
 }
 
+// bitSets is how many sets of mirrors Carriers have memory for.
+const bitSets = 5
+
 // set has k use bits.
 func (k *Carriers) set(all []uint64) {
-	words := len(all) / 4
+	words := len(all) / bitSets
 	k.bits = all
-	k.Has, k.Unknown, k.Any, k.Mute = all[:words], all[words:2*words], all[2*words:3*words], all[3*words:]
+	k.Has, k.Unknown, k.Any = all[:words], all[words:2*words], all[2*words:3*words]
+	k.Mute, k.Verified = all[3*words:4*words], all[4*words:]
 }
 
 // clone returns a copy with memory of its own.

@@ -85,3 +85,34 @@ func TestMayHaveKeepsNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestSetVerified tells of the verified copies of mirrors that carry the file and may serve it.
+func TestSetVerified(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Settings{Origin: "/o", OnDemand: true}, map[string]int64{"x": 10, "y": 20}, "a", "b", "lacks", "corrupt")
+		defer w.stop()
+		w.do(func() { delete(w.trees["lacks"], "x") })
+		time.Sleep(2 * testInterval)
+		all := []uint64{^uint64(0), ^uint64(0)} // more than there are mirrors
+		w.catalog.Withhold(map[uint64][]int{hashPath("x"): {w.catalog.Number(prefixOf("corrupt"))}})
+		w.catalog.SetVerified(map[uint64][]uint64{hashPath("x"): all, hashPath("y"): {}})
+		time.Sleep(hotExpiry)
+		for range 2 { // the second time, from what is at hand
+			k := w.catalog.Find("x", time.Now())
+			for name, want := range map[string]bool{"a": true, "b": true, "lacks": false, "corrupt": false} {
+				if Contains(k.Verified, w.catalog.Number(prefixOf(name))) != want {
+					t.Errorf("the copy of %s is verified: %v, want %v", name, !want, want)
+				}
+			}
+			if !isEmpty(w.catalog.Find("y", time.Now()).Verified) {
+				t.Error("copies of another file are verified")
+			}
+		}
+		w.catalog.SetVerified(nil)
+		time.Sleep(hotExpiry)
+		if k := w.catalog.Find("x", time.Now()); !isEmpty(k.Verified) {
+			t.Errorf("copies are verified still: %v", k.Verified)
+		}
+	})
+}

@@ -140,6 +140,31 @@ func (v *Verifier) Withheld() map[string][]uint64 {
 	return withheld
 }
 
+// Verified returns which copies had the checksum when they were read last: the numbers of the mirrors as bits, by the
+// xxhash of the path. It is nil while no files are read.
+func (v *Verifier) Verified() map[uint64][]uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.settings.Rate == 0 || len(v.numbers) == 0 {
+		return nil
+	}
+	words := 0
+	for _, m := range v.mirrors {
+		words = max(words, m.Number/64+1)
+	}
+	bits := make([]uint64, words*len(v.byNumber)) // of all files
+	for _, m := range v.mirrors {
+		for each := m.good.Iterator(); each.HasNext(); {
+			bits[int(each.Next())*words+m.Number/64] |= 1 << (m.Number % 64)
+		}
+	}
+	verified := make(map[uint64][]uint64, len(v.numbers))
+	for f, number := range v.numbers {
+		verified[xxhash.Sum64String(f.Path)] = bits[int(number)*words:][:words:words]
+	}
+	return verified
+}
+
 // Pardon forgets what was found of a mirror. Its files are read again.
 func (v *Verifier) Pardon(urlPrefix string) {
 	v.mu.Lock()
@@ -152,7 +177,7 @@ func (v *Verifier) Pardon(urlPrefix string) {
 	clear(m.later)
 	clear(m.wrong)
 	m.condemned, m.next, m.pardoned, v.dirty = nil, time.Time{}, v.Now(), true
-	m.done.Clear()
+	m.trustNone()
 	v.hurry()
 	v.mu.Unlock()
 	v.Log.Info("a mirror with corrupt files was pardoned; its files are read again", zap.String("mirror", urlPrefix))
@@ -189,7 +214,7 @@ func (v *Verifier) suspect(m *mirror, f *checksums.File, r *reading) {
 	if number, ok := v.numberOf(f, r.want); ok {
 		m.later[number] = v.Now().Add(retryTime)
 		m.suspects.Add(number)
-		m.done.Remove(number)
+		m.distrust(number)
 		m.places[number] = r.addr
 		v.Log.Warn("a mirror's file does not have its checksum, and no copy that matches is known yet", zap.String("mirror", m.URLPrefix),
 			zap.String("path", f.Path), zap.String("found", r.sum), zap.Stringer("want", r.want))
@@ -228,6 +253,7 @@ func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 		return
 	}
 	m.done.Add(number)
+	m.good.Add(number)
 	m.suspects.Remove(number)
 	delete(m.later, number)
 	delete(m.wrong, number)
@@ -292,7 +318,7 @@ func (v *Verifier) accuse(
 	v.counts.Corrupt++
 	v.dirty = true
 	m.speeds.add(r.speed)
-	m.done.Remove(number)
+	m.distrust(number)
 	m.later[number], m.places[number] = v.Now().Add(corruptTime), r.addr
 	if known := m.corrupt[number]; known != nil {
 		e.Since = known.Since
@@ -312,6 +338,6 @@ func (v *Verifier) accuse(
 func (v *Verifier) condemn(m *mirror, latest *Finding) {
 	if m.condemned == nil && (latest.Newest || len(m.corrupt) > maxCorrupt) {
 		m.condemned = latest
-		m.done.Clear()
+		m.trustNone()
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cespare/xxhash/v2"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -28,7 +29,7 @@ import (
 func speedy(least int64, speeds map[string]float64) *Verifier {
 	v := New(Options{Settings: Settings{Rate: 1, MinRate: least}, Log: zap.NewNop(), Now: time.Now, Changed: func() {}})
 	for prefix, speed := range speeds {
-		m := &mirror{Mirror: Mirror{URLPrefix: prefix}, done: roaring.New(), corrupt: map[uint32]*Finding{}}
+		m := &mirror{Mirror: Mirror{URLPrefix: prefix}, done: roaring.New(), good: roaring.New(), corrupt: map[uint32]*Finding{}}
 		for range enoughSpeeds {
 			m.speeds.add(speed)
 		}
@@ -261,6 +262,44 @@ func TestGoodElsewhere(t *testing.T) {
 	}
 	if b.v.takeGood(b.m, f, elsewhere); len(b.m.corrupt) > 0 || !b.m.done.Contains(0) {
 		t.Errorf("without that address: %+v", b.m)
+	}
+}
+
+// TestVerified names the copies that were good when they were read last, also in an earlier round, until one is
+// doubted.
+func TestVerified(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	number := 70 // of the mirror: in the second word
+	b.m.Number = number
+	b.v.settings.Rate = 1
+	good := func(f *checksums.File) { b.v.takeGood(b.m, f, b.read(f, f.Sum().String())) }
+	isVerified := func(f *checksums.File) bool {
+		bits := b.v.Verified()[xxhash.Sum64String(f.Path)]
+		return len(bits) == 2 && bits[0] == 0 && bits[1] == 1<<(number-64)
+	}
+	f, other := b.files[1], b.files[0]
+	for name, doubt := range map[string]func(){
+		"another checksum":         func() { b.v.suspect(b.m, f, b.read(f, "a")) },
+		"a wrong copy":             func() { b.v.noteWrong(b.m, f, b.read(f, "a")) },
+		"a proof":                  func() { b.v.accuse(t.Context(), b.m, f, b.read(f, "a"), 0, nil) },
+		"another size of the file": func() { b.v.forget(f, 1); b.v.number(f) },
+		"a pardon of other copies": func() { b.m.corrupt[0] = &Finding{}; b.v.Pardon(b.m.URLPrefix) },
+		"other files are corrupt":  func() { b.v.condemn(b.m, &Finding{Newest: true}); b.m.condemned = nil },
+		"verification is off":      func() { b.v.settings.Rate = 0 },
+	} {
+		b.v.settings.Rate = 1
+		good(f)
+		if !isVerified(f) || isVerified(other) {
+			t.Fatalf("before %s: %v", name, b.v.Verified())
+		}
+		b.m.done.Clear() // as a new round does
+		if !isVerified(f) {
+			t.Errorf("in a new round, before %s: %v", name, b.v.Verified())
+		}
+		if doubt(); isVerified(f) {
+			t.Errorf("after %s: %v", name, b.v.Verified())
+		}
 	}
 }
 

@@ -282,7 +282,7 @@ func (v *Verifier) noteWrong(m *mirror, f *checksums.File, r *reading) bool {
 	if !ok {
 		return false
 	}
-	m.done.Remove(number) // it is read again in an hour
+	m.distrust(number) // it is read again in an hour
 	before := m.wrong[number]
 	m.wrong[number], m.places[number] = r.sum, r.addr
 	return before == r.sum

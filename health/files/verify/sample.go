@@ -49,7 +49,7 @@ func (v *Verifier) sample(ctx context.Context, m *mirror, seen Mirror, f *checks
 	defer v.mu.Unlock()
 	v.counts.Samples++
 	if number, ok := v.numbers[f]; ok {
-		m.done.Remove(number)
+		m.distrust(number)
 		delete(m.later, number)
 		m.places[number] = addr
 		m.urgent, m.next = f, time.Time{}

@@ -45,6 +45,7 @@ type savedMirror struct {
 	URLPrefix string
 	Began     time.Time
 	Done      []byte // a bitmap of indices of files
+	Good      []byte // likewise
 	Corrupt   map[uint32]Finding
 	Condemned *Finding
 	Speeds    []float64
@@ -98,9 +99,8 @@ func (v *Verifier) state() *savedState {
 		for number, found := range m.corrupt {
 			saved.Corrupt[number] = *found
 		}
-		if done, err := m.done.ToBytes(); err == nil { // a bytes.Buffer takes all
-			saved.Done = done
-		}
+		saved.Done, _ = m.done.ToBytes() // a bytes.Buffer takes all
+		saved.Good, _ = m.good.ToBytes()
 		s.Mirrors = append(s.Mirrors, saved)
 	}
 	return s
@@ -174,19 +174,28 @@ func (v *Verifier) takeSavedMirror(saved *savedMirror, numbers map[uint32]uint32
 		}
 	}
 	m.began, m.condemned, m.speeds = earlier(saved.Began, now), saved.Condemned, saved.Speeds
-	done := roaring.New()
-	if _, err := done.FromUnsafeBytes(saved.Done); err == nil && done.Validate() == nil {
-		for _, index := range done.ToArray() {
-			if number, ok := numbers[index]; ok {
-				m.done.Add(number)
-			}
-		}
-	}
+	addSaved(m.done, saved.Done, numbers)
+	addSaved(m.good, saved.Good, numbers)
+	m.good.Or(m.done) // earlier versions saved those alone
 	for index, found := range saved.Corrupt {
 		if number, ok := numbers[index]; ok {
 			m.corrupt[number] = &found
 			m.places[number] = saved.Places[index]
 			m.later[number] = earlier(found.Since, now).Add(corruptTime)
+		}
+	}
+}
+
+// addSaved adds to a bitmap what was saved of it, but for files that are gone. numbers are those of the others, by
+// index in what was saved.
+func addSaved(to *roaring.Bitmap, saved []byte, numbers map[uint32]uint32) {
+	from := roaring.New()
+	if _, err := from.FromUnsafeBytes(saved); err != nil || from.Validate() != nil {
+		return
+	}
+	for _, index := range from.ToArray() {
+		if number, ok := numbers[index]; ok {
+			to.Add(number)
 		}
 	}
 }

@@ -106,6 +106,7 @@ type mirror struct {
 	Mirror
 	began     time.Time       // the round of reads that is under way
 	done      *roaring.Bitmap // files that have been read in it and are good
+	good      *roaring.Bitmap // files that were good when they were read last: also before this round
 	later     map[uint32]time.Time
 	urgent    *checksums.File       // to be read next: a part of it differs from the origin's, or another watcher says so
 	looked    map[uint32]time.Time  // when a file was last read on the word of another watcher
@@ -208,10 +209,22 @@ func (v *Verifier) newMirror(now time.Time) *mirror {
 		delay = time.Duration(v.Random.Int64N(int64(v.Delay)))
 	}
 	return &mirror{
-		began: now, done: roaring.New(), later: map[uint32]time.Time{}, wrong: map[uint32]string{}, places: map[uint32]netip.Addr{},
+		began: now, done: roaring.New(), good: roaring.New(), later: map[uint32]time.Time{}, wrong: map[uint32]string{}, places: map[uint32]netip.Addr{},
 		next: now.Add(delay), sampled: now.Add(delay),
 		suspects: roaring.New(), corrupt: map[uint32]*Finding{}, looked: map[uint32]time.Time{},
 	}
+}
+
+// distrust has a file be read again that was good. v.mu is held.
+func (m *mirror) distrust(number uint32) {
+	m.done.Remove(number)
+	m.good.Remove(number)
+}
+
+// trustNone is distrust of all files. v.mu is held.
+func (m *mirror) trustNone() {
+	m.done.Clear()
+	m.good.Clear()
 }
 
 // list takes in which files there are now. Those that have changed or are gone are forgotten.
@@ -278,7 +291,7 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 	v.byNumber[number] = nil
 	v.free = append(v.free, number)
 	for m := range v.all() {
-		m.done.Remove(number)
+		m.distrust(number)
 		delete(m.later, number)
 		delete(m.looked, number)
 		delete(m.wrong, number)

@@ -276,6 +276,7 @@ func (d *Daemon) tasks() []func(context.Context) error {
 		d.catalog.Run,
 		d.catalog.Sums.Run,
 		d.verifier.Run,
+		d.shareVerified,
 		func(ctx context.Context) error { return d.places.Run(ctx, d.rebuild) },
 		func(ctx context.Context) error { return d.list.Run(ctx, d.updates) },
 		d.followList,

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
@@ -68,6 +69,23 @@ func (d *Daemon) withhold() {
 		}
 	}
 	d.catalog.Withhold(corrupt)
+}
+
+// verifiedInterval is how often the redirector learns which copies are verified.
+const verifiedInterval = 5 * time.Second
+
+// shareVerified has clients be sent to verified copies, until ctx ends.
+func (d *Daemon) shareVerified(ctx context.Context) error {
+	ticker := time.NewTicker(verifiedInterval)
+	defer ticker.Stop()
+	for {
+		d.catalog.SetVerified(d.verifier.Verified())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
 }
 
 // verifySettings are what the configuration says on the verification of files.

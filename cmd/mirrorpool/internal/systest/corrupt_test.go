@@ -31,7 +31,8 @@ type corruptRig struct {
 
 const corruptImage = "tails/stable/tails-7.0.img"
 
-// newCorruptRig starts them, with nginx as the mirrors' web server.
+// newCorruptRig starts them, with nginx as the mirrors' web server. With a verify_agent, that mirror refuses to be read
+// for verification.
 func newCorruptRig(t *testing.T, keys map[string]any, change ...func(*serverConfig)) *corruptRig {
 	t.Helper()
 	published := time.Now().Add(-time.Hour)
@@ -49,6 +50,7 @@ func newCorruptRig(t *testing.T, keys map[string]any, change ...func(*serverConf
 		copied := bytes.Clone(r.image)
 		if i == 0 {
 			copied[1<<20] ^= 1
+			m.refuses, _ = keys["verify_agent"].(string)
 		}
 		putFile(t, m.root, corruptImage, copied)
 		m.start(t, port)
@@ -152,6 +154,40 @@ func TestCorruptMirrorLeaves(t *testing.T) {
 	}
 	if _, out, _ := command(t, "status", "--admin", r.admin); !strings.Contains(out, "corrupt: stable/tails-7.0.img") {
 		t.Errorf("the status does not tell of the corrupt file:\n%s", out)
+	}
+}
+
+// TestClientsGetVerifiedCopies has a mirror with a wrong byte keep from being read, which proves nothing. Once the
+// others' copies are verified, no client is sent there: GNU Wget2 and curl, which check nothing, have the good file.
+func TestClientsGetVerifiedCopies(t *testing.T) {
+	t.Parallel()
+	testbed.Need(t, "nginx", "nginx")
+	r := newCorruptRig(t, map[string]any{"verify_rate": "5MB", "verify_agent": "Wget/1.21.99"})
+	const corrupt = "http://127.0.41.1:"
+	testbed.Eventually(t, "clients are sent to verified copies", func() bool {
+		return !hasPrefixed(r.inRedirects(t, "/stable/tails-7.0.img"), corrupt)
+	})
+	for range 20 {
+		dir := fetchWith(t, "wget2", "wget2", "-q", r.url())
+		if got, err := os.ReadFile(filepath.Join(dir, "tails-7.0.img")); !bytes.Equal(got, r.image) {
+			t.Fatalf("GNU Wget2 has %d bytes that are not the image: %v", len(got), err)
+		}
+		dir = fetchWith(t, "curl", "curl", "-sfLO", r.url())
+		if got, err := os.ReadFile(filepath.Join(dir, "tails-7.0.img")); !bytes.Equal(got, r.image) {
+			t.Fatalf("curl has %d bytes that are not the image: %v", len(got), err)
+		}
+	}
+	if !hasPrefixed(r.inRedirects(t, "/stable/tails-amd64-6.0/tails-amd64-6.0.img"), corrupt) {
+		t.Error("the mirror does not serve files without a checksum any more")
+	}
+	for _, m := range r.status(t).Mirrors {
+		if m.State != health.Up {
+			t.Errorf("%s is %s: %s", m.URLPrefix, m.State, m.Reason)
+		}
+	}
+	_, out, stderr := command(t, "explain", "--client", "192.0.2.1", "/stable/tails-7.0.img", "--admin", r.admin)
+	if !strings.Contains(out, "not verified yet") {
+		t.Errorf("explain does not tell why:\n%s%s", out, stderr)
 	}
 }
 

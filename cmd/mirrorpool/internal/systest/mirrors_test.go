@@ -19,6 +19,7 @@ type testMirror struct {
 	root    string
 	hosts   []string // that it serves; none: all
 	tls     *testTLS // nil: none
+	refuses string   // a User-Agent that gets 503 from nginx; empty: none
 	stop    func()
 }
 
@@ -80,7 +81,7 @@ func (m *testMirror) startNginx(t testing.TB, port string) {
 	names := strings.Join(m.hosts, " ")
 	server := fmt.Sprintf("server { listen %s:%s; server_name %s; root %s; }\n", m.address, port, names, m.root)
 	if len(m.hosts) == 0 {
-		server = fmt.Sprintf("server { listen %s:%s; root %s; }\n", m.address, port, m.root)
+		server = fmt.Sprintf("server { listen %s:%s; root %s; %s }\n", m.address, port, m.root, m.refusal())
 	} else {
 		server = fmt.Sprintf("server { listen %s:%s default_server; return 404; }\n", m.address, port) + server
 	}
@@ -91,6 +92,14 @@ func (m *testMirror) startNginx(t testing.TB, port string) {
 				m.address, m.tls.port, m.tls.name, m.root, m.tls.cert, m.tls.key)
 	}
 	m.stop = testbed.Nginx(t, server)
+}
+
+// refusal makes nginx refuse requests.
+func (m *testMirror) refusal() string {
+	if m.refuses == "" {
+		return ""
+	}
+	return fmt.Sprintf("if ($http_user_agent = %q) { return 503; }", m.refuses)
 }
 
 // startGo serves the same with net/http.
