@@ -111,6 +111,9 @@ func (v *Verifier) endRead(m *mirror, f *checksums.File) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	m.busy = false
+	if v.gone[m.URLPrefix] == m && !m.hasFindings() {
+		delete(v.gone, m.URLPrefix)
+	}
 	m.next = v.Now().Add(shortPause)
 	if m.urgent != nil {
 		m.next = time.Time{}

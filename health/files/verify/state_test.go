@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"maps"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -97,6 +98,43 @@ func TestLeavesAndReturns(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLeavesDuringRead keeps what a read finds that ends after its mirror has left the pool, and nothing of one that
+// finds nothing.
+func TestLeavesDuringRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 9<<20)}, Options{}, "a", "b", "c")
+		defer w.stop()
+		w.flip("b", "x.img", 3)
+		all := w.mirrors
+		busy := func(prefix string) bool {
+			w.v.mu.Lock()
+			defer w.v.mu.Unlock()
+			return w.v.mirrors[prefix].busy
+		}
+		for _, prefix := range []string{"b", "c"} {
+			w.readAllAgain()
+			w.v.hurry()
+			for !busy(prefix) {
+				time.Sleep(minIdle)
+			}
+			w.do(func() { w.mirrors = maps.Clone(all); delete(w.mirrors, prefix) })
+			w.observe()
+			w.do(func() { w.mirrors = all }) // it still answers
+			time.Sleep(time.Minute)
+			w.v.mu.Lock()
+			if _, kept := w.v.gone[prefix]; kept != (prefix == "b") {
+				t.Errorf("what was found of %s is kept: %t", prefix, kept)
+			}
+			w.v.mu.Unlock()
+			w.observe()
+		}
+		if diff := cmp.Diff([]string{"x.img"}, w.corruptOf("b")); diff != "" {
+			t.Errorf("corrupt: -want +got:\n%s", diff)
+		}
+	})
 }
 
 // TestLastCorruptFileIsGone has a mirror serve again that was down for a file which the origin has dropped.

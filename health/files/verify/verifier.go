@@ -195,9 +195,13 @@ func (v *Verifier) Observe(mirrors []Mirror) {
 // maxGone is of how many mirrors that have left the pool it is kept what was found.
 const maxGone = 1000
 
-// keepGone keeps what was found of a mirror that has left the pool: an editor's mistake is no pardon.
+// hasFindings reports whether a corrupt file of a mirror is known, or was.
+func (m *mirror) hasFindings() bool { return m.condemned != nil || len(m.corrupt) > 0 }
+
+// keepGone keeps what was found of a mirror that has left the pool, or may be in a moment: an editor's mistake is no
+// pardon.
 func (v *Verifier) keepGone(m *mirror, now time.Time) {
-	if (m.condemned != nil || len(m.corrupt) > 0) && len(v.gone) < maxGone {
+	if (m.busy || m.hasFindings()) && len(v.gone) < maxGone {
 		m.left = now
 		v.gone[m.URLPrefix], v.dirty = m, true
 	}
