@@ -74,7 +74,11 @@ func (h *Handler) explainPage(snapshot *dnspool.Snapshot, s *scratch, to *route,
 		return Answer{Status: http.StatusNotFound}, errUnpublished
 	}
 	h.carry(s, file)
-	snapshot.Choose(&s.choice, &s.request)
+	if to.list {
+		snapshot.Choose(&s.choice, &s.request)
+	} else {
+		h.pick(snapshot, s, false)
+	}
 	switch {
 	case s.choice.Picked == nil && !to.list && h.metalinkOrigin(s, file) != "":
 		return Answer{Status: http.StatusOK, What: "a Metalink"}, nil

@@ -42,7 +42,7 @@ func (h *Handler) serveMetalink(
 	h.carry(s, to.metalinkOf)
 	about := metalinkFile{path: to.metalinkOf, known: h.checksumFile(to.metalinkOf)}
 	about.size, about.origin = about.knownSize(), h.metalinkOrigin(s, to.metalinkOf)
-	if snapshot.Choose(&s.choice, &s.request); s.choice.Picked != nil {
+	if h.pick(snapshot, s, false) != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), sizeTime)
 		defer cancel()
 		network := dnspool.ClientNetwork(c.addr)

@@ -60,6 +60,16 @@ func TestVerifiedCopies(t *testing.T) {
 		again != worldMirror(0)+"x.iso" && again != worldMirror(2)+"x.iso" {
 		t.Errorf("after %s, a download goes on at %s", first, again)
 	}
+	metalink := get(w.handler, "/x.iso.meta4", "198.51.100.1").Body.String()
+	page := get(w.handler, "/x.iso?mirrorlist", "198.51.100.1").Body.String()
+	for i, prefix := range all {
+		if named := strings.Contains(metalink, prefix); named != (i == 0 || i == 2) {
+			t.Errorf("the Metalink names %s: %v", prefix, named)
+		}
+		if !strings.Contains(page, prefix) {
+			t.Errorf("the list of mirrors lacks %s", prefix)
+		}
+	}
 	for i := range 20 { // also where one was drawn at once
 		client := fmt.Sprintf("198.51.%d.1", i)
 		answer, why, err := w.handler.Explain(netip.MustParseAddr(client), false, "/x.iso")

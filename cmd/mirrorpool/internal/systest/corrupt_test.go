@@ -168,13 +168,13 @@ func TestClientsGetVerifiedCopies(t *testing.T) {
 		return !hasPrefixed(r.inRedirects(t, "/stable/tails-7.0.img"), corrupt)
 	})
 	for range 20 {
-		dir := fetchWith(t, "wget2", "wget2", "-q", r.url())
-		if got, err := os.ReadFile(filepath.Join(dir, "tails-7.0.img")); !bytes.Equal(got, r.image) {
-			t.Fatalf("GNU Wget2 has %d bytes that are not the image: %v", len(got), err)
-		}
-		dir = fetchWith(t, "curl", "curl", "-sfLO", r.url())
-		if got, err := os.ReadFile(filepath.Join(dir, "tails-7.0.img")); !bytes.Equal(got, r.image) {
-			t.Fatalf("curl has %d bytes that are not the image: %v", len(got), err)
+		for _, command := range [][]string{
+			{"wget2", "-q", r.url()}, {"wget2", "-q", r.url() + ".meta4"}, {"wget2", "-q", "-O", "tails-7.0.img", r.url()}, {"curl", "-sfLO", r.url()},
+		} {
+			dir := fetchWith(t, command[0], command[0], command[1:]...)
+			if got, err := os.ReadFile(filepath.Join(dir, "tails-7.0.img")); !bytes.Equal(got, r.image) {
+				t.Fatalf("%s has %d bytes that are not the image: %v", command, len(got), err)
+			}
 		}
 	}
 	if !hasPrefixed(r.inRedirects(t, "/stable/tails-amd64-6.0/tails-amd64-6.0.img"), corrupt) {
