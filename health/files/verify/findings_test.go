@@ -100,6 +100,19 @@ func TestPardonOfNothing(t *testing.T) {
 	}
 }
 
+// TestWanted counts the files that are verified; none while no mirror is read.
+func TestWanted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	if n := b.v.Wanted(); n != 3 {
+		t.Errorf("%d files are to be verified, want 3", n)
+	}
+	b.v.SetSettings(Settings{})
+	if n := b.v.Wanted(); n != 0 {
+		t.Errorf("%d files are to be verified without a rate, want 0", n)
+	}
+}
+
 // TestSavesAgain saves what could not be saved the last time.
 func TestSavesAgain(t *testing.T) {
 	t.Parallel()
