@@ -18,6 +18,7 @@
 //	sample.go    ranges that are compared with the origin
 //	pace.go      how fast a mirror is read, and how fast it sends
 //	findings.go  corrupt copies, and what follows
+//	lapsed.go    what was found of files that are gone, and may come back
 //	evidence.go  what is kept of a proof, for people
 //	state.go     what outlives a restart
 package verify

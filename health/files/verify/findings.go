@@ -169,8 +169,13 @@ func (v *Verifier) Verified() map[uint64][]uint64 {
 func (v *Verifier) Pardon(urlPrefix string) {
 	v.mu.Lock()
 	m := v.mirrors[urlPrefix]
-	if m == nil || len(m.corrupt) == 0 && m.condemned == nil {
+	v.lapsed = slices.DeleteFunc(v.lapsed, func(l lapsed) bool {
+		v.dirty = v.dirty || l.URLPrefix == urlPrefix
+		return l.URLPrefix == urlPrefix
+	})
+	if m == nil || !m.hasFindings() {
 		v.mu.Unlock()
+		v.SaveState()
 		return
 	}
 	clear(m.corrupt)

@@ -5,6 +5,7 @@ import (
 	"encoding/gob"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -23,6 +24,7 @@ type savedState struct {
 	Files   []savedFile
 	Mirrors []savedMirror
 	Older   []savedVersion
+	Lapsed  []lapsed
 }
 
 // A savedVersion is what a file was before it changed, and until when mirrors may have it.
@@ -82,7 +84,7 @@ func (v *Verifier) SaveState() {
 
 // state returns what is known. v.mu is held.
 func (v *Verifier) state() *savedState {
-	s := &savedState{Files: make([]savedFile, len(v.byNumber))}
+	s := &savedState{Files: make([]savedFile, len(v.byNumber)), Lapsed: slices.Clone(v.lapsed)}
 	for number, f := range v.byNumber {
 		if f != nil {
 			s.Files[number] = savedFile{xxhash.Sum64String(f.Path), v.sums[number].String(), f.Size, f.Time}
@@ -156,12 +158,19 @@ func (v *Verifier) takeSaved() {
 			v.noteOlder(saved.Path, saved.Sum)
 		}
 	}
+	for i := range s.Lapsed {
+		saved := &s.Lapsed[i]
+		saved.Since = earlier(saved.Since, v.Now())
+		v.lapse(saved)
+	}
 	for i := range s.Mirrors {
-		v.takeSavedMirror(&s.Mirrors[i], numbers)
+		v.takeSavedMirror(&s.Mirrors[i], s.Files, numbers)
 	}
 }
 
-func (v *Verifier) takeSavedMirror(saved *savedMirror, numbers map[uint32]uint32) {
+// takeSavedMirror takes in what was saved of a mirror. numbers are those of the files as they are now, by index in what
+// was saved.
+func (v *Verifier) takeSavedMirror(saved *savedMirror, files []savedFile, numbers map[uint32]uint32) {
 	now := v.Now()
 	m := v.mirrors[saved.URLPrefix]
 	if m == nil {
@@ -182,6 +191,9 @@ func (v *Verifier) takeSavedMirror(saved *savedMirror, numbers map[uint32]uint32
 			m.corrupt[number] = &found
 			m.places[number] = saved.Places[index]
 			m.later[number] = earlier(found.Since, now).Add(corruptTime)
+		} else if int(index) < len(files) {
+			f := &files[index]
+			v.lapse(&lapsed{f.Path, f.Sum, saved.URLPrefix, found, saved.Places[index], now})
 		}
 	}
 }

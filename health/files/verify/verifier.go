@@ -95,6 +95,7 @@ type Verifier struct {
 	wrong    map[*checksums.File]bool      // whose checksum is not that of the origin's file
 	differs  map[*checksums.File]time.Time // since when it is known that the origin's file is another
 	older    map[version]time.Time         // that files had of late: until when a mirror may have them
+	lapsed   []lapsed                      // findings of files that are gone, the latest last
 	counts   Counts
 	saved    *savedState // not taken in yet: it needs the files
 	news     bool        // Changed is to be called
@@ -266,6 +267,9 @@ func (v *Verifier) list() {
 		}
 	}
 	v.takeSaved()
+	if fresh {
+		v.recall()
+	}
 }
 
 // number gives a file a number that no other one has.
@@ -286,7 +290,7 @@ func (v *Verifier) numberOf(f *checksums.File, want *checksums.Sum) (number uint
 	return number, ok && v.sums[number] == *want
 }
 
-// forget drops what is known of a file.
+// forget drops what is known of a file, but for corrupt copies: see lapsed.
 func (v *Verifier) forget(f *checksums.File, number uint32) {
 	delete(v.numbers, f)
 	v.dropPieces(f)
@@ -295,6 +299,9 @@ func (v *Verifier) forget(f *checksums.File, number uint32) {
 	v.byNumber[number] = nil
 	v.free = append(v.free, number)
 	for m := range v.all() {
+		if found := m.corrupt[number]; found != nil {
+			v.lapse(&lapsed{xxhash.Sum64String(f.Path), v.sums[number].String(), m.URLPrefix, *found, m.places[number], v.Now()})
+		}
 		m.distrust(number)
 		delete(m.later, number)
 		delete(m.looked, number)
