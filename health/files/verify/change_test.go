@@ -13,7 +13,7 @@ import (
 )
 
 // TestWrongChecksum accuses no mirror where the published checksum is not that of the origin's file, nor where no copy
-// has matched it.
+// has matched it. Once the origin has the right file again, they are verified by it.
 func TestWrongChecksum(t *testing.T) {
 	t.Parallel()
 	for name, noPath := range map[string]bool{"a folder": false, "a list": true} {
@@ -37,6 +37,14 @@ func TestWrongChecksum(t *testing.T) {
 				}
 				if w.logs.FilterMessageSnippet("checksum").Len() == 0 {
 					t.Error("the wrong checksum is not logged")
+				}
+				w.do(func() { // as the checksum says: from a backup, with the time that it had
+					w.origin = fiveFiles(1 << 20)
+					w.mirrors["a"].files = fiveFiles(1 << 20)
+				})
+				time.Sleep(corruptTime + 2*retryTime)
+				if r := w.v.Report(); r["a"].Verified != 5 || len(r["b"].Corrupt) != 1 || len(r["c"].Corrupt) != 1 {
+					t.Errorf("after the origin's file was mended: %+v", r)
 				}
 			})
 		})

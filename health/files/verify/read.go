@@ -371,7 +371,7 @@ func (v *Verifier) goodPieces(ctx context.Context, f *checksums.File, want *chec
 		return nil
 	}
 	if found := fmt.Sprintf("%x", digest.Sum(nil)); found != want.String() {
-		v.wrong[f] = true
+		v.wrong[f], v.differs[f] = true, v.Now()
 		v.Log.Error("the origin's file does not have its checksum: mirrors are not verified by it", zap.String("path", f.Path),
 			zap.Stringer("want", want), zap.String("found", found))
 		return nil

@@ -261,6 +261,12 @@ func (v *Verifier) list() {
 			v.forget(f, number)
 		}
 	}
+	for f := range v.wrong { // the origin's file may have been mended, or was read wrong
+		if v.Now().Sub(v.differs[f]) >= corruptTime {
+			delete(v.wrong, f)
+			delete(v.differs, f)
+		}
+	}
 	for known, until := range v.older {
 		if !v.Now().Before(until) {
 			delete(v.older, known)
