@@ -41,6 +41,7 @@ var (
 	errSize = errors.New("the copy has another size")
 	errPart = errors.New("the mirror does not send parts of files")
 	errSlow = errors.New("the copy comes too slowly")
+	errOff  = errors.New("files.verify_rate is 0 meanwhile")
 )
 
 // readWhole reads a mirror's copy of a file that should have a checksum. The error says why nothing is known of it.
@@ -110,12 +111,21 @@ func (v *Verifier) stream(
 			return size, err
 		case ctx.Err() != nil:
 			return size, ctx.Err()
+		case v.isOff():
+			return size, errOff
 		case now.Sub(began) > v.longest(size):
 			return size, errSlow
 		case len(parts.done) > maxPieces:
 			return size, errSize
 		}
 	}
+}
+
+// isOff reports whether no file is to be read any more.
+func (v *Verifier) isOff() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.settings.Rate == 0
 }
 
 // longest is the time that so many bytes of a copy may take.

@@ -198,7 +198,7 @@ func TestStall(t *testing.T) {
 			t.Errorf("%v, after %v", err, time.Since(began))
 		}
 		began = time.Now()
-		b.v.settings.Rate = 0
+		b.v.settings.Rate, b.m.bucket = 1e6, bucket{}
 		b.v.Fetch = func(ctx context.Context, _ *Mirror, _ netip.Addr, _ string, _, _ int64) (*Copy, error) {
 			return &Copy{Body: &body{Reader: &silent{ctx, bytes.NewReader(text[:1000])}}, Size: int64(len(text))}, nil
 		}

@@ -210,6 +210,23 @@ func TestOff(t *testing.T) {
 	})
 }
 
+// TestOffDuringRead has a read end when files.verify_rate becomes 0, which would go on without a bound.
+func TestOffDuringRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string][]byte{"x.img": randomText(1, 20<<20)}, Options{}, "a")
+		defer w.stop()
+		time.Sleep(10 * time.Second)
+		before := w.v.Counts()
+		w.v.SetSettings(Settings{})
+		time.Sleep(time.Minute)
+		after := w.v.Counts()
+		if before.Bytes == 0 || after.Bytes-before.Bytes > readSize || after.Broken != 1 {
+			t.Errorf("%+v, and after it was switched off %+v", before, after)
+		}
+	})
+}
+
 // TestSavedAtOnce has what was found outlive a crash, and a pardon too.
 func TestSavedAtOnce(t *testing.T) {
 	t.Parallel()
