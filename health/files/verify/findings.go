@@ -277,7 +277,7 @@ func (v *Verifier) takeGood(m *mirror, f *checksums.File, r *reading) {
 
 // acquit has a mirror serve again once all its files were read again without a fault. v.mu is held.
 func (v *Verifier) acquit(m *mirror) bool {
-	if m.condemned == nil || len(m.corrupt) > 0 || m.done.IsEmpty() || !v.isComplete(m) {
+	if m.condemned == nil || len(m.corrupt) > 0 || !v.isComplete(m) {
 		return false
 	}
 	m.condemned, v.dirty = nil, true

@@ -389,8 +389,11 @@ func TestAcquit(t *testing.T) {
 	if b.v.acquit(b.m) {
 		t.Error("with no file read")
 	}
-	b.v.Has = func(int, string) bool { return true }
 	b.m.done.Add(0)
+	if b.v.acquit(b.m) {
+		t.Error("with no file that it is known to have")
+	}
+	b.v.Has = func(int, string) bool { return true }
 	if b.v.acquit(b.m) {
 		t.Error("with a file that is not read")
 	}

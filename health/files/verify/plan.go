@@ -130,14 +130,20 @@ func (v *Verifier) isDue(m *mirror, number uint32, f *checksums.File, now time.T
 	return !m.done.Contains(number) && !v.wrong[f] && !now.Before(m.later[number]) && v.Has(m.Number, f.Path)
 }
 
-// isComplete reports whether all files of a mirror have been read in the round, and are good. v.mu is held.
+// isComplete reports whether all files of a mirror have been read in the round, and are good. With no file that it has
+// it is not: which files it has may not be known yet. v.mu is held.
 func (v *Verifier) isComplete(m *mirror) bool {
+	some := false
 	for number, f := range v.byNumber {
-		if f != nil && !v.wrong[f] && !m.done.Contains(uint32(number)) && v.Has(m.Number, f.Path) {
+		if f == nil || v.wrong[f] || !v.Has(m.Number, f.Path) {
+			continue
+		}
+		if !m.done.Contains(uint32(number)) {
 			return false
 		}
+		some = true
 	}
-	return true
+	return some
 }
 
 // chooseRange returns a file that a mirror has, more likely the larger it is, and an offset in it. v.mu is held.
