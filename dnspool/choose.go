@@ -39,9 +39,9 @@ type Request struct {
 	// Unknown are the mirrors that may carry the file, in bits as well. Only Explain looks at it.
 	Unknown []uint64
 
-	// Unverified are the mirrors that carry the file, but are no Carriers because others' copies are verified, in bits as
-	// well. Only Explain looks at it.
-	Unverified []uint64
+	// Verified are the mirrors that get the other mirrors' clients, in bits as well, because their copy of the file is
+	// verified; nil: none. Those that a person has forced up keep theirs.
+	Verified []uint64
 
 	// Corrupt are the mirrors whose copy of the file has wrong bytes. Only Explain looks at it.
 	Corrupt []int
@@ -84,6 +84,7 @@ type Choice struct {
 	share  float64 // the most that one may take; 0 if there is no limit
 	rest   float64 // what is left for those below the limit, as a share
 	total  float64 // of their points
+	scale  float64 // by which all shares are multiplied, where others' clients are added
 	far    []float64
 	bounds []float64 // for each cell of the group's index, how far its nearest mirror is at least
 	best   []*score
@@ -143,6 +144,7 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 	}
 	c.divide(s.policy, &r.Place)
 	c.draw(r.Seed)
+	c.prefer(r)
 	c.Busy = c.group.refuses(r)
 }
 
@@ -150,7 +152,7 @@ func (c *Choice) choose(s *Snapshot, r *Request) {
 func (g *webGroup) refuses(r *Request) bool { return g.Load > 0 && uniform(r.LoadDraw) >= g.Load }
 
 func (c *Choice) reset() {
-	c.scores, c.share, c.rest, c.total = c.scores[:0], 0, 1, 0
+	c.scores, c.share, c.rest, c.total, c.scale = c.scores[:0], 0, 1, 0, 1
 	c.group, c.coarse, c.Busy = nil, false, false
 }
 

@@ -120,6 +120,7 @@
 //	near_dns.go   DNS answers by place
 //	choose.go     redirects: which mirror is picked
 //	near.go       nearness: distances, which mirrors compete, max_share
+//	prefer.go     the clients of mirrors without a verified copy of a file go to those with one
 //	index.go      large groups by place: so that a choice looks at few mirrors; indexed.go and race.go choose by it
 //	place.go      where mirrors and clients are; countries.go has the middles of the countries
 //	sticky.go     the same mirror for a while

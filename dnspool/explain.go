@@ -161,12 +161,12 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 		return "does not serve this place (exclude)"
 	case !r.carriedBy(uint32(m.Number)) && slices.Contains(r.Corrupt, m.Number):
 		return "has a corrupt copy of the file"
-	case !r.carriedBy(uint32(m.Number)) && isSet(r.Unverified, uint32(m.Number)):
-		return "its copy of the file is not verified yet, as others are"
-	case !r.carriedBy(uint32(m.Number)) && isSet(r.Unknown, uint32(m.Number)):
+	case !(r.carriedBy(uint32(m.Number)) && r.prefers(m)) && isSet(r.Unknown, uint32(m.Number)):
 		return "may have the file, but has not said so"
 	case !r.carriedBy(uint32(m.Number)):
 		return "lacks the file"
+	case !r.prefers(m):
+		return "its copy of the file is not verified yet, as others are"
 	default:
 		return m.whyUnfit(f)
 	}

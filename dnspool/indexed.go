@@ -28,7 +28,7 @@ func (c *Choice) chooseIndexed(policy *Policy, g *webGroup, r *Request) bool {
 	case r.Carriers != nil && countUpTo(r.Carriers, fewCarriers) < fewCarriers:
 		c.admitCarriers(&a)
 	case !policy.Geo || !r.Place.Known():
-		return c.race(&a, nil, 0, 1)
+		return r.Verified == nil && c.race(&a, nil, 0, 1)
 	default:
 		from := newClient(&r.Place)
 		enough := max(policy.wanted(), MaxRunnersUp+1)
@@ -36,7 +36,7 @@ func (c *Choice) chooseIndexed(policy *Policy, g *webGroup, r *Request) bool {
 			return false
 		}
 		near, reach := policy.Near*c.far[0], c.far[enough-1]
-		if (reach <= near || c.inCountry(&a, &from, enough)) && c.race(&a, &from, near, policy.MaxShare) {
+		if r.Verified == nil && (reach <= near || c.inCountry(&a, &from, enough)) && c.race(&a, &from, near, policy.MaxShare) {
 			return true
 		}
 		c.admitWithin(&a, &from, max(near, reach))
@@ -47,6 +47,7 @@ func (c *Choice) chooseIndexed(policy *Policy, g *webGroup, r *Request) bool {
 	slices.SortFunc(c.scores, func(a, b score) int { return cmp.Compare(a.id, b.id) }) // as in the group
 	c.divide(*policy, &r.Place)
 	c.draw(r.Seed)
+	c.prefer(r)
 	c.pick()
 	return true
 }

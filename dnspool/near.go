@@ -179,25 +179,10 @@ func (c *Choice) limit(share float64) {
 	}
 }
 
-// ShareOf returns the share of the clients at the request's place that some mirrors get together, those whose bits are
-// set by [Mirror.Number]: from 0 to 1. It is 0 where the choice did not look at each mirror that may be picked, as it
-// does of fewer than 48, or of fewer than 64 carriers.
-func (c *Choice) ShareOf(mirrors []uint64) (share float64) {
-	if c.total == 0 && c.share == 0 {
-		return 0
-	}
-	for i := range c.scores {
-		if s := &c.scores[i]; s.points > 0 && isSet(mirrors, s.number) {
-			share += c.of(s)
-		}
-	}
-	return share
-}
-
 // of returns the share of the clients at the request's place that a mirror gets.
 func (c *Choice) of(s *score) float64 {
 	if s.capped {
-		return c.share
+		return c.scale * c.share
 	}
-	return c.rest * s.points / c.total
+	return c.scale * c.rest * s.points / c.total
 }

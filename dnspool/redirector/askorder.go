@@ -64,8 +64,13 @@ func (o *askOrder) pick(among func(word int) uint64, words int) *dnspool.Mirror 
 		}
 		o.left = append(o.left, bits)
 	}
-	o.scratch.request.Carriers = o.left
-	return o.handler.draw(o.snapshot, o.scratch, o.resumes)
+	s := o.scratch
+	s.request.Carriers, s.request.Verified = o.left, nil
+	o.snapshot.Choose(&s.choice, &s.request)
+	if o.resumes {
+		o.handler.pickAnother(o.snapshot, s)
+	}
+	return s.choice.Picked
 }
 
 // try takes in that a mirror is returned.

@@ -62,8 +62,7 @@ func (h *Handler) Explain(addr netip.Addr, secure bool, path string) (a Answer, 
 func (h *Handler) explain(snapshot *dnspool.Snapshot, s *scratch, file string) dnspool.Explanation {
 	if s.request.Carriers != nil {
 		plain := unescape(file)
-		k := h.Catalog.Find(plain, h.Now())
-		s.request.Unverified, s.request.Unknown, s.request.Corrupt = k.Has, k.Unknown, h.Catalog.Corrupt(plain)
+		s.request.Unknown, s.request.Corrupt = h.Catalog.Find(plain, h.Now()).Unknown, h.Catalog.Corrupt(plain)
 	}
 	return snapshot.Explain(&s.request)
 }

@@ -116,17 +116,26 @@ func (h *Handler) toMirror(b basis, m *dnspool.Mirror) destination {
 const minVerified = 0.5
 
 // pick chooses a mirror for the request in s, or returns nil. One whose copy of the file is verified is preferred: most
-// clients check nothing, and a mirror with wrong bytes may keep from being read.
+// clients check nothing, and a mirror with wrong bytes may keep from being read. A request that resumes a download, or
+// tries it again, gets another mirror than the one before, where there is one.
 func (h *Handler) pick(snapshot *dnspool.Snapshot, s *scratch, resumes bool) *dnspool.Mirror {
-	picked := h.draw(snapshot, s, resumes)
-	switch {
-	case picked == nil || s.known == nil || picked.ForcedUp(health.HTTP) != nil:
-		return picked
-	case containsAll(s.known.Verified, s.request.Carriers) || s.choice.ShareOf(s.known.Verified) < minVerified:
-		return picked
+	s.request.Verified = nil
+	snapshot.Choose(&s.choice, &s.request)
+	if s.prefersVerified() {
+		s.request.Verified = s.known.Verified
+		snapshot.Choose(&s.choice, &s.request)
 	}
-	s.request.Carriers = s.known.Verified
-	return h.draw(snapshot, s, resumes)
+	if resumes {
+		h.pickAnother(snapshot, s)
+	}
+	return s.choice.Picked
+}
+
+// prefersVerified reports whether mirrors with a verified copy are to get the clients of the others. s has the choice
+// among all.
+func (s *scratch) prefersVerified() bool {
+	return s.choice.Picked != nil && s.known != nil && !containsAll(s.known.Verified, s.request.Carriers) &&
+		s.choice.ShareOf(s.known.Verified) >= minVerified
 }
 
 // containsAll reports whether all bits of some mirrors are set among others.
@@ -142,19 +151,15 @@ func containsAll(bits, some []uint64) bool {
 	return true
 }
 
-// draw chooses one of the mirrors that may be picked. A request that resumes a download, or tries it again, gets
-// another mirror than the one before, where there is one.
-func (h *Handler) draw(snapshot *dnspool.Snapshot, s *scratch, resumes bool) *dnspool.Mirror {
-	s.request.Without = nil
-	snapshot.Choose(&s.choice, &s.request)
-	if !resumes || s.choice.Picked == nil || h.inForce.Load().sticky == nil {
-		return s.choice.Picked
+// pickAnother chooses another mirror than the one that is picked, where there is one.
+func (h *Handler) pickAnother(snapshot *dnspool.Snapshot, s *scratch) {
+	if s.choice.Picked == nil || h.inForce.Load().sticky == nil {
+		return
 	}
 	sticky := s.request.Seed
 	s.request.Without, s.request.Seed = s.choice.Picked, h.Source.Uint64()
 	snapshot.Choose(&s.choice, &s.request)
 	s.request.Without, s.request.Seed = nil, sticky
-	return s.choice.Picked
 }
 
 // find returns where a request leads. It asks the origin and mirrors, for [files.AskTime] at most.

@@ -85,6 +85,13 @@ func TestVerifiedCopies(t *testing.T) {
 		}
 	}
 
+	e := explainAll(t, w, "/x.iso?mirrorlist")
+	for _, m := range e.Mirrors {
+		if strings.Contains(m.Why, "verified") {
+			t.Errorf("a page has all mirrors, and %s: %s", m.URLPrefix, m.Why)
+		}
+	}
+
 	w.publish(n, worldMirror(0), nil) // of three that are up, one is verified
 	if got := sentTo("x.iso"); !slices.Equal(got, all[1:]) {
 		t.Errorf("with a verified one down: clients are sent to %q", got)
@@ -93,5 +100,64 @@ func TestVerifiedCopies(t *testing.T) {
 		Until: time.Unix(1_900_000_000, 0)}))
 	if got := sentTo("x.iso"); !slices.Equal(got, all[:3]) {
 		t.Errorf("with one pardoned: clients are sent to %q", got)
+	}
+	e = explainAll(t, w, "/x.iso")
+	for _, m := range e.Mirrors {
+		if served := m.URLPrefix != worldMirror(3); served != (m.Share > 0.3) || served == strings.Contains(m.Why, "not verified yet") {
+			t.Errorf("with one pardoned, %s has a share of %v: %s", m.URLPrefix, m.Share, m.Why)
+		}
+	}
+}
+
+// explainAll explains the answer to some client.
+func explainAll(t *testing.T, w *fileWorld, path string) dnspool.Explanation {
+	t.Helper()
+	_, e, err := w.handler.Explain(netip.MustParseAddr("198.51.7.1"), false, path)
+	if err != nil {
+		t.Error(err)
+	}
+	return e
+}
+
+// TestVerifiedResumes has downloads go on at another mirror: one with a verified copy, if there is another.
+func TestVerifiedResumes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		mirrors, verified int
+		others            bool // a download may go on at others
+	}{
+		"three of six": {6, 3, false},
+		"two of three": {3, 2, false},
+		"one of two":   {2, 1, true},
+	} {
+		w := newFileWorld(t, config.Files{Origin: "/o"}, test.mirrors, map[string]int64{"x.iso": 1})
+		bits, sent := uint64(0), map[string]bool{}
+		for i := range test.verified {
+			bits |= 1 << w.catalog.Number(worldMirror(i))
+			sent[worldMirror(i)+"x.iso"] = true
+		}
+		w.catalog.SetVerified(map[uint64][]uint64{xxhash.Sum64String("x.iso"): {bits}})
+		w.catalog.Withhold(nil) // forgets what is at hand
+		for i := range 256 {
+			client := fmt.Sprintf("198.51.%d.1", i)
+			first := get(w.handler, "/x.iso", client).Header().Get("Location")
+			again := get(w.handler, "/x.iso", client, "Range: bytes=5-").Header().Get("Location")
+			if !sent[first] || again == first || sent[again] == test.others {
+				t.Errorf("%s verified: after %s, a download goes on at %s", name, first, again)
+			}
+		}
+	}
+}
+
+// TestVerifiedOfOrigin explains a page on a file that clients get from the fallback alone: no copy is the reason.
+func TestVerifiedOfOrigin(t *testing.T) {
+	t.Parallel()
+	w := newFileWorld(t, config.Files{Origin: "/o", Fallback: "http://fallback.example.org/", FromOrigin: []string{"*.sig"}}, 2,
+		map[string]int64{"x.sig": 1})
+	_, e, _ := w.handler.Explain(netip.MustParseAddr("198.51.7.1"), false, "/x.sig?mirrorlist")
+	for _, m := range e.Mirrors {
+		if strings.Contains(m.Why, "verified") {
+			t.Errorf("%s: %s", m.URLPrefix, m.Why)
+		}
 	}
 }

@@ -1,0 +1,116 @@
+package dnspool
+
+import (
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"mirrorpool/config"
+)
+
+// TestPreferVerified gives the clients of the others to mirrors with a verified copy, in proportion to their shares:
+// neither a small one nor one far away gets many times as many as before.
+func TestPreferVerified(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		atlas
+		verified string // the mirrors' names
+		want     map[string]float64
+	}{
+		"a small one beside one that is limited": {"a 1000 berlin\nb 20 berlin\nc 980 berlin", "ab",
+			map[string]float64{"a": 0.5 / 0.51, "b": 0.01 / 0.51}},
+		"others are far away": {"a 20 berlin\nb 10 berlin\nc 10 munich\nx 10 sydney\ny 10 sydney", "axy",
+			map[string]float64{"a": 1}},
+		"none competes": {"a 20 berlin\nb 10 berlin\nc 10 munich\nx 10 sydney", "x",
+			map[string]float64{"a": 0.5, "b": 0.25, "c": 0.25}},
+		"all are": {"a 20 berlin\nb 10 berlin\nc 10 munich", "abc", map[string]float64{"a": 0.5, "b": 0.25, "c": 0.25}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := test.input(t, testSelection)
+			scatter(&in, rand.New(rand.NewPCG(1, 2))) // for the numbers
+			s := Build(in)
+			r := Request{Place: testPlaces["berlin"], Verified: []uint64{0}}
+			for i := range s.Mirrors {
+				if strings.Contains(test.verified, s.Mirrors[i].Name) {
+					r.Verified[0] |= 1 << s.Mirrors[i].Number
+				}
+			}
+			e := s.Explain(&r)
+			got := map[string]float64{}
+			for _, m := range e.Mirrors {
+				if m.Share > 0 {
+					got[m.Mirror.Name] = m.Share
+				}
+			}
+			if !maps.EqualFunc(got, test.want, func(a, b float64) bool { return math.Abs(a-b) < 1e-9 }) {
+				t.Errorf("shares of %v, want %v", got, test.want)
+			}
+			checkDrawn(t, s, r, &e)
+		})
+	}
+}
+
+// TestPreferAgrees compares choices with what is explained, in pools with an index and without. A client whose mirror
+// has a verified copy stays there, and no mirror gets more of the others than in proportion to its share.
+func TestPreferAgrees(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(25, 26))
+	stayed, moved := 0, 0
+	for range 200 {
+		in := scatteredPool(r).input(t, config.Selection{Geo: r.IntN(3) > 0, Near: 2, MinCandidates: 1 + r.IntN(12), MaxShare: 1 - 0.9*r.Float64()})
+		scatter(&in, r)
+		if r.IntN(2) == 0 {
+			in.Pool.Mirrors = in.Pool.Mirrors[:1+r.IntN(indexSize-1)]
+		}
+		s := Build(in)
+		var c Choice
+		for range 20 {
+			q := randomRequest(r, s)
+			q.Without = nil
+			before := s.Explain(&q)
+			s.Choose(&c, &q)
+			all := c.Picked
+			q.Verified = []uint64{r.Uint64(), r.Uint64(), 0, r.Uint64()}
+			e := s.Explain(&q)
+			whole := 0.0
+			for _, m := range before.Mirrors {
+				if m.Share > 0 && q.prefers(m.Mirror) {
+					whole += m.Share
+				}
+			}
+			s.Choose(&c, &q)
+			switch {
+			case (c.Picked == nil) != (all == nil) || all != nil && c.Picked != e.Mirrors[0].Mirror:
+				t.Fatalf("picked %v, explained %+v, before %v, for %+v", c.Picked, e.Mirrors[0], all, q)
+			case all == nil || whole == 0:
+				continue
+			case !q.prefers(c.Picked):
+				t.Fatalf("%s is picked, which is not preferred", c.Picked.Name)
+			case q.prefers(all) && c.Picked != all:
+				t.Fatalf("a client is moved from %s to %s", all.Name, c.Picked.Name)
+			case c.Picked == all:
+				stayed++
+			default:
+				moved++
+			}
+			for _, m := range e.Mirrors {
+				i := slices.IndexFunc(before.Mirrors, func(b Explained) bool { return b.Mirror == m.Mirror })
+				want := 0.0
+				if q.prefers(m.Mirror) {
+					want = before.Mirrors[i].Share / whole
+				}
+				if math.Abs(m.Share-want) > 1e-9 {
+					t.Fatalf("%s has a share of %v, want %v", m.Mirror.Name, m.Share, want)
+				}
+			}
+		}
+	}
+	if stayed < 100 || moved < 100 {
+		t.Errorf("%d clients stayed, %d were moved", stayed, moved)
+	}
+}
