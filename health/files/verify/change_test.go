@@ -2,7 +2,9 @@ package verify
 
 import (
 	"bytes"
+	"io"
 	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -118,6 +120,38 @@ func TestNewerVersion(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestListComesLate has a mirror have a file that has changed, where the origin's files cannot be read, before the list
+// tells: it is not corrupt. One is that has wrong bytes for longer, also others each time.
+func TestListComesLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, fiveFiles(2<<20), Options{}, "soon", "later", "corrupt", "erratic")
+		defer w.stop()
+		w.do(func() { w.noPath = true })
+		time.Sleep(10 * time.Minute)
+		w.do(func() {
+			w.mirrors["erratic"].faults = func(r *rand.Rand, text []byte) (io.Reader, int64, error) {
+				sent := bytes.Clone(text)
+				sent[0] ^= byte(1 + r.IntN(255))
+				return bytes.NewReader(sent), int64(len(sent)), nil
+			}
+		})
+		w.do(func() { w.mirrors["soon"].files["stable/1.img"] = randomText(77, 2<<20) })
+		w.flip("corrupt", "stable/2.img", 3)
+		w.readAllAgain()
+		time.Sleep(retryTime / 2)
+		if got := w.v.Corrupt(); len(got) > 0 {
+			t.Errorf("after one read: %q", got)
+		}
+		w.do(func() { w.origin["stable/1.img"] = w.mirrors["soon"].files["stable/1.img"] })
+		w.publish()
+		time.Sleep(2 * retryTime)
+		if got := slices.Sorted(maps.Keys(w.v.Corrupt())); !slices.Equal(got, []string{"corrupt", "erratic"}) {
+			t.Errorf("%q have corrupt files", got)
+		}
+	})
 }
 
 // TestOlderVersion has files change that keep their size: mirrors that get the change later are not corrupt, and one

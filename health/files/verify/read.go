@@ -230,7 +230,7 @@ func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *che
 	case ctx.Err() != nil:
 	case err != nil && !v.noteWrong(m, f, r):
 		v.takeBroken(m, f, err)
-	case !cut && v.isOrigins(ctx, f, r, piece, found):
+	case !cut && v.isOrigins(ctx, m, f, r, piece, found):
 		v.takeBroken(m, f, errors.New("the origin has the same bytes, and they are not those of the checksum"))
 	default:
 		v.accuse(ctx, m, f, r, int64(piece)*pieceSize, found)
@@ -239,11 +239,17 @@ func (v *Verifier) takeWrong(ctx context.Context, m *mirror, seen Mirror, f *che
 
 // isOrigins reports whether a piece of a copy that is wrong is as the origin has it: that has changed, and the mirror
 // has got the change before the origin was listed again. Where the origin's files are read from another host, that
-// counts for a day: it may be the mirror itself.
-func (v *Verifier) isOrigins(ctx context.Context, f *checksums.File, r *reading, piece int, found []byte) bool {
+// counts for a day: it may be the mirror itself. Where they cannot be read, it may be so until the next copy, an hour
+// later, is wrong as well.
+func (v *Verifier) isOrigins(ctx context.Context, m *mirror, f *checksums.File, r *reading, piece int, found []byte) bool {
 	offset := int64(piece) * pieceSize
 	has, err := v.originPart(ctx, f, offset, min(pieceSize, r.size-offset))
-	if err != nil || sumOf(has) != r.pieces[piece] && !bytes.Equal(has, found) {
+	if err != nil {
+		was := v.wasWrong(m, f)
+		v.noteWrong(m, f, r)
+		return !was
+	}
+	if sumOf(has) != r.pieces[piece] && !bytes.Equal(has, found) {
 		return false
 	}
 	v.mu.Lock()
@@ -296,6 +302,14 @@ func (v *Verifier) noteWrong(m *mirror, f *checksums.File, r *reading) bool {
 	before := m.wrong[number]
 	m.wrong[number], m.places[number] = r.sum, r.addr
 	return before == r.sum
+}
+
+// wasWrong reports whether the copy before was wrong as a whole.
+func (v *Verifier) wasWrong(m *mirror, f *checksums.File) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	number, ok := v.numbers[f]
+	return ok && m.wrong[number] != ""
 }
 
 var errPassed = errors.New("a wrong place was right when it was read again")

@@ -266,7 +266,7 @@ func TestWhatIsRightIsForgotten(t *testing.T) {
 		w.do(func() { w.noPath = true })
 		w.flip("b", "stable/1.img", 3)
 		w.v.LookAt(map[string][]string{"b": {"stable/1.img"}})
-		time.Sleep(10 * time.Minute)
+		time.Sleep(retryTime + 10*time.Minute)
 		if diff := cmp.Diff([]string{"stable/1.img"}, w.corruptOf("b")); diff != "" {
 			t.Errorf("corrupt: -want +got:\n%s", diff)
 		}

@@ -172,7 +172,7 @@ func TestReleaseComesLate(t *testing.T) {
 			w.do(func() { w.mirrors["b"].files["stable/4.img"] = bytes.Clone(w.origin["stable/4.img"]) })
 			w.flip("b", "stable/4.img", 999)
 			w.do(func() { w.noPath = true }) // so that no range is compared
-			time.Sleep(newTime)
+			time.Sleep(newTime + retryTime)
 			if got := w.corruptOf("b"); len(got) != want {
 				t.Errorf("newest: %t: corrupt: %q, want %d", newest, got, want)
 			}
@@ -504,7 +504,7 @@ func TestOriginHangs(t *testing.T) {
 		defer w.stop()
 		w.do(func() { w.hangs, w.noPath = true, true })
 		w.flip("b", "x.img", 9)
-		time.Sleep(10 * time.Minute)
+		time.Sleep(retryTime + 10*time.Minute)
 		if diff := cmp.Diff([]string{"x.img"}, w.corruptOf("b")); diff != "" {
 			t.Errorf("corrupt: -want +got:\n%s", diff)
 		}
