@@ -19,6 +19,10 @@ import (
 // stateFormat is that of a file in state_dir.
 var stateFormat = statefile.Format{Kind: "mirrorpool-verified", Version: 1, Limit: 64 << 20}
 
+// maxSavedCorrupt is how many corrupt files of a mirror are saved: with all of many mirrors, the file would become too
+// large to be read. A mirror with so many serves nothing before the others have been read again, too.
+const maxSavedCorrupt = 100
+
 // A savedState is what a verifier knows, as it is saved.
 type savedState struct {
 	Files   []savedFile
@@ -99,7 +103,9 @@ func (v *Verifier) state() *savedState {
 			Places: maps.Clone(m.places),
 		}
 		for number, found := range m.corrupt {
-			saved.Corrupt[number] = *found
+			if len(saved.Corrupt) < maxSavedCorrupt {
+				saved.Corrupt[number] = *found
+			}
 		}
 		saved.Done, _ = m.done.ToBytes() // a bytes.Buffer takes all
 		saved.Good, _ = m.good.ToBytes()

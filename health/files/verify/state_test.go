@@ -1,13 +1,17 @@
 package verify
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mirrorpool/health/files/checksums"
 )
 
 // TestRestart keeps what was verified and what was found; not of files that have changed.
@@ -208,6 +212,36 @@ func TestOff(t *testing.T) {
 			t.Errorf("%v is withheld", w.v.Withheld())
 		}
 	})
+}
+
+// TestManyCorruptFiles has what was found of 1000 mirrors whose files are all corrupt outlive a restart: each of them
+// is down.
+func TestManyCorruptFiles(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.v.StateFile, b.v.dirty = filepath.Join(t.TempDir(), "verified"), true
+	found := &Finding{Path: strings.Repeat("x", 200), Found: strings.Repeat("0", 64), Want: strings.Repeat("1", 64)}
+	for i := range 1000 {
+		m := b.v.newMirror(b.now)
+		m.URLPrefix, m.condemned = fmt.Sprint("https://", i, ".example.net/"), found
+		for number := range uint32(500) {
+			m.corrupt[number] = found
+		}
+		b.v.mirrors[m.URLPrefix] = m
+	}
+	b.v.SaveState()
+	again := newBench(t)
+	again.v.StateFile, again.v.Files = b.v.StateFile, func() []*checksums.File { return b.files }
+	again.v.LoadState()
+	down := 0
+	for _, m := range again.v.mirrors {
+		if m.condemned != nil {
+			down++
+		}
+	}
+	if down != 1000 {
+		t.Errorf("%d mirrors are down after a restart", down)
+	}
 }
 
 // TestOffDuringRead has a read end when files.verify_rate becomes 0, which would go on without a bound.
