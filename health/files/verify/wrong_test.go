@@ -3,6 +3,8 @@ package verify
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net/netip"
 	"testing"
 	"time"
@@ -83,6 +85,66 @@ func TestTakeWrong(t *testing.T) {
 		}
 		if found := b.m.corrupt[0]; (found != nil) != (test.corrupt > 0) || found != nil && found.Offset != test.corrupt {
 			t.Errorf("%s: corrupt: %+v", name, found)
+		}
+	}
+}
+
+// TestMayBeCut tells a copy that differs where it or the file ends from one that differs before.
+func TestMayBeCut(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		text                string // of the file
+		sized               bool
+		piece, copied, good int
+		want                bool
+	}{
+		{"text", false, 0, 3, 3, false}, {"text", false, 1, 3, 3, false}, {"text", false, 2, 3, 3, true}, {"text", false, 3, 3, 4, true},
+		{"text", false, 1, 2, 3, true}, {"text", false, 1, 3, 2, true}, {"text", true, 2, 3, 3, false}, {"", true, 0, 1, 0, false},
+	} {
+		b := newBench(t)
+		f := b.fileOf([]byte(test.text), test.sized)
+		if got := mayBeCut(f, test.piece, make(pieces, test.copied), make(pieces, test.good)); got != test.want {
+			t.Errorf("%+v: got %t", test, got)
+		}
+	}
+}
+
+// TestReadAgain reads a place a second time, and the whole copy if the mirror sends no parts.
+func TestReadAgain(t *testing.T) {
+	t.Parallel()
+	text := randomText(1, pieceSize+1000)
+	wrong := bytes.Clone(text)
+	wrong[pieceSize+5] ^= 1
+	good := pieces{sumOf(text[:pieceSize]), sumOf(text[pieceSize:])}
+	for name, test := range map[string]struct {
+		part, whole []byte // that the mirror sends; a part of nil: it sends no parts
+		unsized     bool
+		want        error // nil: it is wrong again
+	}{
+		"wrong":                        {part: wrong[pieceSize:]},
+		"right":                        {part: text[pieceSize:], want: errPassed},
+		"broken off":                   {part: wrong[pieceSize+1:], want: io.ErrUnexpectedEOF},
+		"wrong, as a whole":            {whole: wrong},
+		"right, as a whole":            {whole: text, want: errPassed},
+		"broken off, as a whole":       {whole: wrong[1:], want: errSize},
+		"of no known size, as a whole": {whole: wrong[:pieceSize], unsized: true, want: errSize},
+	} {
+		b := newBench(t)
+		f := b.fileOf(text, !test.unsized)
+		b.v.Fetch = func(_ context.Context, _ *Mirror, _ netip.Addr, _ string, offset, length int64) (*Copy, error) {
+			sent := test.part
+			if length == 0 || sent == nil {
+				sent = test.whole
+			} else if offset != pieceSize || length != 1000 {
+				t.Errorf("%s: %d bytes from %d are read", name, length, offset)
+			}
+			return &Copy{Body: &body{Reader: bytes.NewReader(sent)}, Size: -1, Whole: test.part == nil}, nil
+		}
+		r := b.read(f, "sum")
+		r.pieces, r.size = pieces{good[0], sumOf(wrong[pieceSize:])}, int64(len(text))
+		found, err := b.v.readAgain(t.Context(), b.m, seenMirror, f, r, 1, good)
+		if !errors.Is(err, test.want) || err == nil && test.part != nil && !bytes.Equal(found, test.part) {
+			t.Errorf("%s: %d bytes, %v, want %v", name, len(found), err, test.want)
 		}
 	}
 }
