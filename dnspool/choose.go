@@ -121,12 +121,33 @@ func (s *Snapshot) Choose(c *Choice, r *Request) {
 // chooseOfAll makes the choice with a look at each mirror.
 func (s *Snapshot) chooseOfAll(c *Choice, r *Request) {
 	c.choose(s, r)
-	if len(c.scores) == 0 && r.Without != nil {
+	if left := c.standing(); r.Without != nil && left != (standing{&s.http[r.Family][r.only()], rankEligible}) {
 		again := *r
 		again.Without = nil
-		c.choose(s, &again)
+		if c.choose(s, &again); c.standing() == left { // there is another that is as good
+			c.choose(s, r)
+		}
 	}
 	c.pick()
+}
+
+// A standing is what those have in common among which a choice is made: the family, and how far they can be trusted.
+type standing struct {
+	group *webGroup // nil: there are none
+	rank
+}
+
+// rankEligible stands for all ranks that eligible mirrors have.
+const rankEligible = rank(math.MaxUint8)
+
+func (c *Choice) standing() standing {
+	switch {
+	case len(c.scores) == 0:
+		return standing{}
+	case c.scores[0].eligible:
+		return standing{c.group, rankEligible}
+	}
+	return standing{c.group, c.scores[0].rank}
 }
 
 // choose gives each mirror that may serve the request its order.

@@ -107,20 +107,39 @@ func nameOf(m *Mirror) string {
 	return m.Name
 }
 
-// TestWithout: a request that leaves a mirror out gets another one where there is one.
+// TestWithout: a request that leaves a mirror out gets another one where there is one that is as good: at an address
+// of the client's family, and up if it is.
 func TestWithout(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"a 1 192.0.2.1=up/up\nb 1 192.0.2.2=up/up": "b",
 		"a 1 192.0.2.1=up/up":                      "a",
+
+		"a 1 192.0.2.1=up/up\nb 1 2001:db8::2=up/up":   "a",
+		"a 1 2001:db8::1=up/up\nb 1 2001:db8::2=up/up": "b",
+		"a 1 192.0.2.1=up/down\nb 1 192.0.2.2=up/down": "b",
 	} {
-		s := Build(world(text).input(t))
-		var c Choice
-		for seed := range uint64(20) {
-			s.Choose(&c, &Request{Without: &s.Mirrors[0], Seed: seed})
-			if got := nameOf(c.Picked); got != want {
-				t.Errorf("%q: %q, want %q", text, got, want)
-			}
+		checkWithout(t, text, Build(world(text).input(t)), Place{}, want)
+	}
+	others := "\nc 1 paris not=DE\nd 1 paris not=DE\ne 1 paris not=DE" // so that one that is down is not eligible
+	for text, want := range map[string]string{
+		"a 1 berlin\nb 1 berlin down":      "a",
+		"a 1 berlin\nb 1 berlin":           "b",
+		"a 1 berlin down\nb 1 berlin down": "b",
+	} {
+		text += others
+		checkWithout(t, text, atlas(text).build(t, testSelection), testPlaces["berlin"], want)
+	}
+}
+
+// checkWithout has clients at a place leave the first mirror out.
+func checkWithout(t *testing.T, text string, s *Snapshot, place Place, want string) {
+	t.Helper()
+	var c Choice
+	for seed := range uint64(20) {
+		s.Choose(&c, &Request{Without: &s.Mirrors[0], Place: place, Seed: seed})
+		if got := nameOf(c.Picked); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 }
