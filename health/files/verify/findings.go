@@ -153,9 +153,14 @@ func (v *Verifier) Verified() map[uint64][]uint64 {
 		words = max(words, m.Number/64+1)
 	}
 	bits := make([]uint64, words*len(v.byNumber)) // of all files
+	var some [1024]uint32
 	for _, m := range v.mirrors {
-		for each := m.good.Iterator(); each.HasNext(); {
-			bits[int(each.Next())*words+m.Number/64] |= 1 << (m.Number % 64)
+		word, bit := m.Number/64, uint64(1)<<(m.Number%64)
+		each := m.good.ManyIterator()
+		for n := each.NextMany(some[:]); n > 0; n = each.NextMany(some[:]) {
+			for _, number := range some[:n] {
+				bits[int(number)*words+word] |= bit
+			}
 		}
 	}
 	verified := make(map[uint64][]uint64, len(v.numbers))
