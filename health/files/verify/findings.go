@@ -173,7 +173,7 @@ func (v *Verifier) Verified() map[uint64][]uint64 {
 // Pardon forgets what was found of a mirror. Its files are read again.
 func (v *Verifier) Pardon(urlPrefix string) {
 	v.mu.Lock()
-	m := v.mirrors[urlPrefix]
+	m := cmp.Or(v.mirrors[urlPrefix], v.gone[urlPrefix])
 	v.lapsed = slices.DeleteFunc(v.lapsed, func(l lapsed) bool {
 		v.dirty = v.dirty || l.URLPrefix == urlPrefix
 		return l.URLPrefix == urlPrefix

@@ -81,7 +81,8 @@ func TestTroubled(t *testing.T) {
 	}
 }
 
-// TestPardonOfNothing has mirrors pardoned of which nothing was found, and one that is not in the list.
+// TestPardonOfNothing has mirrors pardoned of which nothing was found, one that has left the pool with a corrupt file,
+// and one that is not in the list.
 func TestPardonOfNothing(t *testing.T) {
 	t.Parallel()
 	v := speedy(0, map[string]float64{"condemned": 1, "good": 1})
@@ -93,6 +94,12 @@ func TestPardonOfNothing(t *testing.T) {
 	if changes != 0 || !v.mirrors["good"].done.Contains(1) {
 		t.Errorf("%d changes, and the files read are %v", changes, v.mirrors["good"].done)
 	}
+	v.gone["left"] = v.newMirror(time.Time{})
+	v.gone["left"].condemned = &Finding{Path: "x"}
+	if v.Pardon("left"); changes != 1 || v.gone["left"].condemned != nil {
+		t.Errorf("%d changes, and the mirror that has left the pool is %+v", changes, v.gone["left"])
+	}
+	changes = 0
 	v.mirrors["condemned"].condemned = &Finding{Path: "x"}
 	v.mirrors["condemned"].done.Add(1)
 	if v.Pardon("condemned"); changes != 1 || v.mirrors["condemned"].condemned != nil || !v.mirrors["condemned"].done.IsEmpty() {
