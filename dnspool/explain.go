@@ -42,7 +42,7 @@ type Explained struct {
 	Nearness float64 `json:"nearness"`
 	Points   float64 `json:"points"`
 	Share    float64 `json:"share"`  // of the clients at this place
-	Capped   bool    `json:"capped"` // max_share limits its share
+	Capped   bool    `json:"capped"` // max_share limits its share, and it gets no clients of unverified mirrors
 	Why      string  `json:"why"`
 }
 
@@ -98,7 +98,7 @@ func explained(m *Mirror, state health.State) Explained {
 func (c *Choice) explain(i int, e *Explanation, near float64) Explained {
 	s := &c.scores[i]
 	x := explained(s.mirror, s.rank.state())
-	x.Order, x.Nearness, x.Points, x.Share, x.Capped = i+1, s.nearness, s.points, c.of(s), s.capped
+	x.Order, x.Nearness, x.Points, x.Share, x.Capped = i+1, s.nearness, s.points, c.of(s), s.capped && c.scale == 1
 	if e.Geo {
 		from := newClient(&e.Place)
 		x.Distance, x.Border = from.far(s.entry)

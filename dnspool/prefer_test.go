@@ -43,6 +43,9 @@ func TestPreferVerified(t *testing.T) {
 			e := s.Explain(&r)
 			got := map[string]float64{}
 			for _, m := range e.Mirrors {
+				if m.Capped && m.Share > testSelection.MaxShare {
+					t.Errorf("%s has a share of %v, limited to %v", m.Mirror.Name, m.Share, testSelection.MaxShare)
+				}
 				if m.Share > 0 {
 					got[m.Mirror.Name] = m.Share
 				}
