@@ -341,6 +341,24 @@ func TestGoodPieces(t *testing.T) {
 	if unsized.v.goodPieces(t.Context(), f, f.Sum()) != nil {
 		t.Error("a file of no known size has pieces")
 	}
+	empty := newBench(t)
+	f = empty.fileOf(nil, true)
+	empty.v.OriginIsNear, empty.v.sums[0] = func() bool { return true }, *other
+	if empty.v.goodPieces(t.Context(), f, other) != nil || !empty.v.wrong[f] {
+		t.Error("the wrong checksum of an empty file is not known to be wrong")
+	}
+	even := newBench(t)
+	f = even.fileOf(text[:pieceSize], true)
+	even.v.OriginIsNear = func() bool { return true }
+	even.v.Origin = func(_ context.Context, _ string, offset, length int64) ([]byte, error) {
+		if offset != 0 || length != pieceSize {
+			t.Errorf("%d bytes of the origin are read from %d, of a file of one piece", length, offset)
+		}
+		return text[offset : offset+length], nil
+	}
+	if got := even.v.goodPieces(t.Context(), f, f.Sum()); len(got) != 1 {
+		t.Errorf("a file of one piece has %d", len(got))
+	}
 }
 
 // TestKeepPieces bounds how many pieces are kept.
