@@ -20,10 +20,11 @@ func TestPreferVerified(t *testing.T) {
 		verified string // the mirrors' names
 		want     map[string]float64
 	}{
-		"a small one beside one that is limited": {"a 1000 berlin\nb 20 berlin\nc 980 berlin", "ab",
+		"a small one beside one that is limited": {"a 2000 berlin\nb 20 berlin\nc 980 berlin", "ab",
 			map[string]float64{"a": 0.5 / 0.51, "b": 0.01 / 0.51}},
-		"others are far away": {"a 20 berlin\nb 10 berlin\nc 10 munich\nx 10 sydney\ny 10 sydney", "axy",
+		"others are far away": {"a 90 berlin\nb 10 berlin\nc 10 munich\nx 10 sydney\ny 10 sydney", "axy",
 			map[string]float64{"a": 1}},
+		"one that is limited, and others": {"a 90 berlin\nb 10 berlin\nc 10 munich", "ab", map[string]float64{"a": 2 / 3.0, "b": 1 / 3.0}},
 		"none competes": {"a 20 berlin\nb 10 berlin\nc 10 munich\nx 10 sydney", "x",
 			map[string]float64{"a": 0.5, "b": 0.25, "c": 0.25}},
 		"all are": {"a 20 berlin\nb 10 berlin\nc 10 munich", "abc", map[string]float64{"a": 0.5, "b": 0.25, "c": 0.25}},
