@@ -165,7 +165,7 @@ func (m *Mirror) whyNot(f Family, r *Request) string {
 		return "may have the file, but has not said so"
 	case !r.carriedBy(uint32(m.Number)):
 		return "lacks the file"
-	case !r.prefers(m):
+	case !r.prefers(m) && m.webState(f) == health.Up:
 		return "its copy of the file is not verified yet, as others are"
 	default:
 		return m.whyUnfit(f)

@@ -118,3 +118,18 @@ func TestPreferAgrees(t *testing.T) {
 		t.Errorf("%d clients stayed, %d were moved", stayed, moved)
 	}
 }
+
+// TestWhyNotPreferred tells why mirrors do not serve a request while others' copies are verified: of one that is down,
+// that it is.
+func TestWhyNotPreferred(t *testing.T) {
+	t.Parallel()
+	in := atlas("a 1 berlin\nb 1 berlin\nc 1 berlin\nd 1 berlin down").input(t, testSelection)
+	scatter(&in, rand.New(rand.NewPCG(1, 2))) // for the numbers
+	s := Build(in)
+	e := s.Explain(&Request{Place: testPlaces["berlin"], Verified: []uint64{0b0001}, Unknown: []uint64{0b0100}})
+	for i, want := range []string{"picked", "its copy of the file is not verified yet", "may have the file", "down"} {
+		if m := &e.Mirrors[i]; m.Name != "abcd"[i:i+1] || !strings.HasPrefix(m.Why, want) {
+			t.Errorf("%s: %s, want %s", m.Name, m.Why, want)
+		}
+	}
+}
