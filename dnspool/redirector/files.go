@@ -113,7 +113,7 @@ func (h *Handler) toMirror(b basis, m *dnspool.Mirror) destination {
 
 // minVerified is the share of the clients at a place that mirrors with a verified copy of a file have to get for all of
 // these clients to be sent there: they get twice as many clients at most.
-const minVerified = 0.5
+const minVerified = 0.5 - 1e-9 // sums of shares are rounded
 
 // pick chooses a mirror for the request in s, or returns nil. One whose copy of the file is verified is preferred: most
 // clients check nothing, and a mirror with wrong bytes may keep from being read. A request that resumes a download, or

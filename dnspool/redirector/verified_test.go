@@ -161,3 +161,22 @@ func TestVerifiedOfOrigin(t *testing.T) {
 		}
 	}
 }
+
+// TestHalfVerified has half of the mirrors be enough, however many there are.
+func TestHalfVerified(t *testing.T) {
+	t.Parallel()
+	for n := 2; n <= 30; n += 2 {
+		w := newFileWorld(t, config.Files{Origin: "/o"}, n, map[string]int64{"x.iso": 1})
+		bits, sent := uint64(0), map[string]bool{}
+		for i := range n / 2 {
+			bits |= 1 << w.catalog.Number(worldMirror(i))
+			sent[worldMirror(i)] = true
+		}
+		w.catalog.SetVerified(map[uint64][]uint64{xxhash.Sum64String("x.iso"): {bits}})
+		for mirror := range w.targets("x.iso", 100) {
+			if !sent[mirror] {
+				t.Errorf("of %d mirrors half are verified, and clients are sent to %s", n, mirror)
+			}
+		}
+	}
+}
