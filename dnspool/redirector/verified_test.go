@@ -14,6 +14,7 @@ import (
 	"mirrorpool/config"
 	"mirrorpool/dnspool"
 	"mirrorpool/health"
+	"mirrorpool/health/files"
 )
 
 // TestVerifiedCopies sends clients to mirrors whose copy is verified, once these would get half of them.
@@ -162,20 +163,23 @@ func TestVerifiedOfOrigin(t *testing.T) {
 	}
 }
 
-// TestHalfVerified has half of the mirrors be enough, however many there are.
+// TestHalfVerified has half of the mirrors be enough, however many there are; not less.
 func TestHalfVerified(t *testing.T) {
 	t.Parallel()
-	for n := 2; n <= 30; n += 2 {
-		w := newFileWorld(t, config.Files{Origin: "/o"}, n, map[string]int64{"x.iso": 1})
-		bits, sent := uint64(0), map[string]bool{}
-		for i := range n / 2 {
-			bits |= 1 << w.catalog.Number(worldMirror(i))
-			sent[worldMirror(i)] = true
+	for n := 2; n <= 62; n += 2 {
+		var prefixes []string
+		for i := range n {
+			prefixes = append(prefixes, worldMirror(i))
 		}
-		w.catalog.SetVerified(map[uint64][]uint64{xxhash.Sum64String("x.iso"): {bits}})
-		for mirror := range w.targets("x.iso", 100) {
-			if !sent[mirror] {
-				t.Errorf("of %d mirrors half are verified, and clients are sent to %s", n, mirror)
+		number := func(prefix string) int { return slices.Index(prefixes, prefix) }
+		snapshot := testCurrentWith(t, number, prefixes...).Load()
+		half := uint64(1)<<(n/2) - 1
+		for verified, want := range map[uint64]bool{half: true, half >> 1: false} {
+			s := scratch{known: &files.Carriers{Verified: []uint64{verified}}}
+			s.request.Carriers = []uint64{1<<n - 1}
+			snapshot.Choose(&s.choice, &s.request)
+			if s.prefersVerified() != want {
+				t.Errorf("of %d mirrors, %b are verified, and preferred: %t", n, verified, !want)
 			}
 		}
 	}
