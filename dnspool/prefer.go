@@ -6,9 +6,6 @@ import "mirrorpool/health"
 // set by [Mirror.Number]: from 0 to 1. It is 0 where the choice did not look at each mirror that may be picked, as it
 // does of fewer than 48, or of fewer than 64 carriers.
 func (c *Choice) ShareOf(mirrors []uint64) (share float64) {
-	if c.total == 0 && c.share == 0 {
-		return 0
-	}
 	for i := range c.scores {
 		if s := &c.scores[i]; s.points > 0 && isSet(mirrors, s.number) {
 			share += c.of(s)
@@ -54,16 +51,12 @@ func (c *Choice) prefer(r *Request) {
 	}
 }
 
-// drawAgain orders the mirrors by chance, in proportion to their shares, as they are.
+// drawAgain orders the mirrors by chance, in proportion to their shares, as they are. Those that do not compete stay
+// behind.
 func (c *Choice) drawAgain(seed uint64) {
-	var winner *score
 	for i := range c.scores {
 		if s := &c.scores[i]; s.points > 0 {
 			s.order = wait(seed, s.id) / (c.of(s) * c.total)
-			if winner == nil || s.order < winner.order {
-				winner = s
-			}
 		}
 	}
-	winner.order = first
 }

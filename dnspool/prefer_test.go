@@ -133,3 +133,31 @@ func TestWhyNotPreferred(t *testing.T) {
 		}
 	}
 }
+
+// TestPreferLeavesFarOnesBehind has mirrors that do not compete come last, the nearest first, whichever is drawn, also
+// where a small one is drawn anew.
+func TestPreferLeavesFarOnesBehind(t *testing.T) {
+	t.Parallel()
+	in := atlas("a 10000 berlin\nb 1 berlin\nc 5000 munich\ny 10 auckland\nx 10 sydney").input(t, testSelection)
+	scatter(&in, rand.New(rand.NewPCG(1, 2)))
+	s := Build(in)
+	r := Request{Place: testPlaces["berlin"], Verified: []uint64{0}}
+	for i := range s.Mirrors {
+		if s.Mirrors[i].Name != "c" {
+			r.Verified[0] |= 1 << s.Mirrors[i].Number
+		}
+	}
+	var c Choice
+	firsts := map[string]int{}
+	for seed := range uint64(500) {
+		r.Seed = seed
+		s.Choose(&c, &r)
+		firsts[c.Picked.Name]++
+		if n := len(c.RunnersUp); n != 3 || c.RunnersUp[n-2].Name != "x" || c.RunnersUp[n-1].Name != "y" {
+			t.Fatalf("with the seed %d, %s is picked, and then come %v", seed, c.Picked.Name, c.RunnersUp)
+		}
+	}
+	if firsts["a"] < 490 {
+		t.Errorf("picked: %v", firsts)
+	}
+}
