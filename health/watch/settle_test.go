@@ -156,11 +156,11 @@ func TestJointFlapping(t *testing.T) {
 	}
 }
 
-// TestChangesLeaveTheWindow: changes count for flapping for less than an hour.
+// TestChangesLeaveTheWindow: changes count for flapping at once, and for less than an hour.
 func TestChangesLeaveTheWindow(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)
-	for _, age := range []time.Duration{changeWindow - 1, changeWindow} {
+	for _, age := range []time.Duration{0, changeWindow - 1, changeWindow} {
 		last := joint{state: health.Down, changes: slices.Repeat([]time.Time{now.Add(-age)}, maxChanges)}
 		next := joint{state: health.Up}
 		if next.damp(&last, now, time.Minute); (next.state == health.Up) != (age == changeWindow) {
