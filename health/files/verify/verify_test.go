@@ -30,9 +30,13 @@ func fiveFiles(size int) map[string][]byte {
 	return origin
 }
 
-// flip changes one bit of a mirror's file.
+// flip changes one bit of a mirror's file. Reads that have begun go on with the file as it was.
 func (w *world) flip(prefix, path string, offset int) {
-	w.do(func() { w.mirrors[prefix].files[path][offset] ^= 1 })
+	w.do(func() {
+		text := bytes.Clone(w.mirrors[prefix].files[path])
+		text[offset] ^= 1
+		w.mirrors[prefix].files[path] = text
+	})
 }
 
 // TestOneWrongByte is found within one pass, and has the mirror serve this file no more; three files, nothing any more.
@@ -144,7 +148,7 @@ func TestNewestRelease(t *testing.T) {
 		if w.v.Report()["b"].Condemned == nil {
 			t.Fatalf("%+v", w.v.Report()["b"])
 		}
-		w.do(func() { w.mirrors["b"].files["stable/4.img"][100] ^= 1 })
+		w.flip("b", "stable/4.img", 100)
 		w.v.Pardon("b")
 		if r := w.v.Report()["b"]; r.Condemned != nil || len(r.Corrupt) > 0 || len(w.v.Withheld()) > 0 {
 			t.Errorf("after a pardon: %+v", r)
