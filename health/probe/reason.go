@@ -166,6 +166,9 @@ func describe(err error) string {
 			return known.text
 		}
 	}
+	if strings.Contains(err.Error(), closedIdle) {
+		return "the server closed the connection"
+	}
 	if strings.Contains(err.Error(), http2Preface) {
 		return "the server speaks HTTP/2 only, which many clients do not: offer HTTP/1.1"
 	}
@@ -189,6 +192,10 @@ func describe(err error) string {
 // http2Preface is how net/http describes a SETTINGS frame, with which a server begins HTTP/2 (RFC 9113 section 3.4), in
 // place of a response. It has no error value for it.
 const http2Preface = `malformed HTTP response "\x00\x00`
+
+// closedIdle is how net/http describes that a server closed a connection before the request was sent. It has no error
+// value for it either.
+const closedIdle = "server closed idle connection"
 
 // knownErrors are those that say enough by themselves, the more specific ones first.
 var knownErrors = [...]struct {

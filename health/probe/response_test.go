@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,16 @@ func TestDescribeAlert(t *testing.T) {
 	} {
 		if got := describeAlert(test.err); !strings.HasPrefix(got, test.want) || test.want == "" && got != "" {
 			t.Errorf("%v: %q, want %q", test.err, got, test.want)
+		}
+	}
+}
+
+// TestDescribeClosed has net/http tell in two ways that the server closed the connection, as chance has it.
+func TestDescribeClosed(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{io.EOF, errors.New("http: server closed idle connection")} {
+		if got := describe(&url.Error{Op: "Get", URL: "http://a.example.net/", Err: err}); got != "the server closed the connection" {
+			t.Errorf("%v is described as %q", err, got)
 		}
 	}
 }
