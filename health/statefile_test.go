@@ -3,8 +3,10 @@ package health
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -31,6 +33,25 @@ func TestStateFile(t *testing.T) {
 	if err := newBed(t, nil).Adopt(saved); err != nil || saved.state != nil {
 		t.Errorf("what was saved: %v", err)
 	}
+}
+
+// TestAdopt begins with the verdicts of a file.
+func TestAdopt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "verdicts")
+		if err := ran(t).SaveState(path); err != nil {
+			t.Fatal(err)
+		}
+		b := newBed(t, nil)
+		if err := b.Adopt(ReadSaved(path, time.Now(), time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		endpoints := b.Report().Mirrors["http://a.example.net/tails/"].Endpoints
+		if len(endpoints) == 0 || slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.State != Up || !e.Restored }) {
+			t.Errorf("%+v", b.Report().Mirrors)
+		}
+	})
 }
 
 func TestBadStateFileIsSetAside(t *testing.T) {
