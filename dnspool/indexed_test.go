@@ -52,6 +52,17 @@ func scatter(in *Input, r *rand.Rand) {
 	in.Number = func(prefix string) int { return numbers[prefix] }
 }
 
+// anyPool is a snapshot of a random pool, with an index or too small for one.
+func anyPool(t *testing.T, r *rand.Rand) *Snapshot {
+	in := scatteredPool(r).input(t, config.Selection{
+		Geo: r.IntN(3) > 0, Near: 2, MinCandidates: 1 + r.IntN(12), MaxShare: 1 - 0.9*r.Float64()})
+	scatter(&in, r)
+	if r.IntN(2) == 0 {
+		in.Pool.Mirrors = in.Pool.Mirrors[:1+r.IntN(indexSize-1)]
+	}
+	return Build(in)
+}
+
 // randomRequest is one of a client at one of the tests' places, or near it.
 func randomRequest(r *rand.Rand, s *Snapshot) Request {
 	names := slices.Sorted(maps.Keys(testPlaces))

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"mirrorpool/config"
 )
 
 // TestPreferVerified gives the clients of the others to mirrors with a verified copy, in proportion to their shares:
@@ -66,12 +64,7 @@ func TestPreferAgrees(t *testing.T) {
 	r := rand.New(rand.NewPCG(25, 26))
 	stayed, moved := 0, 0
 	for range 200 {
-		in := scatteredPool(r).input(t, config.Selection{Geo: r.IntN(3) > 0, Near: 2, MinCandidates: 1 + r.IntN(12), MaxShare: 1 - 0.9*r.Float64()})
-		scatter(&in, r)
-		if r.IntN(2) == 0 {
-			in.Pool.Mirrors = in.Pool.Mirrors[:1+r.IntN(indexSize-1)]
-		}
-		s := Build(in)
+		s := anyPool(t, r)
 		var c Choice
 		for range 20 {
 			q := randomRequest(r, s)
