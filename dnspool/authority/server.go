@@ -194,7 +194,7 @@ func (s *Server) newZone(c config.DNS, static *StaticRecords, snapshot *dnspool.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, srv := range s.sockets {
-		g.Go(func() error { return serve(ctx, srv) })
+		g.Go(func() error { return s.serve(ctx, srv) })
 	}
 	if s.o.Transfers != nil {
 		g.Go(func() error { s.o.Transfers.Run(ctx); return nil })
@@ -203,10 +203,17 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // serve runs one socket until ctx ends.
-func serve(ctx context.Context, srv *dns.Server) error {
+func (s *Server) serve(ctx context.Context, srv *dns.Server) error {
 	started, done := make(chan struct{}), make(chan error, 1)
 	srv.NotifyStartedFunc = func() { close(started) }
-	go func() { done <- srv.ActivateAndServe() }()
+	go func() {
+		if srv.PacketConn != nil {
+			if err := listen.LockReaderThread(); err != nil {
+				s.o.Log.Debug("answers may be slow while a long list is loaded", zap.Error(err))
+			}
+		}
+		done <- srv.ActivateAndServe()
+	}()
 	select {
 	case err := <-done:
 		return err

@@ -16,5 +16,6 @@
 //	descriptors_*.go how many descriptors the process may have
 //	udpbatch*.go     UDP messages received, answered and sent many at a time
 //	mmsg_linux.go    recvmmsg and sendmmsg
+//	thread_*.go      a thread for a reader that gets its turn soon
 //	errors.go        errors without the addresses of clients
 package listen

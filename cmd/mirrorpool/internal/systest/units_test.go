@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"mirrorpool/testdata/testbed"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // bootScript makes a machine out of namespaces, and boots a systemd of its own in it. What is written to the folders
@@ -210,6 +213,7 @@ func TestUnits(t *testing.T) {
 		}
 	}
 	m.checkPrivileges()
+	m.checkReaderThreads()
 	m.sh("ip address add 192.0.2.1/32 dev lo")
 	testbed.Eventually(t, "this host gets the status under its own address", func() bool {
 		return strings.Contains(m.sh("dig @192.0.2.1 _status.dl.example.org TXT +short"), "panic no")
@@ -298,6 +302,59 @@ func (m *machine) checkMirrorsOften() {
 	m.write("/etc/mirrorpool/mirrorpool.json", m.edited(func(c map[string]any) {
 		c["health"] = map[string]any{"dns_url": "http://{zone}:8080/tails/project/trace", "interval": "1s", "timeout": "1s"}
 	}))
+}
+
+// checkReaderThreads looks for threads whose time slices are short, as readers of sockets have them on a kernel that
+// has slices: the unit has to allow it.
+func (m *machine) checkReaderThreads() {
+	m.t.Helper()
+	own, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	threads, err := filepath.Glob(m.processFolder(m.property("MainPID")) + "/task/*")
+	if err != nil || len(threads) == 0 {
+		m.t.Fatalf("the service has the threads %v, %v", threads, err)
+	}
+	short := 0
+	for _, thread := range threads {
+		id, err := strconv.Atoi(filepath.Base(thread))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if attr, err := unix.SchedGetAttr(id, 0); err == nil && attr.Runtime < own.Runtime {
+			short++
+		}
+	}
+	if own.Runtime > 0 && short == 0 {
+		m.t.Errorf("none of %d threads has a short time slice", len(threads))
+	}
+}
+
+// processFolder returns the folder in /proc, as seen from here, of a process of the machine.
+func (m *machine) processFolder(pid string) string {
+	m.t.Helper()
+	namespace, err := os.Readlink("/proc/" + m.init + "/ns/pid")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	folders, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, folder := range folders {
+		status, err := os.ReadFile(folder + "/status")
+		if err != nil {
+			continue // it has ended
+		}
+		_, ids, _ := strings.Cut(string(status), "\nNSpid:")
+		ids, _, _ = strings.Cut(ids, "\n")
+		if inside, _ := os.Readlink(folder + "/ns/pid"); inside == namespace && strings.HasSuffix(ids, "\t"+pid) {
+			return folder
+		}
+	}
+	m.t.Fatalf("process %s of the machine is not seen from here", pid)
+	return ""
 }
 
 // checkRecovery breaks the configuration until systemd gives up, sockets included, and mends it.
