@@ -5,11 +5,15 @@ import (
 	"context"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"time"
 )
 
 const (
 	maxInFlight = 512 // visits to mirrors, look-ups and reference reads under way at a time
+	// As many of these as there are CPUs may start within startPause. Each takes a third of a millisecond of a CPU. If
+	// hundreds start at once, as when many mirrors are new, answers to clients wait behind them.
+	startPause = time.Millisecond
 	// busyRetry is how long a task waits if its endpoint is being probed for another mirror.
 	busyRetry = 100 * time.Millisecond
 	// visitWindow is how much earlier than due a task may start to join a visit, as a share of the interval.
@@ -46,7 +50,10 @@ type schedule struct {
 	visits   map[string]*visit    // under way, by host
 	busy     map[endpointKey]bool // being probed
 	inFlight int                  // visits, look-ups and reference reads under way
-	newTasks int                  // tasks that have not ended once
+	mayStart int                  // within startPause
+	started  int                  // since pausedAt
+	pausedAt time.Time
+	newTasks int // tasks that have not ended once
 }
 
 // A visit is a batch of tasks under way at one mirror host: probes in all roles, at all addresses, that were due
@@ -61,7 +68,7 @@ type visit struct {
 }
 
 func newSchedule(random *rand.Rand) schedule {
-	return schedule{rand: random, visits: map[string]*visit{}, busy: map[endpointKey]bool{}}
+	return schedule{rand: random, visits: map[string]*visit{}, busy: map[endpointKey]bool{}, mayStart: runtime.NumCPU()}
 }
 
 // add schedules a new task.
@@ -99,10 +106,16 @@ func (s *schedule) drop(t *task) {
 // next returns a visit to start now, or nil and the time until next should be called again. The caller sets cancel of
 // each task of the visit.
 func (s *schedule) next(now time.Time) (v *visit, wait time.Duration) {
+	if since := now.Sub(s.pausedAt); since < 0 || since >= startPause {
+		s.pausedAt, s.started = now, 0
+	}
 	for len(s.waiting) > 0 && s.inFlight < maxInFlight {
 		t := s.waiting[0]
 		if wait := t.due.Sub(now); wait > 0 {
 			return nil, wait
+		}
+		if s.started >= s.mayStart {
+			return nil, s.pausedAt.Add(startPause).Sub(now)
 		}
 		if before := s.visits[t.host]; before != nil {
 			before.deferred = append(before.deferred, t)
@@ -161,6 +174,7 @@ func (s *schedule) begin(tasks []*task) *visit {
 		s.visits[v.host] = v
 	}
 	s.inFlight++
+	s.started++
 	for _, t := range tasks {
 		heap.Remove(&s.waiting, t.index)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -180,6 +181,45 @@ func newSlowBed(t *testing.T, took time.Duration) (*bed, *slowResolver) {
 	return r.bed, r
 }
 
+// startTime is enough to start some visits on one CPU.
+const startTime = 20 * startPause
+
+// TestStartsAreSpread has visits start by and by, even if many are due at once, or the clock is set back.
+func TestStartsAreSpread(t *testing.T) {
+	t.Parallel()
+	s := newSchedule(rand.New(rand.NewPCG(1, 2)))
+	s.interval, s.mayStart = time.Minute, 3
+	now := time.Unix(1_000_000, 0)
+	for i := range 20 {
+		s.add(&task{due: now, host: fmt.Sprintf("m%d.example.net", i)})
+	}
+	var counts []int
+	var waits []time.Duration
+	for range 8 {
+		started := 0
+		v, wait := s.next(now)
+		for ; v != nil; v, wait = s.next(now.Add(startPause / 4)) {
+			started++
+		}
+		counts, waits = append(counts, started), append(waits, wait)
+		if len(counts) == 4 {
+			now = now.Add(-time.Hour)
+			for _, t := range s.waiting {
+				t.due = now
+			}
+		} else {
+			now = now.Add(startPause)
+		}
+	}
+	if want := []int{3, 3, 3, 3, 3, 3, 2, 0}; !slices.Equal(counts, want) {
+		t.Errorf("as many visits have started at a time: %v, want %v", counts, want)
+	}
+	left := startPause * 3 / 4
+	if want := []time.Duration{left, left, left, left, left, left, s.interval, s.interval}; !slices.Equal(waits, want) {
+		t.Errorf("next is to be called again after %v, want %v", waits, want)
+	}
+}
+
 // TestLookupsFollowThePool: a mirror that has changed is looked up at once, and one that is gone never more.
 func TestLookupsFollowThePool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -193,7 +233,7 @@ func TestLookupsFollowThePool(t *testing.T) {
 		wait(time.Second)
 		p.Mirrors[0].Weight++
 		b.SetPool(p)
-		synctest.Wait()
+		wait(startTime)
 		if want := map[string]int{"a.example.net": 2, "rsync.example.net": 2}; !maps.Equal(resolver.counts(), want) {
 			t.Errorf("when the mirror has changed: %v, want %v", resolver.counts(), want)
 		}
@@ -219,7 +259,7 @@ func TestLookupsDoNotWait(t *testing.T) {
 		began := time.Now()
 		defer b.start()()
 		<-b.Swept()
-		if took := time.Since(began); took != resolver.took {
+		if took := time.Since(began); took < resolver.took || took > resolver.took+startTime {
 			t.Errorf("the first sweep takes %v, want %v as one look-up", took, resolver.took)
 		}
 		wait(10 * time.Second)
@@ -227,9 +267,9 @@ func TestLookupsDoNotWait(t *testing.T) {
 			p.Mirrors[i].Weight++ // so that all is due at once
 		}
 		b.SetPool(p)
-		synctest.Wait()
+		wait(startTime)
 		for prefix, m := range b.Report().Mirrors {
-			if m.Rsync == nil || !m.Rsync.Checked.Equal(time.Now()) {
+			if m.Rsync == nil || time.Since(m.Rsync.Checked) > startTime {
 				t.Errorf("%s: the rsync daemon without an address has to wait: %+v", prefix, m.Rsync)
 			}
 		}
