@@ -47,8 +47,9 @@ type past struct {
 	states  [2]State  // in that time
 }
 
-// stripSeconds say, by State, how many seconds of each part a mirror was in it.
-type stripSeconds [4][HistoryParts]int16
+// stripSeconds say, by State, how many seconds of each part a mirror was in it; nil: none. Most mirrors are in one
+// state all day, and a pool may have many mirrors.
+type stripSeconds [4]*[HistoryParts]int16
 
 const partSeconds = int64(HistoryPart / time.Second)
 
@@ -83,9 +84,7 @@ func (h *History) Note(r *Report) {
 func (h *History) Strips(prefix string, now time.Time) (strips [2]Strip) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if seen, ok := h.at(prefix, now); ok {
-		return seen.strips
-	}
+	strips, _ = h.at(prefix, now)
 	return strips
 }
 
@@ -93,29 +92,38 @@ func (h *History) Strips(prefix string, now time.Time) (strips [2]Strip) {
 func (h *History) Times(prefix string, now time.Time) (times [2]StateTimes) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	seen, ok := h.at(prefix, now)
-	if !ok {
-		return times
+	_, times = h.at(prefix, now)
+	return times
+}
+
+// at returns a mirror's history as it is seen at a time. h.mu is held.
+func (h *History) at(prefix string, now time.Time) (strips [2]Strip, times [2]StateTimes) {
+	p := h.mirrors[prefix]
+	if p == nil {
+		return strips, times
 	}
+	seen := *p
+	var copies [2][4][HistoryParts]int16
+	for role := range seen.seconds {
+		for state, parts := range seen.seconds[role] {
+			if parts != nil {
+				copies[role][state] = *parts
+				seen.seconds[role][state] = &copies[role][state]
+			}
+		}
+	}
+	seen.advance(now)
 	for role := range times {
 		for state, parts := range seen.seconds[role] {
+			if parts == nil {
+				continue
+			}
 			for _, n := range parts {
 				times[role][state] += time.Duration(n) * time.Second
 			}
 		}
 	}
-	return times
-}
-
-// at returns a mirror's history as it is seen at a time. h.mu is held.
-func (h *History) at(prefix string, now time.Time) (seen past, ok bool) {
-	p := h.mirrors[prefix]
-	if p == nil {
-		return past{}, false
-	}
-	seen = *p
-	seen.advance(now)
-	return seen, true
+	return seen.strips, times
 }
 
 // advance makes the part that contains now the newest one, and adds the time since the latest report to the states in
@@ -125,9 +133,7 @@ func (p *past) advance(now time.Time) {
 	p.last += gone
 	for role := range p.strips {
 		shift(p.strips[role][:], gone)
-		for state := range p.seconds[role] {
-			shift(p.seconds[role][state][:], gone)
-		}
+		p.seconds[role].shift(gone)
 	}
 	if p.noted.IsZero() {
 		return
@@ -138,7 +144,7 @@ func (p *past) advance(now time.Time) {
 		if i := HistoryParts - 1 - (p.last - from/partSeconds); i >= 0 {
 			for role, state := range p.states {
 				p.strips[role][i] = max(p.strips[role][i], state)
-				n := &p.seconds[role][state][i]
+				n := &p.seconds[role].of(state)[i]
 				*n = min(*n+int16(until-from), int16(partSeconds)) // it is more where a clock was set back
 			}
 		}
@@ -151,6 +157,30 @@ func shift[T any](parts []T, n int64) {
 	n = min(n, int64(len(parts)))
 	copy(parts, parts[n:])
 	clear(parts[int64(len(parts))-n:])
+}
+
+// of returns the seconds in a state, to write to.
+func (s *stripSeconds) of(state State) *[HistoryParts]int16 {
+	if s[state] == nil {
+		s[state] = new([HistoryParts]int16)
+	}
+	return s[state]
+}
+
+// shift moves parts n places towards the older end, and forgets states of which nothing is left.
+func (s *stripSeconds) shift(n int64) {
+	if n == 0 {
+		return
+	}
+	for state, parts := range s {
+		if parts == nil {
+			continue
+		}
+		shift(parts[:], n)
+		if *parts == [HistoryParts]int16{} {
+			s[state] = nil
+		}
+	}
 }
 
 // summary is the state of a mirror in a role, as the pool sees it: in role DNS that of its best address, because the
@@ -255,9 +285,9 @@ func (s *Strip) read(text string) error {
 
 func (s *stripSeconds) save() savedSeconds {
 	saved := savedSeconds{}
-	for state := range s {
-		if s[state] != [HistoryParts]int16{} {
-			saved[stateLetters[state:state+1]] = slices.Clone(s[state][:])
+	for state, parts := range s {
+		if parts != nil {
+			saved[stateLetters[state:state+1]] = slices.Clone(parts[:])
 		}
 	}
 	return saved
@@ -268,7 +298,7 @@ func (s *stripSeconds) save() savedSeconds {
 func (s *stripSeconds) read(saved savedSeconds, strip *Strip) error {
 	if saved == nil {
 		for i, state := range strip {
-			s[state][i] = int16(partSeconds)
+			s.of(state)[i] = int16(partSeconds)
 		}
 		return nil
 	}
@@ -281,7 +311,7 @@ func (s *stripSeconds) read(saved savedSeconds, strip *Strip) error {
 			if n < 0 || int64(n) > partSeconds {
 				return fmt.Errorf("%d seconds in a part of %d", n, partSeconds)
 			}
-			s[state][i] = n
+			s.of(State(state))[i] = n
 		}
 	}
 	return nil

@@ -247,7 +247,7 @@ func TestStripText(t *testing.T) {
 // TestSavedSecondsAreFew: states that never were take no room in the file.
 func TestSavedSecondsAreFew(t *testing.T) {
 	var s stripSeconds
-	s[Up][3] = 7
+	s.of(Up)[3] = 7
 	if saved := s.save(); len(saved) != 1 || saved["u"][3] != 7 {
 		t.Errorf("%v", saved)
 	}
@@ -261,6 +261,39 @@ func TestLoadHistoryInSilence(t *testing.T) {
 	NewHistory().LoadHistory(path, epoch, zap.New(core))
 	if logs.Len() > 0 {
 		t.Errorf("logged %v", logs.All())
+	}
+}
+
+// TestHistoryIsSmall: a mirror keeps seconds of the states in which it was within the day, and of no other.
+func TestHistoryIsSmall(t *testing.T) {
+	t.Parallel()
+	h := NewHistory()
+	note := func(at time.Time, state State) {
+		h.Note(&Report{At: at, Policy: Policy{Interval: time.Minute}, Mirrors: map[string]MirrorReport{
+			"http://m1.example.org/": {Endpoints: []Endpoint{{Verdict: Verdict{State: state}}}},
+		}})
+	}
+	kept := func() (letters string) {
+		for state, parts := range h.mirrors["http://m1.example.org/"].seconds[HTTP] {
+			if parts != nil {
+				letters += stateLetters[state : state+1]
+			}
+		}
+		return letters
+	}
+	note(epoch, Down)
+	note(epoch.Add(time.Minute), Up)
+	for i := range 2 * HistoryParts {
+		now := epoch.Add(time.Duration(i+1) * HistoryPart)
+		note(now, Up)
+		want := "ud"
+		if i >= HistoryParts-1 {
+			want = "u"
+		}
+		if got := kept(); got != want {
+			t.Fatalf("after %v: seconds of %q, want %q", now.Sub(epoch), got, want)
+		}
+		h.Times("http://m1.example.org/", now.Add(48*time.Hour)) // a look ahead changes nothing
 	}
 }
 
