@@ -74,9 +74,10 @@ type Verdict struct {
 
 	Rate
 
-	// Changes is a ring of the latest times at which Up was entered or left, and Change the index of the oldest.
-	Changes [flapChanges]time.Time `json:"changes,omitzero"`
-	Change  int                    `json:"change,omitzero"`
+	// Changes is a ring of the latest times at which Up was entered or left, and Change the index of the oldest. It is nil
+	// if there were none, as of most endpoints. Copies of a verdict share it, so it is not changed once made.
+	Changes *[flapChanges]time.Time `json:"changes,omitzero"`
+	Change  int                     `json:"change,omitzero"`
 	// PassingSince is when the present run of passes began; zero if there is none.
 	PassingSince time.Time `json:"calm,omitzero"`
 }
@@ -239,7 +240,12 @@ func (p *Policy) threshold(from, to State) int {
 func (v Verdict) enter(o *Observation) Verdict {
 	known := v.lastKnown()
 	if known != Unknown && o.Result != Unknown && (known == Up) != (o.Result == Up) {
-		v.Changes[v.Change] = o.At
+		var changes [flapChanges]time.Time
+		if v.Changes != nil {
+			changes = *v.Changes
+		}
+		changes[v.Change] = o.At
+		v.Changes = &changes
 		v.Change = (v.Change + 1) % flapChanges
 	}
 	v.From = Unknown
@@ -256,6 +262,9 @@ func (v Verdict) enter(o *Observation) Verdict {
 
 // Flapping reports whether v has changed as often as it may: with one more change it is flapping.
 func (v *Verdict) Flapping(now time.Time) bool {
+	if v.Changes == nil {
+		return false
+	}
 	oldest := v.Changes[v.Change]
 	return !oldest.IsZero() && now.Sub(oldest) < flapWindow
 }

@@ -144,7 +144,7 @@ func TestNextFlapDamping(t *testing.T) {
 
 // TestFlapping has an endpoint that changed six times, a minute apart.
 func TestFlapping(t *testing.T) {
-	var v Verdict
+	v := Verdict{Changes: new([flapChanges]time.Time)}
 	for i := range v.Changes {
 		v.Changes[i] = epoch.Add(time.Duration(i) * time.Minute)
 	}
@@ -156,6 +156,25 @@ func TestFlapping(t *testing.T) {
 	v.Changes[0] = time.Time{}
 	if v.Flapping(epoch.Add(5 * time.Minute)) {
 		t.Error("flapping after five changes")
+	}
+}
+
+// TestVerdictsShareNoChange: the next verdict is another one, and the one before it stays as it was.
+func TestVerdictsShareNoChange(t *testing.T) {
+	p := Policy{Interval: time.Minute, Timeout: time.Second, Rise: 1, Fall: 1}
+	var v Verdict
+	for i, result := range []State{Up, Down, Up} {
+		before, changes := v, [flapChanges]time.Time{}
+		if v.Changes != nil {
+			changes = *v.Changes
+		}
+		v = v.Next(Observation{At: epoch.Add(time.Duration(i) * time.Minute), Result: result}, p)
+		if (i == 0) != (v.Changes == nil) {
+			t.Errorf("%d: changes %v", i, v.Changes)
+		}
+		if before.Changes != nil && *before.Changes != changes {
+			t.Errorf("%d: the verdict before has changed: %v, was %v", i, *before.Changes, changes)
+		}
 	}
 }
 

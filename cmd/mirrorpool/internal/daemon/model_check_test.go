@@ -98,7 +98,7 @@ func (m *model) checkProbes() error {
 
 // everUp reports whether an endpoint is up, or has been since it is known.
 func everUp(e *health.Endpoint) bool {
-	return e.State == health.Up || e.Changes != (health.Verdict{}).Changes
+	return e.State == health.Up || e.Changes != nil
 }
 
 // mayAnswer returns the addresses that may be in answers, and whether there have to be any of a family.
