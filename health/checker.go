@@ -137,7 +137,6 @@ func (c *Checker) SetSettings(h config.Health) error {
 		c.setReference(now)
 	}
 	for _, m := range c.mirrors {
-		m.trace = m.URL.JoinPath(next.Path)
 		if before.Enabled != next.Enabled {
 			c.switchChecks(m, now)
 		}

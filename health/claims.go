@@ -127,8 +127,8 @@ func (m *mirror) believe(
 
 // passesElsewhere reports whether m passes at an address of addr's family that is not fresh.
 func (m *mirror) passesElsewhere(addr netip.Addr) bool {
-	for key := range m.checks {
-		if _, fresh := m.web.claims.fresh[key.address]; !fresh && key.address.Is4() == addr.Is4() && m.passesAt(key.address) {
+	for _, k := range m.checks {
+		if _, fresh := m.web.claims.fresh[k.address]; !fresh && k.address.Is4() == addr.Is4() && m.passesAt(k.address) {
 			return true
 		}
 	}
@@ -137,8 +137,8 @@ func (m *mirror) passesElsewhere(addr netip.Addr) bool {
 
 // onlyFresh reports whether all of m's addresses are fresh, so that none of them is worth more.
 func (m *mirror) onlyFresh() bool {
-	for key := range m.checks {
-		if _, fresh := m.web.claims.fresh[key.address]; !fresh {
+	for _, k := range m.checks {
+		if _, fresh := m.web.claims.fresh[k.address]; !fresh {
 			return false
 		}
 	}
@@ -152,8 +152,8 @@ func (m *mirror) passesAt(addr netip.Addr) bool {
 
 // failsAt reports whether all checks at an address have failed for long enough.
 func (m *mirror) failsAt(addr netip.Addr) bool {
-	for key, k := range m.checks {
-		if key.address == addr && k.verdict.State != Down {
+	for _, k := range m.checks {
+		if k.address == addr && k.verdict.State != Down {
 			return false
 		}
 	}
@@ -161,15 +161,15 @@ func (m *mirror) failsAt(addr netip.Addr) bool {
 }
 
 func (m *mirror) isUp(addr netip.Addr, role Role) bool {
-	k := m.checks[endpointKey{addr, role}]
+	k := m.check(endpointKey{addr, role})
 	return k != nil && k.verdict.State == Up
 }
 
 // replaced reports whether one of the addresses that DNS gives does in each role what a withdrawn one of its family
 // does.
 func (m *mirror) replaced(withdrawn netip.Addr) bool {
-	for key := range m.checks {
-		addr := key.address
+	for _, k := range m.checks {
+		addr := k.address
 		if addr.Is4() != withdrawn.Is4() || m.web.claims.unconfirmed(addr) {
 			continue
 		}
@@ -196,7 +196,7 @@ func (m *mirror) excludedBecause(key endpointKey, suspected bool) string {
 	if _, withdrawn := m.web.claims.withdrawn[key.address]; !withdrawn || key.role != HTTP {
 		return ""
 	}
-	for other := range m.checks {
+	for _, other := range m.checks {
 		// An address of the other family is enough to prove that DNS gives none of this one.
 		if !m.web.claims.unconfirmed(other.address) && (!suspected || other.address.Is4() == key.address.Is4()) {
 			return "no longer in DNS"

@@ -276,10 +276,10 @@ func TestBackFromAnOutageHasToCatchUp(t *testing.T) {
 func TestReferenceCountsWeights(t *testing.T) {
 	r := Reference{ReferenceChange: ReferenceChange{Trace: epoch}}
 	add := func(weight uint32, traces ...time.Time) {
-		m := &mirror{web: new(lookup), Mirror: config.Mirror{Weight: weight}, checks: map[endpointKey]*check{}}
+		m := &mirror{web: new(lookup), Mirror: config.Mirror{Weight: weight}}
 		for i, trace := range traces {
 			p := endpointKey{addrs("192.0.2.1 192.0.2.2")[i], HTTP}
-			m.checks[p] = &check{endpointKey: p, verdict: Verdict{Trace: trace}}
+			m.checks = append(m.checks, &check{endpointKey: p, verdict: Verdict{Trace: trace}})
 		}
 		r.count(m, epoch)
 	}

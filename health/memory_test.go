@@ -85,7 +85,7 @@ func TestMemory(t *testing.T) {
 			}
 			// The old report is of now too, and its verdicts are past their time.
 			for i := range was {
-				was[i].Verdict = old.mirrors[prefix].checks[endpointKey{was[i].Address, was[i].Role}].verdict
+				was[i].Verdict = old.mirrors[prefix].check(endpointKey{was[i].Address, was[i].Role}).verdict
 			}
 			if diff := cmp.Diff(was, is, ignore, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("%s (-saved +restored):\n%s", prefix, diff)

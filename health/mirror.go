@@ -3,7 +3,6 @@ package health
 import (
 	"context"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -17,9 +16,8 @@ import (
 // A mirror is a mirror of the pool, and what has been found out about it.
 type mirror struct {
 	config.Mirror
-	trace  *url.URL               // what role HTTP fetches
-	web    *lookup                // of the URL's host
-	checks map[endpointKey]*check // in the roles HTTP and DNS
+	web    *lookup  // of the URL's host
+	checks []*check // in the roles HTTP and DNS, at each address once in each
 
 	everUp        [3]bool     // by role: whether an endpoint has been up since the mirror was added
 	agentsChecked time.Time   // when it was last checked with the User-Agents of download clients
@@ -57,9 +55,7 @@ type check struct {
 
 func (c *Checker) newMirror(entry *config.Mirror) *mirror {
 	m := &mirror{
-		trace:  entry.URL.JoinPath(c.settings.Path),
-		web:    &lookup{host: strings.ToLower(entry.URL.Hostname())},
-		checks: map[endpointKey]*check{},
+		web: &lookup{host: strings.ToLower(entry.URL.Hostname())},
 	}
 	c.memory.recallAddresses(entry.URLPrefix, m.web)
 	m.everUp = c.memory.mirrors[entry.URLPrefix].everUp()
@@ -67,6 +63,16 @@ func (c *Checker) newMirror(entry *config.Mirror) *mirror {
 		m.everUp = [3]bool{true, true, true} // as all mirrors count as up
 	}
 	return m
+}
+
+// check returns m's check of an endpoint in the roles HTTP and DNS, or nil.
+func (m *mirror) check(key endpointKey) *check {
+	for _, k := range m.checks {
+		if k.endpointKey == key {
+			return k
+		}
+	}
+	return nil
 }
 
 // all yields m's checks in all roles.
@@ -168,17 +174,17 @@ func (c *Checker) setAddresses(m *mirror, now time.Time) {
 		for _, role := range c.rolesOf(m) {
 			key := endpointKey{addr, role}
 			wanted[key] = true
-			if m.checks[key] == nil {
-				m.checks[key] = c.newCheck(m, key, now)
+			if m.check(key) == nil {
+				m.checks = append(m.checks, c.newCheck(m, key, now))
 			}
 		}
 	}
-	for key, k := range m.checks {
-		if !wanted[key] {
+	m.checks = slices.DeleteFunc(m.checks, func(k *check) bool {
+		if !wanted[k.endpointKey] {
 			c.schedule.drop(k.task)
-			delete(m.checks, key)
 		}
-	}
+		return !wanted[k.endpointKey]
+	})
 	c.setRsyncAddress(m, now)
 }
 

@@ -85,11 +85,14 @@ func (c *Checker) finish(k *check, o Observation, address, reached netip.Addr) f
 func (c *Checker) target(k *check) Target {
 	m := k.mirror
 	t := Target{
-		Role: k.role, URL: m.trace, Rsync: m.rsyncURL, Address: k.address,
+		Role: k.role, Rsync: m.rsyncURL, Address: k.address,
 		OwnHost: m.web.host, UserAgent: c.settings.UserAgent,
 		Route: Route{Proxy: c.settings.Proxy, Source: c.settings.Source},
 	}
-	if k.role == DNS {
+	switch k.role {
+	case HTTP:
+		t.URL = m.URL.JoinPath(c.settings.Path)
+	case DNS:
 		t.URL = c.settings.dnsURL
 	}
 	if k.role != Rsync {

@@ -74,8 +74,8 @@ func (c *Checker) visitTime(m *mirror, now time.Time) time.Duration {
 
 // requests is how many requests a visit to a mirror sends.
 func (m *mirror) requests() (n int) {
-	for key := range m.checks {
-		n += requestsOf(key.role)
+	for _, k := range m.checks {
+		n += requestsOf(k.role)
 	}
 	return n
 }

@@ -98,8 +98,13 @@ func (c *Checker) Report() *Report {
 		At: now, Mirrors: make(map[string]MirrorReport, len(c.mirrors)), Policy: c.policy, Suspects: slices.Clone(c.survey.suspects),
 		Reference: Reference{ReferenceChange: c.survey.fresh.Reference(), Problem: c.origin.problem},
 	}
+	all := 0
+	for _, m := range c.mirrors {
+		all += len(m.checks)
+	}
+	endpoints := make([]Endpoint, 0, all) // in one piece: it takes less, and the collector has less to do
 	for prefix, m := range c.mirrors {
-		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took, Endpoints: make([]Endpoint, 0, len(m.checks))}
+		r := MirrorReport{Problem: m.problem(), Resolve: m.web.took}
 		if m.web.known && len(m.checks) == 0 {
 			r.LostIPv4, r.LostIPv6 = m.web.hadV4 || !m.web.hadV6, m.web.hadV6
 		}
@@ -107,13 +112,15 @@ func (c *Checker) Report() *Report {
 			r.Newcomer[role] = !c.sweeping && !m.everUp[role]
 		}
 		unresolvable := c.unresolvable(m, now)
+		first := len(endpoints)
 		for _, k := range m.checks {
 			e := c.endpoint(k, now)
 			if unresolvable != "" && k.role == HTTP {
 				e.State, e.Reason, e.Since, e.Suspect = Down, unresolvable, m.web.claims.missing, ""
 			}
-			r.Endpoints = append(r.Endpoints, e)
+			endpoints = append(endpoints, e)
 		}
+		r.Endpoints = slices.Clip(endpoints[first:])
 		slices.SortFunc(r.Endpoints, func(a, b Endpoint) int {
 			return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Role, b.Role))
 		})
