@@ -87,10 +87,10 @@ func (c *checker) pool(root object, dns DNS) *Pool {
 	if root.node.isObject() && root.node.member("version") == nil {
 		c.warn(root.node, WarnNoVersion, `the key "version" is missing; taken as 1`)
 	}
-	pool := &Pool{}
+	items := root.items("mirrors")
+	pool := &Pool{Mirrors: make([]Mirror, 0, len(items))}
 	prefixes := make(map[string]*node)
 	names := make(map[string]*node)
-	items := root.items("mirrors")
 	for _, n := range items {
 		o := object{c, n}
 		m := c.mirror(o)

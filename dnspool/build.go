@@ -43,7 +43,8 @@ type Input struct {
 // Build makes a snapshot. It is a pure function of its input.
 func Build(in Input) *Snapshot {
 	s := &Snapshot{Built: in.Now, Mirrors: make([]Mirror, len(in.Pool.Mirrors)), policy: in.Policy, Agreement: in.Agree}
-	for i, m := range in.Pool.Mirrors {
+	for i := range in.Pool.Mirrors {
+		m := &in.Pool.Mirrors[i]
 		s.Mirrors[i] = Mirror{Mirror: m, MirrorReport: in.Health.Mirrors[m.URLPrefix], id: mirrorID(m.URLPrefix)}
 		if in.Number != nil {
 			s.Mirrors[i].Number = in.Number(m.URLPrefix)

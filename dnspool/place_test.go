@@ -182,7 +182,7 @@ func TestPlaceOfMirror(t *testing.T) {
 			find, cityPlace("FR", "EU", 48.86, 2.35, 1)},
 	}
 	for name, test := range tests {
-		m := &Mirror{Mirror: config.Mirror{Location: test.location}, MirrorReport: health.MirrorReport{Endpoints: []health.Endpoint{
+		m := &Mirror{Mirror: &config.Mirror{Location: test.location}, MirrorReport: health.MirrorReport{Endpoints: []health.Endpoint{
 			{Address: netip.MustParseAddr("192.0.2.6")}, {Address: netip.MustParseAddr("192.0.2.7")},
 			{Address: netip.MustParseAddr("192.0.2.8")}}}}
 		if got := placeOf(m, test.find); got != test.want {

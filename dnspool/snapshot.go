@@ -51,7 +51,7 @@ type Snapshot struct {
 
 // A Mirror is a mirror of the pool with what is known of its health.
 type Mirror struct {
-	config.Mirror
+	*config.Mirror // of the pool
 	health.MirrorReport
 
 	// Number is the mirror's in [Request].Carriers.

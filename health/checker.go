@@ -90,18 +90,19 @@ func (c *Checker) Changed() <-chan struct{} { return c.changed }
 // Swept is closed when each endpoint has been checked once.
 func (c *Checker) Swept() <-chan struct{} { return c.swept }
 
-// SetPool makes pool the one to check. Verdicts of mirrors that stay are kept; one that has changed is
-// checked at once. Checks of mirrors that are gone stop at once, those under way included.
+// SetPool makes pool, which is not changed any more, the one to check. Verdicts of mirrors that stay are kept; one that
+// has changed is checked at once. Checks of mirrors that are gone stop at once, those under way included.
 func (c *Checker) SetPool(pool *config.Pool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
 	mirrors := make(map[string]*mirror, len(pool.Mirrors))
-	for _, entry := range pool.Mirrors {
+	for i := range pool.Mirrors {
+		entry := &pool.Mirrors[i]
 		m := c.mirrors[entry.URLPrefix]
 		changed := m != nil && !reflect.DeepEqual(m.Mirror, entry)
 		if m == nil {
-			m = c.newMirror(&entry)
+			m = c.newMirror(entry)
 		}
 		m.Mirror = entry
 		mirrors[entry.URLPrefix] = m

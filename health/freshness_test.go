@@ -276,7 +276,7 @@ func TestBackFromAnOutageHasToCatchUp(t *testing.T) {
 func TestReferenceCountsWeights(t *testing.T) {
 	r := Reference{ReferenceChange: ReferenceChange{Trace: epoch}}
 	add := func(weight uint32, traces ...time.Time) {
-		m := &mirror{web: new(lookup), Mirror: config.Mirror{Weight: weight}}
+		m := &mirror{web: new(lookup), Mirror: &config.Mirror{Weight: weight}}
 		for i, trace := range traces {
 			p := endpointKey{addrs("192.0.2.1 192.0.2.2")[i], HTTP}
 			m.checks = append(m.checks, &check{endpointKey: p, verdict: Verdict{Trace: trace}})

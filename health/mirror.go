@@ -15,7 +15,7 @@ import (
 
 // A mirror is a mirror of the pool, and what has been found out about it.
 type mirror struct {
-	config.Mirror
+	*config.Mirror
 	web    *lookup  // of the URL's host
 	checks []*check // in the roles HTTP and DNS, at each address once in each
 

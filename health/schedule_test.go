@@ -231,8 +231,7 @@ func TestLookupsFollowThePool(t *testing.T) {
 		b.SetPool(p)
 		defer b.start()()
 		wait(time.Second)
-		p.Mirrors[0].Weight++
-		b.SetPool(p)
+		b.SetPool(reweighed(p))
 		wait(startTime)
 		if want := map[string]int{"a.example.net": 2, "rsync.example.net": 2}; !maps.Equal(resolver.counts(), want) {
 			t.Errorf("when the mirror has changed: %v, want %v", resolver.counts(), want)
@@ -263,10 +262,7 @@ func TestLookupsDoNotWait(t *testing.T) {
 			t.Errorf("the first sweep takes %v, want %v as one look-up", took, resolver.took)
 		}
 		wait(10 * time.Second)
-		for i := range p.Mirrors {
-			p.Mirrors[i].Weight++ // so that all is due at once
-		}
-		b.SetPool(p)
+		b.SetPool(reweighed(p)) // so that all is due at once
 		wait(startTime)
 		for prefix, m := range b.Report().Mirrors {
 			if m.Rsync == nil || time.Since(m.Rsync.Checked) > startTime {
@@ -274,6 +270,15 @@ func TestLookupsDoNotWait(t *testing.T) {
 			}
 		}
 	})
+}
+
+// reweighed returns p with other weights.
+func reweighed(p *config.Pool) *config.Pool {
+	next := &config.Pool{Mirrors: slices.Clone(p.Mirrors)}
+	for i := range next.Mirrors {
+		next.Mirrors[i].Weight++
+	}
+	return next
 }
 
 // many returns n mirrors with an address each, from 198.51.0.0 on.

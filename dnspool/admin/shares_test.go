@@ -14,7 +14,7 @@ import (
 func poolOf(weights map[string]uint32) *dnspool.Snapshot {
 	s := &dnspool.Snapshot{}
 	for prefix, weight := range weights {
-		s.Mirrors = append(s.Mirrors, dnspool.Mirror{Mirror: config.Mirror{URLPrefix: prefix, Weight: weight}, InWeb: weight > 0})
+		s.Mirrors = append(s.Mirrors, dnspool.Mirror{Mirror: &config.Mirror{URLPrefix: prefix, Weight: weight}, InWeb: weight > 0})
 	}
 	return s
 }

@@ -81,5 +81,5 @@ func shownBy(m *dnspool.Mirror, settings *config.Health, corrupt *verify.Finding
 			return health.CopyShownBy(u, corrupt.Algorithm, e)
 		}
 	}
-	return health.ShownBy(&m.Mirror, settings, e)
+	return health.ShownBy(m.Mirror, settings, e)
 }

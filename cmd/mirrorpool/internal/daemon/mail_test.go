@@ -99,7 +99,7 @@ func TestMailStarting(t *testing.T) {
 // TestMailOfCorruptCopy shows the checksum of the copy: the trace of such a mirror is as it should be.
 func TestMailOfCorruptCopy(t *testing.T) {
 	t.Parallel()
-	m := &dnspool.Mirror{Mirror: config.Mirror{URLPrefix: "https://a.example.net/pub/"}}
+	m := &dnspool.Mirror{Mirror: &config.Mirror{URLPrefix: "https://a.example.net/pub/"}}
 	m.URL, _ = url.Parse(m.URLPrefix)
 	corrupt := &verify.Finding{Path: "x y.img", Algorithm: "sha-256"}
 	at := netip.MustParseAddr("192.0.2.1")
