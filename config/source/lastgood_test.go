@@ -66,6 +66,19 @@ func TestKept(t *testing.T) {
 	newRig(t, o).start(t).expect(t, "z 1")
 }
 
+// TestKeptOnce: where the source has what was kept, its text is in memory once.
+func TestKeptOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := Options{Source: filepath.Join(dir, "mirrors.json"), StateDir: filepath.Join(dir, "state")}
+	testbed.Put(t, o.Source, poolText("a 1", "b 1"))
+	newRig(t, o).start(t)
+	r := newRig(t, o).start(t)
+	if &r.fetched.list.data[0] != &r.inForce.list.data[0] {
+		t.Error("the text of the list is in memory twice")
+	}
+}
+
 // TestKeptOfNoUse: what was kept counts only if it is whole, and of the same source.
 func TestKeptOfNoUse(t *testing.T) {
 	t.Parallel()

@@ -263,6 +263,9 @@ func (l *List) look(ctx context.Context, confirm bool) Result {
 	if err != nil {
 		return l.fail(err)
 	}
+	if l.inForce != nil && d.sameList(l.inForce) {
+		d.list.data = l.inForce.list.data // one copy of a long text is enough
+	}
 	l.fetched = d
 	j := l.judge(d, keys, confirm)
 	switch {
