@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -270,18 +269,10 @@ func (p *pool) reload(times int) (took, slowest time.Duration, err error) {
 		if err := p.writeMirrors(i + 1); err != nil {
 			return 0, 0, err
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		var worst time.Duration
-		var asking sync.WaitGroup
-		asking.Go(func() {
-			for ctx.Err() == nil {
-				answer, err := p.ask()
-				if err != nil {
-					answer = time.Second
-				}
-				worst = max(worst, answer)
-			}
-		})
+		client, err := startAsker(p.dnsPort)
+		if err != nil {
+			return 0, 0, err
+		}
 		begin := time.Now()
 		resp, err := http.Post(fmt.Sprintf("http://127.0.0.1:%d/api/v1/reload", p.adminPort), "application/json", nil)
 		if err == nil {
@@ -289,12 +280,11 @@ func (p *pool) reload(times int) (took, slowest time.Duration, err error) {
 		}
 		tooks = append(tooks, time.Since(begin))
 		time.Sleep(300 * time.Millisecond) // what a reload leaves to be done is part of it
-		cancel()
-		asking.Wait()
-		worsts = append(worsts, worst)
-		if err != nil {
+		waits, stopErr := client.stop()
+		if err := errors.Join(err, stopErr); err != nil {
 			return 0, 0, err
 		}
+		worsts = append(worsts, slices.Max(waits))
 	}
 	slices.Sort(tooks)
 	slices.Sort(worsts)

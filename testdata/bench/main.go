@@ -68,6 +68,8 @@ func run(command string, args []string) error {
 		return growth(args)
 	case "flood":
 		return flood(args)
+	case "ask": // for growth and sockets
+		return ask(args)
 	case "bare": // for https, as is the next one
 		return bare(args[0])
 	case "handshakes":

@@ -31,7 +31,7 @@ type process struct {
 // start runs a command in dir, pinned to the first CPU.
 func start(command []string, dir string) (*process, error) { return startOn("0", 1, command, dir) }
 
-// startOn runs a command in dir, on some CPUs; if it is in Go, with as many threads.
+// startOn runs a command in dir, on some CPUs; if it is in Go, with as many threads, or with its own choice for 0.
 func startOn(cpus string, threads int, command []string, dir string) (*process, error) {
 	p := &process{file: filepath.Join(dir, "log"), done: make(chan struct{})}
 	out, err := os.Create(p.file)
@@ -41,7 +41,9 @@ func startOn(cpus string, threads int, command []string, dir string) (*process, 
 	defer out.Close()
 	p.cmd = exec.Command("taskset", append([]string{"-c", cpus}, command...)...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	p.cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", threads))
+	if threads > 0 {
+		p.cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", threads))
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

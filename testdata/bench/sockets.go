@@ -3,15 +3,12 @@ package main
 import (
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 // sockets measures what an answer by DNS takes at part load, with one socket and with one for each CPU: CPU time, and
@@ -81,6 +78,9 @@ func measureSockets(binary, dir string, threads, rate int, d time.Duration) (r s
 	if err := (site{dir: dir, port: port, mirrors: 6}).writeMirrorpool(); err != nil {
 		return r, err
 	}
+	if threads > 1 {
+		threads = 0 // what the program chooses: a socket for each CPU, and more threads
+	}
 	p, err := startOn("0-1", threads, []string{binary, "serve", "--config", "mirrorpool.json"}, dir)
 	if err != nil {
 		return r, err
@@ -94,39 +94,21 @@ func measureSockets(binary, dir string, threads, rate int, d time.Duration) (r s
 		return r, err
 	}
 	before := p.cpuTime()
-	waits := make(chan []time.Duration)
-	end := time.Now().Add(d)
-	go func() { waits <- probeLatency(port, end) }()
+	client, err := startAsker(port)
+	if err != nil {
+		return r, err
+	}
 	out, err := exec.Command("dnsperf", "-s", "127.0.0.1", "-p", strconv.Itoa(port), "-d", queries, "-c", "16", "-T", "1",
 		"-Q", strconv.Itoa(rate), "-l", fmt.Sprintf("%.0f", d.Seconds())).CombinedOutput()
-	all := <-waits
+	all, stopErr := client.stop()
 	if err != nil {
 		return r, fmt.Errorf("dnsperf: %w: %s", err, out)
+	}
+	if stopErr != nil {
+		return r, stopErr
 	}
 	r.cpu = (p.cpuTime() - before) / time.Duration(figure(string(out), `Queries completed:\s+(\d+)`))
 	slices.Sort(all)
 	r.p50, r.p99 = all[len(all)/2], all[len(all)*99/100]
 	return r, nil
-}
-
-// probeLatency asks one query after the other, each of another port.
-func probeLatency(port int, end time.Time) (waits []time.Duration) {
-	req := new(dns.Msg)
-	req.SetQuestion("dl.example.org.", dns.TypeA)
-	text, _ := req.Pack()
-	buffer := make([]byte, 512)
-	for time.Now().Before(end) {
-		conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		asked := time.Now()
-		_ = conn.SetDeadline(asked.Add(time.Second))
-		_, _ = conn.Write(text)
-		_, _ = conn.Read(buffer)
-		waits = append(waits, time.Since(asked))
-		conn.Close()
-		time.Sleep(time.Millisecond)
-	}
-	return waits
 }

@@ -232,7 +232,7 @@ func (p *Pass) End() (expires time.Time, err error) {
 		s.due = p.now.Add(p.validity/2 - time.Duration(p.signer.random.Int64N(int64(p.validity/8))))
 	}
 	var g errgroup.Group
-	workers := min(runtime.GOMAXPROCS(0), len(p.jobs))
+	workers := min(runtime.NumCPU(), runtime.GOMAXPROCS(0), len(p.jobs))
 	for w := range workers {
 		g.Go(func() error {
 			for i := w; i < len(p.jobs); i += workers {
