@@ -17,11 +17,12 @@ const (
 	readerTimerSlack = 10 * time.Microsecond
 )
 
-// LockReaderThread gives the calling goroutine, which reads a socket, a thread of its own that gets a CPU soon after
-// it wakes up, also while other threads of the program compute. The thread ends with the goroutine. Without an older
-// kernel's or a sandbox's permission the thread is as others are; the error says so, and reading goes on all the same.
+// LockReaderThread gives the calling goroutine, which reads a socket, a thread of its own that gets a CPU soon after it
+// wakes up, even while other threads of the program compute. The thread ends with the goroutine. If the kernel or a
+// sandbox refuses, the thread is like any other; the error says so, and the goroutine can read all the same.
 //
-// No privilege is needed: a thread with a short slice gets no more of the CPU, only its turn sooner.
+// No privilege is needed: a thread with a short slice gets no more of the CPU, only its turn sooner. See
+// sched_setattr(2).
 func LockReaderThread() error {
 	runtime.LockOSThread()
 	attr, err := unix.SchedGetAttr(0, 0)
