@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// With fewer threads than this the scheduler, not the kernel, decides who waits.
-	minThreads = 4
+	// With fewer threads than this the scheduler, not the kernel, decides what waits.
+	minThreads = 8
 	// startGCPercent is that until the faces are open: what is read then is collected once, and returned.
 	startGCPercent = 200
 	// gcPercent is by how much the heap may grow before it is collected, in percent of what is in use: little, for to
@@ -41,8 +41,10 @@ const (
 //
 // Go's scheduler lets a goroutine that computes go on for 10 ms before another one gets its CPU. On a machine with
 // two, a reload takes one and the garbage collector the other, and queries wait: 15 ms at the 99th percentile for
-// 10,000 mirrors. With more threads than CPUs the kernel decides, which prefers who has waited. BenchmarkLatency
-// measures it. Where a container may use but a part of the CPUs, more threads would only use that up sooner.
+// 10,000 mirrors. With more threads than CPUs the kernel decides, which prefers the threads of readers (see
+// LockReaderThread in dnspool/listen); with 8 of them one is left for a reader most of the time, with 4 it was not.
+// BenchmarkLatency measures it, and so does testdata/bench growth. Where a container may use but a part of the CPUs,
+// more threads would only use that up sooner.
 func tuneRuntime() {
 	threads := runtime.GOMAXPROCS(0) // as many as there are CPUs, or as the container may use
 	if os.Getenv("GOMAXPROCS") == "" && threads < minThreads && threads == runtime.NumCPU() {
