@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"weak"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -31,8 +32,26 @@ func ServerSchema() []byte { return bytes.Clone(serverSchema) }
 
 var (
 	poolRules   = sync.OnceValue(func() *rules { return compileRules(mirrorsSchema) })
-	serverRules = sync.OnceValue(func() *rules { return compileRules(serverSchema) })
+	serverRules = whileInMemory(func() *rules { return compileRules(serverSchema) })
 )
+
+// whileInMemory returns a function that returns what compile has returned, until the collector has taken that: then it
+// calls compile again. The configuration is read at the start and in a reload, and its schema takes most of a megabyte
+// meanwhile, where a server with few mirrors has four in use.
+func whileInMemory(compile func() *rules) func() *rules {
+	var mu sync.Mutex
+	var latest weak.Pointer[rules]
+	return func() *rules {
+		mu.Lock()
+		defer mu.Unlock()
+		r := latest.Value()
+		if r == nil {
+			r = compile()
+			latest = weak.Make(r)
+		}
+		return r
+	}
+}
 
 // rules are a schema twice: compiled, and as it is written, for its words.
 type rules struct {

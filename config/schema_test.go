@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"runtime"
 	"testing"
 	"time"
 
@@ -24,6 +25,24 @@ func TestSchemasAreValid(t *testing.T) {
 		if err := jsonschema.NewCompiler().MustCompile(draft).Validate(v); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestWhileInMemory: what nothing uses any more is made again.
+func TestWhileInMemory(t *testing.T) {
+	compiled := 0
+	get := whileInMemory(func() *rules {
+		compiled++
+		return compileRules(mirrorsSchema)
+	})
+	r := get()
+	if get() != r || compiled != 1 {
+		t.Errorf("compiled %d times while it is used", compiled)
+	}
+	runtime.KeepAlive(r)
+	runtime.GC()
+	if get() == nil || compiled != 2 {
+		t.Errorf("compiled %d times, want another time once it is gone", compiled)
 	}
 }
 
