@@ -48,20 +48,25 @@ func writeManual(root *cobra.Command, folder string) error {
 // A describedFile is one of the two files that people write, which have a manual page and a help topic each.
 type describedFile struct {
 	name, short string
-	keys        []config.Key
+	keys        func() []config.Key
 }
 
 func describedFiles() []describedFile {
 	return []describedFile{
-		{"mirrors.json", "the list of mirrors", config.MirrorsKeys()},
-		{"mirrorpool.json", "the configuration of mirrorpool", config.ServerKeys()},
+		{"mirrors.json", "the list of mirrors", config.MirrorsKeys},
+		{"mirrorpool.json", "the configuration of mirrorpool", config.ServerKeys},
 	}
 }
 
 // newTopics returns a help topic for each file: a command that cannot be run.
 func newTopics() (topics []*cobra.Command) {
 	for _, f := range describedFiles() {
-		topics = append(topics, &cobra.Command{Use: f.name, Short: "The keys of " + f.short, Long: f.topic()})
+		topic := &cobra.Command{Use: f.name, Short: "The keys of " + f.short}
+		topic.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+			cmd.Long = f.topic() // which is long, and not needed before
+			cmd.Root().HelpFunc()(cmd, args)
+		})
+		topics = append(topics, topic)
 	}
 	return topics
 }
@@ -70,7 +75,7 @@ func newTopics() (topics []*cobra.Command) {
 func (f describedFile) topic() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "The keys of %s, %s. It is JSON; \"[]\" stands for each item of a list.\n", f.name, f.short)
-	for _, k := range f.keys {
+	for _, k := range f.keys() {
 		fmt.Fprintf(&text, "\n%s\n    %s%s\n", k.Path, k.Want, byDefault(k))
 		if k.Meaning != "" {
 			fmt.Fprintf(&text, "    %s\n", k.Meaning)
@@ -83,7 +88,7 @@ func (f describedFile) topic() string {
 func (f describedFile) manual() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%% %s 5\n\n# NAME\n\n%s - %s\n\n# KEYS\n\n", strings.ToUpper(f.name), f.name, f.short)
-	for _, k := range f.keys {
+	for _, k := range f.keys() {
 		fmt.Fprintf(&text, "**%s**\n: %s\n\n", escapeMarkdown(k.Path),
 			escapeMarkdown(strings.TrimSpace(k.Want+byDefault(k)+". "+k.Meaning)))
 	}
