@@ -1,14 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
 	"mirrorpool/config"
 )
@@ -31,18 +31,98 @@ func writeManual(root *cobra.Command, folder string) error {
 			return err
 		}
 	}
-	version, _ := build()
-	root.DisableAutoGenTag = true
-	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "mirrorpool " + version, Manual: "mirrorpool"},
-		commands); err != nil {
+	if err := writeCommandPages(root, commands); err != nil {
 		return err
 	}
 	for _, f := range describedFiles() {
-		if err := os.WriteFile(filepath.Join(files, f.name+".5"), md2man.Render([]byte(f.manual())), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(files, f.name+".5"), f.manual(), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeCommandPages writes the page of a command, and of those below it that are listed.
+func writeCommandPages(cmd *cobra.Command, folder string) error {
+	name := pageName(cmd)
+	if err := os.WriteFile(filepath.Join(folder, name+".1"), commandManual(cmd), 0o644); err != nil {
+		return err
+	}
+	for _, below := range listedCommands(cmd) {
+		if err := writeCommandPages(below, folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pageName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
+
+func listedCommands(cmd *cobra.Command) (listed []*cobra.Command) {
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() && !c.IsAdditionalHelpTopicCommand() {
+			listed = append(listed, c)
+		}
+	}
+	return listed
+}
+
+// commandManual is the manual page of a command: what its help says, and in the same words.
+func commandManual(cmd *cobra.Command) []byte {
+	cmd.InitDefaultHelpFlag()
+	p := newManPage(pageName(cmd), 1, cmd.Short)
+	p.section("SYNOPSIS")
+	p.bold(cmd.UseLine())
+	p.section("DESCRIPTION")
+	p.help(cmp.Or(cmd.Long, cmd.Short))
+	for _, options := range []struct {
+		title string
+		flags *pflag.FlagSet
+	}{{"OPTIONS", cmd.NonInheritedFlags()}, {"OPTIONS OF ALL COMMANDS", cmd.InheritedFlags()}} {
+		if !options.flags.HasAvailableFlags() {
+			continue
+		}
+		p.section(options.title)
+		options.flags.VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden && f.Deprecated == "" {
+				p.item(optionText(f))
+			}
+		})
+	}
+	if cmd.HasExample() {
+		p.section("EXAMPLE")
+		p.help(cmd.Example)
+	}
+	var others []string
+	if cmd.HasParent() {
+		others = append(others, pageName(cmd.Parent())+"(1)")
+	}
+	for _, below := range listedCommands(cmd) {
+		others = append(others, pageName(below)+"(1)")
+	}
+	if len(others) > 0 {
+		p.section("SEE ALSO")
+		p.text(strings.Join(others, ", "))
+	}
+	return p.Bytes()
+}
+
+// optionText is how an option is written, and what it means.
+func optionText(f *pflag.Flag) (option, meaning string) {
+	value, meaning := pflag.UnquoteUsage(f)
+	option = "--" + f.Name
+	if f.Shorthand != "" {
+		option = "-" + f.Shorthand + ", " + option
+	}
+	if value != "" {
+		option += " " + value
+	}
+	switch f.DefValue {
+	case "", "0", "0s", "false", "[]":
+	default:
+		meaning += "; default " + f.DefValue
+	}
+	return option, meaning
 }
 
 // A describedFile is one of the two files that people write, which have a manual page and a help topic each.
@@ -84,16 +164,16 @@ func (f describedFile) topic() string {
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
-// manual is the manual page in Markdown.
-func (f describedFile) manual() string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "%% %s 5\n\n# NAME\n\n%s - %s\n\n# KEYS\n\n", strings.ToUpper(f.name), f.name, f.short)
+// manual is the manual page.
+func (f describedFile) manual() []byte {
+	p := newManPage(f.name, 5, f.short)
+	p.section("KEYS")
 	for _, k := range f.keys() {
-		fmt.Fprintf(&text, "**%s**\n: %s\n\n", escapeMarkdown(k.Path),
-			escapeMarkdown(strings.TrimSpace(k.Want+byDefault(k)+". "+k.Meaning)))
+		p.item(k.Path, strings.TrimSpace(k.Want+byDefault(k)+". "+k.Meaning))
 	}
-	text.WriteString("# SEE ALSO\n\nmirrorpool(1), mirrorpool-check(1), mirrorpool-schema(1)\n")
-	return text.String()
+	p.section("SEE ALSO")
+	p.text("mirrorpool(1), mirrorpool-check(1), mirrorpool-schema(1)")
+	return p.Bytes()
 }
 
 func byDefault(k config.Key) string {
@@ -101,9 +181,4 @@ func byDefault(k config.Key) string {
 		return ""
 	}
 	return "; default " + k.Default
-}
-
-// escapeMarkdown keeps a text from being read as Markdown.
-func escapeMarkdown(text string) string {
-	return strings.NewReplacer("*", `\*`, "_", `\_`, "<", `\<`, "[", `\[`, "]", `\]`, "`", "\\`").Replace(text)
 }
