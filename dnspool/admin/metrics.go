@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -72,7 +73,7 @@ type family struct {
 
 // writeStatusMetrics writes the status as metrics, a part at a time: all at once would be 20 KB for each mirror.
 func writeStatusMetrics(w io.Writer, s *Status) {
-	buffer := newGaugeBuffer(w)
+	buffer := &gaugeBuffer{w: w}
 	for _, families := range [...][]family{poolFamilies, groupFamilies, mirrorFamilies, endpointFamilies, fileFamilies, verificationFamilies, watchFamilies} {
 		for i := range families {
 			buffer.begin(&families[i])
@@ -91,41 +92,35 @@ const gaugeBatch = 256
 type gaugeBuffer struct {
 	w       io.Writer
 	family  dto.MetricFamily
-	gauges  []*dto.Metric // to be used again
+	labels  []string      // of the family
+	gauges  []*dto.Metric // to be used again; as many as were needed so far
 	n       int           // of gauges, how many are to be written
 	written bool          // a batch of this family was
 	text    bytes.Buffer
 	err     error
 }
 
-func newGaugeBuffer(w io.Writer) *gaugeBuffer {
-	b := &gaugeBuffer{w: w, gauges: make([]*dto.Metric, gaugeBatch)}
-	for i := range b.gauges {
-		b.gauges[i] = &dto.Metric{Gauge: &dto.Gauge{Value: new(float64)}}
-	}
-	return b
-}
-
 func (b *gaugeBuffer) begin(f *family) {
 	name := namespace + f.name
 	b.family = dto.MetricFamily{Name: &name, Help: &f.help, Type: dto.MetricType_GAUGE.Enum()}
-	b.written = false
-	for _, m := range b.gauges {
-		m.Label = m.Label[:0]
-		for _, label := range f.labels {
-			m.Label = append(m.Label, &dto.LabelPair{Name: &label, Value: new(string)})
-		}
-	}
+	b.labels, b.written = f.labels, false
 }
 
 // add takes one value, with those of the labels.
 func (b *gaugeBuffer) add(value float64, labels ...string) {
+	if b.n == len(b.gauges) {
+		b.gauges = append(b.gauges, &dto.Metric{Gauge: &dto.Gauge{Value: new(float64)}})
+	}
 	m := b.gauges[b.n]
 	*m.Gauge.Value = value
+	m.Label = slices.Grow(m.Label[:0], len(labels))[:len(labels)] // with what earlier families have left there
 	for i, label := range labels {
-		*m.Label[i].Value = label
+		if m.Label[i] == nil {
+			m.Label[i] = &dto.LabelPair{Value: new(string)}
+		}
+		m.Label[i].Name, *m.Label[i].Value = &b.labels[i], label
 	}
-	if b.n++; b.n == len(b.gauges) {
+	if b.n++; b.n == gaugeBatch {
 		b.flush()
 	}
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -127,6 +128,27 @@ func TestScrapesAreFew(t *testing.T) {
 		if code := <-codes; code != http.StatusOK {
 			t.Errorf("a scrape got %d", code)
 		}
+	}
+}
+
+// TestGaugesAreUsedAgain: what a scrape takes does not grow with the number of families.
+func TestGaugesAreUsedAgain(t *testing.T) {
+	labels := []string{"a", "b", "c"}
+	begun := func(families int) float64 {
+		f := family{"name", "Help.", labels, nil}
+		return testing.AllocsPerRun(10, func() {
+			b := &gaugeBuffer{w: io.Discard}
+			for range families {
+				b.begin(&f)
+				for range gaugeBatch + 1 {
+					b.add(1, labels...)
+				}
+				b.flush()
+			}
+		})
+	}
+	if one, ten := begun(1), begun(10); (ten-one)/9 > 20 {
+		t.Errorf("each further family of %d gauges allocates %.0f times", gaugeBatch+1, (ten-one)/9)
 	}
 }
 
