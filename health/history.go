@@ -103,13 +103,13 @@ func (h *History) at(prefix string, now time.Time) (strips [2]Strip, times [2]St
 		return strips, times
 	}
 	seen := *p
-	var copies [2][4][HistoryParts]int16
+	var copies [2][4][HistoryParts]int16 // of all states, so that nothing is allocated
 	for role := range seen.seconds {
 		for state, parts := range seen.seconds[role] {
 			if parts != nil {
 				copies[role][state] = *parts
-				seen.seconds[role][state] = &copies[role][state]
 			}
+			seen.seconds[role][state] = &copies[role][state]
 		}
 	}
 	seen.advance(now)
