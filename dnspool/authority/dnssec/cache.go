@@ -43,7 +43,7 @@ type Signer struct {
 	random *rand.Rand
 	kept   map[string]*Signatures
 	passes uint64
-	packed []byte // scratch space
+	packed []byte // scratch space; nil before the first signature
 
 	mu       sync.Mutex // guards what follows
 	keys     *Keys
@@ -61,7 +61,7 @@ type Stats struct {
 
 // NewSigner returns a signer, which spreads what falls due by random.
 func NewSigner(random *rand.Rand) *Signer {
-	return &Signer{random: random, kept: map[string]*Signatures{}, packed: make([]byte, dns.MaxMsgSize)}
+	return &Signer{random: random, kept: map[string]*Signatures{}}
 }
 
 // SetKeys has the next pass sign with keys, for validity; nil signs nothing.
@@ -213,6 +213,9 @@ func (p *Pass) appendData(dst []byte, rr dns.RR) []byte {
 		return append(dst, rr.A...)
 	case *dns.AAAA:
 		return append(dst, rr.AAAA...)
+	}
+	if p.signer.packed == nil {
+		p.signer.packed = make([]byte, dns.MaxMsgSize)
 	}
 	end, err := dns.PackRR(dns.Copy(rr), p.signer.packed, 0, nil, false) // packing writes into the header
 	if err != nil {
