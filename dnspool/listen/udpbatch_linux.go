@@ -17,10 +17,11 @@ const (
 	batchSize     = 64      // messages for one system call at most
 	receiveBuffer = 4 << 20 // bytes that the kernel may hold for us, if net.core.rmem_max lets it
 
-	// After a batch of fewSome to fewMost messages, the reader rests for a moment, to which the kernel adds up to 50
-	// us. Each system call and wake-up is then for more messages: with two sockets at 60,000 queries a second, an
-	// answer takes a fifth less CPU time. Single messages are too rare for that, and larger batches enough without.
-	restTime = 100 * time.Microsecond
+	// After a batch of fewSome to fewMost messages, the reader rests for a moment, to which the kernel adds up to
+	// readerTimerSlack. Each system call and wake-up is then for more messages: with two sockets at 60,000 queries a
+	// second, an answer takes a fifth less CPU time. Single messages are too rare for that, and larger batches enough
+	// without.
+	restTime = 120 * time.Microsecond
 	fewSome  = 2
 	fewMost  = 7
 
