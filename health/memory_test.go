@@ -61,6 +61,32 @@ func (b *bed) heir() *bed {
 	return heir
 }
 
+// TestSavedChanges: changes of state are in the file as a list of all places of the ring, and not at all if there were
+// none. Earlier versions read and wrote the same.
+func TestSavedChanges(t *testing.T) {
+	t.Parallel()
+	const none = `"0001-01-01T00:00:00Z"`
+	body := `{"mirrors":{"http://a.example.net/":{"verdicts":[` +
+		`{"address":"192.0.2.1","role":"http","state":"up","changes":["2026-03-01T12:00:00Z",` + none + `,` + none + `,` +
+		none + `,` + none + `,` + none + `],"change":1},{"address":"192.0.2.2","role":"http","state":"up"}]}}}`
+	state, err := readState(strings.NewReader(withHeader(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdicts := state.Mirrors["http://a.example.net/"].Verdicts
+	if c := verdicts[0].Changes; c == nil || *c != [flapChanges]time.Time{epoch} || verdicts[0].Change != 1 || verdicts[1].Changes != nil {
+		t.Errorf("read %v and %v", c, verdicts[1].Changes)
+	}
+	var saved bytes.Buffer
+	if err := writeSealed(&saved, stateFormat, state); err != nil {
+		t.Fatal(err)
+	}
+	changes := body[strings.Index(body, `"changes"`) : strings.Index(body, `]`)+1]
+	if text := saved.String(); strings.Count(text, `"changes"`) != 1 || !strings.Contains(text, changes) {
+		t.Errorf("saved %s", text)
+	}
+}
+
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := ran(t)
