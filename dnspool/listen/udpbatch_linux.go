@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,11 +85,14 @@ func UDPBatch(conn *net.UDPConn, ours bool, r Responder, sizes BatchSizes) (net.
 	}
 	c := &batchConn{local: local, fd: fd, ours: ours, responder: r}
 	c.in, c.out = newMmsgs(batchSize, local.IP.IsUnspecified()), newMmsgs(batchSize, false)
-	for range batchSize {
-		c.queries = append(c.queries, make([]byte, sizes.Query))
-		c.responses = append(c.responses, make([]byte, 0, sizes.Response))
-	}
+	c.queries, c.responses = buffers(batchSize, sizes.Query), buffers(batchSize, sizes.Response)
 	return c, nil
+}
+
+// buffers returns n buffers. They are of one piece, of which the kernel makes memory only where it is used: most
+// messages are short, and most batches small.
+func buffers(n, size int) [][]byte {
+	return slices.Collect(slices.Chunk(make([]byte, n*size), size))
 }
 
 // prepareSocket makes system calls wait, and makes a socket at the wildcard address say which address was asked, so

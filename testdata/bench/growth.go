@@ -98,16 +98,16 @@ func (p *pool) use(pid int, row string, gets, reloads int) (string, error) {
 	if err := p.awaitChecked(); err != nil {
 		return "", err
 	}
-	row += fmt.Sprintf("| %.0f MiB ", memory(pid, "VmRSS"))
+	row += fmt.Sprintf("| %s ", memory(pid, "VmRSS"))
 	for _, page := range []string{"/", "/metrics", "/api/v1/status"} {
 		for range gets {
 			if err := p.get(page); err != nil {
 				return "", err
 			}
 		}
-		row += fmt.Sprintf("| %.0f MiB ", memory(pid, "VmRSS"))
+		row += fmt.Sprintf("| %s ", memory(pid, "VmRSS"))
 	}
-	row += fmt.Sprintf("| %.0f MiB ", memory(pid, "VmHWM"))
+	row += fmt.Sprintf("| %s ", memory(pid, "VmHWM"))
 	took, slowest, err := p.reload(reloads)
 	return row + fmt.Sprintf("| %.2f s | %.1f ms |", took.Seconds(), float64(slowest.Microseconds())/1000), err
 }
@@ -291,14 +291,14 @@ func (p *pool) reload(times int) (took, slowest time.Duration, err error) {
 	return tooks[times/2], worsts[times/2], nil
 }
 
-// memory reads a field of /proc/PID/status, in MiB.
-func memory(pid int, field string) float64 {
+// memory reads a field of /proc/PID/status.
+func memory(pid int, field string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(text)) {
 		if key, value, _ := strings.Cut(line, ":"); key == field {
 			n, _ := strconv.Atoi(strings.Fields(value)[0])
-			return float64(n) / 1024
+			return fmt.Sprintf("%.1f MiB", float64(n)/1024)
 		}
 	}
-	return 0
+	return "?"
 }
