@@ -116,7 +116,9 @@ func TestDisabledMirrorsAreWithheldByPlace(t *testing.T) {
 	signed, v := signedNearZone(t, 2, 0)
 	now := *signed.snapshot
 	now.Mirrors = slices.Clone(now.Mirrors)
-	now.Mirrors[0].Weight, now.Mirrors[0].DNS.Weight = 0, 0
+	disabled := *now.Mirrors[0].Mirror
+	disabled.Weight, disabled.DNS.Weight = 0, 0
+	now.Mirrors[0].Mirror = &disabled
 	gone := now.Mirrors[0].Addresses()[0].Unmap()
 	c := testConfig()
 	c.Geo, c.MaxAnswers = true, 2
