@@ -22,7 +22,7 @@ const (
 	// readerTimerSlack. Each system call and wake-up is then for more messages: with two sockets at 60,000 queries a
 	// second, an answer takes a fifth less CPU time. Single messages are too rare for that, and larger batches enough
 	// without.
-	restTime = 120 * time.Microsecond
+	restTime = 100 * time.Microsecond
 	fewSome  = 2
 	fewMost  = 7
 
