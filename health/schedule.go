@@ -11,8 +11,8 @@ import (
 
 const (
 	maxInFlight = 512 // visits to mirrors, look-ups and reference reads under way at a time
-	// As many of these as there are CPUs may start within startPause. Each takes a third of a millisecond of a CPU. If
-	// hundreds start at once, as when many mirrors are new, answers to clients wait behind them.
+	// As many of these as there are CPUs for this process may start within startPause. Each takes a third of a
+	// millisecond of a CPU. If hundreds start at once, as when many mirrors are new, answers to clients wait behind them.
 	startPause = time.Millisecond
 	// busyRetry is how long a task waits if its endpoint is being probed for another mirror.
 	busyRetry = 100 * time.Millisecond
@@ -68,7 +68,10 @@ type visit struct {
 }
 
 func newSchedule(random *rand.Rand) schedule {
-	return schedule{rand: random, visits: map[string]*visit{}, busy: map[endpointKey]bool{}, mayStart: runtime.NumCPU()}
+	return schedule{
+		rand: random, visits: map[string]*visit{}, busy: map[endpointKey]bool{},
+		mayStart: min(runtime.NumCPU(), runtime.GOMAXPROCS(0)),
+	}
 }
 
 // add schedules a new task.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -217,6 +218,18 @@ func TestStartsAreSpread(t *testing.T) {
 	left := startPause * 3 / 4
 	if want := []time.Duration{left, left, left, left, left, left, s.interval, s.interval}; !slices.Equal(waits, want) {
 		t.Errorf("next is to be called again after %v, want %v", waits, want)
+	}
+}
+
+// TestStartsSuitTheContainer has fewer visits start at a time where a container may use but a part of the CPUs, and no
+// more where there are more threads than CPUs.
+func TestStartsSuitTheContainer(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for threads, want := range map[int]int{1: 1, 2 * runtime.NumCPU(): runtime.NumCPU()} {
+		runtime.GOMAXPROCS(threads)
+		if s := newSchedule(nil); s.mayStart != want {
+			t.Errorf("with %d threads, %d may start at a time, want %d", threads, s.mayStart, want)
+		}
 	}
 }
 
