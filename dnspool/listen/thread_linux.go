@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -18,13 +19,17 @@ const (
 )
 
 // LockReaderThread gives the calling goroutine, which reads a socket, a thread of its own that gets a CPU soon after it
-// wakes up, even while other threads of the program compute. The thread ends with the goroutine. If the kernel or a
-// sandbox refuses, the thread is like any other; the error says so, and the goroutine can read all the same.
+// wakes up, even while other threads of the program compute. The thread ends with the goroutine. What the kernel or a
+// sandbox refuses is as with any other thread; the error says so, and the goroutine can read all the same.
 //
 // No privilege is needed: a thread with a short slice gets no more of the CPU, only its turn sooner. See
 // sched_setattr(2).
 func LockReaderThread() error {
 	runtime.LockOSThread()
+	return errors.Join(shortenSlice(), wakeOnTime())
+}
+
+func shortenSlice() error {
 	attr, err := unix.SchedGetAttr(0, 0)
 	if err == nil {
 		attr.Runtime = uint64(readerSlice)
@@ -34,6 +39,10 @@ func LockReaderThread() error {
 	if err != nil {
 		return fmt.Errorf("cannot shorten the time slice of a reader's thread: %w", err)
 	}
+	return nil
+}
+
+func wakeOnTime() error {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(readerTimerSlack), 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot set the timer slack of a reader's thread: %w", err)
 	}
