@@ -63,14 +63,15 @@ func TestManual(t *testing.T) {
 	}
 }
 
-// TestEscapeRoff: no text is read as a request.
+// TestEscapeRoff: no text is read as a request, and all of it can be copied.
 func TestEscapeRoff(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"a-b":          `a\-b`,
 		`a\b "c"`:      `a\eb \(dqc\(dq`,
-		".so x\n'so x": "\\&.so x\n\\&'so x",
+		".so x\n'so x": "\\&.so x\n\\(aqso x",
 		"a.b\n c":      "a.b\n c",
+		"'~' `a^b`":    `\(aq\(ti\(aq \(gaa\(hab\(ga`,
 	} {
 		if got := escapeRoff(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

@@ -49,13 +49,13 @@ func (p *manPage) item(term, meaning string) {
 	p.text(meaning)
 }
 
-// escapeRoff keeps text from being read as a request or an escape, and dashes from becoming hyphens, so that options
-// can be copied from a page.
+// escapeRoff keeps text from being read as a request or an escape, and dashes and quotes from becoming those of a book,
+// so that options and commands can be copied from a page.
 func escapeRoff(text string) string {
-	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, `"`, `\(dq`).Replace(text)
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, `"`, `\(dq`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(text)
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+		if strings.HasPrefix(line, ".") {
 			lines[i] = `\&` + line
 		}
 	}
