@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -85,6 +86,24 @@ func TestSavedChanges(t *testing.T) {
 	if text := saved.String(); strings.Count(text, `"changes"`) != 1 || !strings.Contains(text, changes) {
 		t.Errorf("saved %s", text)
 	}
+}
+
+// TestReportsShareNoEndpoint: to add to the endpoints of one mirror changes those of no other.
+func TestReportsShareNoEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := ran(t).Report()
+		before := maps.Clone(r.Mirrors)
+		for prefix, m := range before {
+			m.Endpoints = slices.Clone(m.Endpoints)
+			before[prefix] = m
+		}
+		for _, m := range r.Mirrors {
+			_ = append(m.Endpoints, Endpoint{})
+		}
+		if diff := cmp.Diff(before, r.Mirrors, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("(-before +after):\n%s", diff)
+		}
+	})
 }
 
 func TestMemory(t *testing.T) {
