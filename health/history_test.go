@@ -297,6 +297,19 @@ func TestHistoryIsSmall(t *testing.T) {
 	}
 }
 
+// TestHistoryIsSeenWithoutAllocating: a status shows the history of each mirror, also in states that have no seconds
+// yet.
+func TestHistoryIsSeenWithoutAllocating(t *testing.T) {
+	h := NewHistory()
+	h.Note(&Report{At: epoch, Policy: Policy{Interval: time.Minute}, Mirrors: map[string]MirrorReport{
+		"http://m1.example.org/": {Endpoints: []Endpoint{{Verdict: Verdict{State: Up}}}},
+	}})
+	later := epoch.Add(time.Minute)
+	if n := testing.AllocsPerRun(100, func() { h.Times("http://m1.example.org/", later) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // TestShift: what has not been seen for longer than a history lasts is forgotten.
 func TestShift(t *testing.T) {
 	t.Parallel()
