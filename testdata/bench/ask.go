@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -30,10 +31,11 @@ const (
 type asker struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
-	out   io.Reader
+	out   *bufio.Reader
 }
 
-// startAsker has queries sent to a port of loopback until stop is called.
+// startAsker has queries sent to a port of loopback until stop is called. It returns when the first one has been
+// answered: what the caller begins then does not end before the client asks.
 func startAsker(port int) (*asker, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -49,8 +51,14 @@ func startAsker(port int) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.stdin, a.out = stdin, out
-	return a, a.cmd.Start()
+	a.stdin, a.out = stdin, bufio.NewReader(out)
+	if err := a.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := a.out.ReadString('\n'); err != nil {
+		return nil, fmt.Errorf("the client: %w", errors.Join(err, a.cmd.Wait()))
+	}
+	return a, nil
 }
 
 // stop returns how long each answer took.
@@ -60,13 +68,11 @@ func (a *asker) stop() (waits []time.Duration, err error) {
 	if err := errors.Join(decodeErr, a.cmd.Wait()); err != nil {
 		return nil, fmt.Errorf("the client: %w", err)
 	}
-	if len(waits) == 0 {
-		return nil, errors.New("the client has not asked")
-	}
 	return waits, nil
 }
 
-// ask is the process of an asker: it asks until its standard input ends, and then prints how long each answer took.
+// ask is the process of an asker: it asks until its standard input ends, and prints a line after the first query, and
+// at the end how long each answer took.
 func ask(args []string) error {
 	if len(args) != 1 {
 		return errors.New("want a port")
@@ -88,13 +94,15 @@ func ask(args []string) error {
 		return err
 	}
 	waits := []time.Duration{}
-	for id := uint16(0); !ended.Load(); id++ {
+	for id := uint16(0); len(waits) == 0 || !ended.Load(); id++ {
 		binary.BigEndian.PutUint16(query, id)
 		took, err := askOnce(port, query)
 		if err != nil {
 			return err
 		}
-		waits = append(waits, took)
+		if waits = append(waits, took); len(waits) == 1 {
+			fmt.Println("asking")
+		}
 		pause := unix.NsecToTimespec(int64(askPause))
 		_ = unix.Nanosleep(&pause, nil)
 	}
