@@ -107,7 +107,8 @@ func measureSockets(binary, dir string, threads, rate int, d time.Duration) (r s
 	if stopErr != nil {
 		return r, stopErr
 	}
-	r.cpu = (p.cpuTime() - before) / time.Duration(figure(string(out), `Queries completed:\s+(\d+)`))
+	answers := int(figure(string(out), `Queries completed:\s+(\d+)`)) + len(all)
+	r.cpu = (p.cpuTime() - before) / time.Duration(answers)
 	slices.Sort(all)
 	r.p50, r.p99 = all[len(all)/2], all[len(all)*99/100]
 	return r, nil

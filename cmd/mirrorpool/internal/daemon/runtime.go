@@ -29,7 +29,7 @@ const (
 	// fourth.
 	maxGarbage   = 32 << 20
 	minGCPercent = 25
-	// What is in use with tens of mirrors is collected in 2 ms, which may be often: the heap grows by minGCPercent.
+	// With tens of mirrors a collection takes 2 ms, so it may come often: the heap grows by minGCPercent only.
 	smallHeap  = 8 << 20
 	gcInterval = 100 * time.Millisecond // between looks at what is in use
 	// A long list takes much memory for a moment. With 10,000 mirrors in use it was collected eight times meanwhile, for
