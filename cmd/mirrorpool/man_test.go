@@ -63,6 +63,17 @@ func TestManual(t *testing.T) {
 	}
 }
 
+// TestManHelp has a heading, a paragraph and a command to copy.
+func TestManHelp(t *testing.T) {
+	t.Parallel()
+	p := new(manPage)
+	p.help("All systems:\n\n#### Linux:\n\n\ttool --now\n")
+	want := "All systems:\n.PP\n.SS Linux:\n.PP\n.nf\n\ttool \\-\\-now\n.fi\n"
+	if got := p.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // TestEscapeRoff: no text is read as a request, and all of it can be copied.
 func TestEscapeRoff(t *testing.T) {
 	t.Parallel()

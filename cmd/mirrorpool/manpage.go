@@ -28,12 +28,15 @@ func (p *manPage) text(text string) { fmt.Fprintf(p, "%s\n", escapeRoff(text)) }
 
 func (p *manPage) bold(text string) { fmt.Fprintf(p, "\\fB%s\\fP\n", escapeRoff(text)) }
 
-// help writes a text for a terminal: paragraphs, which are filled, and indented lines, which stay as they are.
+// help writes a text for a terminal: headings, which begin with "#", paragraphs, which are filled, and indented lines,
+// which stay as they are.
 func (p *manPage) help(text string) {
 	for line := range strings.Lines(text) {
 		switch line = strings.TrimRight(line, "\n"); {
 		case line == "":
 			p.WriteString(".PP\n")
+		case strings.HasPrefix(line, "#"):
+			fmt.Fprintf(p, ".SS %s\n", escapeRoff(strings.TrimLeft(line, "# ")))
 		case strings.TrimLeft(line, " \t") != line:
 			fmt.Fprintf(p, ".nf\n%s\n.fi\n", escapeRoff(line))
 		default:
