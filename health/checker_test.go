@@ -198,6 +198,29 @@ func (b *bed) addressesOf(host string) []netip.Addr {
 	return slices.Compact(list)
 }
 
+// TestLostAddressIsNotChecked: an address that a mirror has no more gets no checks, while the others go on.
+func TestLostAddressIsNotChecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		b.SetPool(pool(t, "a.example.net=192.0.2.1,192.0.2.2"))
+		defer b.start()()
+		<-b.Swept()
+		b.SetPool(pool(t, "a.example.net=192.0.2.1"))
+		wait(time.Second)
+		lost, kept := b.count("192.0.2.2", HTTP), b.count("192.0.2.1", HTTP)
+		if lost == 0 {
+			t.Error("the address was not checked while the mirror had it")
+		}
+		wait(time.Hour)
+		if n := b.count("192.0.2.2", HTTP); n != lost {
+			t.Errorf("it was checked %d times after the mirror lost it", n-lost)
+		}
+		if n := b.count("192.0.2.1", HTTP); n == kept {
+			t.Error("the other one was not checked after that")
+		}
+	})
+}
+
 func TestLookedUpAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, nil)
