@@ -292,6 +292,16 @@ func TestHostileViews(t *testing.T) {
 			t.Errorf("a share of %s is taken", share)
 		}
 	}
+	for name, list := range map[string]string{
+		"a long reason":      opinions(1, strings.Repeat("x", maxReason+1)),
+		"many long reasons":  opinions(maxReasons/maxReason+1, strings.Repeat("x", maxReason)),
+		"reasons at a limit": opinions(maxReasons/maxReason, strings.Repeat("x", maxReason)),
+	} {
+		_, err := parseView([]byte(`{"w":"fra","n":1,"m":{"a":{"n":1,"o":[` + list + `]}}}`))
+		if refused := err != nil; refused != (name != "reasons at a limit") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	if _, err := parseView([]byte(`{"w":"fra","n":3,"c":2,"m":{"a":{"n":2,"o":[{"a":"2001:db8::1","r":"dns","s":"stale","e":true}]}},"new":1}`)); err != nil {
 		t.Errorf("a view, with a key of a later version: %v", err)
 	}
