@@ -51,9 +51,10 @@ type schedule struct {
 	busy     map[endpointKey]bool // being probed
 	inFlight int                  // visits, look-ups and reference reads under way
 	mayStart int                  // within startPause
-	started  int                  // since pausedAt
-	pausedAt time.Time
-	newTasks int // tasks that have not ended once
+	started  int                  // since countedFrom, for less than startPause
+	newTasks int                  // tasks that have not ended once
+
+	countedFrom time.Time // see started
 }
 
 // A visit is a batch of tasks under way at one mirror host: probes in all roles, at all addresses, that were due
@@ -109,8 +110,8 @@ func (s *schedule) drop(t *task) {
 // next returns a visit to start now, or nil and the time until next should be called again. The caller sets cancel of
 // each task of the visit.
 func (s *schedule) next(now time.Time) (v *visit, wait time.Duration) {
-	if since := now.Sub(s.pausedAt); since < 0 || since >= startPause {
-		s.pausedAt, s.started = now, 0
+	if since := now.Sub(s.countedFrom); since < 0 || since >= startPause {
+		s.countedFrom, s.started = now, 0
 	}
 	for len(s.waiting) > 0 && s.inFlight < maxInFlight {
 		t := s.waiting[0]
@@ -118,7 +119,7 @@ func (s *schedule) next(now time.Time) (v *visit, wait time.Duration) {
 			return nil, wait
 		}
 		if s.started >= s.mayStart {
-			return nil, s.pausedAt.Add(startPause).Sub(now)
+			return nil, s.countedFrom.Add(startPause).Sub(now)
 		}
 		if before := s.visits[t.host]; before != nil {
 			before.deferred = append(before.deferred, t)

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// A manPage is a manual page, in the macros of man(7).
+// A manPage is a manual page, in the macros of man(7). The generator of cobra would bring a Markdown library into the
+// memory of each server, for what is written once when a package is built.
 type manPage struct{ bytes.Buffer }
 
 // newManPage begins the page of what has a name, in a section of the manual. It has no date, so that packages of one
